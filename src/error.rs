@@ -1,0 +1,143 @@
+//! One error for the whole program: what failed, where, why, and what to do next.
+//!
+//! An error is read by a person, so it is a sentence before it is a type: [`Error::new`] says what
+//! failed and where, [`Error::because`] keeps the cause, [`Error::advise`] says what to do next. Its
+//! [`Kind`] is for machines: it becomes the `code` of an `error` message on the wire and the exit
+//! status of a program, so that a peer or a shell script can tell "not found" from "try again".
+//!
+//! ```
+//! use peerlab::error::{Code, Error};
+//! let error = Error::new(Code::NotFound, "no file `a.npy`").advise("`make a 100` writes one");
+//! assert_eq!(error.to_string(), "no file `a.npy`; `make a 100` writes one");
+//! assert_eq!(error.exit_status(), 3);
+//! ```
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What every fallible function of the library returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The reason of a failure as it is named on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The message is not one of the protocol: torn, too long, unknown, or out of bounds.
+    BadMessage,
+    /// The two programs speak different versions of the protocol.
+    Version,
+    /// The asker may not do that.
+    Unauthorised,
+    /// There is no such thing; the 404 of the sources.
+    NotFound,
+    /// Something else already has that name or address.
+    Conflict,
+    /// No amount of waiting would help: the network has too few slots.
+    Infeasible,
+    /// The lease is over, or never was.
+    Expired,
+    /// Every slot, thread or place is taken; later it may not be.
+    Busy,
+    /// Anything else; the text says what.
+    Failed,
+}
+
+/// What kind of failure this is: one that has a name on the wire, or one that never leaves home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A failure that a message can carry.
+    Wire(Code),
+    /// The command as typed makes no sense; typing another will help.
+    Usage,
+    /// A result was computed and found wrong.
+    Check,
+}
+
+impl From<Code> for Kind {
+    fn from(code: Code) -> Self {
+        Self::Wire(code)
+    }
+}
+
+/// A failure, with its kind for machines and its sentence for people.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    what: String,
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    advice: Option<String>,
+}
+
+impl Error {
+    /// `what` failed, and where: `cannot read a.npy`, not `read error`.
+    pub fn new(kind: impl Into<Kind>, what: impl Into<String>) -> Self {
+        Self { kind: kind.into(), what: what.into(), cause: None, advice: None }
+    }
+
+    /// A failure of the plain kind, [`Code::Failed`].
+    pub fn failed(what: impl Into<String>) -> Self {
+        Self::new(Code::Failed, what)
+    }
+
+    /// Keeps the cause, which is shown after what failed.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Says what to do next; shown last.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// The kind, for programs.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The code that an `error` message carries for this failure.
+    pub fn code(&self) -> Code {
+        match self.kind {
+            Kind::Wire(code) => code,
+            Kind::Usage => Code::BadMessage,
+            Kind::Check => Code::Failed,
+        }
+    }
+
+    /// The exit status of a program that ends with this failure: 1 failed, 2 usage, 3 not found,
+    /// 4 infeasible or refused, 5 a check failed.
+    pub fn exit_status(&self) -> u8 {
+        match self.kind {
+            Kind::Usage => 2,
+            Kind::Check => 5,
+            Kind::Wire(code) => match code {
+                Code::NotFound => 3,
+                Code::Infeasible | Code::Conflict | Code::Unauthorised | Code::Busy => 4,
+                Code::BadMessage | Code::Version | Code::Expired | Code::Failed => 1,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(cause) = &self.cause {
+            write!(f, ": {cause}")?;
+        }
+        if let Some(advice) = &self.advice {
+            write!(f, "; {advice}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}

@@ -1,0 +1,4 @@
+//! peerlab: a peer-to-peer network to read, run and measure.
+
+pub mod error;
+pub mod matrix;
