@@ -67,12 +67,13 @@ pub struct Error {
     what: String,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     advice: Option<String>,
+    leasable: Option<u32>,
 }
 
 impl Error {
     /// `what` failed, and where: `cannot read a.npy`, not `read error`.
     pub fn new(kind: impl Into<Kind>, what: impl Into<String>) -> Self {
-        Self { kind: kind.into(), what: what.into(), cause: None, advice: None }
+        Self { kind: kind.into(), what: what.into(), cause: None, advice: None, leasable: None }
     }
 
     /// A failure of the plain kind, [`Code::Failed`].
@@ -92,6 +93,18 @@ impl Error {
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
+    }
+
+    /// Adds how many slots could be leased at all, to a failure of the code [`Code::Infeasible`].
+    #[must_use]
+    pub fn with_leasable(mut self, leasable: u32) -> Self {
+        self.leasable = Some(leasable);
+        self
+    }
+
+    /// How many slots could be leased at all, where that is what failed.
+    pub fn leasable(&self) -> Option<u32> {
+        self.leasable
     }
 
     /// The kind, for programs.

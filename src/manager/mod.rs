@@ -1,0 +1,155 @@
+//! The manager: always on, and the only one whose address everybody must know.
+//!
+//! # The problem
+//! Peers come and go. Somebody has to know who is here, tell the others, notice who is gone without a
+//! word, and see to it that nobody is promised a slot that somebody else has.
+//!
+//! # What it owns
+//! One table (the [`roster`] and the [`lease`] book) behind one lock ([`queue`]), a server that answers
+//! every [`session`], and two threads of its own: `heartbeat`, which asks every peer whether it is
+//! there, and `broadcast_loop`, which tells everybody the list when it has changed.
+//!
+//! # How much the list costs
+//! N peers that join one by one would cost N lists of up to N lines to N listeners: a thousand peers, a
+//! billion lines. So changes are gathered: the first goes out at once, the next no sooner than after
+//! [`LIST_PAUSE`], and later the longer the list is, so that it never takes more than [`LIST_RATE`].
+//!
+//! # What is missing
+//! The manager keeps no database; when it dies, its peers come back and tell it everything again. While
+//! it is away nobody gets a lease: a central manager is simple, fair, and a single point of failure.
+
+pub mod holder;
+pub mod lease;
+pub mod queue;
+pub mod roster;
+pub mod session;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::net::connection::encode;
+use crate::net::message::FromManager;
+use crate::net::outbox::Outbox;
+use crate::net::server::{Server, listen};
+use queue::Desk;
+use session::Rules;
+
+/// The least time between two broadcasts of the list.
+pub const LIST_PAUSE: Duration = Duration::from_millis(200);
+
+/// What all lists together may take, in bytes per second.
+pub const LIST_RATE: u64 = 64 << 20;
+
+/// How a manager is to behave.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How long a lease lasts.
+    pub quantum: Duration,
+    /// How often peers are asked whether they are there.
+    pub ping: Duration,
+    /// How long a peer may stay silent.
+    pub dead_after: Duration,
+}
+
+/// A running manager; dropping it stops it.
+#[derive(Debug)]
+pub struct Manager {
+    desk: Arc<Desk>,
+    server: Server,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Manager {
+    /// Starts a manager.
+    ///
+    /// # Errors
+    /// When it cannot listen, or no thread can be started.
+    pub fn start(config: &Config) -> Result<Self> {
+        let desk = Arc::new(Desk::new(config.quantum));
+        let rules = Rules { dead_after: config.dead_after };
+        let server = {
+            let desk = Arc::clone(&desk);
+            Server::start("serve_node", listen(config.listen)?, move |connection| {
+                session::serve_node(&desk, rules, connection)
+            })?
+        };
+        let mut manager = Self { desk, server, threads: Vec::new() };
+        let (ping, dead_after) = (config.ping, config.dead_after);
+        manager.spawn("heartbeat", move |desk| heartbeat(desk, ping, dead_after))?;
+        manager.spawn("broadcast_loop", broadcast_loop)?;
+        Ok(manager)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce(&Desk) + Send + 'static) -> Result<()> {
+        let desk = Arc::clone(&self.desk);
+        let thread = thread::Builder::new().name(name.into()).spawn(move || run(&desk));
+        let failed = |e| Error::failed(format!("cannot start the thread {name}")).because(e);
+        self.threads.push(thread.map_err(failed)?);
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// Ends every conversation and joins every thread.
+    pub fn stop(&mut self) {
+        self.desk.change(|table, _| table.stopping = true);
+        self.server.stop();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Asks every peer whether it is there, and strikes out who has been silent for too long, or has not
+/// given back its slots. Looks four times as often as it asks, so that silence is noticed in time.
+fn heartbeat(desk: &Desk, ping: Duration, dead_after: Duration) {
+    let mut last = Instant::now();
+    while desk.sleep(ping / 4) {
+        if last.elapsed() >= ping {
+            last = Instant::now();
+            let lines: Vec<Outbox> = desk.change(|table, _| table.lines.values().cloned().collect());
+            lines.iter().for_each(|line| line.send(&FromManager::Ping {}));
+        }
+        desk.change(|table, now| {
+            let silent = |heard| now.saturating_sub(heard) >= dead_after.as_millis() as u64;
+            let dead: Vec<_> =
+                table.roster.peers().filter(|peer| silent(peer.heard)).map(|peer| peer.id).collect();
+            for id in dead {
+                table.strike(id, &format!("silent for {} s", dead_after.as_secs_f32()), now);
+            }
+            for id in table.book.overdue(now) {
+                table.strike(id, "it did not give back its slots in time", now);
+            }
+        });
+    }
+}
+
+/// Tells everybody the list when it has changed.
+fn broadcast_loop(desk: &Desk) {
+    while let Some((list, listeners)) = desk.wait_for_list() {
+        let Ok(line) = encode(&list) else { return };
+        for listener in &listeners {
+            listener.post_line(&line);
+            listener.flush();
+        }
+        let cost = (line.len() * listeners.len()) as u64;
+        let pause = Duration::from_millis(cost * 1000 / LIST_RATE).max(LIST_PAUSE);
+        if !desk.sleep(pause) {
+            return;
+        }
+    }
+}

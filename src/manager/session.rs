@@ -1,0 +1,191 @@
+//! What each kind of conversation with the manager is answered.
+//!
+//! The first message says which conversation it is:
+//! - `register`: the conversation in which a peer stays known ([`serve_peer`]). It lasts as long as the
+//!   peer does; its end, in any way, is the peer's end.
+//! - `lease`: the conversation of one who wants slots ([`holder`](super::holder)). It waits, holds and gives back;
+//!   its end, in any way, is a release.
+//! - `state`: a look at the table.
+//!
+//! Sessions wait, they do not think: what is answered is decided by the roster and the book.
+
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+
+use super::holder::{Request, serve_holder};
+use super::queue::{Desk, Table};
+use super::roster::{Candidate, Millis, Reach};
+use crate::error::{Code, Error, Result};
+use crate::net::connection::{Connection, Received};
+use crate::net::limits;
+use crate::net::message::{Bound, FromManager, PeerId, Refusal, ToManager, VERSION};
+use crate::net::outbox::Outbox;
+
+/// How long connecting back to a peer may take.
+const PROBE_TIME: Duration = Duration::from_secs(1);
+
+/// The longest pause before a peer that could not be reached is tried again.
+const PROBE_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a session must know of the manager's configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// How long one that owes an `ok` may take.
+    pub dead_after: Duration,
+}
+
+/// Serves one connection: reads which conversation it is, and has it.
+///
+/// # Errors
+/// What the other side is to be told before its connection is closed.
+pub fn serve_node(desk: &Desk, rules: Rules, connection: &mut Connection) -> Result<()> {
+    let Received::Message(first) = connection.receive(Some(limits::FIRST_MESSAGE_TIME))? else {
+        return Ok(());
+    };
+    match first {
+        ToManager::Register { version, name, addr, slots, keeps, bound } => {
+            if version != VERSION {
+                return Err(Error::new(
+                    Code::Version,
+                    format!("this manager speaks version {VERSION} of the protocol, {name} speaks {version}"),
+                )
+                .advise("run the same release of peerlab on every node"));
+            }
+            serve_peer(desk, connection, Candidate { name, addr, slots, keeps }, &bound)
+        }
+        ToManager::Lease { peer, slots } => {
+            serve_holder(desk, rules.dead_after, connection, Request { asker: peer, slots })
+        }
+        ToManager::State {} => serve_state(desk, connection),
+        other => Err(unexpected(&other, "register, lease or state")),
+    }
+}
+
+pub(super) fn unexpected(message: &ToManager, expected: &str) -> Error {
+    let text = serde_json::to_string(message).unwrap_or_default();
+    Error::new(Code::BadMessage, format!("not expected now: {text:.200}"))
+        .advise(format!("say {expected} here"))
+}
+
+/// Answers `state`, as often as it is asked.
+fn serve_state(desk: &Desk, connection: &mut Connection) -> Result<()> {
+    loop {
+        let state = desk.change(|table, now| table.state(now));
+        connection.send(&FromManager::State(Box::new(state)))?;
+        match connection.receive(Some(limits::REST_TIME))? {
+            Received::Message(ToManager::State {}) => {}
+            Received::Message(other) => return Err(unexpected(&other, "state")),
+            Received::End | Received::Silence => return Ok(()),
+        }
+    }
+}
+
+/// A row in the table for as long as this lives.
+struct Registration<'a> {
+    desk: &'a Desk,
+    peer: PeerId,
+    /// Why it ends.
+    why: &'static str,
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        self.desk.change(|table, now| table.strike(self.peer, self.why, now));
+    }
+}
+
+/// The conversation in which a peer stays known.
+fn serve_peer(desk: &Desk, connection: &mut Connection, candidate: Candidate, bound: &[Bound]) -> Result<()> {
+    let line = Outbox::new(connection);
+    let (addr, slots) = (candidate.addr, candidate.slots);
+    let peer = desk.change(|table, now| table.admit(candidate, bound, &line, now))?;
+    let mut registration = Registration { desk, peer, why: "its connection broke" };
+    line.flush();
+    thread::scope(|scope| {
+        // The probe ends with the conversation: when `_over` is dropped.
+        let (_over, over) = bounded(0);
+        if slots > 0 {
+            let line = line.clone();
+            thread::Builder::new()
+                .name("probe".into())
+                .spawn_scoped(scope, move || probe(desk, peer, addr, &line, &over))
+                .map_err(|e| Error::new(Code::Busy, "no thread to try the address with").because(e))?;
+        }
+        loop {
+            match connection.receive(None)? {
+                Received::Message(ToManager::Ok {}) => {
+                    desk.change(|table, now| table.roster.heard(peer, now));
+                }
+                Received::Message(ToManager::Unbound { lease }) => desk.change(|table, now| {
+                    table.book.unbound(&mut table.roster, peer, lease, now);
+                }),
+                Received::Message(ToManager::Quit {}) => {
+                    registration.why = "it said quit";
+                    return Ok(());
+                }
+                Received::Message(other) => return Err(unexpected(&other, "ok, unbound or quit")),
+                Received::End | Received::Silence => return Ok(()),
+            }
+        }
+    })
+}
+
+/// Connects back to a new peer, again and again with growing pauses until it succeeds: a peer that
+/// others cannot reach must not be leased, and must be told why.
+fn probe(desk: &Desk, peer: PeerId, addr: SocketAddr, line: &Outbox, over: &Receiver<()>) {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let Err(e) = TcpStream::connect_timeout(&addr, PROBE_TIME) else {
+            return desk.change(|table, now| {
+                table.roster.tried(peer, Reach::Yes);
+                table.book.serve(&mut table.roster, now);
+            });
+        };
+        let why = Error::failed(format!("the manager cannot connect to {addr}, so nobody is sent there"))
+            .because(e.to_string())
+            .advise("let the port through the firewall, or give the right address with --advertise");
+        desk.change(|table, now| {
+            table.roster.tried(peer, Reach::No(e.to_string()));
+            table.book.capacity_fell(&mut table.roster, now);
+            let name = table.roster.name(peer);
+            table.tell(now, format!("{name} cannot be leased: {why}"));
+        });
+        line.send(&FromManager::Error(Refusal::from(&why)));
+        if over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+        pause = (pause * 2).min(PROBE_PAUSE);
+    }
+}
+
+impl Table {
+    /// Takes a peer into the table, in the place of its former self if there is one.
+    fn admit(&mut self, candidate: Candidate, bound: &[Bound], line: &Outbox, now: Millis) -> Result<PeerId> {
+        if let Some(former) = self.roster.former_self(&candidate)? {
+            self.strike(former, "it came back", now);
+        }
+        let peer = self.book.next_number();
+        let (name, addr, slots) = (candidate.name.clone(), candidate.addr, candidate.slots);
+        self.roster.admit(peer, candidate, now);
+        self.lines.insert(peer, line.clone());
+        line.post(&FromManager::Registered { peer });
+        for bound in bound {
+            self.book.still_bound(&mut self.roster, peer, bound.lease, bound.slots, now);
+        }
+        self.tell(now, format!("{name} joined from {addr} with {slots} slots"));
+        Ok(peer)
+    }
+
+    /// Strikes a peer out of the table and closes its connection, if it is still there.
+    pub fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
+        let Some(row) = self.roster.remove(peer) else { return };
+        if let Some(line) = self.lines.remove(&peer) {
+            line.close();
+        }
+        self.tell(now, format!("{} left: {why}", row.is.name));
+        self.book.lost(&mut self.roster, peer, now);
+    }
+}

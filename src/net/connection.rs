@@ -1,0 +1,309 @@
+//! One JSON line, and the bytes that may follow it, over a `TcpStream`: the one type that reads a socket.
+//!
+//! # The rule
+//! [`Connection::receive`] returns a whole message, the clean end of the stream, or the silence that the
+//! caller was ready to wait for; anything else is an error. A line is bounded before it is stored, a
+//! payload is announced by its message and read only when the caller has checked the size it may have.
+//!
+//! Every message has a deadline as a whole. A read timeout alone would not do: it is per call, and who
+//! sends one byte at a time passes it for ever. So each read gets the time that is *left*.
+//!
+//! Whoever only answers writes with [`Connection::send`], which waits for a slow reader until the
+//! deadline. Whoever also has news to tell uses an [`Outbox`](super::outbox::Outbox), which never waits.
+//!
+//! # What is missing
+//! Messages are parsed from a whole line; a peer that sends long lines slowly costs a thread each.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::trace;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::limits;
+use super::message::{FromPeer, Refusal};
+use crate::error::{Code, Error, Result};
+
+/// What came, when something was waited for.
+#[derive(Debug)]
+pub enum Received<M> {
+    /// A whole message.
+    Message(M),
+    /// The other side closed the connection between two messages.
+    End,
+    /// Nothing began to come in the time that the caller gave.
+    Silence,
+}
+
+/// A conversation's connection.
+#[derive(Debug)]
+pub struct Connection {
+    reader: BufReader<Timed>,
+    stream: Arc<TcpStream>,
+    other: SocketAddr,
+    longest_line: usize,
+    line: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects to the node at `addr`, whose lines may be as long as `longest_line`.
+    ///
+    /// # Errors
+    /// When nobody listens there, or the time of [`limits::CONNECT_TIME`] is over.
+    pub fn connect(addr: SocketAddr, longest_line: usize) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&addr, limits::CONNECT_TIME)
+            .map_err(|e| Error::failed(format!("cannot connect to {addr}")).because(e))?;
+        Self::new(stream, longest_line)
+            .map_err(|e| Error::failed(format!("cannot use the connection to {addr}")).because(e))
+    }
+
+    /// A connection that a listener accepted.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn accepted(stream: TcpStream) -> io::Result<Self> {
+        Self::new(stream, limits::LINE)
+    }
+
+    fn new(stream: TcpStream, longest_line: usize) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let other = stream.peer_addr()?;
+        let stream = Arc::new(stream);
+        let timed = Timed { stream: Arc::clone(&stream), deadline: None };
+        let reader = BufReader::with_capacity(32 << 10, timed);
+        Ok(Self { reader, stream, other, longest_line, line: Vec::new() })
+    }
+
+    /// The address of the other side.
+    pub fn other(&self) -> SocketAddr {
+        self.other
+    }
+
+    /// The address of this side.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
+    /// The stream, for those who must end the conversation from another thread by closing it.
+    pub fn stream(&self) -> &Arc<TcpStream> {
+        &self.stream
+    }
+
+    /// Waits for the next message to begin, as long as `wait` says (`None`: for ever), and then
+    /// [`limits::MESSAGE_TIME`] for all of it.
+    ///
+    /// # Errors
+    /// `bad_message` for a line that is torn, too long or not a message `M`; a plain failure when the
+    /// connection broke.
+    pub fn receive<M: DeserializeOwned>(&mut self, wait: Option<Duration>) -> Result<Received<M>> {
+        self.deadline(wait);
+        let begun = loop {
+            match self.reader.fill_buf() {
+                Ok(bytes) => break !bytes.is_empty(),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if is_timeout(&e) => return Ok(Received::Silence),
+                Err(e) => return Err(self.broke(e)),
+            }
+        };
+        if !begun {
+            return Ok(Received::End);
+        }
+        self.deadline(Some(limits::MESSAGE_TIME));
+        self.read_line()?;
+        trace!("{} < {}", self.other, String::from_utf8_lossy(&self.line));
+        let message = serde_json::from_slice(&self.line);
+        message.map(Received::Message).map_err(|e| {
+            Error::new(Code::BadMessage, format!("not a message of this protocol, from {}", self.other))
+                .because(e)
+        })
+    }
+
+    /// The answer to a question: a message that must come within `wait`.
+    ///
+    /// # Errors
+    /// As [`Connection::receive`]; and when the other side ends the conversation or stays silent.
+    pub fn expect<M: DeserializeOwned>(&mut self, wait: Duration) -> Result<M> {
+        match self.receive(Some(wait))? {
+            Received::Message(message) => Ok(message),
+            Received::End => Err(Error::failed(format!("{} closed the connection", self.other))),
+            Received::Silence => {
+                Err(Error::failed(format!("{} did not answer within {} s", self.other, wait.as_secs_f32())))
+            }
+        }
+    }
+
+    /// Reads up to the next newline into `self.line`, without it.
+    fn read_line(&mut self) -> Result<()> {
+        self.line.clear();
+        let room = self.longest_line as u64 + 1;
+        let read = self.reader.by_ref().take(room).read_until(b'\n', &mut self.line);
+        match read {
+            Err(e) if is_timeout(&e) => Err(Error::new(
+                Code::BadMessage,
+                format!("a line that was not finished in {} s", limits::MESSAGE_TIME.as_secs()),
+            )),
+            Err(e) => Err(self.broke(e)),
+            Ok(_) if self.line.last() == Some(&b'\n') => {
+                self.line.pop();
+                Ok(())
+            }
+            Ok(_) if self.line.len() > self.longest_line => {
+                Err(Error::new(Code::BadMessage, format!("a line longer than {} bytes", self.longest_line)))
+            }
+            Ok(_) => Err(Error::new(Code::BadMessage, "a torn line: the stream ended before its newline")),
+        }
+    }
+
+    /// Reads a payload that fills `bytes`. Call it after the size that the message announced was checked.
+    ///
+    /// # Errors
+    /// When it does not come whole within [`limits::payload_time`].
+    pub fn receive_payload(&mut self, bytes: &mut [u8]) -> Result<()> {
+        self.deadline(Some(limits::payload_time(bytes.len() as u64)));
+        self.reader.read_exact(bytes).map_err(|e| self.broke(e))
+    }
+
+    /// Reads a payload of `bytes` and throws it away, so that the conversation can go on after a "no".
+    ///
+    /// # Errors
+    /// When it does not come whole within [`limits::payload_time`].
+    pub fn discard_payload(&mut self, bytes: u64) -> Result<()> {
+        self.deadline(Some(limits::payload_time(bytes)));
+        let copied = io::copy(&mut self.reader.by_ref().take(bytes), &mut io::sink());
+        match copied {
+            Ok(n) if n == bytes => Ok(()),
+            Ok(_) => Err(self.broke(ErrorKind::UnexpectedEof.into())),
+            Err(e) => Err(self.broke(e)),
+        }
+    }
+
+    /// Sends one message, waiting for a slow reader no longer than [`limits::MESSAGE_TIME`].
+    ///
+    /// # Errors
+    /// When the other side is gone or does not read.
+    pub fn send<M: Serialize>(&self, message: &M) -> Result<()> {
+        self.send_with_payload(message, 0, |_| Ok(()))
+    }
+
+    /// Sends one message and its payload of `bytes`, which `write` writes; all of it within
+    /// [`limits::payload_time`].
+    ///
+    /// # Errors
+    /// When the other side is gone or does not read.
+    pub fn send_with_payload<M: Serialize>(
+        &self,
+        message: &M,
+        bytes: u64,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<()> {
+        let line = encode(message)?;
+        trace!("{} > {}", self.other, String::from_utf8_lossy(&line).trim_end());
+        let deadline = Some(Instant::now() + limits::payload_time(bytes));
+        let mut stream = Timed { stream: Arc::clone(&self.stream), deadline };
+        stream.write_all(&line).and_then(|()| write(&mut stream)).map_err(|e| self.broke(e))
+    }
+
+    /// Says "no" and why. Whether that arrives no longer matters to the speaker.
+    pub fn refuse(&self, error: &Error) {
+        // An `error` looks the same whoever sends it.
+        if let Err(e) = self.send(&FromPeer::Error(Refusal::from(error))) {
+            trace!("{}: the refusal was not heard: {e}", self.other);
+        }
+    }
+
+    /// Ends the conversation so that what was said last arrives: closes this side, then reads on for a
+    /// moment. A socket that is closed with unread bytes resets the connection, and the reset overtakes
+    /// the answer.
+    pub fn linger(mut self) {
+        if self.stream.shutdown(Shutdown::Write).is_ok() {
+            self.deadline(Some(limits::LINGER_TIME));
+            // Whatever ends this, the deadline at the latest, is the end we want.
+            let _ = io::copy(&mut self.reader, &mut io::sink());
+        }
+    }
+
+    /// Whether the other side has closed the connection; never waits, reads nothing.
+    pub fn is_gone(&self) -> bool {
+        is_gone(&self.stream)
+    }
+
+    fn deadline(&mut self, wait: Option<Duration>) {
+        self.reader.get_mut().deadline = wait.map(|wait| Instant::now() + wait);
+    }
+
+    fn broke(&self, cause: io::Error) -> Error {
+        let what = match cause.kind() {
+            ErrorKind::UnexpectedEof => format!("{} closed the connection in the middle", self.other),
+            _ if is_timeout(&cause) => format!("{} was too slow", self.other),
+            _ => format!("the connection to {} broke", self.other),
+        };
+        Error::failed(what).because(cause)
+    }
+}
+
+/// Whether the other side of `stream` has closed it; never waits, reads nothing.
+pub fn is_gone(stream: &TcpStream) -> bool {
+    use rustix::net::{RecvFlags, recv};
+    let mut byte = [0; 1];
+    match recv(stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, read)) => read == 0,
+        Err(e) => !matches!(e, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
+    }
+}
+
+/// A message as it goes over the wire: one line of JSON with its newline.
+///
+/// # Errors
+/// Never for the messages of this protocol; serde_json cannot know that.
+pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
+    let mut line =
+        serde_json::to_vec(message).map_err(|e| Error::failed("cannot write a message").because(e))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// A stream whose reads and writes share one deadline.
+#[derive(Debug)]
+struct Timed {
+    stream: Arc<TcpStream>,
+    deadline: Option<Instant>,
+}
+
+impl Timed {
+    /// The time that is left, as a socket's timeout.
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let Some(deadline) = self.deadline else { return Ok(None) };
+        match deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
+            left => Ok(Some(left.max(Duration::from_millis(1)))),
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        (&*self.stream).read(bytes)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        (&*self.stream).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn is_timeout(e: &io::Error) -> bool {
+    matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}

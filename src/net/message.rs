@@ -1,0 +1,366 @@
+//! Every message of the protocol, and why it exists. Whoever has read this file knows the wire.
+//!
+//! There is one enum for each direction: [`ToManager`], [`FromManager`], [`ToPeer`], [`FromPeer`]. Each
+//! variant is one `type` of message, its fields the members of the JSON object. A field that is not
+//! listed here is an error and not ignored: a misspelt `slotz` must not silently mean "the default".
+//!
+//! Numbers of peers and leases start from the manager's start time in microseconds and only grow, across
+//! restarts too, so that a number never means two things. They stay below 2^53, the largest whole number
+//! up to which every JSON reader agrees.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits;
+use crate::error::{Code, Error};
+
+/// The version of this protocol; a `register` with another is refused.
+pub const VERSION: u32 = 1;
+
+/// A peer's number, given by the manager when it joins.
+pub type PeerId = u64;
+
+/// A lease's number, given by the manager when it is asked for.
+pub type LeaseId = u64;
+
+/// A peer's name: 1 to 64 bytes, no separators, no control characters, no dot in front, so that it can
+/// stand in a message, on a screen and in the name of a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+impl TryFrom<String> for Name {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        let plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\');
+        if (1..=limits::NAME).contains(&name.len()) && !name.starts_with('.') && name.chars().all(plain) {
+            return Ok(Self(name));
+        }
+        Err(Error::new(Code::BadMessage, format!("{name:.80?} cannot be a peer's name")).advise(format!(
+            "a name has 1 to {} bytes, no slash, no control character and no dot in front",
+            limits::NAME
+        )))
+    }
+}
+
+impl std::str::FromStr for Name {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::try_from(name.to_owned())
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A peer as others see it. In `peers`, `slots` is what it offers; in `leased`, what was leased there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerCard {
+    /// The peer's number.
+    pub peer: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// How many slots.
+    pub slots: u32,
+}
+
+/// A lease that a peer still serves although it lost the connection over which it was bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// The lease.
+    pub lease: LeaseId,
+    /// How many of the peer's slots it takes.
+    pub slots: u32,
+}
+
+/// What is said to a manager.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToManager {
+    /// "I am here": opens the conversation in which a peer stays known. Answered by `registered`.
+    Register {
+        /// [`VERSION`] of the speaker.
+        version: u32,
+        /// What the peer calls itself.
+        name: Name,
+        /// Where it listens; the manager connects back to see that others can.
+        addr: SocketAddr,
+        /// How many products it serves at once.
+        slots: u32,
+        /// Whether it takes part in replication.
+        #[serde(default = "yes")]
+        keeps: bool,
+        /// Leases it is still serving, so that a restarted manager counts them.
+        #[serde(default)]
+        bound: Vec<Bound>,
+    },
+    /// "I am still here": the answer to `ping`, and to `wait`.
+    Ok {},
+    /// The last product under an unbound lease is done: its slots are free again.
+    Unbound {
+        /// The lease that is over here.
+        lease: LeaseId,
+    },
+    /// "I leave": the orderly end of a registration.
+    Quit {},
+    /// "I need slots": opens the conversation of a holder. Answered by `wait` or `leased`.
+    Lease {
+        /// The asker's own number, whose slots it does not want; 0 for one that is not registered.
+        peer: PeerId,
+        /// How many slots, all or none.
+        slots: u32,
+    },
+    /// "I need my lease longer." Answered by `leased`, or by `expired` when it is too late.
+    Renew {},
+    /// "I am done with my lease." Answered by `released`.
+    Release {},
+    /// "This peer of my lease answered wrongly." Not answered; twice blamed is quarantined.
+    Blame {
+        /// The peer that is blamed.
+        peer: PeerId,
+        /// What it did, in words.
+        reason: String,
+    },
+    /// "Show me what you know." Answered by `state`.
+    State {},
+}
+
+/// What a manager says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromManager {
+    /// "You are known as this number."
+    Registered {
+        /// The peer's own number.
+        peer: PeerId,
+    },
+    /// Everybody who is here; sent at every change, whole, so that nobody needs to keep count.
+    Peers {
+        /// The whole list.
+        peers: Vec<PeerCard>,
+    },
+    /// "Are you there?" Answered by `ok`.
+    Ping {},
+    /// "Serve this lease from now on", or, when it was renewed, for longer.
+    Bind {
+        /// The lease.
+        lease: LeaseId,
+        /// How many of the peer's slots it may use at once.
+        slots: u32,
+        /// For how long from now, in milliseconds.
+        for_ms: u64,
+    },
+    /// "Begin nothing more for this lease." Answered by `unbound`, once the running products are done.
+    Unbind {
+        /// The lease that ended.
+        lease: LeaseId,
+    },
+    /// "Not yet": sent at once and every second to whoever waits for slots. Answered by `ok`, by which
+    /// the manager sees that he is still there.
+    Wait {
+        /// The place in the queue; 1 is the head.
+        position: usize,
+        /// How many slots he asked for.
+        asked: u32,
+        /// How many he could have now.
+        free: u32,
+        /// Why that is not enough, and what would end it.
+        reason: String,
+    },
+    /// "These slots are yours."
+    Leased {
+        /// The lease, to be named in every product.
+        lease: LeaseId,
+        /// For how long from now, in milliseconds.
+        for_ms: u64,
+        /// Where the slots are; `slots` counts those of this lease.
+        slots: Vec<PeerCard>,
+    },
+    /// "Your slots are given back."
+    Released {},
+    /// "A peer of your lease is gone."
+    Lost {
+        /// The lease, which goes on without it.
+        lease: LeaseId,
+        /// The peer that is gone.
+        peer: PeerId,
+    },
+    /// "Your time is up."
+    Expired {
+        /// The lease that ended.
+        lease: LeaseId,
+    },
+    /// Everything the manager knows.
+    State(Box<State>),
+    /// "No", with the reason.
+    Error(Refusal),
+}
+
+/// What is said to a peer by another peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToPeer {
+    /// "Multiply these": the payload is the left operand, then the right one, in row order, as
+    /// little-endian f64. Answered by `product`; any number, one after another.
+    Multiply {
+        /// The lease under which the slot was got.
+        lease: LeaseId,
+        /// The asker's own number for this product, returned with the answer.
+        product: u32,
+        /// Rows of the left operand and of the answer.
+        rows: u32,
+        /// Columns of the left operand, rows of the right one.
+        inner: u32,
+        /// Columns of the right operand and of the answer.
+        cols: u32,
+        /// Bytes that follow: 8 (rows inner + inner cols).
+        payload: u64,
+    },
+}
+
+/// What a peer answers to another peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromPeer {
+    /// The answer: the payload is the product in row order, as little-endian f64.
+    Product {
+        /// The number it was asked under.
+        product: u32,
+        /// Its rows.
+        rows: u32,
+        /// Its columns.
+        cols: u32,
+        /// Bytes that follow: 8 rows cols.
+        payload: u64,
+    },
+    /// "No", with the reason.
+    Error(Refusal),
+}
+
+/// An error on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// For programs.
+    pub code: Code,
+    /// For people: what failed and what to do next.
+    pub text: String,
+    /// With `infeasible`: how many slots could be leased at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leasable: Option<u32>,
+}
+
+impl From<&Error> for Refusal {
+    fn from(error: &Error) -> Self {
+        let mut text = error.to_string();
+        text.truncate(text.floor_char_boundary(limits::ERROR_TEXT));
+        Self { code: error.code(), text, leasable: error.leasable() }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let error = Error::new(refusal.code, refusal.text);
+        match refusal.leasable {
+            Some(leasable) => error.with_leasable(leasable),
+            None => error,
+        }
+    }
+}
+
+/// Everything a manager knows, as one answer. Times are in milliseconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Who is here.
+    pub peers: Vec<PeerState>,
+    /// Who waits for slots, head first.
+    pub queue: Vec<WaiterState>,
+    /// Who holds slots.
+    pub leases: Vec<LeaseState>,
+    /// The last changes in plain words, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// A peer in the manager's table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerState {
+    /// Its number.
+    pub peer: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// How many products it serves at once.
+    pub slots: u32,
+    /// How many of its slots are leased, or still busy with the last product of a lease that ended.
+    pub used: u32,
+    /// Since when it is here.
+    pub since: u64,
+    /// Whether it can be leased; if not, `reason` says why.
+    pub leasable: bool,
+    /// Why it cannot be leased, empty when it can.
+    pub reason: String,
+}
+
+/// One who waits for slots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaiterState {
+    /// The place in the queue; 1 is the head.
+    pub position: usize,
+    /// The asker's number, 0 for one that is not registered.
+    pub peer: PeerId,
+    /// How many slots he asked for.
+    pub asked: u32,
+    /// Since when he waits.
+    pub since: u64,
+    /// For what, and what would end it.
+    pub reason: String,
+}
+
+/// A running lease.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseState {
+    /// Its number.
+    pub lease: LeaseId,
+    /// The holder's number, 0 for one that is not registered.
+    pub peer: PeerId,
+    /// When it ends unless it is renewed.
+    pub until: u64,
+    /// Where its slots are.
+    pub slots: Vec<PeerCard>,
+}
+
+/// A change of the network, in plain words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// When.
+    pub at: u64,
+    /// What changed, and why.
+    pub text: String,
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,36 @@
+//! One connection, one conversation: what every node says, and how it is carried.
+//!
+//! # The problem
+//! TCP carries a stream of bytes between two programs that do not trust each other. A conversation
+//! needs messages: whole ones, of known kinds, that come in time or not at all.
+//!
+//! # The rule
+//! A message is one line of JSON, tagged by `type` ([`message`]). Where it carries `"payload": N`, N raw
+//! bytes follow the newline. The first line of a connection says which conversation it is, so every
+//! node needs one port only ([`server`]). One type reads the socket, and it returns a message, the
+//! clean end, or an error; never half a message ([`connection`]). One type writes what several threads
+//! have to say to the same listener, and it never waits for him ([`outbox`]).
+//!
+//! # An example
+//! You can be a peer with nothing but a terminal. Lines marked `>` are typed, the others come back:
+//!
+//! ```text
+//! $ nc 127.0.0.1 7000
+//! > {"type":"lease","peer":0,"slots":2}
+//! {"type":"leased","lease":1763654400000007,"for_ms":30000,"slots":[{"peer":1763654400000001,...}]}
+//! > {"type":"release"}
+//! {"type":"released"}
+//! > {"type":"leese"}
+//! {"type":"error","code":"bad_message","text":"... unknown variant `leese`, expected one of ..."}
+//! ```
+//!
+//! # What is missing
+//! Nothing is encrypted, and nobody proves who he is: whoever can reach a port can use it. That is why
+//! a manager listens on loopback unless it is told otherwise. A line is read as a whole before it is
+//! understood, so a message costs its sender's bandwidth and [`limits::LINE`] bytes of our memory.
+
+pub mod connection;
+pub mod limits;
+pub mod message;
+pub mod outbox;
+pub mod server;

@@ -1,0 +1,212 @@
+//! What several threads have to say to one listener: a bounded queue that never makes its speakers wait.
+//!
+//! # The problem
+//! A manager tells one peer many things from many threads: pings, bindings, lists. Two threads that write
+//! into one socket at once tear each other's lines. A lock around the socket mends that, and opens the
+//! next hole: a listener that stops reading blocks whoever holds the lock, and then everybody else.
+//!
+//! # The rule
+//! - [`Outbox::post`] puts a line at the end of the queue. It is memory only, so it may be called under
+//!   any lock, and the order of posts is the order on the wire.
+//! - [`Outbox::flush`] hands to the kernel what the kernel takes at once (`MSG_DONTWAIT`). Only when
+//!   that is not all of it, a thread is started to wait for the listener, and it ends with the queue.
+//! - A listener behind whom [`limits::OUTBOX`] bytes pile up, or who takes none of them for
+//!   [`limits::MESSAGE_TIME`], is dropped: its connection is closed, which wakes its reader.
+//!
+//! So in the usual case a message costs one system call and no thread, and in the worst one listener
+//! costs one thread and 4 MiB, and delays nobody.
+
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::thread;
+
+use log::{debug, trace};
+use parking_lot::Mutex;
+use rustix::net::{SendFlags, send};
+use serde::Serialize;
+
+use super::connection::{Connection, encode};
+use super::limits;
+
+/// A handle to one listener's queue; clones share it.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stream: Arc<TcpStream>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    /// A thread is waiting for the listener; it alone may write.
+    draining: bool,
+    closed: bool,
+}
+
+impl Outbox {
+    /// The queue of the listener at the other end of `connection`.
+    pub fn new(connection: &Connection) -> Self {
+        let stream = Arc::clone(connection.stream());
+        Self { shared: Arc::new(Shared { stream, queue: Mutex::default() }) }
+    }
+
+    /// Queues one message; no system call.
+    pub fn post<M: Serialize>(&self, message: &M) {
+        match encode(message) {
+            Ok(line) => self.post_line(&line),
+            Err(e) => debug!("a message was not sent: {e}"),
+        }
+    }
+
+    /// Queues a line that is encoded already, because many are to hear it.
+    pub fn post_line(&self, line: &[u8]) {
+        let mut queue = self.shared.queue.lock();
+        if queue.closed {
+            return;
+        }
+        if queue.bytes.len() + line.len() > limits::OUTBOX {
+            debug!("dropping a listener that does not read: {} bytes wait for it", queue.bytes.len());
+            return self.shared.close(&mut queue);
+        }
+        trace!("> {}", String::from_utf8_lossy(line).trim_end());
+        queue.bytes.extend_from_slice(line);
+    }
+
+    /// Sends what the kernel takes at once, and leaves the rest to a thread.
+    pub fn flush(&self) {
+        let mut queue = self.shared.queue.lock();
+        if queue.draining || queue.closed {
+            return;
+        }
+        let mut sent = 0;
+        while sent < queue.bytes.len() {
+            match send(&*self.shared.stream, &queue.bytes[sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+            {
+                Ok(n) => sent += n,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(_) => return self.shared.close(&mut queue),
+            }
+        }
+        queue.bytes.drain(..sent);
+        if queue.bytes.is_empty() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        match thread::Builder::new().name("drain_outbox".into()).spawn(move || shared.drain_outbox()) {
+            Ok(_) => queue.draining = true,
+            Err(_) => self.shared.close(&mut queue),
+        }
+    }
+
+    /// Queues one message and flushes.
+    pub fn send<M: Serialize>(&self, message: &M) {
+        self.post(message);
+        self.flush();
+    }
+
+    /// Ends the conversation: closes the connection, which wakes its reader.
+    pub fn close(&self) {
+        self.shared.close(&mut self.shared.queue.lock());
+    }
+}
+
+impl Shared {
+    fn close(&self, queue: &mut Queue) {
+        queue.closed = true;
+        queue.bytes = Vec::new();
+        // It fails only when the connection is gone already, which is what we want.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Writes until the queue is empty or the listener is given up.
+    fn drain_outbox(&self) {
+        loop {
+            let bytes = {
+                let mut queue = self.queue.lock();
+                if queue.bytes.is_empty() || queue.closed {
+                    queue.draining = false;
+                    return;
+                }
+                std::mem::take(&mut queue.bytes)
+            };
+            let written = self
+                .stream
+                .set_write_timeout(Some(limits::MESSAGE_TIME))
+                .and_then(|()| (&*self.stream).write_all(&bytes));
+            if let Err(e) = written {
+                debug!("dropping a listener that does not read: {e}");
+                let mut queue = self.queue.lock();
+                queue.draining = false;
+                return self.close(&mut queue);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::net::limits;
+
+    fn pair() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = Connection::connect(listener.local_addr().unwrap(), limits::LINE).unwrap();
+        (here, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn lines_arrive_whole_and_in_order_from_many_threads_though_the_listener_is_slow() {
+        let (here, mut there) = pair();
+        let outbox = Outbox::new(&here);
+        let pad = "x".repeat(2000);
+        thread::scope(|scope| {
+            for speaker in 0..8 {
+                let (outbox, pad) = (&outbox, &pad);
+                scope.spawn(move || (0..200).for_each(|n| outbox.send(&(speaker, n, pad))));
+            }
+        });
+        drop(here);
+        let reader = thread::spawn(move || {
+            let mut text = String::new();
+            // 8 x 200 lines; the outbox lives on in its drainer until all is read.
+            let mut buffer = vec![0; 4096];
+            while text.lines().count() < 1600 || !text.ends_with('\n') {
+                let n = there.read(&mut buffer).unwrap();
+                assert_ne!(n, 0, "the connection ended early");
+                text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+            }
+            text
+        });
+        let mut next = [0; 8];
+        for line in reader.join().unwrap().lines() {
+            let (speaker, n, _): (usize, u32, String) = serde_json::from_str(line).unwrap();
+            assert_eq!(n, next[speaker]);
+            next[speaker] += 1;
+        }
+    }
+
+    #[test]
+    fn a_listener_that_never_reads_delays_nobody_and_is_dropped() {
+        let (here, _there) = pair();
+        let outbox = Outbox::new(&here);
+        let line = vec![b'x'; 64 << 10];
+        let began = Instant::now();
+        while !here.is_gone() {
+            outbox.post_line(&line);
+            outbox.flush();
+            assert!(began.elapsed() < Duration::from_secs(5), "it was never dropped");
+        }
+        assert!(outbox.shared.queue.lock().bytes.is_empty());
+    }
+}

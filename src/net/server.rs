@@ -1,0 +1,291 @@
+//! A listener: an accept loop, a named thread for each connection, and an orderly stop.
+//!
+//! # The rule
+//! Every connection gets a thread of its own, so a slow one delays nobody. There are bounds to that:
+//! at most [`limits::CONNECTIONS`] at once, and one more is told `busy` in words. Running out of
+//! descriptors or threads costs the new connection, never the old ones, and never the loop: an accept
+//! that fails would fail again at once, so the loop rests for a moment before it goes on.
+//!
+//! # How it stops
+//! A flag is set and the server connects to itself, which wakes `accept`. Every open socket is closed,
+//! which wakes its reader. Then all threads are joined, so that whoever called [`Server::stop`] knows
+//! that nothing of the server runs any more.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use log::{debug, warn};
+use parking_lot::Mutex;
+use socket2::{Domain, Socket, Type};
+
+use super::connection::Connection;
+use super::limits;
+use crate::error::{Code, Error, Kind, Result};
+
+/// How long the accept loop rests when `accept` itself fails.
+const REST_AFTER_FAILURE: Duration = Duration::from_millis(50);
+
+/// What is done with a connection; an error that it returns is told to the other side.
+type Serve = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
+
+/// A running listener; dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    accept: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stopping: AtomicBool,
+    open: Mutex<Open>,
+}
+
+/// The conversations that are being served: how to end each, and its thread.
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    conversations: HashMap<u64, (Arc<TcpStream>, Option<JoinHandle<()>>)>,
+}
+
+/// Listens on `addr`; port 0 takes any free port.
+///
+/// # Errors
+/// When the address is not one of this machine's, or the port is in use.
+pub fn listen(addr: SocketAddr) -> Result<TcpListener> {
+    let bind = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(limits::BACKLOG)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|e| {
+        let advice = match e.kind() {
+            io::ErrorKind::AddrInUse => "stop the program that has this port, or give another --listen",
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 are not for everybody: give another --listen"
+            }
+            _ => "give an address of this machine with --listen",
+        };
+        Error::failed(format!("cannot listen on {addr}")).because(e).advise(advice)
+    })
+}
+
+impl Server {
+    /// Serves every connection to `listener` with `serve`, each in a thread called `name`.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(
+        name: &'static str,
+        listener: TcpListener,
+        serve: impl Fn(&mut Connection) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let failed = |e| Error::failed("cannot start the server").because(e);
+        let addr = listener.local_addr().map_err(failed)?;
+        let shared = Arc::new(Shared::default());
+        let accept = {
+            let shared = Arc::clone(&shared);
+            let serve: Arc<Serve> = Arc::new(serve);
+            thread::Builder::new()
+                .name("accept_loop".into())
+                .spawn(move || accept_loop(name, &listener, &shared, &serve))
+                .map_err(failed)?
+        };
+        Ok(Self { addr, shared, accept: Some(accept) })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Ends every conversation and joins every thread; calling it again does nothing.
+    pub fn stop(&mut self) {
+        let Some(accept) = self.accept.take() else { return };
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // A listener on every interface is reached over loopback. Whether this connects or not, the
+        // loop wakes: a listener whose backlog is full has connections to accept.
+        let ip = match self.addr.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let _ = TcpStream::connect_timeout(&(ip, self.addr.port()).into(), limits::CONNECT_TIME);
+        join(accept);
+        let conversations = std::mem::take(&mut self.shared.open.lock().conversations);
+        for (stream, _) in conversations.values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        conversations.into_values().filter_map(|(_, thread)| thread).for_each(join);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or("?").to_owned();
+    if thread.join().is_err() {
+        warn!("the thread {name} panicked");
+    }
+}
+
+fn accept_loop(name: &'static str, listener: &TcpListener, shared: &Arc<Shared>, serve: &Arc<Serve>) {
+    let mut failing = false;
+    loop {
+        let accepted = listener.accept();
+        if shared.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let begun = accepted.and_then(|(stream, _)| begin(name, stream, shared, serve));
+        // Said once, not twenty times a second for as long as it lasts.
+        match begun {
+            Ok(()) => failing = false,
+            Err(e) => {
+                if !failing {
+                    warn!("cannot take another connection: {e}");
+                }
+                failing = true;
+                thread::sleep(REST_AFTER_FAILURE);
+            }
+        }
+    }
+}
+
+/// Starts the thread of one conversation.
+fn begin(name: &'static str, stream: TcpStream, shared: &Arc<Shared>, serve: &Arc<Serve>) -> io::Result<()> {
+    let Ok(connection) = Connection::accepted(stream) else {
+        return Ok(()); // It is gone already, which is no failure of ours.
+    };
+    let mut open = shared.open.lock();
+    if open.conversations.len() >= limits::CONNECTIONS {
+        drop(open);
+        connection.refuse(
+            &Error::new(Code::Busy, format!("{} connections are open here", limits::CONNECTIONS))
+                .advise("try again later"),
+        );
+        return Ok(());
+    }
+    let id = open.next;
+    open.next += 1;
+    open.conversations.insert(id, (Arc::clone(connection.stream()), None));
+    let spawned = {
+        let (shared, serve) = (Arc::clone(shared), Arc::clone(serve));
+        thread::Builder::new().name(name.into()).spawn(move || {
+            let _end = Conversation { shared: &shared, id };
+            converse(connection, &*serve);
+        })
+    };
+    match spawned {
+        Ok(thread) => {
+            if let Some((_, place)) = open.conversations.get_mut(&id) {
+                *place = Some(thread);
+            }
+            Ok(())
+        }
+        Err(e) => {
+            open.conversations.remove(&id);
+            Err(e)
+        }
+    }
+}
+
+fn converse(mut connection: Connection, serve: &Serve) {
+    let Err(error) = serve(&mut connection) else { return };
+    debug!("{}: {error}", connection.other());
+    // A connection that broke hears nothing; one that was refused is told why.
+    if error.kind() != Kind::Wire(Code::Failed) {
+        connection.refuse(&error);
+        connection.linger();
+    }
+}
+
+/// Takes its conversation off the list when the thread ends, also when it panics.
+struct Conversation<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Conversation<'_> {
+    fn drop(&mut self) {
+        self.shared.open.lock().conversations.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::net::connection::Received;
+
+    /// Answers every line, any JSON value, with the same line.
+    fn echo() -> Server {
+        let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
+        Server::start("serve_echo", listener, |connection| {
+            while let Received::Message(value) = connection.receive::<serde_json::Value>(None)? {
+                connection.send(&value)?;
+            }
+            Ok(())
+        })
+        .unwrap()
+    }
+
+    fn say(server: &Server, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn a_line_is_answered_and_the_end_is_clean() {
+        assert_eq!(say(&echo(), b"[1]\n[2]\n"), "[1]\n[2]\n");
+        assert_eq!(say(&echo(), b""), "");
+    }
+
+    #[test]
+    fn torn_long_and_foreign_lines_are_named() {
+        let server = echo();
+        assert!(say(&server, b"[1").contains("a torn line"), "torn");
+        let long = [b"[\"".to_vec(), vec![b'x'; 2 * limits::LINE]].concat();
+        assert!(say(&server, &long).contains("a line longer than 65536 bytes"), "long");
+        assert!(say(&server, b"hello\n").contains("not a message"), "foreign");
+        assert!(say(&server, b"\xff\xfe\x00\n").contains("not a message"), "binary");
+    }
+
+    #[test]
+    fn a_stopped_server_has_ended_every_conversation() {
+        let mut server = echo();
+        let mut silent: Vec<_> = (0..20).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
+        let began = Instant::now();
+        server.stop();
+        assert!(began.elapsed() < Duration::from_secs(5));
+        for stream in &mut silent {
+            assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
+        }
+        assert!(TcpStream::connect(server.addr()).is_err(), "nobody listens any more");
+        assert_eq!(Arc::strong_count(&server.shared), 1, "a thread is left");
+    }
+
+    #[test]
+    fn a_port_in_use_is_said_with_what_to_do() {
+        let server = echo();
+        let text = listen(server.addr()).unwrap_err().to_string();
+        assert!(text.contains("cannot listen on") && text.contains("--listen"), "{text}");
+    }
+}
