@@ -1,0 +1,371 @@
+//! Matrices in files: the `.npy` format of NumPy.
+//!
+//! A `.npy` file is a magic string, a header that is a Python dictionary, and the entries, one after
+//! another as they lie in memory:
+//!
+//! ```text
+//!     \x93NUMPY 1 0 | length | {'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), } | entries
+//! ```
+//!
+//! The crate `npyz` reads and writes the header; the entries go straight between the file and the
+//! matrix, at the speed of memory. Read are little-endian `f8`, `f4`, `i8` and `i4`, in C order (row
+//! after row) and in Fortran order (column after column); written is `f8` in C order, which every NumPy
+//! reads back bit for bit.
+//!
+//! A header may say anything, so nothing is believed, and nothing allocated, before it agrees with the
+//! length of the file. Every refusal says what to do next.
+//!
+//! What is missing: `.npz`, big-endian files, complex numbers, records. NumPy converts all of these.
+
+use std::io::{Read, Write};
+
+use npyz::{DType, NpyHeader, Order, WriterBuilder};
+
+use super::Matrix;
+use crate::error::{Error, Result};
+
+#[cfg(target_endian = "big")]
+compile_error!("peerlab sends and stores numbers as they lie in memory, and both formats are little-endian");
+
+/// Longest header read, in bytes; NumPy writes 118 for any matrix.
+const HEADER_LIMIT: usize = 4096;
+
+/// The most decimal digits in a header. Sizes with more digits than this multiply to more entries than a
+/// `u64` counts.
+const HEADER_DIGITS: usize = 19;
+
+/// The deepest brackets in a header. A record has three; the parser's time doubles with every one.
+const HEADER_DEPTH: usize = 4;
+
+/// Columns of a Fortran file that are turned at a time: one cache line of a row.
+const COLUMNS: usize = 8;
+
+/// Entries of another type that are converted at a time, so that they stay in the nearest cache.
+const CONVERTED: usize = 2048;
+
+/// Whole numbers above this are not all `f64`: 2^53.
+const EXACT: u64 = 1 << 53;
+
+/// How one entry is stored in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    F64,
+    F32,
+    I64,
+    I32,
+}
+
+impl Entry {
+    /// Bytes of one entry.
+    fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
+        }
+    }
+}
+
+/// Reads a matrix from a `.npy` file of `length` bytes.
+///
+/// An error says what is wrong with the file, but not its name: the caller knows that.
+pub fn read(mut reader: impl Read, length: u64) -> Result<Matrix> {
+    let (header, header_length) = read_header(&mut reader, length)?;
+    let entry = entry_type(&header.dtype())?;
+    let (rows, cols) = shape(header.shape())?;
+    let expected = rows
+        .checked_mul(cols)
+        .and_then(|entries| entries.checked_mul(entry.size()))
+        .and_then(|bytes| bytes.checked_add(header_length))
+        .map(|bytes| bytes as u64);
+    if expected != Some(length) {
+        let verb = if expected.is_some_and(|expected| expected < length) {
+            "has bytes left over"
+        } else {
+            "is cut off"
+        };
+        let expected =
+            expected.map_or("more bytes than can be counted".into(), |bytes| format!("{bytes} bytes"));
+        return Err(Error::failed(format!(
+            "the file {verb}: a {rows} x {cols} matrix of this type takes {expected}, it has {length}"
+        ))
+        .advise("write or copy it again"));
+    }
+    let mut matrix = Matrix::try_zeros(rows, cols)?;
+    match header.order() {
+        Order::C => read_entries(&mut reader, entry, matrix.as_mut_slice())?,
+        Order::Fortran => read_columns(&mut reader, entry, &mut matrix)?,
+    }
+    Ok(matrix)
+}
+
+/// Writes a matrix as a `.npy` file.
+pub fn write(matrix: &Matrix, mut writer: impl Write) -> Result<()> {
+    let shape = [matrix.rows() as u64, matrix.cols() as u64];
+    npyz::WriteOptions::<f64>::new()
+        .default_dtype()
+        .shape(&shape)
+        .writer(&mut writer)
+        .write_header_only()
+        .and_then(|writer| writer.write_all(bytemuck::cast_slice(matrix.as_slice())))
+        .and_then(|()| writer.flush())
+        .map_err(|error| Error::failed("cannot write the matrix").because(error))
+}
+
+/// The header, and how many bytes of the file it takes.
+fn read_header(reader: &mut impl Read, length: u64) -> Result<(NpyHeader, usize)> {
+    let not_npy = |cause: String| {
+        Error::failed(format!("this is not a .npy file: {cause}"))
+            .advise("write it with numpy.save(path, array)")
+    };
+    let mut bytes = vec![0; 12];
+    reader.read_exact(&mut bytes[..10]).map_err(|_| not_npy("it is too short".into()))?;
+    if !bytes.starts_with(b"\x93NUMPY") {
+        return Err(not_npy("it begins with something else".into()));
+    }
+    // Version 1 counts the header's length in two bytes, versions 2 and 3 in four.
+    let preamble = if bytes[6] == 1 { 10 } else { 12 };
+    reader.read_exact(&mut bytes[10..preamble]).map_err(|_| not_npy("it is too short".into()))?;
+    bytes.truncate(preamble);
+    let text = bytes[8..].iter().rev().fold(0, |size, byte| size << 8 | usize::from(*byte));
+    if text > HEADER_LIMIT || (preamble + text) as u64 > length {
+        return Err(not_npy(format!("its header claims {text} bytes")));
+    }
+    bytes.resize(preamble + text, 0);
+    reader.read_exact(&mut bytes[preamble..]).map_err(|_| not_npy("it ends within the header".into()))?;
+    if !is_harmless(&bytes[preamble..]) {
+        return Err(not_npy("its header has too many brackets or digits".into()));
+    }
+    let header = NpyHeader::from_reader(&bytes[..]).map_err(|error| not_npy(error.to_string()))?;
+    Ok((header, preamble + text))
+}
+
+/// Can the parser take this header? Nested lists cost it time that doubles with every bracket, and it
+/// multiplies sizes without looking whether they overflow.
+fn is_harmless(text: &[u8]) -> bool {
+    let depth = text.iter().scan(0usize, |depth, byte| {
+        match byte {
+            b'(' | b'[' | b'{' => *depth += 1,
+            b')' | b']' | b'}' => *depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        Some(*depth)
+    });
+    let digits = text.iter().filter(|byte| byte.is_ascii_digit()).count();
+    // A number such as 0xffff counts in another base.
+    let radix = text.windows(2).any(|pair| pair[0] == b'0' && pair[1].is_ascii_alphabetic());
+    depth.max().unwrap_or(0) <= HEADER_DEPTH && digits <= HEADER_DIGITS && !radix
+}
+
+/// The type of the entries, if it is one that is read.
+fn entry_type(dtype: &DType) -> Result<Entry> {
+    let name = dtype.descr();
+    match name.trim_matches('\'') {
+        "<f8" => Ok(Entry::F64),
+        "<f4" => Ok(Entry::F32),
+        "<i8" => Ok(Entry::I64),
+        "<i4" => Ok(Entry::I32),
+        other => Err(Error::failed(format!("its entries are of type {other}, not <f8, <f4, <i8 or <i4"))
+            .advise("save it again with numpy.save(path, array.astype('<f8'))")),
+    }
+}
+
+/// Rows and columns, if there are two dimensions.
+fn shape(shape: &[u64]) -> Result<(usize, usize)> {
+    let too_large =
+        |_| Error::failed(format!("a matrix of shape {shape:?} is larger than this machine's memory"));
+    match *shape {
+        [rows, cols] => Ok((rows.try_into().map_err(too_large)?, cols.try_into().map_err(too_large)?)),
+        [entries] => Err(Error::failed(format!("it holds a vector of {entries} entries, not a matrix")).advise(
+            format!("save it as one row, array.reshape(1, {entries}), or as one column, array.reshape({entries}, 1)"),
+        )),
+        _ => Err(Error::failed(format!("its array has {} dimensions, a matrix has 2", shape.len()))
+            .advise("save one matrix of it, such as array[0]")),
+    }
+}
+
+/// Reads as many entries as `out` has, in the order of the file.
+fn read_entries(reader: &mut impl Read, entry: Entry, out: &mut [f64]) -> Result<()> {
+    let torn = |error| {
+        Error::failed("the entries cannot be read").because(error).advise("write or copy the file again")
+    };
+    if entry == Entry::F64 {
+        return reader.read_exact(bytemuck::cast_slice_mut(out)).map_err(torn);
+    }
+    let mut buffer = vec![0u64; CONVERTED];
+    for out in out.chunks_mut(CONVERTED) {
+        let bytes = &mut bytemuck::cast_slice_mut(&mut buffer)[..out.len() * entry.size()];
+        reader.read_exact(bytes).map_err(torn)?;
+        match entry {
+            Entry::F64 => out.copy_from_slice(bytemuck::cast_slice(bytes)),
+            Entry::F32 => convert(out, bytemuck::cast_slice::<u8, f32>(bytes), |x| x.into()),
+            Entry::I32 => convert(out, bytemuck::cast_slice::<u8, i32>(bytes), |x| x.into()),
+            Entry::I64 => {
+                let whole = bytemuck::cast_slice::<u8, i64>(bytes);
+                if let Some(large) = whole.iter().find(|x| x.unsigned_abs() > EXACT) {
+                    return Err(Error::failed(format!(
+                        "its entry {large} is beyond 2^53 and would be rounded"
+                    ))
+                    .advise("if that is meant, save it with numpy.save(path, array.astype('<f8'))"));
+                }
+                convert(out, whole, |x| x as f64);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn convert<T: Copy>(out: &mut [f64], from: &[T], to_f64: impl Fn(T) -> f64) {
+    for (out, x) in out.iter_mut().zip(from) {
+        *out = to_f64(*x);
+    }
+}
+
+/// Reads a file in Fortran order: a few columns at a time, turned into short pieces of every row.
+fn read_columns(reader: &mut impl Read, entry: Entry, matrix: &mut Matrix) -> Result<()> {
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    if rows == 0 {
+        return Ok(());
+    }
+    let mut columns = vec![0.0; rows * COLUMNS.min(cols)];
+    for first in (0..cols).step_by(COLUMNS) {
+        let count = COLUMNS.min(cols - first);
+        let columns = &mut columns[..rows * count];
+        read_entries(reader, entry, columns)?;
+        for (i, row) in matrix.as_mut_slice().chunks_exact_mut(cols).enumerate() {
+            for (j, out) in row[first..first + count].iter_mut().enumerate() {
+                *out = columns[j * rows + i];
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::rng;
+    use super::*;
+
+    /// A file as NumPy writes it.
+    fn file(header: &str, entries: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(entries);
+        bytes
+    }
+
+    fn header(descr: &str, fortran: &str, shape: &str) -> String {
+        format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}    \n")
+    }
+
+    fn load(bytes: &[u8]) -> Result<Matrix> {
+        read(bytes, bytes.len() as u64)
+    }
+
+    #[track_caller]
+    fn refused(bytes: &[u8], words: &str) {
+        let error = load(bytes).unwrap_err().to_string();
+        assert!(error.contains(words), "{error:?} does not say {words:?}");
+    }
+
+    #[test]
+    fn what_is_written_reads_back_bit_for_bit() {
+        for (rows, cols) in [(3, 4), (1, 1), (0, 5), (5, 0), (0, 0), (129, 257)] {
+            let matrix = Matrix::random(rows, cols, &mut rng(1));
+            let mut bytes = Vec::new();
+            write(&matrix, &mut bytes).unwrap();
+            assert_eq!(load(&bytes).unwrap(), matrix);
+        }
+    }
+
+    #[test]
+    fn all_four_types_are_read_in_both_orders() {
+        let whole: Vec<i32> = (0..33).map(|x| x - 16).collect();
+        let as_f64: Vec<f64> = whole.iter().map(|x| f64::from(*x)).collect();
+        let as_f32: Vec<f32> = whole.iter().map(|x| *x as f32).collect();
+        let as_i64: Vec<i64> = whole.iter().map(|x| i64::from(*x)).collect();
+        let files: [(&str, &[u8]); 4] = [
+            ("<f8", bytemuck::cast_slice(&as_f64)),
+            ("<f4", bytemuck::cast_slice(&as_f32)),
+            ("<i8", bytemuck::cast_slice(&as_i64)),
+            ("<i4", bytemuck::cast_slice(&whole)),
+        ];
+        for (descr, entries) in files {
+            let by_rows = load(&file(&header(descr, "False", "(3, 11)"), entries)).unwrap();
+            assert_eq!(by_rows.as_slice(), as_f64, "{descr}");
+            let by_columns = load(&file(&header(descr, "True", "(3, 11)"), entries)).unwrap();
+            assert_eq!(by_columns.row(1), (0..11).map(|j| as_f64[3 * j + 1]).collect::<Vec<_>>(), "{descr}");
+        }
+    }
+
+    #[test]
+    fn many_converted_entries_keep_their_places() {
+        let entries: Vec<i32> = (0..3 * CONVERTED as i32 + 5).collect();
+        let bytes =
+            file(&header("<i4", "False", &format!("(1, {})", entries.len())), bytemuck::cast_slice(&entries));
+        assert!(load(&bytes).unwrap().as_slice().iter().zip(&entries).all(|(x, n)| *x == f64::from(*n)));
+    }
+
+    #[test]
+    fn versions_two_and_three_are_read() {
+        let text = header("<f8", "False", "(1, 1)");
+        for version in [2, 3] {
+            let mut bytes = vec![0x93, b'N', b'U', b'M', b'P', b'Y', version, 0];
+            bytes.extend((text.len() as u32).to_le_bytes());
+            bytes.extend(text.as_bytes());
+            bytes.extend(2.5f64.to_le_bytes());
+            assert_eq!(load(&bytes).unwrap().as_slice(), [2.5]);
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_wrong_length_is_refused() {
+        let right = file(&header("<f8", "False", "(2, 3)"), &[0; 48]);
+        assert!(load(&right).is_ok());
+        refused(&right[..right.len() - 1], "cut off");
+        refused(&[&right[..], &[0]].concat(), "left over");
+        for cut in [0, 5, 9, 11, 40] {
+            refused(&right[..cut], ".npy file");
+        }
+        // The length is right, but the bytes end early: another program is still writing.
+        let torn = read(&right[..right.len() - 8], right.len() as u64).unwrap_err();
+        assert!(torn.to_string().contains("cannot be read"), "{torn}");
+    }
+
+    #[test]
+    fn a_header_that_claims_more_than_the_file_holds_allocates_nothing() {
+        refused(&file(&header("<f8", "False", "(1000000000000000, 1)"), &[]), "cut off");
+        refused(&file(&header("<f8", "False", "(99999999, 99999999)"), &[]), "cut off");
+        refused(&file(&header("<f8", "False", "(4294967296, 4294967296)"), &[]), "digits");
+        refused(&file(&header("<f8", "False", "(0xffffffffffffffff, 0xffffffffffffffff)"), &[]), "digits");
+        refused(&file(&header("<f8", "False", "(-1, 2)"), &[]), "negative");
+        refused(b"\x93NUMPY\x02\x00\xff\xff\xff\xff", "4294967295 bytes");
+        refused(&file(&"[".repeat(2000), &[]), "brackets");
+    }
+
+    #[test]
+    fn what_is_not_a_matrix_of_numbers_is_refused_with_advice() {
+        refused(b"PK\x03\x04 and so on, a zip file", "numpy.save");
+        refused(&file(&header("<f8", "False", "(6,)"), &[0; 48]), "reshape(1, 6)");
+        refused(&file(&header("<f8", "False", "()"), &[0; 8]), "0 dimensions");
+        refused(&file(&header("<f8", "False", "(1, 2, 3)"), &[0; 48]), "array[0]");
+        for descr in [">f8", "<c16", "|b1", "|O", "<U4", "<i2", "<f2"] {
+            refused(&file(&header(descr, "False", "(1, 1)"), &[0; 16]), "astype('<f8')");
+        }
+        refused(
+            &file("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1, 1)}", &[0; 8]),
+            "astype",
+        );
+        refused(&file("{'shape': (1, 1)}", &[0; 8]), "missing key");
+        refused(&file("garbage", &[]), ".npy file");
+    }
+
+    #[test]
+    fn whole_numbers_that_an_f64_cannot_hold_are_refused() {
+        let edge = [1i64 << 53, -(1 << 53)];
+        assert!(load(&file(&header("<i8", "False", "(1, 2)"), bytemuck::cast_slice(&edge))).is_ok());
+        for beyond in [(1i64 << 53) + 1, i64::MIN] {
+            refused(&file(&header("<i8", "False", "(1, 1)"), &beyond.to_le_bytes()), "2^53");
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! Strassen's seven products.
+//!
+//! Cut A, B and C = A·B into quadrants. The definition of the product needs eight products of quadrants,
+//! two for each quadrant of C. Strassen found in 1969 that seven are enough, if sums of quadrants are
+//! multiplied ("Gaussian elimination is not optimal", Numerische Mathematik 13):
+//!
+//! ```text
+//!     M1 = (A11 + A22) (B11 + B22)        C11 = M1 + M4 - M5 + M7
+//!     M2 = (A21 + A22)  B11               C12 = M3 + M5
+//!     M3 =  A11        (B12 - B22)        C21 = M2 + M4
+//!     M4 =  A22        (B21 - B11)        C22 = M1 - M2 + M3 + M6
+//!     M5 = (A11 + A12)  B22
+//!     M6 = (A21 - A11) (B11 + B12)
+//!     M7 = (A12 - A22) (B21 + B22)
+//! ```
+//!
+//! [`SEVEN`] is this table. It is read twice. A [`Plan`] reads it for the network: `plan.left(i, &a)` and
+//! `plan.right(i, &b)` are what product i multiplies, and an [`Assembly`] adds each answer to the blocks
+//! of C that it belongs to, whenever it comes. [`multiply`] reads it for this machine: the same plan,
+//! product after product, with the sums formed while the kernel packs its operands and the answers added
+//! while it stores them.
+//!
+//! Each of the seven can be cut again: `levels` times makes 7^levels products of blocks of
+//! m/2^levels x k/2^levels by k/2^levels x n/2^levels, and level 0 is the classical product. Sizes that do
+//! not divide are rounded up. Blocks at the edge then lack rows or columns, which count as zeros but are
+//! never stored.
+//!
+//! What it costs: more additions than the classical product, and a larger rounding error, which is bounded
+//! only *normwise*: every entry of C may be off by a share of max|A| max|B|, however small the entry itself
+//! is ([`super::freivalds`] has the bound). On whole numbers there is no error at all while every
+//! intermediate sum stays below 2^53 ([`exact_bound`]).
+
+use std::fmt;
+
+use parking_lot::Mutex;
+
+use super::kernel::{Kernel, Packs, Target};
+use super::{Matrix, Operand, View, ViewMut};
+use crate::error::Error;
+
+/// What one of the seven multiplies and where its answer goes: a sign for each quadrant, in the order
+/// 11, 12, 21, 22; zero where the quadrant has no part.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    /// The signs of the quadrants of A whose sum is the left operand.
+    pub left: [i8; 4],
+    /// The signs of the quadrants of B whose sum is the right operand.
+    pub right: [i8; 4],
+    /// The signs with which the answer is added to the quadrants of C.
+    pub into: [i8; 4],
+}
+
+/// Strassen's seven products, M1 to M7.
+#[rustfmt::skip]
+pub const SEVEN: [Product; 7] = [
+    //        A11 A12 A21 A22           B11 B12 B21 B22          C11 C12 C21 C22
+    Product { left: [ 1,  0,  0,  1], right: [ 1,  0,  0,  1], into: [ 1,  0,  0,  1] },
+    Product { left: [ 0,  0,  1,  1], right: [ 1,  0,  0,  0], into: [ 0,  0,  1, -1] },
+    Product { left: [ 1,  0,  0,  0], right: [ 0,  1,  0, -1], into: [ 0,  1,  0,  1] },
+    Product { left: [ 0,  0,  0,  1], right: [-1,  0,  1,  0], into: [ 1,  0,  1,  0] },
+    Product { left: [ 1,  1,  0,  0], right: [ 0,  0,  0,  1], into: [-1,  1,  0,  0] },
+    Product { left: [-1,  0,  1,  0], right: [ 1,  1,  0,  0], into: [ 0,  0,  0,  1] },
+    Product { left: [ 0,  1,  0, -1], right: [ 0,  0,  1,  1], into: [ 1,  0,  0,  0] },
+];
+
+/// The most levels a plan may have: 7^8 is almost six million products.
+pub const MAX_LEVELS: u32 = 8;
+
+/// How an m x k by k x n product is cut into 7^levels products of one shape.
+///
+/// ```
+/// use peerlab::matrix::{Matrix, strassen::{Assembly, Plan, multiply}};
+/// let (a, b) = (Matrix::zeros(5, 3), Matrix::zeros(3, 9));
+/// let plan = Plan::new(5, 3, 9, 1);
+/// assert_eq!((plan.products(), plan.block()), (7, (3, 2, 5)));
+/// assert_eq!((plan.left(0, &a).rows(), plan.right(0, &b).cols()), (3, 5));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    rows: usize,
+    inner: usize,
+    cols: usize,
+    levels: u32,
+}
+
+/// Which of the three matrices of a product a sum of blocks belongs to.
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+    Into,
+}
+
+impl Plan {
+    /// A plan for a `rows` x `inner` matrix times an `inner` x `cols` one.
+    ///
+    /// # Panics
+    /// If `levels` is more than [`MAX_LEVELS`].
+    pub fn new(rows: usize, inner: usize, cols: usize, levels: u32) -> Self {
+        assert!(levels <= MAX_LEVELS, "at most {MAX_LEVELS} levels, not {levels}");
+        Self { rows, inner, cols, levels }
+    }
+
+    /// How often the matrices are cut.
+    pub fn levels(&self) -> u32 {
+        self.levels
+    }
+
+    /// How many products there are: 7^levels.
+    pub fn products(&self) -> usize {
+        7usize.pow(self.levels)
+    }
+
+    /// The shape of every product: rows of the left operand, its columns, columns of the right operand.
+    pub fn block(&self) -> (usize, usize, usize) {
+        let side = 1 << self.levels;
+        (self.rows.div_ceil(side), self.inner.div_ceil(side), self.cols.div_ceil(side))
+    }
+
+    /// The left operand of product `i`: a sum of blocks of A.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Plan::products`], or `a` has another shape than the plan.
+    pub fn left<'a>(&self, i: usize, a: &'a Matrix) -> Operand<'a> {
+        assert_eq!((a.rows(), a.cols()), (self.rows, self.inner), "the left matrix of the plan");
+        self.left_of(i, a.view())
+    }
+
+    /// The right operand of product `i`: a sum of blocks of B.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Plan::products`], or `b` has another shape than the plan.
+    pub fn right<'a>(&self, i: usize, b: &'a Matrix) -> Operand<'a> {
+        assert_eq!((b.rows(), b.cols()), (self.inner, self.cols), "the right matrix of the plan");
+        self.right_of(i, b.view())
+    }
+
+    fn left_of<'a>(&self, i: usize, a: View<'a>) -> Operand<'a> {
+        let (rows, inner, _) = self.block();
+        sum(self.blocks(i, Side::Left), a, rows, inner)
+    }
+
+    fn right_of<'a>(&self, i: usize, b: View<'a>) -> Operand<'a> {
+        let (_, inner, cols) = self.block();
+        sum(self.blocks(i, Side::Right), b, inner, cols)
+    }
+
+    /// The blocks that take part in product `i` on one side: (sign, block row, block column).
+    ///
+    /// Level by level: `i` written in base 7 names one of the seven at each level, the most significant
+    /// digit the outermost; each halves the block that the levels before it arrived at, and signs multiply.
+    fn blocks(&self, i: usize, side: Side) -> Vec<(f64, usize, usize)> {
+        assert!(i < self.products(), "product {i} of {}", self.products());
+        let mut blocks = vec![(1.0, 0, 0)];
+        for level in (0..self.levels).rev() {
+            let product = &SEVEN[i / 7usize.pow(level) % 7];
+            let signs = match side {
+                Side::Left => product.left,
+                Side::Right => product.right,
+                Side::Into => product.into,
+            };
+            let quadrants = |&(sign, row, col): &(f64, usize, usize)| {
+                let part =
+                    move |(q, &s): (usize, &i8)| (sign * f64::from(s), 2 * row + q / 2, 2 * col + q % 2);
+                signs.iter().enumerate().filter(|(_, s)| **s != 0).map(part).collect::<Vec<_>>()
+            };
+            blocks = blocks.iter().flat_map(quadrants).collect();
+        }
+        blocks
+    }
+
+    /// No intermediate sum exceeds this, in the network and in the peers that serve it: [`exact_bound`]
+    /// over the levels of this plan and those that [`multiply`] adds inside a block.
+    pub fn bound(&self, max_a: f64, max_b: f64) -> f64 {
+        let (rows, inner, cols) = self.block();
+        exact_bound(self.levels + local_levels(rows, inner, cols), self.inner, max_a, max_b)
+    }
+}
+
+/// The signed sum of the named blocks of a matrix.
+fn sum(blocks: Vec<(f64, usize, usize)>, matrix: View<'_>, rows: usize, cols: usize) -> Operand<'_> {
+    let window = |(sign, p, q)| (sign, matrix.window(p * rows, q * cols, rows, cols));
+    Operand::new(rows, cols, blocks.into_iter().map(window).collect())
+}
+
+/// No intermediate sum of a Strassen product exceeds 8^levels · inner · max|A| · max|B|.
+///
+/// Each level may double both operands and adds up to four answers of half the inner size: it multiplies
+/// the bound by at most six, here eight. While this is below 2^53, products of whole numbers are exact;
+/// while it is finite, nothing can overflow.
+pub fn exact_bound(levels: u32, inner: usize, max_a: f64, max_b: f64) -> f64 {
+    if max_a == 0.0 || max_b == 0.0 {
+        return 0.0;
+    }
+    8f64.powf(f64::from(levels)) * inner as f64 * max_a * max_b
+}
+
+/// C as it is put together: a lock for every block, so that answers can be added as they come, by
+/// several threads at once.
+///
+/// The first answer that reaches a block overwrites it, and every block is reached, so C need not be
+/// zeroed. An entry of C is complete when all products were added, each once.
+#[derive(Debug)]
+pub struct Assembly<'a> {
+    plan: Plan,
+    blocks: Vec<Mutex<Block<'a>>>,
+}
+
+/// One block of C: its rows, which lie apart in memory.
+#[derive(Debug)]
+struct Block<'a> {
+    written: bool,
+    rows: Vec<&'a mut [f64]>,
+}
+
+impl<'a> Assembly<'a> {
+    /// Begins to put together `c`, whatever it holds now.
+    ///
+    /// # Panics
+    /// If `c` has another shape than the answer of the plan.
+    pub fn new(plan: Plan, c: &'a mut Matrix) -> Self {
+        assert_eq!((c.rows, c.cols), (plan.rows, plan.cols), "the answer of the plan");
+        let (rows, inner, cols) = plan.block();
+        let side = 1usize << plan.levels;
+        let mut blocks: Vec<Block<'a>> =
+            (0..side * side).map(|_| Block { written: false, rows: Vec::with_capacity(rows) }).collect();
+        if inner == 0 {
+            c.data.fill(0.0);
+        } else if cols > 0 {
+            for (i, row) in c.data.chunks_exact_mut(c.cols).enumerate() {
+                for (q, part) in row.chunks_mut(cols).enumerate() {
+                    blocks[i / rows * side + q].rows.push(part);
+                }
+            }
+        }
+        Self { plan, blocks: blocks.into_iter().map(Mutex::new).collect() }
+    }
+
+    /// Adds the answer of product `i`, in row order, to the blocks of C that it is a part of.
+    ///
+    /// Only one block is locked at a time, so threads that add different answers wait for each other
+    /// only where they meet in the same block, and never in a circle.
+    ///
+    /// # Panics
+    /// If `product` does not have as many entries as a block of the plan.
+    pub fn add(&self, i: usize, product: &[f64]) {
+        let (rows, _, cols) = self.plan.block();
+        assert_eq!(product.len(), rows * cols, "an answer of {rows} x {cols}");
+        if product.is_empty() {
+            return;
+        }
+        for (sign, p, q) in self.plan.blocks(i, Side::Into) {
+            let mut block = self.blocks[(p << self.plan.levels) + q].lock();
+            let written = std::mem::replace(&mut block.written, true);
+            for (into, from) in block.rows.iter_mut().zip(product.chunks_exact(cols)) {
+                let pairs = into.iter_mut().zip(from);
+                if written {
+                    pairs.for_each(|(c, m)| *c += sign * m);
+                } else {
+                    pairs.for_each(|(c, m)| *c = sign * m);
+                }
+            }
+        }
+    }
+}
+
+/// A product was given up because nobody waits for it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abandoned;
+
+impl fmt::Display for Abandoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the product was abandoned")
+    }
+}
+
+impl std::error::Error for Abandoned {}
+
+impl From<Abandoned> for Error {
+    fn from(abandoned: Abandoned) -> Self {
+        Error::failed(abandoned.to_string())
+    }
+}
+
+/// C = A·B on this machine, by Strassen down to the measured cutoff, on `threads` threads.
+///
+/// C is overwritten. `keep_going` is asked once per kernel block, that is every few milliseconds; when it
+/// says no, the product is given up and C holds nothing of use.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn multiply(
+    a: View<'_>,
+    b: View<'_>,
+    c: &mut ViewMut<'_>,
+    threads: usize,
+    keep_going: &(dyn Fn() -> bool + Sync),
+) -> Result<(), Abandoned> {
+    assert_eq!(a.cols(), b.rows(), "as many columns on the left as rows on the right");
+    assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the shape of the answer");
+    let rows = a.rows();
+    if threads <= 1 || rows < 2 {
+        return multiply_alone(a, b, c, keep_going);
+    }
+    // The upper rows of C need only the upper rows of A: two products that share nothing but B.
+    let upper = rows * (threads / 2) / threads;
+    let (mut above, mut below) = c.window(0, 0, rows, b.cols()).split_rows(upper);
+    std::thread::scope(|scope| {
+        let helper = scope.spawn(move || {
+            let a = a.window(0, 0, upper, a.cols());
+            multiply(a, b, &mut above, threads / 2, keep_going)
+        });
+        let a = a.window(upper, 0, rows, a.cols());
+        let mine = multiply(a, b, &mut below, threads - threads / 2, keep_going);
+        helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(mine)
+    })
+}
+
+/// How many levels [`multiply`] adds on its own for a product of this shape on one thread.
+pub fn local_levels(rows: usize, inner: usize, cols: usize) -> u32 {
+    let smallest = rows.min(inner).min(cols);
+    if smallest < 2 * CUTOFF { 0 } else { (smallest / CUTOFF).ilog2().min(2) }
+}
+
+/// The least side of a block that is worth cutting into.
+const CUTOFF: usize = 512;
+
+fn multiply_alone(
+    a: View<'_>,
+    b: View<'_>,
+    c: &mut ViewMut<'_>,
+    keep_going: &(dyn Fn() -> bool + Sync),
+) -> Result<(), Abandoned> {
+    if a.cols() == 0 {
+        c.fill(0.0);
+        return Ok(());
+    }
+    let plan = Plan::new(a.rows(), a.cols(), b.cols(), local_levels(a.rows(), a.cols(), b.cols()));
+    let (rows, _, cols) = plan.block();
+    let side = 1usize << plan.levels;
+    let mut written = vec![false; side * side];
+    let kernel = Kernel::best();
+    let mut packs = Packs::new();
+    for i in 0..plan.products() {
+        let target = |(sign, p, q): (f64, usize, usize)| {
+            let fresh = !std::mem::replace(&mut written[p * side + q], true);
+            Target { sign, row: p * rows, col: q * cols, fresh }
+        };
+        let into: Vec<Target> = plan.blocks(i, Side::Into).into_iter().map(target).collect();
+        kernel.product(&plan.left_of(i, a), &plan.right_of(i, b), &into, c, &mut packs, keep_going)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{naive, rng, unwritten};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// By plan and assembly, as over the network, every product by the definition.
+    fn through_plan(a: &Matrix, b: &Matrix, levels: u32) -> Matrix {
+        let plan = Plan::new(a.rows(), a.cols(), b.cols(), levels);
+        let (rows, inner, cols) = plan.block();
+        let mut c = unwritten(a.rows(), b.cols());
+        let assembly = Assembly::new(plan, &mut c);
+        for i in (0..plan.products()).rev() {
+            let (left, right) = (plan.left(i, a), plan.right(i, b));
+            let mut l = unwritten(rows, inner);
+            let mut r = unwritten(inner, cols);
+            left.fill_rows(0, l.as_mut_slice());
+            right.fill_rows(0, r.as_mut_slice());
+            assembly.add(i, naive(l.view(), r.view()).as_slice());
+        }
+        drop(assembly);
+        c
+    }
+
+    fn locally(a: &Matrix, b: &Matrix, threads: usize) -> Matrix {
+        let mut c = unwritten(a.rows(), b.cols());
+        multiply(a.view(), b.view(), &mut c.view_mut(), threads, &|| true).unwrap();
+        c
+    }
+
+    proptest! {
+        #[test]
+        fn the_seven_products_make_the_product_of_any_shape(
+            m in 0usize..20, k in 0usize..20, n in 0usize..20, levels in 0u32..4, seed: u64,
+        ) {
+            let (a, b) = (Matrix::random_integers(m, k, &mut rng(seed)), Matrix::random_integers(k, n, &mut rng(!seed)));
+            prop_assert_eq!(through_plan(&a, &b, levels), naive(a.view(), b.view()));
+        }
+
+        #[test]
+        fn multiply_is_the_product_of_any_shape(
+            m in 0usize..90, k in 0usize..90, n in 0usize..90, threads in 1usize..4, seed: u64,
+        ) {
+            let (a, b) = (Matrix::random_integers(m, k, &mut rng(seed)), Matrix::random_integers(k, n, &mut rng(!seed)));
+            prop_assert_eq!(locally(&a, &b, threads), naive(a.view(), b.view()));
+        }
+    }
+
+    #[test]
+    fn large_odd_products_are_exact_on_whole_numbers() {
+        for (m, k, n) in [(1025, 1100, 1031), (129, 257, 63), (1, 2000, 1), (2000, 1, 3)] {
+            let (a, b) =
+                (Matrix::random_integers(m, k, &mut rng(1)), Matrix::random_integers(k, n, &mut rng(2)));
+            assert!(locally(&a, &b, 1) == naive(a.view(), b.view()), "{m} x {k} by {k} x {n}");
+        }
+    }
+
+    #[test]
+    fn a_product_nobody_waits_for_is_abandoned() {
+        let a = Matrix::zeros(600, 600);
+        let mut c = Matrix::zeros(600, 600);
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let stop = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2;
+        assert_eq!(multiply(a.view(), a.view(), &mut c.view_mut(), 1, &stop), Err(Abandoned));
+        assert_eq!(asked.into_inner(), 3);
+    }
+}
