@@ -1,12 +1,14 @@
 //! A plain client of the wire: one connection, lines of JSON as anybody could type them, raw payloads.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::PATIENCE;
+use super::node::Node;
 
 /// What came on a connection.
 #[derive(Debug, PartialEq)]
@@ -148,4 +150,16 @@ impl Wire {
         }
         Some(self.unread.drain(..bytes).collect())
     }
+}
+
+/// A real `peer serve` whose manager is the test: the peer, its conversation with the manager, its address.
+pub(crate) fn peer_of_mine(dir: &Path, slots: u32) -> (Node, Wire, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (manager, slots) = (listener.local_addr().unwrap().to_string(), slots.to_string());
+    let args = ["--manager", &manager, "--name", "mine", "--slots", &slots, "serve"];
+    let peer = Node::start("peer", dir, "debug", &args);
+    let mut wire = Wire::new(listener.accept().unwrap().0);
+    let register = wire.hear("register");
+    let addr = register["addr"].as_str().unwrap().parse().unwrap();
+    (peer, wire, addr)
 }
