@@ -224,13 +224,14 @@ fn bare_loop_avx2(rounds: usize) -> f64 {
 /// are read. A hint; refused, it changes nothing.
 #[cfg(target_os = "linux")]
 pub(crate) fn prefer_huge_pages(data: &[f64]) {
+    use rustix::mm::{Advice, madvise};
     const HUGE: usize = 2 << 20;
     let range = data.as_ptr_range();
     let (start, end) = ((range.start as usize).next_multiple_of(HUGE), range.end as usize / HUGE * HUGE);
     if start < end {
         // SAFETY: whole pages within `data`, which is ours; the call changes how they are backed, never
         // what they hold.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+        let _ = unsafe { madvise(start as *mut _, end - start, Advice::LinuxHugepage) };
     }
 }
 
