@@ -175,7 +175,7 @@ fn a_full_disk_is_said_and_a_device_is_written_to_and_not_replaced() {
 }
 
 #[test]
-fn a_failed_write_leaves_the_former_answer_as_it_was() {
+fn a_multiply_that_fails_leaves_the_former_answer_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = (integers(20, 20, 1), integers(20, 20, 2));
     save(&a, &dir.path().join("a.npy"));
@@ -227,7 +227,7 @@ fn a_usage_that_makes_no_sense_ends_with_status_2() {
     peer(dir.path(), &["multiply", "a", "b", "--levels", "99"]).assert(2, &["99"]);
     peer(dir.path(), &["multiply", "a", "b", "--slots", "0"]).assert(2, &["0"]);
     peer(dir.path(), &["--name", "a/b", "peers"]).assert(2, &["cannot be a peer's name"]);
-    peer(dir.path(), &["--manager", "nonsense", "peers"]).assert(2, &["nonsense"]);
+    run("peer", dir.path(), &["--manager", "nonsense", "peers"]).assert(2, &["nonsense"]);
     peer(dir.path(), &["lease", "7"]).assert(2, &["at the prompt only"]);
     peer(dir.path(), &["release"]).assert(3, &["you hold no slots"]);
     peer(dir.path(), &["quit"]).assert(2, &["no prompt to leave"]);
