@@ -66,7 +66,7 @@ pub(crate) fn exact(a: &Matrix, b: &Matrix) -> Vec<i64> {
     let mut c = vec![0; a.rows() * b.cols()];
     for i in 0..a.rows() {
         let into = &mut c[i * b.cols()..][..b.cols()];
-        for (p, scale) in a.row(i).iter().map(whole).enumerate() {
+        for (p, scale) in a.row(i).iter().map(whole).enumerate().filter(|(_, scale)| *scale != 0) {
             into.iter_mut().zip(&rows_of_b[p]).for_each(|(c, b)| *c += scale * b);
         }
     }
