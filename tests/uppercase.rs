@@ -218,9 +218,30 @@ fn a_tcp_client_says_whether_a_server_is_missing_silent_or_gone() {
     });
     fails(uppercase("tcp-client", &addr), b"hello\n", 1, &["no answer from", "it closed the connection"]);
     closes.join().unwrap();
-    fails(uppercase("tcp-client", &addr), b"hello\n", 1, &["cannot connect", "uppercase tcp-server"]);
-    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    fails(uppercase("udp-client", &free), b"hello\n", 1, &["no answer from", "uppercase udp-server"]);
+}
+
+#[test]
+fn a_client_without_a_server_says_how_to_start_one() {
+    // Two ports that nobody else can take meanwhile: one is bound but does not listen, the other
+    // listens to one sender only, which is not the client.
+    let tcp = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    tcp.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let tcp = (tcp.local_addr().unwrap().as_socket().unwrap().to_string(), tcp);
+    fails(
+        uppercase("tcp-client", &tcp.0),
+        b"hello\n",
+        1,
+        &["cannot connect", &tcp.0, "uppercase tcp-server"],
+    );
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let udp = datagrams(other.local_addr().unwrap());
+    let udp = (udp.local_addr().unwrap().to_string(), udp);
+    fails(
+        uppercase("udp-client", &udp.0),
+        b"hello\n",
+        1,
+        &["no answer from", &udp.0, "uppercase udp-server"],
+    );
 }
 
 #[test]
