@@ -111,6 +111,7 @@ fn tcp_server(addr: SocketAddr) -> Result<()> {
     say_where(listener.local_addr())?;
     loop {
         let served = listener.accept().and_then(|(stream, client)| {
+            info!("{client} is here");
             thread::Builder::new().name("serve_client".into()).spawn(move || match serve_client(&stream) {
                 Ok(()) => info!("{client} is done"),
                 Err(e) => warn!("{client} is dropped: {e}"),
