@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 echo "== Excerpts of the source"
-UPDATE_REPORT=1 cargo test --locked --quiet --test report
+UPDATE_REPORT=1 cargo test --locked --quiet --test report every_excerpt_is_what_the_source_says

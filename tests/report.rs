@@ -225,6 +225,33 @@ fn find(symbols: &Symbols, name: &str) -> Result<(usize, usize), String> {
     }
 }
 
+// Messages.
+
+#[test]
+fn every_message_is_in_the_chapter_on_the_wire() {
+    let source = fs::read_to_string(root().join("src/net/message.rs")).unwrap();
+    let chapter = fs::read_to_string(root().join("report/2-wire.md")).unwrap();
+    none(&check_messages(&source, &chapter));
+}
+
+/// Each variant of the four enums of messages has a row of a table that begins with its name, for each
+/// enum in which it occurs.
+fn check_messages(source: &str, chapter: &str) -> Vec<String> {
+    let mut expected: BTreeMap<String, usize> = BTreeMap::new();
+    for name in symbols(source).unwrap().into_keys() {
+        let directions = ["ToManager::", "FromManager::", "ToPeer::", "FromPeer::"];
+        if let Some(variant) = directions.iter().find_map(|direction| name.strip_prefix(direction)) {
+            *expected.entry(variant.to_lowercase()).or_default() += 1;
+        }
+    }
+    let row_of = |line: &str, message: &str| line.starts_with(&format!("| `{message}` |"));
+    let complaint = |(message, times): (String, usize)| {
+        let rows = chapter.lines().filter(|line| row_of(line, &message)).count();
+        (rows != times).then(|| format!("`{message}` has {rows} rows in report/2-wire.md and not {times}"))
+    };
+    expected.into_iter().filter_map(complaint).collect()
+}
+
 // Links.
 
 #[test]
@@ -530,6 +557,15 @@ mod tests {
             let broken = checked(&text).broken;
             assert!(broken.iter().any(|broken| broken.contains(complaint)), "{text}\n{broken:?}");
         }
+    }
+
+    #[test]
+    fn a_message_has_a_row_for_each_direction() {
+        let source = "enum ToManager { Ok {}, State {} } enum FromManager { State(u8) } enum Other { No }";
+        let row = |message: &str| format!("| `{message}` | why |\n");
+        none(&check_messages(source, &(row("ok") + &row("state") + &row("state"))));
+        assert_eq!(check_messages(source, &(row("ok") + &row("state"))).len(), 1);
+        assert_eq!(check_messages(source, &(row("state") + &row("state") + "`ok`")).len(), 1);
     }
 
     #[test]
