@@ -143,7 +143,7 @@ fn excerpt(root: &Path, comment: &str) -> Result<String, String> {
     let wanted = |line: &&&str| docs || !line.trim_start().starts_with("///");
     let lines: Vec<&str> = lines[first - 1..last].iter().filter(wanted).copied().collect();
     let indent = |line: &&str| line.len() - line.trim_start().len();
-    let margin = lines.iter().filter(|line| !line.is_empty()).map(|line| indent(&line)).min().unwrap_or(0);
+    let margin = lines.iter().filter(|line| !line.is_empty()).map(indent).min().unwrap_or(0);
     Ok(lines.iter().map(|line| format!("{}\n", line.get(margin..).unwrap_or_default())).collect())
 }
 
@@ -361,7 +361,10 @@ fn check_rows(root: &Path, text: &str) -> Vec<String> {
                 let source = fs::read_to_string(root.join(name)).map_err(|e| e.to_string());
                 let source = source.and_then(|source| match name.ends_with(".rs") {
                     true => symbols(&source).map(|symbols| file = Some((name.clone(), symbols))),
-                    false => Ok(named += 1),
+                    false => {
+                        named += 1;
+                        Ok(())
+                    }
                 });
                 complaints.extend(source.err().map(|e| format!("row {}: {name}: {e}", row.id)));
             } else if let Some((file, symbols)) = &file {
