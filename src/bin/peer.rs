@@ -1,2 +1,180 @@
-//! To come.
-fn main() {}
+//! A peer: the prompt, a serving node, or one command.
+//!
+//! ```text
+//! $ peer --name ada serve             # serves others until Ctrl-C
+//! $ peer                              # the prompt
+//! $ peer multiply a.npy b.npy         # joins, multiplies, leaves
+//! ```
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+use crossbeam_channel::Receiver;
+use peerlab::cli;
+use peerlab::error::{Code, Error, Result};
+use peerlab::net::message::Name;
+use peerlab::peer::commands::{Command, Shell};
+use peerlab::peer::{Config, Peer, prompt};
+use rustix::termios::OptionalActions;
+
+/// The exit status of a command that a signal ended, as shells have it for SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// How often a peer that waits for its manager looks whether it is told to stop.
+const JOIN_CHECK: Duration = Duration::from_millis(200);
+
+/// A peer of a peerlab network: client and server at once.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Without a command it is the prompt. RUST_LOG=trace shows every line on the wire."
+)]
+struct Options {
+    /// Where the manager listens
+    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:7000")]
+    manager: SocketAddr,
+    /// Where to listen; port 0 takes any free port
+    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Where others are told that this peer listens, if that is another address
+    #[arg(long, global = true, value_name = "ADDR")]
+    advertise: Option<SocketAddr>,
+    /// What this peer calls itself; a random name if absent
+    #[arg(long, global = true)]
+    name: Option<Name>,
+    /// How many products to serve at once
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    slots: u32,
+    /// The folder of this peer: its files, and the history of its prompt; ./peerlab-NAME if absent
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Print the result as one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse_from(words());
+    cli::start_log();
+    cli::raise_descriptor_limit();
+    cli::exit("peer", run(options))
+}
+
+/// The words of the command line, with the command in lower case: it is understood in any case.
+fn words() -> Vec<OsString> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let text: Vec<String> = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(place) = prompt::command_place(&text, &Options::command()) {
+        words[place + 1] = words[place + 1].to_ascii_lowercase();
+    }
+    words
+}
+
+fn run(options: Options) -> Result<()> {
+    let stop = cli::on_signal()?;
+    let name = match options.name {
+        Some(name) => name,
+        None => format!("peer-{:04x}", rand::random::<u16>()).parse()?,
+    };
+    let data = options.data.clone().unwrap_or_else(|| format!("peerlab-{name}").into());
+    let config = Config {
+        manager: options.manager,
+        listen: options.listen,
+        advertise: options.advertise,
+        name,
+        slots: options.slots,
+        keeps: true,
+    };
+    match options.command {
+        Some(Command::Serve { slots }) => {
+            serve(Config { slots: slots.unwrap_or(options.slots), ..config }, &stop)
+        }
+        Some(command) => {
+            // It comes for one thing, and offers nothing meanwhile.
+            let mut shell = Shell::for_one_command(Config { slots: 0, keeps: false, ..config });
+            leave_on_signal(stop, shell.place_of_peer())?;
+            let done = shell.run(command, options.json);
+            shell.leave();
+            done
+        }
+        None => {
+            let history = if io::stdin().is_terminal() { Some(history(&data)?) } else { None };
+            let peer = Arc::new(Peer::start(config)?);
+            leave_on_signal(stop, Arc::new(Arc::clone(&peer).into()))?;
+            // Without a manager some commands still work, and it may come.
+            match peer.membership().number(Duration::ZERO) {
+                Err(no) if no.code() != Code::Failed => return Err(no),
+                Err(no) => eprintln!("{no}"),
+                Ok(_) => {}
+            }
+            if !io::stdin().is_terminal() {
+                cli::say_ready("peer", &peer.config().name.to_string(), peer.addr())?;
+            }
+            prompt::run(peer, history)
+        }
+    }
+}
+
+/// Serves until a signal. It is ready when it has joined; a manager that is not there yet is waited for.
+fn serve(config: Config, stop: &Receiver<()>) -> Result<()> {
+    let mut peer = Peer::start(config)?;
+    let told_to_stop = loop {
+        match peer.membership().number(JOIN_CHECK) {
+            Ok(_) => break false,
+            Err(no) if no.code() != Code::Failed => return Err(no),
+            Err(_) if stop.try_recv().is_ok() => break true,
+            Err(_) => {}
+        }
+    };
+    if !told_to_stop {
+        cli::say_ready("peer", &peer.config().name.to_string(), peer.addr())?;
+        // It ends when the handler says so; it cannot be dropped before.
+        let _ = stop.recv();
+    }
+    peer.leave();
+    Ok(())
+}
+
+/// Where the prompt of a peer with the folder `data` keeps its history.
+fn history(data: &Path) -> Result<PathBuf> {
+    let folder = data.join(".peerlab");
+    fs::create_dir_all(&folder).map_err(|e| {
+        Error::failed(format!("cannot make the folder {}", folder.display()))
+            .because(e)
+            .advise("give another with --data")
+    })?;
+    Ok(folder.join("history"))
+}
+
+/// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command.
+fn leave_on_signal(stop: Receiver<()>, peer: Arc<OnceLock<Arc<Peer>>>) -> Result<()> {
+    // The prompt may have the terminal in another mode when the signal comes.
+    let terminal = rustix::termios::tcgetattr(io::stdin()).ok();
+    let leave = move || {
+        if stop.recv().is_err() {
+            return;
+        }
+        if let Some(terminal) = terminal {
+            let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &terminal);
+        }
+        if let Some(peer) = peer.get() {
+            peer.membership().say_goodbye();
+        }
+        std::process::exit(INTERRUPTED);
+    };
+    thread::Builder::new()
+        .name("leave_on_signal".into())
+        .spawn(leave)
+        .map(drop)
+        .map_err(|e| Error::failed("cannot start a thread for signals").because(e))
+}

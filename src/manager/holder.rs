@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use super::lease::Standing;
 use super::queue::{Desk, Ticket};
-use super::roster::Millis;
 use super::session::unexpected;
+use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Refusal, ToManager};

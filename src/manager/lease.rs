@@ -34,7 +34,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::roster::{Millis, Roster};
+use super::roster::Roster;
+use crate::clock::Millis;
 use crate::net::message::{LeaseId, LeaseState, PeerCard, PeerId, WaiterState};
 
 /// How long a manager that has just started lets infeasible requests wait, in milliseconds: its peers

@@ -31,44 +31,13 @@ use log::info;
 use parking_lot::{Condvar, Mutex};
 
 use super::lease::{Book, Effect, Standing};
-use super::roster::{Millis, Roster};
+use super::roster::Roster;
+use crate::clock::{Clock, Millis};
 use crate::net::message::{Event, FromManager, LeaseId, PeerId, State};
 use crate::net::outbox::Outbox;
 
 /// How many of the last events are kept for the board.
 const EVENTS: usize = 200;
-
-/// The manager's clock: milliseconds since 1970 that never run backwards, whatever is done to the
-/// machine's time of day.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    start: Instant,
-    start_since_1970: Duration,
-}
-
-impl Clock {
-    /// A clock that starts at the machine's time of day.
-    pub fn new() -> Self {
-        let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
-        Self { start: Instant::now(), start_since_1970: since_1970 }
-    }
-
-    /// The time now.
-    pub fn now(&self) -> Millis {
-        (self.start_since_1970 + self.start.elapsed()).as_millis() as Millis
-    }
-
-    /// The time of the start, in microseconds: where the numbers of peers and leases begin.
-    pub fn first_number(&self) -> u64 {
-        self.start_since_1970.as_micros() as u64
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// Everything the manager knows, behind the desk's lock.
 #[derive(Debug)]

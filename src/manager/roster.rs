@@ -25,12 +25,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
+use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
 use crate::net::message::{Name, PeerCard, PeerId, PeerState};
-
-/// Milliseconds since 1970.
-pub type Millis = u64;
 
 /// How often a peer may be blamed for a wrong answer before it is no longer leased: once may be a
 /// requester's mistake.

@@ -17,7 +17,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::holder::{Request, serve_holder};
 use super::queue::{Desk, Table};
-use super::roster::{Candidate, Millis, Reach};
+use super::roster::{Candidate, Reach};
+use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;

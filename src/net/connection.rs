@@ -72,7 +72,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         let other = stream.peer_addr()?;
         let stream = Arc::new(stream);
-        let timed = Timed { stream: Arc::clone(&stream), deadline: None };
+        let timed = Timed { stream: Arc::clone(&stream), deadline: None, stall: None };
         let reader = BufReader::with_capacity(32 << 10, timed);
         Ok(Self { reader, stream, other, longest_line, line: Vec::new() })
     }
@@ -165,7 +165,7 @@ impl Connection {
     /// # Errors
     /// When it does not come whole within [`limits::payload_time`].
     pub fn receive_payload(&mut self, bytes: &mut [u8]) -> Result<()> {
-        self.deadline(Some(limits::payload_time(bytes.len() as u64)));
+        self.payload_deadline(bytes.len() as u64);
         self.reader.read_exact(bytes).map_err(|e| self.broke(e))
     }
 
@@ -174,7 +174,7 @@ impl Connection {
     /// # Errors
     /// When it does not come whole within [`limits::payload_time`].
     pub fn discard_payload(&mut self, bytes: u64) -> Result<()> {
-        self.deadline(Some(limits::payload_time(bytes)));
+        self.payload_deadline(bytes);
         let copied = io::copy(&mut self.reader.by_ref().take(bytes), &mut io::sink());
         match copied {
             Ok(n) if n == bytes => Ok(()),
@@ -205,7 +205,8 @@ impl Connection {
         let line = encode(message)?;
         trace!("{} > {}", self.other, String::from_utf8_lossy(&line).trim_end());
         let deadline = Some(Instant::now() + limits::payload_time(bytes));
-        let mut stream = Timed { stream: Arc::clone(&self.stream), deadline };
+        let stall = Some(limits::STALL_TIME);
+        let mut stream = Timed { stream: Arc::clone(&self.stream), deadline, stall };
         stream.write_all(&line).and_then(|()| write(&mut stream)).map_err(|e| self.broke(e))
     }
 
@@ -234,7 +235,14 @@ impl Connection {
     }
 
     fn deadline(&mut self, wait: Option<Duration>) {
-        self.reader.get_mut().deadline = wait.map(|wait| Instant::now() + wait);
+        let timed = self.reader.get_mut();
+        timed.deadline = wait.map(|wait| Instant::now() + wait);
+        timed.stall = None;
+    }
+
+    fn payload_deadline(&mut self, bytes: u64) {
+        self.deadline(Some(limits::payload_time(bytes)));
+        self.reader.get_mut().stall = Some(limits::STALL_TIME);
     }
 
     fn broke(&self, cause: io::Error) -> Error {
@@ -268,20 +276,21 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
     Ok(line)
 }
 
-/// A stream whose reads and writes share one deadline.
+/// A stream whose reads and writes share one deadline, and may not pause for longer than `stall`.
 #[derive(Debug)]
 struct Timed {
     stream: Arc<TcpStream>,
     deadline: Option<Instant>,
+    stall: Option<Duration>,
 }
 
 impl Timed {
     /// The time that is left, as a socket's timeout.
     fn left(&self) -> io::Result<Option<Duration>> {
-        let Some(deadline) = self.deadline else { return Ok(None) };
+        let Some(deadline) = self.deadline else { return Ok(self.stall) };
         match deadline.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err(ErrorKind::TimedOut.into()),
-            left => Ok(Some(left.max(Duration::from_millis(1)))),
+            left => Ok(Some(left.min(self.stall.unwrap_or(left)).max(Duration::from_millis(1)))),
         }
     }
 }

@@ -21,6 +21,9 @@ pub const REST_TIME: Duration = Duration::from_secs(60);
 /// The slowest payload that is still worth waiting for, in bytes per second.
 pub const PAYLOAD_RATE: u64 = 1 << 20;
 
+/// How long a payload may pause: a sender that was stopped must not keep a slot that others wait for.
+pub const STALL_TIME: Duration = Duration::from_secs(5);
+
 /// How long connecting to a node may take.
 pub const CONNECT_TIME: Duration = Duration::from_secs(2);
 

@@ -1,0 +1,94 @@
+//! What both programs share: how they start, say that they are ready, fail, and are told to stop.
+//!
+//! A script must be able to trust a program. So results go to stdout and everything else to stderr; a
+//! node says on one line of JSON when it is ready, and where; every failure has an exit status; and
+//! SIGINT and SIGTERM mean "leave in order", not "drop everything".
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use serde::Serialize;
+
+use crate::error::{Error, Kind, Result};
+
+/// The line by which a node tells a script that it is ready, and where.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "ready")]
+struct Ready<'a> {
+    role: &'a str,
+    name: &'a str,
+    addr: SocketAddr,
+}
+
+/// Log lines go to stderr, warnings and worse unless `RUST_LOG` says otherwise.
+pub fn start_log() {
+    let env = env_logger::Env::default().default_filter_or("warn");
+    env_logger::Builder::from_env(env).format_target(false).init();
+}
+
+/// Lets this program have as many open connections as the system allows; 1024 is a common start.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(e) = setrlimit(Resource::Nofile, limit) {
+        log::warn!("cannot raise the number of open files: {e}");
+    }
+}
+
+/// Prints the ready line.
+///
+/// # Errors
+/// When stdout is closed.
+pub fn say_ready(role: &str, name: &str, addr: SocketAddr) -> Result<()> {
+    say_json(&Ready { role, name, addr })
+}
+
+/// Prints a result as one JSON object on one line.
+///
+/// # Errors
+/// When stdout is closed.
+pub fn say_json(result: &impl Serialize) -> Result<()> {
+    let failed = |e: io::Error| Error::failed("cannot write to stdout").because(e);
+    let line = serde_json::to_string(result).map_err(|e| failed(e.into()))?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(failed)
+}
+
+/// A channel that hears when the program is told to stop, by SIGINT, SIGTERM or SIGHUP.
+///
+/// # Errors
+/// When the system does not let signals be handled.
+pub fn on_signal() -> Result<Receiver<()>> {
+    let (told, stop) = bounded(1);
+    // A second signal finds the channel full, and changes nothing: leaving is under way.
+    ctrlc::set_handler(move || {
+        let _ = told.try_send(());
+    })
+    .map_err(|e| Error::failed("cannot handle signals").because(e))?;
+    Ok(stop)
+}
+
+/// Ends a program: says what failed on stderr, and gives the exit status.
+pub fn exit(program: &str, result: Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("{program}: {error}");
+    ExitCode::from(error.exit_status())
+}
+
+/// A time as people write it: `30s`, `200ms`.
+///
+/// # Errors
+/// A usage error that shows how.
+pub fn parse_time(text: &str) -> Result<Duration> {
+    let time = humantime::parse_duration(text).map_err(|e| {
+        Error::new(Kind::Usage, format!("{text:?} is not a time")).because(e).advise("write 30s or 200ms")
+    })?;
+    if time.is_zero() {
+        return Err(Error::new(Kind::Usage, "a time of zero").advise("write 30s or 200ms"));
+    }
+    Ok(time)
+}

@@ -1,0 +1,225 @@
+//! Holding a lease: asking for slots, keeping them, giving them back.
+//!
+//! # The rule
+//! [`Lease::ask`] returns when the slots are ours. From then on the thread `keep_lease` listens: it asks
+//! for more time at half-time, hears of peers that are gone, and notices when the time is up. Dropping
+//! the lease gives it back.
+//!
+//! A manager that dies takes nothing away: the peers know the lease, and serve it until its time is over.
+//!
+//! # Who is woken
+//! A thread that waits for an answer of a peer that is gone would wait for long. So each connection to a
+//! leased peer is given to the lease ([`Lease::watch`]), which closes it when the peer is reported
+//! `lost`; that wakes its reader.
+
+use std::collections::HashSet;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use log::{debug, info};
+use parking_lot::Mutex;
+
+use crate::error::{Code, Error, Result};
+use crate::net::connection::{Connection, Received};
+use crate::net::limits;
+use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, ToManager};
+use crate::net::outbox::Outbox;
+
+/// How long a manager may be silent towards one that waits in its queue; it speaks every second.
+const QUEUE_SILENCE: Duration = Duration::from_secs(15);
+
+/// What one that waits in the queue is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The place in the queue; 1 is the head.
+    pub position: usize,
+    /// How many slots were asked for.
+    pub asked: u32,
+    /// How many could be had now.
+    pub free: u32,
+    /// For what, and what would end it.
+    pub reason: String,
+}
+
+/// A lease that is held; dropping it gives it back.
+#[derive(Debug)]
+pub struct Lease {
+    number: LeaseId,
+    slots: Vec<PeerCard>,
+    line: Outbox,
+    terms: Arc<Mutex<Terms>>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Terms {
+    until: Instant,
+    /// Why it ended before its time, if it did.
+    over: Option<String>,
+    lost: HashSet<PeerId>,
+    watched: Vec<(PeerId, Arc<TcpStream>)>,
+}
+
+impl Lease {
+    /// Asks the manager for `slots` slots of others than number `asker`, and waits for them. `on_wait`
+    /// hears what is waited for, and may give up by an error.
+    ///
+    /// # Errors
+    /// `infeasible` when there are too few slots; the error of `on_wait`; a plain failure when the
+    /// manager is not there.
+    pub fn ask(
+        manager: SocketAddr,
+        asker: PeerId,
+        slots: u32,
+        on_wait: &mut dyn FnMut(Wait) -> Result<()>,
+    ) -> Result<Self> {
+        let mut connection = Connection::connect(manager, limits::MANAGER_LINE)
+            .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))?;
+        let line = Outbox::new(&connection);
+        line.send(&ToManager::Lease { peer: asker, slots });
+        loop {
+            match connection.expect(QUEUE_SILENCE)? {
+                FromManager::Wait { position, asked, free, reason } => {
+                    line.send(&ToManager::Ok {});
+                    on_wait(Wait { position, asked, free, reason })?;
+                }
+                FromManager::Leased { lease, for_ms, slots } => {
+                    return Self::keep(connection, line, lease, slots, for_ms);
+                }
+                FromManager::Error(no) => return Err(no.into()),
+                other => {
+                    return Err(Error::new(Code::BadMessage, format!("not an answer to `lease`: {other:?}")));
+                }
+            }
+        }
+    }
+
+    fn keep(
+        mut connection: Connection,
+        line: Outbox,
+        number: LeaseId,
+        slots: Vec<PeerCard>,
+        for_ms: u64,
+    ) -> Result<Self> {
+        let terms = Arc::new(Mutex::new(Terms {
+            until: Instant::now() + Duration::from_millis(for_ms),
+            over: None,
+            lost: HashSet::new(),
+            watched: Vec::new(),
+        }));
+        let keeper = {
+            let (line, terms) = (line.clone(), Arc::clone(&terms));
+            thread::Builder::new()
+                .name("keep_lease".into())
+                .spawn(move || keep_lease(&mut connection, &line, number, &terms))
+                .map_err(|e| Error::failed("cannot start the thread keep_lease").because(e))?
+        };
+        Ok(Self { number, slots, line, terms, keeper: Some(keeper) })
+    }
+
+    /// The lease's number, to be named in every product.
+    pub fn number(&self) -> LeaseId {
+        self.number
+    }
+
+    /// Where its slots are.
+    pub fn slots(&self) -> &[PeerCard] {
+        &self.slots
+    }
+
+    /// How many slots it has.
+    pub fn size(&self) -> u32 {
+        self.slots.iter().map(|card| card.slots).sum()
+    }
+
+    /// How long it still runs unless it is renewed; `None` when it is over.
+    pub fn left(&self) -> Option<Duration> {
+        let terms = self.terms.lock();
+        if terms.over.is_some() {
+            return None;
+        }
+        terms.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    /// Why it ended before its time, if it did.
+    pub fn over(&self) -> Option<String> {
+        self.terms.lock().over.clone()
+    }
+
+    /// Whether a product may be begun at `peer`.
+    pub fn serves(&self, peer: PeerId) -> bool {
+        self.left().is_some() && !self.terms.lock().lost.contains(&peer)
+    }
+
+    /// Closes this connection to a leased peer when the peer is reported lost.
+    pub fn watch(&self, peer: PeerId, stream: &Arc<TcpStream>) {
+        let mut terms = self.terms.lock();
+        if terms.lost.contains(&peer) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        terms.watched.push((peer, Arc::clone(stream)));
+    }
+
+    /// Tells the manager that a peer of this lease answered wrongly.
+    pub fn blame(&self, peer: PeerId, reason: String) {
+        self.line.send(&ToManager::Blame { peer, reason });
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.line.send(&ToManager::Release {});
+        // Should the manager not read it, the end of the connection says the same.
+        self.line.close();
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
+    }
+}
+
+/// Listens to the manager for as long as the lease lasts, and until it is given back.
+fn keep_lease(connection: &mut Connection, line: &Outbox, lease: LeaseId, terms: &Mutex<Terms>) {
+    let mut renewing = false;
+    loop {
+        let wait = {
+            let terms = terms.lock();
+            let left = terms.until.saturating_duration_since(Instant::now());
+            let quiet = renewing || terms.over.is_some();
+            if quiet { left + limits::MESSAGE_TIME } else { left / 2 }
+        };
+        let received = connection.receive(Some(wait));
+        let mut terms = terms.lock();
+        match received {
+            Ok(Received::Silence) if !renewing && terms.over.is_none() => {
+                renewing = true;
+                line.send(&ToManager::Renew {});
+            }
+            Ok(Received::Message(FromManager::Leased { for_ms, .. })) => {
+                let until = Instant::now() + Duration::from_millis(for_ms);
+                // Asked for more and got it: ask again at half-time. Otherwise somebody waits.
+                renewing = until <= terms.until + Duration::from_millis(for_ms / 4);
+                terms.until = until;
+            }
+            Ok(Received::Message(FromManager::Lost { lease: of, peer })) if of == lease => {
+                info!("the peer {peer} of the lease is gone");
+                terms.lost.insert(peer);
+                for (_, stream) in terms.watched.iter().filter(|(of, _)| *of == peer) {
+                    let _ = stream.shutdown(Shutdown::Both);
+                }
+            }
+            Ok(Received::Message(FromManager::Expired { .. })) => {
+                terms.over.get_or_insert_with(|| "its time was up, and others wait".into());
+            }
+            Ok(Received::Message(FromManager::Error(no))) => debug!("the manager refuses: {}", no.text),
+            Ok(Received::Message(FromManager::Released {})) => return,
+            Ok(Received::Message(other)) => debug!("not expected during a lease: {other:?}"),
+            Ok(Received::End | Received::Silence) | Err(_) => {
+                // The manager is gone; the peers serve the lease until its time is over.
+                debug!("the manager no longer answers for the lease {lease}");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The conversation with the manager, and coming back when it breaks.
+//!
+//! # The problem
+//! A peer's address changes, its cable is pulled, its manager is restarted (D11). Membership is not
+//! something a peer has; it is something that one thread, [`keep_membership`], keeps restoring.
+//!
+//! # The rule
+//! Connect, register, and then listen: answer each `ping`, keep the list, pass `bind` and `unbind` on.
+//! When the conversation breaks, pause and begin again. The pause grows, so that a dead manager is not
+//! hammered, to [`LONGEST_PAUSE`] at most, so that a restarted one has everybody back within three
+//! seconds; and it is jittered, so that a thousand peers do not come back in the same millisecond. What
+//! is served for others goes on meanwhile; `register` tells the new manager of it.
+//!
+//! A peer that is refused at its first attempt (its name is taken, say) stops: waiting would not help.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use parking_lot::{Condvar, Mutex};
+
+use super::Config;
+use super::session::Serving;
+use crate::error::{Code, Error, Kind, Result};
+use crate::net::connection::{Connection, Received};
+use crate::net::limits;
+use crate::net::message::{FromManager, PeerCard, PeerId, ToManager, VERSION};
+use crate::net::outbox::Outbox;
+
+/// The pause after the first loss.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The pause that is not exceeded.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
+
+/// How long a manager may be silent before it is taken for dead. It pings far more often.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long leaving in order may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// What is known of the network now.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// This peer's number, while it is registered.
+    pub number: Option<PeerId>,
+    /// Everybody who is here, this peer too.
+    pub peers: Vec<PeerCard>,
+    /// What stands between this peer and the others, and since when.
+    pub trouble: Option<(String, Instant)>,
+    refused: Option<Code>,
+    over: bool,
+    attempts: u64,
+    line: Option<Outbox>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    addr: SocketAddr,
+    serving: Arc<Serving>,
+    standing: Mutex<Standing>,
+    changed: Condvar,
+}
+
+/// The membership of a peer; dropping it leaves.
+#[derive(Debug)]
+pub struct Membership {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Membership {
+    /// Begins to keep the membership of a peer that listens on `addr`.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(config: &Config, addr: SocketAddr, serving: Arc<Serving>) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            config: config.clone(),
+            addr,
+            serving,
+            standing: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let thread = {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new()
+                .name("keep_membership".into())
+                .spawn(move || keep_membership(&shared))
+                .map_err(|e| Error::failed("cannot start the thread keep_membership").because(e))?
+        };
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// What is known of the network now.
+    pub fn standing(&self) -> Standing {
+        self.shared.standing.lock().clone()
+    }
+
+    /// This peer's number; waits for it for `patience`, and at least for one attempt.
+    ///
+    /// # Errors
+    /// Why this peer is not registered.
+    pub fn number(&self, patience: Duration) -> Result<PeerId> {
+        let end = Instant::now() + patience;
+        let mut standing = self.shared.standing.lock();
+        loop {
+            if let Some(number) = standing.number {
+                return Ok(number);
+            }
+            let tried = standing.attempts > 0 && Instant::now() >= end;
+            if standing.refused.is_some() || standing.over || tried {
+                let code = standing.refused.unwrap_or(Code::Failed);
+                let why = standing.trouble.as_ref().map_or("it is leaving", |(why, _)| why);
+                return Err(Error::new(code, why));
+            }
+            if standing.attempts > 0 {
+                self.shared.changed.wait_until(&mut standing, end);
+            } else {
+                self.shared.changed.wait(&mut standing);
+            }
+        }
+    }
+
+    /// Says `quit`, and waits a moment for the manager to close the conversation. Nothing is joined
+    /// after this.
+    pub fn say_goodbye(&self) {
+        let end = Instant::now() + GOODBYE;
+        let mut standing = self.shared.standing.lock();
+        standing.over = true;
+        self.shared.changed.notify_all();
+        let Some(line) = standing.line.clone() else { return };
+        line.send(&ToManager::Quit {});
+        while standing.line.is_some() && !self.shared.changed.wait_until(&mut standing, end).timed_out() {}
+        line.close();
+    }
+
+    /// Leaves in order, and joins the thread.
+    pub fn leave(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.say_goodbye();
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+fn keep_membership(shared: &Shared) {
+    let mut pause = FIRST_PAUSE;
+    let mut ever_joined = false;
+    loop {
+        let ended = converse(shared);
+        let mut standing = shared.standing.lock();
+        shared.serving.tell_to(None);
+        let joined = standing.number.take().is_some();
+        ever_joined |= joined;
+        standing.line = None;
+        standing.attempts += 1;
+        let why = match ended {
+            Ok(()) => {
+                Error::failed(format!("the manager at {} ended the conversation", shared.config.manager))
+            }
+            Err(why) => why,
+        };
+        if !standing.over {
+            let since =
+                standing.trouble.take().filter(|_| !joined).map_or_else(Instant::now, |(_, since)| since);
+            standing.trouble = Some((why.to_string(), since));
+            if joined || standing.attempts == 1 {
+                warn!("{why}; trying again");
+            }
+            let refused =
+                matches!(why.kind(), Kind::Wire(code) if code != Code::Failed && code != Code::Busy);
+            if refused && !ever_joined {
+                standing.refused = Some(why.code());
+                standing.over = true;
+            }
+        }
+        shared.changed.notify_all();
+        pause = if joined { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        let end = Instant::now() + pause.mul_f64(rand::random_range(0.5..1.0));
+        while !standing.over && !shared.changed.wait_until(&mut standing, end).timed_out() {}
+        if standing.over {
+            return;
+        }
+    }
+}
+
+/// One conversation with the manager, from `register` to its end.
+fn converse(shared: &Shared) -> Result<()> {
+    let config = &shared.config;
+    let mut connection = Connection::connect(config.manager, limits::MANAGER_LINE)
+        .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))?;
+    let line = Outbox::new(&connection);
+    // From here on, whoever leaves can close the conversation.
+    shared.standing.lock().line = Some(line.clone());
+    let addr = advertised(shared, &connection)?;
+    line.send(&ToManager::Register {
+        version: VERSION,
+        name: config.name.clone(),
+        addr,
+        slots: config.slots,
+        keeps: config.keeps,
+        bound: shared.serving.still_bound(),
+    });
+    let mut refusal = None;
+    loop {
+        let message = match connection.receive(Some(SILENCE))? {
+            Received::Message(message) => message,
+            Received::End => return refusal.map_or(Ok(()), Err),
+            Received::Silence => {
+                return Err(Error::failed(format!("the manager at {} has fallen silent", config.manager)));
+            }
+        };
+        match message {
+            FromManager::Registered { peer } => {
+                let mut standing = shared.standing.lock();
+                if standing.over {
+                    line.send(&ToManager::Quit {});
+                    return Ok(());
+                }
+                info!("registered as number {peer}");
+                shared.serving.tell_to(Some(line.clone()));
+                standing.number = Some(peer);
+                standing.trouble = None;
+                shared.changed.notify_all();
+            }
+            FromManager::Peers { peers } => {
+                shared.standing.lock().peers = peers;
+                shared.changed.notify_all();
+            }
+            FromManager::Ping {} => line.send(&ToManager::Ok {}),
+            FromManager::Bind { lease, slots, for_ms } => shared.serving.bind(lease, slots, for_ms),
+            FromManager::Unbind { lease } => shared.serving.unbind(lease),
+            FromManager::Error(no) => {
+                // Before `registered` it is the manager's "no", after it a warning.
+                let error = Error::from(no);
+                let mut standing = shared.standing.lock();
+                if standing.number.is_some() {
+                    warn!("{error}");
+                    standing.trouble = Some((error.to_string(), Instant::now()));
+                } else {
+                    refusal = Some(error);
+                }
+            }
+            other => {
+                return Err(Error::new(
+                    Code::BadMessage,
+                    format!("not expected from a manager now: {other:?}"),
+                ));
+            }
+        }
+    }
+}
+
+/// The address that others are told: what was asked for, else where this peer listens. One that listens
+/// on every interface names the one by which it reaches the manager.
+fn advertised(shared: &Shared, connection: &Connection) -> Result<SocketAddr> {
+    if let Some(addr) = shared.config.advertise {
+        return Ok(addr);
+    }
+    if !shared.addr.ip().is_unspecified() {
+        return Ok(shared.addr);
+    }
+    let local =
+        connection.local().map_err(|e| Error::failed("the connection to the manager broke").because(e))?;
+    Ok(SocketAddr::new(local.ip(), shared.addr.port()))
+}

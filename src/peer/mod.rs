@@ -1,0 +1,106 @@
+//! A peer: client and server at once.
+//!
+//! # What it owns
+//! A server that answers other peers ([`session`], guarded by the [`bindings`]), and the thread that
+//! keeps its [`membership`]. What it does for its user is in [`commands`]: each command is one function,
+//! called from the command line and from the [`prompt`] alike. A [`lease`] is a conversation of its own
+//! with the manager, and [`multiply`] is what one does with it.
+//!
+//! # Both sides of one program
+//! ```text
+//!    the manager <---- keep_membership: ping/ok, the list, bind/unbind ----  this peer
+//!    the manager <---- keep_lease: lease, wait/ok, renew, release ---------  this peer as a client
+//!    other peers <---- serve_slot: multiply, product ----------------------  this peer as a client
+//!    other peers  ---- serve_peer: multiply, product --------------------->  this peer as a server
+//! ```
+
+pub mod bindings;
+pub mod commands;
+pub mod lease;
+pub mod membership;
+pub mod multiply;
+pub mod progress;
+pub mod prompt;
+pub mod session;
+pub mod tasks;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+
+use crate::error::Result;
+use crate::net::message::Name;
+use crate::net::server::{Server, listen};
+use membership::Membership;
+use session::Serving;
+
+/// How a peer is to behave.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where its manager listens.
+    pub manager: SocketAddr,
+    /// Where it listens itself.
+    pub listen: SocketAddr,
+    /// Where others are told that it listens; if absent, the above.
+    pub advertise: Option<SocketAddr>,
+    /// What it calls itself.
+    pub name: Name,
+    /// How many products it serves at once.
+    pub slots: u32,
+    /// Whether it takes part in replication.
+    pub keeps: bool,
+}
+
+/// A running peer; dropping it leaves the network.
+#[derive(Debug)]
+pub struct Peer {
+    config: Config,
+    membership: Membership,
+    server: Server,
+    serving: Arc<Serving>,
+}
+
+impl Peer {
+    /// Starts to listen and to join; whether that succeeds, [`Membership::number`] tells.
+    ///
+    /// # Errors
+    /// When it cannot listen, or no thread can be started.
+    pub fn start(config: Config) -> Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let serving = Arc::new(Serving::new(config.slots, cores));
+        let server = {
+            let serving = Arc::clone(&serving);
+            Server::start("serve_peer", listen(config.listen)?, move |connection| {
+                session::serve_peer(&serving, connection)
+            })?
+        };
+        let membership = Membership::start(&config, server.addr(), Arc::clone(&serving))?;
+        Ok(Self { config, membership, server, serving })
+    }
+
+    /// How it was told to behave.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// Its membership.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// How many slots it offers, and how many products it is serving.
+    pub fn load(&self) -> (u32, u32) {
+        self.serving.load()
+    }
+
+    /// Leaves in order: says `quit`, ends every conversation, joins every thread.
+    pub fn leave(&mut self) {
+        self.membership.leave();
+        self.server.stop();
+    }
+}

@@ -1,0 +1,428 @@
+//! Seven products over leased slots.
+//!
+//! # The rule
+//! Cut both matrices by [`Plan`], lease slots, and give every leased slot a connection and a thread of its
+//! own (`serve_slot`). Each takes the next product when it is free: sends the two operands, receives the
+//! answer, checks it by Freivalds, and adds it to C. Nothing is copied that need not be: operands are
+//! sums that are formed while they are sent, and answers are added as they come.
+//!
+//! # What goes wrong, and what then
+//! | what | then |
+//! |---|---|
+//! | the lease's time is up | what has begun is finished and counts; the rest is done under a new lease |
+//! | a peer dies | its connection breaks, or the lease reports it `lost`: another slot takes the product |
+//! | a peer answers wrongly | the answer is thrown away, the peer is blamed, another slot takes the product |
+//! | a peer never answers | the product's deadline, which grows with its work |
+//! | the manager dies | work goes on under the lease; a new lease is asked for when it is back |
+//!
+//! Only when [`FRUITLESS_ROUNDS`] leases in a row bring nothing is the multiply given up.
+//!
+//! # What is missing
+//! A product that runs on a very slow peer is not also given to a fast one that has nothing left to do.
+
+use std::io::{self, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use log::debug;
+use parking_lot::{Condvar, Mutex};
+use serde::Serialize;
+
+use super::Peer;
+use super::lease::{Lease, Wait};
+use super::tasks::{Next, Tasks};
+use crate::error::{Code, Error, Kind, Result};
+use crate::matrix::freivalds::{self, Verdict};
+use crate::matrix::strassen::{Assembly, Plan};
+use crate::matrix::{Matrix, Operand};
+use crate::net::connection::Connection;
+use crate::net::limits;
+use crate::net::message::{FromPeer, PeerCard, ToPeer};
+
+/// How long a multiply that has begun waits for a manager that is gone to come back, and for its peers.
+const MANAGER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many leases in a row may bring no product.
+const FRUITLESS_ROUNDS: u32 = 5;
+
+/// The pause between two of them.
+const ROUND_PAUSE: Duration = Duration::from_millis(300);
+
+/// The slowest peer that is still worth waiting for, in floating-point operations per second.
+const SLOWEST_PEER: f64 = 5e7;
+
+/// The size of the buffer through which an operand is streamed, in numbers: 128 KiB.
+const STREAM_BUFFER: usize = 16 << 10;
+
+/// What a multiply has to tell while it runs.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// It waits for slots.
+    Waiting(Wait),
+    /// It has slots.
+    Leased(Vec<PeerCard>),
+    /// Fewer slots than asked for are all there are.
+    Fewer(u32),
+    /// A product's operands are at the peer.
+    Sent,
+    /// Its answer begins to come back.
+    Computed,
+    /// The answer is right, and part of C.
+    Checked {
+        /// Whose answer it is.
+        by: PeerCard,
+    },
+    /// A product must be done again, and why.
+    Redone {
+        /// The product.
+        product: usize,
+        /// What happened.
+        why: String,
+    },
+    /// The lease ended before the work.
+    LeaseOver {
+        /// Products that are done.
+        done: usize,
+    },
+}
+
+/// One product, as it was done in the end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Done {
+    /// Its number in the plan.
+    pub product: usize,
+    /// The name of the peer that computed it.
+    pub peer: String,
+    /// From its first byte sent to its answer checked and added.
+    pub seconds: f64,
+    /// Bytes of its operands.
+    pub bytes_out: u64,
+    /// Bytes of its answer.
+    pub bytes_in: u64,
+    /// How often it was begun.
+    pub attempts: u32,
+}
+
+/// How a multiply went.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// From both operands in memory to the whole answer in memory, waiting for leases excluded.
+    pub seconds: f64,
+    /// Waiting for leases.
+    pub wait_seconds: f64,
+    /// Every product, in order.
+    pub products: Vec<Done>,
+}
+
+/// Refuses matrices whose product is not defined, or could overflow: nobody shall be blamed for an
+/// infinity.
+///
+/// # Errors
+/// What is wrong with them, and with which; `plan.levels()` counts.
+pub fn check_operands(a: &Matrix, b: &Matrix, plan: &Plan) -> Result<()> {
+    let bound = plan.bound(a.max_abs(), b.max_abs());
+    if !bound.is_finite() {
+        return Err(Error::new(
+            Code::Infeasible,
+            format!("sums on the way to this product could overflow: they are bounded only by {bound:e}"),
+        )
+        .advise("scale the matrices down, or use fewer --levels"));
+    }
+    let (rows, inner, cols) = plan.block();
+    let payload = 8 * (rows * inner + inner * cols).max(rows * cols) as u64;
+    if payload > limits::PRODUCT {
+        return Err(Error::new(Code::Infeasible, format!("one product would take {payload} bytes at once"))
+            .advise("cut the matrices into smaller products with more --levels"));
+    }
+    Ok(())
+}
+
+/// What all threads of one multiply share.
+struct Job<'a> {
+    plan: Plan,
+    a: &'a Matrix,
+    b: &'a Matrix,
+    assembly: Assembly<'a>,
+    tasks: Mutex<Tasks>,
+    changed: Condvar,
+    done: Mutex<Vec<Done>>,
+    /// The last failure of a slot, for the case that nothing works.
+    failure: Mutex<Option<Error>>,
+    progress: Sender<Progress>,
+}
+
+/// A·B by leased peers, into `c`.
+///
+/// # Errors
+/// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
+/// no peer can be reached.
+pub fn multiply(
+    peer: &Peer,
+    a: &Matrix,
+    b: &Matrix,
+    c: &mut Matrix,
+    plan: Plan,
+    slots: u32,
+    progress: Sender<Progress>,
+) -> Result<Report> {
+    let began = Instant::now();
+    let (rows, inner, cols) = plan.block();
+    if rows * inner * cols == 0 {
+        // Nothing to multiply: an empty answer, or a sum of nothing.
+        c.as_mut_slice().fill(0.0);
+        return Ok(Report {
+            seconds: began.elapsed().as_secs_f64(),
+            wait_seconds: 0.0,
+            products: Vec::new(),
+        });
+    }
+    let products = plan.products();
+    let job = Job {
+        plan,
+        a,
+        b,
+        assembly: Assembly::new(plan, c),
+        tasks: Mutex::new(Tasks::new(products)),
+        changed: Condvar::new(),
+        done: Mutex::default(),
+        failure: Mutex::default(),
+        progress,
+    };
+    let mut waited = Duration::ZERO;
+    let mut fruitless = 0;
+    let mut ever_leased = false;
+    while !job.tasks.lock().all_done() {
+        let asked = Instant::now();
+        let lease = job.lease(peer, slots, ever_leased)?;
+        waited += asked.elapsed();
+        ever_leased = true;
+        let before = job.tasks.lock().done();
+        job.round(&lease)?;
+        let done = job.tasks.lock().done();
+        if done == products {
+            break;
+        }
+        job.tell(Progress::LeaseOver { done });
+        fruitless = if done > before { 0 } else { fruitless + 1 };
+        if fruitless == FRUITLESS_ROUNDS {
+            let why = job.failure.lock().take();
+            return Err(why.unwrap_or_else(|| Error::failed("no leased peer computes anything")));
+        }
+        drop(lease);
+        if fruitless > 0 {
+            thread::sleep(ROUND_PAUSE * fruitless);
+        }
+    }
+    let mut products = job.done.into_inner();
+    products.sort_by_key(|done| done.product);
+    let seconds = began.elapsed().saturating_sub(waited).as_secs_f64();
+    Ok(Report { seconds, wait_seconds: waited.as_secs_f64(), products })
+}
+
+impl<'m> Job<'m> {
+    fn tell(&self, progress: Progress) {
+        // Whoever listened may have stopped to.
+        let _ = self.progress.send(progress);
+    }
+
+    /// Leases `slots` slots, or as many as there are. One that has worked before (`again`) bears with a
+    /// manager that is away, and with peers that are.
+    fn lease(&self, peer: &Peer, slots: u32, again: bool) -> Result<Lease> {
+        let end = Instant::now() + MANAGER_PATIENCE;
+        let mut wanted = slots;
+        loop {
+            let patience = end.saturating_duration_since(Instant::now());
+            let asker = peer.membership().number(if again { patience } else { Duration::ZERO })?;
+            let mut on_wait = |wait| {
+                self.tell(Progress::Waiting(wait));
+                Ok(())
+            };
+            let why = match Lease::ask(peer.config().manager, asker, wanted, &mut on_wait) {
+                Ok(lease) => {
+                    self.tell(Progress::Leased(lease.slots().to_vec()));
+                    return Ok(lease);
+                }
+                Err(why) => why,
+            };
+            match why.leasable() {
+                Some(fewer) if (1..wanted).contains(&fewer) => {
+                    self.tell(Progress::Fewer(fewer));
+                    wanted = fewer;
+                }
+                Some(_) if !again => {
+                    return Err(Error::new(Code::Infeasible, "no other peer offers a slot")
+                        .advise("start one with `peer serve`, or multiply with --local")
+                        .with_leasable(0));
+                }
+                _ if !again || Instant::now() >= end => return Err(why),
+                _ => {
+                    debug!("no lease: {why}; trying again");
+                    wanted = slots;
+                    thread::sleep(ROUND_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Works under one lease until the work or the lease is done: a thread for each slot.
+    fn round(&self, lease: &Lease) -> Result<()> {
+        thread::scope(|scope| {
+            let slots = lease.slots().iter().flat_map(|card| (0..card.slots).map(move |_| card));
+            for card in slots {
+                thread::Builder::new()
+                    .name("serve_slot".into())
+                    .spawn_scoped(scope, move || {
+                        if let Err(why) = self.serve_slot(lease, card) {
+                            debug!("a slot of {} is given up: {why}", card.name);
+                            *self.failure.lock() = Some(why);
+                        }
+                    })
+                    .map_err(|e| Error::failed("cannot start a thread for each slot").because(e))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// One leased slot: takes products until none is left, the lease is over, or the peer fails.
+    fn serve_slot(&self, lease: &Lease, card: &PeerCard) -> Result<()> {
+        let mut connection = Connection::connect(card.addr, limits::LINE)?;
+        lease.watch(card.peer, connection.stream());
+        let mut answer = Vec::new();
+        while let Some(attempt) = self.next(lease, card) {
+            let began = Instant::now();
+            let product = attempt.product;
+            let computed = self
+                .compute(lease, &mut connection, product, &mut answer)
+                .and_then(|()| self.check(product, &answer));
+            if let Err(why) = computed {
+                let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
+                if why.kind() == Kind::Check {
+                    lease.blame(card.peer, why.to_string());
+                }
+                self.tell(Progress::Redone { product, why: why.to_string() });
+                return Err(why);
+            }
+            self.assembly.add(product, &answer);
+            let (rows, inner, cols) = self.plan.block();
+            self.done.lock().push(Done {
+                product,
+                peer: card.name.to_string(),
+                seconds: began.elapsed().as_secs_f64(),
+                bytes_out: 8 * (rows * inner + inner * cols) as u64,
+                bytes_in: 8 * (rows * cols) as u64,
+                attempts: attempt.finish(),
+            });
+            self.tell(Progress::Checked { by: card.clone() });
+        }
+        Ok(())
+    }
+
+    /// The next product for a slot; waits while others may still fail. None is begun after the lease.
+    fn next(&self, lease: &Lease, card: &PeerCard) -> Option<Attempt<'_, 'm>> {
+        let mut tasks = self.tasks.lock();
+        while lease.serves(card.peer) {
+            match tasks.next() {
+                Next::Product(product) => return Some(Attempt { job: self, product, finished: false }),
+                Next::Wait => self.changed.wait(&mut tasks),
+                Next::Done => return None,
+            }
+        }
+        None
+    }
+
+    /// Sends the operands of a product and receives its answer.
+    fn compute(
+        &self,
+        lease: &Lease,
+        connection: &mut Connection,
+        product: usize,
+        answer: &mut Vec<f64>,
+    ) -> Result<()> {
+        let (rows, inner, cols) = self.plan.block();
+        let (left, right) = (self.plan.left(product, self.a), self.plan.right(product, self.b));
+        let payload = 8 * (rows * inner + inner * cols) as u64;
+        let request = ToPeer::Multiply {
+            lease: lease.number(),
+            product: product as u32,
+            rows: rows as u32,
+            inner: inner as u32,
+            cols: cols as u32,
+            payload,
+        };
+        connection.send_with_payload(&request, payload, |out| {
+            stream(&left, out)?;
+            stream(&right, out)
+        })?;
+        self.tell(Progress::Sent);
+        let work = 2.0 * rows as f64 * inner as f64 * cols as f64;
+        let deadline = limits::MESSAGE_TIME * 3 + Duration::from_secs_f64(work / SLOWEST_PEER);
+        let expected = (product as u32, rows as u32, cols as u32, 8 * (rows * cols) as u64);
+        match connection.expect(deadline)? {
+            FromPeer::Product { product, rows, cols, payload }
+                if (product, rows, cols, payload) == expected => {}
+            FromPeer::Product { .. } => {
+                return Err(Error::new(Kind::Check, "an answer to another question"));
+            }
+            FromPeer::Error(no) => return Err(no.into()),
+        }
+        self.tell(Progress::Computed);
+        answer.resize(rows * cols, 0.0);
+        connection.receive_payload(bytemuck::cast_slice_mut(answer))
+    }
+
+    /// Checks an answer before it is used.
+    fn check(&self, product: usize, answer: &[f64]) -> Result<()> {
+        let (left, right) = (self.plan.left(product, self.a), self.plan.right(product, self.b));
+        match freivalds::check(&left, &right, answer, &mut rand::rng()) {
+            Verdict::Right => Ok(()),
+            Verdict::Wrong { row } => {
+                Err(Error::new(Kind::Check, format!("product {product} is wrong in row {row}")))
+            }
+        }
+    }
+}
+
+/// A product that a slot has begun. Unless it is finished it goes back to the others, also when the
+/// slot's thread panics: they wait for it.
+struct Attempt<'j, 'm> {
+    job: &'j Job<'m>,
+    product: usize,
+    finished: bool,
+}
+
+impl Attempt<'_, '_> {
+    /// The answer is right and part of C; says how many attempts it took.
+    fn finish(mut self) -> u32 {
+        self.finished = true;
+        self.job.tasks.lock().attempts(self.product)
+    }
+}
+
+impl Drop for Attempt<'_, '_> {
+    fn drop(&mut self) {
+        let mut tasks = self.job.tasks.lock();
+        if self.finished {
+            tasks.finished()
+        } else {
+            tasks.failed(self.product)
+        }
+        self.job.changed.notify_all();
+    }
+}
+
+/// Writes an operand in row order, through a buffer of whole rows.
+fn stream(operand: &Operand<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let (rows, cols) = (operand.rows(), operand.cols());
+    if rows == 0 || cols == 0 {
+        return Ok(());
+    }
+    let at_once = (STREAM_BUFFER / cols).clamp(1, rows);
+    let mut buffer = vec![0.0; at_once * cols];
+    for first in (0..rows).step_by(at_once) {
+        let part = &mut buffer[..at_once.min(rows - first) * cols];
+        operand.fill_rows(first, part);
+        out.write_all(bytemuck::cast_slice(part))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What a multiply shows while it runs: a bar on a terminal, a line for each event elsewhere.
+//!
+//! "Stuck" without a reason is what users of every such system complain of most. So whoever waits says
+//! for what, and whatever is done twice says why.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::multiply::Progress;
+
+/// How often a bar moves although nothing happened, to show that the program lives.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+struct Seen {
+    sent: usize,
+    computed: usize,
+    checked: usize,
+    by: BTreeMap<String, usize>,
+    place: Option<usize>,
+}
+
+impl Seen {
+    /// "sent 7, computed 5, checked 4 (ada 2, ben 2)".
+    fn summary(&self) -> String {
+        let by: Vec<String> = self.by.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let by = if by.is_empty() { String::new() } else { format!(" ({})", by.join(", ")) };
+        format!("sent {}, computed {}, checked {}{by}", self.sent, self.computed, self.checked)
+    }
+}
+
+/// Shows what happens to a multiply of `products` products until it ends.
+pub fn show_progress(events: &Receiver<Progress>, products: usize) {
+    let bar =
+        if io::stderr().is_terminal() { ProgressBar::new(products as u64) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:21} {pos}/{len} products, {elapsed}  {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK);
+    let say = |line: String| {
+        bar.suspend(|| eprintln!("{line}"));
+    };
+    let mut seen = Seen::default();
+    for event in events {
+        match event {
+            Progress::Waiting(wait) => {
+                // A terminal's line is renewed every second; elsewhere one line for each place is enough.
+                let text = format!(
+                    "waiting for {} slots, place {} in the queue: {}",
+                    wait.asked, wait.position, wait.reason
+                );
+                if bar.is_hidden() && seen.place.replace(wait.position) != Some(wait.position) {
+                    say(text);
+                } else {
+                    bar.set_message(text);
+                }
+                continue;
+            }
+            Progress::Leased(slots) => {
+                seen.place = None;
+                let at: Vec<String> =
+                    slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
+                let count: u32 = slots.iter().map(|card| card.slots).sum();
+                say(format!("leased {count} slots: {}", at.join(", ")));
+            }
+            Progress::Fewer(slots) => say(format!("the others offer {slots} slots in all: taking those")),
+            Progress::Sent => seen.sent += 1,
+            Progress::Computed => seen.computed += 1,
+            Progress::Checked { by } => {
+                seen.checked += 1;
+                *seen.by.entry(by.name.to_string()).or_default() += 1;
+                bar.inc(1);
+            }
+            Progress::Redone { product, why } => {
+                say(format!("product {product} must be done again: {why}"));
+            }
+            Progress::LeaseOver { done } => {
+                say(format!("the lease is over, {done} of {products} products are done: asking for another"));
+            }
+        }
+        bar.set_message(seen.summary());
+    }
+    bar.finish_and_clear();
+}

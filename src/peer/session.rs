@@ -1,0 +1,247 @@
+//! What other peers may ask of this one: products, under a lease.
+//!
+//! Two bounds are kept apart. A peer *serves* as many products as it has slots: it takes their operands
+//! in and gives their answers out. It *computes* no more of them at once than it has cores, because two
+//! products that share a core both take twice as long. So while one product computes, the operands of
+//! the next arrive.
+//!
+//! A "no" does not end the conversation: the payload of a refused product is read and thrown away, and
+//! the next request is heard. Only what is no message at all ends it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, info};
+use parking_lot::{Condvar, Mutex};
+
+use super::bindings::{Begin, Bindings};
+use crate::clock::Clock;
+use crate::error::{Code, Error, Result};
+use crate::matrix::strassen::{self, Abandoned};
+use crate::matrix::{Matrix, View};
+use crate::net::connection::{Connection, Received, is_gone};
+use crate::net::limits;
+use crate::net::message::{Bound, FromPeer, LeaseId, ToManager, ToPeer};
+use crate::net::outbox::Outbox;
+
+/// How long a product may wait for its `bind`, which takes another way than it.
+const BIND_LAG: Duration = Duration::from_secs(1);
+
+/// How often a product that waits for a core looks whether its requester is still there.
+const GONE_CHECK: Duration = Duration::from_millis(100);
+
+/// What this peer serves, and the way to tell the manager about it.
+#[derive(Debug)]
+pub struct Serving {
+    clock: Clock,
+    bindings: Mutex<Bindings>,
+    bound: Condvar,
+    cores: Mutex<usize>,
+    core_free: Condvar,
+    manager: Mutex<Option<Outbox>>,
+}
+
+impl Serving {
+    /// Serves `slots` products at once, and computes `cores` of them.
+    pub fn new(slots: u32, cores: usize) -> Self {
+        Self {
+            clock: Clock::new(),
+            bindings: Mutex::new(Bindings::new(slots)),
+            bound: Condvar::new(),
+            cores: Mutex::new(cores),
+            core_free: Condvar::new(),
+            manager: Mutex::new(None),
+        }
+    }
+
+    /// How many slots there are, and how many products are being served.
+    pub fn load(&self) -> (u32, u32) {
+        let bindings = self.bindings.lock();
+        (bindings.slots(), bindings.serving())
+    }
+
+    /// The way to the manager from now on; `None` while there is none.
+    pub fn tell_to(&self, manager: Option<Outbox>) {
+        *self.manager.lock() = manager;
+    }
+
+    /// The manager said `bind`.
+    pub fn bind(&self, lease: LeaseId, slots: u32, for_ms: u64) {
+        self.bindings.lock().bind(lease, slots, self.clock.now().saturating_add(for_ms));
+        self.bound.notify_all();
+    }
+
+    /// The manager said `unbind`.
+    pub fn unbind(&self, lease: LeaseId) {
+        if self.bindings.lock().unbind(lease) {
+            self.say_unbound(lease);
+        }
+    }
+
+    /// What is still served although the manager is gone.
+    pub fn still_bound(&self) -> Vec<Bound> {
+        self.bindings.lock().still_bound(self.clock.now())
+    }
+
+    fn say_unbound(&self, lease: LeaseId) {
+        let manager = self.manager.lock().clone();
+        // Without a manager nobody waits for it; the next one is told by `register`.
+        if let Some(manager) = manager {
+            manager.send(&ToManager::Unbound { lease });
+        }
+    }
+
+    /// Begins a product, if its lease allows it. A product may overtake its `bind` by a moment.
+    fn begin(&self, lease: LeaseId) -> Result<InService<'_>> {
+        let end = Instant::now() + BIND_LAG;
+        let mut bindings = self.bindings.lock();
+        let refused = loop {
+            match bindings.begin(lease, self.clock.now()) {
+                Begin::Go => return Ok(InService { serving: self, lease }),
+                Begin::Unknown if !self.bound.wait_until(&mut bindings, end).timed_out() => {}
+                refused => break refused,
+            }
+        };
+        Err(match refused {
+            Begin::LeaseBusy => {
+                Error::new(Code::Busy, format!("all slots of the lease {lease} here are in use"))
+                    .advise("send the next product when one is answered")
+            }
+            Begin::PeerBusy => Error::new(Code::Busy, "all slots of this peer are in use")
+                .advise("send the product to another peer"),
+            _ => Error::new(Code::Expired, format!("the lease {lease} does not run here"))
+                .advise("ask the manager for a new lease"),
+        })
+    }
+
+    /// Waits for a core to compute on.
+    fn core(&self, connection: &Connection) -> Result<Core<'_>, Abandoned> {
+        let mut cores = self.cores.lock();
+        while *cores == 0 {
+            self.core_free.wait_for(&mut cores, GONE_CHECK);
+            if connection.is_gone() {
+                return Err(Abandoned);
+            }
+        }
+        *cores -= 1;
+        Ok(Core { serving: self })
+    }
+}
+
+/// A product that counts as being served until this is dropped.
+struct InService<'a> {
+    serving: &'a Serving,
+    lease: LeaseId,
+}
+
+impl Drop for InService<'_> {
+    fn drop(&mut self) {
+        let last = self.serving.bindings.lock().end(self.lease);
+        if last {
+            self.serving.say_unbound(self.lease);
+        }
+    }
+}
+
+/// A core that is computing until this is dropped.
+struct Core<'a> {
+    serving: &'a Serving,
+}
+
+impl Drop for Core<'_> {
+    fn drop(&mut self) {
+        *self.serving.cores.lock() += 1;
+        self.serving.core_free.notify_one();
+    }
+}
+
+/// A product as it was asked for; its shape is checked against its payload.
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    lease: LeaseId,
+    product: u32,
+    rows: usize,
+    inner: usize,
+    cols: usize,
+    payload: u64,
+}
+
+impl Task {
+    fn new(message: &ToPeer) -> Result<Self> {
+        let ToPeer::Multiply { lease, product, rows, inner, cols, payload } = *message;
+        let bytes = |rows: u32, cols: u32| 8 * u64::from(rows) * u64::from(cols);
+        let fits = |bytes: u64| bytes <= limits::PRODUCT;
+        let operands = bytes(rows, inner).checked_add(bytes(inner, cols));
+        if operands != Some(payload) || !fits(payload) || !fits(bytes(rows, cols)) {
+            return Err(Error::new(
+                Code::BadMessage,
+                format!("{payload} bytes are not the operands of a {rows} x {inner} by {inner} x {cols} product"),
+            )
+            .advise(format!(
+                "the payload has 8 (rows inner + inner cols) bytes, and neither it nor the answer more than {}",
+                limits::PRODUCT
+            )));
+        }
+        let (rows, inner, cols) = (rows as usize, inner as usize, cols as usize);
+        Ok(Self { lease, product, rows, inner, cols, payload })
+    }
+}
+
+/// Serves one connection from another peer.
+///
+/// # Errors
+/// What the other side is to be told before its connection is closed.
+pub fn serve_peer(serving: &Serving, connection: &mut Connection) -> Result<()> {
+    let mut patience = limits::FIRST_MESSAGE_TIME;
+    loop {
+        let message = match connection.receive(Some(patience))? {
+            Received::Message(message) => message,
+            Received::End | Received::Silence => return Ok(()),
+        };
+        patience = limits::REST_TIME;
+        let task = Task::new(&message)?;
+        match serving.begin(task.lease) {
+            Ok(in_service) => {
+                if let Err(Abandoned) = serve_product(serving, connection, task)? {
+                    info!("product {} was abandoned: {} is gone", task.product, connection.other());
+                    return Ok(());
+                }
+                drop(in_service);
+            }
+            Err(no) => {
+                debug!("refused product {} of {}: {no}", task.product, connection.other());
+                connection.refuse(&no);
+                connection.discard_payload(task.payload)?;
+            }
+        }
+    }
+}
+
+/// Takes the operands in, computes, gives the answer out.
+fn serve_product(
+    serving: &Serving,
+    connection: &mut Connection,
+    task: Task,
+) -> Result<Result<(), Abandoned>> {
+    let Task { product, rows, inner, cols, .. } = task;
+    let mut left = Matrix::try_zeros(rows, inner)?;
+    connection.receive_payload(bytemuck::cast_slice_mut(left.as_mut_slice()))?;
+    let mut right = Matrix::try_zeros(inner, cols)?;
+    connection.receive_payload(bytemuck::cast_slice_mut(right.as_mut_slice()))?;
+    let mut answer = Matrix::try_zeros(rows, cols)?;
+    {
+        let Ok(_core) = serving.core(connection) else { return Ok(Err(Abandoned)) };
+        let stream = Arc::clone(connection.stream());
+        let still_wanted = move || !is_gone(&stream);
+        let (left, right): (View<'_>, View<'_>) = (left.view(), right.view());
+        if strassen::multiply(left, right, &mut answer.view_mut(), 1, &still_wanted).is_err() {
+            return Ok(Err(Abandoned));
+        }
+    }
+    drop((left, right));
+    let bytes: &[u8] = bytemuck::cast_slice(answer.as_slice());
+    let payload = bytes.len() as u64;
+    let header = FromPeer::Product { product, rows: rows as u32, cols: cols as u32, payload };
+    connection.send_with_payload(&header, payload, |out| out.write_all(bytes))?;
+    Ok(Ok(()))
+}
