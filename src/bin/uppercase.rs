@@ -51,6 +51,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use log::{info, warn};
+use peerlab::cli;
 use peerlab::error::{Error, Kind, Result};
 
 /// The longest line, in bytes. As a datagram it fits into one packet everywhere: IPv6 promises 1280
@@ -93,16 +94,14 @@ enum Program {
 
 fn main() -> ExitCode {
     let Options { program, addr } = Options::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let result = match program {
+    cli::start_log();
+    let done = match program {
         Program::TcpServer => tcp_server(addr),
         Program::TcpClient => tcp_client(addr),
         Program::UdpServer => udp_server(addr),
         Program::UdpClient => udp_client(addr),
     };
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("uppercase: {error}");
-    ExitCode::from(error.exit_status())
+    cli::exit("uppercase", done)
 }
 
 /// Listens, accepts, and gives every client a thread.
