@@ -1,4 +1,66 @@
 //! peerlab: a peer-to-peer network to read, run and measure.
+//!
+//! An always-on **manager** and any number of **peers**, each client and server at once. Peers lease each
+//! other's slots, first come, first served, and multiply large matrices with Strassen's seven products.
+//! It is written to be read: every module begins with a lecture on its subject. Read it floor by floor,
+//! the ground floor first.
+//!
+//! # The house
+//! A room knows only the rooms below it.
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | the programs | `bin/manager`, `bin/peer`, `bin/uppercase`; what they share: [`cli`] |
+//! | two sides that do not know each other | [`manager`], [`peer`] |
+//! | how nodes talk | [`net`] |
+//! | the ground | [`matrix`], [`error`], [`clock`] |
+//!
+//! # Thinking apart from waiting
+//! Some modules *think*: plain state that is changed by plain calls, without sockets, threads or a clock;
+//! time and randomness are passed in. Those are all of [`matrix`], and [`manager::roster`],
+//! [`manager::lease`], [`peer::bindings`] and [`peer::tasks`]. They can be tested as tables, by properties
+//! and by the million. The others *wait*: threads that move bytes in and out of that state.
+//!
+//! # The threads
+//! Each is named after the function that it runs.
+//!
+//! | thread | how many | what it does |
+//! |---|---|---|
+//! | `accept_loop` | one a node | starts a thread for every connection |
+//! | `serve_node` | one a connection, at the manager | one conversation: a peer's membership, a holder's lease, a look |
+//! | `probe` | one a new peer, briefly | connects back to see whether others can |
+//! | `heartbeat` | one, at the manager | pings, and strikes out who is silent |
+//! | `broadcast_loop` | one, at the manager | tells everybody the list when it has changed |
+//! | `drain_outbox` | one a listener that is slow, briefly | waits for it, so that nobody else does |
+//! | `keep_membership` | one a peer | the conversation with the manager, and coming back |
+//! | `serve_peer` | one a connection, at a peer | computes products for others |
+//! | `keep_lease` | one a held lease | renews it, hears of losses |
+//! | `serve_slot` | one a leased slot | sends products to it and takes the answers |
+//! | `show_progress` | one a multiply | the bar on the terminal |
+//! | `leave_on_signal` | one a prompt or command | leaves in order when a signal comes |
+//!
+//! # The order of locks
+//! Almost every lock here is alone: whoever holds it takes no other. The exceptions, in the order in
+//! which they are taken:
+//!
+//! 1. the manager's table ([`manager::queue::Desk`]), then a listener's [`net::outbox::Outbox`], whose
+//!    lock is held for a copy in memory or one system call that does not wait;
+//! 2. a peer's membership or lease, then the outbox to the manager;
+//! 3. a multiply's list of finished products, then its tasks.
+//!
+//! No lock is held while a thread waits for somebody else's program. This is wrong:
+//!
+//! ```text
+//! let table = self.table.lock();
+//! peer.stream.write_all(&ping)?;            // a peer that does not read stops the whole manager
+//! ```
+//!
+//! and this is right:
+//!
+//! ```text
+//! let line = self.table.lock().lines[&peer].clone();
+//! line.send(&ping);                         // queued in memory, sent when the peer takes it
+//! ```
 
 pub mod cli;
 pub mod clock;

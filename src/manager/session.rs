@@ -1,7 +1,7 @@
 //! What each kind of conversation with the manager is answered.
 //!
 //! The first message says which conversation it is:
-//! - `register`: the conversation in which a peer stays known ([`serve_peer`]). It lasts as long as the
+//! - `register`: the conversation in which a peer stays known (`serve_peer`). It lasts as long as the
 //!   peer does; its end, in any way, is the peer's end.
 //! - `lease`: the conversation of one who wants slots ([`holder`](super::holder)). It waits, holds and gives back;
 //!   its end, in any way, is a release.

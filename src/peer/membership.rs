@@ -2,12 +2,12 @@
 //!
 //! # The problem
 //! A peer's address changes, its cable is pulled, its manager is restarted (D11). Membership is not
-//! something a peer has; it is something that one thread, [`keep_membership`], keeps restoring.
+//! something a peer has; it is something that one thread, `keep_membership`, keeps restoring.
 //!
 //! # The rule
 //! Connect, register, and then listen: answer each `ping`, keep the list, pass `bind` and `unbind` on.
 //! When the conversation breaks, pause and begin again. The pause grows, so that a dead manager is not
-//! hammered, to [`LONGEST_PAUSE`] at most, so that a restarted one has everybody back within three
+//! hammered, to `LONGEST_PAUSE` at most, so that a restarted one has everybody back within three
 //! seconds; and it is jittered, so that a thousand peers do not come back in the same millisecond. What
 //! is served for others goes on meanwhile; `register` tells the new manager of it.
 //!

@@ -15,7 +15,7 @@
 //! | a peer never answers | the product's deadline, which grows with its work |
 //! | the manager dies | work goes on under the lease; a new lease is asked for when it is back |
 //!
-//! Only when [`FRUITLESS_ROUNDS`] leases in a row bring nothing is the multiply given up.
+//! Only when `FRUITLESS_ROUNDS` leases in a row bring nothing is the multiply given up.
 //!
 //! # What is missing
 //! A product that runs on a very slow peer is not also given to a fast one that has nothing left to do.
@@ -178,6 +178,8 @@ pub fn multiply(
         });
     }
     let products = plan.products();
+    // More slots than products would only be kept from others.
+    let slots = slots.min(products.try_into().unwrap_or(u32::MAX));
     let job = Job {
         plan,
         a,
@@ -322,7 +324,7 @@ impl<'m> Job<'m> {
     fn next(&self, lease: &Lease, card: &PeerCard) -> Option<Attempt<'_, 'm>> {
         let mut tasks = self.tasks.lock();
         while lease.serves(card.peer) {
-            match tasks.next() {
+            match tasks.take() {
                 Next::Product(product) => return Some(Attempt { job: self, product, finished: false }),
                 Next::Wait => self.changed.wait(&mut tasks),
                 Next::Done => return None,

@@ -35,7 +35,7 @@ impl Tasks {
     }
 
     /// What a free slot is to do.
-    pub fn next(&mut self) -> Next {
+    pub fn take(&mut self) -> Next {
         match self.open.pop_front() {
             Some(product) => {
                 self.running += 1;
@@ -82,14 +82,14 @@ mod tests {
     #[test]
     fn a_failed_product_is_done_by_whoever_is_free_next() {
         let mut tasks = Tasks::new(2);
-        assert_eq!([tasks.next(), tasks.next()], [Next::Product(0), Next::Product(1)]);
-        assert_eq!(tasks.next(), Next::Wait, "one of the two may still fail");
+        assert_eq!([tasks.take(), tasks.take()], [Next::Product(0), Next::Product(1)]);
+        assert_eq!(tasks.take(), Next::Wait, "one of the two may still fail");
         tasks.failed(0);
         tasks.finished();
-        assert_eq!(tasks.next(), Next::Product(0));
+        assert_eq!(tasks.take(), Next::Product(0));
         assert_eq!((tasks.attempts(0), tasks.attempts(1)), (2, 1));
         tasks.finished();
-        assert_eq!(tasks.next(), Next::Done);
+        assert_eq!(tasks.take(), Next::Done);
         assert!(tasks.all_done());
     }
 }
