@@ -1,73 +1,450 @@
-//! The cache-blocked product.
-#![allow(unsafe_code)]
+//! The cache-blocked product: where all the time goes.
+//!
+//! C = A·B by its definition is three nested loops, 2mnk operations on mk + kn + mn numbers. A core of
+//! today multiplies and adds 32 numbers in the time in which memory brings it one, so the definition waits
+//! for memory nearly always. The cure (Goto and van de Geijn, "Anatomy of high-performance matrix
+//! multiplication", TOMS 34, 2008) is to cut the loops so that every number, once brought near, is used
+//! often before it goes:
+//!
+//! ```text
+//!     loop 5: for every NC columns of B and C
+//!     loop 4:   for every KC columns of A, rows of B           pack KC x NC of B: lies in L3
+//!     loop 3:     for every MC rows of A and C                 pack MC x KC of A: lies in L2
+//!     loop 2:       for every NR columns of the packed B
+//!     loop 1:         for every MR rows of the packed A
+//!     micro-kernel:     MR x NR of C in registers, += MR x KC times KC x NR
+//! ```
+//!
+//! *Packing* copies a block into the order in which the micro-kernel reads it: B in panels of NR columns,
+//! row after row; A in panels of MR rows. Rows of A and columns of B that a last panel lacks are zeros.
+//!
+//! Strassen comes in at two places and costs little there (Huang, Smith, Henry and van de Geijn,
+//! "Strassen's algorithm reloaded", SC 2016): what is packed is an [`Operand`], a sum of blocks, summed on
+//! the way; and a finished tile is added, with signs, to several windows of C instead of one. No sum and no
+//! product of blocks is ever stored on its own.
+//!
+//! The micro-kernels, for the vectors that the processor has, are in [`micro`], with all the `unsafe` there
+//! is. While one computes, it also asks the memory for what the loops will need next ([`Ahead`]).
+//!
+//! What is missing: the block sizes are those of one processor (AMD Zen 5), not measured at run time; on a
+//! core with less than 1 MiB of L2 they cost some speed. Very thin products (a row times a matrix) are
+//! limited by memory and gain nothing from packing, but pay for it.
+
+mod micro;
 
 use super::strassen::Abandoned;
-use super::{Operand, ViewMut};
+use super::{Operand, View, ViewMut};
+use micro::Width;
 
-/// One place where a product goes: a window of C that begins at (`row`, `col`).
+pub(super) use micro::prefer_huge_pages;
+
+/// Inner size of a packed block. Each tile of C is read and written once per KC steps, so KC is long: a
+/// panel of B (KC x 24 x 8 bytes = 96 KiB) need not fit into the 48 KiB of L1. It comes from L2 with 192
+/// bytes for every 24 fused multiply-adds, that is in 12 cycles in which L2 could deliver 768.
+const KC: usize = 512;
+
+/// Rows of a packed block of A: MC x KC x 8 bytes = 384 KiB. Together with two panels of B, the one in use
+/// and the next, this fills half of the 1 MiB of L2; the rest is for C. A multiple of every MR.
+const MC: usize = 96;
+
+/// Columns of a packed panel of B: KC x NC x 8 bytes = 8.25 MiB, a quarter of the 32 MiB of L3, so that two
+/// cores can each have one and half is left. A multiple of every NR.
+const NC: usize = 2112;
+
+/// Rows of B that are summed before they are dealt out to the panels: each panel then gets a few cache
+/// lines at a time.
+const DEAL: usize = 4;
+
+/// Entries in a cache line of 64 bytes.
+const LINE: usize = 8;
+
+/// One place where a product goes: the window of C that begins at (`row`, `col`).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
+    /// 1 or -1.
     pub(super) sign: f64,
     pub(super) row: usize,
     pub(super) col: usize,
-    /// Nothing was written there yet: overwrite.
+    /// Nothing of use is there yet: overwrite it.
     pub(super) fresh: bool,
 }
 
-/// Packing space.
-#[derive(Debug)]
-pub(super) struct Packs;
-
-impl Packs {
-    pub(super) fn new() -> Self {
-        Self
-    }
+/// A product for this processor, chosen at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    width: Width,
 }
 
-/// A kernel.
-#[derive(Clone, Copy, Debug)]
-pub struct Kernel;
-
 impl Kernel {
-    /// The fastest that this processor runs.
-    pub fn best() -> Self {
-        Kernel
+    /// All kernels that this processor can run, the fastest first.
+    pub fn available() -> Vec<Kernel> {
+        Width::available().map(|width| Kernel { width }).collect()
     }
 
+    /// The fastest kernel that this processor can run.
+    pub fn best() -> Kernel {
+        Kernel { width: Width::available().next().unwrap_or(Width::Portable) }
+    }
+
+    /// What it is written for, such as `AVX-512`.
+    pub fn name(&self) -> &'static str {
+        self.width.name()
+    }
+
+    /// C = A·B by the five loops alone, without Strassen: the classical product. For comparison;
+    /// [`super::strassen::multiply`] is faster.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn multiply(&self, a: View<'_>, b: View<'_>, c: &mut ViewMut<'_>) {
+        assert_eq!(a.cols(), b.rows(), "as many columns on the left as rows on the right");
+        assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the shape of the answer");
+        let left = Operand::new(a.rows(), a.cols(), vec![(1.0, a)]);
+        let right = Operand::new(b.rows(), b.cols(), vec![(1.0, b)]);
+        let into = [Target { sign: 1.0, row: 0, col: 0, fresh: true }];
+        let mut packs = Packs::default();
+        let result = self.product(&left, &right, &into, c, &mut packs, &|| true);
+        debug_assert!(result.is_ok(), "nobody abandons this product");
+    }
+
+    /// Does nothing but fused multiply-adds on registers, and returns how many floating-point operations
+    /// that were: the speed that no product on one core can exceed.
+    pub fn bare_loop(&self, rounds: usize) -> f64 {
+        micro::bare_loop(self.width, rounds)
+    }
+
+    /// Adds `left`·`right` to every target in C, with its sign; fresh targets are overwritten.
+    ///
+    /// A target has the shape of the product, cut off at the edges of C. `keep_going` is asked before
+    /// every block of loop 3.
     pub(super) fn product(
         &self,
         left: &Operand<'_>,
         right: &Operand<'_>,
         into: &[Target],
         c: &mut ViewMut<'_>,
-        _packs: &mut Packs,
+        packs: &mut Packs,
         keep_going: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), Abandoned> {
-        let (rows, inner, cols) = (left.rows(), left.cols(), right.cols());
-        let mut a = vec![0.0; rows * inner];
-        let mut b = vec![0.0; inner * cols];
-        left.fill_rows(0, &mut a);
-        right.fill_rows(0, &mut b);
-        let mut m = vec![0.0; cols];
-        for i in 0..rows {
-            if i % 64 == 0 && !keep_going() {
-                return Err(Abandoned);
+        if left.cols() == 0 {
+            for target in into.iter().filter(|target| target.fresh) {
+                c.window(target.row, target.col, left.rows(), right.cols()).fill(0.0);
             }
-            m.fill(0.0);
-            for p in 0..inner {
-                for j in 0..cols {
-                    m[j] += a[i * inner + p] * b[p * cols + j];
+            return Ok(());
+        }
+        micro::run(self.width, Job { left, right, into, c, packs, keep_going })
+    }
+}
+
+/// Memory for the packed blocks, kept from product to product. At most 9 MiB, less for small products.
+#[derive(Debug, Default)]
+pub(super) struct Packs {
+    left: Vec<f64>,
+    right: Vec<f64>,
+    rows: Vec<f64>,
+}
+
+/// What [`Kernel::product`] was asked for.
+struct Job<'j, 'c> {
+    left: &'j Operand<'j>,
+    right: &'j Operand<'j>,
+    into: &'j [Target],
+    c: &'j mut ViewMut<'c>,
+    packs: &'j mut Packs,
+    keep_going: &'j (dyn Fn() -> bool + Sync),
+}
+
+/// MR x NR numbers of C on their way from registers to memory.
+#[repr(align(64))]
+struct Tile<const MR: usize, const NR: usize>([[f64; NR]; MR]);
+
+/// Addresses that are wanted soon, each the first of [`Ahead::RUN`] cache lines. The micro-kernel has
+/// the memory fetch a line with each step, which costs it nothing: its arithmetic leaves the loads idle.
+#[derive(Default)]
+struct Ahead(Vec<*const f64>);
+
+impl Ahead {
+    /// Lines fetched from each address: enough for a row of the widest tile.
+    const RUN: usize = 4;
+
+    /// The next panel of B, or the part of it that this call should fetch when `calls` share the work.
+    fn want_share(&mut self, panel: &[f64], call: usize, calls: usize) {
+        let share = panel.len().div_ceil(calls).next_multiple_of(Self::RUN * LINE);
+        let part = panel.get(call * share..).unwrap_or_default();
+        self.0.extend(part.chunks(Self::RUN * LINE).take(share / (Self::RUN * LINE)).map(<[f64]>::as_ptr));
+    }
+}
+
+/// Cuts `0..length` into pieces of at most `size`, as equal as they can be: (start, length).
+///
+/// A product of 513 columns by pieces of 512 would otherwise end in a piece of 1, which costs as much
+/// traffic with C as a whole one.
+fn pieces(length: usize, size: usize, multiple: usize) -> impl Iterator<Item = (usize, usize)> {
+    let size = length.div_ceil(length.div_ceil(size).max(1)).next_multiple_of(multiple).max(1);
+    (0..length).step_by(size).map(move |start| (start, size.min(length - start)))
+}
+
+/// The five loops around a micro-kernel of MR x NR.
+///
+/// Always inlined, so that packing and storing are compiled for the same vectors as the micro-kernel.
+#[inline(always)]
+fn five_loops<const MR: usize, const NR: usize>(
+    job: Job<'_, '_>,
+    micro_kernel: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>),
+) -> Result<(), Abandoned> {
+    const { assert!(MC.is_multiple_of(MR) && NC.is_multiple_of(NR), "panels fill their blocks") };
+    let Job { left, right, into, c, packs, keep_going } = job;
+    let (rows, inner, cols) = (left.rows(), left.cols(), right.cols());
+    let kc = inner.min(KC);
+    let left_pack = aligned(&mut packs.left, rows.min(MC).next_multiple_of(MR) * kc);
+    let right_pack = aligned(&mut packs.right, cols.min(NC).next_multiple_of(NR) * kc);
+    let dealt = aligned(&mut packs.rows, cols.min(NC).next_multiple_of(NR) * DEAL);
+    let mut tile = Tile([[0.0; NR]; MR]);
+    let mut ahead = Ahead::default();
+
+    // Loop 5: columns of B and C.
+    for (j0, nb) in pieces(cols, NC, NR) {
+        // Loop 4: columns of A, rows of B.
+        for (p0, kb) in pieces(inner, KC, 1) {
+            pack_right::<NR>(&right.window(p0, j0, kb, nb), right_pack, dealt);
+            // Loop 3: rows of A and C.
+            for (i0, mb) in pieces(rows, MC, MR) {
+                if !keep_going() {
+                    return Err(Abandoned);
                 }
-            }
-            for t in into {
-                let mut window = c.window(t.row, t.col, rows, cols);
-                if i < window.rows() {
-                    for (c, m) in window.row(i).iter_mut().zip(&m) {
-                        *c = if t.fresh { t.sign * m } else { *c + t.sign * m };
+                pack_left::<MR>(&left.window(i0, p0, mb, kb), left_pack);
+                // Loop 2: panels of B.
+                for j in (0..nb).step_by(NR) {
+                    let (b, rest) = right_pack[j * kb..].split_at(NR * kb);
+                    let next = &rest[..rest.len().min(NR * kb)];
+                    // Loop 1: panels of A.
+                    for i in (0..mb).step_by(MR) {
+                        let a = &left_pack[i * kb..][..MR * kb];
+                        let part =
+                            Part { row: i0 + i, col: j0 + j, rows: MR.min(mb - i), cols: NR.min(nb - j) };
+                        ahead.0.clear();
+                        ahead.want_share(next, i / MR, mb.div_ceil(MR));
+                        part.want(into, c, &mut ahead);
+                        micro_kernel(a, b, &ahead, &mut tile);
+                        part.store(&tile, into, c, p0 == 0);
                     }
                 }
             }
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// The first `len` entries of `space`, grown where needed, that begin on a cache line: a vector that lies
+/// across two lines is loaded twice.
+fn aligned(space: &mut Vec<f64>, len: usize) -> &mut [f64] {
+    if space.len() < len + LINE {
+        *space = super::zeroed(len + LINE);
+    }
+    let skip = space.as_ptr().align_offset(LINE * size_of::<f64>()).min(LINE);
+    &mut space[skip..][..len]
+}
+
+/// Packs a block of B: panels of NR columns, each row after row.
+#[inline(always)]
+fn pack_right<const NR: usize>(block: &Operand<'_>, pack: &mut [f64], dealt: &mut [f64]) {
+    let (kb, nb) = (block.rows(), block.cols());
+    let width = nb.next_multiple_of(NR);
+    let dealt = &mut dealt[..width * DEAL];
+    for p in (0..kb).step_by(DEAL) {
+        let count = DEAL.min(kb - p);
+        for (r, row) in dealt.chunks_exact_mut(width).take(count).enumerate() {
+            block.fill_row(p + r, &mut row[..nb]);
+            row[nb..].fill(0.0);
+        }
+        for (j, panel) in pack.chunks_exact_mut(NR * kb).take(width / NR).enumerate() {
+            let into = panel[p * NR..][..count * NR].as_chunks_mut::<NR>().0;
+            for (into, row) in into.iter_mut().zip(dealt.chunks_exact(width)) {
+                into.copy_from_slice(&row[j * NR..][..NR]);
+            }
+        }
+    }
+}
+
+/// Packs a block of A: row after row as it is, the last panel of MR filled up with rows of zeros.
+#[inline(always)]
+fn pack_left<const MR: usize>(block: &Operand<'_>, pack: &mut [f64]) {
+    let (mb, kb) = (block.rows(), block.cols());
+    for (i, row) in pack.chunks_exact_mut(kb).take(mb.next_multiple_of(MR)).enumerate() {
+        if i < mb { block.fill_row(i, row) } else { row.fill(0.0) }
+    }
+}
+
+/// The part of the product that one tile holds.
+struct Part {
+    row: usize,
+    col: usize,
+    rows: usize,
+    cols: usize,
+}
+
+impl Part {
+    /// Wants the rows of C that this part will be added to.
+    #[inline(always)]
+    fn want(&self, into: &[Target], c: &mut ViewMut<'_>, ahead: &mut Ahead) {
+        for target in into {
+            let mut window = c.window(target.row + self.row, target.col + self.col, self.rows, self.cols);
+            for r in 0..window.rows() {
+                ahead.0.push(window.row(r).as_ptr());
+            }
+        }
+    }
+
+    /// Adds the tile to every target. `first` is true in the first round of loop 4, when a fresh target
+    /// is to be overwritten.
+    #[inline(always)]
+    fn store<const MR: usize, const NR: usize>(
+        &self,
+        tile: &Tile<MR, NR>,
+        into: &[Target],
+        c: &mut ViewMut<'_>,
+        first: bool,
+    ) {
+        for target in into {
+            let mut window = c.window(target.row + self.row, target.col + self.col, self.rows, self.cols);
+            for (r, from) in tile.0.iter().enumerate().take(window.rows()) {
+                let row = window.row(r);
+                match row.first_chunk_mut::<NR>() {
+                    Some(row) if target.fresh && first => set(row, from, target.sign),
+                    Some(row) => add(row, from, target.sign),
+                    None if target.fresh && first => set(row, from, target.sign),
+                    None => add(row, from, target.sign),
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn set(into: &mut [f64], from: &[f64], sign: f64) {
+    for (c, m) in into.iter_mut().zip(from) {
+        *c = sign * m;
+    }
+}
+
+#[inline(always)]
+fn add(into: &mut [f64], from: &[f64], sign: f64) {
+    for (c, m) in into.iter_mut().zip(from) {
+        *c += sign * m;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Matrix;
+    use super::super::tests::{naive, rng, unwritten};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every kernel of this machine against the definition.
+    fn all_agree(m: usize, k: usize, n: usize) {
+        let (a, b) = (Matrix::random_integers(m, k, &mut rng(1)), Matrix::random_integers(k, n, &mut rng(2)));
+        let expected = naive(a.view(), b.view());
+        for kernel in Kernel::available() {
+            let mut c = unwritten(m, n);
+            kernel.multiply(a.view(), b.view(), &mut c.view_mut());
+            assert!(c == expected, "{} on {m} x {k} by {k} x {n}", kernel.name());
+        }
+    }
+
+    #[test]
+    fn every_kernel_is_exact_on_whole_numbers_around_its_block_sizes() {
+        for (m, k, n) in [
+            (MC, KC, 48),
+            (MC + 1, KC + 1, 49),
+            (2 * MC - 1, 2 * KC - 1, 25),
+            (3, 7, NC + 1),
+            (1, 1, 1),
+            (1, 999, 1),
+            (0, 3, 4),
+            (3, 0, 4),
+            (3, 4, 0),
+        ] {
+            all_agree(m, k, n);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_kernel_is_exact_on_any_shape(m in 0usize..70, k in 0usize..70, n in 0usize..70) {
+            all_agree(m, k, n);
+        }
+    }
+
+    #[test]
+    fn the_portable_kernel_runs_everywhere_and_the_best_comes_first() {
+        let all = Kernel::available();
+        assert_eq!(all.last().map(Kernel::name), Some("portable"));
+        assert_eq!(all.first(), Some(&Kernel::best()));
+    }
+
+    #[test]
+    fn a_product_goes_to_windows_with_signs_and_nowhere_else() {
+        let (a, b) =
+            (Matrix::random_integers(9, 5, &mut rng(1)), Matrix::random_integers(5, 30, &mut rng(2)));
+        let product = naive(a.view(), b.view());
+        for kernel in Kernel::available() {
+            // The second window hangs over the right edge of C, where it is cut off.
+            let mut c = Matrix::zeros(40, 50);
+            c.as_mut_slice().fill(100.0);
+            let left = Operand::new(9, 5, vec![(1.0, a.view())]);
+            let right = Operand::new(5, 30, vec![(1.0, b.view())]);
+            let into = [
+                Target { sign: 1.0, row: 2, col: 3, fresh: true },
+                Target { sign: -1.0, row: 20, col: 41, fresh: false },
+            ];
+            let mut packs = Packs::default();
+            kernel.product(&left, &right, &into, &mut c.view_mut(), &mut packs, &|| true).unwrap();
+            for i in 0..40 {
+                for j in 0..50 {
+                    let expected = match (i, j) {
+                        (2..11, 3..33) => product.row(i - 2)[j - 3],
+                        (20..29, 41..) => 100.0 - product.row(i - 20)[j - 41],
+                        _ => 100.0,
+                    };
+                    assert_eq!(c.row(i)[j], expected, "{} at ({i}, {j})", kernel.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_operand_is_a_signed_sum_with_virtual_zeros() {
+        let a = Matrix::random_integers(7, 7, &mut rng(3));
+        let block = |row, col| a.view().window(row, col, 4, 4);
+        let sum = Operand::new(4, 4, vec![(1.0, block(0, 0)), (-1.0, block(4, 4))]);
+        let mut built = unwritten(4, 4);
+        sum.fill_rows(0, built.as_mut_slice());
+        let at = |i: usize, j: usize| if i < 7 && j < 7 { a.row(i)[j] } else { 0.0 };
+        for i in 0..4 {
+            for j in 0..4 {
+                assert_eq!(built.row(i)[j], at(i, j) - at(i + 4, j + 4));
+            }
+        }
+        let identity = Matrix::from_vec(4, 4, (0..16).map(|x| f64::from(x % 5 == 0)).collect()).unwrap();
+        let mut c = unwritten(4, 4);
+        let into = [Target { sign: 1.0, row: 0, col: 0, fresh: true }];
+        let right = Operand::new(4, 4, vec![(1.0, identity.view())]);
+        let (kernel, mut packs) = (Kernel::best(), Packs::default());
+        kernel.product(&sum, &right, &into, &mut c.view_mut(), &mut packs, &|| true).unwrap();
+        assert_eq!(c, built);
+    }
+
+    #[test]
+    fn pieces_cover_everything_and_are_nearly_equal() {
+        for (length, size, multiple) in
+            [(0, 8, 1), (513, 512, 1), (1024, 512, 1), (2113, 2112, 24), (97, 96, 8)]
+        {
+            let all: Vec<_> = pieces(length, size, multiple).collect();
+            assert_eq!(all.iter().map(|(_, piece)| piece).sum::<usize>(), length);
+            assert!(all.iter().all(|(_, piece)| *piece <= size && *piece > 0));
+        }
+        assert_eq!(pieces(513, 512, 1).collect::<Vec<_>>(), [(0, 257), (257, 256)]);
     }
 }

@@ -66,7 +66,7 @@ impl Matrix {
     /// If `rows * cols` does not fit in a `usize`; sizes from outside are checked where they come in.
     pub fn zeros(rows: usize, cols: usize) -> Self {
         let len = rows.checked_mul(cols).expect("a matrix has fewer entries than memory has bytes");
-        Self { rows, cols, data: vec![0.0; len] }
+        Self { rows, cols, data: zeroed(len) }
     }
 
     /// The zero matrix, or an error if the machine's memory cannot hold it. For sizes from outside.
@@ -151,6 +151,14 @@ impl Matrix {
         let at = operand::first_non_finite(&self.data)?;
         Some((at / self.cols, at % self.cols))
     }
+}
+
+/// A vector of zeros on huge pages, where the system has them: for matrices, and for blocks received from
+/// other peers.
+pub fn zeroed(len: usize) -> Vec<f64> {
+    let data = vec![0.0; len];
+    kernel::prefer_huge_pages(&data);
+    data
 }
 
 /// A window of a matrix: `rows` x `cols` entries, its rows `stride` entries apart.

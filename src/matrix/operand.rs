@@ -56,17 +56,48 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// Row `i` of the sum.
+    /// Row `i` of the sum. One, two and four terms, as they come from no, one and two levels, are added in
+    /// one pass over all of them.
+    #[inline(always)]
     pub(super) fn fill_row(&self, i: usize, out: &mut [f64]) {
-        let mut terms = self.terms.iter().filter(|(_, block)| i < block.rows());
-        let Some(&(sign, first)) = terms.next() else { return out.fill(0.0) };
-        let (filled, missing) = out.split_at_mut(first.cols());
-        for (out, x) in filled.iter_mut().zip(first.row(i)) {
-            *out = sign * x;
+        if self.terms.iter().any(|(_, block)| i >= block.rows()) {
+            return self.fill_edge(i, 0, out);
         }
-        missing.fill(0.0);
-        for &(sign, block) in terms {
-            for (out, x) in out.iter_mut().zip(block.row(i)) {
+        let shared = self.terms.iter().map(|(_, block)| block.cols()).min().unwrap_or(0);
+        let (out, edge) = out.split_at_mut(shared);
+        let term = |t: usize| (self.terms[t].0, &self.terms[t].1.row(i)[..out.len()]);
+        match self.terms.len() {
+            1 => {
+                let (sign, a) = term(0);
+                for j in 0..out.len() {
+                    out[j] = sign * a[j];
+                }
+            }
+            2 => {
+                let ((sign_a, a), (sign_b, b)) = (term(0), term(1));
+                for j in 0..out.len() {
+                    out[j] = sign_a * a[j] + sign_b * b[j];
+                }
+            }
+            4 => {
+                let ((sign_a, a), (sign_b, b)) = (term(0), term(1));
+                let ((sign_c, c), (sign_d, d)) = (term(2), term(3));
+                for j in 0..out.len() {
+                    out[j] = sign_a * a[j] + sign_b * b[j] + sign_c * c[j] + sign_d * d[j];
+                }
+            }
+            _ => self.fill_edge(i, 0, out),
+        }
+        if !edge.is_empty() {
+            self.fill_edge(i, shared, edge);
+        }
+    }
+
+    /// Row `i` of the sum from column `first` on, term by term, where some terms may have ended.
+    fn fill_edge(&self, i: usize, first: usize, out: &mut [f64]) {
+        out.fill(0.0);
+        for &(sign, block) in self.terms.iter().filter(|(_, block)| i < block.rows()) {
+            for (out, x) in out.iter_mut().zip(block.row(i).iter().skip(first)) {
                 *out += sign * x;
             }
         }

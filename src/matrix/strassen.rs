@@ -323,7 +323,7 @@ pub fn local_levels(rows: usize, inner: usize, cols: usize) -> u32 {
 }
 
 /// The least side of a block that is worth cutting into.
-const CUTOFF: usize = 512;
+const CUTOFF: usize = 1024;
 
 fn multiply_alone(
     a: View<'_>,
@@ -340,7 +340,7 @@ fn multiply_alone(
     let side = 1usize << plan.levels;
     let mut written = vec![false; side * side];
     let kernel = Kernel::best();
-    let mut packs = Packs::new();
+    let mut packs = Packs::default();
     for i in 0..plan.products() {
         let target = |(sign, p, q): (f64, usize, usize)| {
             let fresh = !std::mem::replace(&mut written[p * side + q], true);
