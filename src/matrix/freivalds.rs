@@ -158,7 +158,8 @@ impl Comparison {
         // L·y: a sum of k terms, each at most max|L| max|y|.
         let outer = k * summed(inner) * self.max_inner * self.max_left;
         // Underflow: in the product, in R·x (then multiplied by L), in L·y and in P·x.
-        let underflow = TINY * (splits * splits * k * spread * self.scale + k * c * self.max_left + k + c);
+        let underflow =
+            TINY * self.max_left * k * c + TINY * (splits * splits * k * spread * self.scale + k + c);
         rounding + outer + underflow
     }
 
