@@ -146,17 +146,20 @@ impl Comparison {
         let levels = strassen::local_levels(rows, inner, cols);
         let (k, c) = (inner as f64, cols as f64);
         let (splits, k0) = (2f64.powi(levels as i32), (inner as f64 / 2f64.powi(levels as i32)).ceil());
+        // The magnitude of x and R together; with a chosen scale this is far from both ends of the range.
+        let probe = self.scale * self.max_right;
         // How errors of single entries, at most 1 each, add up in a row of P·x.
-        let spread = self.scale * c.min(10.0 * c.sqrt());
+        let spread = c.min(10.0 * c.sqrt());
         // A right product: Higham's bound, doubled, in units of max|L| max|R|.
         let answer = 2.0 * 12f64.powi(levels as i32) * (k0 * k0 + 5.0 * k0) * UNIT * spread;
         // P·x and, through L, R·x: sums of c terms, each at most k max|L| max|R|.
-        let sums = 2.0 * k * c * summed(cols) * self.scale;
-        let rounding = (answer + sums) * self.max_left * self.max_right;
+        let sums = 2.0 * k * c * summed(cols);
+        let rounding = (answer + sums) * probe * self.max_left;
         // L·y: a sum of k terms, each at most max|L| max|y|.
-        let outer = k * summed(inner) * self.max_left * self.max_inner;
+        let outer = k * summed(inner) * self.max_inner * self.max_left;
         // Underflow: in the product, in R·x (then multiplied by L), in L·y and in P·x.
-        let underflow = TINY * (splits * splits * k * spread + k * c * self.max_left + k + c);
+        let underflow =
+            TINY * self.max_left * k * c + TINY * (splits * splits * k * spread * self.scale + k + c);
         rounding + outer + underflow
     }
 
@@ -177,4 +180,173 @@ impl Comparison {
 /// added at the end.
 fn summed(terms: usize) -> f64 {
     (terms.div_ceil(operand::LANES) + operand::LANES) as f64 * UNIT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{naive, rng};
+    use super::super::{Matrix, strassen::Plan};
+    use super::*;
+
+    fn scaled(mut matrix: Matrix, scale: f64) -> Matrix {
+        matrix.as_mut_slice().iter_mut().for_each(|x| *x *= scale);
+        matrix
+    }
+
+    /// The check of `c` as the product of whole matrices.
+    fn verdict(a: &Matrix, b: &Matrix, c: &Matrix, seed: u64) -> Verdict {
+        let plan = Plan::new(a.rows(), a.cols(), b.cols(), 0);
+        check(&plan.left(0, a), &plan.right(0, b), c.as_slice(), &mut rng(seed))
+    }
+
+    fn random(m: usize, k: usize, n: usize) -> (Matrix, Matrix) {
+        (Matrix::random(m, k, &mut rng(1)), Matrix::random(k, n, &mut rng(2)))
+    }
+
+    /// From where squares underflow to where they overflow, and opposite scales whose product is harmless.
+    const SCALES: [(f64, f64); 12] = [
+        (1.0, 1.0),
+        (1e-3, 1e9),
+        (1e140, 1e150),
+        (1e153, 1e153),
+        (1e-150, 1e-140),
+        (1e300, 1e-300),
+        (1e-300, 1e300),
+        (1e-300, 1e306),
+        (1e306, 1e-300),
+        (1e-310, 1e10),
+        (1e10, 1e-310),
+        (1e303, 1.0),
+    ];
+
+    #[test]
+    fn right_products_are_right_at_every_size_and_scale() {
+        for (m, k, n) in [(1, 1, 1), (1, 300, 1), (300, 1, 2), (2, 1, 300), (65, 129, 33), (200, 200, 200)] {
+            for (scale_a, scale_b) in SCALES {
+                let (a, b) = random(m, k, n);
+                let (a, b) = (scaled(a, scale_a), scaled(b, scale_b));
+                let c = naive(a.view(), b.view());
+                for seed in 0..5 {
+                    let found = verdict(&a, &b, &c, seed);
+                    assert_eq!(found, Verdict::Right, "{m} x {k} x {n} at {scale_a:e}, {scale_b:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_entry_wrong_by_a_millionth_is_found_at_every_scale() {
+        let (m, k, n) = (60, 100, 80);
+        for (scale_a, scale_b) in SCALES {
+            // Products near the least numbers have few digits: a millionth of them does not exist.
+            if scale_a * scale_b < 1e-295 {
+                continue;
+            }
+            let (a, b) = random(m, k, n);
+            let (a, b) = (scaled(a, scale_a), scaled(b, scale_b));
+            let right = naive(a.view(), b.view());
+            for seed in 0..20 {
+                let mut c = right.clone();
+                let at = (seed as usize * 4801) % (m * n);
+                c.as_mut_slice()[at] += 1e-6 * right.max_abs();
+                let found = verdict(&a, &b, &c, seed);
+                assert_eq!(found, Verdict::Wrong { row: at / n }, "at {scale_a:e}, {scale_b:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_numbers_off_by_one_are_found_through_sums_of_blocks() {
+        let n = 128;
+        let (a, b) = (Matrix::random_integers(n, n, &mut rng(1)), Matrix::random_integers(n, n, &mut rng(2)));
+        let plan = Plan::new(n, n, n, 1);
+        for i in 0..plan.products() {
+            let (left, right) = (plan.left(i, &a), plan.right(i, &b));
+            let (mut l, mut r) = (Matrix::zeros(n / 2, n / 2), Matrix::zeros(n / 2, n / 2));
+            left.fill_rows(0, l.as_mut_slice());
+            right.fill_rows(0, r.as_mut_slice());
+            let mut product = naive(l.view(), r.view());
+            assert_eq!(check(&left, &right, product.as_slice(), &mut rng(3)), Verdict::Right);
+            product.as_mut_slice()[64 * 17 + 5] -= 1.0;
+            assert_eq!(check(&left, &right, product.as_slice(), &mut rng(3)), Verdict::Wrong { row: 17 });
+        }
+    }
+
+    #[test]
+    fn errors_that_would_cancel_for_simple_vectors_are_found() {
+        let (a, b) = random(40, 40, 40);
+        let right = naive(a.view(), b.view());
+        for seed in 0..200 {
+            for (first, second) in [(0.5, 0.5), (0.5, -0.5), (1e-3, 1e-3), (1e3, -1e3)] {
+                let mut c = right.clone();
+                c.as_mut_slice()[40 * 7 + 3] += first;
+                c.as_mut_slice()[40 * 7 + 31] += second;
+                assert_eq!(verdict(&a, &b, &c, seed), Verdict::Wrong { row: 7 });
+            }
+        }
+    }
+
+    #[test]
+    fn a_liar_who_sends_something_else_is_found() {
+        let (a, b) = random(50, 50, 50);
+        let right = naive(a.view(), b.view());
+        let mut swapped = right.clone();
+        swapped.as_mut_slice().chunks_exact_mut(50).for_each(|row| row.swap(3, 4));
+        let transposed =
+            Matrix::from_vec(50, 50, (0..2500).map(|x| right.row(x % 50)[x / 50]).collect()).unwrap();
+        let other_way = naive(b.view(), a.view());
+        for lie in [swapped, transposed, other_way, scaled(right.clone(), -1.0), Matrix::zeros(50, 50)] {
+            assert!(matches!(verdict(&a, &b, &lie, 1), Verdict::Wrong { .. }));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_never_right() {
+        let (a, b) = random(20, 20, 20);
+        for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX] {
+            let mut c = naive(a.view(), b.view());
+            c.as_mut_slice()[20 * 11 + 19] = poison;
+            assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { row: 11 }, "{poison}");
+        }
+    }
+
+    #[test]
+    fn zero_times_anything_is_exactly_zero() {
+        let (zero, any) = (Matrix::zeros(9, 9), Matrix::random(9, 9, &mut rng(1)));
+        let mut wrong = Matrix::zeros(9, 9);
+        wrong.as_mut_slice()[9 * 4] = 1e-300;
+        for (a, b) in [(&zero, &any), (&any, &zero), (&zero, &zero)] {
+            assert_eq!(verdict(a, b, &zero, 1), Verdict::Right);
+            assert_eq!(verdict(a, b, &wrong, 1), Verdict::Wrong { row: 4 });
+        }
+    }
+
+    #[test]
+    fn empty_products_are_right_and_empty_sums_are_zero() {
+        for (m, k, n) in [(0, 3, 3), (3, 3, 0), (0, 0, 0)] {
+            assert_eq!(
+                verdict(&Matrix::zeros(m, k), &Matrix::zeros(k, n), &Matrix::zeros(m, n), 1),
+                Verdict::Right
+            );
+        }
+        let (a, b, mut c) = (Matrix::zeros(3, 0), Matrix::zeros(0, 2), Matrix::zeros(3, 2));
+        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Right);
+        c.as_mut_slice()[4] = f64::NAN;
+        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { row: 2 });
+    }
+
+    #[test]
+    fn the_answer_of_a_peer_that_uses_strassen_itself_is_right() {
+        // Large enough that the local product is cut; entries of very different size in the blocks.
+        let n = 2048;
+        let (mut a, mut b) = random(n, n, n);
+        a.view_mut().window(0, 0, n / 2, n / 2).row(3).fill(1e6);
+        b.view_mut().window(n / 2, 0, n / 2, n).row(5).fill(-1e5);
+        let mut c = Matrix::zeros(n, n);
+        strassen::multiply(a.view(), b.view(), &mut c.view_mut(), 1, &|| true).unwrap();
+        assert!(strassen::local_levels(n, n, n) > 0);
+        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Right);
+        c.as_mut_slice()[n * 1000 + 1000] += 1e-5 * a.max_abs() * b.max_abs();
+        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { row: 1000 });
+    }
 }

@@ -39,17 +39,17 @@ use micro::Width;
 pub(super) use micro::prefer_huge_pages;
 
 /// Inner size of a packed block. Each tile of C is read and written once per KC steps, so KC is long: a
-/// panel of B (KC x 24 x 8 bytes = 96 KiB) need not fit into the 48 KiB of L1. It comes from L2 with 192
+/// panel of B (KC x 24 x 8 bytes = 192 KiB) need not fit into the 48 KiB of L1. It comes from L2 with 192
 /// bytes for every 24 fused multiply-adds, that is in 12 cycles in which L2 could deliver 768.
-const KC: usize = 512;
+const KC: usize = 1024;
 
 /// Rows of a packed block of A: MC x KC x 8 bytes = 384 KiB. Together with two panels of B, the one in use
-/// and the next, this fills half of the 1 MiB of L2; the rest is for C. A multiple of every MR.
-const MC: usize = 96;
+/// and the next, it fills three quarters of the 1 MiB of L2; the rest is for C. A multiple of every MR.
+const MC: usize = 48;
 
 /// Columns of a packed panel of B: KC x NC x 8 bytes = 8.25 MiB, a quarter of the 32 MiB of L3, so that two
 /// cores can each have one and half is left. A multiple of every NR.
-const NC: usize = 2112;
+const NC: usize = 1056;
 
 /// Rows of B that are summed before they are dealt out to the panels: each panel then gets a few cache
 /// lines at a time.
@@ -439,7 +439,7 @@ mod tests {
     #[test]
     fn pieces_cover_everything_and_are_nearly_equal() {
         for (length, size, multiple) in
-            [(0, 8, 1), (513, 512, 1), (1024, 512, 1), (2113, 2112, 24), (97, 96, 8)]
+            [(0, 8, 1), (513, 512, 1), (1024, 512, 1), (1057, 1056, 24), (97, 96, 8)]
         {
             let all: Vec<_> = pieces(length, size, multiple).collect();
             assert_eq!(all.iter().map(|(_, piece)| piece).sum::<usize>(), length);

@@ -90,6 +90,11 @@ impl Matrix {
         Ok(Self { rows, cols, data })
     }
 
+    /// The entries, row after row.
+    pub fn into_vec(self) -> Vec<f64> {
+        self.data
+    }
+
     /// Reals drawn evenly from [-1, 1).
     pub fn random(rows: usize, cols: usize, rng: &mut impl Rng) -> Self {
         let mut matrix = Self::zeros(rows, cols);

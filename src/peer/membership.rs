@@ -236,7 +236,10 @@ fn converse(shared: &Shared) -> Result<()> {
                 shared.standing.lock().peers = peers;
                 shared.changed.notify_all();
             }
-            FromManager::Ping {} => line.send(&ToManager::Ok {}),
+            FromManager::Ping {} => {
+                line.send(&ToManager::Ok {});
+                shared.serving.tidy();
+            }
             FromManager::Bind { lease, slots, for_ms } => shared.serving.bind(lease, slots, for_ms),
             FromManager::Unbind { lease } => shared.serving.unbind(lease),
             FromManager::Error(no) => {

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod bindings;
+pub mod buffers;
 pub mod commands;
 pub mod lease;
 pub mod membership;

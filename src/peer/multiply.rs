@@ -30,6 +30,7 @@ use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
 
 use super::Peer;
+use super::buffers::{Buffer, Buffers};
 use super::lease::{Lease, Wait};
 use super::tasks::{Next, Tasks};
 use crate::error::{Code, Error, Kind, Result};
@@ -147,6 +148,7 @@ struct Job<'a> {
     tasks: Mutex<Tasks>,
     changed: Condvar,
     done: Mutex<Vec<Done>>,
+    buffers: Buffers,
     /// The last failure of a slot, for the case that nothing works.
     failure: Mutex<Option<Error>>,
     progress: Sender<Progress>,
@@ -188,6 +190,7 @@ pub fn multiply(
         tasks: Mutex::new(Tasks::new(products)),
         changed: Condvar::new(),
         done: Mutex::default(),
+        buffers: Buffers::default(),
         failure: Mutex::default(),
         progress,
     };
@@ -290,22 +293,24 @@ impl<'m> Job<'m> {
     fn serve_slot(&self, lease: &Lease, card: &PeerCard) -> Result<()> {
         let mut connection = Connection::connect(card.addr, limits::LINE)?;
         lease.watch(card.peer, connection.stream());
-        let mut answer = Vec::new();
         while let Some(attempt) = self.next(lease, card) {
             let began = Instant::now();
             let product = attempt.product;
-            let computed = self
-                .compute(lease, &mut connection, product, &mut answer)
-                .and_then(|()| self.check(product, &answer));
-            if let Err(why) = computed {
-                let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
-                if why.kind() == Kind::Check {
-                    lease.blame(card.peer, why.to_string());
+            let computed = self.compute(lease, &mut connection, product).and_then(|answer| {
+                self.check(product, &answer)?;
+                Ok(answer)
+            });
+            match computed {
+                Ok(answer) => self.assembly.add(product, &answer),
+                Err(why) => {
+                    let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
+                    if why.kind() == Kind::Check {
+                        lease.blame(card.peer, why.to_string());
+                    }
+                    self.tell(Progress::Redone { product, why: why.to_string() });
+                    return Err(why);
                 }
-                self.tell(Progress::Redone { product, why: why.to_string() });
-                return Err(why);
             }
-            self.assembly.add(product, &answer);
             let (rows, inner, cols) = self.plan.block();
             self.done.lock().push(Done {
                 product,
@@ -334,13 +339,7 @@ impl<'m> Job<'m> {
     }
 
     /// Sends the operands of a product and receives its answer.
-    fn compute(
-        &self,
-        lease: &Lease,
-        connection: &mut Connection,
-        product: usize,
-        answer: &mut Vec<f64>,
-    ) -> Result<()> {
+    fn compute(&self, lease: &Lease, connection: &mut Connection, product: usize) -> Result<Buffer<'_>> {
         let (rows, inner, cols) = self.plan.block();
         let (left, right) = (self.plan.left(product, self.a), self.plan.right(product, self.b));
         let payload = 8 * (rows * inner + inner * cols) as u64;
@@ -369,8 +368,9 @@ impl<'m> Job<'m> {
             FromPeer::Error(no) => return Err(no.into()),
         }
         self.tell(Progress::Computed);
-        answer.resize(rows * cols, 0.0);
-        connection.receive_payload(bytemuck::cast_slice_mut(answer))
+        let mut answer = self.buffers.take_soon(rows * cols)?;
+        connection.receive_payload(bytemuck::cast_slice_mut(&mut answer))?;
+        Ok(answer)
     }
 
     /// Checks an answer before it is used.

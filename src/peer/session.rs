@@ -15,10 +15,11 @@ use log::{debug, info};
 use parking_lot::{Condvar, Mutex};
 
 use super::bindings::{Begin, Bindings};
+use super::buffers::Buffers;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::matrix::strassen::{self, Abandoned};
-use crate::matrix::{Matrix, View};
+use crate::matrix::{View, ViewMut};
 use crate::net::connection::{Connection, Received, is_gone};
 use crate::net::limits;
 use crate::net::message::{Bound, FromPeer, LeaseId, ToManager, ToPeer};
@@ -38,6 +39,7 @@ pub struct Serving {
     bound: Condvar,
     cores: Mutex<usize>,
     core_free: Condvar,
+    buffers: Buffers,
     manager: Mutex<Option<Outbox>>,
 }
 
@@ -50,6 +52,7 @@ impl Serving {
             bound: Condvar::new(),
             cores: Mutex::new(cores),
             core_free: Condvar::new(),
+            buffers: Buffers::default(),
             manager: Mutex::new(None),
         }
     }
@@ -63,6 +66,11 @@ impl Serving {
     /// The way to the manager from now on; `None` while there is none.
     pub fn tell_to(&self, manager: Option<Outbox>) {
         *self.manager.lock() = manager;
+    }
+
+    /// Gives back memory that no product has wanted for a while.
+    pub fn tidy(&self) {
+        self.buffers.tidy();
     }
 
     /// The manager said `bind`.
@@ -224,22 +232,24 @@ fn serve_product(
     task: Task,
 ) -> Result<Result<(), Abandoned>> {
     let Task { product, rows, inner, cols, .. } = task;
-    let mut left = Matrix::try_zeros(rows, inner)?;
-    connection.receive_payload(bytemuck::cast_slice_mut(left.as_mut_slice()))?;
-    let mut right = Matrix::try_zeros(inner, cols)?;
-    connection.receive_payload(bytemuck::cast_slice_mut(right.as_mut_slice()))?;
-    let mut answer = Matrix::try_zeros(rows, cols)?;
-    {
+    let mut left = serving.buffers.take(rows * inner)?;
+    connection.receive_payload(bytemuck::cast_slice_mut(&mut left))?;
+    let mut right = serving.buffers.take(inner * cols)?;
+    connection.receive_payload(bytemuck::cast_slice_mut(&mut right))?;
+    let answer = {
         let Ok(_core) = serving.core(connection) else { return Ok(Err(Abandoned)) };
+        let mut answer = serving.buffers.take(rows * cols)?;
         let stream = Arc::clone(connection.stream());
         let still_wanted = move || !is_gone(&stream);
-        let (left, right): (View<'_>, View<'_>) = (left.view(), right.view());
-        if strassen::multiply(left, right, &mut answer.view_mut(), 1, &still_wanted).is_err() {
+        let (left, right) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
+        let mut into = ViewMut::new(&mut answer, rows, cols);
+        if strassen::multiply(left, right, &mut into, 1, &still_wanted).is_err() {
             return Ok(Err(Abandoned));
         }
-    }
+        answer
+    };
     drop((left, right));
-    let bytes: &[u8] = bytemuck::cast_slice(answer.as_slice());
+    let bytes: &[u8] = bytemuck::cast_slice(&answer);
     let payload = bytes.len() as u64;
     let header = FromPeer::Product { product, rows: rows as u32, cols: cols as u32, payload };
     connection.send_with_payload(&header, payload, |out| out.write_all(bytes))?;

@@ -8,33 +8,18 @@
 use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod nodes;
+
+use nodes::{Node, node};
+
 /// How long each measurement takes.
 const TIME: Duration = Duration::from_secs(2);
 const POOL: usize = 7;
-
-/// A program that is ended with the bench.
-struct Node(Child);
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn node(program: &str, args: &[&str]) -> (Node, SocketAddr) {
-    let mut child =
-        Command::new(program).args(args).stdout(Stdio::piped()).spawn().expect("the program is built");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a ready line");
-    let ready: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-    (Node(child), ready["addr"].as_str().expect("an address").parse().expect("an address"))
-}
 
 /// One client's connection: lines out, lines in.
 struct Client {
@@ -135,7 +120,7 @@ fn report(what: &str, clients: usize, (rate, times): &(f64, Vec<Duration>)) {
     println!("{what},{clients},{rate:.0},{},{}", at(0.5), at(0.99));
 }
 
-fn start_redis() -> Option<(Node, SocketAddr)> {
+fn start_redis() -> Option<Node> {
     let port = std::net::TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
     let addr = SocketAddr::from(([127, 0, 0, 1], port));
     let child = Command::new("redis-server")
@@ -143,13 +128,13 @@ fn start_redis() -> Option<(Node, SocketAddr)> {
         .stdout(Stdio::null())
         .spawn()
         .ok()?;
-    let redis = Node(child);
+    let redis = Node { child, addr };
     let deadline = Instant::now() + Duration::from_secs(5);
     while TcpStream::connect(addr).is_err() {
         assert!(Instant::now() < deadline, "redis-server does not start");
         thread::sleep(Duration::from_millis(20));
     }
-    Some((redis, addr))
+    Some(redis)
 }
 
 fn main() {
@@ -157,14 +142,14 @@ fn main() {
     if !env::args().any(|arg| arg == "--bench") {
         return;
     }
-    let (_manager, manager) = node(env!("CARGO_BIN_EXE_manager"), &["--listen", "127.0.0.1:0"]);
-    let at = manager.to_string();
+    let manager = node(env!("CARGO_BIN_EXE_manager"), &["--listen", "127.0.0.1:0"]);
+    let at = manager.addr.to_string();
     let slots = POOL.to_string();
-    let (_peer, _) =
+    let _peer =
         node(env!("CARGO_BIN_EXE_peer"), &["serve", "--manager", &at, "--slots", &slots, "--name", "pool"]);
     let redis = start_redis();
-    if let Some((_, addr)) = &redis {
-        let mut fill = Redis(Client::new(*addr));
+    if let Some(redis) = &redis {
+        let mut fill = Redis(Client::new(redis.addr));
         (0..POOL).for_each(|_| fill.give_back());
     } else {
         eprintln!("there is no redis-server here: leases are measured alone");
@@ -173,11 +158,12 @@ fn main() {
     for clients in [1, 8, 32, 10 + POOL, 100 + POOL, 1000 + POOL] {
         let mut ratio = Vec::new();
         for _ in 0..3 {
-            let leases = (0..clients).map(|_| Box::new(Lease(Client::new(manager))) as Box<dyn Pool>);
+            let leases = (0..clients).map(|_| Box::new(Lease(Client::new(manager.addr))) as Box<dyn Pool>);
             let lease = measure(leases.collect());
             report("peerlab", clients, &lease);
-            if let Some((_, addr)) = &redis {
-                let clients_of = (0..clients).map(|_| Box::new(Redis(Client::new(*addr))) as Box<dyn Pool>);
+            if let Some(redis) = &redis {
+                let clients_of =
+                    (0..clients).map(|_| Box::new(Redis(Client::new(redis.addr))) as Box<dyn Pool>);
                 let other = measure(clients_of.collect());
                 report("redis", clients, &other);
                 ratio.push(lease.0 / other.0);

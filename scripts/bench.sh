@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Measures everything that the report gives figures for, in one go: the kernel, the product through the
+# network, the leases. Writes report/data/*.csv and prints ratios beside the goals.
+# Usage: scripts/bench.sh [--quick]
+#
+# NumPy and Dask are compared with where `python3 -m venv` works, Redis where there is a redis-server.
+# Nothing else should run on the machine meanwhile; it takes about ten minutes.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+cd "$root"
+
+data=report/data
+mkdir -p "$data"
+stamp="# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+
+if python3 -m venv "$work/venv" 2>/dev/null &&
+    "$work/venv/bin/pip" install --quiet numpy==2.4.6 'dask[array]==2026.8.0' distributed==2026.8.0; then
+    export PEERLAB_PYTHON="$work/venv/bin/python"
+else
+    echo "no Python with NumPy and Dask can be made here: they are left out" >&2
+fi
+
+# measure NAME BENCH ARG...: a bench's CSV with where and when it was measured.
+measure() {
+    local name=$1 bench=$2
+    shift 2
+    heading "$name"
+    { echo "$stamp" && cargo bench --locked --quiet --bench "$bench" -- "$@"; } >"$work/$name.csv"
+    mv "$work/$name.csv" "$data/$name.csv"
+}
+
+measure kernel kernel "$@"
+measure multiply multiply "$@"
+measure leases leases "$@"

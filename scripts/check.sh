@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change is kept: form, lints, documentation, tests, and the demo.
+# Needs a Rust toolchain with rustfmt and clippy. Stops at the first step that fails.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+step() {
+    printf '\n== %s\n' "$*"
+}
+
+# need COMMAND COMPONENT: a toolchain may have been installed without its optional parts.
+need() {
+    if ! $1 --version >/dev/null 2>&1; then
+        echo "check.sh: \`$1\` does not run here; install it with \`rustup component add $2\`" \
+            "(without rustup: from where your Rust came from), then run this again" >&2
+        exit 1
+    fi
+}
+
+if ! cargo --version >/dev/null 2>&1; then
+    echo "check.sh: no \`cargo\` here; install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)" \
+        "or newer, then run this again" >&2
+    exit 1
+fi
+need "cargo fmt" rustfmt
+need "cargo clippy" clippy
+
+step "Form: cargo fmt"
+cargo fmt --check
+
+step "Lints: cargo clippy"
+cargo clippy --locked --all-targets -- -D warnings
+
+step "Documentation: cargo doc"
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+step "Tests: cargo test"
+cargo test --locked
+
+step "Demo: scripts/demo.sh"
+scripts/demo.sh
+
+step "All is well."

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Writes anew what the report and the README take from the program, so that nothing is copied by hand.
+# Look at `git diff` afterwards: the words around a changed excerpt may have to change too.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+filled=$(mktemp)
+trap 'rm -f "$filled"' EXIT
+
+# Fills each `<!-- transcript: COMMAND -->` ... `<!-- end of transcript -->` of a page with what the command
+# prints, run from the project's root.
+fill_transcripts() {
+    local page=$1 line command output
+    while IFS= read -r line; do
+        printf '%s\n' "$line"
+        [[ $line =~ ^'<!-- transcript: '(.*)' -->'$ ]] || continue
+        command=${BASH_REMATCH[1]}
+        # Without the blank lines that it may begin with.
+        output=$(bash -c "$command" </dev/null 2>&1 | sed '/./,$!d') || {
+            printf '%s\nreport.sh: `%s` failed; %s is as it was\n' "$output" "$command" "$page" >&2
+            exit 1
+        }
+        printf '```text\n%s\n```\n' "$output"
+        until [[ $line == '<!-- end of transcript -->' ]]; do
+            IFS= read -r line || { echo "report.sh: no end of the transcript of $command in $page" >&2; exit 1; }
+        done
+        printf '%s\n' "$line"
+    done <"$page" >"$filled"
+    cat "$filled" >"$page"
+}
+
+echo "== Excerpts of the source"
+UPDATE_REPORT=1 cargo test --locked --quiet --test report every_excerpt_is_what_the_source_says
+
+echo "== Transcripts"
+for page in README.md report/*.md; do
+    if grep -q '^<!-- transcript: ' "$page"; then
+        echo "$page"
+        fill_transcripts "$page"
+    fi
+done

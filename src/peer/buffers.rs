@@ -1,0 +1,138 @@
+//! Memory for operands and answers that is used again.
+//!
+//! The system hands out memory in pages that it must clear first. For a product of two 2048 x 2048 blocks
+//! that is 100 MB, and clearing them takes about as long as multiplying them. So what one product leaves,
+//! the next one takes, and only what nobody has wanted for a while goes back to the system.
+//!
+//! Where several threads want one at the same time, the fourth waits a moment for the first three to give
+//! theirs back, for the same reason. Only a moment: somebody waits for what it will hold.
+//!
+//! A buffer holds what its last user left in it. Whoever takes one writes all of it before reading any.
+
+use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::{Code, Error, Result};
+use crate::matrix::Matrix;
+
+/// How long a buffer that nobody wants is kept.
+const KEEP: Duration = Duration::from_secs(30);
+
+/// How many may be in use before [`Buffers::take_soon`] waits.
+const FEW: usize = 3;
+
+/// How long it waits.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Buffers in use and to spare.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    state: Mutex<State>,
+    given_back: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    in_use: usize,
+    /// Buffers that nobody uses now, each with the time since when.
+    spare: Vec<(Vec<f64>, Instant)>,
+}
+
+impl Buffers {
+    /// A buffer of `len` numbers, whatever they are.
+    ///
+    /// # Errors
+    /// `busy` when there is no memory for it.
+    pub fn take(&self, len: usize) -> Result<Buffer<'_>> {
+        self.take_of(&mut self.state.lock(), len)
+    }
+
+    /// As [`Buffers::take`], but while [`FEW`] are in use it waits a moment for one of them.
+    ///
+    /// # Errors
+    /// `busy` when there is no memory for it.
+    pub fn take_soon(&self, len: usize) -> Result<Buffer<'_>> {
+        let mut state = self.state.lock();
+        let end = Instant::now() + SOON;
+        while state.in_use >= FEW && !self.given_back.wait_until(&mut state, end).timed_out() {}
+        self.take_of(&mut state, len)
+    }
+
+    fn take_of(&self, state: &mut State, len: usize) -> Result<Buffer<'_>> {
+        let fits = |(_, (numbers, _)): &(usize, &(Vec<f64>, Instant))| numbers.capacity() >= len;
+        let smallest =
+            state.spare.iter().enumerate().filter(fits).min_by_key(|(_, (numbers, _))| numbers.capacity());
+        let numbers = match smallest.map(|(place, _)| place) {
+            Some(place) => {
+                let (mut numbers, _) = state.spare.swap_remove(place);
+                numbers.resize(len, 0.0);
+                numbers
+            }
+            None => Matrix::try_zeros(1, len)
+                .map_err(|e| Error::new(Code::Busy, "no memory for this product").because(e))?
+                .into_vec(),
+        };
+        state.in_use += 1;
+        Ok(Buffer { home: self, numbers })
+    }
+
+    /// Gives back to the system what nobody has wanted for [`KEEP`].
+    pub fn tidy(&self) {
+        self.state.lock().spare.retain(|(_, since)| since.elapsed() < KEEP);
+    }
+}
+
+/// A buffer that is in use until it is dropped.
+#[derive(Debug)]
+pub struct Buffer<'a> {
+    home: &'a Buffers,
+    numbers: Vec<f64>,
+}
+
+impl Deref for Buffer<'_> {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        &self.numbers
+    }
+}
+
+impl DerefMut for Buffer<'_> {
+    fn deref_mut(&mut self) -> &mut [f64] {
+        &mut self.numbers
+    }
+}
+
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        let numbers = std::mem::take(&mut self.numbers);
+        let mut state = self.home.state.lock();
+        state.in_use -= 1;
+        state.spare.push((numbers, Instant::now()));
+        self.home.given_back.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_leaves_the_next_one_takes() {
+        let buffers = Buffers::default();
+        let at = |buffer: &Buffer<'_>| buffer.as_ptr();
+        let (small, large) = (buffers.take(10).unwrap(), buffers.take(100).unwrap());
+        let places = (at(&small), at(&large));
+        drop((small, large));
+        let again = buffers.take(8).unwrap();
+        assert_eq!((at(&again), again.len()), (places.0, 8), "the smallest that fits");
+        assert_eq!(at(&buffers.take(11).unwrap()), places.1);
+    }
+
+    #[test]
+    fn no_memory_is_said_and_does_not_end_the_program() {
+        assert_eq!(Buffers::default().take(1 << 60).unwrap_err().code(), Code::Busy);
+    }
+}
