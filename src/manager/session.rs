@@ -105,7 +105,7 @@ fn serve_peer(desk: &Desk, connection: &mut Connection, candidate: Candidate, bo
     let peer = desk.change(|table, now| table.admit(candidate, bound, &line, now))?;
     let mut registration = Registration { desk, peer, why: "its connection broke" };
     line.flush();
-    thread::scope(|scope| {
+    let ended = thread::scope(|scope| {
         // The probe ends with the conversation: when `_over` is dropped.
         let (_over, over) = bounded(0);
         if slots > 0 {
@@ -131,7 +131,12 @@ fn serve_peer(desk: &Desk, connection: &mut Connection, candidate: Candidate, bo
                 Received::End | Received::Silence => return Ok(()),
             }
         }
-    })
+    });
+    if ended.is_err() {
+        // It is struck out now, but still to be told why: whoever tells it closes the connection.
+        desk.change(|table, _| table.lines.remove(&peer));
+    }
+    ended
 }
 
 /// Connects back to a new peer, again and again with growing pauses until it succeeds: a peer that
