@@ -100,13 +100,15 @@ impl Drop for Registration<'_> {
 
 /// The conversation in which a peer stays known.
 fn serve_peer(desk: &Desk, connection: &mut Connection, candidate: Candidate, bound: &[Bound]) -> Result<()> {
-    let line = Outbox::new(connection);
+    let line = connection.outbox();
     let (addr, slots) = (candidate.addr, candidate.slots);
     let peer = desk.change(|table, now| table.admit(candidate, bound, &line, now))?;
-    let mut registration = Registration { desk, peer, why: "its connection broke" };
+    let registration = Registration { desk, peer, why: "its connection broke" };
     line.flush();
-    thread::scope(|scope| {
-        // The probe ends with the conversation: when `_over` is dropped.
+    thread::scope(move |scope| {
+        // The peer is struck out when the conversation is over; the probe, which hears of that by `_over`,
+        // may take a moment longer.
+        let mut registration = registration;
         let (_over, over) = bounded(0);
         if slots > 0 {
             let line = line.clone();
@@ -116,7 +118,12 @@ fn serve_peer(desk: &Desk, connection: &mut Connection, candidate: Candidate, bo
                 .map_err(|e| Error::new(Code::Busy, "no thread to try the address with").because(e))?;
         }
         loop {
-            match connection.receive(None)? {
+            let received = connection.receive(None).inspect_err(|e| {
+                if e.code() == Code::BadMessage {
+                    registration.why = "it broke the protocol";
+                }
+            })?;
+            match received {
                 Received::Message(ToManager::Ok {}) => {
                     desk.change(|table, now| table.roster.heard(peer, now));
                 }
@@ -127,7 +134,10 @@ fn serve_peer(desk: &Desk, connection: &mut Connection, candidate: Candidate, bo
                     registration.why = "it said quit";
                     return Ok(());
                 }
-                Received::Message(other) => return Err(unexpected(&other, "ok, unbound or quit")),
+                Received::Message(other) => {
+                    registration.why = "it broke the protocol";
+                    return Err(unexpected(&other, "ok, unbound or quit"));
+                }
                 Received::End | Received::Silence => return Ok(()),
             }
         }
