@@ -56,8 +56,7 @@
 
 use rand::{Rng, RngExt};
 
-use super::operand::{self, Operand};
-use super::strassen;
+use super::{Operand, View, operand, strassen};
 
 /// Unit roundoff: no operation is off by more than this share of its result.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -137,7 +136,8 @@ impl Comparison {
     fn new(left: &Operand<'_>, right: &Operand<'_>, product: &[f64], x: &[f64], scale: f64) -> Self {
         let (y, max_right) = right.times_and_max(x);
         let (expected, max_left) = left.times_and_max(&y);
-        let got = product.chunks_exact(x.len()).map(|row| operand::dot(row, x)).collect();
+        let product = View::new(product, left.rows(), right.cols());
+        let (got, _) = Operand::new(left.rows(), right.cols(), vec![(1.0, product)]).times_and_max(x);
         Self { expected, got, scale, max_left, max_right, max_inner: operand::max_abs(&y) }
     }
 
@@ -176,7 +176,7 @@ impl Comparison {
     }
 }
 
-/// The relative error of a sum of `terms` products as [`operand::dot`] forms it: a number of shorter sums,
+/// The relative error of a sum of `terms` products as [`Operand::times`] forms it: a number of shorter sums,
 /// added at the end.
 fn summed(terms: usize) -> f64 {
     (terms.div_ceil(operand::LANES) + operand::LANES) as f64 * UNIT

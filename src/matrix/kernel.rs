@@ -36,7 +36,7 @@ use super::strassen::Abandoned;
 use super::{Operand, View, ViewMut};
 use micro::Width;
 
-pub(super) use micro::prefer_huge_pages;
+pub(super) use micro::{fill_rows, prefer_huge_pages, times_and_max};
 
 /// Inner size of a packed block. Each tile of C is read and written once per KC steps, so KC is long: a
 /// panel of B (KC x 24 x 8 bytes = 192 KiB) need not fit into the 48 KiB of L1. It comes from L2 with 192
@@ -83,7 +83,7 @@ impl Kernel {
 
     /// The fastest kernel that this processor can run.
     pub fn best() -> Kernel {
-        Kernel { width: Width::available().next().unwrap_or(Width::Portable) }
+        Kernel { width: Width::best() }
     }
 
     /// What it is written for, such as `AVX-512`.
