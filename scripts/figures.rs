@@ -16,6 +16,9 @@ const FONT: (&str, u32) = ("sans-serif", 15);
 /// A line of a figure: its name and its points.
 type Line = (String, Vec<(f64, f64)>);
 
+/// A row of data: its values by the names of their columns.
+type Row = BTreeMap<String, String>;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let report = Path::new(env!("CARGO_MANIFEST_DIR")).join("report");
     fs::create_dir_all(report.join("figures"))?;
@@ -30,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The rows of a CSV file by the names in its first line; `None` if there is no such file.
-fn read(path: &Path) -> Result<Option<Vec<BTreeMap<String, String>>>, Box<dyn Error>> {
+fn read(path: &Path) -> Result<Option<Vec<Row>>, Box<dyn Error>> {
     if !path.exists() {
         eprintln!("{} is not there: its figures are left as they are", path.display());
         return Ok(None);
@@ -43,12 +46,7 @@ fn read(path: &Path) -> Result<Option<Vec<BTreeMap<String, String>>>, Box<dyn Er
 }
 
 /// The medians of column `y` over column `x`, of the rows that `choose` takes.
-fn medians(
-    rows: &[BTreeMap<String, String>],
-    choose: impl Fn(&BTreeMap<String, String>) -> bool,
-    x: &str,
-    y: &str,
-) -> Vec<(f64, f64)> {
+fn medians(rows: &[Row], choose: impl Fn(&Row) -> bool, x: &str, y: &str) -> Vec<(f64, f64)> {
     let mut values: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     for row in rows.iter().filter(|row| choose(row)) {
         if let (Ok(x), Ok(y)) = (row[x].parse(), row[y].parse()) {
@@ -62,12 +60,12 @@ fn medians(
     values.into_iter().map(median).collect()
 }
 
-fn is(row: &BTreeMap<String, String>, wanted: &[(&str, &str)]) -> bool {
+fn is(row: &Row, wanted: &[(&str, &str)]) -> bool {
     wanted.iter().all(|(name, value)| row[*name] == *value)
 }
 
 /// Time over size: who is fastest from which n on.
-fn growth(rows: &[BTreeMap<String, String>], to: &Path) -> Result<(), Box<dyn Error>> {
+fn growth(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
     let numpy: BTreeMap<u64, f64> = medians(rows, |row| is(row, &[("who", "numpy")]), "n", "seconds")
         .into_iter()
         .map(|(n, seconds)| (n as u64, seconds))
@@ -94,7 +92,7 @@ fn growth(rows: &[BTreeMap<String, String>], to: &Path) -> Result<(), Box<dyn Er
 }
 
 /// Time over the number of peers, all on the same two cores.
-fn peers(rows: &[BTreeMap<String, String>], to: &Path) -> Result<(), Box<dyn Error>> {
+fn peers(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
     let by = |name: &str, levels: &str| -> Line {
         let wanted = [("who", "network"), ("n", "4096"), ("levels", levels)];
         (name.into(), medians(rows, |row| is(row, &wanted), "peers", "seconds"))
@@ -104,7 +102,7 @@ fn peers(rows: &[BTreeMap<String, String>], to: &Path) -> Result<(), Box<dyn Err
 }
 
 /// Grants per second over the number of clients.
-fn leases(rows: &[BTreeMap<String, String>], to: &Path) -> Result<(), Box<dyn Error>> {
+fn leases(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
     let by = |name: &str, what: &str| -> Line {
         (name.into(), medians(rows, |row| is(row, &[("what", what)]), "clients", "pairs_per_second"))
     };
