@@ -47,8 +47,8 @@ enum After {
 }
 
 /// How a wait ended.
-enum Waited {
-    Granted { until: Millis, slots: Vec<PeerCard> },
+enum Waited<'a> {
+    Granted { ticket: Ticket<'a>, until: Millis, slots: Vec<PeerCard> },
     Not(After),
 }
 
@@ -89,8 +89,8 @@ pub fn serve_holder(
         }
         let ticket = desk.ask(request.asker, request.slots, &holder.line);
         let lease = ticket.number();
-        let after = match holder.wait(&ticket)? {
-            Waited::Granted { until, slots } => holder.hold(ticket, request.asker, until, slots)?,
+        let after = match holder.wait(ticket)? {
+            Waited::Granted { ticket, until, slots } => holder.hold(ticket, request.asker, until, slots)?,
             Waited::Not(after) => after,
         };
         request = match after {
@@ -103,9 +103,10 @@ pub fn serve_holder(
     }
 }
 
-impl Holder<'_> {
-    /// In the queue: until it is his turn, or he goes away.
-    fn wait(&mut self, ticket: &Ticket<'_>) -> Result<Waited> {
+impl<'a> Holder<'a> {
+    /// In the queue: until it is his turn, or he goes away. Whoever leaves the queue leaves his ticket
+    /// here; kept while he rests, it would hold up those behind him.
+    fn wait(&mut self, ticket: Ticket<'a>) -> Result<Waited<'a>> {
         let mut standing = ticket.standing();
         loop {
             match standing {
@@ -114,6 +115,7 @@ impl Holder<'_> {
                     match self.connection.receive_by(Instant::now() + self.dead_after)? {
                         Received::Message(ToManager::Ok {}) => {}
                         Received::Message(ToManager::Release {}) => {
+                            drop(ticket);
                             self.line.send(&FromManager::Released {});
                             return Ok(Waited::Not(After::Rest));
                         }
@@ -127,7 +129,7 @@ impl Holder<'_> {
                     standing = ticket.wait_for_turn(WAIT_NOTICE);
                 }
                 Standing::Leased { .. } if self.connection.is_gone() => return Ok(Waited::Not(After::Gone)),
-                Standing::Leased { until, slots } => return Ok(Waited::Granted { until, slots }),
+                Standing::Leased { until, slots } => return Ok(Waited::Granted { ticket, until, slots }),
                 Standing::Infeasible { leasable } => {
                     let no =
                         Error::new(Code::Infeasible, "more slots asked for than all others own together")

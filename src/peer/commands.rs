@@ -512,13 +512,20 @@ fn load(path: &Path) -> Result<Matrix> {
     Ok(matrix)
 }
 
-/// Writes a matrix to a file, which appears under its name only when it is whole and on the disk.
+/// Writes a matrix to a file, which appears under its name only when it is whole and on the disk. What is
+/// no plain file, such as a pipe or `/dev/null`, is written to and not replaced.
 fn save(matrix: &Matrix, path: &Path) -> Result<()> {
-    let failed = |e: io::Error| {
+    let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
         Error::failed(format!("cannot write {}", path.display()))
             .because(e)
             .advise("choose another place, or make room there")
     };
+    // A link stands for what it leads to.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(path).is_ok_and(|is| !is.is_file() && !is.is_dir()) {
+        let device = File::options().write(true).open(path).map_err(|e| failed(e.into()))?;
+        return npy::write(matrix, device).map_err(|e| failed(e.into()));
+    }
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -530,10 +537,10 @@ fn save(matrix: &Matrix, path: &Path) -> Result<()> {
         // As a file that is made in the usual way; the user's umask still applies.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.prefix(".peerlab-").tempfile_in(folder).map_err(failed)?;
-    npy::write(matrix, &mut file)?;
-    file.flush().map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    let mut file = builder.prefix(".peerlab-").tempfile_in(folder).map_err(|e| failed(e.into()))?;
+    npy::write(matrix, &mut file).map_err(|e| failed(e.into()))?;
+    file.flush().map_err(|e| failed(e.into()))?;
+    file.as_file().sync_all().map_err(|e| failed(e.into()))?;
+    file.persist(path).map_err(|e| failed(e.error.into()))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(e.into()))
 }

@@ -44,6 +44,10 @@ use crate::net::message::{FromPeer, PeerCard, ToPeer};
 /// How long a multiply that has begun waits for a manager that is gone to come back, and for its peers.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a multiply whose peers are all gone waits for them to come back, which takes three seconds at
+/// most; the manager says at once that they are gone.
+const PEERS_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How many leases in a row may bring no product.
 const FRUITLESS_ROUNDS: u32 = 5;
 
@@ -232,14 +236,17 @@ impl<'m> Job<'m> {
     }
 
     /// Leases `slots` slots, or as many as there are. One that has worked before (`again`) bears with a
-    /// manager that is away, and with peers that are.
+    /// manager that is away, and with peers that are; one that only waited bears with peers.
     fn lease(&self, peer: &Peer, slots: u32, again: bool) -> Result<Lease> {
         let end = Instant::now() + MANAGER_PATIENCE;
         let mut wanted = slots;
+        let (mut had_peers, mut alone_since) = (again, None);
         loop {
             let patience = end.saturating_duration_since(Instant::now());
             let asker = peer.membership().number(if again { patience } else { Duration::ZERO })?;
+            let others = peer.membership().standing().peers;
             let mut on_wait = |wait| {
+                had_peers |= others.iter().any(|card| card.peer != asker && card.slots > 0);
                 self.tell(Progress::Waiting(wait));
                 Ok(())
             };
@@ -255,12 +262,19 @@ impl<'m> Job<'m> {
                     self.tell(Progress::Fewer(fewer));
                     wanted = fewer;
                 }
-                Some(_) if !again => {
-                    return Err(Error::new(Code::Infeasible, "no other peer offers a slot")
-                        .advise("start one with `peer serve`, or multiply with --local")
-                        .with_leasable(0));
+                Some(_)
+                    if !had_peers
+                        || alone_since.get_or_insert_with(Instant::now).elapsed() > PEERS_PATIENCE =>
+                {
+                    // Nobody may be left because everybody lied.
+                    let lie = self.failure.lock().take().filter(|why| why.kind() == Kind::Check);
+                    return Err(lie.unwrap_or_else(|| {
+                        Error::new(Code::Infeasible, "no other peer offers a slot")
+                            .advise("start one with `peer serve`, or multiply with --local")
+                            .with_leasable(0)
+                    }));
                 }
-                _ if !again || Instant::now() >= end => return Err(why),
+                None if !again || Instant::now() >= end => return Err(why),
                 _ => {
                     debug!("no lease: {why}; trying again");
                     wanted = slots;

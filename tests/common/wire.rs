@@ -1,0 +1,187 @@
+//! A plain client of the wire: one connection, lines of JSON as anybody could type them, raw payloads.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::PATIENCE;
+use super::node::Node;
+
+/// What came on a connection.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Heard {
+    Line(Value),
+    End,
+    Silence,
+}
+
+/// A connection.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    unread: Vec<u8>,
+    /// Bytes of a payload that nobody wants.
+    skipping: usize,
+    /// Bytes received in all.
+    pub(crate) bytes: u64,
+}
+
+impl Wire {
+    #[track_caller]
+    pub(crate) fn connect(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&addr, PATIENCE);
+        Self::new(stream.unwrap_or_else(|e| panic!("cannot connect to {addr}: {e}")))
+    }
+
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, unread: Vec::new(), skipping: 0, bytes: 0 }
+    }
+
+    /// Registers a peer that listens at `addr`; gives its number.
+    #[track_caller]
+    pub(crate) fn register(manager: SocketAddr, name: &str, addr: SocketAddr, slots: u32) -> (Self, u64) {
+        let mut wire = Self::connect(manager);
+        wire.say(&json!({"type": "register", "version": 1, "name": name, "addr": addr, "slots": slots}));
+        let number = wire.hear("registered")["peer"].as_u64().unwrap();
+        (wire, number)
+    }
+
+    /// Says one message.
+    #[track_caller]
+    pub(crate) fn say(&mut self, message: &Value) {
+        self.say_raw(format!("{message}\n").as_bytes());
+    }
+
+    /// Says one message, unless the other side is gone already.
+    pub(crate) fn try_say(&mut self, message: &Value) -> bool {
+        self.stream.write_all(format!("{message}\n").as_bytes()).is_ok()
+    }
+
+    /// Sends bytes, unless the other side is gone already.
+    pub(crate) fn try_say_raw(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    #[track_caller]
+    pub(crate) fn say_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Asks for slots, for somebody who is not registered.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, slots: u32) {
+        self.say(&json!({"type": "lease", "peer": 0, "slots": slots}));
+    }
+
+    /// Ends what is said; what is heard goes on.
+    pub(crate) fn end(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Waits for a line, its end, or nothing for `wait`. A line that was torn by the end is the end.
+    pub(crate) fn next(&mut self, wait: Duration) -> Heard {
+        let deadline = Instant::now() + wait;
+        loop {
+            if let Some(at) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=at).collect();
+                let text = String::from_utf8_lossy(&line);
+                return Heard::Line(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")));
+            }
+            match self.fill(deadline) {
+                Ok(0) => return Heard::End,
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return Heard::Silence;
+                }
+                Err(_) => return Heard::End,
+            }
+        }
+    }
+
+    fn fill(&mut self, deadline: Instant) -> std::io::Result<usize> {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        self.stream.set_read_timeout(Some(left))?;
+        let mut buffer = [0; 16 << 10];
+        let n = self.stream.read(&mut buffer)?;
+        self.unread.extend_from_slice(&buffer[..n]);
+        self.bytes += n as u64;
+        Ok(n)
+    }
+
+    /// Waits for a message of this type. On the way, pings and waits are answered, and lists are passed over.
+    #[track_caller]
+    pub(crate) fn hear(&mut self, kind: &str) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.next(end.saturating_duration_since(Instant::now())) {
+                Heard::Line(message) if message["type"] == kind => return message,
+                Heard::Line(message) => match message["type"].as_str().unwrap() {
+                    "ping" | "wait" => drop(self.try_say(&json!({"type": "ok"}))),
+                    "peers" => {}
+                    _ => panic!("heard {message}, expected {kind}"),
+                },
+                other => panic!("heard {other:?}, expected {kind}"),
+            }
+        }
+    }
+
+    /// A line that has come already; the bytes of payloads between lines are read and thrown away.
+    pub(crate) fn next_header(&mut self) -> Heard {
+        loop {
+            let room = self.skipping.min(self.unread.len());
+            self.unread.drain(..room);
+            self.skipping -= room;
+            if self.skipping == 0 {
+                break;
+            }
+            if !matches!(self.fill(Instant::now()), Ok(1..)) {
+                return Heard::Silence;
+            }
+        }
+        let heard = self.next(Duration::ZERO);
+        if let Heard::Line(message) = &heard {
+            self.skipping = message["payload"].as_u64().unwrap_or_default() as usize;
+        }
+        heard
+    }
+
+    /// Fails unless the other side has ended the conversation, whatever it said before.
+    #[track_caller]
+    pub(crate) fn hear_end(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.next(end.saturating_duration_since(Instant::now())) {
+                Heard::Line(_) => {}
+                Heard::End => return,
+                Heard::Silence => panic!("the connection is still open"),
+            }
+        }
+    }
+
+    /// Reads a payload; `None` when it does not come whole.
+    pub(crate) fn payload(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.unread.len() < bytes {
+            if self.fill(deadline).ok()? == 0 {
+                return None;
+            }
+        }
+        Some(self.unread.drain(..bytes).collect())
+    }
+}
+
+/// A real `peer serve` whose manager is the test: the peer, its conversation with the manager, its address.
+pub(crate) fn peer_of_mine(dir: &Path, slots: u32) -> (Node, Wire, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (manager, slots) = (listener.local_addr().unwrap().to_string(), slots.to_string());
+    let args = ["--manager", &manager, "--name", "mine", "--slots", &slots, "serve"];
+    let peer = Node::start("peer", dir, "debug", &args);
+    let mut wire = Wire::new(listener.accept().unwrap().0);
+    let register = wire.hear("register");
+    let addr = register["addr"].as_str().unwrap().parse().unwrap();
+    (peer, wire, addr)
+}

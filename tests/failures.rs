@@ -1,0 +1,258 @@
+//! What fails in a network, and what a multiply makes of it: the answer is right, or there is none.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::fake::{Answer, FakePeer, HONEST, Manners};
+use common::node::{Network, Node, Outcome};
+use common::wire::{Heard, Wire};
+use common::{PATIENCE, assert_is_product, integers, save, until};
+use peerlab::matrix::Matrix;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// Peers are back three seconds after their manager is; two more for a machine that is busy.
+const COMING_BACK: Duration = Duration::from_secs(5);
+
+/// A peer that answers products in this way, and is honest otherwise.
+fn answering(answer: Answer) -> Manners {
+    Manners { answer, ..HONEST }
+}
+
+/// A matrix with one whole number in each row: its products keep peers as busy as any others, but what
+/// is right can be told quickly.
+fn sparse(size: usize) -> Matrix {
+    let mut matrix = Matrix::zeros(size, size);
+    for i in 0..size {
+        matrix.as_mut_slice()[i * size + (i * 7 + 3) % size] = (i % 9) as f64 - 4.0;
+    }
+    matrix
+}
+
+/// Two matrices in the files a.npy and b.npy of the network's folder.
+fn matrices(network: &Network, size: usize) -> (Matrix, Matrix) {
+    let (a, b) = (sparse(size), integers(size, size, 1));
+    save(&a, &network.path("a.npy"));
+    save(&b, &network.path("b.npy"));
+    (a, b)
+}
+
+/// Starts a multiply of these two into `answer`.
+fn multiply(network: &Network, name: &str, answer: &str, options: &[&str]) -> Node {
+    network.command(name, &[&["multiply", "a.npy", "b.npy", "--json", "-o", answer], options].concat())
+}
+
+/// How often products were begun in all.
+fn attempts(outcome: &Outcome) -> u64 {
+    let summary = outcome.json();
+    summary["products"].as_array().unwrap().iter().map(|done| done["attempts"].as_u64().unwrap()).sum()
+}
+
+/// How many leases it had.
+fn leases(outcome: &Outcome) -> usize {
+    outcome.stderr.matches("leased ").count()
+}
+
+/// Waits until this peer has heard that it is to compute a product.
+#[track_caller]
+fn is_in_the_middle(peer: &mut Node) {
+    peer.hears("< {\"type\":\"multiply\"");
+}
+
+#[test]
+fn a_peer_killed_in_the_middle_of_a_product_leaves_every_list_and_the_answer_is_right() {
+    let mut network = Network::start_with_log("trace", &[], &[4, 4, 4]);
+    let witness = FakePeer::join(network.addr, "witness", 0, HONEST);
+    let (a, b) = matrices(&network, 2000);
+    let mut asker = multiply(&network, "asker", "c.npy", &[]);
+    is_in_the_middle(&mut network.peers[0]);
+    network.peers[0].kill();
+    let outcome = asker.outcome().assert(0, &["must be done again: p0 at"]);
+    assert!(attempts(&outcome) > 7, "it was killed after its work: {outcome:#?}");
+    assert_is_product(&network.path("c.npy"), &a, &b);
+    witness.sees("a list without it", |seen| seen.list == ["p1", "p2", "witness"]);
+    assert!(network.row("p0").is_none());
+    until("nothing is in use", PATIENCE, || (network.used() == 0).then_some(()));
+}
+
+#[test]
+fn a_manager_killed_and_restarted_in_the_middle_has_all_peers_back_and_the_answer_is_right() {
+    let mut network = Network::start_with_log("trace", &[], &[4, 4]);
+    let (a, b) = matrices(&network, 1600);
+    let mut asker = multiply(&network, "asker", "c.npy", &["--levels", "2"]);
+    is_in_the_middle(&mut network.peers[1]);
+    network.restart_manager(&[]);
+    until("all peers are back", COMING_BACK, || {
+        ["p0", "p1"].iter().all(|name| network.row(name).is_some()).then_some(())
+    });
+    let outcome = asker.outcome().assert(0, &["asking for another"]);
+    assert!(leases(&outcome) > 1, "{outcome:#?}");
+    assert_is_product(&network.path("c.npy"), &a, &b);
+    until("nothing is in use", PATIENCE, || (network.used() == 0).then_some(()));
+}
+
+#[test]
+fn while_the_manager_restarts_no_peer_serves_more_than_its_slots() {
+    const SIZE: usize = 1800;
+    let mut network = Network::start_with_log("trace", &["--dead-after", "60s"], &[2]);
+    let peer = network.row("p0").unwrap()["addr"].as_str().unwrap().parse().unwrap();
+    let ask = |lease: &Value, size: usize| {
+        let mut wire = Wire::connect(peer);
+        let payload = 16 * size * size;
+        wire.say(&json!({"type": "multiply", "lease": lease, "product": 0, "rows": size, "inner": size,
+            "cols": size, "payload": payload}));
+        wire.say_raw(&vec![0; payload]);
+        wire
+    };
+    let mut holder = Wire::connect(network.addr);
+    holder.ask(2);
+    let lease = holder.hear("leased")["lease"].clone();
+    let mut running = [ask(&lease, SIZE), ask(&lease, SIZE)];
+    // A third is too many: the peer itself refuses it.
+    assert_eq!(ask(&lease, 1).hear("error")["code"], "busy");
+    network.restart_manager(&["--dead-after", "60s"]);
+    holder.hear_end();
+    // The new manager knows nothing of the lease but what the peer tells.
+    let mut next = Wire::connect(network.addr);
+    next.ask(2);
+    let mut answered = [false; 2];
+    let granted = until("the next lease", PATIENCE, || {
+        let heard = next.next(Duration::from_millis(1));
+        // Whatever had been answered before that can be read by now.
+        for (wire, answered) in running.iter_mut().zip(&mut answered) {
+            while let Heard::Line(answer) = wire.next_header() {
+                assert_eq!(answer["type"], "product", "{answer}");
+                *answered = true;
+            }
+        }
+        match heard {
+            Heard::Line(wait) if wait["type"] == "wait" => {
+                next.say(&json!({"type": "ok"}));
+                None
+            }
+            Heard::Line(leased) => Some(leased),
+            Heard::Silence => None,
+            Heard::End => panic!("the manager hung up"),
+        }
+    });
+    assert_eq!(answered, [true; 2], "the slots were given to the next while they were in use");
+    assert!(granted["lease"].as_u64() > lease.as_u64(), "numbers grow across restarts");
+    assert_eq!(ask(&lease, 1).hear("error")["code"], "expired", "the former lease is over");
+    assert_eq!(ask(&granted["lease"], 1).hear("product")["payload"], 8);
+}
+
+#[test]
+fn a_holder_stopped_past_its_quantum_loses_its_slots_and_finishes_under_a_new_lease() {
+    let network = Network::start(&["--quantum", "1s", "--dead-after", "60s"], &[4, 4]);
+    let (a, b) = matrices(&network, 2400);
+    let mut sleeper = multiply(&network, "sleeper", "c.npy", &["--levels", "2"]);
+    sleeper.hears("leased 7 slots");
+    sleeper.signal(Signal::STOP);
+    let mut other = Wire::connect(network.addr);
+    other.ask(8);
+    let lease = other.hear("leased")["lease"].clone();
+    sleeper.signal(Signal::CONT);
+    sleeper.hears("the lease is over");
+    sleeper.hears("place 1 in the queue");
+    other.say(&json!({"type": "release"}));
+    let outcome = sleeper.outcome().assert(0, &["of 49 products are done: asking for another"]);
+    assert!(leases(&outcome) > 1, "{lease} {outcome:#?}");
+    assert_is_product(&network.path("c.npy"), &a, &b);
+}
+
+#[test]
+fn two_holders_whose_products_take_longer_than_the_quantum_take_turns_and_both_finish() {
+    let network = Network::start(&["--quantum", "100ms"], &[1, 1]);
+    let (a, b) = matrices(&network, 3000);
+    let mut both =
+        ["c.npy", "d.npy"].map(|answer| multiply(&network, &answer[..1], answer, &["--slots", "2"]));
+    for (asker, answer) in both.iter_mut().zip(["c.npy", "d.npy"]) {
+        let outcome = asker.outcome().assert(0, &["leased 2 slots", "of 7 products are done"]);
+        assert!(leases(&outcome) > 2, "{outcome:#?}");
+        assert_is_product(&network.path(answer), &a, &b);
+    }
+}
+
+#[test]
+fn a_lying_peer_never_spoils_an_answer_and_is_quarantined() {
+    let network = Network::start(&[], &[3]);
+    let liar = FakePeer::join(network.addr, "liar", 4, answering(Answer::Wrong));
+    network.all_leasable(2);
+    let (a, b) = matrices(&network, 300);
+    let outcome = multiply(&network, "asker", "c.npy", &[]).outcome();
+    let outcome = outcome.assert(0, &["must be done again: liar at", "is wrong in row"]);
+    assert_is_product(&network.path("c.npy"), &a, &b);
+    assert!(!outcome.stdout.contains("liar"), "none of its products was used: {outcome:#?}");
+    assert!(liar.seen(|seen| seen.products) >= 2);
+    let row = network.row("liar").unwrap();
+    assert_eq!(row["leasable"], false);
+    assert!(row["reason"].as_str().unwrap().contains("quarantined"), "{row}");
+    // Nobody is sent there any more.
+    let before = liar.seen(|seen| seen.granted.len());
+    multiply(&network, "asker", "c.npy", &[]).outcome().assert(0, &["leased 3 slots: 3 at p0"]);
+    assert_eq!(liar.seen(|seen| seen.granted.len()), before);
+}
+
+#[test]
+fn where_every_peer_lies_there_is_no_answer_and_the_check_is_named() {
+    let network = Network::start(&[], &[]);
+    let _liar = FakePeer::join(network.addr, "liar", 7, answering(Answer::Wrong));
+    network.all_leasable(1);
+    matrices(&network, 100);
+    let outcome = multiply(&network, "asker", "c.npy", &[]).outcome();
+    outcome.assert(5, &["liar at", "is wrong in row"]);
+    assert!(!network.path("c.npy").exists());
+}
+
+#[test]
+fn a_peer_that_answers_with_anything_but_a_product_only_delays() {
+    for answer in [Answer::OtherShape, Answer::Garbage, Answer::Torn, Answer::Nothing] {
+        let network = Network::start(&[], &[3]);
+        let fake = FakePeer::join(network.addr, "fake", 4, answering(answer));
+        network.all_leasable(2);
+        let (a, b) = matrices(&network, 120);
+        let outcome = multiply(&network, "asker", "c.npy", &[]).outcome();
+        outcome.assert(0, &["must be done again: fake at"]);
+        assert_is_product(&network.path("c.npy"), &a, &b);
+        assert!(fake.seen(|seen| seen.products) >= 1, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_falls_silent_in_the_middle_of_a_product_is_reported_lost_and_only_delays() {
+    let network = Network::start(&["--ping", "200ms", "--dead-after", "1s"], &[3]);
+    let fake = FakePeer::join(network.addr, "fake", 4, answering(Answer::Silence));
+    network.all_leasable(2);
+    let (a, b) = matrices(&network, 120);
+    let mut asker = multiply(&network, "asker", "c.npy", &[]);
+    fake.sees("four products", |seen| seen.products == 4);
+    fake.set(|manners| manners.answers_pings = false);
+    asker.outcome().assert(0, &["must be done again: fake at"]);
+    assert_is_product(&network.path("c.npy"), &a, &b);
+}
+
+#[test]
+fn a_multiply_that_is_interrupted_or_killed_frees_its_slots_at_once() {
+    let mut network = Network::start_with_log("trace", &["--quantum", "60s"], &[4]);
+    let fake = FakePeer::join(network.addr, "fake", 4, answering(Answer::Silence));
+    network.all_leasable(2);
+    matrices(&network, 3000);
+    for (signal, status) in [(Signal::INT, Some(130)), (Signal::TERM, Some(130)), (Signal::KILL, None)] {
+        let before = fake.seen(|seen| seen.granted.len());
+        let mut asker = multiply(&network, "asker", "c.npy", &[]);
+        fake.sees("a lease", |seen| seen.granted.len() > before);
+        is_in_the_middle(&mut network.peers[0]);
+        let mut next = Wire::connect(network.addr);
+        next.ask(8);
+        assert_eq!(next.hear("wait")["position"], 1);
+        next.say(&json!({"type": "ok"}));
+        asker.signal(signal);
+        assert_eq!(asker.outcome().status, status);
+        // Far within the quantum, and the running products are abandoned.
+        next.hear("leased");
+        until("the asker is off the list", PATIENCE, || network.row("asker").is_none().then_some(()));
+        assert!(!network.path("c.npy").exists());
+    }
+}

@@ -1,0 +1,364 @@
+//! The programs as a script sees them: the ready line, signals, exit statuses and what is said on stderr.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use common::fake::{FakePeer, HONEST};
+use common::node::{Network, Node, Outcome, start_manager};
+use common::wire::{Heard, Wire, peer_of_mine};
+use common::{PATIENCE, assert_is_product, integers, save, until};
+use peerlab::matrix::Matrix;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// Leaving takes two seconds at most; as much again for a machine that is busy with something else.
+const LEAVING: Duration = Duration::from_secs(4);
+
+/// Runs a program to its end.
+fn run(program: &str, dir: &Path, args: &[&str]) -> Outcome {
+    let mut node = Node::start(program, dir, "warn", args);
+    node.end_input();
+    node.outcome()
+}
+
+/// Runs `peer` where there is no manager.
+fn peer(dir: &Path, args: &[&str]) -> Outcome {
+    run("peer", dir, &[&["--manager", "127.0.0.1:1"], args].concat())
+}
+
+/// Runs the prompt of a peer that offers nothing, with this script.
+fn script(network: &Network, lines: &str) -> Outcome {
+    let mut prompt = network.command("script", &["--slots", "0"]);
+    lines.lines().for_each(|line| prompt.type_line(line));
+    prompt.end_input();
+    prompt.outcome()
+}
+
+#[test]
+fn a_node_says_on_one_line_of_json_that_it_is_ready_and_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, addr) = start_manager(dir.path(), "127.0.0.1:0", &[]);
+    let expected =
+        format!("{{\"type\":\"ready\",\"role\":\"manager\",\"name\":\"manager\",\"addr\":\"{addr}\"}}\n");
+    assert_eq!(manager.stdout(), expected);
+    assert_ne!(addr.port(), 0);
+    let mut peer =
+        Node::start("peer", dir.path(), "warn", &["--manager", &addr.to_string(), "--name", "ada", "serve"]);
+    let at = peer.ready()["addr"].clone();
+    assert_eq!(
+        peer.stdout(),
+        format!("{{\"type\":\"ready\",\"role\":\"peer\",\"name\":\"ada\",\"addr\":{at}}}\n")
+    );
+}
+
+#[test]
+fn sigint_and_sigterm_make_every_node_leave_in_order() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut network = Network::start(&[], &[4, 4]);
+        // Conversations of every kind are open meanwhile.
+        let (mut registered, _) = Wire::register(network.addr, "other", "127.0.0.1:9".parse().unwrap(), 0);
+        let [mut holder, mut waiter] = [0; 2].map(|_| Wire::connect(network.addr));
+        holder.ask(7);
+        holder.hear("leased");
+        waiter.ask(7);
+        waiter.hear("wait");
+        let mut peer = network.peers.remove(0);
+        peer.signal(signal);
+        assert_eq!(peer.outcome_within(LEAVING).status, Some(0), "a peer at {signal:?}");
+        until("it said quit", PATIENCE, || {
+            network.manager.stderr().contains("p0 left: it said quit").then_some(())
+        });
+        network.manager.signal(signal);
+        assert_eq!(network.manager.outcome_within(LEAVING).status, Some(0), "the manager at {signal:?}");
+        registered.hear_end();
+        // A peer that has lost its manager leaves as well.
+        let mut peer = network.peers.remove(0);
+        peer.hears("trying again");
+        peer.signal(signal);
+        assert_eq!(peer.outcome_within(LEAVING).status, Some(0), "a peer without a manager at {signal:?}");
+    }
+}
+
+#[test]
+fn a_peer_leaves_in_order_while_it_computes_a_product() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut peer, mut manager, addr) = peer_of_mine(dir.path(), 1);
+    manager.say(&json!({"type": "registered", "peer": 1}));
+    peer.ready();
+    manager.say(&json!({"type": "bind", "lease": 5, "slots": 1, "for_ms": 60000}));
+    let mut asker = Wire::connect(addr);
+    let size = 4000;
+    let bytes = 16 * size * size;
+    asker.say(&json!({"type": "multiply", "lease": 5, "product": 0, "rows": size, "inner": size, "cols": size, "payload": bytes}));
+    // More seconds of work than it has to leave.
+    asker.say_raw(&vec![0; bytes]);
+    peer.signal(Signal::TERM);
+    assert_eq!(peer.outcome_within(LEAVING).status, Some(0));
+    manager.hear("quit");
+    assert!(!matches!(asker.next(PATIENCE), Heard::Line(_)), "the product was finished");
+}
+
+#[test]
+fn a_missing_or_torn_matrix_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    save(&integers(30, 30, 1), &path("good.npy"));
+    let whole = fs::read(path("good.npy")).unwrap();
+    fs::write(path("torn.npy"), &whole[..whole.len() - 100]).unwrap();
+    fs::write(path("text.npy"), "1,2,3\n4,5,6\n").unwrap();
+    fs::write(path("none.npy"), "").unwrap();
+    let multiply = |a: &str, b: &str| peer(dir.path(), &["multiply", a, b, "--local"]);
+    multiply("lost.npy", "good.npy").assert(3, &["there is no file lost.npy", "`make lost 1000` writes one"]);
+    multiply("good.npy", "lost.npy").assert(3, &["there is no file lost.npy"]);
+    multiply("torn.npy", "good.npy").assert(1, &["torn.npy: the file is cut off", "write or copy it again"]);
+    multiply("text.npy", "good.npy").assert(1, &["text.npy: this is not a .npy file", "numpy.save"]);
+    multiply("good.npy", "none.npy").assert(1, &["none.npy: this is not a .npy file", "too short"]);
+    multiply(".", "good.npy").assert(1, &[". is not a file", "give the path of a .npy file"]);
+}
+
+#[test]
+fn matrices_that_cannot_be_multiplied_are_refused_before_a_manager_is_needed() {
+    let network = Network::start(&[], &[]);
+    let (good, mut bad) = (integers(30, 40, 1), integers(40, 20, 2));
+    save(&good, &network.path("good.npy"));
+    let multiply = |a: &str, b: &str| network.command("asker", &["multiply", a, b, "-o", "c.npy"]).outcome();
+    multiply("good.npy", "good.npy").assert(
+        2,
+        &["the shapes do not fit: good.npy is 30 x 40, good.npy is 30 x 40", "as many columns as"],
+    );
+    bad.as_mut_slice()[7 * 20 + 3] = f64::NAN;
+    bad.as_mut_slice()[9 * 20] = f64::INFINITY;
+    save(&bad, &network.path("nan.npy"));
+    multiply("good.npy", "nan.npy").assert(4, &["nan.npy has the entry NaN in row 7, column 3", "replace"]);
+    bad.as_mut_slice()[7 * 20 + 3] = f64::NEG_INFINITY;
+    save(&bad, &network.path("inf.npy"));
+    multiply("good.npy", "inf.npy").assert(4, &["inf.npy has the entry -inf in row 7, column 3"]);
+    let mut huge = integers(40, 20, 2);
+    huge.as_mut_slice()[11] = f64::MAX / 2.0;
+    save(&huge, &network.path("huge.npy"));
+    multiply("good.npy", "huge.npy").assert(4, &["could overflow", "scale the matrices down"]);
+    assert!(!network.path("c.npy").exists());
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_said_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    save(&integers(50, 50, 1), &dir.path().join("a.npy"));
+    let multiply = |to: &str| peer(dir.path(), &["multiply", "a.npy", "a.npy", "--local", "-o", to]);
+    multiply("nowhere/c.npy").assert(1, &["cannot write nowhere/c.npy", "choose another place"]);
+    fs::create_dir(dir.path().join("folder.npy")).unwrap();
+    multiply("folder.npy").assert(1, &["cannot write folder.npy", "choose another place"]);
+    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "something was left behind: {names:?}");
+}
+
+#[test]
+fn a_full_disk_is_said_and_a_device_is_written_to_and_not_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+    let dir = tempfile::tempdir().unwrap();
+    save(&integers(50, 50, 1), &dir.path().join("a.npy"));
+    // A link, so that a mistake could not destroy the machine's own device.
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("full.npy")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", dir.path().join("null.npy")).unwrap();
+    let multiply = |to: &str| peer(dir.path(), &["multiply", "a.npy", "a.npy", "--local", "-o", to]);
+    multiply("full.npy").assert(1, &["cannot write full.npy", "No space left", "choose another place"]);
+    multiply("null.npy").assert(0, &[]);
+    for name in ["full.npy", "null.npy"] {
+        let kind = fs::metadata(dir.path().join(name)).unwrap().file_type();
+        assert!(kind.is_char_device(), "{name} was replaced");
+    }
+}
+
+#[test]
+fn a_multiply_that_fails_leaves_the_former_answer_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (integers(20, 20, 1), integers(20, 20, 2));
+    save(&a, &dir.path().join("a.npy"));
+    save(&b, &dir.path().join("b.npy"));
+    peer(dir.path(), &["multiply", "a.npy", "b.npy", "--local", "-o", "c.npy"]).assert(0, &[]);
+    peer(dir.path(), &["multiply", "a.npy", "lost.npy", "--local", "-o", "c.npy"]).assert(3, &[]);
+    assert_is_product(&dir.path().join("c.npy"), &a, &b);
+}
+
+#[test]
+fn without_a_manager_a_command_says_where_it_looked_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    save(&integers(8, 8, 1), &dir.path().join("a.npy"));
+    for command in [&["peers"][..], &["why"], &["status"], &["multiply", "a.npy", "a.npy"]] {
+        let says = ["cannot connect to 127.0.0.1:1", "start `manager` there", "--manager"];
+        peer(dir.path(), command).assert(1, &says);
+    }
+    // Some need none.
+    peer(dir.path(), &["make", "m", "3"]).assert(0, &[]);
+    peer(dir.path(), &["multiply", "a.npy", "a.npy", "--local"]).assert(0, &[]);
+}
+
+#[test]
+fn a_port_in_use_is_said_and_ends_a_node_with_status_1() {
+    let network = Network::start(&[], &[]);
+    let at = network.addr.to_string();
+    let says = [&*format!("cannot listen on {at}"), "stop the program that has this port", "--listen"];
+    run("manager", network.dir.path(), &["--listen", &at]).assert(1, &says);
+    run("peer", network.dir.path(), &["--manager", &at, "--listen", &at, "serve"]).assert(1, &says);
+}
+
+#[test]
+fn a_name_that_is_taken_ends_a_peer_with_status_4() {
+    let network = Network::start(&[], &[1]);
+    for command in ["serve", "status"] {
+        let says = ["the name p0 is taken by the peer at 127.0.0.1:", "choose another --name"];
+        network.command("p0", &[command]).outcome().assert(4, &says);
+    }
+    let prompt = network.command("p0", &[]).outcome();
+    prompt.assert(4, &["the name p0 is taken"]);
+    assert!(network.row("p0").is_some());
+}
+
+#[test]
+fn a_usage_that_makes_no_sense_ends_with_status_2() {
+    let dir = tempfile::tempdir().unwrap();
+    peer(dir.path(), &["frobnicate"]).assert(2, &["frobnicate"]);
+    peer(dir.path(), &["multiply", "a.npy"]).assert(2, &["<B.npy>"]);
+    peer(dir.path(), &["multiply", "a", "b", "--levels", "99"]).assert(2, &["99"]);
+    peer(dir.path(), &["multiply", "a", "b", "--slots", "0"]).assert(2, &["0"]);
+    peer(dir.path(), &["--name", "a/b", "peers"]).assert(2, &["cannot be a peer's name"]);
+    run("peer", dir.path(), &["--manager", "nonsense", "peers"]).assert(2, &["nonsense"]);
+    peer(dir.path(), &["lease", "7"]).assert(2, &["at the prompt only"]);
+    peer(dir.path(), &["release"]).assert(3, &["you hold no slots"]);
+    peer(dir.path(), &["quit"]).assert(2, &["no prompt to leave"]);
+    let manager = |args: &[&str]| run("manager", dir.path(), args);
+    manager(&["--listen", "0.0.0.0:0"])
+        .assert(2, &["0.0.0.0:0 can be reached from other machines", "--open"]);
+    manager(&["--quantum", "0s"]).assert(2, &["a time of zero"]);
+    manager(&["--quantum", "soon"]).assert(2, &["30s or 200ms"]);
+    manager(&["--ping", "3s", "--dead-after", "3s"]).assert(2, &["every peer would seem dead"]);
+    let (open, addr) = start_manager(dir.path(), "0.0.0.0:0", &["--open"]);
+    assert!(addr.ip().is_unspecified());
+    drop(open);
+}
+
+#[test]
+fn a_script_stops_at_its_first_failure_with_its_status() {
+    let network = Network::start(&["--dead-after", "60s"], &[4]);
+    let outcome = script(&network, "make before 2\nlease 99\nmake never 2");
+    outcome.assert(4, &["more slots asked for than all others own together; ask for 4 at most"]);
+    assert!(network.path("before.npy").exists() && !network.path("never.npy").exists());
+    script(&network, "frobnicate\nmake never 2")
+        .assert(2, &["unrecognized subcommand 'frobnicate'", "`help`"]);
+    script(&network, "release").assert(3, &["you hold no slots", "`lease 7` gets seven"]);
+    script(&network, "make 'never").assert(2, &["missing closing quote"]);
+    assert!(!network.path("never.npy").exists());
+}
+
+#[test]
+fn a_script_has_comments_and_commands_in_any_case_and_ends_at_its_end() {
+    let network = Network::start(&[], &[4, 4]);
+    let lines = "# slots by hand\n\n   # and a matrix\nMAKE Big 3 5 --seed 1 --integers\nLease 5\nPEERS --json\nstatus\nwhy\nrelease\n--json Why";
+    let outcome = script(&network, lines).assert(0, &[]);
+    let said: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!(said[0].parse::<Value>().unwrap()["type"], "ready");
+    assert_eq!(said[1], "Big.npy: 3 x 5 whole numbers, made with --seed 1");
+    assert_eq!(said[2], "leased 5 slots, renewed while nobody else waits:");
+    let peers: Value = said[5].parse().unwrap();
+    let used: u64 = peers["peers"].as_array().unwrap().iter().map(|row| row["used"].as_u64().unwrap()).sum();
+    assert_eq!(used, 5);
+    assert!(outcome.stdout.contains("holds 5 slots for another"), "{outcome:#?}");
+    let last: Value = said.last().unwrap().parse().unwrap();
+    assert_eq!(last["leases"], json!([]), "given back");
+    assert_eq!(network.used(), 0);
+    let quit = script(&network, "quit\nfrobnicate");
+    quit.assert(0, &[]);
+}
+
+#[test]
+fn the_end_of_a_script_gives_back_what_it_holds() {
+    let network = Network::start(&[], &[4, 4]);
+    let mut prompt = network.command("ada", &["--slots", "0"]);
+    prompt.type_line("lease 8 --json");
+    until("the lease", PATIENCE, || (network.used() == 8).then_some(()));
+    prompt.end_input();
+    prompt.outcome().assert(0, &[]);
+    until("given back", PATIENCE, || (network.used() == 0).then_some(()));
+    assert!(network.row("ada").is_none());
+}
+
+#[test]
+fn options_stand_before_and_after_the_command_and_commands_in_any_case() {
+    let network = Network::start(&[], &[]);
+    let (dir, at) = (network.dir.path(), &*network.addr.to_string());
+    for args in [
+        ["--manager", at, "--name", "ada", "--json", "status"],
+        ["status", "--manager", at, "--name", "ada", "--json"],
+        ["--name", "ada", "STATUS", "--json", "--manager", at],
+        ["--json", "--name", "ada", "Status", "--manager", at],
+    ] {
+        let outcome = run("peer", dir, &args).assert(0, &[]);
+        assert_eq!(outcome.json()["name"], "ada", "{args:?}");
+    }
+    // A value that is the name of a command stays a value.
+    let outcome = run("peer", dir, &["--name", "SERVE", "status", "--json", "--manager", at]).assert(0, &[]);
+    assert_eq!(outcome.json()["name"], "SERVE");
+    for (i, args) in [["--slots", "3", "serve"], ["Serve", "--slots", "3"]].into_iter().enumerate() {
+        let name = format!("s{i}");
+        let mut peer = network.command(&name, &args);
+        peer.ready();
+        assert_eq!(network.row(&name).unwrap()["slots"], 3, "{args:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_is_started_before_its_manager_joins_when_it_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut peer = Node::start("peer", dir.path(), "info", &["--manager", &at, "--name", "early", "serve"]);
+    peer.hears("start `manager` there");
+    assert_eq!(peer.stdout(), "", "it is not ready yet");
+    let (_manager, addr) = start_manager(dir.path(), &at, &[]);
+    peer.ready();
+    let state = common::node::state(addr);
+    assert_eq!(state["peers"][0]["name"], "early");
+    // And one that is told to stop before that, stops.
+    let mut waiting = Node::start("peer", dir.path(), "info", &["--manager", "127.0.0.1:1", "serve"]);
+    waiting.hears("trying again");
+    waiting.signal(Signal::TERM);
+    assert_eq!(waiting.outcome_within(LEAVING).status, Some(0));
+}
+
+#[test]
+fn make_writes_what_its_seed_says_and_json_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |args: &[&str]| peer(dir.path(), &[&["make"], args].concat()).assert(0, &[]);
+    let made = make(&["a", "20", "30", "--seed", "5", "--json"]).json();
+    assert_eq!(made, json!({"file": "a.npy", "rows": 20, "cols": 30, "seed": 5, "integers": false}));
+    make(&["b.npy", "20", "30", "--seed", "5"]);
+    let read = |name: &str| common::load(&dir.path().join(name));
+    assert!(read("a.npy") == read("b.npy"), "the same seed makes the same matrix");
+    let again = make(&["c", "20", "30", "--json"]).json()["seed"].as_u64().unwrap();
+    make(&["d", "20", "30", "--seed", &again.to_string()]);
+    assert!(read("c.npy") == read("d.npy"), "the seed that was chosen is told");
+    make(&["e", "0", "3"]);
+    assert!(read("e.npy") == Matrix::zeros(0, 3));
+    peer(dir.path(), &["make", "huge", "99999999999", "99999999999"])
+        .assert(1, &["does not fit into memory"]);
+}
+
+#[test]
+fn garbage_on_any_port_is_answered_and_harms_nobody() {
+    let network = Network::start(&[], &[1]);
+    let peer = network.row("p0").unwrap()["addr"].as_str().unwrap().parse().unwrap();
+    for addr in [network.addr, peer] {
+        let mut wire = Wire::connect(addr);
+        wire.say_raw(b"\x16\x03\x01\x02\x00\x01\x00\n");
+        let no = wire.hear("error");
+        assert_eq!(no["code"], "bad_message", "{no}");
+        wire.hear_end();
+    }
+    let fake = FakePeer::join(network.addr, "fake", 1, HONEST);
+    network.all_leasable(2);
+    drop(fake);
+}
