@@ -23,8 +23,9 @@
 //! the way; and a finished tile is added, with signs, to several windows of C instead of one. No sum and no
 //! product of blocks is ever stored on its own.
 //!
-//! The micro-kernels, for the vectors that the processor has, are in [`micro`], with all the `unsafe` there
-//! is. While one computes, it also asks the memory for what the loops will need next ([`Ahead`]).
+//! The micro-kernels, for the vectors that the processor has, are in `kernel/micro.rs`, with all the
+//! `unsafe` there is. While one computes, it also asks the memory for what the loops will need next. Several
+//! threads divide the rows of A and C among them and share the packed B: `kernel/team.rs`.
 //!
 //! What is missing: the block sizes are those of one processor (AMD Zen 5), not measured at run time; on a
 //! core with less than 1 MiB of L2 they cost some speed. Very thin products (a row times a matrix) are

@@ -25,6 +25,10 @@
 //! not divide are rounded up. Blocks at the edge then lack rows or columns, which count as zeros but are
 //! never stored.
 //!
+//! Three things keep the local product quick. No sum is built, so a level costs no passes over memory of its
+//! own. It stops cutting at blocks of about a thousand, where the additions begin to cost more than the
+//! eighth product. And several threads take rows of A and C each, and form the sums of B together.
+//!
 //! What it costs: more additions than the classical product, and a larger rounding error, which is bounded
 //! only *normwise*: every entry of C may be off by a share of max|A| max|B|, however small the entry itself
 //! is ([`super::freivalds`] has the bound). On whole numbers there is no error at all while every

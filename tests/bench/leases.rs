@@ -28,8 +28,7 @@ impl Drop for Node {
 }
 
 fn node(program: &str, args: &[&str]) -> (Node, SocketAddr) {
-    let mut child =
-        Command::new(program).args(args).stdout(Stdio::piped()).spawn().expect("the program is built");
+    let mut child = Command::new(program).args(args).stdout(Stdio::piped()).spawn().expect("the program is built");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a ready line");
     let ready: serde_json::Value = serde_json::from_str(&line).expect("JSON");
