@@ -299,15 +299,15 @@ fn a_peer_that_cannot_be_connected_back_to_is_not_leased_and_is_told_why() {
 #[test]
 fn only_a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
     let (network, _fakes) = network(&[], &[4]);
-    let [mut early, mut lucky] = [0; 2].map(|_| Wire::connect(network.addr));
+    let [mut early, mut second] = [0; 2].map(|_| Wire::connect(network.addr));
     early.ask(9);
-    lucky.ask(6);
     let wait = early.hear("wait");
     early.say(&json!({"type": "ok"}));
+    second.ask(6);
     assert!(wait["reason"].as_str().unwrap().contains("just started"), "{wait}");
     let no = early.hear("error");
     assert_eq!((&no["code"], &no["leasable"]), (&json!("infeasible"), &json!(4)));
-    let no = lucky.hear("error");
+    let no = second.hear("error");
     assert_eq!((&no["code"], &no["leasable"]), (&json!("infeasible"), &json!(4)));
     // From now on there is no waiting for what cannot be.
     for _ in 0..2 {

@@ -54,7 +54,7 @@ fn a_large_product_of_whole_numbers_is_exact_by_seven_peers_of_one_slot() {
     assert_eq!(numbers(&summary, "bytes_out"), [8 * (500 * 350 + 350 * 650); 7]);
     assert_eq!(numbers(&summary, "bytes_in"), [8 * 500 * 650; 7]);
     assert_eq!(numbers(&summary, "attempts"), [1; 7]);
-    assert!(outcome.stderr.contains("leased 7 slots: 1 at p0, 1 at p1"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("leased 7 slots: 1 at p"), "{}", outcome.stderr);
     // The same without a network.
     let local = ["multiply", "a-1000-700-1300.npy", "b-1000-700-1300.npy", "-o", "d.npy", "--local"];
     network.command("asker", &local).outcome().assert(0, &[]);

@@ -117,31 +117,42 @@ fn serve_peer(desk: &Desk, connection: &mut Connection, candidate: Candidate, bo
                 .spawn_scoped(scope, move || probe(desk, peer, addr, &line, &over))
                 .map_err(|e| Error::new(Code::Busy, "no thread to try the address with").because(e))?;
         }
-        loop {
-            let received = connection.receive(None).inspect_err(|e| {
-                if e.code() == Code::BadMessage {
-                    registration.why = "it broke the protocol";
-                }
-            })?;
-            match received {
-                Received::Message(ToManager::Ok {}) => {
-                    desk.change(|table, now| table.roster.heard(peer, now));
-                }
-                Received::Message(ToManager::Unbound { lease }) => desk.change(|table, now| {
-                    table.book.unbound(&mut table.roster, peer, lease, now);
-                }),
-                Received::Message(ToManager::Quit {}) => {
-                    registration.why = "it said quit";
-                    return Ok(());
-                }
-                Received::Message(other) => {
-                    registration.why = "it broke the protocol";
-                    return Err(unexpected(&other, "ok, unbound or quit"));
-                }
-                Received::End | Received::Silence => return Ok(()),
-            }
+        let ended = stay_known(connection, &mut registration);
+        if ended.is_err() {
+            // It is struck out now, but still to be told why: whoever tells it closes the connection.
+            desk.change(|table, _| table.lines.remove(&peer));
         }
+        ended
     })
+}
+
+/// What a registered peer says, until it leaves.
+fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) -> Result<()> {
+    let (desk, peer) = (registration.desk, registration.peer);
+    loop {
+        let received = connection.receive(None).inspect_err(|e| {
+            if e.code() == Code::BadMessage {
+                registration.why = "it broke the protocol";
+            }
+        })?;
+        match received {
+            Received::Message(ToManager::Ok {}) => {
+                desk.change(|table, now| table.roster.heard(peer, now));
+            }
+            Received::Message(ToManager::Unbound { lease }) => desk.change(|table, now| {
+                table.book.unbound(&mut table.roster, peer, lease, now);
+            }),
+            Received::Message(ToManager::Quit {}) => {
+                registration.why = "it said quit";
+                return Ok(());
+            }
+            Received::Message(other) => {
+                registration.why = "it broke the protocol";
+                return Err(unexpected(&other, "ok, unbound or quit"));
+            }
+            Received::End | Received::Silence => return Ok(()),
+        }
+    }
 }
 
 /// Connects back to a new peer, again and again with growing pauses until it succeeds: a peer that

@@ -180,10 +180,11 @@ struct Task {
 impl Task {
     fn new(message: &ToPeer) -> Result<Self> {
         let ToPeer::Multiply { lease, product, rows, inner, cols, payload } = *message;
-        let bytes = |rows: u32, cols: u32| 8 * u64::from(rows) * u64::from(cols);
-        let fits = |bytes: u64| bytes <= limits::PRODUCT;
-        let operands = bytes(rows, inner).checked_add(bytes(inner, cols));
-        if operands != Some(payload) || !fits(payload) || !fits(bytes(rows, cols)) {
+        // In 128 bits, where no such product overflows.
+        let bytes = |rows: u32, cols: u32| 8 * u128::from(rows) * u128::from(cols);
+        let fits = |bytes: u128| bytes <= limits::PRODUCT.into();
+        let operands = bytes(rows, inner) + bytes(inner, cols);
+        if operands != payload.into() || !fits(operands) || !fits(bytes(rows, cols)) {
             return Err(Error::new(
                 Code::BadMessage,
                 format!("{payload} bytes are not the operands of a {rows} x {inner} by {inner} x {cols} product"),

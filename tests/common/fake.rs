@@ -62,7 +62,7 @@ pub(crate) struct Seen {
     pub(crate) pings: usize,
     /// Errors that the manager told, in words.
     pub(crate) told: Vec<String>,
-    /// The newest list, by names.
+    /// The names of the newest list, sorted.
     pub(crate) list: Vec<String>,
     /// Lists heard.
     pub(crate) lists: usize,
@@ -168,6 +168,7 @@ fn listen_to_manager(mut wire: Wire, shared: &Shared) {
                     "peers" => {
                         let names = message["peers"].as_array().unwrap().iter();
                         seen.list = names.map(|card| card["name"].as_str().unwrap().into()).collect();
+                        seen.list.sort();
                         seen.lists += 1;
                     }
                     other => panic!("not expected by a peer: {other}"),
@@ -192,8 +193,12 @@ fn accept_loop(listener: &TcpListener, shared: &Arc<Shared>) {
             break;
         }
         shared.streams.lock().push(stream.try_clone().unwrap());
-        let shared = Arc::clone(shared);
-        threads.push(thread::spawn(move || serve(Wire::new(stream), &shared)));
+        let (ending, shared) = (stream.try_clone().unwrap(), Arc::clone(shared));
+        threads.push(thread::spawn(move || {
+            serve(Wire::new(stream), &shared);
+            // Others have clones of it, so dropping it is not enough.
+            let _ = ending.shutdown(Shutdown::Both);
+        }));
     }
     for stream in shared.streams.lock().drain(..) {
         match stream.shutdown(Shutdown::Both) {
