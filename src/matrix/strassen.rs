@@ -187,16 +187,17 @@ fn sum(blocks: Vec<(f64, usize, usize)>, matrix: View<'_>, rows: usize, cols: us
     Operand::new(rows, cols, blocks.into_iter().map(window).collect())
 }
 
-/// No intermediate sum of a Strassen product exceeds 8^levels · inner · max|A| · max|B|.
+/// No intermediate sum of a Strassen product exceeds this: 8^levels · inner · max|A| · max|B|, or
+/// 2^levels times the larger of max|A| and max|B|, whichever is more.
 ///
-/// Each level may double both operands and adds up to four answers of half the inner size: it multiplies
-/// the bound by at most six, here eight. While this is below 2^53, products of whole numbers are exact;
-/// while it is finite, nothing can overflow.
+/// Each level may double both operands and adds up to four answers of half the inner size, which multiplies
+/// their bound by at most six, here eight. The second term counts only where one matrix is large and the
+/// other tiny: then the operands are the largest sums there are. While the bound is below 2^53, products of
+/// whole numbers are exact; while it is finite, nothing can overflow.
 pub fn exact_bound(levels: u32, inner: usize, max_a: f64, max_b: f64) -> f64 {
-    if max_a == 0.0 || max_b == 0.0 {
-        return 0.0;
-    }
-    8f64.powf(f64::from(levels)) * inner as f64 * max_a * max_b
+    let products = 8f64.powf(f64::from(levels)) * inner as f64 * (max_a * max_b);
+    let operands = 2f64.powf(f64::from(levels)) * max_a.max(max_b);
+    products.max(operands)
 }
 
 /// C as it is put together: a lock for every block, so that answers can be added as they come, by
@@ -325,7 +326,9 @@ fn multiply_by_team(
             rest = below;
             let a = a.window((number - 1) * share, 0, share, a.cols());
             let mut member = team.member(number);
-            helpers.push(scope.spawn(move || multiply_rows(levels, a, b, mine, &mut member, keep_going)));
+            let work = move || multiply_rows(levels, a, b, mine, &mut member, keep_going);
+            let thread = std::thread::Builder::new().name("multiply_rows".into());
+            helpers.push(thread.spawn_scoped(scope, work).expect("a thread for each core can be started"));
         }
         let a = a.window((team.size() - 1) * share, 0, share, a.cols());
         let mine = multiply_rows(levels, a, b, rest, &mut team.member(0), keep_going);
@@ -499,8 +502,10 @@ mod tests {
     fn the_bound_counts_the_levels_of_the_serving_peers() {
         assert_eq!(Plan::new(4, 4, 4, 1).bound(2.0, 3.0), 8.0 * 4.0 * 6.0);
         assert_eq!(Plan::new(4096, 4096, 4096, 1).bound(1.0, 1.0), 64.0 * 4096.0);
-        assert_eq!(exact_bound(2, 10, 0.0, f64::MAX), 0.0);
         assert!(exact_bound(1, 10, 1e200, 1e200).is_infinite());
+        // Harmless products of operands that are not: B12 - B22 alone would overflow.
+        assert_eq!(exact_bound(2, 10, 1e-300, 1e300), 4e300);
+        assert!(exact_bound(1, 10, 0.0, f64::MAX).is_infinite());
     }
 
     #[test]
