@@ -12,10 +12,10 @@
 //! of the next lease. The end of the connection is a release.
 //!
 //! One thread does all of it, so who waits is looked after in turns: he is told `wait`, his `ok` is
-//! awaited, and then the thread sleeps until his turn, for a second at most. Nobody is granted anything
-//! before the manager has looked whether he is still there.
+//! awaited, and then the thread sleeps until his turn, for a second at most. Nobody is told
+//! `leased` before the manager has looked whether he is still there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::lease::Standing;
 use super::queue::{Desk, Ticket};
@@ -78,7 +78,7 @@ pub fn serve_holder(
     connection: &mut Connection,
     first: Request,
 ) -> Result<()> {
-    let line = Outbox::new(connection);
+    let line = connection.outbox();
     let mut holder = Holder { desk, connection, line, dead_after };
     let mut request = first;
     loop {
@@ -112,7 +112,7 @@ impl<'a> Holder<'a> {
             match standing {
                 Standing::Waiting { position, asked, free, reason } => {
                     self.line.send(&FromManager::Wait { position, asked, free, reason });
-                    match self.connection.receive(Some(self.dead_after))? {
+                    match self.connection.receive_by(Instant::now() + self.dead_after)? {
                         Received::Message(ToManager::Ok {}) => {}
                         Received::Message(ToManager::Release {}) => {
                             drop(ticket);
@@ -157,8 +157,8 @@ impl<'a> Holder<'a> {
         self.tell(asker, &format!("leased {count} slots ({})", at.join(", ")));
         self.line.send(&leased(lease, until, self.desk.now(), slots));
         let ending = loop {
-            let left = until.saturating_sub(self.desk.now());
-            match self.connection.receive(Some(Duration::from_millis(left)))? {
+            let left = Duration::from_millis(until.saturating_sub(self.desk.now()));
+            match self.connection.receive_by(Instant::now() + left)? {
                 // It may have come while the lease was granted.
                 Received::Message(ToManager::Ok {}) => {}
                 Received::Message(ToManager::Renew {}) => {

@@ -10,8 +10,8 @@
 //! there, and `broadcast_loop`, which tells everybody the list when it has changed.
 //!
 //! # How much the list costs
-//! N peers that join one by one would cost N lists of up to N lines to N listeners: a thousand peers, a
-//! billion lines. So changes are gathered: the first goes out at once, the next no sooner than after
+//! N peers that join one by one would cost N lists of up to N lines to N listeners: a thousand peers, hundreds
+//! of millions of lines. So changes are gathered: the first goes out at once, the next no sooner than after
 //! [`LIST_PAUSE`], and later the longer the list is, so that it never takes more than [`LIST_RATE`].
 //!
 //! # What is missing

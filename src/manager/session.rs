@@ -100,13 +100,15 @@ impl Drop for Registration<'_> {
 
 /// The conversation in which a peer stays known.
 fn serve_peer(desk: &Desk, connection: &mut Connection, candidate: Candidate, bound: &[Bound]) -> Result<()> {
-    let line = Outbox::new(connection);
+    let line = connection.outbox();
     let (addr, slots) = (candidate.addr, candidate.slots);
     let peer = desk.change(|table, now| table.admit(candidate, bound, &line, now))?;
-    let mut registration = Registration { desk, peer, why: "its connection broke" };
+    let registration = Registration { desk, peer, why: "its connection broke" };
     line.flush();
-    let ended = thread::scope(|scope| {
-        // The probe ends with the conversation: when `_over` is dropped.
+    thread::scope(move |scope| {
+        // The peer is struck out when the conversation is over; the probe, which hears of that by `_over`,
+        // may take a moment longer.
+        let mut registration = registration;
         let (_over, over) = bounded(0);
         if slots > 0 {
             let line = line.clone();
@@ -115,28 +117,42 @@ fn serve_peer(desk: &Desk, connection: &mut Connection, candidate: Candidate, bo
                 .spawn_scoped(scope, move || probe(desk, peer, addr, &line, &over))
                 .map_err(|e| Error::new(Code::Busy, "no thread to try the address with").because(e))?;
         }
-        loop {
-            match connection.receive(None)? {
-                Received::Message(ToManager::Ok {}) => {
-                    desk.change(|table, now| table.roster.heard(peer, now));
-                }
-                Received::Message(ToManager::Unbound { lease }) => desk.change(|table, now| {
-                    table.book.unbound(&mut table.roster, peer, lease, now);
-                }),
-                Received::Message(ToManager::Quit {}) => {
-                    registration.why = "it said quit";
-                    return Ok(());
-                }
-                Received::Message(other) => return Err(unexpected(&other, "ok, unbound or quit")),
-                Received::End | Received::Silence => return Ok(()),
-            }
+        let ended = stay_known(connection, &mut registration);
+        if ended.is_err() {
+            // It is struck out now, but still to be told why: whoever tells it closes the connection.
+            desk.change(|table, _| table.lines.remove(&peer));
         }
-    });
-    if ended.is_err() {
-        // It is struck out now, but still to be told why: whoever tells it closes the connection.
-        desk.change(|table, _| table.lines.remove(&peer));
+        ended
+    })
+}
+
+/// What a registered peer says, until it leaves.
+fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) -> Result<()> {
+    let (desk, peer) = (registration.desk, registration.peer);
+    loop {
+        let received = connection.receive(None).inspect_err(|e| {
+            if e.code() == Code::BadMessage {
+                registration.why = "it broke the protocol";
+            }
+        })?;
+        match received {
+            Received::Message(ToManager::Ok {}) => {
+                desk.change(|table, now| table.roster.heard(peer, now));
+            }
+            Received::Message(ToManager::Unbound { lease }) => desk.change(|table, now| {
+                table.book.unbound(&mut table.roster, peer, lease, now);
+            }),
+            Received::Message(ToManager::Quit {}) => {
+                registration.why = "it said quit";
+                return Ok(());
+            }
+            Received::Message(other) => {
+                registration.why = "it broke the protocol";
+                return Err(unexpected(&other, "ok, unbound or quit"));
+            }
+            Received::End | Received::Silence => return Ok(()),
+        }
     }
-    ended
 }
 
 /// Connects back to a new peer, again and again with growing pauses until it succeeds: a peer that

@@ -56,8 +56,7 @@
 
 use rand::{Rng, RngExt};
 
-use super::operand::{self, Operand};
-use super::strassen;
+use super::{Operand, View, operand, strassen};
 
 /// Unit roundoff: no operation is off by more than this share of its result.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -137,7 +136,8 @@ impl Comparison {
     fn new(left: &Operand<'_>, right: &Operand<'_>, product: &[f64], x: &[f64], scale: f64) -> Self {
         let (y, max_right) = right.times_and_max(x);
         let (expected, max_left) = left.times_and_max(&y);
-        let got = product.chunks_exact(x.len()).map(|row| operand::dot(row, x)).collect();
+        let product = View::new(product, left.rows(), right.cols());
+        let (got, _) = Operand::new(left.rows(), right.cols(), vec![(1.0, product)]).times_and_max(x);
         Self { expected, got, scale, max_left, max_right, max_inner: operand::max_abs(&y) }
     }
 
@@ -176,7 +176,7 @@ impl Comparison {
     }
 }
 
-/// The relative error of a sum of `terms` products as [`operand::dot`] forms it: a number of shorter sums,
+/// The relative error of a sum of `terms` products as [`Operand::times`] forms it: a number of shorter sums,
 /// added at the end.
 fn summed(terms: usize) -> f64 {
     (terms.div_ceil(operand::LANES) + operand::LANES) as f64 * UNIT
@@ -204,7 +204,7 @@ mod tests {
     }
 
     /// From where squares underflow to where they overflow, and opposite scales whose product is harmless.
-    const SCALES: [(f64, f64); 12] = [
+    const SCALES: [(f64, f64); 15] = [
         (1.0, 1.0),
         (1e-3, 1e9),
         (1e140, 1e150),
@@ -217,6 +217,9 @@ mod tests {
         (1e-310, 1e10),
         (1e10, 1e-310),
         (1e303, 1.0),
+        (1e-155, 1e-158),
+        (1e-160, 1e-161),
+        (1e-300, 1e-300),
     ];
 
     #[test]
@@ -231,6 +234,25 @@ mod tests {
                     assert_eq!(found, Verdict::Right, "{m} x {k} x {n} at {scale_a:e}, {scale_b:e}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_tolerance_covers_highams_bound_with_the_levels_that_a_peer_adds() {
+        for (n, levels) in [(1000, 0), (2048, 1), (4096, 2)] {
+            let ones = || Comparison {
+                expected: vec![],
+                got: vec![],
+                scale: 1.0,
+                max_left: 1.0,
+                max_right: 1.0,
+                max_inner: 0.0,
+            };
+            let (n0, n) = (f64::from(n >> levels), f64::from(n));
+            let bound = (12f64.powi(levels) * (n0 * n0 + 5.0 * n0) - 5.0 * n) * UNIT;
+            let tolerance = ones().tolerance(n as usize, n as usize, n as usize);
+            // A row adds up n such errors, by Hoeffding's inequality to less than 10 √n of them.
+            assert!((1.0..4.0).contains(&(tolerance / (10.0 * n.sqrt() * bound))), "{n}: {tolerance:e}");
         }
     }
 

@@ -341,6 +341,7 @@ mod tests {
         refused(&file(&header("<f8", "False", "(-1, 2)"), &[]), "negative");
         refused(b"\x93NUMPY\x02\x00\xff\xff\xff\xff", "4294967295 bytes");
         refused(&file(&"[".repeat(2000), &[]), "brackets");
+        refused(&file(&" ".repeat(HEADER_LIMIT + 1), &[]), "4097 bytes");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A signed sum of windows that is never built.
 
-use super::View;
+use super::{View, kernel};
 
 /// One operand of one product: a sum of blocks of A (or of B) with signs, such as `A21 - A11`.
 ///
@@ -51,6 +51,12 @@ impl<'a> Operand<'a> {
         }
         assert_eq!(out.len() % self.cols, 0, "whole rows of {} entries", self.cols);
         assert!(first_row + out.len() / self.cols <= self.rows, "rows within the sum");
+        kernel::fill_rows(self, first_row, out);
+    }
+
+    /// [`Operand::fill_rows`], to be compiled for the vectors of its caller.
+    #[inline(always)]
+    pub(super) fn fill_rows_inlined(&self, first_row: usize, out: &mut [f64]) {
         for (i, out) in out.chunks_exact_mut(self.cols).enumerate() {
             self.fill_row(first_row + i, out);
         }
@@ -114,14 +120,29 @@ impl<'a> Operand<'a> {
     /// The sum times a vector, and the largest magnitude in the sum, in one pass over the blocks.
     pub(super) fn times_and_max(&self, x: &[f64]) -> (Vec<f64>, f64) {
         assert_eq!(x.len(), self.cols, "as many entries as columns");
-        let mut row = vec![0.0; self.cols];
+        kernel::times_and_max(self, x)
+    }
+
+    /// [`Operand::times_and_max`], to be compiled for the vectors of its caller.
+    #[inline(always)]
+    pub(super) fn times_and_max_inlined(&self, x: &[f64]) -> (Vec<f64>, f64) {
+        let mut sum = vec![0.0; self.cols];
+        let mut product = vec![0.0; self.rows];
         let mut max: f64 = 0.0;
-        let product = (0..self.rows).map(|i| {
-            self.fill_row(i, &mut row);
-            max = max.max(max_abs(&row));
-            dot(&row, x)
-        });
-        (product.collect(), max)
+        for (i, product) in product.iter_mut().enumerate() {
+            let row = match self.terms[..] {
+                // A block on its own needs no sum.
+                [(1.0, block)] if i < block.rows() && block.cols() == self.cols => block.row(i),
+                _ => {
+                    self.fill_row(i, &mut sum);
+                    &sum
+                }
+            };
+            let (dot, largest) = dot_and_max(row, x);
+            max = max.max(largest);
+            *product = dot;
+        }
+        (product, max)
     }
 
     /// No entry of the sum is larger in magnitude than this: the sum of the largest of each term.
@@ -132,28 +153,38 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// The largest magnitude, zero if there is none.
+/// How many partial results the loops below keep, so that the compiler can hold them in vector registers.
+pub(super) const LANES: usize = 16;
+
+/// The largest magnitude, zero if there is none; a NaN is passed over.
 pub(super) fn max_abs(data: &[f64]) -> f64 {
-    data.iter().fold(0.0, |max, x| max.max(x.abs()))
+    dot_and_max(data, data).1
+}
+
+/// The sum of products of two vectors of one length, and the largest magnitude in the first.
+///
+/// Lane j sums the products j, j + [`LANES`], and so on; the lanes are added last, one after another.
+#[inline(always)]
+pub(super) fn dot_and_max(a: &[f64], b: &[f64]) -> (f64, f64) {
+    let (mut sums, mut maxima) = ([0.0; LANES], [0.0; LANES]);
+    let mut step = |a: &[f64], b: &[f64]| {
+        for ((sum, max), (a, b)) in sums.iter_mut().zip(&mut maxima).zip(a.iter().zip(b)) {
+            *sum += a * b;
+            *max = if a.abs() > *max { a.abs() } else { *max };
+        }
+    };
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        step(a, b);
+    }
+    step(a_rest, b_rest);
+    (sums.iter().sum(), maxima.into_iter().fold(0.0, f64::max))
 }
 
 /// Where the first NaN or infinity stands.
 pub(super) fn first_non_finite(data: &[f64]) -> Option<usize> {
-    data.iter().position(|x| !x.is_finite())
-}
-
-/// How many partial sums [`dot`] keeps.
-pub(super) const LANES: usize = 16;
-
-/// The sum of products of two vectors of one length: lane j sums the products j, j + [`LANES`], ...; the
-/// lanes are added last. The compiler turns the lanes into vector registers.
-pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut lanes = [0.0; LANES];
-    let (a, b) = (a.chunks(LANES), b.chunks(LANES));
-    for (a, b) in a.zip(b) {
-        for ((sum, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
-        }
-    }
-    lanes.iter().sum()
+    // Whole chunks are judged without leaving early, which takes vectors; then the one is searched.
+    let sound = |chunk: &[f64]| chunk.iter().fold(true, |sound, x| sound & x.is_finite());
+    let chunk = data.chunks(1024).position(|chunk| !sound(chunk))? * 1024;
+    data[chunk..].iter().position(|x| !x.is_finite()).map(|at| chunk + at)
 }

@@ -9,7 +9,7 @@
 //! sends one byte at a time passes it for ever. So each read gets the time that is *left*.
 //!
 //! Whoever only answers writes with [`Connection::send`], which waits for a slow reader until the
-//! deadline. Whoever also has news to tell uses an [`Outbox`](super::outbox::Outbox), which never waits.
+//! deadline. Whoever also has news to tell asks for the [`Connection::outbox`], which never waits.
 //!
 //! # What is missing
 //! Messages are parsed from a whole line; a peer that sends long lines slowly costs a thread each.
@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 
 use super::limits;
 use super::message::{FromPeer, Refusal};
+use super::outbox::Outbox;
 use crate::error::{Code, Error, Result};
 
 /// What came, when something was waited for.
@@ -46,6 +47,7 @@ pub struct Connection {
     other: SocketAddr,
     longest_line: usize,
     line: Vec<u8>,
+    outbox: Option<Outbox>,
 }
 
 impl Connection {
@@ -74,7 +76,7 @@ impl Connection {
         let stream = Arc::new(stream);
         let timed = Timed { stream: Arc::clone(&stream), deadline: None, stall: None };
         let reader = BufReader::with_capacity(32 << 10, timed);
-        Ok(Self { reader, stream, other, longest_line, line: Vec::new() })
+        Ok(Self { reader, stream, other, longest_line, line: Vec::new(), outbox: None })
     }
 
     /// The address of the other side.
@@ -102,6 +104,29 @@ impl Connection {
     /// `bad_message` for a line that is torn, too long or not a message `M`; a plain failure when the
     /// connection broke.
     pub fn receive<M: DeserializeOwned>(&mut self, wait: Option<Duration>) -> Result<Received<M>> {
+        self.receive_whole(wait, limits::MESSAGE_TIME)
+    }
+
+    /// Waits for the next message to begin and to end by `end`, for those whose time ends with it: who
+    /// sends half a line must not have longer than who sends none.
+    ///
+    /// # Errors
+    /// As [`Connection::receive`].
+    pub fn receive_by<M: DeserializeOwned>(&mut self, end: Instant) -> Result<Received<M>> {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            // However much has come already: the time is over.
+            return Ok(Received::Silence);
+        }
+        self.receive_whole(Some(left), left.min(limits::MESSAGE_TIME))
+    }
+
+    /// `wait` for the message to begin, and `whole` for all of it from then on.
+    fn receive_whole<M: DeserializeOwned>(
+        &mut self,
+        wait: Option<Duration>,
+        whole: Duration,
+    ) -> Result<Received<M>> {
         self.deadline(wait);
         let begun = loop {
             match self.reader.fill_buf() {
@@ -114,7 +139,7 @@ impl Connection {
         if !begun {
             return Ok(Received::End);
         }
-        self.deadline(Some(limits::MESSAGE_TIME));
+        self.deadline(Some(whole));
         self.read_line()?;
         trace!("{} < {}", self.other, String::from_utf8_lossy(&self.line));
         let message = serde_json::from_slice(&self.line);
@@ -144,10 +169,9 @@ impl Connection {
         let room = self.longest_line as u64 + 1;
         let read = self.reader.by_ref().take(room).read_until(b'\n', &mut self.line);
         match read {
-            Err(e) if is_timeout(&e) => Err(Error::new(
-                Code::BadMessage,
-                format!("a line that was not finished in {} s", limits::MESSAGE_TIME.as_secs()),
-            )),
+            Err(e) if is_timeout(&e) => {
+                Err(Error::new(Code::BadMessage, "a line that was not finished in its time"))
+            }
             Err(e) => Err(self.broke(e)),
             Ok(_) if self.line.last() == Some(&b'\n') => {
                 self.line.pop();
@@ -210,11 +234,22 @@ impl Connection {
         stream.write_all(&line).and_then(|()| write(&mut stream)).map_err(|e| self.broke(e))
     }
 
+    /// The way by which several threads speak here from now on; nobody may write past it.
+    pub fn outbox(&mut self) -> Outbox {
+        self.outbox.get_or_insert_with(|| Outbox::new(Arc::clone(&self.stream))).clone()
+    }
+
     /// Says "no" and why. Whether that arrives no longer matters to the speaker.
     pub fn refuse(&self, error: &Error) {
         // An `error` looks the same whoever sends it.
-        if let Err(e) = self.send(&FromPeer::Error(Refusal::from(error))) {
-            trace!("{}: the refusal was not heard: {e}", self.other);
+        let no = FromPeer::Error(Refusal::from(error));
+        match &self.outbox {
+            Some(outbox) => outbox.send(&no),
+            None => {
+                if let Err(e) = self.send(&no) {
+                    trace!("{}: the refusal was not heard: {e}", self.other);
+                }
+            }
         }
     }
 

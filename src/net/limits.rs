@@ -43,7 +43,7 @@ pub const CONNECTIONS: usize = 4096;
 /// The longest name of a peer, in bytes.
 pub const NAME: usize = 64;
 
-/// The most slots one peer may offer, and one request may ask for.
+/// The most slots one peer may offer.
 pub const SLOTS: u32 = 1024;
 
 /// The operands of one product, in bytes: two blocks of 16,384 x 16,384 numbers.

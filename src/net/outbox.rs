@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use rustix::net::{SendFlags, send};
 use serde::Serialize;
 
-use super::connection::{Connection, encode};
+use super::connection::encode;
 use super::limits;
 
 /// A handle to one listener's queue; clones share it.
@@ -50,9 +50,9 @@ struct Queue {
 }
 
 impl Outbox {
-    /// The queue of the listener at the other end of `connection`.
-    pub fn new(connection: &Connection) -> Self {
-        let stream = Arc::clone(connection.stream());
+    /// The queue of the listener at the other end of `stream`; a connection has one at most
+    /// ([`Connection::outbox`](super::connection::Connection::outbox)).
+    pub(super) fn new(stream: Arc<TcpStream>) -> Self {
         Self { shared: Arc::new(Shared { stream, queue: Mutex::default() }) }
     }
 
@@ -157,7 +157,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::net::limits;
+    use crate::net::connection::Connection;
 
     fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn lines_arrive_whole_and_in_order_from_many_threads_though_the_listener_is_slow() {
-        let (here, mut there) = pair();
-        let outbox = Outbox::new(&here);
+        let (mut here, mut there) = pair();
+        let outbox = here.outbox();
         let pad = "x".repeat(2000);
         thread::scope(|scope| {
             for speaker in 0..8 {
@@ -198,8 +198,8 @@ mod tests {
 
     #[test]
     fn a_listener_that_never_reads_delays_nobody_and_is_dropped() {
-        let (here, _there) = pair();
-        let outbox = Outbox::new(&here);
+        let (mut here, _there) = pair();
+        let outbox = here.outbox();
         let line = vec![b'x'; 64 << 10];
         let began = Instant::now();
         while !here.is_gone() {

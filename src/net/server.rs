@@ -8,8 +8,7 @@
 //!
 //! # How it stops
 //! A flag is set and the server connects to itself, which wakes `accept`. Every open socket is closed,
-//! which wakes its reader. Then all threads are joined, so that whoever called [`Server::stop`] knows
-//! that nothing of the server runs any more.
+//! which wakes its reader. Then all threads are joined: after [`Server::stop`] no conversation goes on.
 
 use std::collections::HashMap;
 use std::io;
@@ -29,6 +28,9 @@ use crate::error::{Code, Error, Kind, Result};
 
 /// How long the accept loop rests when `accept` itself fails.
 const REST_AFTER_FAILURE: Duration = Duration::from_millis(50);
+
+/// How many connections too many are refused in words at the same time.
+const REFUSALS: usize = 64;
 
 /// What is done with a connection; an error that it returns is told to the other side.
 type Serve = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
@@ -169,13 +171,9 @@ fn begin(name: &'static str, stream: TcpStream, shared: &Arc<Shared>, serve: &Ar
         return Ok(()); // It is gone already, which is no failure of ours.
     };
     let mut open = shared.open.lock();
-    if open.conversations.len() >= limits::CONNECTIONS {
-        drop(open);
-        connection.refuse(
-            &Error::new(Code::Busy, format!("{} connections are open here", limits::CONNECTIONS))
-                .advise("try again later"),
-        );
-        return Ok(());
+    let full = open.conversations.len() >= limits::CONNECTIONS;
+    if open.conversations.len() >= limits::CONNECTIONS + REFUSALS {
+        return Ok(()); // Closed without a word: words cost a thread too.
     }
     let id = open.next;
     open.next += 1;
@@ -184,7 +182,7 @@ fn begin(name: &'static str, stream: TcpStream, shared: &Arc<Shared>, serve: &Ar
         let (shared, serve) = (Arc::clone(shared), Arc::clone(serve));
         thread::Builder::new().name(name.into()).spawn(move || {
             let _end = Conversation { shared: &shared, id };
-            converse(connection, &*serve);
+            if full { converse(connection, &refuse_full) } else { converse(connection, &*serve) }
         })
     };
     match spawned {
@@ -199,6 +197,12 @@ fn begin(name: &'static str, stream: TcpStream, shared: &Arc<Shared>, serve: &Ar
             Err(e)
         }
     }
+}
+
+/// What is said to one connection too many.
+fn refuse_full(_: &mut Connection) -> Result<()> {
+    Err(Error::new(Code::Busy, format!("{} connections are open here", limits::CONNECTIONS))
+        .advise("try again later"))
 }
 
 fn converse(mut connection: Connection, serve: &Serve) {

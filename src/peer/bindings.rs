@@ -74,6 +74,12 @@ impl Bindings {
         self.serving
     }
 
+    /// This peer registered anew, perhaps at a manager whose clock was set back: its numbers may be below
+    /// those of the manager before it.
+    pub fn rejoined(&mut self) {
+        self.newest = self.bound.keys().next_back().copied().unwrap_or(0);
+    }
+
     /// The manager bound a lease, or renewed it.
     pub fn bind(&mut self, lease: LeaseId, slots: u32, until: Millis) {
         self.newest = self.newest.max(lease);
@@ -175,6 +181,16 @@ mod tests {
         assert!(!bindings.end(7));
         assert!(bindings.end(7));
         assert!(bindings.unbind(7), "asked again, it is said again");
+    }
+
+    #[test]
+    fn numbers_may_be_lower_after_joining_anew() {
+        let mut bindings = Bindings::new(4);
+        bindings.bind(7, 1, 100);
+        bindings.unbind(7);
+        assert_eq!(bindings.begin(5, 0), Begin::Over);
+        bindings.rejoined();
+        assert_eq!(bindings.begin(5, 0), Begin::Unknown, "its `bind` may be on the way");
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Buffers {
         self.take_of(&mut self.state.lock(), len)
     }
 
-    /// As [`Buffers::take`], but while [`FEW`] are in use it waits a moment for one of them.
+    /// As [`Buffers::take`], but while `FEW` are in use it waits a moment for one of them.
     ///
     /// # Errors
     /// `busy` when there is no memory for it.
@@ -78,7 +78,7 @@ impl Buffers {
         Ok(Buffer { home: self, numbers })
     }
 
-    /// Gives back to the system what nobody has wanted for [`KEEP`].
+    /// Gives back to the system what nobody has wanted for `KEEP`.
     pub fn tidy(&self) {
         self.state.lock().spare.retain(|(_, since)| since.elapsed() < KEEP);
     }

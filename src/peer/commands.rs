@@ -235,13 +235,14 @@ impl Shell {
         println!("{:16} {:21} {:>5} {:>4}", "name", "address", "slots", "used");
         for peer in state.peers {
             let note = if peer.slots > 0 { &*peer.reason } else { "" };
-            println!(
+            let line = format!(
                 "{:16} {:21} {:5} {:4}  {note}",
                 peer.name,
                 peer.addr.to_string(),
                 peer.slots,
                 peer.used
             );
+            println!("{}", line.trim_end());
         }
         Ok(())
     }

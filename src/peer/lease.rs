@@ -77,7 +77,7 @@ impl Lease {
     ) -> Result<Self> {
         let mut connection = Connection::connect(manager, limits::MANAGER_LINE)
             .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))?;
-        let line = Outbox::new(&connection);
+        let line = connection.outbox();
         line.send(&ToManager::Lease { peer: asker, slots });
         loop {
             match connection.expect(QUEUE_SILENCE)? {

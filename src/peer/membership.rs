@@ -35,8 +35,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The pause that is not exceeded.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 
-/// How long a manager may be silent before it is taken for dead. It pings far more often.
+/// How long a manager may be silent before it is taken for dead, until its pings have shown how often it
+/// speaks.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// How many pings in a row may be missed, and how short the time for that may get.
+const MISSED_PINGS: u32 = 5;
+const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
 
 /// How long leaving in order may take.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -198,7 +203,7 @@ fn converse(shared: &Shared) -> Result<()> {
     let config = &shared.config;
     let mut connection = Connection::connect(config.manager, limits::MANAGER_LINE)
         .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))?;
-    let line = Outbox::new(&connection);
+    let line = connection.outbox();
     // From here on, whoever leaves can close the conversation.
     shared.standing.lock().line = Some(line.clone());
     let addr = advertised(shared, &connection)?;
@@ -211,8 +216,10 @@ fn converse(shared: &Shared) -> Result<()> {
         bound: shared.serving.still_bound(),
     });
     let mut refusal = None;
+    let mut silence = SILENCE;
+    let mut last_ping: Option<Instant> = None;
     loop {
-        let message = match connection.receive(Some(SILENCE))? {
+        let message = match connection.receive(Some(silence))? {
             Received::Message(message) => message,
             Received::End => return refusal.map_or(Ok(()), Err),
             Received::Silence => {
@@ -238,6 +245,9 @@ fn converse(shared: &Shared) -> Result<()> {
             }
             FromManager::Ping {} => {
                 line.send(&ToManager::Ok {});
+                if let Some(last) = last_ping.replace(Instant::now()) {
+                    silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);
+                }
                 shared.serving.tidy();
             }
             FromManager::Bind { lease, slots, for_ms } => shared.serving.bind(lease, slots, for_ms),

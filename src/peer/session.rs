@@ -65,6 +65,9 @@ impl Serving {
 
     /// The way to the manager from now on; `None` while there is none.
     pub fn tell_to(&self, manager: Option<Outbox>) {
+        if manager.is_some() {
+            self.bindings.lock().rejoined();
+        }
         *self.manager.lock() = manager;
     }
 

@@ -27,7 +27,7 @@ use nodes::{Node, node};
 
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
 const MANAGER: &str = env!("CARGO_BIN_EXE_manager");
-/// A manager that has just started lets requests wait for its peers; after this it no longer does.
+/// How many slots a multiply leases.
 const SLOTS: u32 = 7;
 
 /// The Python that computes for NumPy and Dask.
@@ -51,7 +51,8 @@ impl Rivals {
             .stderr(Stdio::null())
             .spawn()
             .expect("PEERLAB_PYTHON starts");
-        let (say, hear) = (child.stdin.take()?, BufReader::new(child.stdout.take()?));
+        let say = child.stdin.take().expect("piped");
+        let hear = BufReader::new(child.stdout.take().expect("piped"));
         Some(Self { child, say, hear })
     }
 

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 /// A program that is ended with the bench.
-pub struct Node {
-    pub child: Child,
-    pub addr: SocketAddr,
+pub(crate) struct Node {
+    pub(crate) child: Child,
+    pub(crate) addr: SocketAddr,
 }
 
 impl Drop for Node {
@@ -18,7 +18,7 @@ impl Drop for Node {
 }
 
 /// Starts a node and waits until it is ready.
-pub fn node(program: &str, args: &[&str]) -> Node {
+pub(crate) fn node(program: &str, args: &[&str]) -> Node {
     let mut child =
         Command::new(program).args(args).stdout(Stdio::piped()).spawn().expect("the program is built");
     let mut line = String::new();

@@ -20,7 +20,7 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::{Abandoned, Ahead, Job, LINE, Tile, five_loops};
+use super::{Abandoned, Ahead, Job, LINE, Operand, Tile, five_loops};
 
 /// Which vectors a kernel is written for. A value of this type is proof that this processor has them:
 /// [`Width::available`] is the only place that makes one of the wide ones.
@@ -49,6 +49,11 @@ impl Width {
         wide.into_iter().flatten().chain([Width::Portable])
     }
 
+    /// The widest.
+    pub(super) fn best() -> Width {
+        Width::available().next().unwrap_or(Width::Portable)
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -61,7 +66,7 @@ impl Width {
 }
 
 /// Runs the five loops with the micro-kernel for these vectors.
-pub(super) fn run(width: Width, job: Job<'_, '_>) -> Result<(), Abandoned> {
+pub(super) fn run(width: Width, job: Job<'_, '_, '_>) -> Result<(), Abandoned> {
     match width {
         // SAFETY: this `Width` exists, so the processor has AVX-512F.
         #[cfg(target_arch = "x86_64")]
@@ -75,14 +80,64 @@ pub(super) fn run(width: Width, job: Job<'_, '_>) -> Result<(), Abandoned> {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn run_avx512(job: Job<'_, '_>) -> Result<(), Abandoned> {
+fn run_avx512(job: Job<'_, '_, '_>) -> Result<(), Abandoned> {
     five_loops::<8, 24>(job, |a, b, ahead, tile| tile_avx512(a, b, ahead, tile))
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn run_avx2(job: Job<'_, '_>) -> Result<(), Abandoned> {
+fn run_avx2(job: Job<'_, '_, '_>) -> Result<(), Abandoned> {
     five_loops::<4, 12>(job, |a, b, ahead, tile| tile_avx2(a, b, ahead, tile))
+}
+
+/// Rows of a sum of blocks: [`Operand::fill_rows`] with these vectors.
+pub(crate) fn fill_rows(sum: &Operand<'_>, first_row: usize, out: &mut [f64]) {
+    match Width::best() {
+        // SAFETY: this `Width` exists, so the processor has AVX-512F.
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx512 => unsafe { fill_rows_avx512(sum, first_row, out) },
+        // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx2 => unsafe { fill_rows_avx2(sum, first_row, out) },
+        Width::Portable => sum.fill_rows_inlined(first_row, out),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn fill_rows_avx512(sum: &Operand<'_>, first_row: usize, out: &mut [f64]) {
+    sum.fill_rows_inlined(first_row, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn fill_rows_avx2(sum: &Operand<'_>, first_row: usize, out: &mut [f64]) {
+    sum.fill_rows_inlined(first_row, out);
+}
+
+/// A sum of blocks times a vector, and its largest magnitude: [`Operand::times`] with these vectors.
+pub(crate) fn times_and_max(sum: &Operand<'_>, x: &[f64]) -> (Vec<f64>, f64) {
+    match Width::best() {
+        // SAFETY: this `Width` exists, so the processor has AVX-512F.
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx512 => unsafe { times_and_max_avx512(sum, x) },
+        // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx2 => unsafe { times_and_max_avx2(sum, x) },
+        Width::Portable => sum.times_and_max_inlined(x),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn times_and_max_avx512(sum: &Operand<'_>, x: &[f64]) -> (Vec<f64>, f64) {
+    sum.times_and_max_inlined(x)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn times_and_max_avx2(sum: &Operand<'_>, x: &[f64]) -> (Vec<f64>, f64) {
+    sum.times_and_max_inlined(x)
 }
 
 /// The MR rows of a packed panel of A, each as long as the panel of B is deep.

@@ -1,0 +1,169 @@
+//! Draws the report's figures from its data: `cargo run --release --example figures`.
+//!
+//! Each figure is a function from a CSV file in `report/data` to an SVG file in `report/figures`. Lines
+//! are told apart by their marks too, not only by their colours.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use plotters::prelude::*;
+
+const SIZE: (u32, u32) = (720, 440);
+const FONT: (&str, u32) = ("sans-serif", 15);
+
+/// A line of a figure: its name and its points.
+type Line = (String, Vec<(f64, f64)>);
+
+/// A row of data: its values by the names of their columns.
+type Row = BTreeMap<String, String>;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let report = Path::new(env!("CARGO_MANIFEST_DIR")).join("report");
+    fs::create_dir_all(report.join("figures"))?;
+    if let Some(rows) = read(&report.join("data/multiply.csv"))? {
+        growth(&rows, &report.join("figures/growth.svg"))?;
+        peers(&rows, &report.join("figures/peers.svg"))?;
+    }
+    if let Some(rows) = read(&report.join("data/leases.csv"))? {
+        leases(&rows, &report.join("figures/leases.svg"))?;
+    }
+    Ok(())
+}
+
+/// The rows of a CSV file by the names in its first line; `None` if there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<Row>>, Box<dyn Error>> {
+    if !path.exists() {
+        eprintln!("{} is not there: its figures are left as they are", path.display());
+        return Ok(None);
+    }
+    let text = fs::read_to_string(path)?;
+    let mut lines = text.lines().filter(|line| !line.starts_with('#'));
+    let names: Vec<&str> = lines.next().ok_or("an empty file")?.split(',').collect();
+    let row = |line: &str| names.iter().zip(line.split(',')).map(|(n, v)| ((*n).into(), v.into())).collect();
+    Ok(Some(lines.map(row).collect()))
+}
+
+/// The medians of column `y` over column `x`, of the rows that `choose` takes.
+fn medians(rows: &[Row], choose: impl Fn(&Row) -> bool, x: &str, y: &str) -> Vec<(f64, f64)> {
+    let mut values: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| choose(row)) {
+        if let (Ok(x), Ok(y)) = (row[x].parse(), row[y].parse()) {
+            values.entry(x).or_default().push(y);
+        }
+    }
+    let median = |(x, mut ys): (u64, Vec<f64>)| {
+        ys.sort_by(f64::total_cmp);
+        (x as f64, ys[ys.len() / 2])
+    };
+    values.into_iter().map(median).collect()
+}
+
+fn is(row: &Row, wanted: &[(&str, &str)]) -> bool {
+    wanted.iter().all(|(name, value)| row[*name] == *value)
+}
+
+/// Time over size: who is fastest from which n on.
+fn growth(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
+    let numpy: BTreeMap<u64, f64> = medians(rows, |row| is(row, &[("who", "numpy")]), "n", "seconds")
+        .into_iter()
+        .map(|(n, seconds)| (n as u64, seconds))
+        .collect();
+    let against = |name: &str, wanted: &[(&str, &str)]| -> Line {
+        let points = medians(rows, |row| is(row, wanted), "n", "seconds");
+        let ratio = |(n, seconds): (f64, f64)| Some((n, seconds / numpy.get(&(n as u64))?));
+        (name.into(), points.into_iter().filter_map(ratio).collect())
+    };
+    let lines = [
+        against("NumPy", &[("who", "numpy")]),
+        against("Dask", &[("who", "dask")]),
+        against("this machine alone (--local)", &[("who", "local")]),
+        against("three peers, 7 products", &[("who", "network"), ("levels", "1"), ("peers", "3")]),
+        against("three peers, 49 products", &[("who", "network"), ("levels", "2"), ("peers", "3")]),
+    ];
+    draw(
+        to,
+        "Time for one product, in units of NumPy's",
+        "n (rows and columns)",
+        "time / NumPy's time",
+        &lines,
+    )
+}
+
+/// Time over the number of peers, all on the same two cores.
+fn peers(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
+    let by = |name: &str, levels: &str| -> Line {
+        let wanted = [("who", "network"), ("n", "4096"), ("levels", levels)];
+        (name.into(), medians(rows, |row| is(row, &wanted), "peers", "seconds"))
+    };
+    let lines = [by("1 product", "0"), by("7 products", "1"), by("49 products", "2")];
+    draw(to, "n = 4096 by peers that share two cores", "serving peers", "seconds", &lines)
+}
+
+/// Grants per second over the number of clients.
+fn leases(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
+    let by = |name: &str, what: &str| -> Line {
+        (name.into(), medians(rows, |row| is(row, &[("what", what)]), "clients", "pairs_per_second"))
+    };
+    let lines = [by("peerlab: lease and release", "peerlab"), by("Redis: BLPOP and RPUSH", "redis")];
+    draw(to, "A pool of seven slots", "clients", "pairs per second", &lines)
+}
+
+/// Lines over two logarithmic axes.
+fn draw(to: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<(), Box<dyn Error>> {
+    let points = || lines.iter().flat_map(|(_, points)| points);
+    let range = |value: fn(&(f64, f64)) -> f64| {
+        let (low, high) =
+            points().map(value).fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+        low * 0.8..high * 1.25
+    };
+    if points().next().is_none() {
+        return Ok(());
+    }
+    let path: PathBuf = to.to_owned();
+    let root = SVGBackend::new(&path, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption(title, ("sans-serif", 19))
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(68)
+        .build_cartesian_2d(range(|p| p.0).log_scale(), range(|p| p.1).log_scale())?;
+    chart.configure_mesh().x_desc(x).y_desc(y).label_style(FONT).axis_desc_style(FONT).draw()?;
+    // The palette of Okabe and Ito, which colour-blind eyes tell apart.
+    let colours = [
+        RGBColor(0, 0, 0),
+        RGBColor(213, 94, 0),
+        RGBColor(0, 158, 115),
+        RGBColor(0, 114, 178),
+        RGBColor(204, 121, 167),
+    ];
+    for (i, (name, points)) in lines.iter().enumerate() {
+        let colour = colours[i % colours.len()];
+        chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
+        let points = points.iter().copied();
+        match i % 3 {
+            0 => chart
+                .draw_series(points.map(|at| Circle::new(at, 4, colour.filled())))?
+                .label(name)
+                .legend(move |at| Circle::new(at, 4, colour.filled())),
+            1 => chart
+                .draw_series(points.map(|at| TriangleMarker::new(at, 6, colour.filled())))?
+                .label(name)
+                .legend(move |at| TriangleMarker::new(at, 6, colour.filled())),
+            _ => chart
+                .draw_series(points.map(|at| Cross::new(at, 5, colour.stroke_width(2))))?
+                .label(name)
+                .legend(move |at| Cross::new(at, 5, colour.stroke_width(2))),
+        };
+    }
+    chart
+        .configure_series_labels()
+        .background_style(WHITE.mix(0.85))
+        .border_style(BLACK.mix(0.3))
+        .label_font(FONT)
+        .draw()?;
+    root.present()?;
+    Ok(())
+}

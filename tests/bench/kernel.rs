@@ -1,0 +1,187 @@
+//! How fast is the multiply? `cargo bench --bench kernel` prints one line for each question, with the ratio
+//! that answers it. Competitors run in turn, round after round, and medians are compared: on a machine that
+//! others use too, a ratio from one run means more than a time.
+//!
+//! `cargo bench --bench kernel -- 3` takes three rounds instead of seven.
+#![allow(unsafe_code)] // `matrixmultiply` can be called in no other way
+
+use std::time::Instant;
+
+use peerlab::matrix::freivalds::{Verdict, check};
+use peerlab::matrix::kernel::Kernel;
+use peerlab::matrix::strassen::{Plan, local_levels, multiply};
+use peerlab::matrix::{Matrix, ViewMut};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+/// Set to a size, it makes this program a process that measures its own memory.
+const MEASURE_MEMORY: &str = "PEERLAB_BENCH_MEMORY";
+
+fn main() {
+    if let Some(n) = std::env::var(MEASURE_MEMORY).ok().and_then(|n| n.parse().ok()) {
+        return println!("{}", workspace_mib(n));
+    }
+    let rounds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(7);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("kernels: {}, {cores} cores, medians of {rounds} rounds", names());
+    kernels(rounds);
+    for n in [1024, 2048, 3000, 4096] {
+        strassen(n, rounds);
+    }
+    threads(4096, cores, rounds);
+    freivalds(4096, rounds);
+    memory(2048);
+}
+
+fn names() -> String {
+    Kernel::available().iter().map(Kernel::name).collect::<Vec<_>>().join(", ")
+}
+
+/// The five loops against `matrixmultiply` and against fused multiply-adds that touch no memory.
+fn kernels(rounds: usize) {
+    let n = 2048;
+    let (a, b, mut c) = matrices(n);
+    for kernel in Kernel::available() {
+        let best = kernel == Kernel::best();
+        let (mut ours, mut theirs, mut bare) = (vec![], vec![], vec![]);
+        for _ in 0..if best { rounds } else { 1 } {
+            ours.push(gflops(n, || kernel.multiply(a.view(), b.view(), &mut c.view_mut())));
+            theirs.push(gflops(n, || matrixmultiply(&a, &b, &mut c)));
+            let begun = Instant::now();
+            bare.push(kernel.bare_loop(10_000_000) / begun.elapsed().as_secs_f64() / 1e9);
+        }
+        let (ours, theirs, bare) = (median(ours), median(theirs), median(bare));
+        let goal = if best { "(goals 0.95, 0.85)" } else { "" };
+        println!(
+            "kernel {:8} n={n}: {ours:.0} GFLOP/s; {:.2} of matrixmultiply ({theirs:.0}), {:.2} of bare FMAs ({bare:.0}) {goal}",
+            kernel.name(),
+            ours / theirs,
+            ours / bare
+        );
+    }
+}
+
+/// The whole local product on one thread against `matrixmultiply` and the kernel alone.
+fn strassen(n: usize, rounds: usize) {
+    let (a, b, mut c) = matrices(n);
+    let (mut ours, mut theirs, mut kernel) = (vec![], vec![], vec![]);
+    for _ in 0..rounds {
+        ours.push(gflops(n, || local(&a, &b, &mut c.view_mut(), 1)));
+        theirs.push(gflops(n, || matrixmultiply(&a, &b, &mut c)));
+        kernel.push(gflops(n, || Kernel::best().multiply(a.view(), b.view(), &mut c.view_mut())));
+    }
+    let (ours, theirs, kernel) = (median(ours), median(theirs), median(kernel));
+    let goal = if n == 4096 { "(goal 1.2)" } else { "" };
+    println!(
+        "multiply n={n}, {} levels: {ours:.0} GFLOP/s (as if classical); {:.2} of matrixmultiply {goal}, {:.2} of the kernel",
+        local_levels(n, n, n),
+        ours / theirs,
+        ours / kernel
+    );
+}
+
+/// One thread, then all.
+fn threads(n: usize, cores: usize, rounds: usize) {
+    let (a, b, mut c) = matrices(n);
+    let (mut one, mut all) = (vec![], vec![]);
+    for _ in 0..rounds {
+        one.push(gflops(n, || local(&a, &b, &mut c.view_mut(), 1)));
+        all.push(gflops(n, || local(&a, &b, &mut c.view_mut(), cores)));
+    }
+    let (one, all) = (median(one), median(all));
+    let seconds = 2.0 * (n as f64).powi(3) / all / 1e9;
+    println!("threads n={n}: {cores} are {:.2} times as fast as one; {seconds:.3} s", all / one);
+}
+
+/// All seven checks of a product of one level, against the products that they check.
+fn freivalds(n: usize, rounds: usize) {
+    let (a, b, _) = matrices(n);
+    let plan = Plan::new(n, n, n, 1);
+    let (rows, inner, cols) = plan.block();
+    let (mut l, mut r, mut p) =
+        (Matrix::zeros(rows, inner), Matrix::zeros(inner, cols), Matrix::zeros(rows, cols));
+    let (mut products, mut checks, mut fills) = (vec![], vec![], vec![]);
+    for _ in 0..rounds {
+        let (mut product, mut checked, mut filled) = (0.0, 0.0, 0.0);
+        for i in 0..plan.products() {
+            let (left, right) = (plan.left(i, &a), plan.right(i, &b));
+            filled += seconds(|| {
+                left.fill_rows(0, l.as_mut_slice());
+                right.fill_rows(0, r.as_mut_slice());
+            });
+            product += seconds(|| local(&l, &r, &mut p.view_mut(), 1));
+            let mut rng = SmallRng::seed_from_u64(i as u64);
+            checked += seconds(|| assert_eq!(check(&left, &right, p.as_slice(), &mut rng), Verdict::Right));
+        }
+        products.push(product);
+        checks.push(checked);
+        fills.push(filled);
+    }
+    let (product, checked, filled) = (median(products), median(checks), median(fills));
+    println!(
+        "Freivalds n={n}, one level: seven checks {:.0} ms, {:.1} % of the seven products (goal 5 %); forming the operands {:.0} ms",
+        checked * 1e3,
+        100.0 * checked / product,
+        filled * 1e3
+    );
+}
+
+/// What a product needs beside its operands and its answer. Measured in a process of its own, which has no
+/// freed memory to use again.
+fn memory(n: usize) {
+    let child = std::env::current_exe()
+        .and_then(|program| std::process::Command::new(program).env(MEASURE_MEMORY, n.to_string()).output());
+    let printed = child.ok().and_then(|out| String::from_utf8(out.stdout).ok());
+    let mib: f64 = printed.and_then(|mib| mib.trim().parse().ok()).unwrap_or(f64::NAN);
+    let blocks = mib / (n * n * 8) as f64 * f64::from(1 << 20);
+    println!("memory n={n}: {mib:.0} MiB of workspace, {blocks:.2} of a block (goal 3)");
+}
+
+/// The growth of this process by one product, by the operating system's own accounting.
+fn workspace_mib(n: usize) -> f64 {
+    let (a, b, mut c) = matrices(n);
+    c.as_mut_slice().fill(1.0);
+    let before = peak_mib();
+    local(&a, &b, &mut c.view_mut(), 1);
+    peak_mib() - before
+}
+
+/// The largest resident size so far, in MiB.
+fn peak_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
+}
+
+fn matrices(n: usize) -> (Matrix, Matrix, Matrix) {
+    let mut rng = SmallRng::seed_from_u64(n as u64);
+    (Matrix::random(n, n, &mut rng), Matrix::random(n, n, &mut rng), Matrix::zeros(n, n))
+}
+
+fn local(a: &Matrix, b: &Matrix, c: &mut ViewMut<'_>, threads: usize) {
+    multiply(a.view(), b.view(), c, threads, &|| true).expect("nobody abandons a benchmark");
+}
+
+fn matrixmultiply(a: &Matrix, b: &Matrix, c: &mut Matrix) {
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    let (a, b, c) = (a.as_slice().as_ptr(), b.as_slice().as_ptr(), c.as_mut_slice().as_mut_ptr());
+    let (row_a, row_b) = (k as isize, n as isize);
+    // SAFETY: the three are m x k, k x n and m x n in row order, as the strides say.
+    unsafe { matrixmultiply::dgemm(m, k, n, 1.0, a, row_a, 1, b, row_b, 1, 0.0, c, row_b, 1) };
+}
+
+fn seconds(work: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    work();
+    begun.elapsed().as_secs_f64()
+}
+
+/// The speed of an n x n product, in 10^9 operations of the classical product per second.
+fn gflops(n: usize, product: impl FnOnce()) -> f64 {
+    2.0 * (n as f64).powi(3) / seconds(product) / 1e9
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
