@@ -162,6 +162,10 @@ impl Stage {
         let kind = expected.split('"').nth(3).unwrap_or(expected).to_owned();
         let end = Instant::now() + SETTLING;
         loop {
+            // Pings alone would keep it here for ever.
+            if Instant::now() > end + PATIENCE {
+                return "NOTHING BUT PINGS AND LISTS".into();
+            }
             let message = match self.wire(name).next(PATIENCE) {
                 Heard::Line(message) => message,
                 Heard::End => return "END".into(),
