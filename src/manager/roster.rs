@@ -373,10 +373,10 @@ mod tests {
         roster.heard(2, 1500);
         assert_eq!(roster.silent(3000, 3000), [1]);
         roster.excuse(400, 3000);
-        assert_eq!(roster.silent(3000, 3399), []);
+        assert!(roster.silent(3000, 3399).is_empty());
         assert_eq!(roster.silent(3000, 3400), [1]);
         roster.excuse(9000, 4000);
-        assert_eq!(roster.silent(3000, 6999), [], "nobody was heard in the future");
+        assert!(roster.silent(3000, 6999).is_empty(), "nobody was heard in the future");
         assert_eq!(roster.silent(3000, 7000), [1, 2]);
     }
 
