@@ -202,6 +202,19 @@ impl Roster {
         }
     }
 
+    /// Nobody could be heard for `late` milliseconds, through no fault of his own.
+    pub fn excuse(&mut self, late: Millis, now: Millis) {
+        for peer in self.peers.values_mut() {
+            peer.heard = (peer.heard + late).min(now);
+        }
+    }
+
+    /// Who has not been heard of for `dead_after` milliseconds.
+    pub fn silent(&self, dead_after: Millis, now: Millis) -> Vec<PeerId> {
+        let silent = |peer: &&Peer| now.saturating_sub(peer.heard) >= dead_after;
+        self.peers().filter(silent).map(|peer| peer.id).collect()
+    }
+
     /// The manager tried to connect back.
     pub fn tried(&mut self, id: PeerId, reach: Reach) {
         if let Some(peer) = self.peers.get_mut(&id) {
@@ -352,6 +365,19 @@ mod tests {
         assert_eq!(roster.free(1), 0);
         roster.give_back(2, 3);
         assert_eq!(roster.free(1), 3);
+    }
+
+    #[test]
+    fn silence_is_counted_but_not_while_nobody_could_be_heard() {
+        let mut roster = roster(&[1, 1]);
+        roster.heard(2, 1500);
+        assert_eq!(roster.silent(3000, 3000), [1]);
+        roster.excuse(400, 3000);
+        assert!(roster.silent(3000, 3399).is_empty());
+        assert_eq!(roster.silent(3000, 3400), [1]);
+        roster.excuse(9000, 4000);
+        assert!(roster.silent(3000, 6999).is_empty(), "nobody was heard in the future");
+        assert_eq!(roster.silent(3000, 7000), [1, 2]);
     }
 
     #[test]

@@ -24,22 +24,19 @@
 //! product of blocks is ever stored on its own.
 //!
 //! The micro-kernels, for the vectors that the processor has, are in `kernel/micro.rs`, with all the
-//! `unsafe` there is. While one computes, it also asks the memory for what the loops will need next. Several
-//! threads divide the rows of A and C among them and share the packed B: `kernel/team.rs`.
+//! `unsafe` there is. While one computes, it also asks the memory for what the loops will need next.
 //!
 //! What is missing: the block sizes are those of one processor (AMD Zen 5), not measured at run time; on a
 //! core with less than 1 MiB of L2 they cost some speed. Very thin products (a row times a matrix) are
 //! limited by memory and gain nothing from packing, but pay for it.
 
 mod micro;
-mod team;
 
 use super::strassen::Abandoned;
 use super::{Operand, View, ViewMut};
 use micro::Width;
 
 pub(super) use micro::{fill_rows, prefer_huge_pages, times_and_max};
-pub(super) use team::{Member, Team};
 
 /// Inner size of a packed block. Each tile of C is read and written once per KC steps, so KC is long: a
 /// panel of B (KC x 24 x 8 bytes = 192 KiB) need not fit into the 48 KiB of L1. It comes from L2 with 192
@@ -105,8 +102,8 @@ impl Kernel {
         let left = Operand::new(a.rows(), a.cols(), vec![(1.0, a)]);
         let right = Operand::new(b.rows(), b.cols(), vec![(1.0, b)]);
         let into = [Target { sign: 1.0, row: 0, col: 0, fresh: true }];
-        let team = Team::new(1);
-        let result = self.product(&left, &right, &into, c, &mut team.member(0), &|| true);
+        let mut packs = Packs::default();
+        let result = self.product(&left, &right, &into, c, &mut packs, &|| true);
         debug_assert!(result.is_ok(), "nobody abandons this product");
     }
 
@@ -118,15 +115,15 @@ impl Kernel {
 
     /// Adds `left`·`right` to every target in C, with its sign; fresh targets are overwritten.
     ///
-    /// A target has the shape of the product, cut off at the edges of C. All members of a team call this at
-    /// once, each with rows of its own in `left` and `c`. `keep_going` is asked before every block of loop 3.
+    /// A target has the shape of the product, cut off at the edges of C. `keep_going` is asked before
+    /// every block of loop 3.
     pub(super) fn product(
         &self,
         left: &Operand<'_>,
         right: &Operand<'_>,
         into: &[Target],
         c: &mut ViewMut<'_>,
-        member: &mut Member<'_>,
+        packs: &mut Packs,
         keep_going: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), Abandoned> {
         if left.cols() == 0 {
@@ -135,17 +132,25 @@ impl Kernel {
             }
             return Ok(());
         }
-        micro::run(self.width, Job { left, right, into, c, member, keep_going })
+        micro::run(self.width, Job { left, right, into, c, packs, keep_going })
     }
 }
 
+/// Memory for the packed blocks, kept from product to product. At most 9 MiB, less for small products.
+#[derive(Debug, Default)]
+pub(super) struct Packs {
+    left: Vec<f64>,
+    right: Vec<f64>,
+    rows: Vec<f64>,
+}
+
 /// What [`Kernel::product`] was asked for.
-struct Job<'j, 'c, 't> {
+struct Job<'j, 'c> {
     left: &'j Operand<'j>,
     right: &'j Operand<'j>,
     into: &'j [Target],
     c: &'j mut ViewMut<'c>,
-    member: &'j mut Member<'t>,
+    packs: &'j mut Packs,
     keep_going: &'j (dyn Fn() -> bool + Sync),
 }
 
@@ -184,56 +189,44 @@ fn pieces(length: usize, size: usize, multiple: usize) -> impl Iterator<Item = (
 /// Always inlined, so that packing and storing are compiled for the same vectors as the micro-kernel.
 #[inline(always)]
 fn five_loops<const MR: usize, const NR: usize>(
-    job: Job<'_, '_, '_>,
+    job: Job<'_, '_>,
     micro_kernel: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>),
 ) -> Result<(), Abandoned> {
     const { assert!(MC.is_multiple_of(MR) && NC.is_multiple_of(NR), "panels fill their blocks") };
-    let Job { left, right, into, c, member, keep_going } = job;
+    let Job { left, right, into, c, packs, keep_going } = job;
     let (rows, inner, cols) = (left.rows(), left.cols(), right.cols());
-    let team = member.team_size();
+    let kc = inner.min(KC);
+    let left_pack = aligned(&mut packs.left, rows.min(MC).next_multiple_of(MR) * kc);
+    let right_pack = aligned(&mut packs.right, cols.min(NC).next_multiple_of(NR) * kc);
+    let dealt = aligned(&mut packs.rows, cols.min(NC).next_multiple_of(NR) * DEAL);
     let mut tile = Tile([[0.0; NR]; MR]);
     let mut ahead = Ahead::default();
 
     // Loop 5: columns of B and C.
     for (j0, nb) in pieces(cols, NC, NR) {
-        // Loop 4: columns of A, rows of B. Each member of the team packs some of the columns.
+        // Loop 4: columns of A, rows of B.
         for (p0, kb) in pieces(inner, KC, 1) {
-            let shares = || pieces(nb, nb.div_ceil(team), NR);
-            let mine = shares().nth(member.number);
-            let panel = member.next_panel();
-            if let Some((js, nbs)) = mine {
-                let mut part = panel[member.number].write();
-                grow(&mut part, nbs.next_multiple_of(NR) * kb);
-                grow(&mut member.dealt, nbs.next_multiple_of(NR) * DEAL);
-                let block = right.window(p0, j0 + js, kb, nbs);
-                pack_right::<NR>(&block, aligned_mut(&mut part), aligned_mut(&mut member.dealt));
-            }
-            member.meet()?;
-            let parts: Vec<_> = panel.iter().map(|part| part.read()).collect();
+            pack_right::<NR>(&right.window(p0, j0, kb, nb), right_pack, dealt);
             // Loop 3: rows of A and C.
             for (i0, mb) in pieces(rows, MC, MR) {
                 if !keep_going() {
                     return Err(Abandoned);
                 }
-                grow(&mut member.left, mb.next_multiple_of(MR) * kb);
-                let left_pack = aligned_mut(&mut member.left);
                 pack_left::<MR>(&left.window(i0, p0, mb, kb), left_pack);
-                // Loop 2: panels of B, part after part.
-                for ((js, nbs), part) in shares().zip(&parts) {
-                    for j in (0..nbs).step_by(NR) {
-                        let (b, rest) = aligned(part)[j * kb..].split_at(NR * kb);
-                        let next = &rest[..rest.len().min(NR * kb)];
-                        // Loop 1: panels of A.
-                        for i in (0..mb).step_by(MR) {
-                            let a = &left_pack[i * kb..][..MR * kb];
-                            let (row, col) = (i0 + i, j0 + js + j);
-                            let part = Part { row, col, rows: MR.min(mb - i), cols: NR.min(nbs - j) };
-                            ahead.0.clear();
-                            ahead.want_share(next, i / MR, mb.div_ceil(MR));
-                            part.want(into, c, &mut ahead);
-                            micro_kernel(a, b, &ahead, &mut tile);
-                            part.store(&tile, into, c, p0 == 0);
-                        }
+                // Loop 2: panels of B.
+                for j in (0..nb).step_by(NR) {
+                    let (b, rest) = right_pack[j * kb..].split_at(NR * kb);
+                    let next = &rest[..rest.len().min(NR * kb)];
+                    // Loop 1: panels of A.
+                    for i in (0..mb).step_by(MR) {
+                        let a = &left_pack[i * kb..][..MR * kb];
+                        let part =
+                            Part { row: i0 + i, col: j0 + j, rows: MR.min(mb - i), cols: NR.min(nb - j) };
+                        ahead.0.clear();
+                        ahead.want_share(next, i / MR, mb.div_ceil(MR));
+                        part.want(into, c, &mut ahead);
+                        micro_kernel(a, b, &ahead, &mut tile);
+                        part.store(&tile, into, c, p0 == 0);
                     }
                 }
             }
@@ -242,23 +235,14 @@ fn five_loops<const MR: usize, const NR: usize>(
     Ok(())
 }
 
-/// Makes `space` large enough for `len` entries that begin on a cache line. A vector that lies across two
-/// lines is loaded twice.
-fn grow(space: &mut Vec<f64>, len: usize) {
+/// The first `len` entries of `space`, grown where needed, that begin on a cache line: a vector that lies
+/// across two lines is loaded twice.
+fn aligned(space: &mut Vec<f64>, len: usize) -> &mut [f64] {
     if space.len() < len + LINE {
         *space = super::zeroed(len + LINE);
     }
-}
-
-/// The entries of `space` from the first cache line on.
-fn aligned(space: &[f64]) -> &[f64] {
-    &space[space.as_ptr().align_offset(LINE * size_of::<f64>()).min(space.len())..]
-}
-
-/// The entries of `space` from the first cache line on, to be changed.
-fn aligned_mut(space: &mut [f64]) -> &mut [f64] {
-    let skip = space.as_ptr().align_offset(LINE * size_of::<f64>()).min(space.len());
-    &mut space[skip..]
+    let skip = space.as_ptr().align_offset(LINE * size_of::<f64>()).min(LINE);
+    &mut space[skip..][..len]
 }
 
 /// Packs a block of B: panels of NR columns, each row after row.
@@ -415,9 +399,8 @@ mod tests {
                 Target { sign: 1.0, row: 2, col: 3, fresh: true },
                 Target { sign: -1.0, row: 20, col: 41, fresh: false },
             ];
-            let team = Team::new(1);
-            let mut alone = team.member(0);
-            kernel.product(&left, &right, &into, &mut c.view_mut(), &mut alone, &|| true).unwrap();
+            let mut packs = Packs::default();
+            kernel.product(&left, &right, &into, &mut c.view_mut(), &mut packs, &|| true).unwrap();
             for i in 0..40 {
                 for j in 0..50 {
                     let expected = match (i, j) {
@@ -448,9 +431,8 @@ mod tests {
         let mut c = unwritten(4, 4);
         let into = [Target { sign: 1.0, row: 0, col: 0, fresh: true }];
         let right = Operand::new(4, 4, vec![(1.0, identity.view())]);
-        let team = Team::new(1);
-        let (kernel, mut alone) = (Kernel::best(), team.member(0));
-        kernel.product(&sum, &right, &into, &mut c.view_mut(), &mut alone, &|| true).unwrap();
+        let (kernel, mut packs) = (Kernel::best(), Packs::default());
+        kernel.product(&sum, &right, &into, &mut c.view_mut(), &mut packs, &|| true).unwrap();
         assert_eq!(c, built);
     }
 

@@ -25,9 +25,9 @@
 //! not divide are rounded up. Blocks at the edge then lack rows or columns, which count as zeros but are
 //! never stored.
 //!
-//! Three things keep the local product quick. No sum is built, so a level costs no passes over memory of its
-//! own. It stops cutting at blocks of about a thousand, where the additions begin to cost more than the
-//! eighth product. And several threads take rows of A and C each, and form the sums of B together.
+//! Two things keep the local product quick. No sum is built, so a level costs no passes over memory of its
+//! own; and it stops cutting at blocks of about a thousand, where the additions begin to cost more than the
+//! eighth product.
 //!
 //! What it costs: more additions than the classical product, and a larger rounding error, which is bounded
 //! only *normwise*: every entry of C may be off by a share of max|A| max|B|, however small the entry itself
@@ -38,7 +38,7 @@ use std::fmt;
 
 use parking_lot::Mutex;
 
-use super::kernel::{Kernel, Member, Target, Team};
+use super::kernel::{Kernel, Packs, Target};
 use super::{Matrix, Operand, View, ViewMut};
 use crate::error::Error;
 
@@ -304,11 +304,13 @@ pub fn multiply(
     assert_eq!(a.cols(), b.rows(), "as many columns on the left as rows on the right");
     assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the shape of the answer");
     let levels = local_levels(a.rows(), a.cols(), b.cols());
-    multiply_by_team(levels, a, b, c.window(0, 0, a.rows(), b.cols()), threads, keep_going)
+    multiply_at(levels, a, b, c.window(0, 0, a.rows(), b.cols()), threads, keep_going)
 }
 
-/// The upper rows of C need only the upper rows of A: each thread has rows of its own, and all share B.
-fn multiply_by_team(
+/// [`multiply`] with so many levels. The upper rows of C need only the upper rows of A, so threads take
+/// rows: their products share nothing but B. (Packing the sums of B once for all threads was tried: they
+/// wait for the same memory at the same time either way, and it gained nothing.)
+fn multiply_at(
     levels: u32,
     a: View<'_>,
     b: View<'_>,
@@ -316,26 +318,19 @@ fn multiply_by_team(
     threads: usize,
     keep_going: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Abandoned> {
-    let team = Team::new(threads.clamp(1, a.rows().max(1)));
-    let share = a.rows().div_ceil(team.size()).max(1);
+    let rows = a.rows();
+    if threads <= 1 || rows < 2 {
+        return multiply_rows(levels, a, b, c, keep_going);
+    }
+    let upper = rows * (threads / 2) / threads;
+    let (above, below) = c.split_rows(upper);
+    let (a_above, a_below) = (a.window(0, 0, upper, a.cols()), a.window(upper, 0, rows, a.cols()));
     std::thread::scope(|scope| {
-        let mut rest = c;
-        let mut helpers = Vec::new();
-        for number in 1..team.size() {
-            let (mine, below) = rest.split_rows(share);
-            rest = below;
-            let a = a.window((number - 1) * share, 0, share, a.cols());
-            let mut member = team.member(number);
-            let work = move || multiply_rows(levels, a, b, mine, &mut member, keep_going);
-            let thread = std::thread::Builder::new().name("multiply_rows".into());
-            helpers.push(thread.spawn_scoped(scope, work).expect("a thread for each core can be started"));
-        }
-        let a = a.window((team.size() - 1) * share, 0, share, a.cols());
-        let mine = multiply_rows(levels, a, b, rest, &mut team.member(0), keep_going);
-        let join = |helper: std::thread::ScopedJoinHandle<'_, _>| {
-            helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        helpers.into_iter().map(join).fold(mine, Result::and)
+        let work = move || multiply_at(levels, a_above, b, above, threads / 2, keep_going);
+        let thread = std::thread::Builder::new().name("multiply_rows".into());
+        let helper = thread.spawn_scoped(scope, work).expect("a thread for each core can be started");
+        let mine = multiply_at(levels, a_below, b, below, threads - threads / 2, keep_going);
+        helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(mine)
     })
 }
 
@@ -350,13 +345,12 @@ pub fn local_levels(rows: usize, inner: usize, cols: usize) -> u32 {
 }
 
 /// The rows of one thread: the products of its plan one after another, each added to C as the kernel
-/// finishes it. However many rows it has, its products need the same sums of B as everybody's.
+/// finishes it.
 fn multiply_rows(
     levels: u32,
     a: View<'_>,
     b: View<'_>,
     mut c: ViewMut<'_>,
-    member: &mut Member<'_>,
     keep_going: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Abandoned> {
     let plan = Plan::new(a.rows(), a.cols(), b.cols(), levels);
@@ -364,13 +358,14 @@ fn multiply_rows(
     let side = 1usize << levels;
     let mut written = vec![false; side * side];
     let kernel = Kernel::best();
+    let mut packs = Packs::default();
     for i in 0..plan.products() {
         let target = |(sign, p, q): (f64, usize, usize)| {
             let fresh = !std::mem::replace(&mut written[p * side + q], true);
             Target { sign, row: p * rows, col: q * cols, fresh }
         };
         let into: Vec<Target> = plan.blocks(i, Side::Into).into_iter().map(target).collect();
-        kernel.product(&plan.left_of(i, a), &plan.right_of(i, b), &into, &mut c, member, keep_going)?;
+        kernel.product(&plan.left_of(i, a), &plan.right_of(i, b), &into, &mut c, &mut packs, keep_going)?;
     }
     Ok(())
 }
@@ -401,7 +396,7 @@ mod tests {
 
     fn locally(a: &Matrix, b: &Matrix, levels: u32, threads: usize) -> Matrix {
         let mut c = unwritten(a.rows(), b.cols());
-        multiply_by_team(levels, a.view(), b.view(), c.view_mut(), threads, &|| true).unwrap();
+        multiply_at(levels, a.view(), b.view(), c.view_mut(), threads, &|| true).unwrap();
         c
     }
 

@@ -66,7 +66,7 @@ impl Width {
 }
 
 /// Runs the five loops with the micro-kernel for these vectors.
-pub(super) fn run(width: Width, job: Job<'_, '_, '_>) -> Result<(), Abandoned> {
+pub(super) fn run(width: Width, job: Job<'_, '_>) -> Result<(), Abandoned> {
     match width {
         // SAFETY: this `Width` exists, so the processor has AVX-512F.
         #[cfg(target_arch = "x86_64")]
@@ -80,13 +80,13 @@ pub(super) fn run(width: Width, job: Job<'_, '_, '_>) -> Result<(), Abandoned> {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn run_avx512(job: Job<'_, '_, '_>) -> Result<(), Abandoned> {
+fn run_avx512(job: Job<'_, '_>) -> Result<(), Abandoned> {
     five_loops::<8, 24>(job, |a, b, ahead, tile| tile_avx512(a, b, ahead, tile))
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn run_avx2(job: Job<'_, '_, '_>) -> Result<(), Abandoned> {
+fn run_avx2(job: Job<'_, '_>) -> Result<(), Abandoned> {
     five_loops::<4, 12>(job, |a, b, ahead, tile| tile_avx2(a, b, ahead, tile))
 }
 
