@@ -4,6 +4,7 @@
 //! node says on one line of JSON when it is ready, and where; every failure has an exit status; and
 //! SIGINT and SIGTERM mean "leave in order", not "drop everything".
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -13,6 +14,12 @@ use crossbeam_channel::{Receiver, bounded};
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
+
+/// The shortest time that can be given: the clocks here count milliseconds.
+const SHORTEST_TIME: Duration = Duration::from_millis(1);
+
+/// The longest: it can be added to any moment without overflow.
+const LONGEST_TIME: Duration = Duration::from_hours(365 * 24);
 
 /// The line by which a node tells a script that it is ready, and where.
 #[derive(Debug, Serialize)]
@@ -58,6 +65,11 @@ pub fn say_json(result: &impl Serialize) -> Result<()> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(failed)
 }
 
+/// Tells the user something on stderr. Whether anybody reads it must not decide whether work is done.
+pub fn tell(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// A channel that hears when the program is told to stop, by SIGINT, SIGTERM or SIGHUP.
 ///
 /// # Errors
@@ -75,7 +87,7 @@ pub fn on_signal() -> Result<Receiver<()>> {
 /// Ends a program: says what failed on stderr, and gives the exit status.
 pub fn exit(program: &str, result: Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("{program}: {error}");
+    tell(format_args!("{program}: {error}"));
     ExitCode::from(error.exit_status())
 }
 
@@ -87,8 +99,9 @@ pub fn parse_time(text: &str) -> Result<Duration> {
     let time = humantime::parse_duration(text).map_err(|e| {
         Error::new(Kind::Usage, format!("{text:?} is not a time")).because(e).advise("write 30s or 200ms")
     })?;
-    if time.is_zero() {
-        return Err(Error::new(Kind::Usage, "a time of zero").advise("write 30s or 200ms"));
+    if !(SHORTEST_TIME..=LONGEST_TIME).contains(&time) {
+        return Err(Error::new(Kind::Usage, format!("{text} is out of bounds"))
+            .advise("give a time from 1ms to 365days"));
     }
     Ok(time)
 }

@@ -234,7 +234,7 @@ fn a_usage_that_makes_no_sense_ends_with_status_2() {
     let manager = |args: &[&str]| run("manager", dir.path(), args);
     manager(&["--listen", "0.0.0.0:0"])
         .assert(2, &["0.0.0.0:0 can be reached from other machines", "--open"]);
-    manager(&["--quantum", "0s"]).assert(2, &["a time of zero"]);
+    manager(&["--quantum", "0s"]).assert(2, &["out of bounds", "1ms"]);
     manager(&["--quantum", "soon"]).assert(2, &["30s or 200ms"]);
     manager(&["--ping", "3s", "--dead-after", "3s"]).assert(2, &["every peer would seem dead"]);
     let (open, addr) = start_manager(dir.path(), "0.0.0.0:0", &["--open"]);

@@ -112,9 +112,9 @@ fn run(options: Options) -> Result<()> {
             let peer = Arc::new(Peer::start(config)?);
             leave_on_signal(stop, Arc::new(Arc::clone(&peer).into()))?;
             // Without a manager some commands still work, and it may come.
-            match peer.membership().number(Duration::ZERO) {
+            match peer.membership().first_number() {
                 Err(no) if no.code() != Code::Failed => return Err(no),
-                Err(no) => eprintln!("{no}"),
+                Err(no) => cli::tell(no),
                 Ok(_) => {}
             }
             if !io::stdin().is_terminal() {

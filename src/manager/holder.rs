@@ -23,7 +23,8 @@ use super::session::unexpected;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
-use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Refusal, ToManager};
+use crate::net::limits;
+use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Refusal, ToManager, plain};
 use crate::net::outbox::Outbox;
 
 /// How often one that waits is told where he stands.
@@ -196,10 +197,11 @@ impl<'a> Holder<'a> {
         }
     }
 
-    /// Holding nothing, after `last`: until he asks again, or goes away.
+    /// Holding nothing, after `last`: until he asks again, goes away, or says nothing for
+    /// [`limits::REST_TIME`].
     fn rest(&mut self, last: LeaseId) -> Result<Option<Request>> {
         loop {
-            match self.connection.receive(None)? {
+            match self.connection.receive(Some(limits::REST_TIME))? {
                 Received::Message(ToManager::Lease { peer, slots }) => {
                     return Ok(Some(Request { asker: peer, slots }));
                 }
@@ -226,7 +228,7 @@ impl<'a> Holder<'a> {
             }
             let quarantined = table.roster.blame(peer);
             let (who, whom) = (table.roster.name(asker), table.roster.name(peer));
-            table.tell(now, format!("{who} blames {whom}: {reason:.200}"));
+            table.tell(now, format!("{who} blames {whom}: {}", plain(reason)));
             if quarantined {
                 table.tell(now, format!("{whom} is quarantined: it is not leased until it registers anew"));
                 table.book.capacity_fell(&mut table.roster, now);

@@ -226,8 +226,7 @@ impl Book {
         }
         let Some(lease) = self.leases.remove(&ticket) else { return };
         for card in lease.slots {
-            self.ending.insert((card.peer, ticket), Ending { slots: card.slots, since: now });
-            self.effects.push(Effect::Unbind { peer: card.peer, lease: ticket });
+            self.end(card.peer, ticket, card.slots, now);
         }
     }
 
@@ -268,7 +267,13 @@ impl Book {
         now: Millis,
     ) {
         let Some(card) = roster.mark_used(peer, slots) else { return };
-        self.ending.insert((peer, lease), Ending { slots: card.slots, since: now });
+        self.end(peer, lease, card.slots, now);
+    }
+
+    /// These slots are over for the lease; they are free when the peer says `unbound`.
+    fn end(&mut self, peer: PeerId, lease: LeaseId, slots: u32, now: Millis) {
+        // A peer may name one lease twice, or one that is yet to come: what it named adds up.
+        self.ending.entry((peer, lease)).or_insert(Ending { slots: 0, since: now }).slots += slots;
         self.effects.push(Effect::Unbind { peer, lease });
     }
 
@@ -478,6 +483,16 @@ mod tests {
         book.still_bound(&mut roster, 1, 17, 3, NOW);
         assert_eq!(roster.free(0), 1);
         assert_eq!(book.take_effects(), [Effect::Unbind { peer: 1, lease: 17 }]);
+        book.unbound(&mut roster, 1, 17, NOW);
+        assert_eq!(roster.free(0), 4);
+    }
+
+    #[test]
+    fn a_lease_that_a_peer_names_twice_leaks_no_slots() {
+        let (mut roster, mut book) = desk(&[4]);
+        book.still_bound(&mut roster, 1, 17, 3, NOW);
+        book.still_bound(&mut roster, 1, 17, 9, NOW);
+        assert_eq!(roster.free(0), 0);
         book.unbound(&mut roster, 1, 17, NOW);
         assert_eq!(roster.free(0), 4);
     }

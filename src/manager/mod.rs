@@ -138,7 +138,7 @@ fn heartbeat(desk: &Desk, ping: Duration, dead_after: Duration) {
                 table.strike(id, &format!("silent for {} s", dead_after.as_secs_f32()), now);
             }
             for id in table.book.overdue(now) {
-                table.strike(id, "it did not give back its slots in time", now);
+                table.strike(id, "it did not give back its slots in time (ten quanta)", now);
             }
         });
     }

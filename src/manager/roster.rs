@@ -150,6 +150,20 @@ impl Roster {
         self.peers.get(&id).map_or_else(|| "somebody".into(), |peer| peer.is.name.to_string())
     }
 
+    /// An address in the one way in which it is written here, so that two spellings of one are one.
+    ///
+    /// # Errors
+    /// `bad_message` for an address that nobody can connect to.
+    pub fn spell(addr: SocketAddr) -> Result<SocketAddr> {
+        // Without the flow and the scope that an IPv6 address may carry.
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        if addr.ip().is_unspecified() || addr.port() == 0 {
+            return Err(Error::new(Code::BadMessage, format!("nobody can connect to {addr}"))
+                .advise("give an address of this machine with --advertise"));
+        }
+        Ok(addr)
+    }
+
     /// The former self of a candidate, if it is still in the table.
     ///
     /// # Errors
@@ -347,6 +361,15 @@ mod tests {
         assert_eq!(taken(&roster, "p2", 1).unwrap_err().code(), Code::Conflict);
         roster.remove(1);
         assert_eq!(taken(&roster, "p1", 2).unwrap(), None);
+    }
+
+    #[test]
+    fn an_address_is_spelt_in_one_way() {
+        let spelt = |text: &str| Roster::spell(text.parse().unwrap()).map(|addr| addr.to_string());
+        assert_eq!(spelt("[::ffff:127.0.0.1%7]:9").unwrap(), "127.0.0.1:9");
+        assert_eq!(spelt("[fe80::1%3]:9").unwrap(), "[fe80::1]:9");
+        assert_eq!(spelt("0.0.0.0:9").unwrap_err().code(), Code::BadMessage);
+        assert_eq!(spelt("127.0.0.1:0").unwrap_err().code(), Code::BadMessage);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::holder::{Request, serve_holder};
 use super::queue::{Desk, Table};
-use super::roster::{Candidate, Reach};
+use super::roster::{Candidate, Reach, Roster};
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
@@ -54,6 +54,11 @@ pub fn serve_node(desk: &Desk, rules: Rules, connection: &mut Connection) -> Res
                     format!("this manager speaks version {VERSION} of the protocol, {name} speaks {version}"),
                 )
                 .advise("run the same release of peerlab on every node"));
+            }
+            let addr = Roster::spell(addr)?;
+            if connection.local().is_ok_and(|local| local == addr) {
+                return Err(Error::new(Code::Conflict, format!("{addr} is the address of the manager"))
+                    .advise("give the peer's own address with --advertise"));
             }
             serve_peer(desk, connection, Candidate { name, addr, slots, keeps }, &bound)
         }

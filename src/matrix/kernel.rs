@@ -239,7 +239,8 @@ fn five_loops<const MR: usize, const NR: usize>(
 /// across two lines is loaded twice.
 fn aligned(space: &mut Vec<f64>, len: usize) -> &mut [f64] {
     if space.len() < len + LINE {
-        *space = super::zeroed(len + LINE);
+        *space = vec![0.0; len + LINE];
+        prefer_huge_pages(space);
     }
     let skip = space.as_ptr().align_offset(LINE * size_of::<f64>()).min(LINE);
     &mut space[skip..][..len]

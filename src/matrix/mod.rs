@@ -66,7 +66,7 @@ impl Matrix {
     /// If `rows * cols` does not fit in a `usize`; sizes from outside are checked where they come in.
     pub fn zeros(rows: usize, cols: usize) -> Self {
         let len = rows.checked_mul(cols).expect("a matrix has fewer entries than memory has bytes");
-        Self { rows, cols, data: zeroed(len) }
+        Self { rows, cols, data: vec![0.0; len] }
     }
 
     /// The zero matrix, or an error if the machine's memory cannot hold it. For sizes from outside.
@@ -79,6 +79,14 @@ impl Matrix {
         // Ask for the memory and give it back: unlike the allocation of zeros, this may fail and be told.
         Vec::<f64>::new().try_reserve_exact(len).map_err(|_| too_large())?;
         Ok(Self::zeros(rows, cols))
+    }
+
+    /// The same matrix on pages of 2 MiB, where the system has them and nothing was written yet. They are
+    /// quick to read with long strides and slow to get: for what is used again and again.
+    #[must_use]
+    pub fn on_huge_pages(self) -> Self {
+        kernel::prefer_huge_pages(&self.data);
+        self
     }
 
     /// A matrix of these entries, row after row. An error if there are not `rows * cols` of them.
@@ -156,14 +164,6 @@ impl Matrix {
         let at = operand::first_non_finite(&self.data)?;
         Some((at / self.cols, at % self.cols))
     }
-}
-
-/// A vector of zeros on huge pages, where the system has them: for matrices, and for blocks received from
-/// other peers.
-pub fn zeroed(len: usize) -> Vec<f64> {
-    let data = vec![0.0; len];
-    kernel::prefer_huge_pages(&data);
-    data
 }
 
 /// A window of a matrix: `rows` x `cols` entries, its rows `stride` entries apart.

@@ -90,7 +90,7 @@ pub fn read(mut reader: impl Read, length: u64) -> Result<Matrix> {
         ))
         .advise("write or copy it again"));
     }
-    let mut matrix = Matrix::try_zeros(rows, cols)?;
+    let mut matrix = Matrix::try_zeros(rows, cols)?.on_huge_pages();
     match header.order() {
         Order::C => read_entries(&mut reader, entry, matrix.as_mut_slice())?,
         Order::Fortran => read_columns(&mut reader, entry, &mut matrix)?,

@@ -74,7 +74,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         let other = stream.peer_addr()?;
         let stream = Arc::new(stream);
-        let timed = Timed { stream: Arc::clone(&stream), deadline: None, stall: None };
+        let timed = Timed { stream: Arc::clone(&stream), limit: Limit::None };
         let reader = BufReader::with_capacity(32 << 10, timed);
         Ok(Self { reader, stream, other, longest_line, line: Vec::new(), outbox: None })
     }
@@ -158,7 +158,8 @@ impl Connection {
             Received::Message(message) => Ok(message),
             Received::End => Err(Error::failed(format!("{} closed the connection", self.other))),
             Received::Silence => {
-                Err(Error::failed(format!("{} did not answer within {} s", self.other, wait.as_secs_f32())))
+                let what = format!("{} did not answer within {:.0} s", self.other, wait.as_secs_f32());
+                Err(Error::failed(what).advise("see whether the program there is stopped or overloaded"))
             }
         }
     }
@@ -187,9 +188,9 @@ impl Connection {
     /// Reads a payload that fills `bytes`. Call it after the size that the message announced was checked.
     ///
     /// # Errors
-    /// When it does not come whole within [`limits::payload_time`].
+    /// When it does not come whole at the pace of [`limits::payload_time`].
     pub fn receive_payload(&mut self, bytes: &mut [u8]) -> Result<()> {
-        self.payload_deadline(bytes.len() as u64);
+        self.pace();
         self.reader.read_exact(bytes).map_err(|e| self.broke(e))
     }
 
@@ -198,7 +199,7 @@ impl Connection {
     /// # Errors
     /// When it does not come whole within [`limits::payload_time`].
     pub fn discard_payload(&mut self, bytes: u64) -> Result<()> {
-        self.payload_deadline(bytes);
+        self.pace();
         let copied = io::copy(&mut self.reader.by_ref().take(bytes), &mut io::sink());
         match copied {
             Ok(n) if n == bytes => Ok(()),
@@ -212,25 +213,21 @@ impl Connection {
     /// # Errors
     /// When the other side is gone or does not read.
     pub fn send<M: Serialize>(&self, message: &M) -> Result<()> {
-        self.send_with_payload(message, 0, |_| Ok(()))
+        self.send_with_payload(message, |_| Ok(()))
     }
 
-    /// Sends one message and its payload of `bytes`, which `write` writes; all of it within
-    /// [`limits::payload_time`].
+    /// Sends one message and its payload, which `write` writes, at the pace of [`limits::payload_time`].
     ///
     /// # Errors
     /// When the other side is gone or does not read.
     pub fn send_with_payload<M: Serialize>(
         &self,
         message: &M,
-        bytes: u64,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<()> {
         let line = encode(message)?;
         trace!("{} > {}", self.other, String::from_utf8_lossy(&line).trim_end());
-        let deadline = Some(Instant::now() + limits::payload_time(bytes));
-        let stall = Some(limits::STALL_TIME);
-        let mut stream = Timed { stream: Arc::clone(&self.stream), deadline, stall };
+        let mut stream = Timed { stream: Arc::clone(&self.stream), limit: Limit::pace() };
         stream.write_all(&line).and_then(|()| write(&mut stream)).map_err(|e| self.broke(e))
     }
 
@@ -270,14 +267,11 @@ impl Connection {
     }
 
     fn deadline(&mut self, wait: Option<Duration>) {
-        let timed = self.reader.get_mut();
-        timed.deadline = wait.map(|wait| Instant::now() + wait);
-        timed.stall = None;
+        self.reader.get_mut().limit = wait.map_or(Limit::None, |wait| Limit::End(Instant::now() + wait));
     }
 
-    fn payload_deadline(&mut self, bytes: u64) {
-        self.deadline(Some(limits::payload_time(bytes)));
-        self.reader.get_mut().stall = Some(limits::STALL_TIME);
+    fn pace(&mut self) {
+        self.reader.get_mut().limit = Limit::pace();
     }
 
     fn broke(&self, cause: io::Error) -> Error {
@@ -290,14 +284,12 @@ impl Connection {
     }
 }
 
-/// Whether the other side of `stream` has closed it; never waits, reads nothing.
+/// Whether the other side of `stream` has closed it, unread bytes or not; never waits, reads nothing.
 pub fn is_gone(stream: &TcpStream) -> bool {
-    use rustix::net::{RecvFlags, recv};
-    let mut byte = [0; 1];
-    match recv(stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        Ok((_, read)) => read == 0,
-        Err(e) => !matches!(e, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
-    }
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut watched = [PollFd::new(stream, PollFlags::RDHUP)];
+    // That nothing can be told of it is no sign that it is gone.
+    poll(&mut watched, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// A message as it goes over the wire: one line of JSON with its newline.
@@ -311,21 +303,51 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
     Ok(line)
 }
 
-/// A stream whose reads and writes share one deadline, and may not pause for longer than `stall`.
+/// How long the reads or writes of one message may take.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    /// For ever.
+    None,
+    /// Until then, all together.
+    End(Instant),
+    /// At the pace of a payload: [`limits::payload_time`] for the bytes that have passed so far. An end
+    /// that grew with the size that was *announced* would let one who announces much and sends one byte
+    /// now and then hold a slot for hours.
+    Pace { began: Instant, passed: u64 },
+}
+
+impl Limit {
+    fn pace() -> Self {
+        Self::Pace { began: Instant::now(), passed: 0 }
+    }
+}
+
+/// A stream whose reads and writes share one limit.
 #[derive(Debug)]
 struct Timed {
     stream: Arc<TcpStream>,
-    deadline: Option<Instant>,
-    stall: Option<Duration>,
+    limit: Limit,
 }
 
 impl Timed {
     /// The time that is left, as a socket's timeout.
     fn left(&self) -> io::Result<Option<Duration>> {
-        let Some(deadline) = self.deadline else { return Ok(self.stall) };
-        match deadline.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
-            left => Ok(Some(left.min(self.stall.unwrap_or(left)).max(Duration::from_millis(1)))),
+        let left = match self.limit {
+            Limit::None => return Ok(None),
+            Limit::End(end) => end.saturating_duration_since(Instant::now()),
+            Limit::Pace { began, passed } => {
+                limits::payload_time(passed).saturating_sub(began.elapsed()).min(limits::STALL_TIME)
+            }
+        };
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        Ok(Some(left.max(Duration::from_millis(1))))
+    }
+
+    fn passed(&mut self, bytes: usize) {
+        if let Limit::Pace { passed, .. } = &mut self.limit {
+            *passed += bytes as u64;
         }
     }
 }
@@ -333,14 +355,18 @@ impl Timed {
 impl Read for Timed {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.stream.set_read_timeout(self.left()?)?;
-        (&*self.stream).read(bytes)
+        let read = (&*self.stream).read(bytes)?;
+        self.passed(read);
+        Ok(read)
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.set_write_timeout(self.left()?)?;
-        (&*self.stream).write(bytes)
+        let written = (&*self.stream).write(bytes)?;
+        self.passed(written);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -52,7 +52,7 @@ pub const PRODUCT: u64 = 4 << 30;
 /// The longest text of an error, in bytes; what others wrote is quoted in it.
 pub const ERROR_TEXT: usize = 500;
 
-/// How long a payload of `bytes` may take: [`MESSAGE_TIME`], and longer the larger it is.
+/// How long `bytes` of a payload may take: [`MESSAGE_TIME`], and longer the more they are.
 pub fn payload_time(bytes: u64) -> Duration {
     MESSAGE_TIME + Duration::from_secs(bytes / PAYLOAD_RATE)
 }

@@ -269,20 +269,24 @@ pub struct Refusal {
 
 impl From<&Error> for Refusal {
     fn from(error: &Error) -> Self {
-        let mut text = error.to_string();
-        text.truncate(text.floor_char_boundary(limits::ERROR_TEXT));
-        Self { code: error.code(), text, leasable: error.leasable() }
+        Self { code: error.code(), text: plain(&error.to_string()), leasable: error.leasable() }
     }
 }
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        let error = Error::new(refusal.code, refusal.text);
+        let error = Error::new(refusal.code, plain(&refusal.text));
         match refusal.leasable {
             Some(leasable) => error.with_leasable(leasable),
             None => error,
         }
     }
+}
+
+/// What others wrote, so that it can be shown: cut, and without characters that command a terminal.
+pub fn plain(text: &str) -> String {
+    let text = &text[..text.floor_char_boundary(limits::ERROR_TEXT)];
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 /// Everything a manager knows, as one answer. Times are in milliseconds since 1970.

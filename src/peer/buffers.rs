@@ -26,9 +26,13 @@ const FEW: usize = 3;
 /// How long it waits.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Buffers in use and to spare.
-#[derive(Debug, Default)]
+/// Buffers in use and to spare, which together take no more than a budget.
+#[derive(Debug)]
 pub struct Buffers {
+    /// In numbers.
+    budget: usize,
+    /// Whether they live long enough for huge pages to pay.
+    lasting: bool,
     state: Mutex<State>,
     given_back: Condvar,
 }
@@ -36,11 +40,26 @@ pub struct Buffers {
 #[derive(Debug, Default)]
 struct State {
     in_use: usize,
+    /// The numbers in all buffers, in use or not.
+    numbers: usize,
     /// Buffers that nobody uses now, each with the time since when.
     spare: Vec<(Vec<f64>, Instant)>,
 }
 
 impl Buffers {
+    /// For buffers of `bytes` in all, in a program that ends soon. Who asks for one more is told `busy`.
+    pub fn of(bytes: u64) -> Self {
+        let budget = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
+        Self { budget, lasting: false, state: Mutex::default(), given_back: Condvar::new() }
+    }
+
+    /// For half of this machine's memory, in a program that lasts.
+    pub fn of_this_machine() -> Self {
+        let memory = rustix::system::sysinfo();
+        let half = memory.totalram as u64 * u64::from(memory.mem_unit) / 2;
+        Self { lasting: true, ..Self::of(half) }
+    }
+
     /// A buffer of `len` numbers, whatever they are.
     ///
     /// # Errors
@@ -70,9 +89,21 @@ impl Buffers {
                 numbers.resize(len, 0.0);
                 numbers
             }
-            None => Matrix::try_zeros(1, len)
-                .map_err(|e| Error::new(Code::Busy, "no memory for this product").because(e))?
-                .into_vec(),
+            None => {
+                let no_memory = || {
+                    Error::new(Code::Busy, format!("no memory for a block of {len} numbers"))
+                        .advise("cut the product into smaller ones with more --levels")
+                };
+                // What is too small for this one makes room for it.
+                while state.numbers.saturating_add(len) > self.budget {
+                    let (spare, _) = state.spare.pop().ok_or_else(no_memory)?;
+                    state.numbers -= spare.capacity();
+                }
+                let fresh = Matrix::try_zeros(1, len).map_err(|e| no_memory().because(e))?;
+                let numbers = if self.lasting { fresh.on_huge_pages() } else { fresh }.into_vec();
+                state.numbers += numbers.capacity();
+                numbers
+            }
         };
         state.in_use += 1;
         Ok(Buffer { home: self, numbers })
@@ -80,7 +111,11 @@ impl Buffers {
 
     /// Gives back to the system what nobody has wanted for `KEEP`.
     pub fn tidy(&self) {
-        self.state.lock().spare.retain(|(_, since)| since.elapsed() < KEEP);
+        let mut state = self.state.lock();
+        let before: usize = state.spare.iter().map(|(numbers, _)| numbers.capacity()).sum();
+        state.spare.retain(|(_, since)| since.elapsed() < KEEP);
+        let after: usize = state.spare.iter().map(|(numbers, _)| numbers.capacity()).sum();
+        state.numbers -= before - after;
     }
 }
 
@@ -121,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_one_leaves_the_next_one_takes() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::of(1 << 20);
         let at = |buffer: &Buffer<'_>| buffer.as_ptr();
         let (small, large) = (buffers.take(10).unwrap(), buffers.take(100).unwrap());
         let places = (at(&small), at(&large));
@@ -133,6 +168,17 @@ mod tests {
 
     #[test]
     fn no_memory_is_said_and_does_not_end_the_program() {
-        assert_eq!(Buffers::default().take(1 << 60).unwrap_err().code(), Code::Busy);
+        assert_eq!(Buffers::of(1 << 20).take(1 << 60).unwrap_err().code(), Code::Busy);
+        assert_eq!(Buffers::of(u64::MAX).take(1 << 60).unwrap_err().code(), Code::Busy);
+    }
+
+    #[test]
+    fn all_together_stay_within_the_budget_and_spare_ones_make_room() {
+        let buffers = Buffers::of(8 * 100);
+        drop((buffers.take(30).unwrap(), buffers.take(30).unwrap()));
+        let large = buffers.take(80).unwrap();
+        assert_eq!(buffers.take(30).unwrap_err().code(), Code::Busy);
+        drop(large);
+        assert!(buffers.take(30).is_ok());
     }
 }

@@ -9,7 +9,7 @@ use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Subcommand;
 use crossbeam_channel::unbounded;
@@ -136,7 +136,7 @@ impl Shell {
             return Ok(Arc::clone(peer));
         }
         let peer = Arc::new(Peer::start(self.config.clone())?);
-        peer.membership().number(Duration::ZERO)?;
+        peer.membership().first_number()?;
         Ok(Arc::clone(self.peer.get_or_init(|| peer)))
     }
 
@@ -180,7 +180,7 @@ impl Shell {
                 .advise("`release` them first"));
         }
         let peer = self.peer()?;
-        let asker = peer.membership().number(Duration::ZERO)?;
+        let asker = peer.membership().first_number()?;
         let mut told = None;
         let mut on_wait = |wait: super::lease::Wait| {
             if told != Some(wait.position) {

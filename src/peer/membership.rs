@@ -105,27 +105,35 @@ impl Membership {
         self.shared.standing.lock().clone()
     }
 
-    /// This peer's number; waits for it for `patience`, and at least for one attempt.
+    /// This peer's number; waits for it for `patience`.
     ///
     /// # Errors
     /// Why this peer is not registered.
     pub fn number(&self, patience: Duration) -> Result<PeerId> {
+        self.number_when(patience, |_| false)
+    }
+
+    /// This peer's number, or what came of its first attempt to get one.
+    ///
+    /// # Errors
+    /// Why this peer is not registered.
+    pub fn first_number(&self) -> Result<PeerId> {
+        self.number_when(limits::CONNECT_TIME + limits::MESSAGE_TIME, |standing| standing.attempts > 0)
+    }
+
+    fn number_when(&self, patience: Duration, enough: impl Fn(&Standing) -> bool) -> Result<PeerId> {
         let end = Instant::now() + patience;
         let mut standing = self.shared.standing.lock();
         loop {
             if let Some(number) = standing.number {
                 return Ok(number);
             }
-            let tried = standing.attempts > 0 && Instant::now() >= end;
-            if standing.refused.is_some() || standing.over || tried {
+            let given_up = standing.refused.is_some() || standing.over || enough(&standing);
+            if given_up || self.shared.changed.wait_until(&mut standing, end).timed_out() {
                 let code = standing.refused.unwrap_or(Code::Failed);
-                let why = standing.trouble.as_ref().map_or("it is leaving", |(why, _)| why);
+                let why =
+                    standing.trouble.as_ref().map_or("the manager has not answered yet", |(why, _)| why);
                 return Err(Error::new(code, why));
-            }
-            if standing.attempts > 0 {
-                self.shared.changed.wait_until(&mut standing, end);
-            } else {
-                self.shared.changed.wait(&mut standing);
             }
         }
     }
@@ -178,14 +186,13 @@ fn keep_membership(shared: &Shared) {
             let since =
                 standing.trouble.take().filter(|_| !joined).map_or_else(Instant::now, |(_, since)| since);
             standing.trouble = Some((why.to_string(), since));
-            if joined || standing.attempts == 1 {
-                warn!("{why}; trying again");
-            }
             let refused =
                 matches!(why.kind(), Kind::Wire(code) if code != Code::Failed && code != Code::Busy);
             if refused && !ever_joined {
                 standing.refused = Some(why.code());
                 standing.over = true;
+            } else if joined || standing.attempts == 1 {
+                warn!("{why}; trying again");
             }
         }
         shared.changed.notify_all();
@@ -216,14 +223,16 @@ fn converse(shared: &Shared) -> Result<()> {
         bound: shared.serving.still_bound(),
     });
     let mut refusal = None;
-    let mut silence = SILENCE;
+    // It must answer `register` like any other question; later it may have nothing to say.
+    let mut silence = limits::MESSAGE_TIME;
     let mut last_ping: Option<Instant> = None;
     loop {
         let message = match connection.receive(Some(silence))? {
             Received::Message(message) => message,
             Received::End => return refusal.map_or(Ok(()), Err),
             Received::Silence => {
-                return Err(Error::failed(format!("the manager at {} has fallen silent", config.manager)));
+                let what = format!("the manager at {} has fallen silent", config.manager);
+                return Err(Error::failed(what).advise("see whether it is stopped or overloaded"));
             }
         };
         match message {
@@ -234,6 +243,7 @@ fn converse(shared: &Shared) -> Result<()> {
                     return Ok(());
                 }
                 info!("registered as number {peer}");
+                silence = SILENCE;
                 shared.serving.tell_to(Some(line.clone()));
                 standing.number = Some(peer);
                 standing.trouble = None;

@@ -134,6 +134,15 @@ pub fn check_operands(a: &Matrix, b: &Matrix, plan: &Plan) -> Result<()> {
         )
         .advise("scale the matrices down, or use fewer --levels"));
     }
+    let levels = plan.levels();
+    let least = a.rows().min(a.cols()).min(b.cols());
+    if levels > 2 && least < 1 << levels {
+        return Err(Error::new(
+            Code::Infeasible,
+            format!("{levels} levels cut a side of {least} into less than single numbers"),
+        )
+        .advise("use fewer --levels"));
+    }
     let (rows, inner, cols) = plan.block();
     let payload = 8 * (rows * inner + inner * cols).max(rows * cols) as u64;
     if payload > limits::PRODUCT {
@@ -194,7 +203,7 @@ pub fn multiply(
         tasks: Mutex::new(Tasks::new(products)),
         changed: Condvar::new(),
         done: Mutex::default(),
-        buffers: Buffers::default(),
+        buffers: Buffers::of(u64::MAX),
         failure: Mutex::default(),
         progress,
     };
@@ -216,7 +225,10 @@ pub fn multiply(
         fruitless = if done > before { 0 } else { fruitless + 1 };
         if fruitless == FRUITLESS_ROUNDS {
             let why = job.failure.lock().take();
-            return Err(why.unwrap_or_else(|| Error::failed("no leased peer computes anything")));
+            return Err(why.unwrap_or_else(|| {
+                Error::failed("no leased peer computes anything")
+                    .advise("see what `why` says; a --quantum of the manager that is too short does this too")
+            }));
         }
         drop(lease);
         if fruitless > 0 {
@@ -243,7 +255,8 @@ impl<'m> Job<'m> {
         let (mut had_peers, mut alone_since) = (again, None);
         loop {
             let patience = end.saturating_duration_since(Instant::now());
-            let asker = peer.membership().number(if again { patience } else { Duration::ZERO })?;
+            let membership = peer.membership();
+            let asker = if again { membership.number(patience) } else { membership.first_number() }?;
             let others = peer.membership().standing().peers;
             let mut on_wait = |wait| {
                 had_peers |= others.iter().any(|card| card.peer != asker && card.slots > 0);
@@ -365,7 +378,7 @@ impl<'m> Job<'m> {
             cols: cols as u32,
             payload,
         };
-        connection.send_with_payload(&request, payload, |out| {
+        connection.send_with_payload(&request, |out| {
             stream(&left, out)?;
             stream(&right, out)
         })?;

@@ -11,6 +11,7 @@ use crossbeam_channel::Receiver;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::multiply::Progress;
+use crate::cli::tell;
 
 /// How often a bar moves although nothing happened, to show that the program lives.
 const TICK: Duration = Duration::from_millis(200);
@@ -43,7 +44,7 @@ pub fn show_progress(events: &Receiver<Progress>, products: usize) {
     }
     bar.enable_steady_tick(TICK);
     let say = |line: String| {
-        bar.suspend(|| eprintln!("{line}"));
+        bar.suspend(|| tell(&line));
     };
     let mut seen = Seen::default();
     for event in events {

@@ -16,6 +16,7 @@ use rustyline::{Context, Editor, Helper, Highlighter, Hinter, Validator};
 
 use super::Peer;
 use super::commands::{Command, Shell};
+use crate::cli::tell;
 use crate::error::{Error, Kind, Result};
 
 /// A line at the prompt.
@@ -71,7 +72,7 @@ fn interactive(shell: &mut Shell, name: &str, history: Option<PathBuf>) -> Resul
         // There is none before the first use.
         let _ = editor.load_history(history);
     }
-    eprintln!("This is the peer {name}. `help` shows the commands, `quit` leaves.");
+    tell(format_args!("This is the peer {name}. `help` shows the commands, `quit` leaves."));
     loop {
         let line = match editor.readline(&format!("{name}> ")) {
             Ok(line) => line,
@@ -83,11 +84,11 @@ fn interactive(shell: &mut Shell, name: &str, history: Option<PathBuf>) -> Resul
             Ok(Asked::Run(line)) if matches!(line.command, Command::Quit) => break,
             Ok(Asked::Run(line)) => {
                 if let Err(e) = shell.run(line.command, line.json) {
-                    eprintln!("{e}");
+                    tell(e);
                 }
             }
             Ok(Asked::Shown | Asked::Nothing) => {}
-            Err(e) => eprintln!("{e}"),
+            Err(e) => tell(e),
         }
     }
     if let Some(history) = &history {

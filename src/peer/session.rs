@@ -52,7 +52,7 @@ impl Serving {
             bound: Condvar::new(),
             cores: Mutex::new(cores),
             core_free: Condvar::new(),
-            buffers: Buffers::default(),
+            buffers: Buffers::of_this_machine(),
             manager: Mutex::new(None),
         }
     }
@@ -256,6 +256,6 @@ fn serve_product(
     let bytes: &[u8] = bytemuck::cast_slice(&answer);
     let payload = bytes.len() as u64;
     let header = FromPeer::Product { product, rows: rows as u32, cols: cols as u32, payload };
-    connection.send_with_payload(&header, payload, |out| out.write_all(bytes))?;
+    connection.send_with_payload(&header, |out| out.write_all(bytes))?;
     Ok(Ok(()))
 }
