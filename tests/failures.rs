@@ -85,10 +85,13 @@ fn a_peer_killed_in_the_middle_of_a_product_leaves_every_list_and_the_answer_is_
 #[test]
 fn a_manager_killed_and_restarted_in_the_middle_has_all_peers_back_and_the_answer_is_right() {
     let mut network = Network::start_with_log("trace", &[], &[4, 4]);
-    let (a, b) = matrices(&network, 1600);
+    let (a, b) = matrices(&network, 2400);
     let mut asker = multiply(&network, "asker", "c.npy", &["--levels", "2"]);
     is_in_the_middle(&network.peers[1], 0);
+    // It shall not be done before the manager is gone.
+    asker.signal(Signal::STOP);
     network.restart_manager(&[]);
+    asker.signal(Signal::CONT);
     until("all peers are back", COMING_BACK, || {
         ["p0", "p1"].iter().all(|name| network.row(name).is_some()).then_some(())
     });
