@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::fake::{Answer, FakePeer, HONEST, Manners};
 use common::node::{Network, Node, Outcome};
@@ -84,18 +84,41 @@ fn a_peer_killed_in_the_middle_of_a_product_leaves_every_list_and_the_answer_is_
 
 #[test]
 fn a_manager_killed_and_restarted_in_the_middle_has_all_peers_back_and_the_answer_is_right() {
-    let mut network = Network::start_with_log("trace", &[], &[4, 4]);
-    let (a, b) = matrices(&network, 1600);
+    const QUANTUM: Duration = Duration::from_millis(500);
+    let options = ["--quantum", "500ms"];
+    let mut network = Network::start_with_log("trace", &options, &[4, 4]);
+    let (a, b) = matrices(&network, 2400);
     let mut asker = multiply(&network, "asker", "c.npy", &["--levels", "2"]);
     is_in_the_middle(&network.peers[1], 0);
-    network.restart_manager(&[]);
+    // It sleeps until its lease is over, so that it needs another while there is no manager.
+    asker.signal(Signal::STOP);
+    network.manager.kill();
+    let killed = Instant::now();
+    until("its lease is over", PATIENCE, || (killed.elapsed() > QUANTUM).then_some(()));
+    asker.signal(Signal::CONT);
+    asker.hears("of 49 products are done: asking for another");
+    network.restart_manager(&options);
     until("all peers are back", COMING_BACK, || {
         ["p0", "p1"].iter().all(|name| network.row(name).is_some()).then_some(())
     });
-    let outcome = asker.outcome().assert(0, &["asking for another"]);
+    let outcome = asker.outcome().assert(0, &[]);
     assert!(leases(&outcome) > 1, "{outcome:#?}");
     assert_is_product(&network.path("c.npy"), &a, &b);
     until("nothing is in use", PATIENCE, || (network.used() == 0).then_some(()));
+}
+
+#[test]
+fn while_there_is_no_manager_work_goes_on_under_the_lease() {
+    let mut network = Network::start_with_log("trace", &[], &[4, 4]);
+    let (a, b) = matrices(&network, 2400);
+    let mut asker = multiply(&network, "asker", "c.npy", &["--levels", "2"]);
+    is_in_the_middle(&network.peers[1], 0);
+    asker.signal(Signal::STOP);
+    network.manager.kill();
+    asker.signal(Signal::CONT);
+    let outcome = asker.outcome().assert(0, &[]);
+    assert_eq!(leases(&outcome), 1, "{outcome:#?}");
+    assert_is_product(&network.path("c.npy"), &a, &b);
 }
 
 #[test]
@@ -250,14 +273,17 @@ fn a_peer_that_falls_silent_in_the_middle_of_a_product_is_reported_lost_and_only
 #[test]
 fn a_multiply_that_is_interrupted_or_killed_frees_its_slots_at_once() {
     let network = Network::start_with_log("trace", &["--quantum", "60s"], &[4]);
-    let fake = FakePeer::join(network.addr, "fake", 4, answering(Answer::Silence));
+    let _fake = FakePeer::join(network.addr, "fake", 4, answering(Answer::Silence));
     network.all_leasable(2);
     matrices(&network, 3000);
     for (signal, status) in [(Signal::INT, Some(130)), (Signal::TERM, Some(130)), (Signal::KILL, None)] {
-        let before = fake.seen(|seen| seen.granted.len());
+        until("nothing is in use", PATIENCE, || (network.used() == 0).then_some(()));
         let begun = asked_for(&network.peers[0]);
         let mut asker = multiply(&network, "asker", "c.npy", &[]);
-        fake.sees("a lease", |seen| seen.granted.len() > before);
+        until("it has its lease", PATIENCE, || {
+            let (asker, state) = (network.row("asker")?, network.state());
+            state["leases"].as_array().unwrap().iter().find(|lease| lease["peer"] == asker["peer"]).cloned()
+        });
         is_in_the_middle(&network.peers[0], begun);
         let mut next = Wire::connect(network.addr);
         next.ask(8);

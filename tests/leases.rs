@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::fake::{FakePeer, HONEST};
 use common::node::Network;
@@ -395,6 +395,7 @@ fn a_thousand_peers_joining_at_once_all_hear_the_whole_list_and_far_fewer_than_a
         let stopping = Arc::clone(&stopping);
         thread::spawn(move || while listener.accept().is_ok() && !stopping.load(Ordering::Relaxed) {})
     };
+    let began = Instant::now();
     let mut peers: Vec<(TcpStream, Vec<u8>, usize, bool)> = (0..PEERS)
         .map(|i| {
             let addr = SocketAddr::from(([127, 0, 1 + (i / 250) as u8, 1 + (i % 250) as u8], port));
@@ -428,9 +429,11 @@ fn a_thousand_peers_joining_at_once_all_hear_the_whole_list_and_far_fewer_than_a
         peers.iter().all(|(.., whole)| *whole).then_some(())
     });
     let most = peers.iter().map(|(_, _, lists, _)| *lists).max().unwrap();
-    assert!(most < PEERS / 10, "{most} lists to one peer");
+    // At once at the first change, and then five times a second at most.
+    let allowed = 2 + (began.elapsed().as_secs_f64() * 5.0) as usize;
+    assert!(most <= allowed, "{most} lists to one peer, {allowed} would be enough");
     // A list of all takes about 70 bytes a peer.
-    assert!(bytes < PEERS * (PEERS / 10) * (PEERS * 70), "{bytes} bytes");
+    assert!(bytes < PEERS * allowed * (PEERS * 80), "{bytes} bytes");
     network.all_leasable(PEERS);
     stopping.store(true, Ordering::Relaxed);
     let _ = TcpStream::connect(("127.0.0.1", port));
