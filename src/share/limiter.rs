@@ -19,8 +19,8 @@
 //! 192 KiB the sender waits 46.9 ms. Every piece after it waits 62.5 ms.
 //!
 //! # What is missing
-//! One bucket knows nothing of fairness: who asks more often gets more. That has to be decided
-//! before it is asked.
+//! One bucket knows nothing of fairness: who asks more often gets more. Whose turn it is, the
+//! [`uplink`](super::uplink) decides before.
 
 use std::time::Duration;
 

@@ -274,12 +274,7 @@ impl Manifest {
     ///
     /// # Errors
     /// Those of the reader; [`io::ErrorKind::UnexpectedEof`] when it ends too early.
-    pub fn verify_next(
-        &self,
-        piece: Piece,
-        file: impl Read,
-        buffer: &mut Vec<u8>,
-    ) -> io::Result<bool> {
+    pub fn verify_next(&self, piece: Piece, file: impl Read, buffer: &mut Vec<u8>) -> io::Result<bool> {
         buffer.resize(READ_SIZE, 0);
         Ok(self.is(piece, piece.len(), hash_next(file, piece.len(), buffer)?))
     }
@@ -396,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_piece_is_checked_in_length_and_in_every_bit() {
-        let bytes: Vec<u8> = (0..3000_u32).map(|i| (i * i >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..3000_u32).map(|i| ((i * i) >> 3) as u8).collect();
         let manifest = manifest(&bytes, 1024);
         let piece = manifest.layout().piece(1).unwrap();
         assert!(manifest.verify(piece, &bytes[1024..2048]));

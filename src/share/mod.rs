@@ -27,6 +27,8 @@
 //! # The rooms
 //! * [`manifest`]: how a file is cut, what its pieces' hashes are, and when a number is a piece.
 //! * [`Bitfield`]: a set of pieces, as it travels on the wire.
+//! * [`picker`]: which piece to ask of whom.
+//! * [`choker`]: who is served, and [`uplink`]: whose request is served next.
 //! * [`limiter`]: how fast. [`theory`]: how fast it could be at best. [`units`]: how people write that.
 //!
 //! Nothing here opens a socket, starts a thread or looks at a clock; time and randomness are passed in.
@@ -44,10 +46,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Code, Error};
 
 pub mod bitfield;
+pub mod choker;
 pub mod limiter;
 pub mod manifest;
+pub mod picker;
 pub mod theory;
 pub mod units;
+pub mod uplink;
 
 pub use bitfield::Bitfield;
 pub use manifest::{Layout, Manifest, Piece};
