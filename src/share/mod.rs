@@ -50,6 +50,8 @@ pub mod choker;
 pub mod limiter;
 pub mod manifest;
 pub mod picker;
+#[cfg(test)]
+mod swarm;
 pub mod theory;
 pub mod units;
 pub mod uplink;
