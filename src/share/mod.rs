@@ -27,12 +27,13 @@
 //! # The rooms
 //! * [`manifest`]: how a file is cut, what its pieces' hashes are, and when a number is a piece.
 //! * [`Bitfield`]: a set of pieces, as it travels on the wire.
+//! * [`store`]: the shared folder; pieces that survive a kill, files that appear only when whole.
 //! * [`picker`]: which piece to ask of whom.
 //! * [`choker`]: who is served, and [`uplink`]: whose request is served next.
 //! * [`limiter`]: how fast. [`theory`]: how fast it could be at best. [`units`]: how people write that.
 //!
-//! Nothing here opens a socket, starts a thread or looks at a clock; time and randomness are passed in.
-//! So a whole swarm can be run in virtual time, which the tests do.
+//! Nothing here opens a socket, starts a thread or looks at a clock; time and randomness are passed in,
+//! and only [`store`] touches the disk. So a whole swarm can be run in virtual time, which the tests do.
 //!
 //! # What is missing
 //! A file that was changed is a new file: nothing finds out which of its pieces are the old ones. Hashes
@@ -50,6 +51,7 @@ pub mod choker;
 pub mod limiter;
 pub mod manifest;
 pub mod picker;
+pub mod store;
 #[cfg(test)]
 mod swarm;
 pub mod theory;
