@@ -13,12 +13,12 @@
 //! | the programs | `bin/manager`, `bin/peer`, `bin/uppercase`; what they share: [`cli`] |
 //! | two sides that do not know each other | [`manager`], [`peer`] |
 //! | how nodes talk | [`net`] |
-//! | the ground | [`matrix`], [`error`], [`clock`] |
+//! | the ground | [`matrix`], [`share`], [`error`], [`clock`] |
 //!
 //! # Thinking apart from waiting
 //! Some modules *think*: plain state that is changed by plain calls, without sockets, threads or a clock;
-//! time and randomness are passed in. Those are all of [`matrix`], and [`manager::roster`],
-//! [`manager::lease`], [`peer::bindings`] and [`peer::tasks`]. They can be tested as tables, by properties
+//! time and randomness are passed in. Those are all of [`matrix`], of [`share`] (but its `store` reads and
+//! writes the disk), and [`manager::roster`], [`manager::lease`], [`peer::bindings`] and [`peer::tasks`]. They can be tested as tables, by properties
 //! and by the million. The others *wait*: threads that move bytes in and out of that state.
 //!
 //! # The threads
@@ -69,3 +69,4 @@ pub mod manager;
 pub mod matrix;
 pub mod net;
 pub mod peer;
+pub mod share;

@@ -1,0 +1,257 @@
+//! Files in verified pieces: what a swarm thinks about.
+//!
+//! # The problem
+//! One node has a file and many want it. If the one sends it to each of them, its link is the
+//! bottleneck, however many there are. If whoever has a part passes it on, every newcomer brings
+//! capacity as well as demand ([`theory`] has the formulas). But then a file comes from strangers, in
+//! parts, in any order, and some of them die or lie.
+//!
+//! # The answer
+//! A file is cut into *pieces*. A [`Manifest`] lists the SHA-256 of each; so a piece can be checked as it
+//! arrives, whoever sent it, and passed on at once, long before the file is whole.
+//!
+//! # A piece and its states
+//! At one peer, a piece is in exactly one of these states:
+//!
+//! ```text
+//!                    a request for it is sent            its bytes are there
+//!     missing ─────────────────────────────▶ requested ─────────────────────▶ arrived
+//!        ▲                                     │                               │  │
+//!        │  its holder left, or choked: void   │   its hash is not the         │  │
+//!        ├─────────────────────────────────────┘   manifest's: thrown away,    │  │
+//!        └─────────────── the sender is remembered ────────────────────────────┘  │
+//!                                                                                 ▼
+//!            published, under its name  ◀───── all are ─────  verified: on the disk, and offered
+//! ```
+//!
+//! # The rooms
+//! * [`manifest`]: how a file is cut, what its pieces' hashes are, and when a number is a piece.
+//! * [`Bitfield`]: a set of pieces, as it travels on the wire.
+//! * [`store`]: the shared folder; pieces that survive a kill, files that appear only when whole.
+//! * [`picker`]: which piece to ask of whom.
+//! * [`choker`]: who is served, and [`uplink`]: whose request is served next.
+//! * [`limiter`]: how fast. [`theory`]: how fast it could be at best. [`units`]: how people write that.
+//!
+//! Nothing here opens a socket, starts a thread or looks at a clock; time and randomness are passed in,
+//! and only [`store`] touches the disk. So a whole swarm can be run in virtual time, which the tests do.
+//!
+//! # What is missing
+//! A file that was changed is a new file: nothing finds out which of its pieces are the old ones. Hashes
+//! prove that bytes are those of the manifest; who wrote the manifest is nobody's business here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, Error};
+
+pub mod bitfield;
+pub mod choker;
+pub mod limiter;
+pub mod manifest;
+pub mod picker;
+pub mod store;
+#[cfg(test)]
+mod swarm;
+pub mod theory;
+pub mod units;
+pub mod uplink;
+
+pub use bitfield::Bitfield;
+pub use manifest::{Layout, Manifest, Piece};
+
+/// The longest name of a file, in bytes: what Linux file systems can hold.
+pub const FILE_NAME: usize = 255;
+
+/// The name of a shared file: 1 to 255 bytes of UTF-8 without separators, control characters or a dot in
+/// front. So it names a file *in* a folder: no `..`, no path, nothing hidden.
+///
+/// ```
+/// use peerlab::share::FileName;
+/// assert!("lecture 3.pdf".parse::<FileName>().is_ok());
+/// for bad in ["", ".peerlab", "..", "../a", "/etc/passwd", "a\\b", "a\nb"] {
+///     assert!(bad.parse::<FileName>().is_err());
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FileName(String);
+
+impl FileName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for FileName {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        let plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\');
+        if (1..=FILE_NAME).contains(&name.len()) && !name.starts_with('.') && name.chars().all(plain) {
+            return Ok(Self(name));
+        }
+        Err(Error::new(Code::BadMessage, format!("{name:.80?} cannot be the name of a shared file")).advise(
+            format!("a name has 1 to {FILE_NAME} bytes, no slash, no control character and no dot in front"),
+        ))
+    }
+}
+
+impl FromStr for FileName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::try_from(name.to_owned())
+    }
+}
+
+impl From<FileName> for String {
+    fn from(name: FileName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A SHA-256.
+pub type Hash = [u8; 32];
+
+/// What a file is called when its name may mean several things: the SHA-256 of its manifest, on the wire
+/// as 64 lower-case hex digits ([`Manifest::id`] says what goes into it, and why the name does not).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FileId(Hash);
+
+impl FileId {
+    /// The first eight hex digits: enough for a person, and for the name of a conflict copy.
+    pub fn short(&self) -> String {
+        self.to_string()[..8].to_owned()
+    }
+}
+
+impl From<Hash> for FileId {
+    fn from(hash: Hash) -> Self {
+        Self(hash)
+    }
+}
+
+impl TryFrom<String> for FileId {
+    type Error = Error;
+
+    fn try_from(hex: String) -> Result<Self, Error> {
+        hex.parse()
+    }
+}
+
+impl FromStr for FileId {
+    type Err = Error;
+
+    fn from_str(hex: &str) -> Result<Self, Error> {
+        let no_id = || {
+            Error::new(Code::BadMessage, format!("{hex:.80?} is not the id of a file"))
+                .advise("an id has 64 hex digits, lower case")
+        };
+        if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(no_id());
+        }
+        let mut hash = Hash::default();
+        for (byte, digits) in hash.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            let value = |digit: u8| (digit as char).to_digit(16).ok_or_else(no_id);
+            *byte = (value(digits[0])? * 16 + value(digits[1])?) as u8;
+        }
+        Ok(Self(hash))
+    }
+}
+
+impl From<FileId> for String {
+    fn from(id: FileId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_plain_file_name() {
+        let long = "x".repeat(FILE_NAME);
+        let wide = "é".repeat(127);
+        for good in ["a", "a b.txt", "<b>'\"%2e&.html", "a..b", "naïve🙂", &long, &wide] {
+            assert_eq!(good.parse::<FileName>().unwrap().as_str(), good);
+        }
+        let (too_long, too_wide) = (format!("{long}x"), "é".repeat(128));
+        for bad in [
+            "",
+            ".",
+            "..",
+            ".hidden",
+            ".peerlab",
+            "/",
+            "/etc/passwd",
+            "a/b",
+            "../a",
+            "a/../b",
+            "a\\b",
+            "C:\\a",
+            "a\0b",
+            "a\nb",
+            "\t",
+            "a\u{7f}",
+            "a\u{85}b",
+            &too_long,
+            &too_wide,
+        ] {
+            let error = bad.parse::<FileName>().unwrap_err();
+            assert_eq!(error.code(), Code::BadMessage, "{bad:?}");
+            assert!(error.to_string().ends_with("no control character and no dot in front"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bad_name_or_id_does_not_even_become_a_message() {
+        assert!(serde_json::from_str::<FileName>("\"a.bin\"").is_ok());
+        assert!(serde_json::from_str::<FileName>("\"../a.bin\"").is_err());
+        assert!(serde_json::from_str::<FileName>("\"a\\u0000\"").is_err());
+        assert!(serde_json::from_slice::<FileName>(b"\"a\xff\"").is_err(), "not UTF-8");
+        assert!(serde_json::from_slice::<FileName>(b"\"a\xc0\xae\"").is_err(), "an overlong dot");
+        assert!(serde_json::from_str::<FileId>("\"abc\"").is_err());
+    }
+
+    #[test]
+    fn an_id_is_64_lower_case_hex_digits() {
+        let mut hash = Hash::default();
+        hash[0] = 0xab;
+        hash[31] = 7;
+        let id = FileId::from(hash);
+        let hex = format!("ab{}07", "0".repeat(60));
+        assert_eq!(id.to_string(), hex);
+        assert_eq!(id.short(), "ab000000");
+        assert_eq!(hex.parse::<FileId>().unwrap(), id);
+        assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{hex}\""));
+        assert_eq!(serde_json::from_str::<FileId>(&format!("\"{hex}\"")).unwrap(), id);
+        for bad in
+            ["", "ab", &hex.to_uppercase(), &format!("{hex}0"), &hex.replace('a', "g"), &"é".repeat(32)]
+        {
+            assert!(bad.parse::<FileId>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,582 @@
+//! What the store promises, one promise a test. Each has a folder of its own.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tempfile::TempDir;
+
+use super::*;
+
+/// The size of a piece, in bytes.
+const PIECE: usize = 1024;
+
+struct Lab {
+    /// Outside the shared folder.
+    home: TempDir,
+    store: Store,
+}
+
+fn lab() -> Lab {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(&home);
+    Lab { home, store }
+}
+
+fn open(home: &TempDir) -> Store {
+    Store::open(home.path().join("shared")).unwrap().with_piece_size(PIECE as u64)
+}
+
+impl Lab {
+    fn shared(&self, name: &str) -> PathBuf {
+        self.store.dir().join(name)
+    }
+
+    fn private(&self, folder: &str) -> Vec<String> {
+        let names = fs::read_dir(self.store.private(folder)).unwrap();
+        let mut names: Vec<_> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// A file outside the shared folder.
+    fn outside(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.home.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+fn name(name: &str) -> FileName {
+    name.parse().unwrap()
+}
+
+/// Bytes of which no two pieces are alike.
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i / PIECE * 37 + i * 7 + 1) as u8).collect()
+}
+
+fn manifest(file: &str, bytes: &[u8]) -> Arc<Manifest> {
+    let layout = Layout::new(bytes.len() as u64, PIECE as u64).unwrap();
+    Arc::new(Manifest::read(name(file), layout, bytes).unwrap())
+}
+
+fn piece_of(bytes: &[u8], piece: Piece) -> &[u8] {
+    &bytes[piece.offset() as usize..][..piece.len()]
+}
+
+fn fill(partial: &Partial, bytes: &[u8]) {
+    for piece in partial.have().missing() {
+        assert_eq!(partial.write(piece, piece_of(bytes, piece)).unwrap(), Written::Kept);
+    }
+}
+
+fn indices(set: &Bitfield) -> Vec<u32> {
+    set.iter().map(Piece::index).collect()
+}
+
+fn names(scan: &Scan) -> Vec<&str> {
+    scan.files.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+fn fifo(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+#[test]
+fn only_regular_files_with_plain_names_are_offered() {
+    let lab = lab();
+    for plain in ["b.bin", "a b.txt", "<b>%2e.html", "é🙂"] {
+        fs::write(lab.shared(plain), "x").unwrap();
+    }
+    fs::write(lab.shared(".hidden"), "x").unwrap();
+    fs::write(lab.shared("two\nlines"), "x").unwrap();
+    fs::write(lab.store.dir().join(OsStr::from_bytes(b"not\xffutf8")), "x").unwrap();
+    fs::create_dir(lab.shared("folder")).unwrap();
+    symlink("/etc/passwd", lab.shared("link")).unwrap();
+    symlink("/nowhere", lab.shared("dangling")).unwrap();
+    fifo(&lab.shared("fifo"));
+    let scan = lab.store.scan().unwrap();
+    assert_eq!(names(&scan), ["<b>%2e.html", "a b.txt", "b.bin", "é🙂"]);
+    let mut ignored: Vec<_> = scan.ignored.iter().map(|(name, why)| (name.as_str(), *why)).collect();
+    ignored.sort_unstable();
+    assert_eq!(
+        ignored,
+        [
+            ("dangling", "a link; links are not followed"),
+            ("fifo", "a FIFO or socket, not a file"),
+            ("folder", "a folder; only files are shared"),
+            ("link", "a link; links are not followed"),
+            ("not\u{fffd}utf8", "its name is not a plain one"),
+            ("two\nlines", "its name is not a plain one"),
+        ]
+    );
+}
+
+#[test]
+fn no_link_is_followed_and_no_fifo_opened_also_when_they_are_asked_for_by_name() {
+    let lab = lab();
+    symlink("/etc/passwd", lab.shared("link")).unwrap();
+    symlink("/dev/zero", lab.shared("device")).unwrap();
+    fifo(&lab.shared("fifo"));
+    fs::create_dir(lab.shared("folder")).unwrap();
+    for (trap, why) in [("link", "link"), ("device", "link"), ("fifo", "FIFO"), ("folder", "folder")] {
+        let error = lab.store.open_file(&name(trap)).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(lab.store.manifest(&name(trap)).is_err());
+    }
+    assert_eq!(lab.store.manifest(&name("nothing")).unwrap_err().code(), Code::NotFound);
+}
+
+#[test]
+fn an_unchanged_file_is_not_read_again_and_a_changed_one_is() {
+    let lab = lab();
+    fs::write(lab.shared("a"), bytes(3000)).unwrap();
+    let read = || match lab.store.manifest(&name("a")).unwrap() {
+        Reading::Steady(manifest) => manifest,
+        Reading::Changing => panic!("nobody writes to it"),
+    };
+    let first = read();
+    assert_eq!(first.id(), manifest("a", &bytes(3000)).id());
+    assert!(Arc::ptr_eq(&first, &read()));
+    let stamp = lab.store.scan().unwrap().files[0].1;
+    assert!(lab.store.known(&name("a"), &stamp).is_some());
+    // Same size, and another time; then the same of everything but the inode.
+    fs::write(lab.shared("a"), vec![0; 3000]).unwrap();
+    let later = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    File::options().write(true).open(lab.shared("a")).unwrap().set_modified(later).unwrap();
+    let second = read();
+    assert_ne!(second.id(), first.id());
+    fs::write(lab.shared("b"), bytes(3000)).unwrap();
+    File::options().write(true).open(lab.shared("b")).unwrap().set_modified(later).unwrap();
+    fs::rename(lab.shared("b"), lab.shared("a")).unwrap();
+    assert_eq!(read().id(), first.id());
+    fs::remove_file(lab.shared("a")).unwrap();
+    lab.store.scan().unwrap();
+    assert!(lab.store.known.lock().is_empty(), "what is gone takes no memory");
+}
+
+/// Reads a file, and meddles with it after the first read.
+struct Meddler<F: FnMut()> {
+    file: File,
+    meddle: Option<F>,
+}
+
+impl<F: FnMut()> Read for Meddler<F> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(into)?;
+        if let Some(mut meddle) = self.meddle.take() {
+            meddle();
+        }
+        Ok(n)
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_hashed_is_tried_later() {
+    let lab = lab();
+    let path = lab.shared("a");
+    let append = || {
+        let mut file = File::options().append(true).open(&path).unwrap();
+        io::Write::write_all(&mut file, b"more").unwrap();
+    };
+    let truncate = || File::options().write(true).open(&path).unwrap().set_len(10).unwrap();
+    let touch = || {
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(b"X", 5).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    };
+    for meddle in [&append as &dyn Fn(), &truncate, &touch] {
+        fs::write(&path, bytes(500_000)).unwrap();
+        let (file, stamp) = lab.store.open_file(&name("a")).unwrap();
+        let meddler = Meddler { file: file.try_clone().unwrap(), meddle: Some(meddle) };
+        let reading = lab.store.read_steady(&name("a"), stamp, &file, meddler).unwrap();
+        assert!(matches!(reading, Reading::Changing), "{reading:?}");
+        assert!(lab.store.known.lock().is_empty());
+        assert!(matches!(lab.store.manifest(&name("a")).unwrap(), Reading::Steady(_)), "later");
+        lab.store.known.lock().clear();
+    }
+}
+
+#[test]
+fn add_copies_and_never_moves() {
+    let lab = lab();
+    let path = lab.outside("a.bin", &bytes(3000));
+    let added = lab.store.import(&path).unwrap();
+    assert_eq!(added.id(), manifest("a.bin", &bytes(3000)).id());
+    assert_eq!(fs::read(lab.shared("a.bin")).unwrap(), bytes(3000));
+    assert_eq!(fs::read(&path).unwrap(), bytes(3000));
+    assert_ne!(fs::metadata(&path).unwrap().ino(), fs::metadata(lab.shared("a.bin")).unwrap().ino());
+    assert_eq!(lab.private("incoming"), [""; 0]);
+    let mode = fs::metadata(lab.shared("a.bin")).unwrap().mode();
+    assert_eq!(mode & 0o777, fs::metadata(&path).unwrap().mode() & 0o777, "as readable as any new file");
+    let Reading::Steady(known) = lab.store.manifest(&name("a.bin")).unwrap() else { panic!() };
+    assert!(Arc::ptr_eq(&known, &added), "it is not hashed twice");
+}
+
+#[test]
+fn add_takes_the_same_twice_and_refuses_another_of_the_same_name() {
+    let lab = lab();
+    let path = lab.outside("a", b"one");
+    let first = lab.store.import(&path).unwrap();
+    assert_eq!(lab.store.import(&path).unwrap().id(), first.id());
+    assert_eq!(lab.store.import(&lab.shared("a")).unwrap().id(), first.id(), "it lies there already");
+    lab.outside("a", b"two");
+    let error = lab.store.import(&path).unwrap_err();
+    assert_eq!(error.code(), Code::Conflict);
+    assert_eq!(error.to_string(), "another file is called a here; rename one of the two, or `drop a` first");
+    assert_eq!(fs::read(lab.shared("a")).unwrap(), b"one");
+    assert_eq!(lab.private("incoming"), [""; 0]);
+}
+
+#[test]
+fn add_follows_the_link_that_a_person_names_and_refuses_what_is_no_file() {
+    let lab = lab();
+    let path = lab.outside("a", b"one");
+    let link = lab.home.path().join("link");
+    symlink(&path, &link).unwrap();
+    assert_eq!(lab.store.import(&link).unwrap().name().as_str(), "link");
+    assert!(fs::symlink_metadata(lab.shared("link")).unwrap().is_file());
+    fifo(&lab.home.path().join("fifo"));
+    let not_utf8 = lab.home.path().join(OsStr::from_bytes(b"\xff"));
+    fs::write(&not_utf8, "x").unwrap();
+    let hidden = lab.outside(".hidden", b"x");
+    for bad in [lab.home.path().join("fifo"), lab.home.path().into(), not_utf8, hidden, "/dev/zero".into()] {
+        assert!(lab.store.import(&bad).is_err(), "{}", bad.display());
+    }
+    let error = lab.store.import(&lab.home.path().join("nothing")).unwrap_err();
+    assert_eq!(error.code(), Code::NotFound);
+}
+
+#[test]
+fn the_holes_of_a_file_stay_holes() {
+    let lab = lab();
+    let path = lab.outside("a", b"");
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(64 << 20).unwrap();
+    file.write_all_at(b"in the middle", 33 << 20).unwrap();
+    drop(file);
+    let store = Store::open(lab.store.dir()).unwrap();
+    let added = store.import(&path).unwrap();
+    let room = |path: &Path| fs::metadata(path).unwrap().blocks() * 512;
+    assert!(room(&lab.shared("a")) < 1 << 20, "{} bytes", room(&lab.shared("a")));
+    assert!(fs::read(lab.shared("a")).unwrap() == fs::read(&path).unwrap());
+    // And when it is downloaded again, piece by piece.
+    store.trash(&name("a")).unwrap();
+    let partial = store.begin(added).unwrap();
+    let content = fs::read(&path).unwrap();
+    fill(&partial, &content);
+    store.publish(&partial).unwrap();
+    assert!(room(&lab.shared("a")) < 1 << 20, "{} bytes", room(&lab.shared("a")));
+    assert!(fs::read(lab.shared("a")).unwrap() == content);
+}
+
+#[test]
+fn what_a_killed_add_has_left_is_cleared_away_but_not_what_a_running_one_writes() {
+    let lab = lab();
+    fs::write(lab.store.private("incoming/.tmpOld"), "half").unwrap();
+    fs::write(lab.store.private("incoming/.tmpRunning"), "half").unwrap();
+    let running = File::open(lab.store.private("incoming/.tmpRunning")).unwrap();
+    running.try_lock().unwrap();
+    open(&lab.home);
+    assert_eq!(lab.private("incoming"), [".tmpRunning"]);
+}
+
+#[test]
+fn empty_files_and_files_of_one_byte_are_files() {
+    let lab = lab();
+    for content in [&b""[..], b"x"] {
+        let added = lab.store.import(&lab.outside("a", content)).unwrap();
+        lab.store.trash(&name("a")).unwrap();
+        let partial = lab.store.begin(added).unwrap();
+        fill(&partial, content);
+        lab.store.publish(&partial).unwrap();
+        assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
+        lab.store.trash(&name("a")).unwrap();
+    }
+}
+
+#[test]
+fn a_piece_counts_when_it_is_verified_and_a_file_appears_when_it_is_whole() {
+    let lab = lab();
+    let content = bytes(2500);
+    let partial = lab.store.begin(manifest("a", &content)).unwrap();
+    let pieces: Vec<_> = partial.manifest().layout().iter().collect();
+    let mut read = Vec::new();
+    assert_eq!(partial.read(pieces[0], &mut read).unwrap_err().code(), Code::NotFound);
+    assert_eq!(partial.write(pieces[1], &content[..PIECE]).unwrap(), Written::WrongHash);
+    assert_eq!(partial.write(pieces[1], &[]).unwrap(), Written::WrongHash);
+    assert_eq!(partial.have().count(), 0);
+    for &piece in [2, 0].map(|i| &pieces[i]) {
+        assert_eq!(partial.write(piece, piece_of(&content, piece)).unwrap(), Written::Kept);
+        partial.read(piece, &mut read).unwrap();
+        assert_eq!(read, piece_of(&content, piece));
+    }
+    assert_eq!(indices(&partial.have()), [0, 2]);
+    assert!(lab.store.publish(&partial).unwrap_err().to_string().starts_with("a is not whole"));
+    assert_eq!(names(&lab.store.scan().unwrap()), [""; 0], "nothing shows half");
+    fill(&partial, &content);
+    partial.sync().unwrap();
+    lab.store.publish(&partial).unwrap();
+    assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
+    assert_eq!(lab.private("partial"), [""; 0]);
+    let stamp = lab.store.scan().unwrap().files[0].1;
+    assert!(lab.store.known(&name("a"), &stamp).is_some(), "what was verified is not hashed again");
+    partial.read(pieces[1], &mut read).unwrap();
+    assert_eq!(read, piece_of(&content, pieces[1]), "whoever has it open can still serve it");
+}
+
+#[test]
+fn a_download_goes_on_with_what_is_there() {
+    let lab = lab();
+    let content = bytes(4000);
+    let begin = || lab.store.begin(manifest("a", &content)).unwrap();
+    let partial = begin();
+    for piece in partial.manifest().layout().iter().skip(2) {
+        partial.write(piece, piece_of(&content, piece)).unwrap();
+    }
+    drop(partial);
+    assert_eq!(indices(&begin().have()), [2, 3]);
+    let marks = lab.store.private("partial").join(&lab.private("partial")[0]);
+    assert_eq!(marks.extension().unwrap(), "marks");
+    assert!(fs::read(&marks).unwrap().ends_with(b"0011"));
+    // Without marks, with torn ones, and with nonsense: what is there is hashed.
+    fs::remove_file(&marks).unwrap();
+    assert_eq!(indices(&begin().have()), [2, 3]);
+    let whole = fs::read(&marks).unwrap();
+    fs::write(&marks, &whole[..whole.len() - 1]).unwrap();
+    assert_eq!(indices(&begin().have()), [2, 3]);
+    fs::write(&marks, [&whole[..whole.len() - 1], b"?"].concat()).unwrap();
+    assert_eq!(indices(&begin().have()), [2, 3]);
+    fs::write(&marks, b"").unwrap();
+    assert_eq!(indices(&begin().have()), [2, 3]);
+}
+
+#[test]
+fn marks_of_another_boot_count_for_nothing() {
+    let lab = lab();
+    let content = bytes(3000);
+    let begin = || lab.store.begin(manifest("a", &content)).unwrap();
+    let partial = begin();
+    fill(&partial, &content);
+    // The machine lost power before this piece reached the disk.
+    partial.bytes.write_all_at(&[0; 10], PIECE as u64 + 5).unwrap();
+    drop(partial);
+    assert!(begin().have().is_full(), "in the same boot, marks are believed");
+    let marks = lab.store.private("partial").join(&lab.private("partial")[0]);
+    let text = fs::read(&marks).unwrap();
+    let at = text.windows(8).position(|w| w == b"\"boot\":\"").unwrap() + 8;
+    let mut other = text;
+    other[at] = if other[at] == b'0' { b'1' } else { b'0' };
+    fs::write(&marks, other).unwrap();
+    assert_eq!(indices(&begin().have()), [0, 2]);
+}
+
+#[test]
+fn a_download_has_one_writer_and_the_same_content_may_have_two_names() {
+    let lab = lab();
+    let content = bytes(3000);
+    let first = lab.store.begin(manifest("a", &content)).unwrap();
+    let error = lab.store.begin(manifest("a", &content)).unwrap_err();
+    assert_eq!(error.code(), Code::Busy);
+    assert!(error.to_string().starts_with("a is being downloaded here already; "), "{error}");
+    let second = lab.store.begin(manifest("b", &content)).unwrap();
+    fill(&first, &content);
+    fill(&second, &content);
+    lab.store.publish(&first).unwrap();
+    lab.store.publish(&second).unwrap();
+    lab.store.trash(&name("a")).unwrap();
+    let again = lab.store.begin(manifest("a", &content)).unwrap();
+    assert_eq!(again.have().count(), 0, "the published file is not written to, though its lock is held");
+    assert_eq!(names(&lab.store.scan().unwrap()), ["b"]);
+}
+
+#[test]
+fn publishing_replaces_no_file() {
+    let lab = lab();
+    let content = bytes(3000);
+    let partial = lab.store.begin(manifest("a", &content)).unwrap();
+    fill(&partial, &content);
+    fs::write(lab.shared("a"), "mine").unwrap();
+    assert_eq!(lab.store.publish(&partial).unwrap_err().code(), Code::Conflict);
+    assert_eq!(fs::read(lab.shared("a")).unwrap(), b"mine");
+    let aside = lab.store.set_aside(&name("a"), "ada", partial.manifest().id()).unwrap();
+    assert_eq!(aside.as_str(), format!("a.conflict-ada-{}", partial.manifest().id().short()));
+    lab.store.publish(&partial).unwrap();
+    assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
+    assert_eq!(fs::read(lab.shared(aside.as_str())).unwrap(), b"mine", "nothing is lost");
+}
+
+#[test]
+fn a_full_disk_is_said_and_the_download_goes_on_when_there_is_room() {
+    let lab = lab();
+    let content = bytes(3000);
+    let mut partial = lab.store.begin(manifest("a", &content)).unwrap();
+    let pieces: Vec<_> = partial.manifest().layout().iter().collect();
+    partial.write(pieces[0], piece_of(&content, pieces[0])).unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let disk = std::mem::replace(&mut partial.bytes, full);
+    let error = partial.write(pieces[1], piece_of(&content, pieces[1])).unwrap_err();
+    assert_eq!(error.code(), Code::Busy);
+    assert_eq!(
+        error.to_string(),
+        "cannot write piece 1 of a: the disk is full; make room; nothing is torn, and it goes on from where it is"
+    );
+    assert_eq!(indices(&partial.have()), [0]);
+    partial.bytes = disk;
+    fill(&partial, &content);
+    lab.store.publish(&partial).unwrap();
+    assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
+}
+
+#[test]
+fn bad_pieces_are_named_and_repaired_from_others() {
+    let lab = lab();
+    let content = bytes(4000);
+    let manifest = manifest("a", &content);
+    let damage: [(&[u8], &[u32]); 4] = [
+        (&content, &[0, 1, 2, 3]),
+        (&content[..2500], &[0, 1]),
+        (&[&content[..], b"more"].concat(), &[0, 1, 2, 3]),
+        (&[&content[..1500], b"XX", &content[1502..]].concat(), &[0, 2, 3]),
+    ];
+    for (there, good) in damage {
+        fs::write(lab.shared("a"), there).unwrap();
+        let health = lab.store.verify(&manifest).unwrap();
+        assert_eq!(indices(&health.good), good);
+        assert_eq!(health.is_right(), there == content);
+        let partial = lab.store.repair(manifest.clone()).unwrap();
+        assert_eq!(indices(&partial.have()), good, "only what is bad is fetched");
+        assert_eq!(fs::read(lab.shared("a")).unwrap(), there, "until then the file stays as it is");
+        fill(&partial, &content);
+        lab.store.replace(&partial).unwrap();
+        assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
+        assert!(lab.store.verify(&manifest).unwrap().is_right());
+    }
+    assert_eq!(lab.private("trash"), ["a", "a.2", "a.3", "a.4"]);
+    fs::remove_file(lab.shared("a")).unwrap();
+    assert_eq!(lab.store.verify(&manifest).unwrap_err().code(), Code::NotFound);
+    let partial = lab.store.repair(manifest).unwrap();
+    assert_eq!(partial.have().count(), 0, "a file that is gone is repaired from nothing");
+    fill(&partial, &content);
+    lab.store.replace(&partial).unwrap();
+    assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
+}
+
+#[test]
+fn a_whole_file_serves_its_pieces_until_it_is_changed() {
+    let lab = lab();
+    let content = bytes(3000);
+    fs::write(lab.shared("a"), &content).unwrap();
+    let id = manifest("a", &content).id();
+    let whole = lab.store.open_whole(&name("a"), id).unwrap();
+    let mut read = Vec::new();
+    for piece in whole.manifest().layout().iter() {
+        whole.read(piece, &mut read).unwrap();
+        assert_eq!(read, piece_of(&content, piece));
+    }
+    assert_eq!(lab.store.open_whole(&name("a"), FileId::from([0; 32])).unwrap_err().code(), Code::NotFound);
+    let piece = whole.manifest().layout().piece(0).unwrap();
+    File::options().append(true).open(lab.shared("a")).unwrap().set_len(2999).unwrap();
+    let error = whole.read(piece, &mut read).unwrap_err();
+    assert_eq!(error.code(), Code::NotFound);
+    assert!(error.to_string().starts_with("a was changed here"), "{error}");
+}
+
+#[test]
+fn what_is_dropped_goes_to_the_trash_and_nothing_there_is_lost() {
+    let lab = lab();
+    for content in ["one", "two", "three"] {
+        fs::write(lab.shared("a.txt"), content).unwrap();
+        let place = lab.store.trash(&name("a.txt")).unwrap();
+        assert_eq!(fs::read_to_string(place).unwrap(), content);
+    }
+    assert_eq!(lab.private("trash"), ["a.2.txt", "a.3.txt", "a.txt"]);
+    assert_eq!(lab.store.trash(&name("a.txt")).unwrap_err().code(), Code::NotFound);
+}
+
+#[test]
+fn a_conflict_copy_keeps_its_ending_and_is_never_too_long() {
+    let id = FileId::from([0xab; 32]);
+    let long = "é".repeat(120);
+    for (file, peer, conflict) in [
+        ("notes.txt", "ada", "notes.conflict-ada-abababab.txt".to_owned()),
+        ("notes", "ada", "notes.conflict-ada-abababab".to_owned()),
+        ("a.tar.gz", "b c", "a.tar.conflict-b c-abababab.gz".to_owned()),
+        ("a.", "../x", "a.conflict-.._x-abababab.".to_owned()),
+    ] {
+        assert_eq!(conflict_name(&name(file), peer, id).as_str(), conflict);
+    }
+    let cut = conflict_name(&name(&format!("{long}.txt")), &"p".repeat(64), id);
+    assert!(cut.as_str().len() <= FILE_NAME && cut.as_str().ends_with("-abababab.txt"), "{cut}");
+    let no_ending = conflict_name(&name(&format!("a.{long}")), "ada", id);
+    assert!(no_ending.as_str().ends_with("-abababab"), "{no_ending}");
+}
+
+#[test]
+fn a_folder_that_lost_its_marker_is_noticed_and_opening_it_makes_one() {
+    let lab = lab();
+    assert!(lab.store.has_marker());
+    fs::remove_dir_all(lab.store.dir()).unwrap();
+    fs::create_dir(lab.store.dir()).unwrap();
+    assert!(!lab.store.has_marker(), "an empty mount point");
+    open(&lab.home);
+    assert!(lab.store.has_marker());
+}
+
+#[test]
+fn a_folder_into_which_a_file_was_only_saved_is_left_tidy() {
+    let lab = lab();
+    let content = bytes(3000);
+    let partial = lab.store.begin(manifest("a", &content)).unwrap();
+    lab.store.tidy();
+    assert!(lab.store.has_marker(), "a download is on its way");
+    fill(&partial, &content);
+    lab.store.publish(&partial).unwrap();
+    lab.store.tidy();
+    let left: Vec<_> = fs::read_dir(lab.store.dir()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["a"]);
+}
+
+#[test]
+fn unfinished_downloads_are_found_again() {
+    let lab = lab();
+    let begun = lab.store.begin(manifest("b", &bytes(3000))).unwrap();
+    lab.store.begin(manifest("a", &bytes(2000))).unwrap();
+    let found = lab.store.unfinished().unwrap();
+    assert_eq!(
+        found,
+        [Manifest::clone(&manifest("a", &bytes(2000))), Manifest::clone(&manifest("b", &bytes(3000)))]
+    );
+    lab.store.discard(&begun);
+    fs::write(lab.store.private("partial/x.marks"), "nonsense").unwrap();
+    assert_eq!(lab.store.unfinished().unwrap().len(), 1);
+    assert_eq!(lab.private("partial").len(), 2, "marks without bytes are removed");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// The marks were being written when the power went, or are an older state of themselves.
+    #[test]
+    fn torn_marks_never_count_what_is_not_there(written in any::<u16>(), cut in 0..1000_usize) {
+        let lab = lab();
+        let content = bytes(16 * PIECE - 100);
+        let begin = || lab.store.begin(manifest("a", &content)).unwrap();
+        let partial = begin();
+        let there: Vec<u32> = (0..16).filter(|i| written >> i & 1 == 1).collect();
+        for &index in &there {
+            let piece = partial.manifest().layout().piece(index).unwrap();
+            partial.write(piece, piece_of(&content, piece)).unwrap();
+        }
+        drop(partial);
+        let marks = lab.store.private("partial").join(&lab.private("partial")[0]);
+        let all = fs::read(&marks).unwrap();
+        fs::write(&marks, &all[..cut.min(all.len())]).unwrap();
+        prop_assert_eq!(indices(&begin().have()), there);
+    }
+}

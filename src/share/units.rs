@@ -1,0 +1,175 @@
+//! Sizes and rates as people write them: `8MiB`, `500kB`, `1048576`.
+//!
+//! A size is a number of bytes, a rate a number of bytes per second. `k`, `M`, `G`, `T` are powers of 1000,
+//! `Ki`, `Mi`, `Gi`, `Ti` powers of 1024. Case does not matter, so `b` is a byte too: nothing here counts
+//! bits. A fraction is welcome where whole bytes come out: `1.5MiB`. A rate may end in `/s`.
+//!
+//! ```
+//! use peerlab::share::units::Bytes;
+//! assert_eq!("1.5MiB".parse::<Bytes>()?, Bytes(1_572_864));
+//! assert_eq!("500kB/s".parse::<Bytes>()?, Bytes(500_000));
+//! assert_eq!(Bytes(8 << 20).to_string(), "8MiB");
+//! # Ok::<(), peerlab::error::Error>(())
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Kind};
+
+/// The units, larger ones first: where one divides a number, that is how the number is written.
+const UNITS: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
+    ("TB", 1_000_000_000_000),
+    ("GiB", 1 << 30),
+    ("GB", 1_000_000_000),
+    ("MiB", 1 << 20),
+    ("MB", 1_000_000),
+    ("KiB", 1 << 10),
+    ("kB", 1_000),
+    ("B", 1),
+];
+
+/// A number of bytes, or of bytes per second, that is read and written as people do.
+///
+/// Written, it is exact and can be read again; [`about`] is for those who want to see at a glance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        parse(text).map(Self).ok_or_else(|| {
+            Error::new(Kind::Usage, format!("{text:.40?} is not a size or a rate"))
+                .advise("write bytes like 1048576, 500kB, 1.5MiB or 8GiB")
+        })
+    }
+}
+
+fn parse(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let text = text.strip_suffix("/s").unwrap_or(text);
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = (&text[..digits], text[digits..].trim_start());
+    let (_, scale) =
+        UNITS.into_iter().find(|(name, _)| unit.is_empty() || name.eq_ignore_ascii_case(unit))?;
+    let scale = if unit.is_empty() { 1 } else { scale };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    // 1.5 MiB is 15 MiB / 10: whole numbers throughout, so nothing is rounded.
+    let divisor = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let tenths = u128::from(whole.parse::<u64>().ok()?) * u128::from(divisor)
+        + u128::from(fraction.parse::<u64>().ok()?);
+    let scaled = tenths.checked_mul(u128::from(scale))?;
+    if scaled % u128::from(divisor) != 0 {
+        return None;
+    }
+    u64::try_from(scaled / u128::from(divisor)).ok()
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = UNITS.into_iter().find(|(_, scale)| self.0 >= *scale && self.0.is_multiple_of(*scale));
+        match unit {
+            Some((name, scale)) if scale > 1 => f.pad(&format!("{}{name}", self.0 / scale)),
+            _ => f.pad(&self.0.to_string()),
+        }
+    }
+}
+
+/// A number of bytes at a glance, in powers of 1024 and to three digits or so: `31.2 MiB`.
+///
+/// ```
+/// use peerlab::share::units::about;
+/// assert_eq!(about(999), "999 B");
+/// assert_eq!(about(33_100_000), "31.6 MiB");
+/// ```
+pub fn about(bytes: u64) -> String {
+    let binary = UNITS.into_iter().filter(|(name, _)| name.len() == 3);
+    for (name, scale) in binary {
+        if bytes >= scale {
+            return format!("{:.1} {name}", bytes as f64 / scale as f64);
+        }
+    }
+    format!("{bytes} B")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1048576", 1 << 20),
+            ("8MiB", 8 << 20),
+            ("8 MiB", 8 << 20),
+            ("8mib/s", 8 << 20),
+            ("500kB", 500_000),
+            ("500 KB", 500_000),
+            ("1.5KiB", 1536),
+            ("2GB", 2_000_000_000),
+            ("8GiB", 8 << 30),
+            ("1TiB", 1 << 40),
+            ("12B", 12),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(text.parse::<Bytes>().unwrap(), Bytes(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused_with_examples() {
+        for bad in [
+            "",
+            "MiB",
+            "-1",
+            "0.5B",
+            "+1",
+            "8M",
+            "8Mb ps",
+            "1e6",
+            "1.2.3",
+            ".5MiB",
+            "5.MiB",
+            "18446744073709551616",
+            "16777216TiB",
+            "1.00000000000000000000B",
+            "８MiB",
+            "1 0",
+        ] {
+            let error = bad.parse::<Bytes>().unwrap_err();
+            assert_eq!(error.exit_status(), 2, "{bad:?}");
+            assert!(error.to_string().contains("1.5MiB"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_written_with_the_largest_unit_that_divides_it() {
+        for (bytes, text) in [
+            (0, "0"),
+            (1, "1"),
+            (1023, "1023"),
+            (1024, "1KiB"),
+            (1000, "1kB"),
+            (500_000, "500kB"),
+            (8 << 20, "8MiB"),
+            (3 << 30, "3GiB"),
+            (1 << 50, "1024TiB"),
+        ] {
+            assert_eq!(Bytes(bytes).to_string(), text);
+        }
+        assert_eq!(format!("{:>6}", Bytes(8 << 20)), "  8MiB");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read_again(bytes: u64, shift in 0..64_u32) {
+            let bytes = Bytes(bytes >> shift << (shift / 2));
+            prop_assert_eq!(bytes.to_string().parse::<Bytes>().unwrap(), bytes);
+        }
+    }
+}
