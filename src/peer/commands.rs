@@ -380,6 +380,9 @@ struct Summary {
 
 /// Loads, multiplies, checks, saves, tells.
 fn run_multiply(a: &Path, b: &Path, output: Option<&Path>, how: &How, json: bool) -> Result<()> {
+    if let Some(path) = output {
+        check_place(path)?;
+    }
     let began = Instant::now();
     let (path_a, path_b) = (a, b);
     let (a, b) = (load(path_a)?, load(path_b)?);
@@ -511,6 +514,21 @@ fn load(path: &Path) -> Result<Matrix> {
     }
     debug!("read {name}: {} x {}", matrix.rows(), matrix.cols());
     Ok(matrix)
+}
+
+/// Looks whether an answer could be written there, before others work for it.
+fn check_place(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(Error::new(Code::NotFound, format!("there is no folder {}", folder.display()))
+            .advise("make it first, or choose another place"));
+    }
+    if path.is_dir() {
+        return Err(
+            Error::failed(format!("{} is a folder", path.display())).advise("give the name of a file in it")
+        );
+    }
+    Ok(())
 }
 
 /// Writes a matrix to a file, which appears under its name only when it is whole and on the disk. What is
