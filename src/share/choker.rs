@@ -96,17 +96,13 @@ pub fn judge(
     occasion: Occasion,
     rng: &mut impl Rng,
 ) -> Vec<(u64, Service)> {
-    // (first key: who comes first whatever its rate, rate, served now, lot)
+    // Who keeps a place whatever its rate; then by rate; then who is served now; then by lot.
     let mut ranking: Vec<_> = contenders.iter().filter(|c| c.interested).collect();
     ranking.sort_by_cached_key(|c| {
         let stays = occasion == Occasion::Change && c.service == Service::Regular;
         let rate = if seeding { c.sent } else { c.received };
         Reverse((stays, rate, c.service != Service::Choked, rng.random::<u64>()))
     });
-    if occasion == Occasion::Change {
-        // The optimist keeps the place it has; it is not moved to a regular one between rounds.
-        ranking.sort_by_key(|c| c.service == Service::Optimistic);
-    }
     let others = ranking.split_off(unchoke.min(ranking.len()));
     let mut served: Vec<_> = ranking.iter().map(|c| (c.peer, Service::Regular)).collect();
     served.extend(optimist(&others, occasion, rng).map(|c| (c.peer, Service::Optimistic)));
@@ -196,8 +192,9 @@ mod tests {
     fn a_round_ranks_again_and_between_equals_who_is_served_stays() {
         let now = [peer(1, Regular, 5), peer(2, Choked, 6), peer(3, Choked, 5), peer(4, Optimistic, 0)];
         assert_eq!(judged(&now, 1, false, Round), (vec![2], Some(4)));
-        for _ in 0..20 {
-            assert_eq!(judged(&now, 2, false, Round), (vec![2, 1], Some(4)));
+        for lot in 0..20 {
+            let served = judge(&now, 2, false, Round, &mut SmallRng::seed_from_u64(lot));
+            assert_eq!(served, [(2, Regular), (1, Regular), (4, Optimistic)]);
         }
     }
 

@@ -266,7 +266,7 @@ impl Manifest {
     /// # Panics
     /// If the piece is one of a file with more pieces.
     pub fn verify(&self, piece: Piece, bytes: &[u8]) -> bool {
-        self.is(piece, bytes.len(), Sha256::digest(bytes).into())
+        self.expects(piece, Sha256::digest(bytes).into())
     }
 
     /// Whether the next bytes of a reader are those of this piece; like [`Manifest::verify`], but
@@ -276,11 +276,11 @@ impl Manifest {
     /// Those of the reader; [`io::ErrorKind::UnexpectedEof`] when it ends too early.
     pub fn verify_next(&self, piece: Piece, file: impl Read, buffer: &mut Vec<u8>) -> io::Result<bool> {
         buffer.resize(READ_SIZE, 0);
-        Ok(self.is(piece, piece.len(), hash_next(file, piece.len(), buffer)?))
+        Ok(self.expects(piece, hash_next(file, piece.len(), buffer)?))
     }
 
-    fn is(&self, piece: Piece, len: usize, hash: Hash) -> bool {
-        len == piece.len() && hash == self.hashes[piece.index as usize]
+    fn expects(&self, piece: Piece, hash: Hash) -> bool {
+        hash == self.hashes[piece.index as usize]
     }
 }
 
