@@ -130,7 +130,15 @@ fn draw(to: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<(), 
         .x_label_area_size(44)
         .y_label_area_size(68)
         .build_cartesian_2d(range(|p| p.0).log_scale(), range(|p| p.1).log_scale())?;
-    chart.configure_mesh().x_desc(x).y_desc(y).label_style(FONT).axis_desc_style(FONT).draw()?;
+    chart
+        .configure_mesh()
+        .x_labels(6)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .x_desc(x)
+        .y_desc(y)
+        .label_style(FONT)
+        .axis_desc_style(FONT)
+        .draw()?;
     // The palette of Okabe and Ito, which colour-blind eyes tell apart.
     let colours = [
         RGBColor(0, 0, 0),
@@ -160,6 +168,7 @@ fn draw(to: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<(), 
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
         .label_font(FONT)

@@ -161,7 +161,7 @@ fn main() {
             let network = Network::start(peers);
             // Peers keep their memory between products; the first product, which fills it, is not counted.
             network.multiply(&a, &b, 1);
-            for _ in 0..if n < 8192 { 5 } else { 3 } {
+            for _ in 0..3 {
                 for levels in 0..=2 {
                     if let Some(rivals) = &mut rivals {
                         let seconds = rivals.ask(&format!("numpy {n}")).parse().expect("a number");
