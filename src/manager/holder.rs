@@ -134,7 +134,10 @@ impl<'a> Holder<'a> {
                 Standing::Infeasible { leasable } => {
                     let no =
                         Error::new(Code::Infeasible, "more slots asked for than all others own together")
-                            .advise(format!("ask for {leasable} at most, or start more peers"))
+                            .advise(match leasable {
+                                0 => "start a peer that offers slots: `peer serve`".into(),
+                                _ => format!("ask for {leasable} at most, or start more peers"),
+                            })
                             .with_leasable(leasable);
                     self.line.send(&FromManager::Error(Refusal::from(&no)));
                     return Ok(Waited::Not(After::Rest));

@@ -247,18 +247,19 @@ impl<'m> Job<'m> {
         let _ = self.progress.send(progress);
     }
 
-    /// Leases `slots` slots, or as many as there are. One that has worked before (`again`) bears with a
-    /// manager that is away, and with peers that are; one that only waited bears with peers.
+    /// Leases `slots` slots, or as many as there are. One that has worked before (`again`), or has waited,
+    /// bears with a manager that is away, and with peers that are.
     fn lease(&self, peer: &Peer, slots: u32, again: bool) -> Result<Lease> {
-        let end = Instant::now() + MANAGER_PATIENCE;
         let mut wanted = slots;
+        let (mut had_manager, mut away_since) = (again, None);
         let (mut had_peers, mut alone_since) = (again, None);
         loop {
-            let patience = end.saturating_duration_since(Instant::now());
             let membership = peer.membership();
-            let asker = if again { membership.number(patience) } else { membership.first_number() }?;
+            let asker =
+                if had_manager { membership.number(MANAGER_PATIENCE) } else { membership.first_number() }?;
             let others = peer.membership().standing().peers;
             let mut on_wait = |wait| {
+                (had_manager, away_since) = (true, None);
                 had_peers |= others.iter().any(|card| card.peer != asker && card.slots > 0);
                 self.tell(Progress::Waiting(wait));
                 Ok(())
@@ -287,7 +288,11 @@ impl<'m> Job<'m> {
                             .with_leasable(0)
                     }));
                 }
-                None if !again || Instant::now() >= end => return Err(why),
+                None if !had_manager
+                    || away_since.get_or_insert_with(Instant::now).elapsed() > MANAGER_PATIENCE =>
+                {
+                    return Err(why);
+                }
                 _ => {
                     debug!("no lease: {why}; trying again");
                     wanted = slots;
