@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, bounded};
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
+use crate::share::units::Bytes;
 
 /// The shortest time that can be given: the clocks here count milliseconds.
 const SHORTEST_TIME: Duration = Duration::from_millis(1);
@@ -104,4 +105,26 @@ pub fn parse_time(text: &str) -> Result<Duration> {
             .advise("give a time from 1ms to 365days"));
     }
     Ok(time)
+}
+
+/// A rate as people write it: `8MiB`, `500kB`, in bytes per second.
+///
+/// # Errors
+/// A usage error that shows how.
+pub fn parse_rate(text: &str) -> Result<u64> {
+    match text.parse::<Bytes>()? {
+        Bytes(0) => Err(Error::new(Kind::Usage, "a rate of zero").advise("write 8MiB or 500kB")),
+        Bytes(rate) => Ok(rate),
+    }
+}
+
+/// How many times faster than life: a number from 0.01 to 10,000.
+///
+/// # Errors
+/// A usage error that shows how.
+pub fn parse_scale(text: &str) -> Result<f64> {
+    let scale = text.parse::<f64>().ok().filter(|scale| (0.01..=10_000.0).contains(scale));
+    scale.ok_or_else(|| {
+        Error::new(Kind::Usage, format!("{text:.40?} is no scale of time")).advise("write 10 or 0.5")
+    })
 }

@@ -18,8 +18,8 @@
 //! # Thinking apart from waiting
 //! Some modules *think*: plain state that is changed by plain calls, without sockets, threads or a clock;
 //! time and randomness are passed in. Those are all of [`matrix`], of [`share`] (but its `store` reads and
-//! writes the disk), and [`manager::roster`], [`manager::lease`], [`peer::bindings`] and [`peer::tasks`]. They can be tested as tables, by properties
-//! and by the million. The others *wait*: threads that move bytes in and out of that state.
+//! writes the disk), and [`manager::roster`], [`manager::lease`], [`manager::catalogue`],
+//! [`peer::bindings`] and [`peer::tasks`]. They can be tested as tables, by properties and by the million. The others *wait*: threads that move bytes in and out of that state.
 //!
 //! # The threads
 //! Each is named after the function that it runs.
@@ -27,16 +27,22 @@
 //! | thread | how many | what it does |
 //! |---|---|---|
 //! | `accept_loop` | one a node | starts a thread for every connection |
-//! | `serve_node` | one a connection, at the manager | one conversation: a peer's membership, a holder's lease, a look |
+//! | `serve_node` | one a connection, at the manager | one conversation: a peer's membership, a holder's lease, who has which file, a look |
 //! | `probe` | one a new peer, briefly | connects back to see whether others can |
 //! | `heartbeat` | one, at the manager | pings, and strikes out who is silent |
 //! | `broadcast_loop` | one, at the manager | tells everybody the list when it has changed |
 //! | `drain_outbox` | one a listener that is slow, briefly | waits for it, so that nobody else does |
 //! | `keep_membership` | one a peer | the conversation with the manager, and coming back |
-//! | `serve_peer` | one a connection, at a peer | computes products for others |
+//! | `serve_peer` | one a connection, at a peer | computes products for others, hears who wants pieces |
+//! | `send_pieces` | one for each who wants pieces | sends them, and news of them |
+//! | `judge_uploads` | one a peer | judges every ten seconds who is served pieces |
+//! | `scan_folder` | one a peer, at its start | hashes what lies in the shared folder |
+//! | `publish` | one a peer | tells the manager what this peer has |
+//! | `fetch_from` | one a holder, in a download | takes pieces from it |
+//! | `ask_files` | one for each other peer, briefly | asks it what it offers |
 //! | `keep_lease` | one a held lease | renews it, hears of losses |
 //! | `serve_slot` | one a leased slot | sends products to it and takes the answers |
-//! | `show_progress` | one a multiply | the bar on the terminal |
+//! | `show_progress` | one a multiply or download | the bar on the terminal |
 //! | `leave_on_signal` | one a prompt or command | leaves in order when a signal comes |
 //!
 //! # The order of locks
@@ -46,7 +52,9 @@
 //! 1. the manager's table ([`manager::queue::Desk`]), then a listener's [`net::outbox::Outbox`], whose
 //!    lock is held for a copy in memory or one system call that does not wait;
 //! 2. a peer's membership or lease, then the outbox to the manager;
-//! 3. a multiply's list of finished products, then its tasks.
+//! 3. a multiply's list of finished products, then its tasks;
+//! 4. a download's state, then the outboxes to its holders;
+//! 5. the list of what a peer offers, then one file's pieces.
 //!
 //! No lock is held while a thread waits for somebody else's program. This is wrong:
 //!

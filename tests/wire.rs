@@ -278,4 +278,6 @@ transcripts! {
     a_manager_names_what_is_wrong_with_a_message_of_a_registered_peer
     a_peer_names_what_is_wrong_with_a_message
     names_and_addresses_are_taken_once
+    a_tracker_is_asked_and_told_who_has_a_file
+    a_tracker_names_what_is_wrong_with_a_file
 }

@@ -12,6 +12,7 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -22,7 +23,9 @@ use peerlab::cli;
 use peerlab::error::{Code, Error, Result};
 use peerlab::net::message::Name;
 use peerlab::peer::commands::{Command, Shell};
+use peerlab::peer::upload::Manners;
 use peerlab::peer::{Config, Peer, prompt};
+use peerlab::share::choker::UNCHOKE;
 use rustix::termios::OptionalActions;
 
 /// The exit status of a command that a signal ended, as shells have it for SIGINT.
@@ -56,6 +59,18 @@ struct Options {
     /// The folder of this peer: its files, and the history of its prompt; ./peerlab-NAME if absent
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// How fast to upload at most, all together: 8MiB, 500kB, bytes per second
+    #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_rate)]
+    up: Option<u64>,
+    /// How fast to download at most, all together
+    #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_rate)]
+    down: Option<u64>,
+    /// How many others to serve pieces for their rates; one more is drawn by lot
+    #[arg(long, global = true, value_name = "N", default_value_t = UNCHOKE as u16)]
+    unchoke: u16,
+    /// How many times faster the rounds of choking are: 10 makes ten seconds one
+    #[arg(long, global = true, value_name = "X", default_value_t = 1.0, value_parser = cli::parse_scale)]
+    time_scale: f64,
     /// Print the result as one JSON object
     #[arg(long, global = true)]
     json: bool,
@@ -94,6 +109,14 @@ fn run(options: Options) -> Result<()> {
         name,
         slots: options.slots,
         keeps: true,
+        data: data.clone(),
+        offers: true,
+        manners: Manners {
+            up: options.up,
+            down: options.down,
+            unchoke: options.unchoke.into(),
+            time_scale: options.time_scale,
+        },
     };
     match options.command {
         Some(Command::Serve { slots }) => {
@@ -101,8 +124,9 @@ fn run(options: Options) -> Result<()> {
         }
         Some(command) => {
             // It comes for one thing, and offers nothing meanwhile.
-            let mut shell = Shell::for_one_command(Config { slots: 0, keeps: false, ..config });
-            leave_on_signal(stop, shell.place_of_peer())?;
+            let mut shell =
+                Shell::for_one_command(Config { slots: 0, keeps: false, offers: false, ..config });
+            leave_on_signal(stop, shell.place_of_peer(), shell.done())?;
             let done = shell.run(command, options.json);
             shell.leave();
             done
@@ -110,7 +134,7 @@ fn run(options: Options) -> Result<()> {
         None => {
             let history = if io::stdin().is_terminal() { Some(history(&data)?) } else { None };
             let peer = Arc::new(Peer::start(config)?);
-            leave_on_signal(stop, Arc::new(Arc::clone(&peer).into()))?;
+            leave_on_signal(stop, Arc::new(Arc::clone(&peer).into()), Arc::default())?;
             // Without a manager some commands still work, and it may come.
             match peer.membership().first_number() {
                 Err(no) if no.code() != Code::Failed => return Err(no),
@@ -157,7 +181,7 @@ fn history(data: &Path) -> Result<PathBuf> {
 }
 
 /// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command.
-fn leave_on_signal(stop: Receiver<()>, peer: Arc<OnceLock<Arc<Peer>>>) -> Result<()> {
+fn leave_on_signal(stop: Receiver<()>, peer: Arc<OnceLock<Arc<Peer>>>, done: Arc<AtomicBool>) -> Result<()> {
     // The prompt may have the terminal in another mode when the signal comes.
     let terminal = rustix::termios::tcgetattr(io::stdin()).ok();
     let leave = move || {
@@ -170,7 +194,7 @@ fn leave_on_signal(stop: Receiver<()>, peer: Arc<OnceLock<Arc<Peer>>>) -> Result
         if let Some(peer) = peer.get() {
             peer.membership().say_goodbye();
         }
-        std::process::exit(INTERRUPTED);
+        std::process::exit(if done.load(Ordering::SeqCst) { 0 } else { INTERRUPTED });
     };
     thread::Builder::new()
         .name("leave_on_signal".into())

@@ -114,7 +114,7 @@ impl<'a> Holder<'a> {
                 Standing::Waiting { position, asked, free, reason } => {
                     self.line.send(&FromManager::Wait { position, asked, free, reason });
                     match self.connection.receive_by(Instant::now() + self.dead_after)? {
-                        Received::Message(ToManager::Ok {}) => {}
+                        Received::Message(ToManager::Ok { .. }) => {}
                         Received::Message(ToManager::Release {}) => {
                             drop(ticket);
                             self.line.send(&FromManager::Released {});
@@ -164,7 +164,7 @@ impl<'a> Holder<'a> {
             let left = Duration::from_millis(until.saturating_sub(self.desk.now()));
             match self.connection.receive_by(Instant::now() + left)? {
                 // It may have come while the lease was granted.
-                Received::Message(ToManager::Ok {}) => {}
+                Received::Message(ToManager::Ok { .. }) => {}
                 Received::Message(ToManager::Renew {}) => {
                     self.desk.change(|table, now| table.book.renew(lease, now));
                     if let Standing::Leased { until: renewed, slots } = ticket.standing() {
@@ -208,7 +208,7 @@ impl<'a> Holder<'a> {
                 Received::Message(ToManager::Lease { peer, slots }) => {
                     return Ok(Some(Request { asker: peer, slots }));
                 }
-                Received::Message(ToManager::Ok {}) => {}
+                Received::Message(ToManager::Ok { .. }) => {}
                 Received::Message(ToManager::Renew {}) => {
                     self.line.send(&FromManager::Expired { lease: last });
                 }

@@ -5,7 +5,7 @@
 //! word, and see to it that nobody is promised a slot that somebody else has.
 //!
 //! # What it owns
-//! One table (the [`roster`] and the [`lease`] book) behind one lock ([`queue`]), a server that answers
+//! One table (the [`roster`], the [`lease`] book and the [`catalogue`] of files) behind one lock ([`queue`]), a server that answers
 //! every [`session`], and two threads of its own: `heartbeat`, which asks every peer whether it is
 //! there, and `broadcast_loop`, which tells everybody the list when it has changed.
 //!
@@ -18,11 +18,13 @@
 //! The manager keeps no database; when it dies, its peers come back and tell it everything again. While
 //! it is away nobody gets a lease: a central manager is simple, fair, and a single point of failure.
 
+pub mod catalogue;
 pub mod holder;
 pub mod lease;
 pub mod queue;
 pub mod roster;
 pub mod session;
+pub mod tracker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

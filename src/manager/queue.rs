@@ -30,14 +30,20 @@ use std::time::{Duration, Instant};
 use log::info;
 use parking_lot::{Condvar, Mutex};
 
+use super::catalogue::Catalogue;
 use super::lease::{Book, Effect, Standing};
 use super::roster::Roster;
 use crate::clock::{Clock, Millis};
-use crate::net::message::{Event, FromManager, LeaseId, PeerId, State};
+use crate::net::limits;
+use crate::net::message::{Event, FileState, FromManager, LeaseId, PeerId, State};
 use crate::net::outbox::Outbox;
 
 /// How many of the last events are kept for the board.
 const EVENTS: usize = 200;
+
+/// What a file takes in a `state`, and what each of its holders adds, in bytes and generously.
+const FILE_STATE: usize = 200;
+const HOLDER: usize = 160;
 
 /// Everything the manager knows, behind the desk's lock.
 #[derive(Debug)]
@@ -46,6 +52,8 @@ pub struct Table {
     pub roster: Roster,
     /// Who may use which slots.
     pub book: Book,
+    /// Which files there are, and who has them.
+    pub catalogue: Catalogue,
     /// The way to each peer.
     pub lines: HashMap<PeerId, Outbox>,
     /// Ends the manager's service for good.
@@ -78,6 +86,7 @@ impl Desk {
         let table = Table {
             roster: Roster::default(),
             book: Book::new(quantum.as_millis() as Millis, clock.first_number(), now),
+            catalogue: Catalogue::default(),
             lines: HashMap::new(),
             stopping: false,
             tickets: HashMap::new(),
@@ -164,7 +173,16 @@ impl Table {
 
     /// Everything, for the `state` answer.
     pub fn state(&self, now: Millis) -> State {
+        let mut room = limits::STATE_FILES;
+        let size = |file: &FileState| FILE_STATE + file.file.as_str().len() + HOLDER * file.holders.len();
+        let fits = |file: &FileState| {
+            room = room.saturating_sub(size(file));
+            room > 0
+        };
+        let files: Vec<_> = self.catalogue.states(&self.roster).take_while(fits).collect();
         State {
+            files_left_out: self.catalogue.len() - files.len(),
+            files,
             peers: self.roster.states(),
             queue: self.book.waiters(&self.roster, now),
             leases: self.book.leases(),

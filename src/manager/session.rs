@@ -5,6 +5,7 @@
 //!   peer does; its end, in any way, is the peer's end.
 //! - `lease`: the conversation of one who wants slots ([`holder`](super::holder)). It waits, holds and gives back;
 //!   its end, in any way, is a release.
+//! - `query`, `update`, `files`: who has which file ([`tracker`](super::tracker)).
 //! - `state`: a look at the table.
 //!
 //! Sessions wait, they do not think: what is answered is decided by the roster and the book.
@@ -18,6 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use super::holder::{Request, serve_holder};
 use super::queue::{Desk, Table};
 use super::roster::{Candidate, Reach, Roster};
+use super::tracker::serve_tracker;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
@@ -66,7 +68,10 @@ pub fn serve_node(desk: &Desk, rules: Rules, connection: &mut Connection) -> Res
             serve_holder(desk, rules.dead_after, connection, Request { asker: peer, slots })
         }
         ToManager::State {} => serve_state(desk, connection),
-        other => Err(unexpected(&other, "register, lease or state")),
+        request @ (ToManager::Query { .. } | ToManager::Update { .. } | ToManager::Files {}) => {
+            serve_tracker(desk, connection, request)
+        }
+        other => Err(unexpected(&other, "register, lease, query, update, files or state")),
     }
 }
 
@@ -141,8 +146,14 @@ fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) 
             }
         })?;
         match received {
-            Received::Message(ToManager::Ok {}) => {
-                desk.change(|table, now| table.roster.heard(peer, now));
+            Received::Message(ToManager::Ok { list }) => {
+                let differs = desk.change(|table, now| {
+                    table.roster.heard(peer, now);
+                    list.is_some_and(|list| table.catalogue.differs(peer, list))
+                });
+                if differs {
+                    connection.outbox().send(&FromManager::List {});
+                }
             }
             Received::Message(ToManager::Unbound { lease }) => desk.change(|table, now| {
                 table.book.unbound(&mut table.roster, peer, lease, now);
@@ -213,6 +224,9 @@ impl Table {
             line.close();
         }
         self.tell(now, format!("{} left: {why}", row.is.name));
+        for file in self.catalogue.leave(peer) {
+            self.tell(now, format!("nobody offers {file} any more"));
+        }
         self.book.lost(&mut self.roster, peer, now);
     }
 }

@@ -14,6 +14,7 @@
 //! # What is missing
 //! Messages are parsed from a whole line; a peer that sends long lines slowly costs a thread each.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -216,6 +217,27 @@ impl Connection {
         self.send_with_payload(message, |_| Ok(()))
     }
 
+    /// Sends many messages that stand for one answer, with few system calls, at the pace of
+    /// [`limits::payload_time`].
+    ///
+    /// # Errors
+    /// When the other side is gone or does not read.
+    pub fn send_all<M: Serialize>(&self, messages: impl IntoIterator<Item = M>) -> Result<()> {
+        let write = |lines: &[u8]| {
+            trace!("{} > {}", self.other, String::from_utf8_lossy(lines).trim_end());
+            Timed { stream: Arc::clone(&self.stream), limit: Limit::pace() }.write_all(lines)
+        };
+        let mut lines = Vec::new();
+        for message in messages {
+            lines.extend(encode(&message)?);
+            if lines.len() >= limits::LINE {
+                write(&lines).map_err(|e| self.broke(e))?;
+                lines.clear();
+            }
+        }
+        write(&lines).map_err(|e| self.broke(e))
+    }
+
     /// Sends one message and its payload, which `write` writes, at the pace of [`limits::payload_time`].
     ///
     /// # Errors
@@ -229,6 +251,11 @@ impl Connection {
         trace!("{} > {}", self.other, String::from_utf8_lossy(&line).trim_end());
         let mut stream = Timed { stream: Arc::clone(&self.stream), limit: Limit::pace() };
         stream.write_all(&line).and_then(|()| write(&mut stream)).map_err(|e| self.broke(e))
+    }
+
+    /// A way to speak here from another thread than the one that listens. Only one of them may speak.
+    pub fn speaker(&self) -> Speaker {
+        Speaker { stream: Arc::clone(&self.stream), other: self.other }
     }
 
     /// The way by which several threads speak here from now on; nobody may write past it.
@@ -275,12 +302,83 @@ impl Connection {
     }
 
     fn broke(&self, cause: io::Error) -> Error {
-        let what = match cause.kind() {
-            ErrorKind::UnexpectedEof => format!("{} closed the connection in the middle", self.other),
-            _ if is_timeout(&cause) => format!("{} was too slow", self.other),
-            _ => format!("the connection to {} broke", self.other),
+        broke(self.other, cause)
+    }
+}
+
+fn broke(other: SocketAddr, cause: io::Error) -> Error {
+    let what = match cause.kind() {
+        ErrorKind::UnexpectedEof => format!("{other} closed the connection in the middle"),
+        _ if is_timeout(&cause) => format!("{other} was too slow"),
+        _ => format!("the connection to {other} broke"),
+    };
+    Error::failed(what).because(cause)
+}
+
+/// The speaking side of a connection whose listening side is in another thread.
+#[derive(Debug)]
+pub struct Speaker {
+    stream: Arc<TcpStream>,
+    other: SocketAddr,
+}
+
+impl Speaker {
+    /// Sends one message, waiting for a slow reader no longer than [`limits::MESSAGE_TIME`].
+    ///
+    /// # Errors
+    /// When the other side is gone or does not read.
+    pub fn send<M: Serialize>(&self, message: &M) -> Result<()> {
+        let line = encode(message)?;
+        trace!("{} > {}", self.other, String::from_utf8_lossy(&line).trim_end());
+        self.timed().write_all(&line).map_err(|e| broke(self.other, e))
+    }
+
+    /// Sends raw bytes.
+    ///
+    /// # Errors
+    /// When the other side is gone or does not read.
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<()> {
+        self.timed().write_all(bytes).map_err(|e| broke(self.other, e))
+    }
+
+    /// Sends `bytes` bytes of a file from `offset` on, without bringing them into this program's memory
+    /// (sendfile).
+    ///
+    /// # Errors
+    /// When the other side is gone or does not read, or the file is shorter than that.
+    pub fn send_file(&self, file: &File, offset: u64, bytes: usize) -> Result<()> {
+        let mut timed = self.timed();
+        let (mut at, mut left) = (offset, bytes);
+        let mut send = || -> io::Result<()> {
+            while left > 0 {
+                self.stream.set_write_timeout(timed.left()?)?;
+                match rustix::fs::sendfile(&*self.stream, file, Some(&mut at), left) {
+                    Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                    Ok(sent) => {
+                        left -= sent;
+                        timed.passed(sent);
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            Ok(())
         };
-        Error::failed(what).because(cause)
+        send().map_err(|e| broke(self.other, e))
+    }
+
+    /// Whether the other side is gone.
+    pub fn is_gone(&self) -> bool {
+        is_gone(&self.stream)
+    }
+
+    /// Closes the connection, which wakes its listening side.
+    pub fn close(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn timed(&self) -> Timed {
+        Timed { stream: Arc::clone(&self.stream), limit: Limit::pace() }
     }
 }
 

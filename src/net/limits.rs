@@ -49,6 +49,24 @@ pub const SLOTS: u32 = 1024;
 /// The operands of one product, in bytes: two blocks of 16,384 x 16,384 numbers.
 pub const PRODUCT: u64 = 4 << 30;
 
+/// The hashes of one file's pieces, in bytes: 32 for each of 65,536.
+pub const HASHES: u64 = 2 << 20;
+
+/// How many files one manager lists; they take some 300 bytes each in its memory, without their hashes.
+pub const FILES: usize = 100_000;
+
+/// The hashes of all files that one manager lists, in bytes.
+pub const ALL_HASHES: u64 = 512 << 20;
+
+/// What the files may take of one `state` message, in bytes; the rest of the line is for peers and events.
+pub const STATE_FILES: usize = 512 << 10;
+
+/// How many requests for pieces one conversation may have open; a well-behaved one keeps a few.
+pub const OPEN_REQUESTS: usize = 64;
+
+/// How many conversations about files one peer carries on as a server.
+pub const JOINS: usize = 256;
+
 /// The longest text of an error, in bytes; what others wrote is quoted in it.
 pub const ERROR_TEXT: usize = 500;
 

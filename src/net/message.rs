@@ -13,8 +13,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::fingerprint::Fingerprint;
 use super::limits;
 use crate::error::{Code, Error};
+use crate::share::{FileId, FileName};
 
 /// The version of this protocol; a `register` with another is refused.
 pub const VERSION: u32 = 1;
@@ -112,7 +114,12 @@ pub enum ToManager {
         bound: Vec<Bound>,
     },
     /// "I am still here": the answer to `ping`, and to `wait`.
-    Ok {},
+    Ok {
+        /// The [`fingerprint`](super::fingerprint) of the files that the peer believes it is listed for.
+        /// Where the manager's list is another, it asks for the peer's files again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        list: Option<Fingerprint>,
+    },
     /// The last product under an unbound lease is done: its slots are free again.
     Unbound {
         /// The lease that is over here.
@@ -138,6 +145,32 @@ pub enum ToManager {
         /// What it did, in words.
         reason: String,
     },
+    /// "Who has this file?" (C1). Answered by `holders`, or by `not_found`. From a peer that is listed as
+    /// a whole holder it means that it has lost the file (C3), and takes it off the list.
+    Query {
+        /// The asker's own number; 0 for one that is not registered.
+        peer: PeerId,
+        /// The file.
+        file: FileName,
+    },
+    /// "I have this file, too" (C1), whole or in part. The payload is the SHA-256 of each piece. Answered by
+    /// `updated`, or by `conflict` when the name stands for other bytes.
+    Update {
+        /// The holder's own number.
+        peer: PeerId,
+        /// What the file is called.
+        file: FileName,
+        /// Its size in bytes.
+        size: u64,
+        /// The size of its pieces in bytes.
+        piece_size: u64,
+        /// Whether the holder has all of it.
+        whole: bool,
+        /// Bytes that follow: 32 for each piece.
+        payload: u64,
+    },
+    /// "Which files are there?" Answered by a `file` for each, and `end`.
+    Files {},
     /// "Show me what you know." Answered by `state`.
     State {},
 }
@@ -207,6 +240,32 @@ pub enum FromManager {
         /// The lease that ended.
         lease: LeaseId,
     },
+    /// "Tell me your files again": what the manager lists for a peer is not what the peer believes.
+    List {},
+    /// Who has the file that was asked for. The payload is the SHA-256 of each piece.
+    Holders {
+        /// What the file is called.
+        file: FileName,
+        /// Which bytes that are.
+        id: FileId,
+        /// Its size in bytes.
+        size: u64,
+        /// The size of its pieces in bytes.
+        piece_size: u64,
+        /// Who has it, the asker left out.
+        holders: Vec<Holder>,
+        /// Bytes that follow: 32 for each piece.
+        payload: u64,
+    },
+    /// "You are listed."
+    Updated {
+        /// Which bytes the name stands for.
+        id: FileId,
+    },
+    /// One file of the catalogue.
+    File(FileState),
+    /// There are no more files.
+    End {},
     /// Everything the manager knows.
     State(Box<State>),
     /// "No", with the reason.
@@ -233,6 +292,27 @@ pub enum ToPeer {
         /// Bytes that follow: 8 (rows inner + inner cols).
         payload: u64,
     },
+    /// "Which files do you offer?" (E6). Answered by a `file` for each, and `end`.
+    Get {},
+    /// "I want pieces of this file": opens a conversation about it. Answered by `bitfield`.
+    Join {
+        /// The asker's own number; 0 for one that is not registered.
+        peer: PeerId,
+        /// The file.
+        file: FileName,
+        /// Which bytes are meant.
+        id: FileId,
+    },
+    /// "You have pieces that I lack", or no longer. Only who is interested is unchoked.
+    Interested {
+        /// Whether it is so.
+        on: bool,
+    },
+    /// "Send me this piece." Answered by `piece`, unless a `choke` comes first.
+    Request {
+        /// Its number, counted from 0.
+        piece: u32,
+    },
 }
 
 /// What a peer answers to another peer.
@@ -248,6 +328,40 @@ pub enum FromPeer {
         /// Its columns.
         cols: u32,
         /// Bytes that follow: 8 rows cols.
+        payload: u64,
+    },
+    /// One file that the peer offers.
+    File {
+        /// What it is called.
+        file: FileName,
+        /// Which bytes that are.
+        id: FileId,
+        /// Its size in bytes.
+        size: u64,
+        /// Whether all of it is there.
+        whole: bool,
+    },
+    /// There are no more files.
+    End {},
+    /// The pieces that are there, one bit each, the first piece in the highest bit of the first byte.
+    Bitfield {
+        /// Bytes that follow: an eighth of the number of pieces, rounded up.
+        payload: u64,
+    },
+    /// "This piece is there now, too."
+    Have {
+        /// Its number, counted from 0.
+        piece: u32,
+    },
+    /// "I send you nothing now"; voids every request that is not answered yet.
+    Choke {},
+    /// "You may ask for pieces."
+    Unchoke {},
+    /// The piece that was asked for: its bytes follow.
+    Piece {
+        /// Its number.
+        piece: u32,
+        /// Bytes that follow: the length of the piece.
         payload: u64,
     },
     /// "No", with the reason.
@@ -299,6 +413,12 @@ pub struct State {
     pub queue: Vec<WaiterState>,
     /// Who holds slots.
     pub leases: Vec<LeaseState>,
+    /// Which files there are, in order of their names, as many as fit into a message.
+    #[serde(default)]
+    pub files: Vec<FileState>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub files_left_out: usize,
     /// The last changes in plain words, oldest first.
     pub events: Vec<Event>,
 }
@@ -355,6 +475,36 @@ pub struct LeaseState {
     pub slots: Vec<PeerCard>,
 }
 
+/// A file in the manager's catalogue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileState {
+    /// What it is called.
+    pub file: FileName,
+    /// Which bytes that are.
+    pub id: FileId,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The size of its pieces in bytes.
+    pub piece_size: u64,
+    /// Who has it, whole or in part.
+    pub holders: Vec<Holder>,
+}
+
+/// One who has a file, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    /// Its number.
+    pub peer: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Whether it has all of it.
+    pub whole: bool,
+}
+
 /// A change of the network, in plain words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -363,6 +513,10 @@ pub struct Event {
     pub at: u64,
     /// What changed, and why.
     pub text: String,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 fn yes() -> bool {

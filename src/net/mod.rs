@@ -30,6 +30,7 @@
 //! understood, so a message costs its sender's bandwidth and [`limits::LINE`] bytes of our memory.
 
 pub mod connection;
+pub mod fingerprint;
 pub mod limits;
 pub mod message;
 pub mod outbox;

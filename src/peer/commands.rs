@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Instant;
@@ -19,6 +20,7 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 use serde_json::json;
 
+use super::file_commands::bounds;
 use super::lease::Lease;
 use super::multiply::{self, Done, Report};
 use super::progress::show_progress;
@@ -31,6 +33,10 @@ use crate::matrix::{Matrix, npy};
 use crate::net::connection::Connection;
 use crate::net::limits;
 use crate::net::message::{FromManager, State, ToManager};
+use crate::share::FileName;
+use crate::share::picker::Order;
+use crate::share::theory::Setting;
+use crate::share::units::Bytes;
 
 /// What a user can ask for.
 #[derive(Debug, Subcommand)]
@@ -86,6 +92,54 @@ pub enum Command {
     },
     /// Give back the slots that `lease` got (at the prompt only)
     Release,
+    /// Offer a file: copy it into the shared folder, and serve it
+    Add {
+        /// The file
+        path: PathBuf,
+    },
+    /// What all other peers offer, asked of the peers themselves
+    Get,
+    /// Download a file from all its holders at once
+    Down {
+        /// The name of the file
+        #[arg(value_name = "NAME")]
+        file: FileName,
+        /// Where to save it; the current folder if absent, at the prompt the shared one
+        #[arg(short, long, value_name = "DIR")]
+        output: Option<PathBuf>,
+        /// Go on serving it until a signal
+        #[arg(long)]
+        stay: bool,
+        /// Which pieces come first: rarest, sequential or split
+        #[arg(long, default_value = "rarest", value_name = "ORDER")]
+        pick: Order,
+    },
+    /// The manager's list of files, and who has them
+    Files,
+    /// Check a file of the shared folder piece by piece, and repair it from others
+    Verify {
+        /// The name of the file
+        #[arg(value_name = "NAME")]
+        file: FileName,
+    },
+    /// How long a distribution takes at best, from one server and from each other
+    Bounds {
+        /// The size of the file
+        #[arg(long)]
+        size: Bytes,
+        /// What the seed uploads per second
+        #[arg(long, value_name = "RATE")]
+        seed_up: Bytes,
+        /// What each peer uploads per second
+        #[arg(long, value_name = "RATE")]
+        peer_up: Bytes,
+        /// What each peer downloads per second; without limit if absent
+        #[arg(long, value_name = "RATE")]
+        peer_down: Option<Bytes>,
+        /// How many peers want it
+        #[arg(long, value_name = "N")]
+        peers: u64,
+    },
     /// Who is here, with how many slots
     Peers,
     /// What this peer is doing
@@ -104,22 +158,40 @@ pub struct Shell {
     lease: Option<Lease>,
     /// At the prompt: the peer stays between commands.
     stays: bool,
+    /// What was asked for is done: a signal is the ordinary end.
+    done: Arc<AtomicBool>,
 }
 
 impl Shell {
     /// For one command: a peer joins only if the command needs one.
     pub fn for_one_command(config: Config) -> Self {
-        Self { config, peer: Arc::default(), lease: None, stays: false }
+        Self { config, peer: Arc::default(), lease: None, stays: false, done: Arc::default() }
     }
 
     /// For many commands of a peer that runs already.
     pub fn for_prompt(peer: Arc<Peer>) -> Self {
-        Self { config: peer.config().clone(), peer: Arc::new(peer.into()), lease: None, stays: true }
+        let (config, done) = (peer.config().clone(), Arc::default());
+        Self { config, peer: Arc::new(peer.into()), lease: None, stays: true, done }
     }
 
     /// The place where the peer will be, for whoever must make it leave in the middle of a command.
     pub fn place_of_peer(&self) -> Arc<OnceLock<Arc<Peer>>> {
         Arc::clone(&self.peer)
+    }
+
+    /// Whether what was asked for is done, so that a signal is the ordinary end.
+    pub fn done(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.done)
+    }
+
+    /// Whether the peer stays between commands.
+    pub(super) fn stays(&self) -> bool {
+        self.stays
+    }
+
+    /// How the peer is to behave.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Gives back what is leased, and leaves.
@@ -131,7 +203,7 @@ impl Shell {
     }
 
     /// The peer, which joins now if it has not.
-    fn peer(&mut self) -> Result<Arc<Peer>> {
+    pub(super) fn peer(&mut self) -> Result<Arc<Peer>> {
         if let Some(peer) = self.peer.get() {
             return Ok(Arc::clone(peer));
         }
@@ -156,6 +228,15 @@ impl Shell {
             }
             Command::Lease { slots } => self.lease(slots, json),
             Command::Release => self.release(json),
+            Command::Add { path } => self.add(&path, json),
+            Command::Get => self.get(json),
+            Command::Down { file, output, stay, pick } => self.down(&file, output, stay, pick, json),
+            Command::Files => self.files(json),
+            Command::Verify { file } => self.verify(&file, json),
+            Command::Bounds { size, seed_up, peer_up, peer_down, peers } => {
+                let down = peer_down.map(|rate| rate.0);
+                bounds(&Setting::alike(size.0, seed_up.0, peers, peer_up.0, down), json)
+            }
             Command::Peers => self.peers(json),
             Command::Status => self.status(json),
             Command::Why => self.why(json),
@@ -262,6 +343,7 @@ impl Shell {
                 "name": self.config.name, "addr": peer.addr(), "manager": self.config.manager,
                 "peer": standing.number, "slots": slots, "serving": serving, "lease": held,
                 "trouble": trouble.map(|(why, _)| why),
+                "files": peer.sharing().count(), "uploads": peer.uploads().status(),
             }));
         }
         println!("{} listens on {}", self.config.name, peer.addr());
@@ -278,6 +360,11 @@ impl Shell {
                 println!("holds {} slots for another {:.0} s", lease.size(), left.as_secs_f64());
             }
             None => println!("holds no slots"),
+        }
+        println!("offers {} files", peer.sharing().count());
+        for upload in peer.uploads().status() {
+            let how = if upload.served { "is served" } else { "is choked" };
+            println!("uploads {} to {}, which {how}: {} pieces", upload.file, upload.to, upload.pieces);
         }
         Ok(())
     }

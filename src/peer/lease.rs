@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, info};
 use parking_lot::Mutex;
 
@@ -29,6 +30,9 @@ use crate::net::outbox::Outbox;
 
 /// How long a manager may be silent towards one that waits in its queue; it speaks every second.
 const QUEUE_SILENCE: Duration = Duration::from_secs(15);
+
+/// How long a manager may take to say `released`.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What one that waits in the queue is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub struct Lease {
     slots: Vec<PeerCard>,
     line: Outbox,
     terms: Arc<Mutex<Terms>>,
+    /// Disconnected when the keeper has ended.
+    ended: Receiver<()>,
     keeper: Option<JoinHandle<()>>,
 }
 
@@ -82,7 +88,7 @@ impl Lease {
         loop {
             match connection.expect(QUEUE_SILENCE)? {
                 FromManager::Wait { position, asked, free, reason } => {
-                    line.send(&ToManager::Ok {});
+                    line.send(&ToManager::Ok { list: None });
                     on_wait(Wait { position, asked, free, reason })?;
                 }
                 FromManager::Leased { lease, for_ms, slots } => {
@@ -109,14 +115,18 @@ impl Lease {
             lost: HashSet::new(),
             watched: Vec::new(),
         }));
+        let (ends, ended) = bounded(0);
         let keeper = {
             let (line, terms) = (line.clone(), Arc::clone(&terms));
             thread::Builder::new()
                 .name("keep_lease".into())
-                .spawn(move || keep_lease(&mut connection, &line, number, &terms))
+                .spawn(move || {
+                    let _ends: Sender<()> = ends;
+                    keep_lease(&mut connection, &line, number, &terms);
+                })
                 .map_err(|e| Error::failed("cannot start the thread keep_lease").because(e))?
         };
-        Ok(Self { number, slots, line, terms, keeper: Some(keeper) })
+        Ok(Self { number, slots, line, terms, ended, keeper: Some(keeper) })
     }
 
     /// The lease's number, to be named in every product.
@@ -171,7 +181,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.line.send(&ToManager::Release {});
-        // Should the manager not read it, the end of the connection says the same.
+        // Whoever looks at the queue next shall find the slots given back. Should the manager not answer,
+        // the end of the connection says the same.
+        let _ = self.ended.recv_timeout(GOODBYE);
         self.line.close();
         if let Some(keeper) = self.keeper.take() {
             let _ = keeper.join();

@@ -23,6 +23,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Config;
 use super::session::Serving;
+use super::sharing::Sharing;
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
@@ -66,6 +67,7 @@ struct Shared {
     config: Config,
     addr: SocketAddr,
     serving: Arc<Serving>,
+    sharing: Arc<Sharing>,
     standing: Mutex<Standing>,
     changed: Condvar,
 }
@@ -82,11 +84,17 @@ impl Membership {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(config: &Config, addr: SocketAddr, serving: Arc<Serving>) -> Result<Self> {
+    pub fn start(
+        config: &Config,
+        addr: SocketAddr,
+        serving: Arc<Serving>,
+        sharing: Arc<Sharing>,
+    ) -> Result<Self> {
         let shared = Arc::new(Shared {
             config: config.clone(),
             addr,
             serving,
+            sharing,
             standing: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -138,6 +146,26 @@ impl Membership {
         }
     }
 
+    /// Everybody who is here, as soon as the manager has said so.
+    ///
+    /// # Errors
+    /// When it does not within `patience`.
+    pub fn peers(&self, patience: Duration) -> Result<Vec<PeerCard>> {
+        let end = Instant::now() + patience;
+        let mut standing = self.shared.standing.lock();
+        loop {
+            let own = standing.number;
+            if own.is_some() && standing.peers.iter().any(|card| Some(card.peer) == own) {
+                return Ok(standing.peers.clone());
+            }
+            if standing.over || self.shared.changed.wait_until(&mut standing, end).timed_out() {
+                return Err(
+                    Error::failed("the manager has not said who is here").advise("`why` may say more")
+                );
+            }
+        }
+    }
+
     /// Says `quit`, and waits a moment for the manager to close the conversation. Nothing is joined
     /// after this.
     pub fn say_goodbye(&self) {
@@ -172,6 +200,7 @@ fn keep_membership(shared: &Shared) {
         let ended = converse(shared);
         let mut standing = shared.standing.lock();
         shared.serving.tell_to(None);
+        shared.sharing.registered(None);
         let joined = standing.number.take().is_some();
         ever_joined |= joined;
         standing.line = None;
@@ -245,22 +274,25 @@ fn converse(shared: &Shared) -> Result<()> {
                 info!("registered as number {peer}");
                 silence = SILENCE;
                 shared.serving.tell_to(Some(line.clone()));
+                shared.sharing.registered(Some(peer));
                 standing.number = Some(peer);
                 standing.trouble = None;
                 shared.changed.notify_all();
             }
             FromManager::Peers { peers } => {
+                shared.sharing.meet(&peers);
                 shared.standing.lock().peers = peers;
                 shared.changed.notify_all();
             }
             FromManager::Ping {} => {
-                line.send(&ToManager::Ok {});
+                line.send(&ToManager::Ok { list: shared.sharing.fingerprint() });
                 if let Some(last) = last_ping.replace(Instant::now()) {
                     silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);
                 }
                 shared.serving.tidy();
             }
             FromManager::Bind { lease, slots, for_ms } => shared.serving.bind(lease, slots, for_ms),
+            FromManager::List {} => shared.sharing.tell_again(),
             FromManager::Unbind { lease } => shared.serving.unbind(lease),
             FromManager::Error(no) => {
                 // Before `registered` it is the manager's "no", after it a warning.

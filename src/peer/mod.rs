@@ -12,28 +12,39 @@
 //!    the manager <---- keep_lease: lease, wait/ok, renew, release ---------  this peer as a client
 //!    other peers <---- serve_slot: multiply, product ----------------------  this peer as a client
 //!    other peers  ---- serve_peer: multiply, product --------------------->  this peer as a server
+//!    the manager <---- publish: update; attend: query ---------------------  what it has, who has more
+//!    other peers <---- fetch_from: join, interested, request, piece --------  this peer as a client
+//!    other peers  ---- serve_peer, send_pieces: the same ------------------>  this peer as a server
 //! ```
 
 pub mod bindings;
 pub mod buffers;
 pub mod commands;
+pub mod download;
+pub mod file_commands;
+pub mod folder;
 pub mod lease;
 pub mod membership;
 pub mod multiply;
 pub mod progress;
 pub mod prompt;
 pub mod session;
+pub mod sharing;
 pub mod tasks;
+pub mod upload;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crate::error::Result;
 use crate::net::message::Name;
 use crate::net::server::{Server, listen};
 use membership::Membership;
 use session::Serving;
+use sharing::Sharing;
+use upload::{Manners, Uploads};
 
 /// How a peer is to behave.
 #[derive(Clone, Debug)]
@@ -50,6 +61,12 @@ pub struct Config {
     pub slots: u32,
     /// Whether it takes part in replication.
     pub keeps: bool,
+    /// Its shared folder.
+    pub data: PathBuf,
+    /// Whether it offers what lies there.
+    pub offers: bool,
+    /// How it serves those who want pieces.
+    pub manners: Manners,
 }
 
 /// A running peer; dropping it leaves the network.
@@ -59,6 +76,9 @@ pub struct Peer {
     membership: Membership,
     server: Server,
     serving: Arc<Serving>,
+    sharing: Arc<Sharing>,
+    uploads: Arc<Uploads>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Peer {
@@ -69,14 +89,24 @@ impl Peer {
     pub fn start(config: Config) -> Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let serving = Arc::new(Serving::new(config.slots, cores));
+        let sharing = Arc::new(Sharing::new(config.manager));
+        let uploads = Arc::new(Uploads::new(config.manners));
+        let listener = listen(config.listen)?;
+        if config.offers {
+            folder::make(&config.data)?;
+        }
         let server = {
-            let serving = Arc::clone(&serving);
-            Server::start("serve_peer", listen(config.listen)?, move |connection| {
-                session::serve_peer(&serving, connection)
+            let (serving, sharing, uploads) =
+                (Arc::clone(&serving), Arc::clone(&sharing), Arc::clone(&uploads));
+            Server::start("serve_peer", listener, move |connection| {
+                session::serve_peer(&serving, &sharing, &uploads, connection)
             })?
         };
-        let membership = Membership::start(&config, server.addr(), Arc::clone(&serving))?;
-        Ok(Self { config, membership, server, serving })
+        let mut threads = sharing.start(config.offers.then(|| config.data.clone()))?;
+        threads.push(uploads.start()?);
+        let membership =
+            Membership::start(&config, server.addr(), Arc::clone(&serving), Arc::clone(&sharing))?;
+        Ok(Self { config, membership, server, serving, sharing, uploads, threads })
     }
 
     /// How it was told to behave.
@@ -99,9 +129,30 @@ impl Peer {
         self.serving.load()
     }
 
+    /// What it offers.
+    pub fn sharing(&self) -> &Sharing {
+        &self.sharing
+    }
+
+    /// What it uploads.
+    pub fn uploads(&self) -> &Uploads {
+        &self.uploads
+    }
+
     /// Leaves in order: says `quit`, ends every conversation, joins every thread.
     pub fn leave(&mut self) {
         self.membership.leave();
         self.server.stop();
+        self.sharing.leave();
+        self.uploads.leave();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.leave();
     }
 }

@@ -398,6 +398,9 @@ impl<'m> Job<'m> {
                 return Err(Error::new(Kind::Check, "an answer to another question"));
             }
             FromPeer::Error(no) => return Err(no.into()),
+            other => {
+                return Err(Error::new(Code::BadMessage, format!("not an answer to `multiply`: {other:?}")));
+            }
         }
         self.tell(Progress::Computed);
         let mut answer = self.buffers.take_soon(rows * cols)?;

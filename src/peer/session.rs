@@ -1,4 +1,5 @@
-//! What other peers may ask of this one: products, under a lease.
+//! What other peers may ask of this one: products, under a lease; what it offers; pieces of that
+//! ([`upload`](super::upload)).
 //!
 //! Two bounds are kept apart. A peer *serves* as many products as it has slots: it takes their operands
 //! in and gives their answers out. It *computes* no more of them at once than it has cores, because two
@@ -16,6 +17,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::bindings::{Begin, Bindings};
 use super::buffers::Buffers;
+use super::sharing::Sharing;
+use super::upload::{Uploads, serve_join};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::matrix::strassen::{self, Abandoned};
@@ -179,7 +182,9 @@ struct Task {
 
 impl Task {
     fn new(message: &ToPeer) -> Result<Self> {
-        let ToPeer::Multiply { lease, product, rows, inner, cols, payload } = *message;
+        let ToPeer::Multiply { lease, product, rows, inner, cols, payload } = *message else {
+            return Err(unexpected(message, "multiply"));
+        };
         // In 128 bits, where no such product overflows.
         let bytes = |rows: u32, cols: u32| 8 * u128::from(rows) * u128::from(cols);
         let fits = |bytes: u128| bytes <= limits::PRODUCT.into();
@@ -199,18 +204,37 @@ impl Task {
     }
 }
 
+pub(super) fn unexpected(message: &ToPeer, expected: &str) -> Error {
+    let text = serde_json::to_string(message).unwrap_or_default();
+    Error::new(Code::BadMessage, format!("not expected now: {text:.200}"))
+        .advise(format!("say {expected} here"))
+}
+
 /// Serves one connection from another peer.
 ///
 /// # Errors
 /// What the other side is to be told before its connection is closed.
-pub fn serve_peer(serving: &Serving, connection: &mut Connection) -> Result<()> {
-    let mut patience = limits::FIRST_MESSAGE_TIME;
+pub fn serve_peer(
+    serving: &Serving,
+    sharing: &Sharing,
+    uploads: &Uploads,
+    connection: &mut Connection,
+) -> Result<()> {
+    let Received::Message(first) = connection.receive(Some(limits::FIRST_MESSAGE_TIME))? else {
+        return Ok(());
+    };
+    match first {
+        ToPeer::Multiply { .. } => serve_products(serving, connection, first),
+        ToPeer::Get {} => connection.send_all(sharing.list()),
+        ToPeer::Join { peer, file, id } => serve_join(sharing, uploads, connection, peer, &file, id),
+        other => Err(unexpected(&other, "multiply, get or join")),
+    }
+}
+
+/// Serves one that wants products, beginning with the first.
+fn serve_products(serving: &Serving, connection: &mut Connection, first: ToPeer) -> Result<()> {
+    let mut message = first;
     loop {
-        let message = match connection.receive(Some(patience))? {
-            Received::Message(message) => message,
-            Received::End | Received::Silence => return Ok(()),
-        };
-        patience = limits::REST_TIME;
         let task = Task::new(&message)?;
         match serving.begin(task.lease) {
             Ok(in_service) => {
@@ -226,6 +250,10 @@ pub fn serve_peer(serving: &Serving, connection: &mut Connection) -> Result<()> 
                 connection.discard_payload(task.payload)?;
             }
         }
+        message = match connection.receive(Some(limits::REST_TIME))? {
+            Received::Message(message) => message,
+            Received::End | Received::Silence => return Ok(()),
+        };
     }
 }
 

@@ -1,0 +1,126 @@
+//! The conversation with the tracker: who has which file.
+//!
+//! ```text
+//! query            holders, and the hashes of the pieces; or not_found
+//! update, hashes   updated; or conflict
+//! files            file, file, ..., end
+//! ```
+//!
+//! Any number of requests, one after another, on one connection; many connections at the same time, a thread
+//! each (C4). A request that is refused does not end the conversation, hashes that do not fit their file do.
+
+use log::info;
+
+use super::catalogue::{Change, cards};
+use super::queue::{Desk, Table};
+use super::session::unexpected;
+use crate::clock::Millis;
+use crate::error::{Code, Error, Result};
+use crate::net::connection::{Connection, Received};
+use crate::net::limits;
+use crate::net::message::{FileState, FromManager, Holder, PeerId, ToManager};
+use crate::share::units::about;
+use crate::share::{FileName, Manifest};
+
+/// Serves one who asks about files, beginning with the first request.
+///
+/// # Errors
+/// What he is to be told before his connection is closed.
+pub fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToManager) -> Result<()> {
+    let mut request = first;
+    loop {
+        let answered = match request {
+            ToManager::Query { peer, file } => serve_query(desk, connection, peer, &file),
+            ToManager::Update { peer, file, size, piece_size, whole, payload } => {
+                let manifest = receive_manifest(connection, file, size, piece_size, payload)?;
+                let updated = desk.change(|table, now| table.update(peer, &manifest, whole, now));
+                updated.and_then(|()| connection.send(&FromManager::Updated { id: manifest.id() }))
+            }
+            ToManager::Files {} => serve_files(desk, connection),
+            other => return Err(unexpected(&other, "query, update or files")),
+        };
+        match answered {
+            Err(no) if no.code() == Code::Failed => return Err(no),
+            Err(no) => connection.refuse(&no),
+            Ok(()) => {}
+        }
+        request = match connection.receive(Some(limits::REST_TIME))? {
+            Received::Message(next) => next,
+            Received::End | Received::Silence => return Ok(()),
+        };
+    }
+}
+
+/// The hashes that follow an `update`, as a manifest in which everything fits.
+fn receive_manifest(
+    connection: &mut Connection,
+    file: FileName,
+    size: u64,
+    piece_size: u64,
+    payload: u64,
+) -> Result<Manifest> {
+    if payload > limits::HASHES {
+        return Err(Error::new(Code::BadMessage, format!("{payload} bytes of hashes are too many"))
+            .advise(format!("a file has at most {} bytes of them", limits::HASHES)));
+    }
+    let mut hashes = vec![0; payload as usize];
+    connection.receive_payload(&mut hashes)?;
+    Manifest::from_wire(file, size, piece_size, &hashes)
+}
+
+fn serve_query(desk: &Desk, connection: &mut Connection, peer: PeerId, file: &FileName) -> Result<()> {
+    let (manifest, holders) = desk.change(|table, now| table.query(peer, file, now))?;
+    let (layout, hashes) = (manifest.layout(), manifest.hashes());
+    let payload = hashes.len() as u64;
+    let answer = FromManager::Holders {
+        file: manifest.name().clone(),
+        id: manifest.id(),
+        size: layout.size(),
+        piece_size: layout.piece_size().into(),
+        holders,
+        payload,
+    };
+    connection.send_with_payload(&answer, |out| out.write_all(hashes))
+}
+
+fn serve_files(desk: &Desk, connection: &mut Connection) -> Result<()> {
+    let files: Vec<FileState> = desk.change(|table, _| table.catalogue.states(&table.roster).collect());
+    let messages = files.into_iter().map(FromManager::File).chain([FromManager::End {}]);
+    connection.send_all(messages)
+}
+
+impl Table {
+    fn update(&mut self, peer: PeerId, manifest: &Manifest, whole: bool, now: Millis) -> Result<()> {
+        if self.roster.get(peer).is_none() {
+            return Err(Error::new(Code::Unauthorised, format!("there is no peer {peer}"))
+                .advise("register, and give the number that `registered` tells"));
+        }
+        let (who, file) = (self.roster.name(peer), manifest.name());
+        let changed = self.catalogue.update(peer, manifest, whole, &self.roster).inspect_err(|no| {
+            info!("{who} cannot offer {file}: {no}");
+        });
+        let text = match changed? {
+            Change::New => format!("{who} offers {file}, {}", about(manifest.layout().size())),
+            Change::Joined if whole => format!("{who} has {file}, too"),
+            Change::Joined => format!("{who} has begun to fetch {file}"),
+            Change::Completed => format!("{who} has all of {file}"),
+            Change::Reduced => format!("{who} has only a part of {file} now"),
+            Change::Nothing => return Ok(()),
+        };
+        self.tell(now, text);
+        Ok(())
+    }
+
+    fn query(&mut self, asker: PeerId, file: &FileName, now: Millis) -> Result<(Manifest, Vec<Holder>)> {
+        let found = self.catalogue.query(asker, file);
+        if found.lost {
+            let who = self.roster.name(asker);
+            self.tell(now, format!("{who} has lost {file}: it asks for it"));
+        }
+        let Some((manifest, holders)) = found.file else {
+            return Err(Error::new(Code::NotFound, format!("nobody offers {file}"))
+                .advise("`files` lists what is offered"));
+        };
+        Ok((manifest, cards(holders, &self.roster)))
+    }
+}

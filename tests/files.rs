@@ -1,0 +1,573 @@
+//! Files, seen from the outside: real programs that offer and fetch, and holders that lie.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use common::node::{Network, Node};
+use common::wire::{Heard, Wire};
+use common::{PATIENCE, until};
+use peerlab::share::{Bitfield, Layout, Manifest};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// A network without peers, whose manager bears with those who do not answer pings.
+fn network() -> Network {
+    Network::start(&["--dead-after", "60s"], &[])
+}
+
+/// The bytes that belong to a seed.
+fn bytes(size: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
+/// Puts a file into the shared folder that the peer `name` is going to have.
+fn put(network: &Network, name: &str, file: &str, bytes: &[u8]) -> PathBuf {
+    let folder = network.path(&format!("peerlab-{name}"));
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(file), bytes).unwrap();
+    folder.join(file)
+}
+
+/// A peer that serves, ready.
+#[track_caller]
+fn serve(network: &Network, name: &str, options: &[&str]) -> Node {
+    let mut node = network.command_with_log("info", name, &[options, &["serve"]].concat());
+    node.ready();
+    node
+}
+
+/// The row of a file in the manager's state.
+fn row(network: &Network, file: &str) -> Option<Value> {
+    network.state()["files"].as_array().unwrap().iter().find(|row| row["file"] == file).cloned()
+}
+
+/// Waits until so many peers have all of a file.
+#[track_caller]
+fn whole_at(network: &Network, file: &str, holders: usize) {
+    until(&format!("{file} at {holders} holders"), PATIENCE, || {
+        let row = row(network, file)?;
+        let whole = row["holders"].as_array().unwrap().iter().filter(|holder| holder["whole"] == true);
+        (whole.count() == holders).then_some(())
+    });
+}
+
+/// Downloads into a folder of its own; gives the report and the bytes.
+#[track_caller]
+fn down(network: &Network, name: &str, file: &str, options: &[&str]) -> (Value, Vec<u8>) {
+    let into = format!("into-{name}");
+    let args = [&["down", file, "-o", &into, "--json"], options].concat();
+    let report = network.command(name, &args).outcome().assert(0, &[]).json();
+    (report, fs::read(network.path(&into).join(file)).unwrap())
+}
+
+/// How many pieces came from whom.
+fn given(report: &Value, peer: &str) -> u64 {
+    let shares = report["from"].as_array().unwrap();
+    shares.iter().find(|share| share["peer"] == peer).map_or(0, |share| share["pieces"].as_u64().unwrap())
+}
+
+fn given_in_all(report: &Value) -> u64 {
+    report["from"].as_array().unwrap().iter().map(|share| share["pieces"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn what_lies_in_a_folder_is_offered_listed_and_downloaded_byte_by_byte() {
+    let network = network();
+    let big = bytes(3 * MIB + 17, 1);
+    for (file, bytes) in [("big.bin", &big[..]), ("empty", b""), ("one", b"x"), ("ä b.txt", b"text")] {
+        put(&network, "ada", file, bytes);
+    }
+    let _ada = serve(&network, "ada", &[]);
+    let _ben = serve(&network, "ben", &[]);
+    whole_at(&network, "ä b.txt", 1);
+    for verb in ["GET", "files"] {
+        let listed = network.command("look", &[verb, "--json"]).outcome().assert(0, &[]).json();
+        let names: Vec<_> =
+            listed["files"].as_array().unwrap().iter().map(|row| row["file"].clone()).collect();
+        assert_eq!(names, ["big.bin", "empty", "one", "ä b.txt"], "{verb}");
+    }
+    let (report, got) = down(&network, "cyd", "big.bin", &[]);
+    assert_eq!(got, big);
+    assert_eq!((given(&report, "ada"), report["pieces"].as_u64()), (13, Some(13)));
+    assert_eq!((report["refetched"].as_u64(), report["size"].as_u64()), (Some(0), Some(big.len() as u64)));
+    assert_eq!(down(&network, "cyd", "empty", &[]).1, b"");
+    assert_eq!(down(&network, "cyd", "one", &[]).1, b"x");
+    assert_eq!(down(&network, "cyd", "ä b.txt", &[]).1, b"text");
+    // Nothing of the program's own is left beside the files.
+    assert_eq!(fs::read_dir(network.path("into-cyd")).unwrap().count(), 4);
+    // What is here already is not fetched again.
+    let (again, _) = down(&network, "cyd", "big.bin", &[]);
+    assert_eq!(given_in_all(&again), 0);
+}
+
+#[test]
+fn only_regular_files_with_plain_names_are_offered() {
+    let network = network();
+    put(&network, "ada", "plain", b"x");
+    let folder = network.path("peerlab-ada");
+    put(&network, "ada", ".hidden", b"x");
+    fs::write(network.path("secret"), "secret").unwrap();
+    std::os::unix::fs::symlink(network.path("secret"), folder.join("link")).unwrap();
+    fs::create_dir(folder.join("folder")).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, folder.join("fifo"), fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "plain", 1);
+    let listed = network.command("look", &["get", "--json"]).outcome().assert(0, &[]).json();
+    assert_eq!(listed["files"].as_array().unwrap().len(), 1, "{listed}");
+}
+
+#[test]
+fn an_unknown_file_exits_with_3_and_a_name_that_is_a_path_with_2() {
+    let network = network();
+    network.command("cyd", &["down", "nope"]).outcome().assert(3, &["nobody offers nope", "`files` lists"]);
+    for name in ["../secret", "/etc/passwd", ".hidden", "a\\b", ""] {
+        network.command("cyd", &["down", name]).outcome().assert(2, &[]);
+    }
+    assert!(!network.path(".peerlab").exists(), "nothing was begun");
+}
+
+#[test]
+fn another_content_under_the_same_name_is_a_conflict_with_4_that_names_the_holder() {
+    let network = network();
+    put(&network, "ada", "a.txt", b"first");
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "a.txt", 1);
+    fs::write(network.path("a.txt"), "second").unwrap();
+    network.command("ben", &["add", "a.txt"]).outcome().assert(4, &["held by ada", "another name"]);
+    assert!(!network.path("peerlab-ben/a.txt").exists(), "the copy is of no use");
+    assert_eq!(fs::read(network.path("a.txt")).unwrap(), b"second", "the original is where it was");
+    // A file in the way of a download is not overwritten.
+    network.command("cyd", &["down", "a.txt"]).outcome().assert(4, &["is there already"]);
+    assert_eq!(fs::read(network.path("a.txt")).unwrap(), b"second");
+}
+
+#[test]
+fn what_is_added_is_served_until_a_signal_which_is_the_ordinary_end() {
+    let network = network();
+    let data = bytes(600 * KIB, 2);
+    fs::write(network.path("new.bin"), &data).unwrap();
+    let mut ben = network.command("ben", &["ADD", "new.bin", "--json"]);
+    ben.hears("until Ctrl-C");
+    assert_eq!(down(&network, "cyd", "new.bin", &[]).1, data);
+    ben.signal(Signal::TERM);
+    let added = ben.outcome().assert(0, &[]).json();
+    assert_eq!((added["file"].as_str(), added["pieces"].as_u64()), (Some("new.bin"), Some(3)));
+    until("the file is gone with its holder", PATIENCE, || row(&network, "new.bin").is_none().then_some(()));
+}
+
+#[test]
+fn two_that_download_at_the_same_time_give_to_each_other() {
+    let network = network();
+    let data = bytes(6 * MIB, 3);
+    put(&network, "ada", "swarm.bin", &data);
+    let mut ada = serve(&network, "ada", &["--up", "3MiB"]);
+    whole_at(&network, "swarm.bin", 1);
+    let begin = |name| network.command(name, &["down", "swarm.bin", "-o", name, "--json", "--stay"]);
+    let (mut ben, mut cyd) = (begin("ben"), begin("cyd"));
+    whole_at(&network, "swarm.bin", 3);
+    let mut from_each_other = 0;
+    for (node, name, other) in [(&mut ben, "ben", "cyd"), (&mut cyd, "cyd", "ben")] {
+        node.signal(Signal::TERM);
+        let report = node.outcome().assert(0, &[]).json();
+        from_each_other += given(&report, other);
+        assert_eq!(fs::read(network.path(name).join("swarm.bin")).unwrap(), data);
+    }
+    assert!(from_each_other >= 6, "{from_each_other} pieces from each other");
+    ada.hears("sent piece");
+}
+
+#[test]
+fn a_holder_that_is_killed_in_the_middle_only_delays() {
+    let network = network();
+    let data = bytes(8 * MIB, 4);
+    put(&network, "ada", "file.bin", &data);
+    put(&network, "ben", "file.bin", &data);
+    let _ada = serve(&network, "ada", &["--up", "4MiB"]);
+    let mut ben = serve(&network, "ben", &["--up", "4MiB"]);
+    whole_at(&network, "file.bin", 2);
+    let mut cyd = network.command("cyd", &["down", "file.bin", "-o", "out", "--json"]);
+    until("pieces from ben", PATIENCE, || ben.stderr().contains("sent piece").then_some(()));
+    ben.kill();
+    let report = cyd.outcome().assert(0, &["ben is lost"]).json();
+    assert_eq!(fs::read(network.path("out/file.bin")).unwrap(), data);
+    assert_eq!(given_in_all(&report), 32);
+    assert!(given(&report, "ben") < 32 && given(&report, "ada") > 0, "{report}");
+}
+
+#[test]
+fn a_newcomer_among_the_holders_is_found_while_a_download_runs() {
+    let network = network();
+    let data = bytes(6 * MIB, 5);
+    put(&network, "ada", "file.bin", &data);
+    put(&network, "ben", "file.bin", &data);
+    let ada = serve(&network, "ada", &["--up", "1MiB"]);
+    whole_at(&network, "file.bin", 1);
+    let mut cyd = network.command("cyd", &["down", "file.bin", "-o", "out", "--json"]);
+    until("a piece from ada", PATIENCE, || ada.stderr().contains("sent piece").then_some(()));
+    let _ben = serve(&network, "ben", &[]);
+    let report = cyd.outcome().assert(0, &[]).json();
+    assert!(given(&report, "ben") > given(&report, "ada"), "{report}");
+    assert_eq!(fs::read(network.path("out/file.bin")).unwrap(), data);
+}
+
+#[test]
+fn a_download_that_was_killed_goes_on_without_fetching_verified_pieces_again() {
+    let network = network();
+    let data = bytes(8 * MIB, 6);
+    put(&network, "ada", "file.bin", &data);
+    let mut ada = serve(&network, "ada", &["--up", "4MiB"]);
+    whole_at(&network, "file.bin", 1);
+    let mut cyd = network.command("cyd", &["down", "file.bin", "-o", "out", "--json"]);
+    cyd.hears("30 %");
+    cyd.kill();
+    assert!(!network.path("out/file.bin").exists(), "it appears only when it is whole");
+    // One piece of what is there is spoilt on the disk: it must be fetched again, and nothing else.
+    let parts = fs::read_dir(network.path("out/.peerlab/parts")).unwrap();
+    let part = parts.map(|entry| entry.unwrap().path()).next().unwrap();
+    let there = fs::read(&part).unwrap();
+    let right = (0..32).filter(|i| there[i * 256 * KIB..][..256 * KIB] == data[i * 256 * KIB..][..256 * KIB]);
+    let right: Vec<usize> = right.collect();
+    assert!((9..32).contains(&right.len()), "{} pieces survived", right.len());
+    let mut spoilt = there;
+    spoilt[right[0] * 256 * KIB + 7] ^= 1;
+    fs::write(&part, spoilt).unwrap();
+    let kept = right.len() - 1;
+    let report = network.command("cyd", &["down", "file.bin", "-o", "out", "--json"]).outcome();
+    let report = report.assert(0, &[&format!("{kept} of 32 pieces are here already")]).json();
+    assert_eq!(given_in_all(&report), 32 - kept as u64, "{report}");
+    assert_eq!(fs::read(network.path("out/file.bin")).unwrap(), data);
+    ada.hears("sent piece");
+}
+
+#[test]
+fn every_order_of_pieces_brings_the_same_file() {
+    let network = network();
+    let data = bytes(3 * MIB, 7);
+    put(&network, "ada", "file.bin", &data);
+    put(&network, "ben", "file.bin", &data);
+    let _ada = serve(&network, "ada", &[]);
+    let _ben = serve(&network, "ben", &[]);
+    whole_at(&network, "file.bin", 2);
+    for order in ["rarest", "sequential", "split"] {
+        assert_eq!(down(&network, order, "file.bin", &["--pick", order]).1, data);
+    }
+    network
+        .command("cyd", &["down", "file.bin", "--pick", "best"])
+        .outcome()
+        .assert(2, &["rarest, sequential"]);
+}
+
+#[test]
+fn a_restarted_manager_is_told_all_files_again() {
+    let mut network = network();
+    put(&network, "ada", "a", b"x");
+    put(&network, "ada", "b", b"y");
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "b", 1);
+    network.restart_manager(&["--dead-after", "60s"]);
+    whole_at(&network, "a", 1);
+    whole_at(&network, "b", 1);
+}
+
+#[test]
+fn bad_pieces_are_named_and_repaired_from_others() {
+    let network = network();
+    let data = bytes(MIB, 8);
+    put(&network, "ada", "file.bin", &data);
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "file.bin", 1);
+    let mut spoilt = data.clone();
+    spoilt[300 * KIB] ^= 1;
+    let path = put(&network, "ben", "file.bin", &spoilt);
+    let verify = |status, says: &[&str]| {
+        network.command("ben", &["verify", "file.bin"]).outcome().assert(status, says)
+    };
+    verify(0, &["bad pieces: 1;"]);
+    assert_eq!(fs::read(&path).unwrap(), data);
+    assert!(verify(0, &[]).stdout.contains("all 4 pieces are right"));
+    fs::write(&path, &data[..MIB - 1]).unwrap();
+    verify(0, &["bad pieces: 3;"]);
+    assert_eq!(fs::read(&path).unwrap(), data);
+    network.command("ben", &["verify", "other"]).outcome().assert(3, &[]);
+}
+
+#[test]
+fn the_bounds_of_the_lecture_are_printed_without_a_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = ["bounds", "--size", "32MiB", "--seed-up", "8MiB", "--peer-up", "4MiB", "--peers", "16"];
+    let mut text = Node::start("peer", dir.path(), "info", &bounds);
+    let said = text.outcome().assert(0, &[]).stdout;
+    assert!(
+        said.contains("64.000 s = N F / u_s") && said.contains("7.111 s = N F / (u_s + sum u_i)"),
+        "{said}"
+    );
+    let mut object = Node::start("peer", dir.path(), "info", &[&bounds[..], &["--json"]].concat());
+    let said = object.outcome().assert(0, &[]).json();
+    assert_eq!(said["client_server"]["seconds"], 64.0);
+    assert!((said["p2p"]["seconds"].as_f64().unwrap() - 512.0 / 72.0).abs() < 1e-9);
+}
+
+/// How a holder lies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lie {
+    WrongBytes,
+    OtherPiece,
+    TooLong,
+    Torn,
+    Garbage,
+    LongBitfield,
+    Silence,
+}
+
+/// A holder that lies, listed for a file that it has never seen.
+struct Liar {
+    _membership: Wire,
+}
+
+impl Liar {
+    fn offer(network: &Network, manifest: &Manifest, lie: Lie) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (membership, number) = Wire::register(network.addr, &format!("liar-{}", addr.port()), addr, 0);
+        let mut tracker = Wire::connect(network.addr);
+        let (layout, hashes) = (manifest.layout(), manifest.hashes());
+        tracker.say(&json!({
+            "type": "update", "peer": number, "file": manifest.name(), "size": layout.size(),
+            "piece_size": layout.piece_size(), "whole": true, "payload": hashes.len(),
+        }));
+        tracker.say_raw(hashes);
+        tracker.hear("updated");
+        // It ends with the test's process.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let wire = Wire::new(stream.unwrap());
+                thread::spawn(move || lie_to(wire, layout, lie));
+            }
+        });
+        Self { _membership: membership }
+    }
+}
+
+fn lie_to(mut wire: Wire, layout: Layout, lie: Lie) {
+    let mut bits = Bitfield::full(layout).as_bytes().to_vec();
+    if lie == Lie::LongBitfield {
+        bits.push(0);
+    }
+    while let Heard::Line(message) = wire.next(PATIENCE) {
+        let alive = match (message["type"].as_str().unwrap(), lie) {
+            ("join", _) => {
+                wire.try_say(&json!({"type": "bitfield", "payload": bits.len()}))
+                    && wire.try_say_raw(&bits)
+                    && wire.try_say(&json!({"type": "unchoke"}))
+            }
+            ("request", Lie::Garbage) => wire.try_say_raw(b"\xff\x00 what?\n"),
+            ("request", Lie::Silence | Lie::LongBitfield) => true,
+            ("request", _) => {
+                let asked = message["piece"].as_u64().unwrap() as u32;
+                let piece = if lie == Lie::OtherPiece { (asked + 1) % layout.pieces() } else { asked };
+                let len = layout.piece(piece).unwrap().len() + usize::from(lie == Lie::TooLong);
+                let sent = if lie == Lie::Torn { len / 2 } else { len };
+                wire.try_say(&json!({"type": "piece", "piece": piece, "payload": len}))
+                    && wire.try_say_raw(&vec![7; sent])
+                    && lie != Lie::Torn
+            }
+            _ => true,
+        };
+        if !alive {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_lying_holder_never_spoils_a_file() {
+    let network = network();
+    let data = bytes(5 * MIB, 9);
+    let layout = Layout::of(data.len() as u64).unwrap();
+    for lie in [
+        Lie::WrongBytes,
+        Lie::OtherPiece,
+        Lie::TooLong,
+        Lie::Torn,
+        Lie::Garbage,
+        Lie::LongBitfield,
+        Lie::Silence,
+    ] {
+        let file = format!("{lie:?}");
+        let name = format!("ada-{}", file.to_lowercase());
+        put(&network, &name, &file, &data);
+        let _ada = serve(&network, &name, &["--up", "8MiB"]);
+        whole_at(&network, &file, 1);
+        let manifest = Manifest::read(file.parse().unwrap(), layout, &data[..]).unwrap();
+        let _liar = Liar::offer(&network, &manifest, lie);
+        let (report, got) = down(&network, &format!("cyd-{}", file.to_lowercase()), &file, &[]);
+        assert!(got == data, "{lie:?}: another file");
+        assert_eq!(given(&report, &name), 20, "{lie:?}: {report}");
+        if lie == Lie::WrongBytes {
+            assert_eq!(report["refetched"], 2, "it is not asked after the second: {report}");
+        }
+    }
+}
+
+/// The address of a peer, as the manager has it.
+fn addr(network: &Network, name: &str) -> SocketAddr {
+    network.row(name).unwrap()["addr"].as_str().unwrap().parse().unwrap()
+}
+
+/// Joins, and reads the bitfield.
+fn join(network: &Network, name: &str, file: &str) -> (Wire, Vec<u8>) {
+    let mut wire = Wire::connect(addr(network, name));
+    let id = row(network, file).unwrap()["id"].clone();
+    wire.say(&json!({"type": "join", "peer": 0, "file": file, "id": id}));
+    let bytes = wire.hear("bitfield")["payload"].as_u64().unwrap() as usize;
+    let bits = wire.payload(bytes).unwrap();
+    (wire, bits)
+}
+
+#[test]
+fn pieces_can_be_asked_for_by_hand() {
+    let network = network();
+    let data = bytes(600_000, 10);
+    put(&network, "ada", "a.bin", &data);
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "a.bin", 1);
+    let (mut wire, bits) = join(&network, "ada", "a.bin");
+    assert_eq!(bits, [0b1110_0000]);
+    wire.say(&json!({"type": "interested", "on": true}));
+    wire.hear("unchoke");
+    for piece in [2, 0] {
+        wire.say(&json!({"type": "request", "piece": piece}));
+        let answer = wire.hear("piece");
+        let len = if piece == 2 { 600_000 - 2 * 262_144 } else { 262_144 };
+        assert_eq!((answer["piece"].as_u64(), answer["payload"].as_u64()), (Some(piece), Some(len)));
+        let got = wire.payload(len as usize).unwrap();
+        assert!(got == data[piece as usize * 262_144..][..len as usize]);
+    }
+    wire.say(&json!({"type": "request", "piece": 3}));
+    let no = wire.hear("error");
+    assert_eq!(no["code"], "bad_message");
+    assert!(no["text"].as_str().unwrap().contains("there is no piece 3"), "{no}");
+    wire.hear_end();
+}
+
+#[test]
+fn a_file_that_is_not_offered_cannot_be_joined() {
+    let network = network();
+    put(&network, "ada", "a.bin", b"x");
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "a.bin", 1);
+    let id = row(&network, "a.bin").unwrap()["id"].clone();
+    let refused = |file: &str, id: &Value| {
+        let mut wire = Wire::connect(addr(&network, "ada"));
+        wire.say(&json!({"type": "join", "peer": 0, "file": file, "id": id}));
+        let no = wire.hear("error");
+        wire.hear_end();
+        no["code"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(refused("other", &id), "not_found");
+    assert_eq!(refused("a.bin", &json!("0".repeat(64))), "not_found");
+    assert_eq!(refused("../a.bin", &id), "bad_message");
+    assert_eq!(refused("a.bin", &json!("short")), "bad_message");
+}
+
+#[test]
+fn only_so_many_are_served_at_a_time_and_the_others_are_told() {
+    let network = network();
+    put(&network, "ada", "a.bin", &bytes(600_000, 11));
+    let _ada = serve(&network, "ada", &["--unchoke", "1", "--time-scale", "20"]);
+    whole_at(&network, "a.bin", 1);
+    let mut askers: Vec<Wire> = (0..4).map(|_| join(&network, "ada", "a.bin").0).collect();
+    let mut served = [0; 4];
+    let mut seen = [false; 4];
+    for asker in &mut askers {
+        asker.say(&json!({"type": "interested", "on": true}));
+    }
+    // One for its rate and one by lot; the lot goes round, so that everybody has his turn.
+    until("everybody had his turn", PATIENCE, || {
+        for (place, asker) in askers.iter_mut().enumerate() {
+            while let Heard::Line(message) = asker.next(Duration::from_millis(1)) {
+                match message["type"].as_str().unwrap() {
+                    "unchoke" => served[place] += 1,
+                    "choke" => served[place] -= 1,
+                    other => panic!("heard {other}"),
+                }
+                seen[place] |= served[place] == 1;
+            }
+        }
+        seen.iter().all(|seen| *seen).then_some(())
+    });
+}
+
+/// The most memory that a running program ever had, in KiB.
+fn peak_memory(node: &Node) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn memory_does_not_grow_with_the_file() {
+    let network = network();
+    let folder = network.path("peerlab-ada");
+    fs::create_dir_all(&folder).unwrap();
+    fs::File::create(folder.join("sparse.bin")).unwrap().set_len(256 << 20).unwrap();
+    let ada = serve(&network, "ada", &[]);
+    whole_at(&network, "sparse.bin", 1);
+    let mut cyd = network.command("cyd", &["down", "sparse.bin", "-o", "out", "--stay"]);
+    cyd.hears("until Ctrl-C");
+    for node in [&ada, &cyd] {
+        let peak = peak_memory(node);
+        assert!(peak < 64 << 10, "{} took {peak} KiB", node.name);
+    }
+    assert!(same(&folder.join("sparse.bin"), &network.path("out/sparse.bin")));
+}
+
+/// Whether two files are the same, without holding either in memory.
+fn same(a: &Path, b: &Path) -> bool {
+    let (mut a, mut b) = (fs::File::open(a).unwrap(), fs::File::open(b).unwrap());
+    let (mut x, mut y) = (vec![0; MIB], vec![0; MIB]);
+    loop {
+        let n = a.read(&mut x).unwrap();
+        if n == 0 {
+            return b.read(&mut y).unwrap() == 0;
+        }
+        if b.read_exact(&mut y[..n]).is_err() || x[..n] != y[..n] {
+            return false;
+        }
+    }
+}
+
+#[test]
+fn a_prompt_adds_lists_and_downloads() {
+    let network = network();
+    put(&network, "ada", "a.bin", b"from ada");
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "a.bin", 1);
+    fs::write(network.path("mine.txt"), "mine").unwrap();
+    let mut ben = network.command("ben", &[]);
+    for line in ["add mine.txt", "down a.bin", "get", "status", "quit"] {
+        ben.type_line(line);
+    }
+    ben.end_input();
+    let said = ben.outcome().assert(0, &[]).stdout;
+    for text in ["mine.txt: 4 B, 1 pieces", "a.bin: 8 B in", "at ada", "offers 2 files"] {
+        assert!(said.contains(text), "{text:?} is not in {said}");
+    }
+    assert_eq!(fs::read(network.path("peerlab-ben/a.bin")).unwrap(), b"from ada");
+    assert_eq!(fs::read(network.path("peerlab-ben/mine.txt")).unwrap(), b"mine");
+}
