@@ -149,7 +149,8 @@ fn only_the_head_of_the_queue_may_take_though_a_later_request_would_fit() {
     ada.say(&json!({"type": "release"}));
     let [ben, cyd] = [ben.hear("leased"), cyd.hear("leased")].map(|leased| leased["lease"].as_u64().unwrap());
     // Both of Ada's peers give back at different times; not even in between did Cyd overtake.
-    let at = fakes.iter().find(|fake| fake.seen(|seen| seen.granted.contains(&cyd))).unwrap();
+    let bound_to_cyd = || fakes.iter().find(|fake| fake.seen(|seen| seen.granted.contains(&cyd)));
+    let at = until("the bind for Cyd", PATIENCE, bound_to_cyd);
     assert_eq!(at.seen(|seen| seen.granted[1..].to_vec()), [ben, cyd]);
 }
 
