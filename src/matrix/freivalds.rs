@@ -2,34 +2,39 @@
 //!
 //! A peer that was asked for P = L·R sends an answer, and nobody wants to multiply again to see whether
 //! it is right. Freivalds ("Probabilistic machines can use less running time", IFIP 1977): choose a
-//! random vector x and compare P·x with L·(R·x). That is three products of a matrix and a vector, 2n^2
+//! random vector x and compare xᵀ·P with (xᵀ·L)·R. That is three products of a vector and a matrix, 2n^2
 //! operations each instead of 2n^3. If P = L·R, the two sides agree for every x; if not, they differ for
-//! almost every x. (Computing (L·R)·x instead would multiply first and save nothing.)
+//! almost every x. (Computing xᵀ·(L·R) instead would multiply first and save nothing.)
+//!
+//! The usual text multiplies by x from the right. From the left, every one of the three products takes its
+//! matrix row after row, and L before R: just as the operands are formed to be sent, and as the answer comes
+//! back. So a [`Probe`] looks at the rows as they pass, while they are still in the cache, and a check costs
+//! no trip to memory for L and R at all.
 //!
 //! ```
-//! use peerlab::matrix::{Matrix, freivalds::{Verdict, check}, strassen::Plan};
+//! use peerlab::matrix::{Matrix, freivalds::{Magnitudes, Verdict, check}};
 //! let two = Matrix::from_vec(1, 1, vec![2.0])?;
-//! let plan = Plan::new(1, 1, 1, 0);
-//! let (left, right) = (plan.left(0, &two), plan.right(0, &two));
-//! assert_eq!(check(&left, &right, &[4.0], &mut rand::rng()), Verdict::Right);
-//! assert_eq!(check(&left, &right, &[5.0], &mut rand::rng()), Verdict::Wrong { row: 0 });
+//! let (four, five) = (Matrix::from_vec(1, 1, vec![4.0])?, Matrix::from_vec(1, 1, vec![5.0])?);
+//! let largest = Magnitudes { left: 2.0, right: 2.0 };
+//! assert_eq!(check(&two, &two, &four, largest, &mut rand::rng()), Verdict::Right);
+//! assert_eq!(check(&two, &two, &five, largest, &mut rand::rng()), Verdict::Wrong { column: 0 });
 //! # Ok::<(), peerlab::error::Error>(())
 //! ```
 //!
 //! # Which x
 //!
-//! Every x_j is ±v with an even coin for the sign and v drawn evenly from [1/2, 1). Let a right answer
-//! move a row of the comparison by at most t (below), and let entry (i, j) of P be wrong by E.
+//! Every x_i is ±v with an even coin for the sign and v drawn evenly from [1/2, 1). Let a right answer
+//! move a column of the comparison by at most t (below), and let entry (i, j) of P be wrong by E.
 //!
-//! * If it is the only wrong entry of its row, the row moves by at least |E|/2: whenever |E| > 4t, it is
-//!   found for certain. (With reals from [-1, 1), an unlucky x_j near zero would hide it.)
-//! * If the row has other wrong entries, fix their x. The row looks right only if x_j falls into an interval
-//!   of length 2t/|E|, and the density of x_j is nowhere above 1: the error is missed with a probability of
-//!   at most 4t/|E|, the factor two covering t itself on both sides. (With x_j = ±1, two equal errors would
-//!   cancel every other time; with x = (1, ..., 1), opposite ones always.)
+//! * If it is the only wrong entry of its column, the column moves by at least |E|/2: whenever |E| > 4t, it is
+//!   found for certain. (With reals from [-1, 1), an unlucky x_i near zero would hide it.)
+//! * If the column has other wrong entries, fix their x. The column looks right only if x_i falls into an
+//!   interval of length 2t/|E|, and the density of x_i is nowhere above 1: the error is missed with a
+//!   probability of at most 4t/|E|, the factor two covering t itself on both sides. (With x_i = ±1, two equal
+//!   errors would cancel every other time; with x = (1, ..., 1), opposite ones always.)
 //!
 //! t is about 10^-7 of a typical entry of the product of random 2048 x 2048 matrices, so one vector is
-//! enough. Nobody can prepare for x: it is drawn after the answer has arrived.
+//! enough. Nobody can prepare for x: it is drawn anew for every product and never leaves this process.
 //!
 //! # How large t is
 //!
@@ -42,21 +47,21 @@
 //! ```
 //!
 //! (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., theorem 23.2: a bound by the largest
-//! entries of the whole operands. No bound by the entries of one row exists for Strassen.) l is what
+//! entries of the whole operands. No bound by the entries of one column exists for Strassen.) l is what
 //! [`strassen::local_levels`] gives, because the serving peer runs the same program. Doubled, this leaves
 //! room for kernels that add in another order.
 //!
-//! A row of P·x sums c such errors. They were made before the signs of x were drawn, so they add up like
-//! coins: by Hoeffding's inequality the sum exceeds 10 √c e with a probability below 10^-21, and it never
-//! exceeds c e. To this come the rounding errors of the check itself (bounded as sums of c, k and c terms)
+//! A column of xᵀ·P sums m such errors. They were made without knowing the signs of x, so they add up like
+//! coins: by Hoeffding's inequality the sum exceeds 10 √m e with a probability below 10^-21, and it never
+//! exceeds m e. To this come the rounding errors of the check itself (bounded as sums of m, m and k terms)
 //! and, for numbers near the end of the range, an underflow of 2^-1074 in each operation.
 //!
 //! Where magnitudes are such that the comparison itself would overflow or vanish, x is scaled by a power of
-//! two, which changes no digit, and the check is run once more.
+//! two, which changes no digit.
 
 use rand::{Rng, RngExt};
 
-use super::{Operand, View, operand, strassen};
+use super::{Matrix, kernel, operand, strassen};
 
 /// Unit roundoff: no operation is off by more than this share of its result.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -67,119 +72,181 @@ const TINY: f64 = 5e-324;
 /// Magnitudes that are compared without scaling, as powers of two. Far from the ends at ±1022.
 const COMFORTABLE: f64 = 900.0;
 
+/// How many rows are added up before their sum is added to the result: fewer roundings, and fewer trips to
+/// the result.
+const GROUP: usize = 8;
+
 /// What the check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every row agrees within what rounding explains.
+    /// Every column agrees within what rounding explains.
     Right,
     /// The product is wrong.
     Wrong {
-        /// A row of the product in which no rounding explains the difference.
-        row: usize,
+        /// A column of the product in which no rounding explains the difference.
+        column: usize,
     },
 }
 
-/// Is `product`, in row order, the product of the two operands?
-///
-/// The operands are taken to be finite. Costs one pass over the blocks of each operand and over the product.
+/// No entry of the operands is larger than this. It need not be exact: it says how x is to be scaled.
+#[derive(Clone, Copy, Debug)]
+pub struct Magnitudes {
+    /// In the left operand.
+    pub left: f64,
+    /// In the right operand.
+    pub right: f64,
+}
+
+/// Is `c` the product of `a` and `b`? For matrices that are all in memory.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn check(left: &Operand<'_>, right: &Operand<'_>, product: &[f64], rng: &mut impl Rng) -> Verdict {
-    let (rows, inner, cols) = (left.rows(), left.cols(), right.cols());
-    assert_eq!(inner, right.rows(), "operands that fit");
-    assert_eq!(Some(product.len()), rows.checked_mul(cols), "a product of {rows} x {cols}");
-    if product.is_empty() {
-        return Verdict::Right;
+pub fn check(a: &Matrix, b: &Matrix, c: &Matrix, largest: Magnitudes, rng: &mut impl Rng) -> Verdict {
+    assert_eq!(a.cols(), b.rows(), "operands that fit");
+    assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the shape of the product");
+    let mut probe = Probe::new((a.rows(), a.cols(), b.cols()), largest, rng);
+    probe.left(a.as_slice());
+    probe.right(b.as_slice());
+    probe.check(c.as_slice())
+}
+
+/// The check of one product: x, and what it has become on its way through the operands.
+#[derive(Debug)]
+pub struct Probe {
+    rows: usize,
+    inner: usize,
+    cols: usize,
+    /// x has entries below this.
+    scale: f64,
+    x: Vec<f64>,
+    /// xᵀ·L, as far as L has passed.
+    left: Times,
+    /// (xᵀ·L)·R, as far as R has passed.
+    right: Times,
+}
+
+impl Probe {
+    /// For the product of a `rows` x `inner` matrix and an `inner` x `cols` one.
+    pub fn new(shape: (usize, usize, usize), largest: Magnitudes, rng: &mut impl Rng) -> Self {
+        let (rows, inner, cols) = shape;
+        let scale = scale(rows, inner, largest);
+        let x = (0..rows).map(|_| scale * entry(rng)).collect();
+        Self { rows, inner, cols, scale, x, left: Times::new(inner), right: Times::new(cols) }
     }
-    if inner == 0 {
-        // An empty sum: zero, exactly.
-        let wrong = product.iter().position(|x| *x != 0.0);
-        return wrong.map_or(Verdict::Right, |at| Verdict::Wrong { row: at / cols });
+
+    /// The next rows of the left operand.
+    ///
+    /// # Panics
+    /// If there are more rows than it has, or not whole ones.
+    pub fn left(&mut self, rows: &[f64]) {
+        self.left.pass(&self.x, rows);
     }
-    let x: Vec<f64> = (0..cols).map(|_| probe(rng)).collect();
-    let mut comparison = Comparison::new(left, right, product, &x, 1.0);
-    if let Some(scale) = comparison.better_scale(inner, cols) {
-        let x: Vec<f64> = x.iter().map(|x| x * scale).collect();
-        comparison = Comparison::new(left, right, product, &x, scale);
+
+    /// The next rows of the right operand, of which the first comes after the last of the left one.
+    ///
+    /// # Panics
+    /// If there are more rows than it has, or not whole ones, or some of the left operand are missing.
+    pub fn right(&mut self, rows: &[f64]) {
+        assert!(self.inner == 0 || self.left.seen == self.rows, "the left operand has passed");
+        self.right.pass(&self.left.sums, rows);
     }
-    let tolerance = comparison.tolerance(rows, inner, cols);
-    // Not `>`: a NaN in the product makes every comparison with it false.
-    let agrees = |(expected, got): (&f64, &f64)| (expected - got).abs() <= tolerance;
-    match comparison.expected.iter().zip(&comparison.got).position(|pair| !agrees(pair)) {
-        None => Verdict::Right,
-        Some(row) => Verdict::Wrong { row },
+
+    /// Is `product`, in row order, the product of the operands that have passed?
+    ///
+    /// # Panics
+    /// If it has another size, or rows of the operands are missing.
+    pub fn check(&self, product: &[f64]) -> Verdict {
+        assert_eq!(Some(product.len()), self.rows.checked_mul(self.cols), "the shape of the product");
+        assert!(self.cols == 0 || self.right.seen == self.inner, "both operands have passed");
+        let mut got = Times::new(self.cols);
+        got.pass(&self.x, product);
+        let tolerance = self.tolerance(&got);
+        // Not `>`: a NaN in the product makes every comparison with it false.
+        let agrees = |(expected, got): (&f64, &f64)| (expected - got).abs() <= tolerance;
+        match self.right.sums.iter().zip(&got.sums).position(|pair| !agrees(pair)) {
+            None => Verdict::Right,
+            Some(column) => Verdict::Wrong { column },
+        }
+    }
+
+    /// How far a column may be off when the product is right; see the module's page.
+    fn tolerance(&self, got: &Times) -> f64 {
+        let levels = strassen::local_levels(self.rows, self.inner, self.cols);
+        let (m, k) = (self.rows as f64, self.inner as f64);
+        let splits = 2f64.powi(levels as i32);
+        let k0 = (k / splits).ceil();
+        // The magnitude of x and L together; with a chosen scale this is far from both ends of the range.
+        let probe = self.scale * self.left.max;
+        // How errors of single entries, at most 1 each, add up in a column of xᵀ·P.
+        let spread = m.min(10.0 * m.sqrt());
+        // A right product: Higham's bound, doubled, in units of max|L| max|R|.
+        let answer = 2.0 * 12f64.powi(levels as i32) * (k0 * k0 + 5.0 * k0) * UNIT * spread;
+        // xᵀ·P and, through R, xᵀ·L: sums of m terms, each at most k max|L| max|R|.
+        let sums = k * m * (got.rounding() + self.left.rounding());
+        let rounding = (answer + sums) * probe * self.right.max;
+        // y·R with y = xᵀ·L: a sum of k terms, each at most max|y| max|R|.
+        let outer = k * self.right.rounding() * operand::max_abs(&self.left.sums) * self.right.max;
+        // Underflow: in xᵀ·L (then multiplied by R), in the product, in y·R and in xᵀ·P.
+        let underflow =
+            TINY * self.right.max * k * m + TINY * (splits * splits * k * spread * self.scale + k + m);
+        rounding + outer + underflow
     }
 }
 
 /// One entry of x: an even sign times a magnitude from [1/2, 1).
-fn probe(rng: &mut impl Rng) -> f64 {
+fn entry(rng: &mut impl Rng) -> f64 {
     let magnitude = 0.5 + rng.random::<f64>() / 2.0;
     if rng.random() { magnitude } else { -magnitude }
 }
 
-/// Both sides of the comparison, and the magnitudes that bound how far they may differ.
-struct Comparison {
-    /// L·(R·x).
-    expected: Vec<f64>,
-    /// P·x.
-    got: Vec<f64>,
-    /// x has entries below this.
-    scale: f64,
-    max_left: f64,
-    max_right: f64,
-    /// max |R·x|
-    max_inner: f64,
+/// The power of two by which x is scaled, so that the comparison stays away from the ends of the range: xᵀ·L
+/// is at most 2^l, (xᵀ·L)·R at most 2^(l + r), and if need be both are brought to lie around 1.
+fn scale(rows: usize, inner: usize, largest: Magnitudes) -> f64 {
+    let l = (rows as f64).log2() + largest.left.log2();
+    let r = (inner as f64).log2() + largest.right.log2();
+    let zero = l == f64::NEG_INFINITY || r == f64::NEG_INFINITY;
+    if zero || (l.abs() <= COMFORTABLE && (l + r).abs() <= COMFORTABLE) {
+        return 1.0;
+    }
+    2f64.powi((-l - r / 2.0).clamp(-1000.0, 1000.0) as i32)
 }
 
-impl Comparison {
-    fn new(left: &Operand<'_>, right: &Operand<'_>, product: &[f64], x: &[f64], scale: f64) -> Self {
-        let (y, max_right) = right.times_and_max(x);
-        let (expected, max_left) = left.times_and_max(&y);
-        let product = View::new(product, left.rows(), right.cols());
-        let (got, _) = Operand::new(left.rows(), right.cols(), vec![(1.0, product)]).times_and_max(x);
-        Self { expected, got, scale, max_left, max_right, max_inner: operand::max_abs(&y) }
+/// A vector times a matrix whose rows pass in order, some at a time.
+#[derive(Debug)]
+struct Times {
+    sums: Vec<f64>,
+    /// The largest magnitude in the matrix so far.
+    max: f64,
+    /// How many rows have passed.
+    seen: usize,
+    /// How often something was added to the sums.
+    additions: usize,
+}
+
+impl Times {
+    fn new(cols: usize) -> Self {
+        Self { sums: vec![0.0; cols], max: 0.0, seen: 0, additions: 0 }
     }
 
-    /// How far a row may be off when the product is right; see the module's page.
-    fn tolerance(&self, rows: usize, inner: usize, cols: usize) -> f64 {
-        let levels = strassen::local_levels(rows, inner, cols);
-        let (k, c) = (inner as f64, cols as f64);
-        let (splits, k0) = (2f64.powi(levels as i32), (inner as f64 / 2f64.powi(levels as i32)).ceil());
-        // The magnitude of x and R together; with a chosen scale this is far from both ends of the range.
-        let probe = self.scale * self.max_right;
-        // How errors of single entries, at most 1 each, add up in a row of P·x.
-        let spread = c.min(10.0 * c.sqrt());
-        // A right product: Higham's bound, doubled, in units of max|L| max|R|.
-        let answer = 2.0 * 12f64.powi(levels as i32) * (k0 * k0 + 5.0 * k0) * UNIT * spread;
-        // P·x and, through L, R·x: sums of c terms, each at most k max|L| max|R|.
-        let sums = 2.0 * k * c * summed(cols);
-        let rounding = (answer + sums) * probe * self.max_left;
-        // L·y: a sum of k terms, each at most max|L| max|y|.
-        let outer = k * summed(inner) * self.max_inner * self.max_left;
-        // Underflow: in the product, in R·x (then multiplied by L), in L·y and in P·x.
-        let underflow =
-            TINY * self.max_left * k * c + TINY * (splits * splits * k * spread * self.scale + k + c);
-        rounding + outer + underflow
-    }
-
-    /// The power of two by which x should be scaled, if this comparison came too near to the ends of the
-    /// range: R·x is at most 2^r, L·(R·x) at most 2^(r + l), and both are to lie around 1.
-    fn better_scale(&self, inner: usize, cols: usize) -> Option<f64> {
-        let r = (cols as f64).log2() + self.max_right.log2();
-        let l = (inner as f64).log2() + self.max_left.log2();
-        let zero = r == f64::NEG_INFINITY || l == f64::NEG_INFINITY;
-        if zero || (r.abs() <= COMFORTABLE && (r + l).abs() <= COMFORTABLE) {
-            return None;
+    fn pass(&mut self, vector: &[f64], rows: &[f64]) {
+        let cols = self.sums.len();
+        if cols == 0 {
+            return;
         }
-        Some(2f64.powi((-r - l / 2.0).clamp(-1000.0, 1000.0) as i32))
+        assert_eq!(rows.len() % cols, 0, "whole rows of {cols} entries");
+        for group in rows.chunks(GROUP * cols) {
+            let count = group.len() / cols;
+            let max = kernel::add_rows(&vector[self.seen..][..count], group, &mut self.sums);
+            self.max = self.max.max(max);
+            self.seen += count;
+            self.additions += 1;
+        }
     }
-}
 
-/// The relative error of a sum of `terms` products as [`Operand::times`] forms it: a number of shorter sums,
-/// added at the end.
-fn summed(terms: usize) -> f64 {
-    (terms.div_ceil(operand::LANES) + operand::LANES) as f64 * UNIT
+    /// The relative error of the sums: that of a group, and that of adding the groups.
+    fn rounding(&self) -> f64 {
+        (GROUP + self.additions) as f64 * UNIT
+    }
 }
 
 #[cfg(test)]
@@ -193,10 +260,8 @@ mod tests {
         matrix
     }
 
-    /// The check of `c` as the product of whole matrices.
     fn verdict(a: &Matrix, b: &Matrix, c: &Matrix, seed: u64) -> Verdict {
-        let plan = Plan::new(a.rows(), a.cols(), b.cols(), 0);
-        check(&plan.left(0, a), &plan.right(0, b), c.as_slice(), &mut rng(seed))
+        check(a, b, c, Magnitudes { left: a.max_abs(), right: b.max_abs() }, &mut rng(seed))
     }
 
     fn random(m: usize, k: usize, n: usize) -> (Matrix, Matrix) {
@@ -240,18 +305,13 @@ mod tests {
     #[test]
     fn the_tolerance_covers_highams_bound_with_the_levels_that_a_peer_adds() {
         for (n, levels) in [(1000, 0), (2048, 1), (4096, 2)] {
-            let ones = || Comparison {
-                expected: vec![],
-                got: vec![],
-                scale: 1.0,
-                max_left: 1.0,
-                max_right: 1.0,
-                max_inner: 0.0,
-            };
+            let (size, largest) = (n as usize, Magnitudes { left: 1.0, right: 1.0 });
+            let mut probe = Probe::new((size, size, size), largest, &mut rng(1));
+            (probe.left.max, probe.right.max) = (1.0, 1.0);
+            let tolerance = probe.tolerance(&Times::new(size));
             let (n0, n) = (f64::from(n >> levels), f64::from(n));
             let bound = (12f64.powi(levels) * (n0 * n0 + 5.0 * n0) - 5.0 * n) * UNIT;
-            let tolerance = ones().tolerance(n as usize, n as usize, n as usize);
-            // A row adds up n such errors, by Hoeffding's inequality to less than 10 √n of them.
+            // A column adds up n such errors, by Hoeffding's inequality to less than 10 √n of them.
             assert!((1.0..4.0).contains(&(tolerance / (10.0 * n.sqrt() * bound))), "{n}: {tolerance:e}");
         }
     }
@@ -272,7 +332,7 @@ mod tests {
                 let at = (seed as usize * 4801) % (m * n);
                 c.as_mut_slice()[at] += 1e-6 * right.max_abs();
                 let found = verdict(&a, &b, &c, seed);
-                assert_eq!(found, Verdict::Wrong { row: at / n }, "at {scale_a:e}, {scale_b:e}");
+                assert_eq!(found, Verdict::Wrong { column: at % n }, "at {scale_a:e}, {scale_b:e}");
             }
         }
     }
@@ -288,10 +348,35 @@ mod tests {
             left.fill_rows(0, l.as_mut_slice());
             right.fill_rows(0, r.as_mut_slice());
             let mut product = naive(l.view(), r.view());
-            assert_eq!(check(&left, &right, product.as_slice(), &mut rng(3)), Verdict::Right);
+            assert_eq!(verdict(&l, &r, &product, 3), Verdict::Right);
             product.as_mut_slice()[64 * 17 + 5] -= 1.0;
-            assert_eq!(check(&left, &right, product.as_slice(), &mut rng(3)), Verdict::Wrong { row: 17 });
+            assert_eq!(verdict(&l, &r, &product, 3), Verdict::Wrong { column: 5 });
         }
+    }
+
+    #[test]
+    fn rows_may_pass_in_any_portions() {
+        let (a, b) = random(30, 21, 17);
+        let c = naive(a.view(), b.view());
+        let largest = Magnitudes { left: 1.0, right: 1.0 };
+        for portion in 1..31 {
+            let mut probe = Probe::new((30, 21, 17), largest, &mut rng(1));
+            a.as_slice().chunks(portion * 21).for_each(|rows| probe.left(rows));
+            b.as_slice().chunks(portion * 17).for_each(|rows| probe.right(rows));
+            assert_eq!(probe.check(c.as_slice()), Verdict::Right, "{portion}");
+            let mut wrong = c.clone();
+            wrong.as_mut_slice()[17 * 29 + 16] += 1e-9;
+            assert_eq!(probe.check(wrong.as_slice()), Verdict::Wrong { column: 16 }, "{portion}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the left operand has passed")]
+    fn the_right_operand_does_not_pass_before_the_left_one() {
+        let (a, b) = random(3, 3, 3);
+        let mut probe = Probe::new((3, 3, 3), Magnitudes { left: 1.0, right: 1.0 }, &mut rng(1));
+        probe.left(&a.as_slice()[..6]);
+        probe.right(b.as_slice());
     }
 
     #[test]
@@ -301,9 +386,9 @@ mod tests {
         for seed in 0..200 {
             for (first, second) in [(0.5, 0.5), (0.5, -0.5), (1e-3, 1e-3), (1e3, -1e3)] {
                 let mut c = right.clone();
-                c.as_mut_slice()[40 * 7 + 3] += first;
-                c.as_mut_slice()[40 * 7 + 31] += second;
-                assert_eq!(verdict(&a, &b, &c, seed), Verdict::Wrong { row: 7 });
+                c.as_mut_slice()[40 * 3 + 7] += first;
+                c.as_mut_slice()[40 * 31 + 7] += second;
+                assert_eq!(verdict(&a, &b, &c, seed), Verdict::Wrong { column: 7 });
             }
         }
     }
@@ -328,7 +413,7 @@ mod tests {
         for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX] {
             let mut c = naive(a.view(), b.view());
             c.as_mut_slice()[20 * 11 + 19] = poison;
-            assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { row: 11 }, "{poison}");
+            assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { column: 19 }, "{poison}");
         }
     }
 
@@ -339,7 +424,7 @@ mod tests {
         wrong.as_mut_slice()[9 * 4] = 1e-300;
         for (a, b) in [(&zero, &any), (&any, &zero), (&zero, &zero)] {
             assert_eq!(verdict(a, b, &zero, 1), Verdict::Right);
-            assert_eq!(verdict(a, b, &wrong, 1), Verdict::Wrong { row: 4 });
+            assert_eq!(verdict(a, b, &wrong, 1), Verdict::Wrong { column: 0 });
         }
     }
 
@@ -354,7 +439,7 @@ mod tests {
         let (a, b, mut c) = (Matrix::zeros(3, 0), Matrix::zeros(0, 2), Matrix::zeros(3, 2));
         assert_eq!(verdict(&a, &b, &c, 1), Verdict::Right);
         c.as_mut_slice()[4] = f64::NAN;
-        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { row: 2 });
+        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { column: 0 });
     }
 
     #[test]
@@ -368,7 +453,7 @@ mod tests {
         strassen::multiply(a.view(), b.view(), &mut c.view_mut(), 1, &|| true).unwrap();
         assert!(strassen::local_levels(n, n, n) > 0);
         assert_eq!(verdict(&a, &b, &c, 1), Verdict::Right);
-        c.as_mut_slice()[n * 1000 + 1000] += 1e-5 * a.max_abs() * b.max_abs();
-        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { row: 1000 });
+        c.as_mut_slice()[n * 1000 + 999] += 1e-5 * a.max_abs() * b.max_abs();
+        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { column: 999 });
     }
 }

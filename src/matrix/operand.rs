@@ -108,77 +108,59 @@ impl<'a> Operand<'a> {
             }
         }
     }
-
-    /// The sum times a vector, without building the sum.
-    ///
-    /// # Panics
-    /// If the vector does not have as many entries as the sum has columns.
-    pub fn times(&self, x: &[f64]) -> Vec<f64> {
-        self.times_and_max(x).0
-    }
-
-    /// The sum times a vector, and the largest magnitude in the sum, in one pass over the blocks.
-    pub(super) fn times_and_max(&self, x: &[f64]) -> (Vec<f64>, f64) {
-        assert_eq!(x.len(), self.cols, "as many entries as columns");
-        kernel::times_and_max(self, x)
-    }
-
-    /// [`Operand::times_and_max`], to be compiled for the vectors of its caller.
-    #[inline(always)]
-    pub(super) fn times_and_max_inlined(&self, x: &[f64]) -> (Vec<f64>, f64) {
-        let mut sum = vec![0.0; self.cols];
-        let mut product = vec![0.0; self.rows];
-        let mut max: f64 = 0.0;
-        for (i, product) in product.iter_mut().enumerate() {
-            let row = match self.terms[..] {
-                // A block on its own needs no sum.
-                [(1.0, block)] if i < block.rows() && block.cols() == self.cols => block.row(i),
-                _ => {
-                    self.fill_row(i, &mut sum);
-                    &sum
-                }
-            };
-            let (dot, largest) = dot_and_max(row, x);
-            max = max.max(largest);
-            *product = dot;
-        }
-        (product, max)
-    }
-
-    /// No entry of the sum is larger in magnitude than this: the sum of the largest of each term.
-    pub fn max_abs_bound(&self) -> f64 {
-        let largest =
-            |block: &View<'_>| (0..block.rows()).fold(0.0, |max: f64, i| max.max(max_abs(block.row(i))));
-        self.terms.iter().map(|(_, block)| largest(block)).sum()
-    }
 }
 
 /// How many partial results the loops below keep, so that the compiler can hold them in vector registers.
 pub(super) const LANES: usize = 16;
 
+/// How many columns are added up at a time: their sums stay in L1, and each row is read in stretches long
+/// enough for the memory to see where it goes.
+const STRETCH: usize = 512;
+
 /// The largest magnitude, zero if there is none; a NaN is passed over.
 pub(super) fn max_abs(data: &[f64]) -> f64 {
-    dot_and_max(data, data).1
+    let mut maxima = [0.0; LANES];
+    for chunk in data.chunks(LANES) {
+        for (max, x) in maxima.iter_mut().zip(chunk) {
+            *max = if x.abs() > *max { x.abs() } else { *max };
+        }
+    }
+    maxima.into_iter().fold(0.0, f64::max)
 }
 
-/// The sum of products of two vectors of one length, and the largest magnitude in the first.
+/// Adds a few rows, each times its factor, to `sums`: first the rows are added to each other, then that to
+/// what is there. Returns the largest magnitude in the rows.
 ///
-/// Lane j sums the products j, j + [`LANES`], and so on; the lanes are added last, one after another.
+/// Always inlined, to be compiled for the vectors of its caller.
 #[inline(always)]
-pub(super) fn dot_and_max(a: &[f64], b: &[f64]) -> (f64, f64) {
-    let (mut sums, mut maxima) = ([0.0; LANES], [0.0; LANES]);
-    let mut step = |a: &[f64], b: &[f64]| {
-        for ((sum, max), (a, b)) in sums.iter_mut().zip(&mut maxima).zip(a.iter().zip(b)) {
-            *sum += a * b;
-            *max = if a.abs() > *max { a.abs() } else { *max };
+pub(super) fn add_rows_inlined(factors: &[f64], rows: &[f64], sums: &mut [f64]) -> f64 {
+    let cols = sums.len();
+    let mut maxima = [0.0; LANES];
+    let mut parts = [0.0; STRETCH];
+    for (n, sums) in sums.chunks_mut(STRETCH).enumerate() {
+        let parts = &mut parts[..sums.len()];
+        parts.fill(0.0);
+        for (factor, row) in factors.iter().zip(rows.chunks_exact(cols)) {
+            let row = &row[n * STRETCH..][..parts.len()];
+            let ((row, row_rest), (parts, parts_rest)) =
+                (row.as_chunks::<LANES>(), parts.as_chunks_mut::<LANES>());
+            for (row, parts) in row.iter().zip(parts) {
+                weigh(*factor, row, parts, &mut maxima);
+            }
+            weigh(*factor, row_rest, parts_rest, &mut maxima);
         }
-    };
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        step(a, b);
+        sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += *part);
     }
-    step(a_rest, b_rest);
-    (sums.iter().sum(), maxima.into_iter().fold(0.0, f64::max))
+    maxima.into_iter().fold(0.0, f64::max)
+}
+
+/// Adds as many numbers as there are lanes, times a factor, and keeps their largest magnitudes.
+#[inline(always)]
+fn weigh(factor: f64, row: &[f64], parts: &mut [f64], maxima: &mut [f64; LANES]) {
+    for ((x, part), max) in row.iter().zip(parts).zip(maxima) {
+        *part += factor * x;
+        *max = if x.abs() > *max { x.abs() } else { *max };
+    }
 }
 
 /// Where the first NaN or infinity stands.

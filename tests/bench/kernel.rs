@@ -7,10 +7,10 @@
 
 use std::time::Instant;
 
-use peerlab::matrix::freivalds::{Verdict, check};
+use peerlab::matrix::freivalds::{Magnitudes, Probe, Verdict};
 use peerlab::matrix::kernel::Kernel;
 use peerlab::matrix::strassen::{Plan, local_levels, multiply};
-use peerlab::matrix::{Matrix, ViewMut};
+use peerlab::matrix::{Matrix, Operand, ViewMut};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -93,7 +93,8 @@ fn threads(n: usize, cores: usize, rounds: usize) {
     println!("threads n={n}: {cores} are {:.2} times as fast as one; {seconds:.3} s", all / one);
 }
 
-/// All seven checks of a product of one level, against the products that they check.
+/// All seven checks of a product of one level, against the products that they check: looking at the operands
+/// while they are formed, and at the answer.
 fn freivalds(n: usize, rounds: usize) {
     let (a, b, _) = matrices(n);
     let plan = Plan::new(n, n, n, 1);
@@ -105,13 +106,20 @@ fn freivalds(n: usize, rounds: usize) {
         let (mut product, mut checked, mut filled) = (0.0, 0.0, 0.0);
         for i in 0..plan.products() {
             let (left, right) = (plan.left(i, &a), plan.right(i, &b));
-            filled += seconds(|| {
-                left.fill_rows(0, l.as_mut_slice());
-                right.fill_rows(0, r.as_mut_slice());
+            let blind = seconds(|| {
+                fill(&left, &mut l, |_| ());
+                fill(&right, &mut r, |_| ());
+            });
+            let mut rng = SmallRng::seed_from_u64(i as u64);
+            let mut probe = Probe::new((rows, inner, cols), Magnitudes { left: 2.0, right: 2.0 }, &mut rng);
+            let looking = seconds(|| {
+                fill(&left, &mut l, |rows| probe.left(rows));
+                fill(&right, &mut r, |rows| probe.right(rows));
             });
             product += seconds(|| local(&l, &r, &mut p.view_mut(), 1));
-            let mut rng = SmallRng::seed_from_u64(i as u64);
-            checked += seconds(|| assert_eq!(check(&left, &right, p.as_slice(), &mut rng), Verdict::Right));
+            let check = seconds(|| assert_eq!(probe.check(p.as_slice()), Verdict::Right));
+            checked += looking - blind + check;
+            filled += blind;
         }
         products.push(product);
         checks.push(checked);
@@ -124,6 +132,15 @@ fn freivalds(n: usize, rounds: usize) {
         100.0 * checked / product,
         filled * 1e3
     );
+}
+
+/// Forms an operand a few rows at a time, as it is sent, and shows each portion to `look`.
+fn fill(operand: &Operand<'_>, into: &mut Matrix, mut look: impl FnMut(&[f64])) {
+    let portion = 8 * operand.cols();
+    for (n, rows) in into.as_mut_slice().chunks_mut(portion).enumerate() {
+        operand.fill_rows(8 * n, rows);
+        look(rows);
+    }
 }
 
 /// What a product needs beside its operands and its answer. Measured in a process of its own, which has no

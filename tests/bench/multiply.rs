@@ -7,8 +7,10 @@
 //! who,n,levels,peers,seconds,requester_kib,peer_kib_per_slot
 //! ```
 //!
-//! `who` is `numpy`, `dask`, `local` or `network`; memory is the peak that the operating system counted
-//! (`VmHWM`), for the requester in all, for the serving peers the largest share of a slot. At the end
+//! `who` is `numpy`, `dask`, `local`, `network`, or `fresh` for the first product of peers that have just
+//! started; memory is the peak that the operating system counted (`VmHWM`), for the requester in all, for the
+//! serving peers the largest share of a slot. A peak never falls again, so the one that counts for one level
+//! is that of fresh peers. At the end
 //! stand the ratios of medians beside the goals, on stderr. NumPy and Dask take part when
 //! `PEERLAB_PYTHON` names a Python that has them; files lie on `/dev/shm`, so that no disk is measured.
 
@@ -159,8 +161,9 @@ fn main() {
         let counts: &[u32] = if n == 4096 && !quick { &[3, 1, 2, 7] } else { &[3] };
         for &peers in counts {
             let network = Network::start(peers);
-            // Peers keep their memory between products; the first product, which fills it, is not counted.
-            network.multiply(&a, &b, 1);
+            // Peers keep their memory between products; the first product, which fills it, counts apart.
+            let (seconds, own, slot) = network.multiply(&a, &b, 1);
+            note("fresh", n, 1, peers, seconds, own, slot);
             for _ in 0..3 {
                 for levels in 0..=2 {
                     if let Some(rivals) = &mut rivals {

@@ -20,6 +20,7 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
+use super::super::operand::add_rows_inlined;
 use super::{Abandoned, Ahead, Job, LINE, Operand, Tile, five_loops};
 
 /// Which vectors a kernel is written for. A value of this type is proof that this processor has them:
@@ -115,29 +116,29 @@ fn fill_rows_avx2(sum: &Operand<'_>, first_row: usize, out: &mut [f64]) {
     sum.fill_rows_inlined(first_row, out);
 }
 
-/// A sum of blocks times a vector, and its largest magnitude: [`Operand::times`] with these vectors.
-pub(crate) fn times_and_max(sum: &Operand<'_>, x: &[f64]) -> (Vec<f64>, f64) {
+/// Adds rows times factors to sums: [`add_rows_inlined`] with these vectors.
+pub(crate) fn add_rows(factors: &[f64], rows: &[f64], sums: &mut [f64]) -> f64 {
     match Width::best() {
         // SAFETY: this `Width` exists, so the processor has AVX-512F.
         #[cfg(target_arch = "x86_64")]
-        Width::Avx512 => unsafe { times_and_max_avx512(sum, x) },
+        Width::Avx512 => unsafe { add_rows_avx512(factors, rows, sums) },
         // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
         #[cfg(target_arch = "x86_64")]
-        Width::Avx2 => unsafe { times_and_max_avx2(sum, x) },
-        Width::Portable => sum.times_and_max_inlined(x),
+        Width::Avx2 => unsafe { add_rows_avx2(factors, rows, sums) },
+        Width::Portable => add_rows_inlined(factors, rows, sums),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn times_and_max_avx512(sum: &Operand<'_>, x: &[f64]) -> (Vec<f64>, f64) {
-    sum.times_and_max_inlined(x)
+fn add_rows_avx512(factors: &[f64], rows: &[f64], sums: &mut [f64]) -> f64 {
+    add_rows_inlined(factors, rows, sums)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn times_and_max_avx2(sum: &Operand<'_>, x: &[f64]) -> (Vec<f64>, f64) {
-    sum.times_and_max_inlined(x)
+fn add_rows_avx2(factors: &[f64], rows: &[f64], sums: &mut [f64]) -> f64 {
+    add_rows_inlined(factors, rows, sums)
 }
 
 /// The MR rows of a packed panel of A, each as long as the panel of B is deep.
