@@ -69,6 +69,13 @@ impl Limiter {
         self.paid = from.saturating_add(time_for(bytes, rate));
         self.paid.saturating_sub(now)
     }
+
+    /// Bytes that were taken do not pass after all.
+    pub fn give_back(&mut self, bytes: u64) {
+        if let Some(rate) = self.rate {
+            self.paid = self.paid.saturating_sub(time_for(bytes, rate));
+        }
+    }
 }
 
 /// How long `bytes` take at `rate`, in whole nanoseconds, rounded up.
@@ -159,5 +166,16 @@ mod tests {
             let full = 100.0 * 100_000.0 / rate as f64;
             prop_assert!((now - NOW).as_secs_f64() <= full * 1.001);
         }
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_for_others() {
+        let mut up = Limiter::new(Some(1 << 20));
+        let now = Duration::from_secs(1);
+        up.take(64 << 10, now);
+        assert_eq!(up.take(1 << 20, now), Duration::from_secs(1));
+        up.give_back(1 << 20);
+        assert_eq!(up.take(1 << 19, now), Duration::from_millis(500));
+        Limiter::new(None).give_back(1);
     }
 }

@@ -11,16 +11,16 @@
 //!   sources' "part i of n": holder i of n begins at part i and goes on, round the end of the file; so it
 //!   takes over what a slow or lost holder left undone.
 //! - **Some requests in flight** for each holder, so that its link never rests while an answer and the next
-//!   request pass each other; not many, because what is asked of one is not asked of another.
+//!   request pass each other; not many, because what is asked of one is not asked of another. A holder that
+//!   takes long for a piece is asked for one at a time ([`is_slow`]).
 //! - **Choke voids.** A holder that chokes or leaves owes nothing any more: what was asked of it is open
 //!   again, for anybody (E8).
 //! - **Bytes that fail their hash** are asked for elsewhere, and their sender is remembered; after the
 //!   second time it is not asked any more. Only where nobody else has the piece is the same asked again.
 //! - **Endgame.** When every missing piece is asked for, a holder with nothing to do is asked for a piece
 //!   that another owes: the one that lies deepest in a queue. At most [`COPIES`] are asked for one piece, and
-//!   a holder for one such piece at a time. The loser's request is taken back, or its answer is ignored and
-//!   counted. Where the wire can take requests back, an idle holder need not wait for the end: that costs
-//!   next to nothing, and a piece that waits in one queue no longer lets another holder idle.
+//!   a holder for one such piece at a time. The loser hears from us that we `have` the piece, if it downloads from
+//!   us too; then it sends it no more ([`Picker::taken_back`]). Otherwise its answer is ignored and counted.
 //!
 //! # An example
 //! Three pieces. Ada has all, Ben has piece 2. Ada is asked for 0 and 1, because two holders have piece 2;
@@ -37,12 +37,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::{Bitfield, Layout, Piece};
 use crate::error::{Error, Kind};
 
 /// Requests in flight for each holder: one that is being answered, and one that waits behind it.
 pub const IN_FLIGHT: usize = 2;
+
+/// A holder that takes this many round trips for a piece is asked for one at a time: its link may rest for one
+/// of them after each, a fiftieth of its time.
+const SLOW: u32 = 50;
 
 /// How many holders may be asked for one piece at once, in the endgame.
 pub const COPIES: usize = 2;
@@ -109,12 +114,22 @@ pub struct Waste {
     pub duplicates: u64,
 }
 
+/// Whether a holder whose pieces come at intervals of `took` is slow, and so asked for one piece at a time.
+///
+/// A second request hides the round trip from an answer to the next request. Where answers take long there is
+/// little to hide, and it costs something: a piece that waits behind another in this holder's queue is asked of
+/// nobody else meanwhile, nor passed on.
+pub fn is_slow(took: Duration, round_trip: Duration) -> bool {
+    took >= round_trip * SLOW
+}
+
 #[derive(Debug)]
 struct Holder {
     has: Bitfield,
     /// How many of its pieces are missing here.
     useful: u32,
     choked: bool,
+    slow: bool,
     /// What it was asked for and owes, in the order of the requests.
     owes: Vec<Piece>,
 }
@@ -125,8 +140,6 @@ pub struct Picker {
     order: Order,
     seed: u64,
     in_flight: usize,
-    /// Whether a request can be taken back.
-    cancels: bool,
     have: Bitfield,
     /// Missing, and asked of nobody.
     open: Bitfield,
@@ -152,7 +165,6 @@ impl Picker {
             order,
             seed,
             in_flight: IN_FLIGHT,
-            cancels: false,
             have,
             open,
             holders: BTreeMap::new(),
@@ -167,14 +179,6 @@ impl Picker {
     #[must_use]
     pub fn with_in_flight(mut self, requests: usize) -> Self {
         self.in_flight = requests.max(1);
-        self
-    }
-
-    /// For a wire that can take requests back: [`Picker::verified`] says which, and they count as taken
-    /// back from then on.
-    #[must_use]
-    pub fn with_cancel(mut self) -> Self {
-        self.cancels = true;
         self
     }
 
@@ -207,7 +211,14 @@ impl Picker {
         }
         let useful = has.iter().filter(|&piece| !self.have.contains(piece)).count() as u32;
         has.iter().for_each(|piece| self.spread[piece.index() as usize] += 1);
-        self.holders.insert(holder, Holder { has, useful, choked: true, owes: Vec::new() });
+        self.holders.insert(holder, Holder { has, useful, choked: true, slow: true, owes: Vec::new() });
+    }
+
+    /// A holder is slow, or not any more ([`is_slow`]). Who has not shown yet how fast it is counts as slow.
+    pub fn paced(&mut self, holder: HolderId, slow: bool) {
+        if let Some(known) = self.holders.get_mut(&holder) {
+            known.slow = slow;
+        }
     }
 
     /// A holder is gone; what it owed is open again.
@@ -257,11 +268,17 @@ impl Picker {
         self.holders.get(&holder).is_some_and(|known| known.useful > 0)
     }
 
+    /// Whether a holder owes anything.
+    pub fn owes(&self, holder: HolderId) -> bool {
+        self.holders.get(&holder).is_some_and(|known| !known.owes.is_empty())
+    }
+
     /// What to ask a holder for now; `None` when it chokes, owes enough, or has nothing that helps. The
     /// piece counts as asked for from now on.
     pub fn next(&mut self, holder: HolderId) -> Option<Piece> {
         let known = self.holders.get(&holder)?;
-        if known.choked || known.owes.len() >= self.in_flight {
+        let most = if known.slow { 1 } else { self.in_flight };
+        if known.choked || known.owes.len() >= most {
             return None;
         }
         let piece = match self.order {
@@ -300,8 +317,7 @@ impl Picker {
     /// When all that is missing was asked for: a piece that somebody else owes, the one that lies deepest
     /// in a queue. One such piece at a time.
     fn endgame(&self, holder: HolderId, known: &Holder) -> Option<Piece> {
-        let early = self.open.count() > 0;
-        if (early && !self.cancels) || !known.owes.is_empty() {
+        if self.open.count() > 0 || !known.owes.is_empty() {
             return None;
         }
         let depth = |owers: &[HolderId], piece| {
@@ -335,8 +351,7 @@ impl Picker {
         Arrival::Duplicate
     }
 
-    /// The bytes are right, and on the disk. Returns who else owes the piece, to be sent a `cancel`
-    /// where the wire has one; without it, their answers will be ignored.
+    /// The bytes are right, and on the disk. Returns who else owes the piece: their answers will be ignored.
     pub fn verified(&mut self, piece: Piece) -> Vec<HolderId> {
         self.open.remove(piece);
         self.asked.remove(&piece);
@@ -346,14 +361,19 @@ impl Picker {
         let mut losers = Vec::new();
         for (&holder, known) in self.holders.iter_mut().filter(|(_, known)| known.has.contains(piece)) {
             known.useful -= 1;
-            if let Some(place) = known.owes.iter().position(|&owed| owed == piece) {
+            if known.owes.contains(&piece) {
                 losers.push(holder);
-                if self.cancels {
-                    known.owes.remove(place);
-                }
             }
         }
         losers
+    }
+
+    /// A holder will not send a piece that is here already: it hears that we have it. So it owes it no more. (If
+    /// it had begun to send it, that is a duplicate like any other.)
+    pub fn taken_back(&mut self, holder: HolderId, piece: Piece) {
+        if let Some(known) = self.holders.get_mut(&holder).filter(|_| self.have.contains(piece)) {
+            known.owes.retain(|&owed| owed != piece);
+        }
     }
 
     /// The bytes are not those of the piece: it is open again, for others.
@@ -448,6 +468,7 @@ mod tests {
         let mut picker = Picker::new(set(pieces, &[]), order, 1).with_in_flight(100);
         for &(holder, has) in holders {
             picker.joined(holder, set(pieces, has));
+            picker.paced(holder, false);
             picker.unchoked(holder);
         }
         picker
@@ -477,6 +498,7 @@ mod tests {
         let order = |seed| {
             let mut picker = Picker::new(set(50, &[]), Order::Rarest, seed).with_in_flight(50);
             picker.joined(ADA, Bitfield::full(layout(50)));
+            picker.paced(ADA, false);
             picker.unchoked(ADA);
             asked(&mut picker, ADA)
         };
@@ -534,6 +556,21 @@ mod tests {
         assert_eq!(picker.arrived(ADA, piece(&picker, 0)), Arrival::Wanted);
         assert_eq!(asked(&mut picker, ADA), [2]);
         assert_eq!(Picker::new(set(1, &[]), Order::Rarest, 0).with_in_flight(0).in_flight, 1);
+    }
+
+    #[test]
+    fn a_slow_holder_is_asked_for_one_piece_at_a_time() {
+        let mut picker = Picker::new(set(5, &[]), Order::Sequential, 1);
+        picker.joined(ADA, set(5, &[0, 1, 2, 3, 4]));
+        picker.unchoked(ADA);
+        assert_eq!(asked(&mut picker, ADA), [0], "who knows how fast a newcomer is?");
+        assert_eq!(picker.arrived(ADA, piece(&picker, 0)), Arrival::Wanted);
+        assert_eq!(asked(&mut picker, ADA), [1]);
+        picker.paced(ADA, false);
+        assert_eq!(asked(&mut picker, ADA), [2]);
+        let (link, lan) = (Duration::from_millis(62), Duration::from_micros(300));
+        assert!(is_slow(link, lan), "0.3 ms of rest after each 62 ms");
+        assert!(!is_slow(link, Duration::from_millis(30)), "half of its time");
     }
 
     #[test]
@@ -622,18 +659,27 @@ mod tests {
     }
 
     #[test]
-    fn before_the_endgame_nothing_is_asked_of_two_unless_requests_can_be_taken_back() {
-        let build = || download(2, Order::Sequential, &[(ADA, &[0]), (BEN, &[0])]);
-        let mut picker = build();
+    fn before_the_endgame_nothing_is_asked_of_two() {
+        let mut picker = download(2, Order::Sequential, &[(ADA, &[0]), (BEN, &[0])]);
         assert_eq!(asked(&mut picker, ADA), [0]);
         assert_eq!(asked(&mut picker, BEN), [0; 0], "piece 1 is open, though nobody has it");
-        let mut picker = build().with_cancel();
-        assert_eq!(asked(&mut picker, ADA), [0]);
-        assert_eq!(asked(&mut picker, BEN), [0]);
-        let first = piece(&picker, 0);
+    }
+
+    #[test]
+    fn who_hears_that_a_piece_is_here_owes_it_no_more() {
+        let all = &[0, 1][..];
+        let mut picker = download(2, Order::Sequential, &[(ADA, all), (BEN, all)]).with_in_flight(1);
+        let (first, second) = (piece(&picker, 0), piece(&picker, 1));
+        assert_eq!((asked(&mut picker, ADA), asked(&mut picker, BEN)), (vec![0], vec![1]));
+        picker.arrived(BEN, second);
+        picker.verified(second);
+        assert_eq!(asked(&mut picker, BEN), [0], "what Ada owes");
+        picker.taken_back(ADA, first);
+        assert_eq!(picker.holders[&ADA].owes, [first], "not yet: it is missing");
         picker.arrived(BEN, first);
         assert_eq!(picker.verified(first), [ADA]);
-        assert!(picker.holders[&ADA].owes.is_empty(), "taken back");
+        picker.taken_back(ADA, first);
+        assert!(picker.holders[&ADA].owes.is_empty(), "so it can be asked for something else at once");
         assert_eq!(picker.arrived(ADA, first), Arrival::Duplicate, "but it was on its way");
     }
 
@@ -654,6 +700,7 @@ mod tests {
     fn a_download_resumes_with_what_is_there() {
         let mut picker = Picker::new(set(4, &[0, 2]), Order::Sequential, 1).with_in_flight(9);
         picker.joined(ADA, Bitfield::full(layout(4)));
+        picker.paced(ADA, false);
         picker.unchoked(ADA);
         assert_eq!(asked(&mut picker, ADA), [1, 3]);
     }
@@ -747,14 +794,11 @@ mod tests {
         fn no_piece_is_ever_forgotten(
             acts in prop::collection::vec(act(), 0..150),
             order in prop::sample::select(vec![Order::Rarest, Order::Sequential, Order::Split]),
-            cancels: bool,
+            hears: bool,
             seed: u64,
         ) {
             let layout = layout(12);
             let mut picker = Picker::new(Bitfield::empty(layout), order, seed).with_in_flight(3);
-            if cancels {
-                picker = picker.with_cancel();
-            }
             for act in acts {
                 match act {
                     Act::Join { holder, has } => {
@@ -777,7 +821,9 @@ mod tests {
                         let Some(piece) = owed else { continue };
                         if picker.arrived(holder, piece) == Arrival::Wanted {
                             if good {
-                                picker.verified(piece);
+                                let losers = picker.verified(piece);
+                                let told = losers.into_iter().filter(|_| hears);
+                                told.for_each(|loser| picker.taken_back(loser, piece));
                             } else {
                                 picker.failed(holder, piece);
                             }

@@ -13,6 +13,7 @@
 //! DIR/.peerlab/partial/     downloads on their way: the bytes, and beside them what is verified
 //! DIR/.peerlab/incoming/    copies that `add` is making
 //! DIR/.peerlab/trash/       what was dropped
+//! DIR/.peerlab/drops        what the peer remembers of that
 //! ```
 //!
 //! - **Whole or not at all.** A file is written elsewhere, brought to the disk (fsync), and only then renamed
@@ -40,22 +41,29 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{Bitfield, FILE_NAME, FileId, FileName, Layout, Manifest, Piece};
+use super::{FileName, Layout, Manifest};
 use crate::error::{Code, Error, Result};
 
+mod aside;
 mod disk;
+mod download;
 mod partial;
 #[cfg(test)]
 mod tests;
+mod whole;
 
+pub use aside::conflict_name;
 pub use disk::Stamp;
+pub use download::Health;
 pub use partial::{Partial, Written};
+pub use whole::Whole;
 
 /// Where everything is that is not offered.
 const PRIVATE: &str = ".peerlab";
@@ -63,20 +71,13 @@ const PRIVATE: &str = ".peerlab";
 /// The folders in it.
 const INNER: [&str; 3] = ["partial", "incoming", "trash"];
 
-/// The longest ending of a name that is kept as such, in bytes; `.tar.gz` has its last part kept.
-const ENDING: usize = 32;
-
-/// How much of a peer's name is kept in the name of a conflict copy, in bytes: all of a legal one.
-const PEER_NAME: usize = 64;
-
-/// How many files of one name the trash, and conflicts of one file, are numbered up to.
-const NUMBERED: u32 = 10_000;
-
 /// A shared folder.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
     piece_size: Option<u64>,
+    /// Whoever hashes a large file is to stop.
+    stopped: AtomicBool,
     /// Manifests of files as they were when they had this stamp. The lock is never held across I/O.
     known: Mutex<HashMap<FileName, (Stamp, Arc<Manifest>)>>,
 }
@@ -99,65 +100,14 @@ pub enum Reading {
     Changing,
 }
 
-/// What is left of a file, piece by piece.
-#[derive(Clone, Debug)]
-pub struct Health {
-    /// The pieces whose hashes are right.
-    pub good: Bitfield,
-    /// Bytes that it has, right or wrong.
-    pub size: u64,
-}
-
-impl Health {
-    /// Whether the file is what its manifest says, neither more nor less.
-    pub fn is_right(&self) -> bool {
-        self.good.is_full() && self.size == self.good.layout().size()
-    }
-}
-
-/// A file that is offered whole, open.
-#[derive(Debug)]
-pub struct Whole {
-    manifest: Arc<Manifest>,
-    file: File,
-    stamp: Stamp,
-}
-
-impl Whole {
-    /// Its manifest.
-    pub fn manifest(&self) -> &Arc<Manifest> {
-        &self.manifest
-    }
-
-    /// Reads a piece, from any thread.
-    ///
-    /// # Errors
-    /// `not_found` when the file was changed since it was hashed: its pieces are not those of the
-    /// manifest any more.
-    pub fn read(&self, piece: Piece, into: &mut Vec<u8>) -> Result<()> {
-        let name = self.manifest.name();
-        let mut read = || {
-            into.resize(piece.len(), 0);
-            self.file.read_exact_at(into, piece.offset())?;
-            // Looked at after reading: what was read before the change is good.
-            Ok::<_, io::Error>(Stamp::of(&self.file.metadata()?) == self.stamp)
-        };
-        match read() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(changed(name)),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(changed(name)),
-            Err(error) => Err(disk::error(format!("cannot read {name}"), error)),
-        }
-    }
-}
-
 impl Store {
     /// Opens a shared folder, and makes it if there is none.
     ///
     /// # Errors
     /// When it cannot be read or written.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
-        let store = Self { dir: dir.into(), piece_size: None, known: Mutex::default() };
+        let (piece_size, stopped, known) = (None, AtomicBool::new(false), Mutex::default());
+        let store = Self { dir: dir.into(), piece_size, stopped, known };
         let make = || {
             for inner in INNER {
                 fs::create_dir_all(store.private(inner))?;
@@ -190,6 +140,23 @@ impl Store {
         &self.dir
     }
 
+    /// Where the peer remembers what was dropped.
+    pub fn drops(&self) -> PathBuf {
+        self.private("drops")
+    }
+
+    /// When somebody put a file here, in milliseconds since 1970: the time of the last change of its status (ctime).
+    /// A copy has its own, whatever time it says it was written at. `None` where there is no such file.
+    pub fn put_at(&self, name: &FileName) -> Option<u64> {
+        let meta = fs::symlink_metadata(self.path(name)).ok()?;
+        u64::try_from(meta.ctime() * 1000 + meta.ctime_nsec() / 1_000_000).ok()
+    }
+
+    /// How a file looks now; `None` where there is none.
+    pub fn stamp(&self, name: &FileName) -> Option<Stamp> {
+        fs::symlink_metadata(self.path(name)).ok().map(|meta| Stamp::of(&meta))
+    }
+
     /// Whether the folder is still the one that was opened. An unmounted disk leaves an empty folder of
     /// the same name, which must not look as if somebody had deleted everything.
     pub fn has_marker(&self) -> bool {
@@ -215,6 +182,9 @@ impl Store {
     pub fn scan(&self) -> Result<Scan> {
         let failed = |error| disk::error(format!("cannot read the folder {}", self.dir.display()), error);
         let mut scan = Scan::default();
+        // What is learned from here on may be too new to be seen in the folder.
+        let before: Vec<(FileName, Stamp)> =
+            self.known.lock().iter().map(|(name, (stamp, _))| (name.clone(), *stamp)).collect();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let meta = match entry.metadata() {
@@ -236,7 +206,13 @@ impl Store {
         }
         scan.files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let there = |name: &FileName| scan.files.binary_search_by(|(other, _)| other.cmp(name)).is_ok();
-        self.known.lock().retain(|name, _| there(name));
+        let mut known = self.known.lock();
+        for (name, stamp) in before {
+            if !there(&name) && known.get(&name).is_some_and(|(now, _)| *now == stamp) {
+                known.remove(&name);
+            }
+        }
+        drop(known);
         Ok(scan)
     }
 
@@ -252,7 +228,12 @@ impl Store {
     /// `not_found` when there is no such file; others when it is not a regular one, or cannot be read.
     pub fn manifest(&self, name: &FileName) -> Result<Reading> {
         let (file, stamp) = self.open_file(name)?;
-        self.read_steady(name, stamp, &file, &file)
+        self.read_steady(name, stamp, &file, Stoppable { file: &file, stopped: &self.stopped })
+    }
+
+    /// Makes whoever hashes a file here fail soon: the peer leaves, and a large file would keep it for seconds.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
     }
 
     /// Hashes what `bytes` yields, and looks whether `file` stayed the same meanwhile.
@@ -294,18 +275,6 @@ impl Store {
     pub fn open_file(&self, name: &FileName) -> Result<(File, Stamp)> {
         disk::open_regular(&self.path(name))
             .map_err(|error| disk::error(format!("cannot open {name}"), error))
-    }
-
-    /// Opens a file to serve its pieces.
-    ///
-    /// # Errors
-    /// `not_found` when there is none of this name, or one with another content.
-    pub fn open_whole(&self, name: &FileName, id: FileId) -> Result<Whole> {
-        let (file, stamp) = self.open_file(name)?;
-        match self.read_steady(name, stamp, &file, &file)? {
-            Reading::Steady(manifest) if manifest.id() == id => Ok(Whole { manifest, file, stamp }),
-            _ => Err(changed(name)),
-        }
     }
 
     /// Copies a file into the folder, sharing its blocks where the file system can, and hashes the copy.
@@ -367,118 +336,6 @@ impl Store {
         }
     }
 
-    /// Begins a download, or goes on with one: what is there and verified is not fetched again.
-    ///
-    /// # Errors
-    /// `busy` when another download of it is running, or the disk is full.
-    pub fn begin(&self, manifest: Arc<Manifest>) -> Result<Partial> {
-        Partial::open(&self.private("partial"), manifest)
-    }
-
-    /// Downloads that were begun and are neither published nor discarded: their manifests.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn unfinished(&self) -> Result<Vec<Manifest>> {
-        partial::list(&self.private("partial"))
-            .map_err(|error| disk::error(format!("cannot read {}", self.dir.display()), error))
-    }
-
-    /// A download is whole: it appears under its name. Brings it to the disk first, unless
-    /// [`Partial::sync`] already has.
-    ///
-    /// # Errors
-    /// `conflict` when another file has its name; the download stays as it is then.
-    pub fn publish(&self, partial: &Partial) -> Result<()> {
-        self.finish(partial, disk::rename_new)
-    }
-
-    /// A repair is whole: it takes the place of the file that was damaged, which goes to the trash. At every
-    /// moment there is a file of this name.
-    ///
-    /// # Errors
-    /// When the disk does not let it.
-    pub fn replace(&self, partial: &Partial) -> Result<()> {
-        let name = partial.manifest().name();
-        self.finish(partial, |part, here| {
-            match numbered(&self.private("trash"), name, |to| fs::hard_link(here, to)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-                _ => fs::rename(part, here),
-            }
-        })
-    }
-
-    fn finish(&self, partial: &Partial, rename: impl FnOnce(&Path, &Path) -> io::Result<()>) -> Result<()> {
-        let manifest = partial.manifest();
-        let name = manifest.name();
-        let failed = |error| disk::error(format!("cannot publish {name}"), error);
-        if !partial.have().is_full() {
-            return Err(Error::failed(format!("{name} is not whole"))
-                .advise("its missing pieces must be fetched first"));
-        }
-        partial.sync()?;
-        match rename(partial.path(), &self.path(name)) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken(name)),
-            renamed => renamed.map_err(failed)?,
-        }
-        disk::sync_folder(&self.dir).map_err(failed)?;
-        partial.forget_marks();
-        self.learn(Manifest::clone(manifest), partial.stamp().map_err(failed)?);
-        Ok(())
-    }
-
-    /// Gives a download up, and its bytes.
-    pub fn discard(&self, partial: &Partial) {
-        partial.forget_marks();
-        let _ = fs::remove_file(partial.path());
-    }
-
-    /// Which pieces of a file are what the manifest says. A piece that cannot be read is not.
-    ///
-    /// # Errors
-    /// `not_found` when there is no such file.
-    pub fn verify(&self, manifest: &Manifest) -> Result<Health> {
-        let (file, stamp) = self.open_file(manifest.name())?;
-        Ok(Health { good: partial::good_pieces(manifest, &file), size: stamp.size })
-    }
-
-    /// Begins to repair a file: a download that starts with its good pieces. See [`Store::replace`].
-    ///
-    /// # Errors
-    /// Those of [`Store::begin`].
-    pub fn repair(&self, manifest: Arc<Manifest>) -> Result<Partial> {
-        let partial = self.begin(manifest)?;
-        match self.open_file(partial.manifest().name()) {
-            Ok((file, _)) => partial.take_over(&file)?,
-            Err(error) if error.code() == Code::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        Ok(partial)
-    }
-
-    /// Moves a file to the trash, and says where it is now.
-    ///
-    /// # Errors
-    /// `not_found` when there is none.
-    pub fn trash(&self, name: &FileName) -> Result<PathBuf> {
-        self.known.lock().remove(name);
-        numbered(&self.private("trash"), name, |to| disk::rename_new(&self.path(name), to))
-            .map_err(|error| disk::error(format!("cannot move {name} to the trash"), error))
-    }
-
-    /// Sets a file aside that is not the one of this name: it becomes a conflict copy, with the name that
-    /// is returned ([`conflict_name`]).
-    ///
-    /// # Errors
-    /// `not_found` when there is none.
-    pub fn set_aside(&self, name: &FileName, peer: &str, id: FileId) -> Result<FileName> {
-        self.known.lock().remove(name);
-        let conflict = conflict_name(name, peer, id);
-        let aside = numbered(&self.dir, &conflict, |to| disk::rename_new(&self.path(name), to))
-            .map_err(|error| disk::error(format!("cannot set {name} aside"), error))?;
-        aside.file_name().unwrap_or_default().to_string_lossy().parse()
-    }
-
     /// Removes what a killed `add` has left. A copy that is being made is locked.
     fn clear_incoming(&self) -> io::Result<()> {
         for entry in fs::read_dir(self.private("incoming"))? {
@@ -499,43 +356,19 @@ impl Store {
     }
 }
 
-/// What a file is called that has the name of another: `STEM.conflict-PEER-HASH.EXT`, at most 255 bytes.
-///
-/// ```
-/// use peerlab::share::{FileId, store::conflict_name};
-/// let name = conflict_name(&"notes.txt".parse()?, "ada", FileId::from([0xab; 32]));
-/// assert_eq!(name.as_str(), "notes.conflict-ada-abababab.txt");
-/// # Ok::<(), peerlab::error::Error>(())
-/// ```
-pub fn conflict_name(name: &FileName, peer: &str, id: FileId) -> FileName {
-    let plain = |c: char| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c };
-    let peer: String = peer.chars().map(plain).collect();
-    let peer = &peer[..peer.floor_char_boundary(PEER_NAME)];
-    let conflict = with_suffix(name.as_str(), &format!(".conflict-{peer}-{}", id.short()));
-    // Cannot fail: no part of it has anything that a name may not have, and it is short enough.
-    FileName::try_from(conflict).unwrap_or_else(|_| name.clone())
+/// Reads a file until it is told to stop.
+struct Stoppable<'a> {
+    file: &'a File,
+    stopped: &'a AtomicBool,
 }
 
-/// Puts a file into a folder under its name, or the first numbered one that is free; says which.
-fn numbered(dir: &Path, name: &FileName, put: impl Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
-    let mut to = dir.join(name.as_str());
-    for n in 2..NUMBERED {
-        match put(&to) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            put => return put.map(|()| to),
+impl io::Read for Stoppable<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.stopped.load(Ordering::SeqCst) {
+            return Err(io::Error::other("this peer leaves"));
         }
-        to.set_file_name(with_suffix(name.as_str(), &format!(".{n}")));
+        self.file.read(into)
     }
-    Err(io::Error::new(ErrorKind::AlreadyExists, format!("{NUMBERED} files of this name are there")))
-}
-
-/// STEM, the suffix, .EXT; the stem is cut where the whole would be too long.
-fn with_suffix(name: &str, suffix: &str) -> String {
-    let ending = name.rfind('.').filter(|&dot| dot > 0 && name.len() - dot <= ENDING);
-    let (stem, ending) = name.split_at(ending.unwrap_or(name.len()));
-    let room = FILE_NAME.saturating_sub(suffix.len() + ending.len());
-    let stem = &stem[..stem.floor_char_boundary(room)];
-    format!("{stem}{suffix}{ending}")
 }
 
 fn changed(name: &FileName) -> Error {

@@ -7,13 +7,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::choker::{Contender, Occasion, ROUND_SECONDS, Service, UNCHOKE, judge};
-use super::picker::{Arrival, IN_FLIGHT, Order, Picker};
+use super::picker::{Arrival, IN_FLIGHT, Order, Picker, is_slow};
 use super::theory::{self, Setting};
 use super::uplink::{Request, Uplink};
 use super::{Bitfield, FileId, Layout, Piece};
@@ -42,7 +43,10 @@ struct Plan {
     unchoke: usize,
     at_once: usize,
     in_flight: usize,
-    cancel: bool,
+    /// Whether slow holders are asked for one piece at a time.
+    pace: bool,
+    /// Whether a holder that hears that the asker has the piece sends it no more.
+    take_back: bool,
     /// How many others a peer connects to; all where there are no more.
     neighbours: usize,
     /// How many times faster the choker's rounds come.
@@ -62,12 +66,16 @@ const GOAL: Plan = Plan {
     unchoke: UNCHOKE,
     at_once: 1,
     in_flight: IN_FLIGHT,
-    cancel: true,
+    pace: true,
+    take_back: true,
     neighbours: usize::MAX,
     time_scale: 1,
     selfish: false,
     lot: 0,
 };
+
+/// As many do it: five pieces at a time, five requests in flight, and none is taken back.
+const FIVE: Plan = Plan { at_once: 5, in_flight: 5, pace: false, take_back: false, ..GOAL };
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Message {
@@ -77,7 +85,6 @@ enum Message {
     Choke,
     Unchoke,
     Request(Piece),
-    Cancel(Piece),
     Piece(Piece),
     Gone,
 }
@@ -108,6 +115,8 @@ struct Node {
     busy: bool,
     contenders: BTreeMap<NodeId, Contender>,
     interested_in: BTreeMap<NodeId, bool>,
+    /// When the last piece came from each.
+    came: BTreeMap<NodeId, Micros>,
     done: bool,
     gone: bool,
 }
@@ -163,13 +172,14 @@ impl Swarm {
             let picker =
                 Picker::new(have, plan.order, plan.lot << 32 | id as u64).with_in_flight(plan.in_flight);
             Node {
-                picker: if plan.cancel { picker.with_cancel() } else { picker },
+                picker,
                 uplink: Uplink::new(plan.at_once),
                 up: if id == 0 { plan.seed_up } else { plan.peer_up },
                 sending: VecDeque::new(),
                 busy: false,
                 contenders: BTreeMap::new(),
                 interested_in: BTreeMap::new(),
+                came: BTreeMap::new(),
                 done: id == 0,
                 gone: false,
             }
@@ -246,6 +256,7 @@ impl Swarm {
             Message::Bitfield(has) => {
                 let has = Bitfield::from_wire(node.picker.layout(), &has).unwrap();
                 node.picker.joined(holder, has);
+                node.picker.paced(holder, self.plan.pace);
                 let service = Service::Choked;
                 let contender = Contender { peer: asker, interested: false, service, received: 0, sent: 0 };
                 node.contenders.insert(from, contender);
@@ -253,6 +264,9 @@ impl Swarm {
             }
             Message::Have(piece) => {
                 node.picker.gained(holder, piece);
+                if self.plan.take_back {
+                    node.uplink.cancel(Request { asker, file: self.file, piece });
+                }
                 self.ask(to, from);
             }
             Message::Interested(on) => {
@@ -273,7 +287,6 @@ impl Swarm {
                     self.serve(to);
                 }
             }
-            Message::Cancel(piece) => node.uplink.cancel(Request { asker, file: self.file, piece }),
             Message::Piece(piece) => self.piece(from, to, piece),
             Message::Gone => {
                 node.picker.left(holder);
@@ -289,15 +302,21 @@ impl Swarm {
 
     fn piece(&mut self, from: NodeId, to: NodeId, piece: Piece) {
         let node = &mut self.nodes[to];
+        if let Some(last) = node.came.insert(from, self.now).filter(|_| self.plan.pace) {
+            let (took, round_trip) = (self.now - last, 2 * LATENCY);
+            let slow = is_slow(Duration::from_micros(took), Duration::from_micros(round_trip));
+            node.picker.paced(from as u64, slow);
+        }
         if let Some(contender) = node.contenders.get_mut(&from) {
             contender.received += piece.len() as u64;
         }
         if node.picker.arrived(from as u64, piece) == Arrival::Wanted {
             let losers = node.picker.verified(piece);
-            let others: Vec<_> = node.contenders.keys().copied().collect();
-            if self.plan.cancel {
-                losers.into_iter().for_each(|loser| self.send(to, loser as NodeId, Message::Cancel(piece)));
+            // The seed asks for nothing, so nobody tells it anything.
+            for loser in losers.into_iter().filter(|&loser| self.plan.take_back && loser != 0) {
+                node.picker.taken_back(loser, piece);
             }
+            let others: Vec<_> = node.contenders.keys().copied().filter(|&other| other != 0).collect();
             others.iter().for_each(|&other| self.send(to, other, Message::Have(piece)));
         }
         self.ask_all(to);
@@ -381,13 +400,13 @@ impl Swarm {
     }
 }
 
-/// The mean of ten lots may be 6 % over the bound, and no lot 8 %.
+/// The mean of ten lots may be 7 % over the bound, and no lot 9 %.
 #[test]
 fn the_last_peer_is_done_soon_after_the_bound() {
     for peers in [3, 8, 16] {
         let (mean, worst) = mean_and_worst(Plan { peers, ..GOAL }, 10);
         println!("{peers} peers: {mean:.3} of D_p2p, {worst:.3} at worst");
-        assert!(mean <= 1.06 && worst <= 1.08, "{peers} peers: {mean:.3} of D_p2p, {worst:.3} at worst");
+        assert!(mean <= 1.07 && worst <= 1.09, "{peers} peers: {mean:.3} of D_p2p, {worst:.3} at worst");
     }
 }
 
@@ -395,14 +414,16 @@ fn the_last_peer_is_done_soon_after_the_bound() {
 #[test]
 fn every_rule_earns_its_place() {
     let peers = 16;
-    let cost = |plan: Plan| mean_and_worst(Plan { peers, ..plan }, 5).0;
+    let cost = |plan: Plan| mean_and_worst(Plan { peers, ..plan }, 10).0;
     let goal = cost(GOAL);
     for (without, plan, at_least) in [
-        ("requests that can be taken back", Plan { cancel: false, ..GOAL }, 0.02),
-        ("one piece at a time", Plan { at_once: 5, ..GOAL }, 0.05),
-        ("either, and with five in flight", Plan { at_once: 5, in_flight: 5, cancel: false, ..GOAL }, 0.10),
-        ("rarest first", Plan { order: Order::Sequential, ..GOAL }, 0.15),
-        ("rarest first, split", Plan { order: Order::Split, ..GOAL }, 0.10),
+        ("requests that are taken back", Plan { take_back: false, ..GOAL }, 0.005),
+        ("one in flight where answers take long", Plan { pace: false, ..GOAL }, 0.004),
+        ("either", Plan { take_back: false, pace: false, ..GOAL }, 0.02),
+        ("one piece at a time", Plan { at_once: 5, ..GOAL }, 0.02),
+        ("any of them, and with five in flight", FIVE, 0.10),
+        ("rarest first, split", Plan { order: Order::Split, ..GOAL }, 0.30),
+        ("rarest first, sequential", Plan { order: Order::Sequential, ..GOAL }, 0.30),
     ] {
         let ratio = cost(plan);
         println!("without {without}: {ratio:.3} instead of {goal:.3}");

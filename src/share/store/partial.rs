@@ -81,6 +81,8 @@ impl Partial {
         let name = manifest.name();
         let path = dir.join(format!("{}.{BYTES}", key(name, manifest.id())));
         let failed = |error| disk::error(format!("cannot write the download of {name}"), error);
+        // Another program that saved a file here may have tidied up meanwhile.
+        fs::create_dir_all(dir).map_err(failed)?;
         let bytes = lock(&path, name)?;
         let size = manifest.layout().size();
         let was = bytes.metadata().map_err(failed)?.len();
@@ -103,6 +105,11 @@ impl Partial {
     /// The pieces that are there, verified.
     pub fn have(&self) -> Bitfield {
         self.have.lock().clone()
+    }
+
+    /// Whether this piece is there.
+    pub fn has(&self, piece: Piece) -> bool {
+        self.have.lock().contains(piece)
     }
 
     /// Verifies the bytes of a piece, and writes them if they are right.
@@ -135,7 +142,7 @@ impl Partial {
     /// `not_found` when it is not there.
     pub fn read(&self, piece: Piece, into: &mut Vec<u8>) -> Result<()> {
         let name = self.manifest.name();
-        if !self.have.lock().contains(piece) {
+        if !self.has(piece) {
             return Err(Error::new(
                 Code::NotFound,
                 format!("piece {} of {name} is not here yet", piece.index()),
@@ -167,6 +174,15 @@ impl Partial {
         Ok(())
     }
 
+    /// The bytes, open, for those who let the kernel send pieces that are there.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn file(&self) -> Result<File> {
+        let name = self.manifest.name();
+        self.bytes.try_clone().map_err(|error| disk::error(format!("cannot open {name}"), error))
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -181,10 +197,26 @@ impl Partial {
     }
 }
 
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // Whoever still sends from it has a clone of the descriptor, which alone would keep the lock.
+        let _ = self.bytes.unlock();
+    }
+}
+
 /// What a download is called on the disk: one content may be on its way under two names.
 fn key(name: &FileName, id: FileId) -> String {
     let name = FileId::from(Hash::from(Sha256::digest(name.as_str())));
     format!("{id}-{}", name.short())
+}
+
+/// Removes a download, unless somebody is writing to it.
+pub(super) fn forget(dir: &Path, name: &FileName, id: FileId) {
+    let path = dir.join(format!("{}.{BYTES}", key(name, id)));
+    if File::open(&path).is_ok_and(|bytes| bytes.try_lock().is_ok()) {
+        let _ = fs::remove_file(path.with_extension(MARKS));
+        let _ = fs::remove_file(path);
+    }
 }
 
 /// Opens the bytes of a download and locks them. Whoever had the lock before may have published the file

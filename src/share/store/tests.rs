@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
 use super::*;
+use crate::share::{Bitfield, FILE_NAME, FileId, Piece};
 
 /// The size of a piece, in bytes.
 const PIECE: usize = 1024;
@@ -515,6 +516,56 @@ fn a_conflict_copy_keeps_its_ending_and_is_never_too_long() {
     assert!(cut.as_str().len() <= FILE_NAME && cut.as_str().ends_with("-abababab.txt"), "{cut}");
     let no_ending = conflict_name(&name(&format!("a.{long}")), "ada", id);
     assert!(no_ending.as_str().ends_with("-abababab"), "{no_ending}");
+}
+
+#[test]
+fn a_trash_that_was_removed_is_made_anew_and_without_one_the_file_stays_as_it_is() {
+    let lab = lab();
+    let trash = lab.store.private("trash");
+    let content = bytes(3000);
+    let manifest = manifest("a", &content);
+    fs::write(lab.shared("a"), &content).unwrap();
+    fs::remove_dir_all(&trash).unwrap();
+    lab.store.trash(&name("a")).unwrap();
+    assert_eq!(lab.private("trash"), ["a"]);
+    // A repair keeps what was there, too.
+    fs::write(lab.shared("a"), "damaged").unwrap();
+    fs::remove_dir_all(&trash).unwrap();
+    let partial = lab.store.repair(manifest.clone()).unwrap();
+    fill(&partial, &content);
+    lab.store.replace(&partial).unwrap();
+    assert_eq!(fs::read(trash.join("a")).unwrap(), b"damaged");
+    fs::remove_dir_all(&trash).unwrap();
+    fs::write(&trash, "no folder").unwrap();
+    lab.store.trash(&name("a")).unwrap_err();
+    assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
+    assert!(lab.store.open_known(&name("a"), manifest.id()).is_ok(), "it need not be hashed again");
+}
+
+#[test]
+fn what_is_learned_while_the_folder_is_read_stays_known() {
+    let lab = lab();
+    for i in 0..2000 {
+        fs::write(lab.shared(&format!("old{i}")), "").unwrap();
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                lab.store.scan().unwrap();
+            }
+        });
+        let new: Vec<_> = (0..500).map(|i| name(&format!("new{i}"))).collect();
+        for name in &new {
+            fs::write(lab.shared(name.as_str()), "new").unwrap();
+            assert!(matches!(lab.store.manifest(name), Ok(Reading::Steady(_))));
+            std::thread::yield_now();
+        }
+        done.store(true, Ordering::SeqCst);
+        let lost: Vec<_> =
+            new.iter().filter(|new| lab.store.known(new, &lab.store.stamp(new).unwrap()).is_none()).collect();
+        assert!(lost.is_empty(), "{} of {} were forgotten", lost.len(), new.len());
+    });
 }
 
 #[test]
