@@ -27,6 +27,7 @@ use serde::de::DeserializeOwned;
 use super::limits;
 use super::message::{FromPeer, Refusal};
 use super::outbox::Outbox;
+use super::timed::{Limit, Timed, is_timeout};
 use crate::error::{Code, Error, Result};
 
 /// What came, when something was waited for.
@@ -122,25 +123,45 @@ impl Connection {
         self.receive_whole(Some(left), left.min(limits::MESSAGE_TIME))
     }
 
+    /// Waits for a line to begin, as long as `wait` says, and gives its first byte, which stays where it is:
+    /// it tells a message from an HTTP request.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub fn first_byte(&mut self, wait: Option<Duration>) -> Result<Received<u8>> {
+        self.deadline(wait);
+        loop {
+            match self.reader.fill_buf() {
+                Ok(bytes) => return Ok(bytes.first().map_or(Received::End, |byte| Received::Message(*byte))),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if is_timeout(&e) => return Ok(Received::Silence),
+                Err(e) => return Err(self.broke(e)),
+            }
+        }
+    }
+
+    /// What comes in the time `within`, for those who speak another language than messages.
+    pub(super) fn bytes_within(&mut self, within: Duration) -> &mut impl BufRead {
+        self.deadline(Some(within));
+        &mut self.reader
+    }
+
+    /// The stream, to be written to at this pace.
+    pub(super) fn at_pace(&self, pace: limits::Pace) -> Timed {
+        Timed { stream: Arc::clone(&self.stream), limit: Limit::at(pace) }
+    }
+
     /// `wait` for the message to begin, and `whole` for all of it from then on.
     fn receive_whole<M: DeserializeOwned>(
         &mut self,
         wait: Option<Duration>,
         whole: Duration,
     ) -> Result<Received<M>> {
-        self.deadline(wait);
-        let begun = loop {
-            match self.reader.fill_buf() {
-                Ok(bytes) => break !bytes.is_empty(),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if is_timeout(&e) => return Ok(Received::Silence),
-                Err(e) => return Err(self.broke(e)),
-            }
-        };
-        if !begun {
-            return Ok(Received::End);
+        match self.first_byte(wait)? {
+            Received::Message(_) => self.deadline(Some(whole)),
+            Received::End => return Ok(Received::End),
+            Received::Silence => return Ok(Received::Silence),
         }
-        self.deadline(Some(whole));
         self.read_line()?;
         trace!("{} < {}", self.other, String::from_utf8_lossy(&self.line));
         let message = serde_json::from_slice(&self.line);
@@ -189,7 +210,7 @@ impl Connection {
     /// Reads a payload that fills `bytes`. Call it after the size that the message announced was checked.
     ///
     /// # Errors
-    /// When it does not come whole at the pace of [`limits::payload_time`].
+    /// When it does not come whole at the pace of [`limits::PAYLOAD_PACE`].
     pub fn receive_payload(&mut self, bytes: &mut [u8]) -> Result<()> {
         self.pace();
         self.reader.read_exact(bytes).map_err(|e| self.broke(e))
@@ -198,7 +219,7 @@ impl Connection {
     /// Reads a payload of `bytes` and throws it away, so that the conversation can go on after a "no".
     ///
     /// # Errors
-    /// When it does not come whole within [`limits::payload_time`].
+    /// When it does not come whole within [`limits::PAYLOAD_PACE`].
     pub fn discard_payload(&mut self, bytes: u64) -> Result<()> {
         self.pace();
         let copied = io::copy(&mut self.reader.by_ref().take(bytes), &mut io::sink());
@@ -218,7 +239,7 @@ impl Connection {
     }
 
     /// Sends many messages that stand for one answer, with few system calls, at the pace of
-    /// [`limits::payload_time`].
+    /// [`limits::PAYLOAD_PACE`].
     ///
     /// # Errors
     /// When the other side is gone or does not read.
@@ -238,7 +259,7 @@ impl Connection {
         write(&lines).map_err(|e| self.broke(e))
     }
 
-    /// Sends one message and its payload, which `write` writes, at the pace of [`limits::payload_time`].
+    /// Sends one message and its payload, which `write` writes, at the pace of [`limits::PAYLOAD_PACE`].
     ///
     /// # Errors
     /// When the other side is gone or does not read.
@@ -280,7 +301,7 @@ impl Connection {
     /// Ends the conversation so that what was said last arrives: closes this side, then reads on for a
     /// moment. A socket that is closed with unread bytes resets the connection, and the reset overtakes
     /// the answer.
-    pub fn linger(mut self) {
+    pub fn linger(&mut self) {
         if self.stream.shutdown(Shutdown::Write).is_ok() {
             self.deadline(Some(limits::LINGER_TIME));
             // Whatever ends this, the deadline at the latest, is the end we want.
@@ -347,24 +368,7 @@ impl Speaker {
     /// # Errors
     /// When the other side is gone or does not read, or the file is shorter than that.
     pub fn send_file(&self, file: &File, offset: u64, bytes: usize) -> Result<()> {
-        let mut timed = self.timed();
-        let (mut at, mut left) = (offset, bytes);
-        let mut send = || -> io::Result<()> {
-            while left > 0 {
-                self.stream.set_write_timeout(timed.left()?)?;
-                match rustix::fs::sendfile(&*self.stream, file, Some(&mut at), left) {
-                    Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                    Ok(sent) => {
-                        left -= sent;
-                        timed.passed(sent);
-                    }
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(e) => return Err(e.into()),
-                }
-            }
-            Ok(())
-        };
-        send().map_err(|e| broke(self.other, e))
+        self.timed().send_file(file, offset, bytes as u64).map_err(|e| broke(self.other, e))
     }
 
     /// Whether the other side is gone.
@@ -399,79 +403,4 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
         serde_json::to_vec(message).map_err(|e| Error::failed("cannot write a message").because(e))?;
     line.push(b'\n');
     Ok(line)
-}
-
-/// How long the reads or writes of one message may take.
-#[derive(Clone, Copy, Debug)]
-enum Limit {
-    /// For ever.
-    None,
-    /// Until then, all together.
-    End(Instant),
-    /// At the pace of a payload: [`limits::payload_time`] for the bytes that have passed so far. An end
-    /// that grew with the size that was *announced* would let one who announces much and sends one byte
-    /// now and then hold a slot for hours.
-    Pace { began: Instant, passed: u64 },
-}
-
-impl Limit {
-    fn pace() -> Self {
-        Self::Pace { began: Instant::now(), passed: 0 }
-    }
-}
-
-/// A stream whose reads and writes share one limit.
-#[derive(Debug)]
-struct Timed {
-    stream: Arc<TcpStream>,
-    limit: Limit,
-}
-
-impl Timed {
-    /// The time that is left, as a socket's timeout.
-    fn left(&self) -> io::Result<Option<Duration>> {
-        let left = match self.limit {
-            Limit::None => return Ok(None),
-            Limit::End(end) => end.saturating_duration_since(Instant::now()),
-            Limit::Pace { began, passed } => {
-                limits::payload_time(passed).saturating_sub(began.elapsed()).min(limits::STALL_TIME)
-            }
-        };
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        Ok(Some(left.max(Duration::from_millis(1))))
-    }
-
-    fn passed(&mut self, bytes: usize) {
-        if let Limit::Pace { passed, .. } = &mut self.limit {
-            *passed += bytes as u64;
-        }
-    }
-}
-
-impl Read for Timed {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(self.left()?)?;
-        let read = (&*self.stream).read(bytes)?;
-        self.passed(read);
-        Ok(read)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(self.left()?)?;
-        let written = (&*self.stream).write(bytes)?;
-        self.passed(written);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn is_timeout(e: &io::Error) -> bool {
-    matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

@@ -24,6 +24,18 @@ pub const PAYLOAD_RATE: u64 = 1 << 20;
 /// How long a payload may pause: a sender that was stopped must not keep a slot that others wait for.
 pub const STALL_TIME: Duration = Duration::from_secs(5);
 
+/// The head of an HTTP request, in bytes: a browser's, with cookies that others set for this host.
+pub const HTTP_HEAD: usize = 16 << 10;
+
+/// How many headers an HTTP request may have.
+pub const HTTP_HEADERS: usize = 64;
+
+/// How long the head of an HTTP request may take, from its first byte to its last.
+pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// How an answer over HTTP must be taken. People have slower links than peers.
+pub const HTTP_PACE: Pace = Pace { start: Duration::from_secs(10), rate: 16 << 10, stall: STALL_TIME };
+
 /// How long connecting to a node may take.
 pub const CONNECT_TIME: Duration = Duration::from_secs(2);
 
@@ -39,6 +51,11 @@ pub const BACKLOG: i32 = 4096;
 
 /// Conversations that one node carries on at once; one more is refused in words.
 pub const CONNECTIONS: usize = 4096;
+
+/// Connections that one node keeps open though nothing has come by them; one more, and the one that has
+/// been silent for longest is closed. So who only connects takes no place of those who speak. Half of
+/// [`CONNECTIONS`]: a class of a thousand that connects first and speaks then is welcome.
+pub const SILENT: usize = CONNECTIONS / 2;
 
 /// The longest name of a peer, in bytes.
 pub const NAME: usize = 64;
@@ -58,8 +75,14 @@ pub const FILES: usize = 100_000;
 /// The hashes of all files that one manager lists, in bytes.
 pub const ALL_HASHES: u64 = 512 << 20;
 
-/// What the files may take of one `state` message, in bytes; the rest of the line is for peers and events.
-pub const STATE_FILES: usize = 512 << 10;
+/// How many drops one manager remembers; they take some 300 bytes each.
+pub const DROPS: usize = 100_000;
+
+/// How many of its downloads a peer tells the manager of, for the board.
+pub const DOWNLOADS: usize = 8;
+
+/// How many products of a multiply are shown on the board: those of three levels.
+pub const PRODUCTS: usize = 343;
 
 /// How many requests for pieces one conversation may have open; a well-behaved one keeps a few.
 pub const OPEN_REQUESTS: usize = 64;
@@ -70,7 +93,23 @@ pub const JOINS: usize = 256;
 /// The longest text of an error, in bytes; what others wrote is quoted in it.
 pub const ERROR_TEXT: usize = 500;
 
-/// How long `bytes` of a payload may take: [`MESSAGE_TIME`], and longer the more they are.
-pub fn payload_time(bytes: u64) -> Duration {
-    MESSAGE_TIME + Duration::from_secs(bytes / PAYLOAD_RATE)
+/// How fast something long must go for it to be worth waiting for.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The time before it is looked at all.
+    pub start: Duration,
+    /// Bytes per second from then on.
+    pub rate: u64,
+    /// The longest pause.
+    pub stall: Duration,
 }
+
+impl Pace {
+    /// How long `bytes` may take.
+    pub fn time(&self, bytes: u64) -> Duration {
+        self.start + Duration::from_secs(bytes / self.rate)
+    }
+}
+
+/// How a payload must go: at [`PAYLOAD_RATE`], after [`MESSAGE_TIME`].
+pub const PAYLOAD_PACE: Pace = Pace { start: MESSAGE_TIME, rate: PAYLOAD_RATE, stall: STALL_TIME };

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
 use super::limits;
-use crate::error::{Code, Error};
+use crate::clock::Millis;
+use crate::error::{Code, Error, Kind};
 use crate::share::{FileId, FileName};
 
 /// The version of this protocol; a `register` with another is refused.
@@ -68,6 +69,54 @@ impl fmt::Display for Name {
     }
 }
 
+/// How many peers are to have each file: the manager's policy. Written `all`, or a number; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Replicas {
+    /// Every peer that keeps replicas.
+    #[default]
+    All,
+    /// So many of them, or all where they are fewer.
+    Some(usize),
+}
+
+impl std::str::FromStr for Replicas {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "all" => Ok(Self::All),
+            _ => text.parse().map(Self::Some).map_err(|_| {
+                Error::new(Kind::Usage, format!("{text:.40?} is no number of replicas"))
+                    .advise("write all, or a number; 0 keeps none")
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for Replicas {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Replicas> for String {
+    fn from(replicas: Replicas) -> Self {
+        replicas.to_string()
+    }
+}
+
+impl fmt::Display for Replicas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.pad("all"),
+            Self::Some(number) => number.fmt(f),
+        }
+    }
+}
+
 /// A peer as others see it. In `peers`, `slots` is what it offers; in `leased`, what was leased there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +161,12 @@ pub enum ToManager {
         /// Leases it is still serving, so that a restarted manager counts them.
         #[serde(default)]
         bound: Vec<Bound>,
+        /// What it sends to others at most, in bytes per second; without it there is no cap.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        up: Option<u64>,
+        /// What it takes from others at most, in bytes per second; without it there is no cap.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        down: Option<u64>,
     },
     /// "I am still here": the answer to `ping`, and to `wait`.
     Ok {
@@ -119,6 +174,9 @@ pub enum ToManager {
         /// Where the manager's list is another, it asks for the peer's files again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         list: Option<Fingerprint>,
+        /// What the peer is fetching now, for the board; the first [`limits::DOWNLOADS`] of it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        downloads: Vec<Download>,
     },
     /// The last product under an unbound lease is done: its slots are free again.
     Unbound {
@@ -145,6 +203,8 @@ pub enum ToManager {
         /// What it did, in words.
         reason: String,
     },
+    /// "This is how far my multiply is", from the holder of a lease, for the board. Not answered.
+    Progress(Progress),
     /// "Who has this file?" (C1). Answered by `holders`, or by `not_found`. From a peer that is listed as
     /// a whole holder it means that it has lost the file (C3), and takes it off the list.
     Query {
@@ -154,7 +214,8 @@ pub enum ToManager {
         file: FileName,
     },
     /// "I have this file, too" (C1), whole or in part. The payload is the SHA-256 of each piece. Answered by
-    /// `updated`, or by `conflict` when the name stands for other bytes.
+    /// `updated`, by `conflict` when the name stands for other bytes, or by `expired` when these bytes were
+    /// dropped.
     Update {
         /// The holder's own number.
         peer: PeerId,
@@ -166,11 +227,31 @@ pub enum ToManager {
         piece_size: u64,
         /// Whether the holder has all of it.
         whole: bool,
+        /// When a person put the file into the holder's folder, in milliseconds since 1970. Not given for what
+        /// the holder fetched itself. Only with it, and later than the drop, is a dropped file accepted again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        published: Option<Millis>,
         /// Bytes that follow: 32 for each piece.
         payload: u64,
     },
     /// "Which files are there?" Answered by a `file` for each, and `end`.
-    Files {},
+    Files {
+        /// Whether each is to be told with its [`Health`].
+        #[serde(default, skip_serializing_if = "is_false")]
+        health: bool,
+    },
+    /// "Remove this file everywhere." Answered by `dropped`, or by `not_found`. With `id` and `at` it is a peer
+    /// that tells a manager, which may have been restarted, of a drop that it remembers.
+    Drop {
+        /// The file.
+        file: FileName,
+        /// Which bytes were dropped; without it those that the name stands for now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<FileId>,
+        /// When that was, in milliseconds since 1970; without it now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Millis>,
+    },
     /// "Show me what you know." Answered by `state`.
     State {},
 }
@@ -240,6 +321,23 @@ pub enum FromManager {
         /// The lease that ended.
         lease: LeaseId,
     },
+    /// "Fetch this file": a copy is missing. The peer queries for it and downloads it into its folder.
+    Fetch {
+        /// The file.
+        file: FileName,
+    },
+    /// "These bytes were dropped": the peer puts them into its trash, ends what it fetches of them, and
+    /// remembers it. The two last fields are always given by this manager.
+    Drop {
+        /// What the file was called.
+        file: FileName,
+        /// Which bytes were dropped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<FileId>,
+        /// When, in milliseconds since 1970.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Millis>,
+    },
     /// "Tell me your files again": what the manager lists for a peer is not what the peer believes.
     List {},
     /// Who has the file that was asked for. The payload is the SHA-256 of each piece.
@@ -262,6 +360,8 @@ pub enum FromManager {
         /// Which bytes the name stands for.
         id: FileId,
     },
+    /// "It is dropped, and everybody is told."
+    Dropped {},
     /// One file of the catalogue.
     File(FileState),
     /// There are no more files.
@@ -407,20 +507,49 @@ pub fn plain(text: &str) -> String {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
+    /// The manager itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<ManagerState>,
     /// Who is here.
     pub peers: Vec<PeerState>,
     /// Who waits for slots, head first.
     pub queue: Vec<WaiterState>,
     /// Who holds slots.
     pub leases: Vec<LeaseState>,
+    /// The last multiplies that were finished, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<DoneState>,
     /// Which files there are, in order of their names, as many as fit into a message.
     #[serde(default)]
     pub files: Vec<FileState>,
     /// How many more there are.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub files_left_out: usize,
+    /// How many peers there are beyond those that fit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peers_left_out: usize,
+    /// How many wait beyond those that fit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub queue_left_out: usize,
+    /// How many leases there are beyond those that fit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leases_left_out: usize,
     /// The last changes in plain words, oldest first.
     pub events: Vec<Event>,
+}
+
+/// The manager itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManagerState {
+    /// Since when it runs.
+    pub since: Millis,
+    /// How long a lease lasts, in milliseconds.
+    pub quantum_ms: u64,
+    /// How many peers are to have each file.
+    pub replicas: Replicas,
+    /// What its clock shows now, by which all other times here are told.
+    pub now: Millis,
 }
 
 /// A peer in the manager's table.
@@ -443,6 +572,98 @@ pub struct PeerState {
     pub leasable: bool,
     /// Why it cannot be leased, empty when it can.
     pub reason: String,
+    /// Whether it takes part in replication.
+    #[serde(default = "yes")]
+    pub keeps: bool,
+    /// What it sends to others at most, in bytes per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<u64>,
+    /// What it takes from others at most, in bytes per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down: Option<u64>,
+    /// What it is fetching now, as its last `ok` said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub downloads: Vec<Download>,
+}
+
+/// A file that a peer is fetching.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Download {
+    /// The file.
+    pub file: FileName,
+    /// How many of its pieces are there and verified.
+    pub have: u32,
+    /// How many it has.
+    pub pieces: u32,
+    /// How long ago it began, in milliseconds.
+    pub since_ms_ago: u64,
+    /// What comes in now, in bytes per second.
+    pub bytes_per_s: u64,
+    /// From whom pieces come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<PeerId>,
+}
+
+/// How far a multiply is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Rows of the left matrix.
+    pub rows: u64,
+    /// Columns of the left matrix, rows of the right one.
+    pub inner: u64,
+    /// Columns of the right matrix.
+    pub cols: u64,
+    /// Its products: one of the classical multiply, seven of Strassen's, forty-nine with two levels.
+    pub products: Vec<ProductState>,
+}
+
+/// One product of a multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProductState {
+    /// Its number, counted from 0.
+    pub product: u32,
+    /// Who has it now, or had it last; 0 when it was given to nobody yet.
+    pub peer: PeerId,
+    /// How far it is.
+    pub state: ProductStage,
+    /// How often it was given to somebody: more than once when an answer was wrong or never came.
+    pub attempts: u32,
+}
+
+/// How far a product is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProductStage {
+    /// Nobody has it.
+    Waiting,
+    /// Its operands are on their way.
+    Sent,
+    /// A peer has them, and computes.
+    Computing,
+    /// The answer is there and was found right.
+    Checked,
+}
+
+/// A multiply that was finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoneState {
+    /// Its last lease.
+    pub lease: LeaseId,
+    /// The holder's number, 0 for one that is not registered.
+    pub peer: PeerId,
+    /// The holder's name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// When its last lease ended.
+    pub at: Millis,
+    /// How long it took from its first lease on, in milliseconds.
+    pub took_ms: u64,
+    /// How it went.
+    pub progress: Progress,
 }
 
 /// One who waits for slots.
@@ -453,6 +674,9 @@ pub struct WaiterState {
     pub position: usize,
     /// The asker's number, 0 for one that is not registered.
     pub peer: PeerId,
+    /// The asker's name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
     /// How many slots he asked for.
     pub asked: u32,
     /// Since when he waits.
@@ -469,10 +693,16 @@ pub struct LeaseState {
     pub lease: LeaseId,
     /// The holder's number, 0 for one that is not registered.
     pub peer: PeerId,
+    /// The holder's name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
     /// When it ends unless it is renewed.
     pub until: u64,
     /// Where its slots are.
     pub slots: Vec<PeerCard>,
+    /// How far the multiply is for which it is held, if its holder has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 /// A file in the manager's catalogue.
@@ -489,6 +719,31 @@ pub struct FileState {
     pub piece_size: u64,
     /// Who has it, whole or in part.
     pub holders: Vec<Holder>,
+    /// Whether enough peers have it, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// Whether enough peers have a file, and if not, what is done about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// In one word.
+    pub state: Condition,
+    /// In plain words: who has it, who is fetching it, or why nobody does.
+    pub reason: String,
+}
+
+/// Whether enough peers have a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// As many as the policy asks have all of it.
+    Whole,
+    /// Fewer have all of it.
+    Healing,
+    /// Nobody has all of it.
+    Missing,
 }
 
 /// One who has a file, or a part of it.
@@ -513,6 +768,10 @@ pub struct Event {
     pub at: u64,
     /// What changed, and why.
     pub text: String,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 fn is_zero(number: &usize) -> bool {

@@ -31,7 +31,9 @@
 
 pub mod connection;
 pub mod fingerprint;
+pub mod http;
 pub mod limits;
 pub mod message;
 pub mod outbox;
 pub mod server;
+mod timed;

@@ -6,11 +6,15 @@
 //! descriptors or threads costs the new connection, never the old ones, and never the loop: an accept
 //! that fails would fail again at once, so the loop rests for a moment before it goes on.
 //!
+//! Nobody is served before he has said something. Browsers open connections in advance, and some people open
+//! thousands only to take the places of others. Such a connection ends after [`limits::FIRST_MESSAGE_TIME`],
+//! and where there are more than [`limits::SILENT`] of them, the oldest ends at once.
+//!
 //! # How it stops
 //! A flag is set and the server connects to itself, which wakes `accept`. Every open socket is closed,
 //! which wakes its reader. Then all threads are joined: after [`Server::stop`] no conversation goes on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -22,7 +26,7 @@ use log::{debug, warn};
 use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
-use super::connection::Connection;
+use super::connection::{Connection, Received};
 use super::limits;
 use crate::error::{Code, Error, Kind, Result};
 
@@ -54,6 +58,30 @@ struct Shared {
 struct Open {
     next: u64,
     conversations: HashMap<u64, (Arc<TcpStream>, Option<JoinHandle<()>>)>,
+    /// Those of them in which nothing was said yet; the numbers grow, so the first is the oldest.
+    silent: BTreeSet<u64>,
+}
+
+impl Open {
+    /// Takes in a new conversation; ends the oldest silent one where there are too many.
+    fn enter(&mut self, stream: &Arc<TcpStream>) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.conversations.insert(id, (Arc::clone(stream), None));
+        self.silent.insert(id);
+        if self.silent.len() > limits::SILENT
+            && let Some(oldest) = self.silent.pop_first()
+            && let Some((stream, _)) = self.conversations.get(&oldest)
+        {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        id
+    }
+
+    fn leave(&mut self, id: u64) {
+        self.conversations.remove(&id);
+        self.silent.remove(&id);
+    }
 }
 
 /// Listens on `addr`; port 0 takes any free port.
@@ -167,7 +195,7 @@ fn accept_loop(name: &'static str, listener: &TcpListener, shared: &Arc<Shared>,
 
 /// Starts the thread of one conversation.
 fn begin(name: &'static str, stream: TcpStream, shared: &Arc<Shared>, serve: &Arc<Serve>) -> io::Result<()> {
-    let Ok(connection) = Connection::accepted(stream) else {
+    let Ok(mut connection) = Connection::accepted(stream) else {
         return Ok(()); // It is gone already, which is no failure of ours.
     };
     let mut open = shared.open.lock();
@@ -175,14 +203,16 @@ fn begin(name: &'static str, stream: TcpStream, shared: &Arc<Shared>, serve: &Ar
     if open.conversations.len() >= limits::CONNECTIONS + REFUSALS {
         return Ok(()); // Closed without a word: words cost a thread too.
     }
-    let id = open.next;
-    open.next += 1;
-    open.conversations.insert(id, (Arc::clone(connection.stream()), None));
+    let id = open.enter(connection.stream());
     let spawned = {
         let (shared, serve) = (Arc::clone(shared), Arc::clone(serve));
         thread::Builder::new().name(name.into()).spawn(move || {
-            let _end = Conversation { shared: &shared, id };
-            if full { converse(connection, &refuse_full) } else { converse(connection, &*serve) }
+            let conversation = Conversation { shared: &shared, id };
+            if full {
+                converse(connection, &refuse_full);
+            } else if conversation.begins(&mut connection) {
+                converse(connection, &*serve);
+            }
         })
     };
     match spawned {
@@ -193,7 +223,7 @@ fn begin(name: &'static str, stream: TcpStream, shared: &Arc<Shared>, serve: &Ar
             Ok(())
         }
         Err(e) => {
-            open.conversations.remove(&id);
+            open.leave(id);
             Err(e)
         }
     }
@@ -221,9 +251,18 @@ struct Conversation<'a> {
     id: u64,
 }
 
+impl Conversation<'_> {
+    /// Waits until something is said; false when nothing is.
+    fn begins(&self, connection: &mut Connection) -> bool {
+        let first = connection.first_byte(Some(limits::FIRST_MESSAGE_TIME));
+        self.shared.open.lock().silent.remove(&self.id);
+        matches!(first, Ok(Received::Message(_)))
+    }
+}
+
 impl Drop for Conversation<'_> {
     fn drop(&mut self) {
-        self.shared.open.lock().conversations.remove(&self.id);
+        self.shared.open.lock().leave(self.id);
     }
 }
 
@@ -233,7 +272,6 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::net::connection::Received;
 
     /// Answers every line, any JSON value, with the same line.
     fn echo() -> Server {
@@ -284,6 +322,26 @@ mod tests {
         }
         assert!(TcpStream::connect(server.addr()).is_err(), "nobody listens any more");
         assert_eq!(Arc::strong_count(&server.shared), 1, "a thread is left");
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_silent_connections_ends_and_those_who_spoke_stay() {
+        crate::cli::raise_descriptor_limit();
+        let server = echo();
+        let mut first = TcpStream::connect(server.addr()).unwrap();
+        let mut speaker = TcpStream::connect(server.addr()).unwrap();
+        speaker.write_all(b"[1]\n").unwrap();
+        let mut answer = [0; 4];
+        speaker.read_exact(&mut answer).unwrap();
+        let silent: Vec<_> =
+            (0..limits::SILENT).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
+        assert_eq!(first.read(&mut [0]).unwrap(), 0, "the oldest is closed");
+        // It was not the end of the time for a first message: the others are still there.
+        assert_eq!(server.shared.open.lock().silent.len(), limits::SILENT);
+        speaker.write_all(b"[2]\n").unwrap();
+        speaker.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"[2]\n");
+        drop(silent);
     }
 
     #[test]
