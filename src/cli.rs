@@ -5,7 +5,7 @@
 //! SIGINT and SIGTERM mean "leave in order", not "drop everything".
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -58,12 +58,25 @@ pub fn say_ready(role: &str, name: &str, addr: SocketAddr) -> Result<()> {
 /// Prints a result as one JSON object on one line.
 ///
 /// # Errors
-/// When stdout is closed.
+/// When stdout cannot be written to.
 pub fn say_json(result: &impl Serialize) -> Result<()> {
-    let failed = |e: io::Error| Error::failed("cannot write to stdout").because(e);
-    let line = serde_json::to_string(result).map_err(|e| failed(e.into()))?;
+    let line = serde_json::to_string(result)
+        .map_err(|e| Error::failed("cannot write to stdout").because(io::Error::from(e)))?;
+    say(line)
+}
+
+/// Prints a result, and ends its line. Where the reader has gone away, as `head` does when it has seen enough,
+/// the program ends quietly: nobody wants the rest.
+///
+/// # Errors
+/// When stdout cannot be written to for another reason: a full disk, say.
+pub fn say(text: impl Display) -> Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(failed)
+    // One write for the whole: stdout by itself writes line by line.
+    match out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.map_err(|e| Error::failed("cannot write to stdout").because(e)),
+    }
 }
 
 /// Tells the user something on stderr. Whether anybody reads it must not decide whether work is done.
@@ -116,6 +129,14 @@ pub fn parse_rate(text: &str) -> Result<u64> {
         Bytes(0) => Err(Error::new(Kind::Usage, "a rate of zero").advise("write 8MiB or 500kB")),
         Bytes(rate) => Ok(rate),
     }
+}
+
+/// A rate at which to upload: zero is a rate, too, that of a peer which serves nobody.
+///
+/// # Errors
+/// A usage error that shows how.
+pub fn parse_upload_rate(text: &str) -> Result<u64> {
+    Ok(text.parse::<Bytes>()?.0)
 }
 
 /// How many times faster than life: a number from 0.01 to 10,000.

@@ -1,8 +1,8 @@
 //! peerlab: a peer-to-peer network to read, run and measure.
 //!
 //! An always-on **manager** and any number of **peers**, each client and server at once. Peers lease each
-//! other's slots, first come, first served, and multiply large matrices with Strassen's seven products.
-//! It is written to be read: every module begins with a lecture on its subject. Read it floor by floor,
+//! other's slots, first come, first served, and multiply large matrices with Strassen's seven products; they
+//! share files in verified pieces, and keep a copy of every file on every peer. It is written to be read: every module begins with a lecture on its subject. Read it floor by floor,
 //! the ground floor first.
 //!
 //! # The house
@@ -17,9 +17,12 @@
 //!
 //! # Thinking apart from waiting
 //! Some modules *think*: plain state that is changed by plain calls, without sockets, threads or a clock;
-//! time and randomness are passed in. Those are all of [`matrix`], of [`share`] (but its `store` reads and
+//! time and randomness are passed in. Those are all of [`matrix`] (but a product uses all cores), of [`share`] (but its `store` reads and
 //! writes the disk), and [`manager::roster`], [`manager::lease`], [`manager::catalogue`],
-//! [`peer::bindings`] and [`peer::tasks`]. They can be tested as tables, by properties and by the million. The others *wait*: threads that move bytes in and out of that state.
+//! [`manager::replicator`] and what stands by it ([`manager::drops`], [`manager::events`], [`manager::health`]),
+//! [`manager::board`], [`peer::bindings`], [`peer::tasks`], [`peer::watch`] and [`peer::drops`] (which writes
+//! one file). They can be tested as tables, by properties and by the million. The others *wait*: threads that
+//! move bytes in and out of that state.
 //!
 //! # The threads
 //! Each is named after the function that it runs.
@@ -31,17 +34,21 @@
 //! | `probe` | one a new peer, briefly | connects back to see whether others can |
 //! | `heartbeat` | one, at the manager | pings, and strikes out who is silent |
 //! | `broadcast_loop` | one, at the manager | tells everybody the list when it has changed |
+//! | `replicate_loop` | one, at the manager | asks peers to fetch the copies that are missing |
 //! | `drain_outbox` | one a listener that is slow, briefly | waits for it, so that nobody else does |
 //! | `keep_membership` | one a peer | the conversation with the manager, and coming back |
 //! | `serve_peer` | one a connection, at a peer | computes products for others, hears who wants pieces |
 //! | `send_pieces` | one for each who wants pieces | sends them, and news of them |
 //! | `judge_uploads` | one a peer | judges every ten seconds who is served pieces |
-//! | `scan_folder` | one a peer, at its start | hashes what lies in the shared folder |
+//! | `scan_folder` | one a peer | looks into the shared folder, and moves files in it |
+//! | `obey_fetch` | four a peer | fetch what the manager asks for |
+//! | `multiply_rows` | one for each further core, while a product is computed | its share of the rows |
 //! | `publish` | one a peer | tells the manager what this peer has |
 //! | `fetch_from` | one a holder, in a download | takes pieces from it |
 //! | `ask_files` | one for each other peer, briefly | asks it what it offers |
 //! | `keep_lease` | one a held lease | renews it, hears of losses |
 //! | `serve_slot` | one a leased slot | sends products to it and takes the answers |
+//! | `tell_progress` | one a multiply, while it has a lease | tells the manager how far the products are |
 //! | `show_progress` | one a multiply or download | the bar on the terminal |
 //! | `leave_on_signal` | one a prompt or command | leaves in order when a signal comes |
 //!
@@ -51,10 +58,11 @@
 //!
 //! 1. the manager's table ([`manager::queue::Desk`]), then a listener's [`net::outbox::Outbox`], whose
 //!    lock is held for a copy in memory or one system call that does not wait;
-//! 2. a peer's membership or lease, then the outbox to the manager;
-//! 3. a multiply's list of finished products, then its tasks;
+//! 2. a peer's membership, then its bindings, the list of what it offers, or the outbox to the manager; a
+//!    lease, then its outbox;
+//! 3. a multiply's list of finished products, then its tasks, then their stages;
 //! 4. a download's state, then the outboxes to its holders;
-//! 5. the list of what a peer offers, then one file's pieces.
+//! 5. the list of what a peer offers, its upload desk, or the account of a download, then one file's pieces.
 //!
 //! No lock is held while a thread waits for somebody else's program. This is wrong:
 //!

@@ -13,8 +13,9 @@ use clap::Parser;
 use peerlab::cli;
 use peerlab::error::{Error, Kind, Result};
 use peerlab::manager::{Config, Manager};
+use peerlab::net::message::Replicas;
 
-/// The always-on manager of a peerlab network: knows who is here, and leases their slots.
+/// The always-on manager of a peerlab network: knows who is here, leases their slots, and keeps their files alive.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -33,6 +34,9 @@ struct Options {
     /// How long a peer may stay silent before it is taken off the list
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = cli::parse_time)]
     dead_after: Duration,
+    /// How many peers are to have each file: all, or a number; 0 keeps no replicas
+    #[arg(long, value_name = "N", default_value = "all")]
+    replicas: Replicas,
     /// Listen on an address that others can reach, though nobody has to prove who he is
     #[arg(long)]
     open: bool,
@@ -66,6 +70,7 @@ fn run(options: &Options) -> Result<()> {
         quantum: options.quantum,
         ping: options.ping,
         dead_after: options.dead_after,
+        replicas: options.replicas,
     })?;
     cli::say_ready("manager", "manager", manager.addr())?;
     // It ends when the handler says so; it cannot be dropped before.

@@ -14,6 +14,10 @@
 //!   answer names the holders of what was there first.
 //! - **Nobody is listed who is gone**: a holder that leaves is taken off all its files. A file without holders
 //!   is no file.
+//! - **What was dropped stays away** until somebody puts it there again later than it was dropped ([`drops`](super::drops)).
+//! - **Files are numbered** in the order in which they came, and the catalogue remembers which of them were touched
+//!   since it was last asked. So whoever plans copies ([`replicator`](super::replicator)) looks at what
+//!   changed and not at everything.
 //!
 //! # An example
 //! ada updates `notes.pdf` (whole). ben queries: the list is ada. ben updates (in part), later (whole). cyd
@@ -27,21 +31,31 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::drops::Drops;
 use super::roster::Roster;
+use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::fingerprint::Fingerprint;
 use crate::net::limits;
 use crate::net::message::{FileState, Holder, PeerId};
-use crate::share::{FileName, Manifest};
+use crate::share::{FileId, FileName, Manifest};
 
 /// How many holders a `conflict` names.
 const NAMED: usize = 3;
+
+/// The last moment that has a date of four digits for the year, in milliseconds since 1970.
+const LAST_MOMENT: Millis = 253_402_300_799_000;
+
+/// A file's number in the catalogue: later ones are higher, and no number is used twice.
+pub type FileNumber = u64;
 
 /// What an update changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The file was not there before.
     New,
+    /// It was not there because it was dropped, and was put there again later.
+    Again,
     /// It has one more holder.
     Joined,
     /// One that had a part has all of it now.
@@ -61,28 +75,95 @@ pub struct Found {
     pub lost: bool,
 }
 
+/// What a drop did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Which bytes were dropped.
+    pub id: FileId,
+    /// When.
+    pub at: Millis,
+    /// The file was listed, and is no more.
+    pub listed: bool,
+    /// It was not known before: everybody is to be told.
+    pub news: bool,
+}
+
+/// One file.
 #[derive(Debug)]
-struct Entry {
+pub struct Entry {
     manifest: Manifest,
     /// Who has it, and whether all of it.
     holders: BTreeMap<PeerId, bool>,
+    /// When it was last put into a folder by a person; 0 when nobody said so.
+    published: Millis,
+}
+
+impl Entry {
+    /// What it is called.
+    pub fn name(&self) -> &FileName {
+        self.manifest.name()
+    }
+
+    /// Its size, in bytes.
+    pub fn size(&self) -> u64 {
+        self.manifest.layout().size()
+    }
+
+    /// Who has it, and whether all of it.
+    pub fn holders(&self) -> impl Iterator<Item = (PeerId, bool)> {
+        self.holders.iter().map(|(&peer, &whole)| (peer, whole))
+    }
+
+    /// Who has all of it.
+    pub fn whole_holders(&self) -> impl Iterator<Item = PeerId> {
+        self.holders().filter(|(_, whole)| *whole).map(|(peer, _)| peer)
+    }
+
+    /// Whether this peer has all of it.
+    pub fn is_whole_at(&self, peer: PeerId) -> bool {
+        self.holders.get(&peer) == Some(&true)
+    }
+
+    /// Whether it gives its name up to another content that `peer` has: all that is left of it is a part that
+    /// this peer gave up.
+    fn gives_way(&self, peer: PeerId, id: FileId) -> bool {
+        self.manifest.id() != id && self.holders.iter().all(|(holder, whole)| *holder == peer && !whole)
+    }
 }
 
 /// What one peer holds.
 #[derive(Debug, Default)]
 struct Holdings {
-    files: BTreeSet<FileName>,
+    files: BTreeSet<FileNumber>,
     print: Fingerprint,
     /// The last fingerprint that it sent, where that was another than `print`.
     claimed: Option<(Fingerprint, Fingerprint)>,
 }
 
 /// Which files there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Catalogue {
-    files: BTreeMap<FileName, Entry>,
+    files: BTreeMap<FileNumber, Entry>,
+    names: BTreeMap<FileName, FileNumber>,
+    next: FileNumber,
+    touched: BTreeSet<FileNumber>,
     peers: HashMap<PeerId, Holdings>,
+    drops: Drops,
     hashes: u64,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self {
+            files: BTreeMap::new(),
+            names: BTreeMap::new(),
+            next: 1,
+            touched: BTreeSet::new(),
+            peers: HashMap::new(),
+            drops: Drops::new(limits::DROPS),
+            hashes: 0,
+        }
+    }
 }
 
 impl Catalogue {
@@ -97,77 +178,192 @@ impl Catalogue {
     }
 
     // lab 4: begin
-    /// A peer has a file, whole or in part.
+    /// A peer has a file, whole or in part. `published` says when a person put it into its folder, if one did.
     ///
     /// # Errors
-    /// `conflict` when the name stands for another content; `busy` when the catalogue is full.
+    /// `conflict` when the name stands for another content; `expired` when the file was dropped, and not put there
+    /// later; `busy` when the catalogue is full.
     pub fn update(
         &mut self,
         peer: PeerId,
         manifest: &Manifest,
         whole: bool,
+        published: Option<Millis>,
         roster: &Roster,
     ) -> Result<Change> {
-        let (file, id) = (manifest.name(), manifest.id());
-        let change = match self.files.get_mut(file) {
-            Some(entry) if entry.manifest.id() != id => return Err(conflict(entry, roster)),
-            Some(entry) => match (entry.holders.insert(peer, whole), whole) {
-                (None, _) => Change::Joined,
-                (Some(false), true) => Change::Completed,
-                (Some(true), false) => Change::Reduced,
-                _ => return Ok(Change::Nothing),
-            },
+        let (file, id, published) = (manifest.name(), manifest.id(), published.unwrap_or_default());
+        if let Some(number) = self.number(file).filter(|number| self.files[number].gives_way(peer, id)) {
+            self.strike(number);
+        }
+        let known = self.names.get(file).copied();
+        let (number, change) = match known.and_then(|number| Some((number, self.files.get_mut(&number)?))) {
+            Some((_, entry)) if entry.manifest.id() != id => return Err(conflict(entry, roster)),
+            Some((number, entry)) => {
+                entry.published = entry.published.max(published);
+                match (entry.holders.insert(peer, whole), whole) {
+                    (None, _) => (number, Change::Joined),
+                    (Some(false), true) => (number, Change::Completed),
+                    (Some(true), false) => (number, Change::Reduced),
+                    _ => return Ok(Change::Nothing),
+                }
+            }
             None => {
+                let dropped = self.drops.when(file, id);
+                if let Some(at) = dropped.filter(|&at| published <= at) {
+                    return Err(dropped_at(file, at));
+                }
                 self.room_for(manifest)?;
-                self.hashes += manifest.hashes().len() as u64;
-                let entry = Entry { manifest: manifest.clone(), holders: [(peer, whole)].into() };
-                self.files.insert(file.clone(), entry);
-                Change::New
+                self.drops.forget(file, id);
+                let entry = Entry { manifest: manifest.clone(), holders: [(peer, whole)].into(), published };
+                (self.list(entry), if dropped.is_some() { Change::Again } else { Change::New })
             }
         };
         let holdings = self.peers.entry(peer).or_default();
         match change {
             Change::Completed | Change::Reduced => holdings.print.toggle(file, id, !whole),
-            _ => drop(holdings.files.insert(file.clone())),
+            _ => drop(holdings.files.insert(number)),
         }
         holdings.print.toggle(file, id, whole);
+        self.touched.insert(number);
         Ok(change)
     }
 
     /// Who has this file? A whole holder that asks has lost it.
     pub fn query(&mut self, asker: PeerId, file: &FileName) -> Found {
-        let lost = self.files.get(file).is_some_and(|entry| entry.holders.get(&asker) == Some(&true));
-        if lost {
-            self.take_off(asker, file);
+        let lost = self.number(file).filter(|number| self.files[number].is_whole_at(asker));
+        if let Some(number) = lost {
+            self.take_off(asker, number);
         }
-        let Some(entry) = self.files.get(file) else { return Found { file: None, lost } };
-        let others = entry.holders.iter().filter(|(peer, _)| **peer != asker);
-        let holders: Vec<_> = others.map(|(&peer, &whole)| (peer, whole)).collect();
+        let lost = lost.is_some();
+        let Some(entry) = self.named(file) else { return Found { file: None, lost } };
+        let holders: Vec<_> = entry.holders().filter(|(peer, _)| *peer != asker).collect();
         Found { file: (!holders.is_empty()).then(|| (entry.manifest.clone(), holders)), lost }
     }
 
     /// A peer is gone; gives the files that are gone with it.
     pub fn leave(&mut self, peer: PeerId) -> Vec<FileName> {
         let Some(holdings) = self.peers.remove(&peer) else { return Vec::new() };
-        holdings.files.into_iter().filter(|file| self.take_off(peer, file)).collect()
+        holdings.files.into_iter().filter_map(|number| self.take_off(peer, number)).collect()
     }
 
-    /// Takes a peer off a file; true when the file is gone with it.
-    fn take_off(&mut self, peer: PeerId, file: &FileName) -> bool {
-        let Some(entry) = self.files.get_mut(file) else { return false };
-        let Some(whole) = entry.holders.remove(&peer) else { return false };
+    /// Takes a peer off a file; gives its name when the file is gone with it.
+    fn take_off(&mut self, peer: PeerId, number: FileNumber) -> Option<FileName> {
+        let entry = self.files.get_mut(&number)?;
+        let whole = entry.holders.remove(&peer)?;
         if let Some(holdings) = self.peers.get_mut(&peer) {
-            holdings.files.remove(file);
-            holdings.print.toggle(file, entry.manifest.id(), whole);
+            holdings.files.remove(&number);
+            holdings.print.toggle(entry.manifest.name(), entry.manifest.id(), whole);
         }
-        let gone = entry.holders.is_empty();
-        if gone {
-            self.hashes -= entry.manifest.hashes().len() as u64;
-            self.files.remove(file);
+        self.touched.insert(number);
+        if !self.files[&number].holders.is_empty() {
+            return None;
         }
-        gone
+        Some(self.unlist(number)?.manifest.name().clone())
     }
     // lab 4: end
+
+    /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody
+    /// wants it now, and that is later than whatever is listed.
+    ///
+    /// # Errors
+    /// `not_found` when no `id` is given and the name stands for nothing.
+    pub fn drop_file(
+        &mut self,
+        file: &FileName,
+        id: Option<FileId>,
+        at: Option<Millis>,
+        now: Millis,
+    ) -> Result<Dropped> {
+        let number = self.number(file);
+        let entry = number.map(|number| &self.files[&number]);
+        let Some(id) = id.or(entry.map(|entry| entry.manifest.id())) else { return Err(not_found(file)) };
+        let number = number.filter(|_| entry.is_some_and(|entry| entry.manifest.id() == id));
+        let published = number.map_or(0, |number| self.files[&number].published);
+        // Nobody drops later than now: such a drop could never be taken back.
+        let latest = now.max(published);
+        let at = at.map_or(latest, |at| at.min(latest));
+        if published > at {
+            return Ok(Dropped { id, at, listed: false, news: false });
+        }
+        let news = self.drops.remember(file, id, at);
+        let listed = number.is_some_and(|number| self.strike(number));
+        Ok(Dropped { id, at, listed, news: news || listed })
+    }
+
+    /// When these bytes under this name were dropped, if they were.
+    pub fn when_dropped(&self, file: &FileName, id: FileId) -> Option<Millis> {
+        self.drops.when(file, id)
+    }
+
+    /// Takes a file off the list, whoever has it; false when it was not there.
+    fn strike(&mut self, number: FileNumber) -> bool {
+        let Some(entry) = self.unlist(number) else { return false };
+        for (peer, whole) in entry.holders() {
+            if let Some(holdings) = self.peers.get_mut(&peer) {
+                holdings.files.remove(&number);
+                holdings.print.toggle(entry.manifest.name(), entry.manifest.id(), whole);
+            }
+        }
+        self.touched.insert(number);
+        true
+    }
+
+    fn list(&mut self, entry: Entry) -> FileNumber {
+        let number = self.next;
+        self.next += 1;
+        self.hashes += entry.manifest.hashes().len() as u64;
+        self.names.insert(entry.manifest.name().clone(), number);
+        self.files.insert(number, entry);
+        number
+    }
+
+    fn unlist(&mut self, number: FileNumber) -> Option<Entry> {
+        let entry = self.files.remove(&number)?;
+        self.hashes -= entry.manifest.hashes().len() as u64;
+        self.names.remove(entry.manifest.name());
+        Some(entry)
+    }
+
+    /// The number of a file.
+    pub fn number(&self, file: &FileName) -> Option<FileNumber> {
+        self.names.get(file).copied()
+    }
+
+    /// The file with this number.
+    pub fn entry(&self, number: FileNumber) -> Option<&Entry> {
+        self.files.get(&number)
+    }
+
+    fn named(&self, file: &FileName) -> Option<&Entry> {
+        self.entry(self.number(file)?)
+    }
+
+    /// The files from this number on, in order of their numbers.
+    pub fn entries_from(&self, number: FileNumber) -> impl Iterator<Item = (FileNumber, &Entry)> {
+        self.files.range(number..).map(|(&number, entry)| (number, entry))
+    }
+
+    /// How many files this peer has, whole or in part.
+    pub fn held_by(&self, peer: PeerId) -> usize {
+        self.peers.get(&peer).map_or(0, |holdings| holdings.files.len())
+    }
+
+    /// Counts all files of this peer as touched: it can be reached, after all.
+    pub fn touch_files_of(&mut self, peer: PeerId) {
+        if let Some(holdings) = self.peers.get(&peer) {
+            self.touched.extend(&holdings.files);
+        }
+    }
+
+    /// Whether a file was touched since [`Catalogue::take_touched`] was last called.
+    pub fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Which files are new, or gone, or have other holders, since this was last called.
+    pub fn take_touched(&mut self) -> BTreeSet<FileNumber> {
+        std::mem::take(&mut self.touched)
+    }
 
     fn room_for(&self, manifest: &Manifest) -> Result<()> {
         let hashes = self.hashes + manifest.hashes().len() as u64;
@@ -193,19 +389,39 @@ impl Catalogue {
         let again = seen == Some((claim, holdings.print));
         if again {
             holdings.claimed = None;
+            // Parts that it is really fetching, it tells again; those that it gave up, it does not.
+            let files: Vec<FileNumber> = holdings.files.iter().copied().collect();
+            for number in files {
+                if self.files.get(&number).is_some_and(|entry| entry.holders.get(&peer) == Some(&false)) {
+                    self.take_off(peer, number);
+                }
+            }
         }
         again
     }
 
+    /// All files in order of their names.
+    pub fn entries(&self) -> impl Iterator<Item = (FileNumber, &Entry)> {
+        self.names.values().filter_map(|&number| Some((number, self.files.get(&number)?)))
+    }
+
     /// All files with their holders, in order of their names.
     pub fn states(&self, roster: &Roster) -> impl Iterator<Item = FileState> {
-        self.files.values().map(|entry| FileState {
-            file: entry.manifest.name().clone(),
-            id: entry.manifest.id(),
-            size: entry.manifest.layout().size(),
-            piece_size: entry.manifest.layout().piece_size().into(),
-            holders: cards(entry.holders.iter().map(|(&peer, &whole)| (peer, whole)), roster),
-        })
+        self.entries().map(|(_, entry)| entry.state(roster))
+    }
+}
+
+impl Entry {
+    /// The file as others see it.
+    pub fn state(&self, roster: &Roster) -> FileState {
+        FileState {
+            file: self.manifest.name().clone(),
+            id: self.manifest.id(),
+            size: self.manifest.layout().size(),
+            piece_size: self.manifest.layout().piece_size().into(),
+            holders: cards(self.holders(), roster),
+            health: None,
+        }
     }
 }
 
@@ -229,150 +445,17 @@ fn conflict(entry: &Entry, roster: &Roster) -> Error {
     .advise("share yours under another name")
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use proptest::prelude::*;
-
-    use super::super::roster::Candidate;
-    use super::*;
-    use crate::share::Layout;
-
-    const ADA: PeerId = 1;
-    const BEN: PeerId = 2;
-    const CYD: PeerId = 3;
-
-    fn roster() -> Roster {
-        let mut roster = Roster::default();
-        for (id, name) in [(ADA, "ada"), (BEN, "ben"), (CYD, "cyd")] {
-            let addr = ([127, 0, 0, 1], 7000 + id as u16).into();
-            roster.admit(id, Candidate { name: name.parse().unwrap(), addr, slots: 0, keeps: true }, 0);
-        }
-        roster
-    }
-
-    fn file(name: &str, bytes: &[u8]) -> Manifest {
-        Manifest::read(name.parse().unwrap(), Layout::of(bytes.len() as u64).unwrap(), bytes).unwrap()
-    }
-
-    fn holders(catalogue: &mut Catalogue, asker: PeerId, name: &str) -> Option<Vec<(PeerId, bool)>> {
-        catalogue.query(asker, &name.parse().unwrap()).file.map(|(_, holders)| holders)
-    }
-
-    #[test]
-    fn the_example_of_the_lecture() {
-        let (roster, notes) = (roster(), file("notes.pdf", b"x"));
-        let mut catalogue = Catalogue::default();
-        assert_eq!(catalogue.update(ADA, &notes, true, &roster).unwrap(), Change::New);
-        assert_eq!(holders(&mut catalogue, BEN, "notes.pdf").unwrap(), [(ADA, true)]);
-        assert_eq!(catalogue.update(BEN, &notes, false, &roster).unwrap(), Change::Joined);
-        assert_eq!(holders(&mut catalogue, BEN, "notes.pdf").unwrap(), [(ADA, true)], "he is no loser");
-        assert_eq!(catalogue.update(BEN, &notes, true, &roster).unwrap(), Change::Completed);
-        assert_eq!(catalogue.update(BEN, &notes, true, &roster).unwrap(), Change::Nothing);
-        assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(ADA, true), (BEN, true)]);
-        assert!(catalogue.query(ADA, notes.name()).lost);
-        assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(BEN, true)]);
-        assert!(!catalogue.query(ADA, notes.name()).lost, "she has lost it already");
-    }
-
-    #[test]
-    fn an_unknown_file_and_one_that_only_the_asker_had_are_not_found() {
-        let (roster, notes) = (roster(), file("notes.pdf", b"x"));
-        let mut catalogue = Catalogue::default();
-        assert_eq!(holders(&mut catalogue, BEN, "notes.pdf"), None);
-        catalogue.update(ADA, &notes, true, &roster).unwrap();
-        assert_eq!(holders(&mut catalogue, ADA, "notes.pdf"), None);
-        assert!(catalogue.is_empty(), "a file without holders is gone");
-    }
-
-    #[test]
-    fn another_content_under_the_same_name_is_a_conflict_that_names_the_holders() {
-        let roster = roster();
-        let mut catalogue = Catalogue::default();
-        catalogue.update(ADA, &file("a", b"one"), true, &roster).unwrap();
-        catalogue.update(BEN, &file("a", b"one"), false, &roster).unwrap();
-        let no = catalogue.update(CYD, &file("a", b"two"), true, &roster).unwrap_err();
-        assert_eq!(no.code(), Code::Conflict);
-        assert!(no.to_string().contains("held by ada, ben;"), "{no}");
-        catalogue.leave(ADA);
-        assert_eq!(catalogue.leave(BEN), ["a".parse().unwrap()]);
-        assert_eq!(catalogue.update(CYD, &file("a", b"two"), true, &roster).unwrap(), Change::New);
-    }
-
-    #[test]
-    fn a_difference_counts_when_it_is_seen_twice_unchanged() {
-        let roster = roster();
-        let mut catalogue = Catalogue::default();
-        let mut print = Fingerprint::default();
-        assert!(!catalogue.differs(ADA, print));
-        let a = file("a", b"one");
-        print.toggle(a.name(), a.id(), true);
-        assert!(!catalogue.differs(ADA, print), "its update may be on the way");
-        assert!(catalogue.differs(ADA, print));
-        assert!(!catalogue.differs(ADA, print), "it was asked just now");
-        catalogue.update(ADA, &a, true, &roster).unwrap();
-        assert!(!catalogue.differs(ADA, print));
-    }
-
-    proptest! {
-        /// Against the plainest model there is: a map from file to holders.
-        #[test]
-        fn it_is_a_map_of_files_to_holders(
-            acts in prop::collection::vec((0..4_u8, 1..4_u64, 0..4_u8, any::<bool>()), 0..60)
-        ) {
-            let roster = roster();
-            let mut catalogue = Catalogue::default();
-            // name -> (content, holders)
-            let mut model: BTreeMap<String, (u8, BTreeMap<PeerId, bool>)> = BTreeMap::new();
-            for (act, peer, what, whole) in acts {
-                let (name, content) = (format!("f{}", what / 2), what % 2);
-                match act {
-                    0 | 1 => {
-                        let entry = model.entry(name.clone()).or_insert((content, BTreeMap::new()));
-                        let fits = entry.0 == content;
-                        if fits {
-                            entry.1.insert(peer, whole);
-                        }
-                        let done = catalogue.update(peer, &file(&name, &[content]), whole, &roster);
-                        prop_assert_eq!(done.is_ok(), fits);
-                    }
-                    2 => {
-                        let lost = model.get_mut(&name).is_some_and(|(_, holders)| {
-                            holders.get(&peer) == Some(&true) && holders.remove(&peer).is_some()
-                        });
-                        prop_assert_eq!(catalogue.query(peer, &name.parse().unwrap()).lost, lost);
-                    }
-                    _ => {
-                        for (_, holders) in model.values_mut() {
-                            holders.remove(&peer);
-                        }
-                        catalogue.leave(peer);
-                    }
-                }
-                model.retain(|_, (_, holders)| !holders.is_empty());
-            }
-            let listed: Vec<_> = catalogue.states(&roster).map(|state| {
-                let holders = state.holders.iter().map(|holder| (holder.peer, holder.whole)).collect();
-                (state.file.to_string(), holders)
-            }).collect();
-            let expected: Vec<(String, BTreeMap<PeerId, bool>)> =
-                model.iter().map(|(name, (_, holders))| (name.clone(), holders.clone())).collect();
-            prop_assert_eq!(listed, expected);
-            let hashes: u64 = model.len() as u64 * 32;
-            prop_assert_eq!(catalogue.hashes, hashes);
-            for peer in [ADA, BEN, CYD] {
-                let mut print = Fingerprint::default();
-                let mut held = BTreeSet::new();
-                for (name, (content, holders)) in &model {
-                    let Some(whole) = holders.get(&peer) else { continue };
-                    let file = file(name, &[*content]);
-                    print.toggle(file.name(), file.id(), *whole);
-                    held.insert(file.name().clone());
-                }
-                let holdings = catalogue.peers.remove(&peer).unwrap_or_default();
-                prop_assert_eq!((holdings.print, holdings.files), (print, held));
-            }
-        }
-    }
+/// Nobody has it.
+pub(super) fn not_found(file: &FileName) -> Error {
+    Error::new(Code::NotFound, format!("nobody offers {file}")).advise("`files` lists what is offered")
 }
+
+/// It was dropped, and an old copy does not bring it back.
+fn dropped_at(file: &FileName, at: Millis) -> Error {
+    let when = std::time::UNIX_EPOCH + std::time::Duration::from_millis(at.min(LAST_MOMENT));
+    Error::new(Code::Expired, format!("{file} was dropped at {}", humantime::format_rfc3339_seconds(when)))
+        .advise("`add` it again to bring it back")
+}
+
+#[cfg(test)]
+mod tests;

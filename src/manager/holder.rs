@@ -3,13 +3,13 @@
 //! ```text
 //!            lease                     leased                    release, or the end of its time
 //!  (resting) -----> (in the queue) -----------> (holding) ------------------------------------> (resting)
-//!                    wait, ok                    renew, blame
+//!                    wait, ok                    renew, blame, progress
 //! ```
 //!
 //! Every question has one answer: `lease` is answered by `leased` (after `wait`s) or an error, `renew` by
-//! `leased`, or `expired` when it is too late, `release` by `released`. `lost` and `expired` are also said
-//! unasked, when they happen; they carry the lease's number, so that one said late is not taken for news
-//! of the next lease. The end of the connection is a release.
+//! `leased`, or `expired` when it is too late, `release` by `released`; `progress` is kept for the board. `lost`
+//! and `expired` are also said unasked, when they happen; they carry the lease's number, so that one said late
+//! is not taken for news of the next lease. The end of the connection is a release.
 //!
 //! One thread does all of it, so who waits is looked after in turns: he is told `wait`, his `ok` is
 //! awaited, and then the thread sleeps until his turn, for a second at most. Nobody is told
@@ -67,6 +67,8 @@ struct Holder<'a> {
     line: Outbox,
     /// How long he may take to say `ok`.
     dead_after: Duration,
+    /// When the multiply began that he is at: with the first of the leases that he holds one after another.
+    began: Option<Millis>,
 }
 
 /// Serves one who wants slots, beginning with his first request.
@@ -80,7 +82,7 @@ pub fn serve_holder(
     first: Request,
 ) -> Result<()> {
     let line = connection.outbox();
-    let mut holder = Holder { desk, connection, line, dead_after };
+    let mut holder = Holder { desk, connection, line, dead_after, began: None };
     let mut request = first;
     loop {
         if request.slots == 0 {
@@ -113,7 +115,7 @@ impl<'a> Holder<'a> {
             match standing {
                 Standing::Waiting { position, asked, free, reason } => {
                     self.line.send(&FromManager::Wait { position, asked, free, reason });
-                    match self.connection.receive_by(Instant::now() + self.dead_after)? {
+                    match self.receive_but_progress(self.dead_after)? {
                         Received::Message(ToManager::Ok { .. }) => {}
                         Received::Message(ToManager::Release {}) => {
                             drop(ticket);
@@ -147,6 +149,17 @@ impl<'a> Holder<'a> {
         }
     }
 
+    /// What he says next but how far his multiply is, which may come late, when its lease is over.
+    fn receive_but_progress(&mut self, within: Duration) -> Result<Received<ToManager>> {
+        let end = Instant::now() + within;
+        loop {
+            match self.connection.receive_by(end)? {
+                Received::Message(ToManager::Progress(_)) => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
     /// Holding a lease: until he gives it back, or its time is over.
     fn hold(
         &mut self,
@@ -160,6 +173,7 @@ impl<'a> Holder<'a> {
         let at: Vec<String> = slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
         self.tell(asker, &format!("leased {count} slots ({})", at.join(", ")));
         self.line.send(&leased(lease, until, self.desk.now(), slots));
+        let began = *self.began.get_or_insert(self.desk.now());
         let ending = loop {
             let left = Duration::from_millis(until.saturating_sub(self.desk.now()));
             match self.connection.receive_by(Instant::now() + left)? {
@@ -175,8 +189,13 @@ impl<'a> Holder<'a> {
                 Received::Message(ToManager::Blame { peer, reason }) => {
                     self.blame(lease, asker, peer, &reason)
                 }
+                Received::Message(ToManager::Progress(progress)) => {
+                    self.desk.change(|table, _| table.progress(lease, began, progress));
+                }
                 Received::Message(ToManager::Release {}) => break Ending::Released,
-                Received::Message(other) => return Err(unexpected(&other, "renew, release or blame")),
+                Received::Message(other) => {
+                    return Err(unexpected(&other, "renew, release, progress or blame"));
+                }
                 Received::End => break Ending::WentAway,
                 Received::Silence => break Ending::Expired,
             }
@@ -184,6 +203,7 @@ impl<'a> Holder<'a> {
         drop(ticket);
         match ending {
             Ending::Released => {
+                self.began = None;
                 self.tell(asker, "gave back its slots");
                 self.line.send(&FromManager::Released {});
                 Ok(After::Rest)
@@ -208,7 +228,7 @@ impl<'a> Holder<'a> {
                 Received::Message(ToManager::Lease { peer, slots }) => {
                     return Ok(Some(Request { asker: peer, slots }));
                 }
-                Received::Message(ToManager::Ok { .. }) => {}
+                Received::Message(ToManager::Ok { .. } | ToManager::Progress(_)) => {}
                 Received::Message(ToManager::Renew {}) => {
                     self.line.send(&FromManager::Expired { lease: last });
                 }

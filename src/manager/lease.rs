@@ -156,6 +156,11 @@ impl Book {
         }
     }
 
+    /// How long a lease lasts.
+    pub fn quantum(&self) -> Millis {
+        self.quantum
+    }
+
     /// What follows from the changes since the last call.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
@@ -311,6 +316,7 @@ impl Book {
         let state = |(place, waiter): (usize, &Waiter)| WaiterState {
             position: place + 1,
             peer: waiter.asker,
+            name: roster.get(waiter.asker).map(|row| row.is.name.clone()),
             asked: waiter.slots,
             since: waiter.since,
             reason: self.reason(roster, place, now),
@@ -319,12 +325,14 @@ impl Book {
     }
 
     /// The running leases as the `state` answer shows them.
-    pub fn leases(&self) -> Vec<LeaseState> {
+    pub fn leases(&self, roster: &Roster) -> Vec<LeaseState> {
         let state = |(&lease, terms): (&LeaseId, &Lease)| LeaseState {
             lease,
             peer: terms.holder,
+            name: roster.get(terms.holder).map(|row| row.is.name.clone()),
             until: terms.until,
             slots: terms.slots.clone(),
+            progress: None,
         };
         self.leases.iter().map(state).collect()
     }
@@ -380,7 +388,7 @@ mod tests {
             let id = i as u64 + 1;
             let name = format!("p{id}").parse().unwrap();
             let addr = ([127, 0, 0, 1], id as u16).into();
-            roster.admit(id, Candidate { name, addr, slots, keeps: true }, 0);
+            roster.admit(id, Candidate { name, addr, slots, keeps: true, up: None, down: None }, 0);
             roster.tried(id, Reach::Yes);
         }
         (roster, Book::new(QUANTUM, 100, 0))

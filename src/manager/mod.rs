@@ -5,9 +5,10 @@
 //! word, and see to it that nobody is promised a slot that somebody else has.
 //!
 //! # What it owns
-//! One table (the [`roster`], the [`lease`] book and the [`catalogue`] of files) behind one lock ([`queue`]), a server that answers
-//! every [`session`], and two threads of its own: `heartbeat`, which asks every peer whether it is
-//! there, and `broadcast_loop`, which tells everybody the list when it has changed.
+//! One table (the [`roster`], the [`lease`] book, the [`catalogue`] of files and the [`replicator`] that plans their
+//! copies) behind one lock ([`queue`]), a server that answers every [`session`], and three threads of its own:
+//! `heartbeat`, which asks every peer whether it is there, `broadcast_loop`, which tells everybody the list when it
+//! has changed, and `replicate_loop`, which asks peers to fetch the copies that are missing.
 //!
 //! # How much the list costs
 //! N peers that join one by one would cost N lists of up to N lines to N listeners: a thousand peers, hundreds
@@ -18,13 +19,21 @@
 //! The manager keeps no database; when it dies, its peers come back and tell it everything again. While
 //! it is away nobody gets a lease: a central manager is simple, fair, and a single point of failure.
 
+pub mod board;
 pub mod catalogue;
+pub mod drops;
+pub mod events;
+pub mod healing;
+pub mod health;
 pub mod holder;
 pub mod lease;
+pub mod mirrors;
 pub mod queue;
+pub mod replicator;
 pub mod roster;
 pub mod session;
 pub mod tracker;
+pub mod view;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +43,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Millis;
 use crate::error::{Error, Result};
 use crate::net::connection::encode;
-use crate::net::message::FromManager;
+use crate::net::message::{FromManager, Replicas};
 use crate::net::outbox::Outbox;
 use crate::net::server::{Server, listen};
 use queue::Desk;
@@ -57,6 +66,8 @@ pub struct Config {
     pub ping: Duration,
     /// How long a peer may stay silent.
     pub dead_after: Duration,
+    /// How many peers are to have each file.
+    pub replicas: Replicas,
 }
 
 /// A running manager; dropping it stops it.
@@ -73,7 +84,7 @@ impl Manager {
     /// # Errors
     /// When it cannot listen, or no thread can be started.
     pub fn start(config: &Config) -> Result<Self> {
-        let desk = Arc::new(Desk::new(config.quantum));
+        let desk = Arc::new(Desk::new(config.quantum, config.replicas));
         let rules = Rules { dead_after: config.dead_after };
         let server = {
             let desk = Arc::clone(&desk);
@@ -85,6 +96,7 @@ impl Manager {
         let (ping, dead_after) = (config.ping, config.dead_after);
         manager.spawn("heartbeat", move |desk| heartbeat(desk, ping, dead_after))?;
         manager.spawn("broadcast_loop", broadcast_loop)?;
+        manager.spawn("replicate_loop", healing::replicate_loop)?;
         Ok(manager)
     }
 

@@ -27,23 +27,22 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::info;
 use parking_lot::{Condvar, Mutex};
 
 use super::catalogue::Catalogue;
+use super::events::Events;
 use super::lease::{Book, Effect, Standing};
+use super::replicator::Replicator;
 use super::roster::Roster;
 use crate::clock::{Clock, Millis};
 use crate::net::limits;
-use crate::net::message::{Event, FileState, FromManager, LeaseId, PeerId, State};
+use crate::net::message::{
+    DoneState, FromManager, LeaseId, LeaseState, PeerId, ProductStage, Progress, Replicas,
+};
 use crate::net::outbox::Outbox;
 
-/// How many of the last events are kept for the board.
-const EVENTS: usize = 200;
-
-/// What a file takes in a `state`, and what each of its holders adds, in bytes and generously.
-const FILE_STATE: usize = 200;
-const HOLDER: usize = 160;
+/// How many of the multiplies that were finished are kept for the board.
+const DONE: usize = 5;
 
 /// Everything the manager knows, behind the desk's lock.
 #[derive(Debug)]
@@ -54,12 +53,21 @@ pub struct Table {
     pub book: Book,
     /// Which files there are, and who has them.
     pub catalogue: Catalogue,
+    /// Who should fetch what.
+    pub replicator: Replicator,
+    /// What happened last.
+    pub events: Events,
+    /// The multiplies that were finished last, oldest first.
+    pub(super) done: VecDeque<DoneState>,
+    /// Since when the manager runs.
+    pub(super) started: Millis,
     /// The way to each peer.
     pub lines: HashMap<PeerId, Outbox>,
     /// Ends the manager's service for good.
     pub stopping: bool,
     tickets: HashMap<LeaseId, Waking>,
-    events: VecDeque<Event>,
+    /// Outboxes in which something waits to be flushed.
+    pub(super) posted: Vec<Outbox>,
     listed: u64,
 }
 
@@ -68,6 +76,8 @@ pub struct Table {
 struct Waking {
     turn: Arc<Condvar>,
     line: Outbox,
+    /// When its multiply began, and how far it is, as it said last.
+    progress: Option<(Millis, Progress)>,
 }
 
 /// The table with its lock, and those who wait for it to change.
@@ -76,24 +86,29 @@ pub struct Desk {
     clock: Clock,
     table: Mutex<Table>,
     list_changed: Condvar,
+    plan_due: Condvar,
 }
 
 impl Desk {
-    /// An empty table whose leases last `quantum`.
-    pub fn new(quantum: Duration) -> Self {
+    /// An empty table whose leases last `quantum`, and whose files are to be on so many peers.
+    pub fn new(quantum: Duration, replicas: Replicas) -> Self {
         let clock = Clock::new();
         let now = clock.now();
         let table = Table {
             roster: Roster::default(),
             book: Book::new(quantum.as_millis() as Millis, clock.first_number(), now),
             catalogue: Catalogue::default(),
+            replicator: Replicator::new(replicas, now),
+            events: Events::default(),
+            done: VecDeque::new(),
+            started: now,
             lines: HashMap::new(),
             stopping: false,
             tickets: HashMap::new(),
-            events: VecDeque::new(),
+            posted: Vec::new(),
             listed: 0,
         };
-        Self { clock, table: Mutex::new(table), list_changed: Condvar::new() }
+        Self { clock, table: Mutex::new(table), list_changed: Condvar::new(), plan_due: Condvar::new() }
     }
 
     /// The time now.
@@ -120,6 +135,9 @@ impl Desk {
         if table.roster.version() != table.listed || table.stopping {
             self.list_changed.notify_all();
         }
+        if table.replicator.is_due(&table.catalogue, &table.roster) || table.stopping {
+            self.plan_due.notify_all();
+        }
         (result, flush)
     }
 
@@ -128,11 +146,11 @@ impl Desk {
         let turn = Arc::new(Condvar::new());
         let number = self.change(|table, now| {
             let number = table.book.ask(&mut table.roster, asker, slots, now);
-            let waking = Waking { turn: Arc::clone(&turn), line: line.clone() };
+            let waking = Waking { turn: Arc::clone(&turn), line: line.clone(), progress: None };
             table.tickets.insert(number, waking);
             number
         });
-        Ticket { desk: self, number, turn }
+        Ticket { desk: self, number, asker, turn }
     }
 
     /// Waits until the list of peers is not the one that was sent last; `None` when the manager stops.
@@ -146,6 +164,22 @@ impl Desk {
         }
         table.listed = table.roster.version();
         Some((FromManager::Peers { peers: table.roster.cards() }, table.lines.values().cloned().collect()))
+    }
+
+    /// Waits until files or peers have changed since the last plan, or until `next`; false when the manager stops.
+    pub fn wait_for_plan(&self, next: Option<Millis>) -> bool {
+        let mut table = self.table.lock();
+        loop {
+            let now = self.clock.now();
+            let is_time = next.is_some_and(|next| next <= now);
+            if table.stopping || is_time || table.replicator.is_due(&table.catalogue, &table.roster) {
+                return !table.stopping;
+            }
+            match next {
+                None => self.plan_due.wait(&mut table),
+                Some(next) => drop(self.plan_due.wait_for(&mut table, Duration::from_millis(next - now))),
+            }
+        }
     }
 
     /// Sleeps, but no longer than the manager runs; false when it stops.
@@ -164,35 +198,54 @@ impl Desk {
 impl Table {
     /// An event in plain words, for the board and the log.
     pub fn tell(&mut self, at: Millis, text: String) {
-        info!("{text}");
-        if self.events.len() == EVENTS {
-            self.events.pop_front();
-        }
-        self.events.push_back(Event { at, text });
+        self.events.tell(at, text);
     }
 
-    /// Everything, for the `state` answer.
-    pub fn state(&self, now: Millis) -> State {
-        let mut room = limits::STATE_FILES;
-        let size = |file: &FileState| FILE_STATE + file.file.as_str().len() + HOLDER * file.holders.len();
-        let fits = |file: &FileState| {
-            room = room.saturating_sub(size(file));
-            room > 0
-        };
-        let files: Vec<_> = self.catalogue.states(&self.roster).take_while(fits).collect();
-        State {
-            files_left_out: self.catalogue.len() - files.len(),
-            files,
-            peers: self.roster.states(),
-            queue: self.book.waiters(&self.roster, now),
-            leases: self.book.leases(),
-            events: self.events.iter().cloned().collect(),
+    /// Puts a message into the memory of a peer's outbox; it is flushed after the change.
+    pub fn post(&mut self, peer: PeerId, message: &FromManager) {
+        if let Some(line) = self.lines.get(&peer) {
+            line.post(message);
+            self.posted.push(line.clone());
         }
+    }
+
+    /// The holder of a lease says how far its multiply is, which began at `began`.
+    pub fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
+        if let Some(waking) = self.tickets.get_mut(&lease) {
+            progress.products.truncate(limits::PRODUCTS);
+            waking.progress = Some((began, progress));
+        }
+    }
+
+    /// The running leases, and how far their multiplies are.
+    pub(super) fn leases(&self) -> Vec<LeaseState> {
+        let mut leases = self.book.leases(&self.roster);
+        for lease in &mut leases {
+            let waking = self.tickets.get(&lease.lease);
+            lease.progress = waking.and_then(|waking| Some(waking.progress.as_ref()?.1.clone()));
+        }
+        leases
+    }
+
+    /// A ticket is given back; a multiply that was finished with it is kept for the board.
+    fn end_ticket(&mut self, lease: LeaseId, asker: PeerId, now: Millis) {
+        let Some((began, progress)) = self.tickets.remove(&lease).and_then(|waking| waking.progress) else {
+            return;
+        };
+        if progress.products.iter().any(|product| product.state != ProductStage::Checked) {
+            return;
+        }
+        if self.done.len() == DONE {
+            self.done.pop_front();
+        }
+        let name = self.roster.get(asker).map(|row| row.is.name.clone());
+        let took_ms = now.saturating_sub(began);
+        self.done.push_back(DoneState { lease, peer: asker, name, at: now, took_ms, progress });
     }
 
     /// Posts and wakes what follows from the last change; says who has something to be flushed.
     fn carry_out(&mut self) -> Vec<Outbox> {
-        let mut flush = Vec::new();
+        let mut flush = std::mem::take(&mut self.posted);
         for effect in self.book.take_effects() {
             let (line, message) = match effect {
                 Effect::Turn(ticket) => {
@@ -224,6 +277,7 @@ impl Table {
 pub struct Ticket<'a> {
     desk: &'a Desk,
     number: LeaseId,
+    asker: PeerId,
     turn: Arc<Condvar>,
 }
 
@@ -262,9 +316,8 @@ impl Ticket<'_> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.desk.change(|table, now| {
-            let Table { book, roster, tickets, .. } = table;
-            tickets.remove(&self.number);
-            book.leave(roster, self.number, now);
+            table.end_ticket(self.number, self.asker, now);
+            table.book.leave(&mut table.roster, self.number, now);
         });
     }
 }

@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
-use crate::net::message::{Name, PeerCard, PeerId, PeerState};
+use crate::net::message::{Download, Name, PeerCard, PeerId, PeerState};
 
 /// How often a peer may be blamed for a wrong answer before it is no longer leased: once may be a
 /// requester's mistake.
@@ -56,6 +56,10 @@ pub struct Candidate {
     pub slots: u32,
     /// Whether it takes part in replication.
     pub keeps: bool,
+    /// What it sends to others at most, in bytes per second.
+    pub up: Option<u64>,
+    /// What it takes from others at most, in bytes per second.
+    pub down: Option<u64>,
 }
 
 /// A row of the table.
@@ -75,6 +79,8 @@ pub struct Peer {
     pub reach: Reach,
     /// How often it was blamed.
     pub blames: u32,
+    /// What it is fetching, as it said last.
+    pub downloads: Vec<Download>,
 }
 
 impl Peer {
@@ -195,7 +201,8 @@ impl Roster {
         self.names.insert(candidate.name.clone(), id);
         self.addrs.insert(candidate.addr, id);
         let reach = Reach::Unknown;
-        let peer = Peer { id, is: candidate, used: 0, since: now, heard: now, reach, blames: 0 };
+        let downloads = Vec::new();
+        let peer = Peer { id, is: candidate, used: 0, since: now, heard: now, reach, blames: 0, downloads };
         self.peers.insert(id, peer);
         self.version += 1;
     }
@@ -213,6 +220,14 @@ impl Roster {
     pub fn heard(&mut self, id: PeerId, now: Millis) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.heard = now;
+        }
+    }
+
+    /// A peer said what it is fetching.
+    pub fn fetches(&mut self, id: PeerId, mut downloads: Vec<Download>) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            downloads.truncate(limits::DOWNLOADS);
+            peer.downloads = downloads;
         }
     }
 
@@ -316,6 +331,10 @@ impl Roster {
                 since: peer.since,
                 leasable: obstacle.is_none(),
                 reason: obstacle.unwrap_or_default(),
+                keeps: peer.is.keeps,
+                up: peer.is.up,
+                down: peer.is.down,
+                downloads: peer.downloads.clone(),
             }
         };
         self.peers().map(state).collect()
@@ -328,7 +347,7 @@ mod tests {
 
     fn candidate(name: &str, port: u16, slots: u32) -> Candidate {
         let addr = ([127, 0, 0, 1], port).into();
-        Candidate { name: name.parse().unwrap(), addr, slots, keeps: true }
+        Candidate { name: name.parse().unwrap(), addr, slots, keeps: true, up: None, down: None }
     }
 
     /// Peers 1, 2, ... with these slots, all reachable.

@@ -5,8 +5,10 @@
 //!   peer does; its end, in any way, is the peer's end.
 //! - `lease`: the conversation of one who wants slots ([`holder`](super::holder)). It waits, holds and gives back;
 //!   its end, in any way, is a release.
-//! - `query`, `update`, `files`: who has which file ([`tracker`](super::tracker)).
+//! - `query`, `update`, `files`, `drop`: who has which file ([`tracker`](super::tracker)).
 //! - `state`: a look at the table.
+//!
+//! A request of HTTP instead of a message gets one answer ([`mirrors`]).
 //!
 //! Sessions wait, they do not think: what is answered is decided by the roster and the book.
 
@@ -16,13 +18,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
+use super::events::What;
 use super::holder::{Request, serve_holder};
+use super::mirrors;
 use super::queue::{Desk, Table};
 use super::roster::{Candidate, Reach, Roster};
 use super::tracker::serve_tracker;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
+use crate::net::http;
 use crate::net::limits;
 use crate::net::message::{Bound, FromManager, PeerId, Refusal, ToManager, VERSION};
 use crate::net::outbox::Outbox;
@@ -45,11 +50,14 @@ pub struct Rules {
 /// # Errors
 /// What the other side is to be told before its connection is closed.
 pub fn serve_node(desk: &Desk, rules: Rules, connection: &mut Connection) -> Result<()> {
+    if http::serve(connection, |request| mirrors::answer(desk, request))? {
+        return Ok(());
+    }
     let Received::Message(first) = connection.receive(Some(limits::FIRST_MESSAGE_TIME))? else {
         return Ok(());
     };
     match first {
-        ToManager::Register { version, name, addr, slots, keeps, bound } => {
+        ToManager::Register { version, name, addr, slots, keeps, bound, up, down } => {
             if version != VERSION {
                 return Err(Error::new(
                     Code::Version,
@@ -62,16 +70,17 @@ pub fn serve_node(desk: &Desk, rules: Rules, connection: &mut Connection) -> Res
                 return Err(Error::new(Code::Conflict, format!("{addr} is the address of the manager"))
                     .advise("give the peer's own address with --advertise"));
             }
-            serve_peer(desk, connection, Candidate { name, addr, slots, keeps }, &bound)
+            serve_peer(desk, connection, Candidate { name, addr, slots, keeps, up, down }, &bound)
         }
         ToManager::Lease { peer, slots } => {
             serve_holder(desk, rules.dead_after, connection, Request { asker: peer, slots })
         }
         ToManager::State {} => serve_state(desk, connection),
-        request @ (ToManager::Query { .. } | ToManager::Update { .. } | ToManager::Files {}) => {
-            serve_tracker(desk, connection, request)
-        }
-        other => Err(unexpected(&other, "register, lease, query, update, files or state")),
+        request @ (ToManager::Query { .. }
+        | ToManager::Update { .. }
+        | ToManager::Files { .. }
+        | ToManager::Drop { .. }) => serve_tracker(desk, connection, request),
+        other => Err(unexpected(&other, "register, lease, query, update, files, drop or state")),
     }
 }
 
@@ -146,9 +155,11 @@ fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) 
             }
         })?;
         match received {
-            Received::Message(ToManager::Ok { list }) => {
+            Received::Message(ToManager::Ok { list, downloads }) => {
                 let differs = desk.change(|table, now| {
                     table.roster.heard(peer, now);
+                    table.replicator.signs(peer, &downloads, &table.catalogue, now);
+                    table.roster.fetches(peer, downloads);
                     list.is_some_and(|list| table.catalogue.differs(peer, list))
                 });
                 if differs {
@@ -179,6 +190,8 @@ fn probe(desk: &Desk, peer: PeerId, addr: SocketAddr, line: &Outbox, over: &Rece
         let Err(e) = TcpStream::connect_timeout(&addr, PROBE_TIME) else {
             return desk.change(|table, now| {
                 table.roster.tried(peer, Reach::Yes);
+                table.replicator.reached();
+                table.catalogue.touch_files_of(peer);
                 table.book.serve(&mut table.roster, now);
             });
         };
@@ -225,7 +238,7 @@ impl Table {
         }
         self.tell(now, format!("{} left: {why}", row.is.name));
         for file in self.catalogue.leave(peer) {
-            self.tell(now, format!("nobody offers {file} any more"));
+            self.events.tell_of(now, String::new(), What::Gone, &file, 0);
         }
         self.book.lost(&mut self.roster, peer, now);
     }

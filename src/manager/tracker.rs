@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! query            holders, and the hashes of the pieces; or not_found
-//! update, hashes   updated; or conflict
+//! update, hashes   updated; or conflict; or expired, when it was dropped
 //! files            file, file, ..., end
+//! drop             dropped, and everybody is told; or not_found
 //! ```
 //!
 //! Any number of requests, one after another, on one connection; many connections at the same time, a thread
@@ -11,7 +12,8 @@
 
 use log::info;
 
-use super::catalogue::{Change, cards};
+use super::catalogue::{Change, cards, not_found};
+use super::events::What;
 use super::queue::{Desk, Table};
 use super::session::unexpected;
 use crate::clock::Millis;
@@ -19,7 +21,6 @@ use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{FileState, FromManager, Holder, PeerId, ToManager};
-use crate::share::units::about;
 use crate::share::{FileName, Manifest};
 
 /// Serves one who asks about files, beginning with the first request.
@@ -31,13 +32,16 @@ pub fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToManager)
     loop {
         let answered = match request {
             ToManager::Query { peer, file } => serve_query(desk, connection, peer, &file),
-            ToManager::Update { peer, file, size, piece_size, whole, payload } => {
+            ToManager::Update { peer, file, size, piece_size, whole, published, payload } => {
                 let manifest = receive_manifest(connection, file, size, piece_size, payload)?;
-                let updated = desk.change(|table, now| table.update(peer, &manifest, whole, now));
+                let updated = desk.change(|table, now| table.update(peer, &manifest, whole, published, now));
                 updated.and_then(|()| connection.send(&FromManager::Updated { id: manifest.id() }))
             }
-            ToManager::Files {} => serve_files(desk, connection),
-            other => return Err(unexpected(&other, "query, update or files")),
+            ToManager::Files { health } => serve_files(desk, connection, health),
+            ToManager::Drop { file, id, at } => desk
+                .change(|table, now| table.drop_file(&file, id, at, now))
+                .and_then(|()| connection.send(&FromManager::Dropped {})),
+            other => return Err(unexpected(&other, "query, update, files or drop")),
         };
         match answered {
             Err(no) if no.code() == Code::Failed => return Err(no),
@@ -83,43 +87,64 @@ fn serve_query(desk: &Desk, connection: &mut Connection, peer: PeerId, file: &Fi
     connection.send_with_payload(&answer, |out| out.write_all(hashes))
 }
 
-fn serve_files(desk: &Desk, connection: &mut Connection) -> Result<()> {
-    let files: Vec<FileState> = desk.change(|table, _| table.catalogue.states(&table.roster).collect());
+fn serve_files(desk: &Desk, connection: &mut Connection, health: bool) -> Result<()> {
+    let files: Vec<FileState> = desk.change(|table, now| match health {
+        true => table.files_with_health(now).collect(),
+        false => table.catalogue.states(&table.roster).collect(),
+    });
     let messages = files.into_iter().map(FromManager::File).chain([FromManager::End {}]);
     connection.send_all(messages)
 }
 
 impl Table {
-    fn update(&mut self, peer: PeerId, manifest: &Manifest, whole: bool, now: Millis) -> Result<()> {
+    fn update(
+        &mut self,
+        peer: PeerId,
+        manifest: &Manifest,
+        whole: bool,
+        published: Option<Millis>,
+        now: Millis,
+    ) -> Result<()> {
         if self.roster.get(peer).is_none() {
             return Err(Error::new(Code::Unauthorised, format!("there is no peer {peer}"))
                 .advise("register, and give the number that `registered` tells"));
         }
+        self.replicator.told(peer, now);
         let (who, file) = (self.roster.name(peer), manifest.name());
-        let changed = self.catalogue.update(peer, manifest, whole, &self.roster).inspect_err(|no| {
-            info!("{who} cannot offer {file}: {no}");
-        });
-        let text = match changed? {
-            Change::New => format!("{who} offers {file}, {}", about(manifest.layout().size())),
-            Change::Joined if whole => format!("{who} has {file}, too"),
-            Change::Joined => format!("{who} has begun to fetch {file}"),
-            Change::Completed => format!("{who} has all of {file}"),
-            Change::Reduced => format!("{who} has only a part of {file} now"),
-            Change::Nothing => return Ok(()),
+        let changed = self.catalogue.update(peer, manifest, whole, published, &self.roster);
+        let what = match changed {
+            Ok(Change::New) => What::Offers,
+            Ok(Change::Again) => What::BringsBack,
+            Ok(Change::Joined) if whole => What::HasToo,
+            Ok(Change::Joined) => What::Begins,
+            Ok(Change::Completed) => What::Completes,
+            Ok(Change::Reduced) => What::Reduces,
+            Ok(Change::Nothing) => return Ok(()),
+            Err(no) => {
+                info!("{who} cannot offer {file}: {no}");
+                if no.code() == Code::Expired {
+                    self.tell_of_drop(peer, manifest, now);
+                }
+                return Err(no);
+            }
         };
-        self.tell(now, text);
+        self.events.tell_of(now, who, what, file, manifest.layout().size());
         Ok(())
     }
 
-    fn query(&mut self, asker: PeerId, file: &FileName, now: Millis) -> Result<(Manifest, Vec<Holder>)> {
+    pub(super) fn query(
+        &mut self,
+        asker: PeerId,
+        file: &FileName,
+        now: Millis,
+    ) -> Result<(Manifest, Vec<Holder>)> {
         let found = self.catalogue.query(asker, file);
         if found.lost {
             let who = self.roster.name(asker);
-            self.tell(now, format!("{who} has lost {file}: it asks for it"));
+            self.events.tell_of(now, who, What::Loses, file, 0);
         }
         let Some((manifest, holders)) = found.file else {
-            return Err(Error::new(Code::NotFound, format!("nobody offers {file}"))
-                .advise("`files` lists what is offered"));
+            return Err(not_found(file));
         };
         Ok((manifest, cards(holders, &self.roster)))
     }

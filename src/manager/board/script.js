@@ -1,0 +1,515 @@
+// The board: asks the manager for its state twice a second and shows it.
+//
+// Three rules. All text from the network goes in as textContent, never as HTML: `<b>` is a legal file name.
+// What is there is changed, never built anew, so that motion, focus and a reader's place stay. And lists are
+// cut where a room could not read them anyway, and say how many more there are.
+"use strict";
+
+/** The pause between two questions, in ms; "a second at most behind" with room for the answer. */
+const PAUSE = 500;
+/** The same while the manager does not answer. */
+const RETRY = 1000;
+/** How long an answer may take. */
+const PATIENCE = 4000;
+/** The least time between two sentences of the live region. */
+const NEWS_PAUSE = 5000;
+/** How many of each are shown before the rest is only counted; a press on the button shows up to MOST. */
+const CAPS = { peer: 12, queue: 6, lease: 4, event: 10, file: 10 };
+const MOST = 200;
+/** Boxes of one peer, cells of one multiply, copies of one file. */
+const SLOTS = 16, CELLS = 343, COPIES = 12;
+/** How long a finished download stays, in ms. */
+const FINISHED = 30000;
+
+const page = {
+  state: null, tag: null, offset: 0,
+  heard: null, gone: null, paused: false,
+  open: new Set(), colours: new Map(), finished: new Map(), running: new Map(),
+  told: null, news: [], spoke: 0,
+};
+
+const $ = (id) => document.getElementById(id);
+const part = (node, name) => node.querySelector(`[data-part=${name}]`);
+const make = (template) => $(template).content.firstElementChild.cloneNode(true);
+const now = () => Date.now() + page.offset;
+
+function say(node, text) {
+  text = String(text);
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function mark(node, name, value) {
+  if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+}
+
+/** Makes the children of `parent` those of `items`: kept by key, in order, and filled. */
+function list(parent, items, key, build, fill) {
+  const old = parent.kept ?? new Map(), kept = new Map();
+  items.forEach((item, i) => kept.set(key(item, i), old.get(key(item, i)) ?? build(item)));
+  for (const [k, node] of old) if (!kept.has(k)) node.remove();
+  let i = 0;
+  for (const node of kept.values()) {
+    if (parent.children[i] !== node) parent.insertBefore(node, parent.children[i] ?? null);
+    fill(node, items[i], i);
+    i += 1;
+  }
+  parent.kept = kept;
+}
+
+/** A list that is cut, with its empty words and the count of what is left out; `beyond` counts what is not even here. */
+function capped(kind, items, key, fill, beyond = 0) {
+  const parent = $(`${kind}-list`), more = $(`${kind}-more`);
+  const most = page.open.has(kind) ? MOST : CAPS[kind];
+  const shown = items.slice(0, most), rest = items.length - shown.length + beyond;
+  list(parent, shown, key, () => make(TEMPLATES[kind]), fill);
+  document.querySelector(`[data-for=${kind}-list]`).hidden = items.length > 0;
+  more.hidden = rest === 0 && !page.open.has(kind);
+  say(more.firstElementChild, rest > 0 ? `and ${rest} more` : "");
+  const button = more.lastElementChild;
+  button.hidden = items.length <= CAPS[kind];
+  say(button, page.open.has(kind) ? "Show fewer" : `Show ${items.length > MOST ? `the first ${MOST}` : "all"}`);
+  mark(button, "aria-expanded", String(page.open.has(kind)));
+}
+const TEMPLATES = { peer: "t-peer", queue: "t-waiter", lease: "t-lease", event: "t-event", file: "t-file" };
+
+// ---- Words
+
+const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
+
+function bytes(n) {
+  for (const [unit, scale] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]]) {
+    if (n >= scale) return `${(n / scale).toFixed(1)} ${unit}`;
+  }
+  return `${n} B`;
+}
+
+function span(ms) {
+  const s = Math.max(0, ms) / 1000;
+  if (s < 10) return `${s.toFixed(1)} s`;
+  if (s < 120) return `${Math.floor(s)} s`;
+  if (s < 7200) return `${Math.floor(s / 60)} min ${Math.floor(s % 60)} s`;
+  return `${Math.floor(s / 3600)} h ${Math.floor(s / 60 % 60)} min`;
+}
+
+/** A time of the manager on this computer's clock. */
+const clock = (ms) => new Date(ms - page.offset).toLocaleTimeString("en-GB");
+
+/** "3 at ada, 2 at ben". */
+const places = (cards) => cards.slice(0, COPIES).map((card) => `${card.slots} at ${card.name}`).join(", ")
+  + (cards.length > COPIES ? `, and at ${cards.length - COPIES} more` : "");
+
+/** A name for a small box: its beginning, or what tells `lab-017` from `lab-018`. */
+function short(name, most) {
+  if (name.length <= most) return name;
+  const number = /\d+$/.exec(name)?.[0].slice(1 - most);
+  return number ? `…${number}` : `${name.slice(0, most - 1)}…`;
+}
+
+/** The same peer has the same colour for as long as this page is open; its name always stands beside it. */
+function colour(name) {
+  if (!page.colours.has(name)) page.colours.set(name, page.colours.size % 8);
+  return `who-${page.colours.get(name)}`;
+}
+
+function paint(node, name) {
+  const to = name ? colour(name) : "";
+  if (node.painted === to) return;
+  if (node.painted) node.classList.remove(node.painted);
+  if (to) node.classList.add(to);
+  node.painted = to;
+}
+
+function tag(node, name) {
+  say(node, name);
+  paint(node, name);
+}
+
+/** What number `peer` is called: as told, as listed, or not at all. */
+const called = (told, peer) => told || page.names.get(peer) || (peer ? `number ${peer}` : "somebody");
+
+// ---- Peers
+
+function showPeers(state) {
+  const hosts = state.peers.filter((peer) => peer.slots > 0);
+  const guests = state.peers.filter((peer) => peer.slots === 0);
+  const leased = new Map();
+  for (const lease of state.leases) {
+    for (const card of lease.slots) {
+      const names = leased.get(card.peer) ?? [];
+      for (let i = 0; i < card.slots && names.length < 1024; i += 1) names.push(called(lease.name, lease.peer));
+      leased.set(card.peer, names);
+    }
+  }
+  capped("peer", hosts, (peer) => peer.peer, (row, peer) => {
+    tag(part(row, "tag"), peer.name);
+    say(part(row, "addr"), peer.addr);
+    showSlots(part(row, "slots"), peer, leased.get(peer.peer) ?? []);
+    say(part(row, "caps"), caps(peer));
+    say(part(row, "note"), peer.leasable ? "" : `⚠ cannot be leased: ${peer.reason}`);
+  }, state.peers_left_out);
+  $("guests").hidden = guests.length === 0;
+  const rest = guests.length - COPIES;
+  list($("guest-list"), guests.slice(0, COPIES), (peer) => peer.peer, () => document.createElement("b"), (node, peer) => {
+    node.className = "tag";
+    node.painted = null;
+    tag(node, peer.name);
+    mark(node, "title", caps(peer));
+  });
+  say($("guests").lastElementChild, rest > 0 ? `and ${rest} more` : "");
+}
+
+function caps(peer) {
+  const words = [];
+  if (peer.up != null) words.push(`up ≤ ${bytes(peer.up)}/s`);
+  if (peer.down != null) words.push(`down ≤ ${bytes(peer.down)}/s`);
+  return words.join(", ");
+}
+
+function showSlots(box, peer, holders) {
+  box.classList.toggle("many", peer.slots > 8);
+  const slots = [];
+  for (let i = 0; i < Math.min(peer.slots, SLOTS); i += 1) {
+    const holder = holders[i];
+    slots.push({ i, holder, is: holder !== undefined ? "leased" : i < peer.used ? "ending" : "free" });
+  }
+  if (peer.slots > SLOTS) slots.push({ i: "more", is: "more" });
+  list(box, slots, (slot) => `${slot.i} ${slot.is} ${slot.holder ?? ""}`, () => document.createElement("i"), (node, slot) => {
+    node.className = slot.is === "more" ? "more-slots" : `slot ${slot.is}`;
+    node.painted = null;
+    if (slot.holder !== undefined) paint(node, slot.holder);
+    const name = slot.holder === undefined ? "" : short(slot.holder, peer.slots > 8 ? 3 : 6);
+    say(node, { leased: name, ending: "…", free: "", more: `+ ${peer.slots - SLOTS} more` }[slot.is] ?? "");
+  });
+  const by = new Map();
+  for (const holder of holders) by.set(holder, (by.get(holder) ?? 0) + 1);
+  const words = [...by].map(([holder, n]) => `${n} by ${holder}`).join(", ");
+  mark(box, "aria-label", `${peer.used} of ${plural(peer.slots, "slot")} in use${words && `: ${words}`}`);
+}
+
+// ---- The queue and the leases
+
+function showQueue(state) {
+  capped("queue", state.queue, (waiter) => `${waiter.peer} ${waiter.since}`, (row, waiter) => {
+    say(part(row, "place"), waiter.position);
+    tag(part(row, "tag"), called(waiter.name, waiter.peer));
+    say(part(row, "asked"), plural(waiter.asked, "slot"));
+    say(part(row, "since"), span(now() - waiter.since));
+    say(part(row, "why"), `is told: ${waiter.reason}`);
+  }, state.queue_left_out);
+}
+
+function showLeases(state) {
+  const quantum = state.manager?.quantum_ms ?? 30000;
+  const order = [...state.leases].sort((a, b) => Boolean(b.progress) - Boolean(a.progress) || a.lease - b.lease);
+  capped("lease", order, (lease) => lease.lease, (card, lease) => {
+    const holder = called(lease.name, lease.peer), left = lease.until - now();
+    const slots = lease.slots.reduce((sum, at) => sum + at.slots, 0);
+    paint(card, holder);
+    tag(part(card, "tag"), holder);
+    const job = lease.progress;
+    say(part(card, "what"), job
+      ? `multiplies ${job.rows} × ${job.inner} by ${job.inner} × ${job.cols}`
+      : `holds ${plural(slots, "slot")}`);
+    say(part(card, "slots"), `${places(lease.slots)};`);
+    say(part(card, "left"), `the lease ends in ${span(left)}${state.queue.length === 0 ? " unless it is renewed" : ", for others wait"}`);
+    scale(part(card, "time").firstElementChild, left / quantum);
+    showCells(card, job);
+  }, state.leases_left_out);
+  const done = state.done ?? [];
+  $("done").hidden = done.length === 0;
+  list($("done-list"), [...done].reverse(), (one) => one.lease, () => document.createElement("li"), (node, one) => {
+    const job = one.progress, products = job.products.length;
+    say(node, `${called(one.name, one.peer)} multiplied ${job.rows} × ${job.inner} by ${job.inner} × ${job.cols} `
+      + `in ${(one.took_ms / 1000).toFixed(one.took_ms < 10000 ? 2 : 1)} s${products > 0 ? `, ${plural(products, "product")}` : ""}`);
+  });
+}
+
+const SIGNS = { waiting: "", sent: "↑", computing: "⋯", checked: "✓" };
+
+/** Whether a product was begun before and came to nothing. */
+const isAgain = (one) => one.attempts > (one.state === "waiting" ? 0 : 1);
+
+function showCells(card, job) {
+  const products = job?.products ?? [], cells = part(card, "cells");
+  cells.classList.toggle("dense", products.length > 14);
+  cells.classList.toggle("lots", products.length > 49);
+  const count = { waiting: 0, sent: 0, computing: 0, checked: 0 };
+  let again = 0;
+  for (const one of products) {
+    count[one.state] += 1;
+    if (isAgain(one)) again += 1;
+  }
+  const words = Object.entries(count).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state}`);
+  if (again > 0) words.push(`${again} done again`);
+  if (products.length > CELLS) words.push(`the first ${CELLS} are shown`);
+  say(part(card, "count"), products.length > 0 ? `${products.length} products: ${words.join(", ")}` : "");
+  cells.hidden = products.length === 0;
+  list(cells, products.slice(0, CELLS), (one) => one.product, () => make("t-cell"), (cell, one) => {
+    const by = one.peer ? called(one.name, one.peer) : "";
+    const redone = isAgain(one);
+    mark(cell, "data-is", one.state);
+    cell.classList.toggle("again", redone);
+    paint(cell, one.state === "waiting" ? "" : by);
+    say(part(cell, "sign"), SIGNS[one.state]);
+    say(part(cell, "by"), one.state === "waiting" ? `${one.product + 1}` : short(by, 5));
+    const held = one.state !== "waiting";
+    say(part(cell, "word"), !redone ? one.state : held ? `try ${one.attempts}` : "again");
+    const label = `product ${one.product + 1}: ${redone && !held ? "waiting to be done again" : one.state}`
+      + `${held ? `, ${by}` : ""}${redone && held ? `, try ${one.attempts}` : ""}`;
+    mark(cell, "title", label);
+    mark(cell, "aria-label", label);
+  });
+}
+
+function scale(node, part) {
+  node.style.transform = `scaleX(${Math.max(0, Math.min(1, part || 0))})`;
+}
+
+// ---- Files
+
+function showFiles(state) {
+  const fetching = new Map(), whole = new Set();
+  for (const file of state.files) {
+    for (const holder of file.holders) if (holder.whole) whole.add(`${holder.peer} ${file.file}`);
+  }
+  for (const peer of state.peers) {
+    for (const one of peer.downloads ?? []) {
+      if (whole.has(`${peer.peer} ${one.file}`)) continue;
+      const all = fetching.get(one.file) ?? [];
+      all.push({ ...one, name: peer.name, peer: peer.peer });
+      fetching.set(one.file, all);
+    }
+  }
+  remember(fetching, whole);
+  const rank = (file) => (fetching.has(file.file) || page.finished.has(file.file) ? 0 : (file.health?.state ?? "whole") !== "whole" ? 1 : 2);
+  const order = state.files.map((file, i) => [rank(file), i, file]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  const keepers = state.manager?.replicas === "all" ? state.peers.filter((peer) => peer.keeps) : [];
+  capped("file", order.map((one) => one[2]), (file) => file.file, (row, file) => {
+    say(part(row, "name"), file.file);
+    say(part(row, "size"), bytes(file.size));
+    const health = part(row, "health"), is = file.health?.state;
+    mark(health, "data-is", is ?? "");
+    say(health, { whole: "✓ whole", healing: "◐ healing", missing: "✕ missing" }[is] ?? "");
+    say(part(row, "why"), is && is !== "whole" ? file.health.reason : "");
+    const running = fetching.get(file.file) ?? [];
+    showCopies(part(row, "copies"), file, running, keepers);
+    const bound = (state.bounds ?? []).find((one) => one.file === file.file);
+    showRaces(row, file, running, bound);
+  }, state.files_left_out);
+}
+
+function showCopies(box, file, running, keepers) {
+  const moving = new Map(running.map((one) => [one.peer, one]));
+  const copies = file.holders.map((holder) => {
+    const one = moving.get(holder.peer);
+    moving.delete(holder.peer);
+    return { peer: holder.peer, name: holder.name, is: holder.whole ? "whole" : one ? "moving" : "part", share: holder.whole ? 1 : one ? one.have / one.pieces : .5, one };
+  });
+  for (const one of moving.values()) copies.push({ peer: one.peer, name: one.name, is: "moving", share: one.have / one.pieces, one });
+  const here = new Set(copies.map((copy) => copy.peer));
+  for (const peer of keepers) if (!here.has(peer.peer)) copies.push({ peer: peer.peer, name: peer.name, is: "none", share: 0 });
+  copies.sort((a, b) => a.peer - b.peer);
+  const rest = copies.length - COPIES;
+  if (rest > 0) {
+    const whole = copies.slice(COPIES).filter((copy) => copy.is === "whole").length;
+    copies.splice(COPIES, rest, { peer: 0, name: `and ${rest} more, ${whole} whole`, is: "rest", share: 0 });
+  }
+  list(box, copies, (copy) => copy.peer, () => make("t-copy"), (node, copy) => {
+    node.classList.toggle("rest", copy.is === "rest");
+    mark(node, "data-is", copy.is);
+    paint(node, copy.is === "rest" ? "" : copy.name);
+    say(part(node, "who"), copy.name);
+    const cent = `${Math.floor(100 * copy.share)} %`;
+    say(part(node, "how"), { whole: "✓", moving: cent, part: "a part", none: "–", rest: "" }[copy.is]);
+    mark(node, "aria-label", { whole: `${copy.name} has all of it`, moving: `${copy.name} fetches it, ${cent} are there`, part: `${copy.name} has a part of it`, none: `${copy.name} lacks it`, rest: copy.name }[copy.is]);
+    scale(node.querySelector(".fill"), copy.share);
+  });
+}
+
+/** Downloads that were running and are whole now stay for a while, with the time that they took. */
+function remember(fetching, whole) {
+  const time = now(), running = new Map();
+  for (const all of fetching.values()) {
+    for (const one of all) {
+      // The earliest beginning that was told is the right one: each was told some moments before it came here.
+      const key = `${one.peer} ${one.file}`, began = time - one.since_ms_ago;
+      running.set(key, { one, began: Math.min(began, page.running.get(key)?.began ?? began) });
+    }
+  }
+  for (const [key, { one, began }] of page.running) {
+    if (running.has(key) || !whole.has(key)) continue;
+    const others = (page.finished.get(one.file) ?? []).filter((other) => other.peer !== one.peer);
+    page.finished.set(one.file, [...others, { ...one, took: time - began, at: time }]);
+  }
+  page.running = running;
+  for (const [file, all] of page.finished) {
+    const left = all.filter((one) => time - one.at < FINISHED);
+    if (left.length > 0) page.finished.set(file, left);
+    else page.finished.delete(file);
+  }
+}
+
+/** The time of each download beside the least that is possible. */
+function showRaces(row, file, running, bound) {
+  const time = now();
+  const races = running.map((one) => {
+    const began = page.running.get(`${one.peer} ${file.file}`)?.began ?? time - one.since_ms_ago;
+    const share = one.pieces > 0 ? one.have / one.pieces : 0;
+    const rate = one.bytes_per_s > 0 ? `, ${bytes(one.bytes_per_s)}/s` : "";
+    const from = sources(one.from);
+    return { ...one, share, ms: time - began, text: `${one.name} has ${Math.floor(100 * share)} % after ${span(time - began)}${rate}${from}` };
+  });
+  for (const one of page.finished.get(file.file) ?? []) {
+    if (!running.some((other) => other.peer === one.peer)) races.push({ ...one, share: 1, ms: one.took, text: `${one.name} has all of it after ${span(one.took)}` });
+  }
+  // The bound of those who began together is that of the most who ran at once.
+  if (races.length === 0) row.bound = null;
+  else if (bound && !(row.bound?.peers > bound.peers)) row.bound = bound;
+  const best = row.bound;
+  const least = best?.seconds != null ? best.seconds * 1000 : null;
+  const full = Math.max(1000, (least ?? 0) * 1.1, ...races.map((race) => race.ms / (race.share || 1)));
+  list(part(row, "races"), races.slice(0, COPIES), (race) => race.peer, () => make("t-race"), (node, race) => {
+    paint(node, race.name);
+    say(part(node, "text"), race.text);
+    scale(part(node, "run"), race.ms / full);
+    part(node, "best").hidden = least === null;
+    part(node, "best").style.left = `${100 * (least ?? 0) / full}%`;
+  });
+  say(part(row, "bound"), !best ? "" : least === null ? best.words
+    : `┃ No way is faster than ${span(least)}: ${best.words} (D_p2p = ${best.formula}, N = ${best.peers})`);
+}
+
+function sources(from = []) {
+  const names = from.slice(0, 4).map((peer) => called(null, peer)).join(", ");
+  return from.length > 0 ? ` from ${names}${from.length > 4 ? ` and ${from.length - 4} more` : ""}` : "";
+}
+
+// ---- Events
+
+function showEvents(state) {
+  // Their number in the order of arrival is their name: the list shifts, the rows stay.
+  const seen = new Map();
+  const events = state.events.map((event) => {
+    const key = `${event.at} ${event.text}`, n = (seen.get(key) ?? 0) + 1;
+    seen.set(key, n);
+    return { ...event, key: `${key} ${n}` };
+  });
+  capped("event", events.reverse(), (event) => event.key, (row, event) => {
+    const at = part(row, "at");
+    say(at, clock(event.at));
+    mark(at, "datetime", new Date(event.at).toISOString());
+    say(part(row, "text"), event.text);
+  });
+}
+
+// ---- All of it
+
+function showAll() {
+  const state = page.state;
+  showLife();
+  // What was true when the manager fell silent is not made older or newer here.
+  if (!state || page.gone) return;
+  page.names = new Map(state.peers.map((peer) => [peer.peer, peer.name]));
+  for (const peer of state.peers) if (peer.slots > 0) colour(peer.name);
+  const sum = (key) => state.peers.reduce((sum, peer) => sum + peer[key], 0);
+  say($("n-peers"), state.peers.length + (state.peers_left_out ?? 0));
+  say($("n-slots"), `${sum("used")}/${sum("slots")}`);
+  say($("n-queue"), state.queue.length + (state.queue_left_out ?? 0));
+  say($("n-files"), state.files.length + (state.files_left_out ?? 0));
+  showPeers(state);
+  showQueue(state);
+  showLeases(state);
+  showEvents(state);
+  showFiles(state);
+  const manager = state.manager;
+  if (manager) {
+    say($("about"), `The manager runs since ${clock(manager.since)}; a lease lasts ${span(manager.quantum_ms)}; `
+      + `copies of each file: ${manager.replicas}. Times are those of this computer's clock.`);
+  }
+}
+
+function showLife() {
+  const is = page.paused ? "still" : page.gone ? "gone" : page.heard ? "live" : "wait";
+  mark($("pulse"), "data-is", is);
+  say($("pulse-text"), { still: "paused", gone: "no answer", live: "live", wait: "asking the manager" }[is]);
+  document.body.classList.toggle("stale", is === "gone");
+  const banner = $("banner");
+  banner.hidden = is !== "gone";
+  if (is !== "gone") return;
+  const since = new Date(page.gone).toLocaleTimeString("en-GB");
+  say(banner, `✕ The manager at ${location.host} does not answer since ${since} (${Math.floor((Date.now() - page.gone) / 1000)} s). `
+    + (page.state ? "What is shown is from then. " : "") + "Leases and transfers between peers go on without it. Trying again every second.");
+}
+
+// ---- News for those who listen: what is worth a sentence, and no more than one in five seconds.
+
+function tell(words) {
+  page.news.push(words);
+  if (page.news.length === 1) setTimeout(speak, Math.max(50, page.spoke + NEWS_PAUSE - Date.now()));
+}
+
+function speak() {
+  const [first, ...rest] = page.news.splice(0);
+  page.spoke = Date.now();
+  say($("news"), rest.length > 0 ? `${first} ${rest.at(-1)}` : first);
+}
+
+function hear(state) {
+  const before = page.told, names = new Set(state.peers.filter((peer) => peer.slots > 0).map((peer) => peer.name));
+  page.told = names;
+  if (!before) return;
+  const few = (all) => (all.length > 3 ? `${all.length} peers` : all.join(", "));
+  const came = [...names].filter((name) => !before.has(name)), left = [...before].filter((name) => !names.has(name));
+  if (came.length > 0) tell(`${few(came)} joined.`);
+  if (left.length > 0) tell(`${few(left)} left.`);
+}
+
+// ---- Asking
+
+let timer = 0;
+
+async function ask() {
+  clearTimeout(timer);
+  if (document.hidden || page.paused) return;
+  try {
+    const headers = page.tag ? { "If-None-Match": page.tag } : {};
+    const answer = await fetch("state", { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+    if (answer.status === 200) {
+      const state = await answer.json();
+      page.tag = answer.headers.get("ETag");
+      page.offset = (state.manager?.now ?? Date.now()) - Date.now();
+      page.state = state;
+      hear(state);
+    } else if (answer.status !== 304) {
+      throw new Error(`the manager answered ${answer.status}`);
+    }
+    if (page.gone) tell("The manager answers again.");
+    page.heard = Date.now();
+    page.gone = null;
+  } catch {
+    if (!page.gone) tell("The manager does not answer.");
+    page.gone ??= page.heard ?? Date.now();
+    page.tag = null;
+  }
+  showAll();
+  clearTimeout(timer);
+  timer = setTimeout(ask, page.gone ? RETRY : PAUSE);
+}
+
+for (const host of document.querySelectorAll(".host")) say(host, location.host);
+say($("where"), `the board of the manager at ${location.host}`);
+for (const kind of Object.keys(CAPS)) {
+  $(`${kind}-more`).lastElementChild.addEventListener("click", () => {
+    if (!page.open.delete(kind)) page.open.add(kind);
+    showAll();
+  });
+}
+$("pause").addEventListener("click", () => {
+  page.paused = !page.paused;
+  mark($("pause"), "aria-pressed", String(page.paused));
+  showLife();
+  ask();
+});
+document.addEventListener("visibilitychange", ask);
+page.names = new Map();
+ask();
