@@ -59,8 +59,11 @@ struct Options {
     /// The folder of this peer: its files, and the history of its prompt; ./peerlab-NAME if absent
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// How fast to upload at most, all together: 8MiB, 500kB, bytes per second
-    #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_rate)]
+    /// How often to look into the shared folder
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = cli::parse_time)]
+    scan: Duration,
+    /// How fast to upload at most, all together: 8MiB, 500kB, bytes per second; 0 serves nobody
+    #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_upload_rate)]
     up: Option<u64>,
     /// How fast to download at most, all together
     #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_rate)]
@@ -111,6 +114,7 @@ fn run(options: Options) -> Result<()> {
         keeps: true,
         data: data.clone(),
         offers: true,
+        scan: options.scan,
         manners: Manners {
             up: options.up,
             down: options.down,

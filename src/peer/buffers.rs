@@ -31,8 +31,6 @@ const SOON: Duration = Duration::from_secs(1);
 pub struct Buffers {
     /// In numbers.
     budget: usize,
-    /// Whether they live long enough for huge pages to pay.
-    lasting: bool,
     state: Mutex<State>,
     given_back: Condvar,
 }
@@ -47,17 +45,17 @@ struct State {
 }
 
 impl Buffers {
-    /// For buffers of `bytes` in all, in a program that ends soon. Who asks for one more is told `busy`.
+    /// For buffers of `bytes` in all. Who asks for one more is told `busy`.
     pub fn of(bytes: u64) -> Self {
         let budget = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
-        Self { budget, lasting: false, state: Mutex::default(), given_back: Condvar::new() }
+        Self { budget, state: Mutex::default(), given_back: Condvar::new() }
     }
 
-    /// For half of this machine's memory, in a program that lasts.
+    /// For half of this machine's memory.
     pub fn of_this_machine() -> Self {
         let memory = rustix::system::sysinfo();
         let half = memory.totalram as u64 * u64::from(memory.mem_unit) / 2;
-        Self { lasting: true, ..Self::of(half) }
+        Self::of(half)
     }
 
     /// A buffer of `len` numbers, whatever they are.
@@ -100,7 +98,7 @@ impl Buffers {
                     state.numbers -= spare.capacity();
                 }
                 let fresh = Matrix::try_zeros(1, len).map_err(|e| no_memory().because(e))?;
-                let numbers = if self.lasting { fresh.on_huge_pages() } else { fresh }.into_vec();
+                let numbers = fresh.into_vec();
                 state.numbers += numbers.capacity();
                 numbers
             }

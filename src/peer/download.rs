@@ -12,18 +12,21 @@
 //!
 //! A piece counts when its hash is right and it is written. A wrong one is thrown away, its sender remembered,
 //! and after the second no longer asked. What a lost holder owed is open again (E8). Holders that appear
-//! while it runs are asked, too: the tracker is queried every second.
+//! while it runs are asked, too: the tracker is queried every second, and more
+//! often at the start.
 //!
 //! The part that is here is offered from the beginning, and the manager is told of it.
 //!
 //! # What is missing
-//! A request cannot be taken back: in the endgame a piece may come twice. It is counted.
+//! Only who downloads from us hears that we have a piece, and so does not send it a second time. From a
+//! seed, or from one that has begun to send it, a piece may come twice in the endgame. It is counted.
 
-use std::collections::BTreeMap;
-use std::io::ErrorKind;
+mod holder;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
@@ -32,28 +35,43 @@ use log::debug;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::Serialize;
 
-use super::folder::Partial;
+use super::fetching::Running;
+use super::offer::Offer;
 use super::sharing::Sharing;
+use super::tracker::{Found, Tracker};
 use super::upload::Uploads;
 use crate::error::{Code, Error, Result};
-use crate::net::connection::{Connection, Received};
-use crate::net::limits;
-use crate::net::message::{FromManager, FromPeer, Holder, PeerId, ToManager, ToPeer};
+use crate::net::message::{Holder, PeerId, ToPeer};
 use crate::net::outbox::Outbox;
-use crate::share::picker::{Arrival, Order, Picker, Verdict};
-use crate::share::{Bitfield, FileName, Manifest, Piece};
+use crate::share::picker::{Order, Picker};
+use crate::share::store::{Partial, Store};
+use crate::share::{FileName, Manifest};
 
-/// How often the tracker is asked for new holders.
+/// How long after its first answer the tracker is asked for new holders. Whoever begins at the same moment is not
+/// listed yet when we ask; until we know him, neither has anything from the other.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often it is asked later: the pause doubles until it is this long.
 const QUERY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a download without any holder waits for one.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a download that may be given up looks whether it is.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+
+/// How long a download that a person asked for waits for a holder when there is none.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long no piece comes before it is said, and why.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// How often those who have nothing to do for us hear that we are still there.
 const STILL_HERE: Duration = Duration::from_secs(20);
 
-/// The pause before the disk is tried again when it was full.
-const DISK_PAUSE: Duration = Duration::from_secs(1);
+/// How long a holder that owes a piece may say nothing, and how long it is left alone then.
+const SILENCE: Duration = Duration::from_secs(60);
+const SILENT_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a holder that is not listed any more may say nothing.
+const GONE: Duration = Duration::from_secs(5);
 
 /// The most holders that are asked at the same time: our neighbours.
 const NEIGHBOURS: usize = 40;
@@ -117,21 +135,21 @@ pub struct Share {
 /// How a file is to be fetched.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
-    /// Which.
-    pub file: &'a FileName,
     /// Into which folder.
-    pub folder: &'a Path,
+    pub store: &'a Arc<Store>,
     /// In which order.
     pub order: Order,
     /// It is a repair of the file that is there.
     pub repair: bool,
+    /// How long it waits for a holder when there is none.
+    pub patience: Duration,
+    /// Whether it is not wanted any more.
+    pub stop: Option<&'a AtomicBool>,
 }
 
 /// Who asks, and how it serves meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker<'a> {
-    /// Where the tracker is.
-    pub manager: SocketAddr,
     /// The asker's own number.
     pub number: PeerId,
     /// Where it listens itself.
@@ -142,32 +160,11 @@ pub struct Asker<'a> {
     pub uploads: &'a Uploads,
 }
 
-/// What the tracker answers to a query.
-#[derive(Debug)]
-pub struct Found {
-    /// The file.
-    pub manifest: Manifest,
-    /// Who has it.
-    pub holders: Vec<Holder>,
-}
-
-/// Asks the tracker who has a file.
-///
-/// # Errors
-/// `not_found`; a plain failure when the manager is not there.
-pub fn query(connection: &mut Connection, number: PeerId, file: &FileName) -> Result<Found> {
-    connection.send(&ToManager::Query { peer: number, file: file.clone() })?;
-    match connection.expect(limits::MESSAGE_TIME)? {
-        FromManager::Holders { file: told, size, piece_size, holders, payload, .. } if told == *file => {
-            if payload > limits::HASHES {
-                return Err(Error::new(Code::BadMessage, "too many hashes from the manager"));
-            }
-            let mut hashes = vec![0; payload as usize];
-            connection.receive_payload(&mut hashes)?;
-            Ok(Found { manifest: Manifest::from_wire(told, size, piece_size, &hashes)?, holders })
-        }
-        FromManager::Error(no) => Err(no.into()),
-        other => Err(Error::new(Code::BadMessage, format!("not an answer to `query`: {other:?}"))),
+impl Asker<'_> {
+    /// The number to query under. Whoever asks under his own for a file that he is listed for has lost it; a
+    /// repair has lost nothing, so it asks for nobody.
+    pub fn number_for(&self, repair: bool) -> PeerId {
+        if repair { 0 } else { self.number }
     }
 }
 
@@ -175,6 +172,8 @@ pub fn query(connection: &mut Connection, number: PeerId, file: &FileName) -> Re
 #[derive(Debug)]
 struct Neighbour {
     line: Outbox,
+    /// When it said something last.
+    heard: Instant,
     interested: bool,
 }
 
@@ -182,10 +181,15 @@ struct Neighbour {
 struct State {
     picker: Picker,
     neighbours: BTreeMap<PeerId, Neighbour>,
+    /// Holders that owed something and fell silent, and when that was seen.
+    silent: BTreeMap<PeerId, Instant>,
     /// Pieces by the names of those who gave them.
     from: BTreeMap<String, u64>,
-    /// Threads that listen to holders.
-    listening: usize,
+    /// Holders that a thread listens to, from the moment when it begins: one thread for each.
+    listening: BTreeSet<PeerId>,
+    /// When a piece came last, and whether it was said that none comes.
+    last_piece: Instant,
+    told_quiet: bool,
     over: bool,
     failed: Option<Error>,
 }
@@ -195,6 +199,8 @@ struct Download<'a> {
     asker: Asker<'a>,
     partial: &'a Partial,
     manifest: &'a Manifest,
+    wish: Wish<'a>,
+    running: &'a Running<'a>,
     state: Mutex<State>,
     changed: Condvar,
     progress: Sender<Progress>,
@@ -209,22 +215,29 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Fetches a file.
+/// Fetches a file that the tracker has found.
 ///
 /// # Errors
-/// `not_found` when nobody has it; `conflict` when another file of its name is in the way; a plain failure
-/// when no holder has been there for a minute, or the disk fails.
-pub fn download(asker: Asker<'_>, wish: Wish<'_>, progress: Sender<Progress>) -> Result<Report> {
-    let mut tracker = Connection::connect(asker.manager, limits::MANAGER_LINE)?;
-    // A repair asks for nobody: its file is whole in the catalogue, and stays so.
-    let number = if wish.repair { 0 } else { asker.number };
-    let found = query(&mut tracker, number, wish.file)?;
-    let manifest = &found.manifest;
-    let target = wish.folder.join(wish.file.as_str());
-    let partial = Partial::begin(wish.folder, manifest, wish.repair.then_some(target.as_path()))?;
-    let shared = Arc::clone(partial.shared());
+/// `conflict` when another file of its name is in the way; `busy` when it is being fetched already, or the
+/// disk is full; `not_found` when no holder has been there for `wish.patience`; a plain failure when the disk
+/// fails or it is given up.
+pub fn download(
+    asker: Asker<'_>,
+    wish: Wish<'_>,
+    tracker: &mut Tracker,
+    found: Found,
+    progress: Sender<Progress>,
+) -> Result<Report> {
+    let Found { manifest, holders } = found;
+    let (manifest, store) = (Arc::new(manifest), wish.store);
+    let partial = Arc::new(if wish.repair {
+        store.repair(Arc::clone(&manifest))?
+    } else {
+        store.is_free(manifest.name())?;
+        store.begin(Arc::clone(&manifest))?
+    });
     let began = Instant::now();
-    let (layout, have) = (manifest.layout(), shared.have());
+    let (layout, have) = (manifest.layout(), partial.have());
     let (pieces, size) = (layout.pieces(), layout.size());
     let _ = progress.send(Progress::Begun { have: have.count(), pieces, size });
     let _counted = Counted(asker.uploads);
@@ -232,33 +245,52 @@ pub fn download(asker: Asker<'_>, wish: Wish<'_>, progress: Sender<Progress>) ->
     let state = State {
         picker: Picker::new(have, wish.order, rand::random()),
         neighbours: BTreeMap::new(),
+        silent: BTreeMap::new(),
         from: BTreeMap::new(),
-        listening: 0,
+        listening: BTreeSet::new(),
+        last_piece: began,
+        told_quiet: false,
         over: false,
         failed: None,
     };
     let (state, changed) = (Mutex::new(state), Condvar::new());
-    let download = Download { asker, partial: &partial, manifest, state, changed, progress };
-    asker.sharing.offer(Arc::clone(&shared));
+    let offer = Arc::new(Offer::part(store, &partial));
+    let running = asker.sharing.fetching().begin(&offer);
+    let download = Download {
+        asker,
+        partial: &partial,
+        manifest: &manifest,
+        wish,
+        running: &running,
+        state,
+        changed,
+        progress,
+    };
+    asker.sharing.offer(Arc::clone(&offer));
     let fetched = thread::scope(|scope| {
-        let fetched = download.attend(scope, tracker, number, found.holders);
+        let fetched = download.attend(scope, tracker, holders);
         download.end();
         fetched
     });
-    if let Err(e) = fetched {
-        asker.sharing.withdraw(wish.file);
+    let seconds = began.elapsed().as_secs_f64();
+    let syncing = Instant::now();
+    let published = fetched.and_then(|()| match wish.repair {
+        true => store.replace(&partial),
+        false => store.publish(&partial),
+    });
+    if let Err(e) = published {
+        asker.sharing.withdraw(manifest.name());
         return Err(e);
     }
+    offer.complete();
+    asker.sharing.completed(manifest.name());
     let State { picker, from, .. } = download.state.into_inner();
-    let seconds = began.elapsed().as_secs_f64();
-    let fsync_seconds = partial.finish().inspect_err(|_| asker.sharing.withdraw(wish.file))?.as_secs_f64();
-    asker.sharing.grown();
     let waste = picker.waste();
     Ok(Report {
-        file: wish.file.clone(),
+        file: manifest.name().clone(),
         size,
         seconds,
-        fsync_seconds,
+        fsync_seconds: syncing.elapsed().as_secs_f64(),
         pieces,
         refetched: waste.refetched,
         duplicates: waste.duplicates,
@@ -266,27 +298,37 @@ pub fn download(asker: Asker<'_>, wish: Wish<'_>, progress: Sender<Progress>) ->
     })
 }
 
+/// Why no piece comes, in words.
+fn why_quiet(state: &State) -> String {
+    let (seconds, holders) = (QUIET.as_secs(), state.neighbours.len());
+    let why = match state.picker.nowhere().next() {
+        _ if holders == 0 => "no holder can be reached".into(),
+        Some(piece) => format!("no holder that can be reached ({holders}) has piece {}", piece.index()),
+        None => format!("no holder ({holders}) has a place for us (choked) or answers"),
+    };
+    format!("nothing has come for {seconds} s: {why}; it goes on when that changes")
+}
+
 impl Download<'_> {
     /// Sees to it that there are holders to listen to, until the file is whole.
     fn attend<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        tracker: Connection,
-        number: PeerId,
+        tracker: &mut Tracker,
         mut holders: Vec<Holder>,
     ) -> Result<()> {
-        let mut tracker = Some(tracker);
         let (mut last_holder, mut last_word) = (Instant::now(), Instant::now());
+        let mut pause = FIRST_PAUSE;
         loop {
             for holder in holders.drain(..) {
                 self.listen_to(scope, holder)?;
             }
             let mut state = self.state.lock();
-            let end = Instant::now() + QUERY_PAUSE;
-            while !state.picker.is_done() && state.failed.is_none() {
-                if self.changed.wait_until(&mut state, end).timed_out() {
-                    break;
-                }
+            let end = Instant::now() + pause;
+            pause = QUERY_PAUSE.min(pause * 2);
+            while !state.picker.is_done() && state.failed.is_none() && Instant::now() < end {
+                self.give_up_if_told()?;
+                self.changed.wait_until(&mut state, end.min(Instant::now() + STOP_CHECK));
             }
             if let Some(failed) = state.failed.take() {
                 return Err(failed);
@@ -294,8 +336,11 @@ impl Download<'_> {
             if state.picker.is_done() {
                 return Ok(());
             }
-            if state.listening > 0 {
+            if !state.listening.is_empty() {
                 last_holder = Instant::now();
+            }
+            if state.last_piece.elapsed() >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
+                self.note(why_quiet(&state));
             }
             if last_word.elapsed() >= STILL_HERE {
                 last_word = Instant::now();
@@ -304,34 +349,35 @@ impl Download<'_> {
                 }
             }
             self.let_go(state);
-            if last_holder.elapsed() >= PATIENCE {
+            if last_holder.elapsed() >= self.wish.patience {
                 return Err(Error::new(
                     Code::NotFound,
-                    format!("nobody has offered {} for {} s", self.manifest.name(), PATIENCE.as_secs()),
+                    format!(
+                        "nobody has offered {} for {} s",
+                        self.manifest.name(),
+                        self.wish.patience.as_secs()
+                    ),
                 )
                 .advise("the pieces are kept; run `down` again when a holder is back"));
             }
-            holders = self.query_again(&mut tracker, number)?;
+            holders = self.query_again(tracker)?;
         }
     }
 
     /// Who has the file now. A manager that is away for a while delays only newcomers.
-    fn query_again(&self, tracker: &mut Option<Connection>, number: PeerId) -> Result<Vec<Holder>> {
-        if tracker.is_none() {
-            *tracker = Connection::connect(self.asker.manager, limits::MANAGER_LINE).ok();
-        }
-        let Some(connection) = tracker else { return Ok(Vec::new()) };
-        match query(connection, number, self.manifest.name()) {
-            Ok(found) if found.manifest.id() == self.manifest.id() => Ok(found.holders),
+    fn query_again(&self, tracker: &mut Tracker) -> Result<Vec<Holder>> {
+        match tracker.query(self.asker.number_for(self.wish.repair), self.manifest.name()) {
+            Ok(found) if found.manifest.id() == self.manifest.id() => {
+                self.leave_the_gone(&found.holders);
+                Ok(found.holders)
+            }
             Ok(_) => Err(Error::new(
                 Code::Conflict,
                 format!("{} stands for another content now", self.manifest.name()),
             )
             .advise("run `down` again for that")),
-            Err(no) if no.code() == Code::NotFound => Ok(Vec::new()),
-            Err(e) => {
-                debug!("{e}");
-                *tracker = None;
+            Err(no) => {
+                debug!("{no}");
                 Ok(Vec::new())
             }
         }
@@ -341,18 +387,19 @@ impl Download<'_> {
     fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder) -> Result<()> {
         let most = (IN_MEMORY / self.manifest.layout().piece_size() as usize).clamp(4, NEIGHBOURS);
         let mut state = self.state.lock();
-        let known = state.neighbours.contains_key(&holder.peer) || state.picker.barred(holder.peer);
-        if known || state.over || state.listening >= most || holder.addr == self.asker.addr {
+        let silent = state.silent.get(&holder.peer).is_some_and(|since| since.elapsed() < SILENT_PAUSE);
+        let known = silent || state.listening.contains(&holder.peer) || state.picker.barred(holder.peer);
+        if known || state.over || state.listening.len() >= most || self.is_own(&holder) {
             return Ok(());
         }
-        state.listening += 1;
+        state.listening.insert(holder.peer);
         drop(state);
         thread::Builder::new()
             .name("fetch_from".into())
             .spawn_scoped(scope, move || {
                 let ended = self.fetch_from(&holder);
                 let mut state = self.state.lock();
-                state.listening -= 1;
+                state.listening.remove(&holder.peer);
                 state.neighbours.remove(&holder.peer);
                 state.picker.left(holder.peer);
                 if let (Err(e), false) = (ended, state.over) {
@@ -364,116 +411,27 @@ impl Download<'_> {
             .map_err(|e| Error::failed("cannot start a thread for a holder").because(e))
     }
 
-    /// Listens to one holder until it or the download is over.
-    fn fetch_from(&self, holder: &Holder) -> Result<()> {
-        let layout = self.manifest.layout();
-        let mut connection = Connection::connect(holder.addr, limits::LINE)?;
-        let line = connection.outbox();
-        {
-            let mut state = self.state.lock();
-            if state.over {
-                return Ok(());
-            }
-            state.neighbours.insert(holder.peer, Neighbour { line: line.clone(), interested: false });
-        }
-        let (file, id) = (self.manifest.name().clone(), self.manifest.id());
-        line.send(&ToPeer::Join { peer: self.asker.number, file, id });
-        let mut bytes = Vec::new();
-        loop {
-            let message = match connection.receive(None)? {
-                Received::Message(message) => message,
-                Received::End | Received::Silence => {
-                    return Err(Error::failed(format!("{} closed the connection", holder.addr)));
-                }
-            };
-            match message {
-                FromPeer::Bitfield { payload } => {
-                    if payload != Bitfield::wire_size(layout) as u64 {
-                        return Err(Error::new(Code::BadMessage, format!("a bitfield of {payload} bytes")));
-                    }
-                    let mut bits = vec![0; payload as usize];
-                    connection.receive_payload(&mut bits)?;
-                    let has = Bitfield::from_wire(layout, &bits)?;
-                    self.change(|state| state.picker.joined(holder.peer, has));
-                }
-                FromPeer::Have { piece } => {
-                    let piece = layout.piece(piece)?;
-                    self.change(|state| state.picker.gained(holder.peer, piece));
-                }
-                FromPeer::Choke {} => self.change(|state| state.picker.choked(holder.peer)),
-                FromPeer::Unchoke {} => self.change(|state| state.picker.unchoked(holder.peer)),
-                FromPeer::Piece { piece, payload } => {
-                    let piece = layout.piece(piece)?;
-                    if payload != piece.len() as u64 {
-                        return Err(Error::new(Code::BadMessage, format!("a piece of {payload} bytes"))
-                            .advise(format!("piece {} has {}", piece.index(), piece.len())));
-                    }
-                    bytes.resize(piece.len(), 0);
-                    self.asker.uploads.receive(&mut connection, &mut bytes)?;
-                    self.take(holder, piece, &bytes)?;
-                }
-                FromPeer::Error(no) => return Err(no.into()),
-                other => {
-                    return Err(Error::new(Code::BadMessage, format!("not expected here: {other:?}")));
-                }
-            }
-        }
-    }
-
-    /// A piece has come: it is checked, written, counted, and told of.
-    fn take(&self, holder: &Holder, piece: Piece, bytes: &[u8]) -> Result<()> {
-        let mut arrival = Arrival::NotAsked;
-        self.change(|state| arrival = state.picker.arrived(holder.peer, piece));
-        if arrival != Arrival::Wanted {
-            return Ok(());
-        }
-        if !self.manifest.verify(piece, bytes) {
-            let mut verdict = Verdict::Warned;
-            self.change(|state| verdict = state.picker.failed(holder.peer, piece));
-            self.note(format!(
-                "{} sent wrong bytes for piece {}: asking elsewhere",
-                holder.name,
-                piece.index()
-            ));
-            return match verdict {
-                Verdict::Warned => Ok(()),
-                Verdict::Barred => Err(Error::failed("it sent wrong bytes again, and is not asked any more")),
-            };
-        }
-        self.asker.uploads.received(holder.peer, bytes.len() as u64);
-        self.write(piece, bytes);
-        let mut holders = 0;
-        self.change(|state| {
-            state.picker.verified(piece);
-            *state.from.entry(holder.name.to_string()).or_default() += 1;
-            holders = state.neighbours.len();
+    /// Ends the conversations with neighbours that are silent and not listed any more: the manager has struck
+    /// them out, and what they owe is to be asked of others.
+    fn leave_the_gone(&self, listed: &[Holder]) {
+        let state = self.state.lock();
+        let gone = state.neighbours.iter().filter(|(peer, neighbour)| {
+            neighbour.heard.elapsed() >= GONE && !listed.iter().any(|holder| holder.peer == **peer)
         });
-        self.asker.uploads.have(self.manifest.id(), piece);
-        let _ = self.progress.send(Progress::Piece { bytes: bytes.len() as u64, holders });
-        Ok(())
+        gone.for_each(|(_, neighbour)| neighbour.line.close());
     }
 
-    /// Writes a piece; while the disk is full, again and again until the download is given up.
-    fn write(&self, piece: Piece, bytes: &[u8]) {
-        let mut said = false;
-        while let Err(e) = self.partial.write(piece, bytes) {
-            let full = matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-            let mut state = self.state.lock();
-            if state.over || state.failed.is_some() {
-                return;
+    fn give_up_if_told(&self) -> Result<()> {
+        match self.wish.stop {
+            Some(stop) if stop.load(Ordering::SeqCst) => {
+                Err(Error::failed(format!("{} is not wanted any more", self.manifest.name())))
             }
-            if !full {
-                let why =
-                    Error::failed(format!("cannot write a piece of {}", self.manifest.name())).because(e);
-                state.failed = Some(why.advise("the pieces that are there are kept"));
-                self.changed.notify_all();
-                return;
-            }
-            if !std::mem::replace(&mut said, true) {
-                self.note("the disk is full: the download goes on when there is room".into());
-            }
-            self.changed.wait_for(&mut state, DISK_PAUSE);
+            _ => Ok(()),
         }
+    }
+
+    fn is_own(&self, holder: &Holder) -> bool {
+        holder.peer == self.asker.number || holder.addr == self.asker.addr
     }
 
     /// Changes the state, and asks all holders for what they can be asked for now.

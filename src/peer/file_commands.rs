@@ -1,75 +1,111 @@
-//! The verbs for files, one function each: `add`, `get`, `down`, `files`, `verify`, `bounds`.
+//! The verbs that move files: `add`, `drop`, `down`, `verify`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::unbounded;
-use serde::Serialize;
+use log::debug;
 use serde_json::json;
 
 use super::Peer;
-use super::commands::Shell;
-use super::download::{Asker, Report, Wish, download, query};
-use super::folder;
+use super::commands::{Shell, same_folder};
+use super::download::{Asker, PATIENCE, Report, Wish, download};
+use super::keeping::Task;
+use super::offer::Offer;
 use super::progress::show_download;
-use crate::cli::{say_json, tell};
+use super::tracker::{Found, Tracker};
+use crate::cli::{say, say_json, tell};
+use crate::clock::Clock;
 use crate::error::{Code, Error, Kind, Result};
-use crate::net::connection::Connection;
-use crate::net::limits;
-use crate::net::message::{FileState, FromManager, FromPeer, PeerCard, ToManager, ToPeer};
+use crate::net::message::{PeerId, Replicas};
 use crate::share::picker::Order;
-use crate::share::theory::{Bound, Setting, client_server, swarm};
-use crate::share::units::{Bytes, about};
-use crate::share::{FileId, FileName};
+use crate::share::store::{Health, Reading, Store};
+use crate::share::units::about;
+use crate::share::{FileName, Piece};
 
 /// How long a file may take to be known to the manager.
 const PUBLISHING: Duration = Duration::from_secs(10);
 
-/// A file as `get` shows it: one line for each content, with who offers it.
-#[derive(Debug, Serialize)]
-struct Offered {
-    file: FileName,
-    id: FileId,
-    size: u64,
-    /// Names of those who have all of it.
-    whole: Vec<String>,
-    /// Names of those who have a part.
-    partial: Vec<String>,
-}
+/// How often `add` looks whether others have its file.
+const COPIES_CHECK: Duration = Duration::from_millis(300);
 
 impl Shell {
     /// Puts a file into the shared folder, and tells the manager.
     pub(super) fn add(&mut self, path: &Path, json: bool) -> Result<()> {
-        let data = self.config().data.clone();
         let peer = self.peer()?;
-        let name = folder::import(&data, path)?;
-        let shared = Arc::new(folder::hash(&data, &name)?);
-        let manifest = shared.manifest().clone();
-        peer.sharing().offer(Arc::clone(&shared));
+        let store = self.store(&self.config.data)?;
+        let lay_there = path.file_name().is_some_and(|name| store.dir().join(name).exists());
+        let manifest = store.import(path)?;
+        let name = manifest.name().clone();
+        // To add is the wish: it counts from now on, also for a file that has lain there since before it was dropped.
+        let put = store.put_at(&name).max(Some(Clock::new().now()));
+        peer.sharing().offer(Arc::new(Offer::whole(&store, Arc::clone(&manifest), put)));
         peer.sharing().published(&name, PUBLISHING).inspect_err(|no| {
-            // A copy that nobody may have under this name is of no use; the original is where it was.
-            if no.code() == Code::Conflict && shared.place() != path {
+            // A copy that nobody may have under this name is of no use; the original is where it was. A peer that
+            // watches its folder sets it aside.
+            if no.code() == Code::Conflict && !lay_there && peer.keeping().is_none() {
                 peer.sharing().withdraw(&name);
-                folder::discard(&shared);
+                let _ = store.trash(&name);
             }
         })?;
         let (id, size, pieces) = (manifest.id(), manifest.layout().size(), manifest.layout().pieces());
+        if let Some(keeping) = peer.keeping().filter(|_| peer.sharing().is_dropped(&name, id)) {
+            keeping.ask(Task::Fetched { file: name.clone(), id });
+        }
         if json {
             say_json(&json!({"file": name, "id": id, "size": size, "pieces": pieces}))?;
         } else {
-            println!("{name}: {}, {pieces} pieces, id {}", about(size), id.short());
+            say(format_args!("{name}: {}, {pieces} pieces, id {}", about(size), id.short()))?;
         }
-        self.serve_on(&peer, &name)
+        if self.stays { Ok(()) } else { self.serve_until_copied(&peer, &name) }
+    }
+
+    /// Serves a file until as many others have all of it as the manager's policy asks; where it asks for none, until
+    /// a signal.
+    fn serve_until_copied(&self, peer: &Peer, file: &FileName) -> Result<()> {
+        let mut tracker = Tracker::new(self.config.manager);
+        let mut said = None;
+        // What was asked for is done: a signal is the ordinary end from now on.
+        self.done().store(true, Ordering::SeqCst);
+        loop {
+            match copies(peer, &mut tracker, file) {
+                Ok(Copies { wanted: Some(wanted), there }) if there >= wanted => {
+                    tell(format!("{there} others have all of {file}: leaving"));
+                    return Ok(());
+                }
+                Ok(Copies { wanted: None, .. }) => return self.serve_on(peer, file),
+                Ok(copies) if said.as_ref() != Some(&copies) => {
+                    let wanted = copies.wanted.unwrap_or_default();
+                    tell(format!(
+                        "serving {file} at {} until {wanted} others have all of it, or Ctrl-C",
+                        peer.addr()
+                    ));
+                    said = Some(copies);
+                }
+                Ok(_) => {}
+                // The manager may be away for a while.
+                Err(e) => debug!("{e}"),
+            }
+            thread::sleep(COPIES_CHECK);
+        }
+    }
+
+    /// Removes a file everywhere.
+    pub(super) fn drop(&mut self, file: &FileName, json: bool) -> Result<()> {
+        Tracker::new(self.config.manager).drop(file)?;
+        if json {
+            return say_json(&json!({"file": file, "dropped": true}));
+        }
+        say(format_args!("{file} is dropped: every peer moves it into its trash (DIR/.peerlab/trash)"))
     }
 
     /// A command that stays goes on until a signal, which then is its ordinary end; at the prompt the peer
     /// serves anyway.
     fn serve_on(&self, peer: &Peer, file: &FileName) -> Result<()> {
-        if self.stays() {
+        if self.stays {
             return Ok(());
         }
         tell(format!("serving {file} at {} until Ctrl-C", peer.addr()));
@@ -77,100 +113,6 @@ impl Shell {
         loop {
             thread::park(); // The signal's thread ends the program.
         }
-    }
-
-    /// Lists what all other peers offer, asked of the peers themselves.
-    pub(super) fn get(&mut self, json: bool) -> Result<()> {
-        let peer = self.peer()?;
-        let own = peer.membership().number(Duration::ZERO)?;
-        let others: Vec<PeerCard> = peer.membership().peers(limits::MESSAGE_TIME)?;
-        let others: Vec<PeerCard> = others.into_iter().filter(|card| card.peer != own).collect();
-        let answers: Vec<Result<Vec<FromPeer>>> = thread::scope(|scope| {
-            let ask = |card: &PeerCard| {
-                let addr = card.addr;
-                thread::Builder::new().name("ask_files".into()).spawn_scoped(scope, move || ask_files(addr))
-            };
-            let threads: Vec<_> = others.iter().map(ask).collect();
-            let failed = || Error::failed("cannot start a thread to ask with");
-            let join = |thread: std::io::Result<thread::ScopedJoinHandle<'_, _>>| {
-                thread.map_err(|e| failed().because(e))?.join().unwrap_or_else(|_| Err(failed()))
-            };
-            threads.into_iter().map(join).collect()
-        });
-        let mut offered: BTreeMap<(FileName, FileId), Offered> = BTreeMap::new();
-        for (card, answer) in others.iter().zip(answers) {
-            let files = match answer {
-                Ok(files) => files,
-                Err(e) => {
-                    tell(format!("{} does not say what it offers: {e}", card.name));
-                    continue;
-                }
-            };
-            for file in files {
-                let FromPeer::File { file, id, size, whole } = file else { continue };
-                let row = offered.entry((file.clone(), id)).or_insert_with(|| Offered {
-                    file,
-                    id,
-                    size,
-                    whole: Vec::new(),
-                    partial: Vec::new(),
-                });
-                let names = if whole { &mut row.whole } else { &mut row.partial };
-                names.push(card.name.to_string());
-            }
-        }
-        let offered: Vec<Offered> = offered.into_values().collect();
-        if json {
-            return say_json(&json!({"files": offered}));
-        }
-        if offered.is_empty() {
-            println!("the {} other peers offer nothing; `add PATH` offers a file", others.len());
-        }
-        for row in offered {
-            let part = if row.partial.is_empty() {
-                String::new()
-            } else {
-                format!(", in part at {}", row.partial.join(", "))
-            };
-            println!("{:24} {:>10}  at {}{part}", row.file, about(row.size), row.whole.join(", "));
-        }
-        Ok(())
-    }
-
-    /// Lists the manager's catalogue.
-    pub(super) fn files(&mut self, json: bool) -> Result<()> {
-        let mut connection = Connection::connect(self.config().manager, limits::MANAGER_LINE)
-            .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))?;
-        connection.send(&ToManager::Files {})?;
-        let mut files: Vec<FileState> = Vec::new();
-        loop {
-            match connection.expect(limits::MESSAGE_TIME)? {
-                FromManager::File(file) => files.push(file),
-                FromManager::End {} => break,
-                FromManager::Error(no) => return Err(no.into()),
-                other => {
-                    return Err(Error::new(Code::BadMessage, format!("not an answer to `files`: {other:?}")));
-                }
-            }
-        }
-        if json {
-            return say_json(&json!({"files": files}));
-        }
-        if files.is_empty() {
-            println!("nobody offers a file; `add PATH` does");
-        }
-        for file in files {
-            let names = |whole: bool| {
-                let names = file.holders.iter().filter(|holder| holder.whole == whole);
-                names.map(|holder| holder.name.to_string()).collect::<Vec<_>>()
-            };
-            let (whole, partial) = (names(true), names(false));
-            let part =
-                if partial.is_empty() { "".into() } else { format!(", in part at {}", partial.join(", ")) };
-            let at = if whole.is_empty() { "nobody".into() } else { whole.join(", ") };
-            println!("{:24} {:>10}  {}  at {at}{part}", file.file, about(file.size), file.id.short());
-        }
-        Ok(())
     }
 
     /// Downloads a file from all its holders.
@@ -183,110 +125,148 @@ impl Shell {
         json: bool,
     ) -> Result<()> {
         let peer = self.peer()?;
-        let here = if self.stays() { self.config().data.clone() } else { ".".into() };
+        let here = if self.stays { self.config.data.clone() } else { ".".into() };
         let folder = output.unwrap_or(here);
-        let report = match already_here(&peer, file, &folder)? {
+        let mut tracker = Tracker::new(self.config.manager);
+        let report = match already_here(&peer, file, &folder) {
             Some(report) => report,
-            None => run_download(&peer, Wish { file, folder: &folder, order, repair: false })?,
+            None => {
+                // Nothing is made on the disk for a file that nobody offers.
+                let found = tracker.query(peer.membership().number(Duration::ZERO)?, file)?;
+                let store = self.store(&folder)?;
+                let wish = Wish { store: &store, order, repair: false, patience: PATIENCE, stop: None };
+                let report = match lies_there(&peer, &store, &found)? {
+                    Some(report) => Ok(report),
+                    None => run_download(&peer, wish, &mut tracker, found),
+                };
+                if !self.stays {
+                    store.tidy();
+                }
+                report?
+            }
         };
         if json {
             say_json(&report)?;
         } else {
-            println!("{}", summary(&report, &folder));
+            say(summary(&report, &folder))?;
         }
         if stay { self.serve_on(&peer, file) } else { Ok(()) }
     }
 
     /// Checks a file of the shared folder against the catalogue's hashes, and repairs it from others.
     pub(super) fn verify(&mut self, file: &FileName, json: bool) -> Result<()> {
-        let data = self.config().data.clone();
-        let mut tracker = Connection::connect(self.config().manager, limits::MANAGER_LINE)
-            .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))?;
-        let manifest = query(&mut tracker, 0, file)?.manifest;
-        let bad = folder::bad_pieces(&data, &manifest)?;
-        let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
-        if !bad.is_empty() {
+        let mut tracker = Tracker::new(self.config.manager);
+        let found = tracker.query(0, file)?;
+        let manifest = found.manifest.clone();
+        let layout = manifest.layout();
+        let store = self.store(&self.config.data)?;
+        let health =
+            store.verify(&manifest).map_err(|e| e.advise("`down` fetches it; --data names the folder"))?;
+        let bad = bad_pieces(&health);
+        if !health.is_right() {
+            let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
             tell(format!("{file}: bad pieces: {}; repairing from others", list.join(", ")));
             let peer = self.peer()?;
             let order = Order::default();
-            run_download(&peer, Wish { file, folder: &data, order, repair: true }).map_err(|e| {
+            let wish = Wish { store: &store, order, repair: true, patience: PATIENCE, stop: None };
+            run_download(&peer, wish, &mut tracker, found).map_err(|e| {
                 Error::new(Kind::Check, format!("{file} has {} bad pieces", bad.len())).because(e)
             })?;
         }
         if json {
             return say_json(&json!({
-                "file": file, "id": manifest.id(), "pieces": manifest.layout().pieces(),
+                "file": file, "id": manifest.id(), "pieces": layout.pieces(),
                 "bad": bad, "repaired": bad.len(),
             }));
         }
         match bad.len() {
-            0 => println!("{file}: all {} pieces are right", manifest.layout().pieces()),
-            some => println!("{file}: {some} pieces were wrong and are right now"),
+            0 => say(format_args!("{file}: all {} pieces are right", layout.pieces())),
+            some => say(format_args!("{file}: {some} pieces were wrong and are right now")),
         }
-        Ok(())
     }
 }
 
-/// What one peer offers.
-fn ask_files(addr: std::net::SocketAddr) -> Result<Vec<FromPeer>> {
-    let mut connection = Connection::connect(addr, limits::LINE)?;
-    connection.send(&ToPeer::Get {})?;
-    let end = Instant::now() + limits::MESSAGE_TIME;
-    let mut files = Vec::new();
-    while files.len() < limits::FILES {
-        match connection.expect(end.saturating_duration_since(Instant::now()))? {
-            file @ FromPeer::File { .. } => files.push(file),
-            FromPeer::End {} => break,
-            FromPeer::Error(no) => return Err(no.into()),
-            other => return Err(Error::new(Code::BadMessage, format!("not an answer to `get`: {other:?}"))),
-        }
-    }
-    Ok(files)
+/// How many others have a file, and how many should.
+#[derive(Debug, PartialEq, Eq)]
+struct Copies {
+    /// `None` where the policy asks for no copies, or the manager does not say.
+    wanted: Option<usize>,
+    there: usize,
 }
 
-/// A file that need not be fetched, because it is here.
-fn already_here(peer: &Peer, file: &FileName, folder: &Path) -> Result<Option<Report>> {
-    let offered = peer.sharing().get(file).filter(|shared| shared.is_whole() && shared.open().is_ok());
-    let shared = match offered {
-        Some(shared) => shared,
-        None if folder.join(file.as_str()).is_file() => {
-            let mut tracker = Connection::connect(peer.config().manager, limits::MANAGER_LINE)?;
-            let wanted = query(&mut tracker, 0, file)?.manifest.id();
-            let shared = Arc::new(folder::hash(folder, file)?);
-            if shared.manifest().id() != wanted {
-                return Ok(None);
-            }
-            peer.sharing().offer(Arc::clone(&shared));
-            shared
-        }
-        None => return Ok(None),
+fn copies(peer: &Peer, tracker: &mut Tracker, file: &FileName) -> Result<Copies> {
+    let own = peer.membership().number(Duration::ZERO)?;
+    let state = tracker.state()?;
+    let policy = state.manager.map(|manager| manager.replicas);
+    let keepers: Vec<PeerId> =
+        state.peers.iter().filter(|other| other.keeps && other.peer != own).map(|other| other.peer).collect();
+    let wanted = match policy {
+        None | Some(Replicas::Some(0)) => None,
+        // Where nobody is there to take a copy, the first one is waited for.
+        Some(Replicas::All) => Some(keepers.len().max(1)),
+        Some(Replicas::Some(copies)) => Some(copies.min(keepers.len()).max(1)),
     };
-    tell(format!("{file} is here already: {}", shared.place().display()));
-    let layout = shared.manifest().layout();
+    // Under no number: this peer has not lost it.
+    let holders = match tracker.query(0, file) {
+        Ok(found) => found.holders,
+        Err(no) if no.code() == Code::NotFound => Vec::new(),
+        Err(e) => return Err(e),
+    };
+    let there = holders.iter().filter(|holder| holder.whole && holder.peer != own).count();
+    Ok(Copies { wanted, there })
+}
+
+/// The numbers of the pieces that are wrong or missing. Of a file that is too long it is the last one.
+fn bad_pieces(health: &Health) -> Vec<u32> {
+    let missing: Vec<u32> = health.good.missing().map(Piece::index).collect();
+    if missing.is_empty() && !health.is_right() {
+        return health.good.layout().pieces().checked_sub(1).into_iter().collect();
+    }
+    missing
+}
+
+/// A file that need not be fetched, because it is offered here, from this folder.
+fn already_here(peer: &Peer, file: &FileName, folder: &Path) -> Option<Report> {
+    let offer = peer.sharing().get(file).filter(|offer| offer.is_whole() && offer.open().is_ok())?;
+    same_folder(offer.store().dir(), folder).then(|| nothing_to_do(&offer))
+}
+
+/// A file that need not be fetched, because what lies there is just that.
+fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Found) -> Result<Option<Report>> {
+    if store.is_free(found.manifest.name()).is_ok() {
+        return Ok(None);
+    }
+    match store.manifest(found.manifest.name())? {
+        Reading::Steady(there) if there.id() == found.manifest.id() => {
+            let offer = Arc::new(Offer::whole(store, there, None));
+            peer.sharing().offer(Arc::clone(&offer));
+            Ok(Some(nothing_to_do(&offer)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The report of a download that fetched nothing.
+fn nothing_to_do(offer: &Offer) -> Report {
+    let file = offer.name().clone();
+    tell(format!("{file} is here already: {}", offer.store().dir().join(file.as_str()).display()));
+    let layout = offer.manifest().layout();
     let (size, pieces) = (layout.size(), layout.pieces());
     let (seconds, fsync_seconds, refetched, duplicates) = (0.0, 0.0, 0, 0);
-    let from = Vec::new();
-    let file = file.clone();
-    Ok(Some(Report { file, size, seconds, fsync_seconds, pieces, refetched, duplicates, from }))
+    Report { file, size, seconds, fsync_seconds, pieces, refetched, duplicates, from: Vec::new() }
 }
 
 /// Downloads, with its progress on stderr.
-fn run_download(peer: &Peer, wish: Wish<'_>) -> Result<Report> {
+fn run_download(peer: &Peer, wish: Wish<'_>, tracker: &mut Tracker, found: Found) -> Result<Report> {
     let (progress, events) = unbounded();
     let number = peer.membership().number(Duration::ZERO)?;
-    let asker = Asker {
-        manager: peer.config().manager,
-        number,
-        addr: peer.addr(),
-        sharing: peer.sharing(),
-        uploads: peer.uploads(),
-    };
+    let asker = Asker { number, addr: peer.addr(), sharing: peer.sharing(), uploads: peer.uploads() };
     thread::scope(|scope| {
         thread::Builder::new()
             .name("show_progress".into())
             .spawn_scoped(scope, move || show_download(&events))
             .map_err(|e| Error::failed("cannot start a thread for the progress").because(e))?;
-        download(asker, wish, progress)
+        download(asker, wish, tracker, found, progress)
     })
 }
 
@@ -307,18 +287,4 @@ fn summary(report: &Report, folder: &Path) -> String {
         text += &format!("; {} came wrong and were fetched again", report.refetched);
     }
     text
-}
-
-/// Prints the lecture's two bounds.
-pub(super) fn bounds(setting: &Setting, json: bool) -> Result<()> {
-    let (cs, p2p) = (client_server(setting), swarm(setting));
-    let row = |bound: &Bound| json!({"seconds": bound.seconds, "term": bound.term.formula(), "because": bound.term.to_string()});
-    if json {
-        return say_json(&json!({"client_server": row(&cs), "p2p": row(&p2p)}));
-    }
-    println!("F = {}, N = {}, u_s = {}/s", Bytes(setting.size), setting.peers, Bytes(setting.seed_up));
-    for (name, bound) in [("D_cs", cs), ("D_p2p", p2p)] {
-        println!("{name:6} >= {:10.3} s = {:22} {}", bound.seconds, bound.term.formula(), bound.term);
-    }
-    Ok(())
 }

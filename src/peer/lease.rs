@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, ToManager};
+use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Progress, ToManager};
 use crate::net::outbox::Outbox;
 
 /// How long a manager may be silent towards one that waits in its queue; it speaks every second.
@@ -88,7 +88,7 @@ impl Lease {
         loop {
             match connection.expect(QUEUE_SILENCE)? {
                 FromManager::Wait { position, asked, free, reason } => {
-                    line.send(&ToManager::Ok { list: None });
+                    line.send(&ToManager::Ok { list: None, downloads: Vec::new() });
                     on_wait(Wait { position, asked, free, reason })?;
                 }
                 FromManager::Leased { lease, for_ms, slots } => {
@@ -170,6 +170,11 @@ impl Lease {
             let _ = stream.shutdown(Shutdown::Both);
         }
         terms.watched.push((peer, Arc::clone(stream)));
+    }
+
+    /// Tells the manager how far the multiply is for which this lease is held.
+    pub fn progress(&self, progress: Progress) {
+        self.line.send(&ToManager::Progress(progress));
     }
 
     /// Tells the manager that a peer of this lease answered wrongly.

@@ -22,6 +22,8 @@ use log::{info, warn};
 use parking_lot::{Condvar, Mutex};
 
 use super::Config;
+use super::drops::Drop as Dropped;
+use super::keeping::Keeping;
 use super::session::Serving;
 use super::sharing::Sharing;
 use crate::error::{Code, Error, Kind, Result};
@@ -68,6 +70,7 @@ struct Shared {
     addr: SocketAddr,
     serving: Arc<Serving>,
     sharing: Arc<Sharing>,
+    keeping: Option<Arc<Keeping>>,
     standing: Mutex<Standing>,
     changed: Condvar,
 }
@@ -89,12 +92,14 @@ impl Membership {
         addr: SocketAddr,
         serving: Arc<Serving>,
         sharing: Arc<Sharing>,
+        keeping: Option<Arc<Keeping>>,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             config: config.clone(),
             addr,
             serving,
             sharing,
+            keeping,
             standing: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -142,26 +147,6 @@ impl Membership {
                 let why =
                     standing.trouble.as_ref().map_or("the manager has not answered yet", |(why, _)| why);
                 return Err(Error::new(code, why));
-            }
-        }
-    }
-
-    /// Everybody who is here, as soon as the manager has said so.
-    ///
-    /// # Errors
-    /// When it does not within `patience`.
-    pub fn peers(&self, patience: Duration) -> Result<Vec<PeerCard>> {
-        let end = Instant::now() + patience;
-        let mut standing = self.shared.standing.lock();
-        loop {
-            let own = standing.number;
-            if own.is_some() && standing.peers.iter().any(|card| Some(card.peer) == own) {
-                return Ok(standing.peers.clone());
-            }
-            if standing.over || self.shared.changed.wait_until(&mut standing, end).timed_out() {
-                return Err(
-                    Error::failed("the manager has not said who is here").advise("`why` may say more")
-                );
             }
         }
     }
@@ -250,6 +235,8 @@ fn converse(shared: &Shared) -> Result<()> {
         slots: config.slots,
         keeps: config.keeps,
         bound: shared.serving.still_bound(),
+        up: config.manners.up,
+        down: config.manners.down,
     });
     let mut refusal = None;
     // It must answer `register` like any other question; later it may have nothing to say.
@@ -285,13 +272,28 @@ fn converse(shared: &Shared) -> Result<()> {
                 shared.changed.notify_all();
             }
             FromManager::Ping {} => {
-                line.send(&ToManager::Ok { list: shared.sharing.fingerprint() });
+                let (list, downloads) = (shared.sharing.fingerprint(), shared.sharing.fetching().list());
+                line.send(&ToManager::Ok { list, downloads });
                 if let Some(last) = last_ping.replace(Instant::now()) {
                     silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);
                 }
                 shared.serving.tidy();
             }
             FromManager::Bind { lease, slots, for_ms } => shared.serving.bind(lease, slots, for_ms),
+            // A peer that came for one command keeps nothing, and is asked for nothing.
+            FromManager::Fetch { file } => {
+                if let Some(keeping) = &shared.keeping {
+                    keeping.fetch(file);
+                }
+            }
+            FromManager::Drop { file, id: Some(id), at: Some(at) } => {
+                if let Some(keeping) = &shared.keeping {
+                    keeping.dropped(Dropped { file, id, at });
+                }
+            }
+            FromManager::Drop { file, .. } => {
+                info!("{file} was dropped, it is not said which bytes, or when")
+            }
             FromManager::List {} => shared.sharing.tell_again(),
             FromManager::Unbind { lease } => shared.serving.unbind(lease),
             FromManager::Error(no) => {

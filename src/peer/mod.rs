@@ -2,7 +2,7 @@
 //!
 //! # What it owns
 //! A server that answers other peers ([`session`], guarded by the [`bindings`]), and the thread that
-//! keeps its [`membership`]. What it does for its user is in [`commands`]: each command is one function,
+//! keeps its [`membership`]. What it does for the network with its shared folder is in [`keeping`]. What it does for its user is in [`commands`]: each command is one function,
 //! called from the command line and from the [`prompt`] alike. A [`lease`] is a conversation of its own
 //! with the manager, and [`multiply`] is what one does with it.
 //!
@@ -21,27 +21,43 @@ pub mod bindings;
 pub mod buffers;
 pub mod commands;
 pub mod download;
+pub mod drops;
+pub mod fetching;
 pub mod file_commands;
 pub mod folder;
+pub mod keeping;
 pub mod lease;
+pub mod list_commands;
+pub mod matrix_commands;
 pub mod membership;
+pub mod mirror;
 pub mod multiply;
+pub mod network_commands;
+pub mod obey;
+pub mod offer;
 pub mod progress;
 pub mod prompt;
 pub mod session;
 pub mod sharing;
+pub mod stages;
 pub mod tasks;
+pub mod tracker;
 pub mod upload;
+pub mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::net::message::Name;
 use crate::net::server::{Server, listen};
+use crate::share::store::Store;
+use keeping::Keeping;
 use membership::Membership;
+use mirror::Mirror;
 use session::Serving;
 use sharing::Sharing;
 use upload::{Manners, Uploads};
@@ -65,6 +81,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Whether it offers what lies there.
     pub offers: bool,
+    /// How often it looks there for what has changed.
+    pub scan: Duration,
     /// How it serves those who want pieces.
     pub manners: Manners,
 }
@@ -78,6 +96,7 @@ pub struct Peer {
     serving: Arc<Serving>,
     sharing: Arc<Sharing>,
     uploads: Arc<Uploads>,
+    keeping: Option<Arc<Keeping>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -92,21 +111,33 @@ impl Peer {
         let sharing = Arc::new(Sharing::new(config.manager));
         let uploads = Arc::new(Uploads::new(config.manners));
         let listener = listen(config.listen)?;
-        if config.offers {
-            folder::make(&config.data)?;
-        }
+        let store = config.offers.then(|| Store::open(&config.data)).transpose()?.map(Arc::new);
+        let mirror =
+            Mirror::new(config.name.clone(), config.manager, Arc::clone(&sharing), Arc::clone(&uploads));
         let server = {
             let (serving, sharing, uploads) =
                 (Arc::clone(&serving), Arc::clone(&sharing), Arc::clone(&uploads));
             Server::start("serve_peer", listener, move |connection| {
+                if mirror.serve(connection)? {
+                    return Ok(());
+                }
                 session::serve_peer(&serving, &sharing, &uploads, connection)
             })?
         };
-        let mut threads = sharing.start(config.offers.then(|| config.data.clone()))?;
-        threads.push(uploads.start()?);
+        let mut threads = vec![sharing.start()?, uploads.start()?];
+        let addr = server.addr();
+        let keeping = match store {
+            Some(store) => {
+                let (keeping, started) =
+                    Keeping::start(&config, addr, store, Arc::clone(&sharing), Arc::clone(&uploads))?;
+                threads.extend(started);
+                Some(keeping)
+            }
+            None => None,
+        };
         let membership =
-            Membership::start(&config, server.addr(), Arc::clone(&serving), Arc::clone(&sharing))?;
-        Ok(Self { config, membership, server, serving, sharing, uploads, threads })
+            Membership::start(&config, addr, Arc::clone(&serving), Arc::clone(&sharing), keeping.clone())?;
+        Ok(Self { config, membership, server, serving, sharing, uploads, keeping, threads })
     }
 
     /// How it was told to behave.
@@ -134,6 +165,16 @@ impl Peer {
         &self.sharing
     }
 
+    /// Its shared folder, if it offers what lies there.
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.keeping.as_ref().map(|keeping| &keeping.store)
+    }
+
+    /// What it keeps for the network, if it does.
+    pub fn keeping(&self) -> Option<&Arc<Keeping>> {
+        self.keeping.as_ref()
+    }
+
     /// What it uploads.
     pub fn uploads(&self) -> &Uploads {
         &self.uploads
@@ -145,6 +186,9 @@ impl Peer {
         self.server.stop();
         self.sharing.leave();
         self.uploads.leave();
+        if let Some(keeping) = &self.keeping {
+            keeping.leave();
+        }
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }

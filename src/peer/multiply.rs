@@ -24,7 +24,7 @@ use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 use log::debug;
 use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
@@ -32,14 +32,15 @@ use serde::Serialize;
 use super::Peer;
 use super::buffers::{Buffer, Buffers};
 use super::lease::{Lease, Wait};
+use super::stages::Stages;
 use super::tasks::{Next, Tasks};
 use crate::error::{Code, Error, Kind, Result};
-use crate::matrix::freivalds::{self, Verdict};
-use crate::matrix::strassen::{Assembly, Plan};
+use crate::matrix::freivalds::{self, Magnitudes, Probe, Verdict};
+use crate::matrix::strassen::{self, Assembly, Plan};
 use crate::matrix::{Matrix, Operand};
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{FromPeer, PeerCard, ToPeer};
+use crate::net::message::{FromPeer, PeerCard, ProductStage, ToPeer};
 
 /// How long a multiply that has begun waits for a manager that is gone to come back, and for its peers.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(60);
@@ -120,13 +121,50 @@ pub struct Report {
     pub products: Vec<Done>,
 }
 
-/// Refuses matrices whose product is not defined, or could overflow: nobody shall be blamed for an
-/// infinity.
-///
-/// # Errors
-/// What is wrong with them, and with which; `plan.levels()` counts.
-pub fn check_operands(a: &Matrix, b: &Matrix, plan: &Plan) -> Result<()> {
-    let bound = plan.bound(a.max_abs(), b.max_abs());
+/// What is to be multiplied, and how: operands that were looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    a: &'a Matrix,
+    b: &'a Matrix,
+    plan: Plan,
+    /// Their largest entries.
+    largest: Magnitudes,
+}
+
+impl<'a> Question<'a> {
+    /// Refuses matrices whose product could overflow: nobody shall be blamed for an infinity.
+    ///
+    /// # Errors
+    /// What is wrong with them; `plan.levels()` counts.
+    pub fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan) -> Result<Self> {
+        let largest = Magnitudes { left: a.max_abs(), right: b.max_abs() };
+        check_operands(largest, &plan)?;
+        Ok(Self { a, b, plan, largest })
+    }
+
+    /// How many products there are.
+    pub fn products(&self) -> usize {
+        self.plan.products()
+    }
+
+    /// The answer by this machine alone, on all its cores, into `c`; checked as one that came from others.
+    ///
+    /// # Errors
+    /// When this machine computes wrongly.
+    pub fn multiply_here(&self, c: &mut Matrix) -> Result<()> {
+        let Self { a, b, largest, .. } = *self;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        strassen::multiply(a.view(), b.view(), &mut c.view_mut(), cores, &|| true)?;
+        if let Verdict::Wrong { column } = freivalds::check(a, b, c, largest, &mut rand::rng()) {
+            return Err(Error::new(Kind::Check, format!("the product is wrong in column {column}"))
+                .advise("this machine computes wrongly; test its memory"));
+        }
+        Ok(())
+    }
+}
+
+fn check_operands(largest: Magnitudes, plan: &Plan) -> Result<()> {
+    let bound = plan.bound(largest.left, largest.right);
     if !bound.is_finite() {
         return Err(Error::new(
             Code::Infeasible,
@@ -135,7 +173,8 @@ pub fn check_operands(a: &Matrix, b: &Matrix, plan: &Plan) -> Result<()> {
         .advise("scale the matrices down, or use fewer --levels"));
     }
     let levels = plan.levels();
-    let least = a.rows().min(a.cols()).min(b.cols());
+    let (rows, inner, cols) = plan.shape();
+    let least = rows.min(inner).min(cols);
     if levels > 2 && least < 1 << levels {
         return Err(Error::new(
             Code::Infeasible,
@@ -157,8 +196,11 @@ struct Job<'a> {
     plan: Plan,
     a: &'a Matrix,
     b: &'a Matrix,
+    /// No entry of an operand of a product is larger.
+    largest: Magnitudes,
     assembly: Assembly<'a>,
     tasks: Mutex<Tasks>,
+    stages: Stages,
     changed: Condvar,
     done: Mutex<Vec<Done>>,
     buffers: Buffers,
@@ -167,20 +209,19 @@ struct Job<'a> {
     progress: Sender<Progress>,
 }
 
-/// A·B by leased peers, into `c`.
+/// The answer by leased peers, into `c`.
 ///
 /// # Errors
 /// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
 /// no peer can be reached.
 pub fn multiply(
     peer: &Peer,
-    a: &Matrix,
-    b: &Matrix,
+    question: Question<'_>,
     c: &mut Matrix,
-    plan: Plan,
     slots: u32,
     progress: Sender<Progress>,
 ) -> Result<Report> {
+    let Question { a, b, plan, largest } = question;
     let began = Instant::now();
     let (rows, inner, cols) = plan.block();
     if rows * inner * cols == 0 {
@@ -199,8 +240,14 @@ pub fn multiply(
         plan,
         a,
         b,
+        // Each level may double the entries of an operand.
+        largest: Magnitudes {
+            left: largest.left * 2f64.powi(plan.levels() as i32),
+            right: largest.right * 2f64.powi(plan.levels() as i32),
+        },
         assembly: Assembly::new(plan, c),
         tasks: Mutex::new(Tasks::new(products)),
+        stages: Stages::new((a.rows(), a.cols(), b.cols()), products),
         changed: Condvar::new(),
         done: Mutex::default(),
         buffers: Buffers::of(u64::MAX),
@@ -302,8 +349,25 @@ impl<'m> Job<'m> {
         }
     }
 
-    /// Works under one lease until the work or the lease is done: a thread for each slot.
+    /// Works under one lease until the work or the lease is done, and tells the manager how far it is.
     fn round(&self, lease: &Lease) -> Result<()> {
+        let (ends, over) = bounded(0);
+        self.stages.tell_again();
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .name("tell_progress".into())
+                .spawn_scoped(scope, move || {
+                    self.stages.tell_progress(&over, |progress| lease.progress(progress))
+                })
+                .map_err(|e| Error::failed("cannot start the thread tell_progress").because(e))?;
+            let worked = self.work(lease);
+            drop::<Sender<()>>(ends);
+            worked
+        })
+    }
+
+    /// A thread for each slot.
+    fn work(&self, lease: &Lease) -> Result<()> {
         thread::scope(|scope| {
             let slots = lease.slots().iter().flat_map(|card| (0..card.slots).map(move |_| card));
             for card in slots {
@@ -328,11 +392,7 @@ impl<'m> Job<'m> {
         while let Some(attempt) = self.next(lease, card) {
             let began = Instant::now();
             let product = attempt.product;
-            let computed = self.compute(lease, &mut connection, product).and_then(|answer| {
-                self.check(product, &answer)?;
-                Ok(answer)
-            });
-            match computed {
+            match self.compute(lease, &mut connection, product) {
                 Ok(answer) => self.assembly.add(product, &answer),
                 Err(why) => {
                     let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
@@ -362,7 +422,10 @@ impl<'m> Job<'m> {
         let mut tasks = self.tasks.lock();
         while lease.serves(card.peer) {
             match tasks.take() {
-                Next::Product(product) => return Some(Attempt { job: self, product, finished: false }),
+                Next::Product(product) => {
+                    self.stages.begun(product, card.peer);
+                    return Some(Attempt { job: self, product, finished: false });
+                }
                 Next::Wait => self.changed.wait(&mut tasks),
                 Next::Done => return None,
             }
@@ -370,7 +433,7 @@ impl<'m> Job<'m> {
         None
     }
 
-    /// Sends the operands of a product and receives its answer.
+    /// Sends the operands of a product, receives its answer, and checks it before it is used.
     fn compute(&self, lease: &Lease, connection: &mut Connection, product: usize) -> Result<Buffer<'_>> {
         let (rows, inner, cols) = self.plan.block();
         let (left, right) = (self.plan.left(product, self.a), self.plan.right(product, self.b));
@@ -383,11 +446,13 @@ impl<'m> Job<'m> {
             cols: cols as u32,
             payload,
         };
+        let mut probe = Probe::new((rows, inner, cols), self.largest, &mut rand::rng());
         connection.send_with_payload(&request, |out| {
-            stream(&left, out)?;
-            stream(&right, out)
+            stream(&left, out, |rows| probe.left(rows))?;
+            stream(&right, out, |rows| probe.right(rows))
         })?;
         self.tell(Progress::Sent);
+        self.stages.reached(product, ProductStage::Computing);
         let work = 2.0 * rows as f64 * inner as f64 * cols as f64;
         let deadline = limits::MESSAGE_TIME * 3 + Duration::from_secs_f64(work / SLOWEST_PEER);
         let expected = (product as u32, rows as u32, cols as u32, 8 * (rows * cols) as u64);
@@ -405,16 +470,10 @@ impl<'m> Job<'m> {
         self.tell(Progress::Computed);
         let mut answer = self.buffers.take_soon(rows * cols)?;
         connection.receive_payload(bytemuck::cast_slice_mut(&mut answer))?;
-        Ok(answer)
-    }
-
-    /// Checks an answer before it is used.
-    fn check(&self, product: usize, answer: &[f64]) -> Result<()> {
-        let (left, right) = (self.plan.left(product, self.a), self.plan.right(product, self.b));
-        match freivalds::check(&left, &right, answer, &mut rand::rng()) {
-            Verdict::Right => Ok(()),
-            Verdict::Wrong { row } => {
-                Err(Error::new(Kind::Check, format!("product {product} is wrong in row {row}")))
+        match probe.check(&answer) {
+            Verdict::Right => Ok(answer),
+            Verdict::Wrong { column } => {
+                Err(Error::new(Kind::Check, format!("product {product} is wrong in column {column}")))
             }
         }
     }
@@ -438,6 +497,8 @@ impl Attempt<'_, '_> {
 
 impl Drop for Attempt<'_, '_> {
     fn drop(&mut self) {
+        let stage = if self.finished { ProductStage::Checked } else { ProductStage::Waiting };
+        self.job.stages.reached(self.product, stage);
         let mut tasks = self.job.tasks.lock();
         if self.finished {
             tasks.finished()
@@ -448,8 +509,8 @@ impl Drop for Attempt<'_, '_> {
     }
 }
 
-/// Writes an operand in row order, through a buffer of whole rows.
-fn stream(operand: &Operand<'_>, out: &mut dyn Write) -> io::Result<()> {
+/// Writes an operand in row order, through a buffer of whole rows, and shows them to `look` on the way.
+fn stream(operand: &Operand<'_>, out: &mut dyn Write, mut look: impl FnMut(&[f64])) -> io::Result<()> {
     let (rows, cols) = (operand.rows(), operand.cols());
     if rows == 0 || cols == 0 {
         return Ok(());
@@ -459,6 +520,7 @@ fn stream(operand: &Operand<'_>, out: &mut dyn Write) -> io::Result<()> {
     for first in (0..rows).step_by(at_once) {
         let part = &mut buffer[..at_once.min(rows - first) * cols];
         operand.fill_rows(first, part);
+        look(part);
         out.write_all(bytemuck::cast_slice(part))?;
     }
     Ok(())

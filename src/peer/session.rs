@@ -2,9 +2,9 @@
 //! ([`upload`](super::upload)).
 //!
 //! Two bounds are kept apart. A peer *serves* as many products as it has slots: it takes their operands
-//! in and gives their answers out. It *computes* no more of them at once than it has cores, because two
-//! products that share a core both take twice as long. So while one product computes, the operands of
-//! the next arrive.
+//! in and gives their answers out. But it *computes* on no more cores than it has, because two products that
+//! share a core both take twice as long: a product takes all cores that are free, and waits where there is
+//! none. So while one product computes, the operands of the next arrive.
 //!
 //! A "no" does not end the conversation: the payload of a refused product is read and thrown away, and
 //! the next request is heard. Only what is no message at all ends it.
@@ -40,20 +40,20 @@ pub struct Serving {
     clock: Clock,
     bindings: Mutex<Bindings>,
     bound: Condvar,
-    cores: Mutex<usize>,
+    free_cores: Mutex<usize>,
     core_free: Condvar,
     buffers: Buffers,
     manager: Mutex<Option<Outbox>>,
 }
 
 impl Serving {
-    /// Serves `slots` products at once, and computes `cores` of them.
+    /// Serves `slots` products at once, and computes them on `cores` cores.
     pub fn new(slots: u32, cores: usize) -> Self {
         Self {
             clock: Clock::new(),
             bindings: Mutex::new(Bindings::new(slots)),
             bound: Condvar::new(),
-            cores: Mutex::new(cores),
+            free_cores: Mutex::new(cores),
             core_free: Condvar::new(),
             buffers: Buffers::of_this_machine(),
             manager: Mutex::new(None),
@@ -128,17 +128,18 @@ impl Serving {
         })
     }
 
-    /// Waits for a core to compute on.
-    fn core(&self, connection: &Connection) -> Result<Core<'_>, Abandoned> {
-        let mut cores = self.cores.lock();
-        while *cores == 0 {
-            self.core_free.wait_for(&mut cores, GONE_CHECK);
+    /// Waits for cores to compute on, and takes all that are free: a product that is done in half the
+    /// time is worth more than two that are done together, because its answer travels while the next
+    /// one computes, and the last one leaves no core idle.
+    fn cores(&self, connection: &Connection) -> Result<Cores<'_>, Abandoned> {
+        let mut free = self.free_cores.lock();
+        while *free == 0 {
+            self.core_free.wait_for(&mut free, GONE_CHECK);
             if connection.is_gone() {
                 return Err(Abandoned);
             }
         }
-        *cores -= 1;
-        Ok(Core { serving: self })
+        Ok(Cores { serving: self, taken: std::mem::take(&mut free) })
     }
 }
 
@@ -157,14 +158,15 @@ impl Drop for InService<'_> {
     }
 }
 
-/// A core that is computing until this is dropped.
-struct Core<'a> {
+/// Cores that are computing until this is dropped.
+struct Cores<'a> {
     serving: &'a Serving,
+    taken: usize,
 }
 
-impl Drop for Core<'_> {
+impl Drop for Cores<'_> {
     fn drop(&mut self) {
-        *self.serving.cores.lock() += 1;
+        *self.serving.free_cores.lock() += self.taken;
         self.serving.core_free.notify_one();
     }
 }
@@ -269,13 +271,13 @@ fn serve_product(
     let mut right = serving.buffers.take(inner * cols)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut right))?;
     let answer = {
-        let Ok(_core) = serving.core(connection) else { return Ok(Err(Abandoned)) };
+        let Ok(cores) = serving.cores(connection) else { return Ok(Err(Abandoned)) };
         let mut answer = serving.buffers.take(rows * cols)?;
         let stream = Arc::clone(connection.stream());
         let still_wanted = move || !is_gone(&stream);
         let (left, right) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
         let mut into = ViewMut::new(&mut answer, rows, cols);
-        if strassen::multiply(left, right, &mut into, 1, &still_wanted).is_err() {
+        if strassen::multiply(left, right, &mut into, cores.taken, &still_wanted).is_err() {
             return Ok(Err(Abandoned));
         }
         answer

@@ -6,48 +6,58 @@
 //! follow the other. After a new registration, or when the manager asks (`list`), nothing counts as told.
 //!
 //! # The rule
-//! The thread sleeps until the two lists differ while there is a manager. Then it opens a conversation and
-//! tells the differences, one `update` each; a file that is told and not there any more, by a `query` (C3).
+//! Whoever changes a file of the list notes its name as *stale*: so one more file costs the same, however many
+//! there are. The thread sleeps until something is stale while there is a manager. Then it tells the
+//! differences, one `update` each; a file that is told and not there any more, by a `query` (C3).
 //! A file that is refused (another content has its name) is said, and not told again until the next
 //! registration.
 //!
 //! With each `ok` goes a [`Fingerprint`] of what was told. So if a list is ever lost, it is noticed.
 
-use std::collections::{BTreeMap, HashMap};
+mod publish;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use crossbeam_channel::Sender;
+use log::info;
 use parking_lot::{Condvar, Mutex};
 
-use super::folder::{self, Shared};
+use super::drops::Drop;
+use super::fetching::Fetching;
+use super::keeping::Task;
+use super::offer::Offer;
 use crate::error::{Code, Error, Result};
-use crate::net::connection::Connection;
 use crate::net::fingerprint::Fingerprint;
-use crate::net::limits;
-use crate::net::message::{FromManager, FromPeer, Name, PeerCard, PeerId, ToManager};
+use crate::net::message::{FromPeer, Name, PeerCard, PeerId, Refusal};
+use crate::share::store::Store;
 use crate::share::{FileId, FileName};
-
-/// The pause after a conversation with the manager that broke.
-const PAUSE: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Default)]
 struct Shelf {
-    files: BTreeMap<FileName, Arc<Shared>>,
+    offers: BTreeMap<FileName, Arc<Offer>>,
+    /// Files of which the manager may have been told something else.
+    stale: BTreeSet<FileName>,
     number: Option<PeerId>,
     told: BTreeMap<FileName, (FileId, bool)>,
-    refused: BTreeMap<FileName, (FileId, String)>,
+    refused: BTreeMap<FileName, (FileId, Refusal)>,
     print: Fingerprint,
     names: HashMap<PeerId, Name>,
+    /// Drops that this peer remembers, and whether the manager has been told of them.
+    drops: Vec<Drop>,
+    drops_told: bool,
+    /// Who is to hear of files that the manager does not list.
+    refusals: Option<Sender<Task>>,
     over: bool,
 }
 
 /// One thing that the manager is to be told.
 enum News {
-    Has(Arc<Shared>, bool),
+    Dropped(Drop),
+    Has(Arc<Offer>, bool),
     Lost(FileName),
 }
 
@@ -55,6 +65,7 @@ impl Shelf {
     fn forget_told(&mut self) {
         self.told.clear();
         self.refused.clear();
+        self.stale = self.offers.keys().cloned().collect();
         self.print = Fingerprint::default();
     }
 
@@ -68,15 +79,31 @@ impl Shelf {
         }
     }
 
-    fn news(&self) -> Vec<News> {
-        let refused = |file: &FileName, id| self.refused.get(file).is_some_and(|(no, _)| *no == id);
-        let has = self.files.iter().filter_map(|(file, shared)| {
-            let (id, whole) = (shared.manifest().id(), shared.is_whole());
-            let known = self.told.get(file) == Some(&(id, whole)) || refused(file, id);
-            (!known).then(|| News::Has(Arc::clone(shared), whole))
-        });
-        let lost = self.told.keys().filter(|file| !self.files.contains_key(*file)).cloned().map(News::Lost);
-        has.chain(lost).collect()
+    /// What the manager does not know, or knows otherwise: the drops first, so that no file is listed that was
+    /// dropped.
+    fn news(&mut self) -> Vec<News> {
+        let mut news = Vec::new();
+        if !std::mem::replace(&mut self.drops_told, true) {
+            news.extend(self.drops.iter().cloned().map(News::Dropped));
+        }
+        for file in std::mem::take(&mut self.stale) {
+            let told = self.told.get(&file).copied();
+            let Some(offer) = self.offers.get(&file) else {
+                // One that has a part stays listed: its pieces are still on the disk.
+                news.extend(told.filter(|(_, whole)| *whole).map(|_| News::Lost(file)));
+                continue;
+            };
+            let has = (offer.id(), offer.is_whole());
+            if told == Some(has) || self.refused.get(&file).is_some_and(|(no, _)| *no == has.0) {
+                continue;
+            }
+            if told.is_some_and(|(id, _)| id != has.0) {
+                // A name stands for one content: first the old one is taken off.
+                news.push(News::Lost(file));
+            }
+            news.push(News::Has(Arc::clone(offer), has.1));
+        }
+        news
     }
 }
 
@@ -85,45 +112,59 @@ impl Shelf {
 pub struct Sharing {
     manager: SocketAddr,
     shelf: Mutex<Shelf>,
+    fetching: Fetching,
     changed: Condvar,
 }
 
 impl Sharing {
     /// Nothing yet.
     pub fn new(manager: SocketAddr) -> Self {
-        Self { manager, shelf: Mutex::default(), changed: Condvar::new() }
+        Self { manager, shelf: Mutex::default(), fetching: Fetching::default(), changed: Condvar::new() }
     }
 
-    /// Offers a file, in the place of another of its name.
-    pub fn offer(&self, shared: Arc<Shared>) {
-        self.shelf.lock().files.insert(shared.manifest().name().clone(), shared);
+    /// What this peer is fetching.
+    pub fn fetching(&self) -> &Fetching {
+        &self.fetching
+    }
+
+    /// Offers a file, in the place of another of its name. That is news, also where the last offer was refused.
+    pub fn offer(&self, offer: Arc<Offer>) {
+        let mut shelf = self.shelf.lock();
+        shelf.refused.remove(offer.name());
+        shelf.stale.insert(offer.name().clone());
+        if let Some(before) = shelf.offers.insert(offer.name().clone(), offer) {
+            before.end();
+        }
         self.changed.notify_all();
     }
 
-    /// Something about an offered file has changed: it is whole now.
-    pub fn grown(&self) {
-        // Whoever looked before the change sleeps by the time the lock is ours.
-        drop(self.shelf.lock());
+    /// An offered file has become whole.
+    pub fn completed(&self, file: &FileName) {
+        self.shelf.lock().stale.insert(file.clone());
         self.changed.notify_all();
     }
 
     /// Offers a file no more.
     pub fn withdraw(&self, file: &FileName) {
-        self.shelf.lock().files.remove(file);
+        let mut shelf = self.shelf.lock();
+        if let Some(offer) = shelf.offers.remove(file) {
+            offer.end();
+            shelf.stale.insert(file.clone());
+        }
         self.changed.notify_all();
     }
 
     /// The file of this name, if it is offered.
-    pub fn get(&self, file: &FileName) -> Option<Arc<Shared>> {
-        self.shelf.lock().files.get(file).cloned()
+    pub fn get(&self, file: &FileName) -> Option<Arc<Offer>> {
+        self.shelf.lock().offers.get(file).cloned()
     }
 
     /// The file of this name and content.
     ///
     /// # Errors
     /// `not_found` when it is not offered.
-    pub fn find(&self, file: &FileName, id: FileId) -> Result<Arc<Shared>> {
-        self.get(file).filter(|shared| shared.manifest().id() == id).ok_or_else(|| {
+    pub fn find(&self, file: &FileName, id: FileId) -> Result<Arc<Offer>> {
+        self.get(file).filter(|offer| offer.id() == id).ok_or_else(|| {
             Error::new(Code::NotFound, format!("{file} with the id {} is not offered here", id.short()))
                 .advise("ask the manager who has it")
         })
@@ -131,18 +172,23 @@ impl Sharing {
 
     /// The answer to `get`.
     pub fn list(&self) -> Vec<FromPeer> {
-        let card = |shared: &Arc<Shared>| {
-            let manifest = shared.manifest();
+        let card = |offer: &Arc<Offer>| {
+            let manifest = offer.manifest();
             let (file, id, size) = (manifest.name().clone(), manifest.id(), manifest.layout().size());
-            FromPeer::File { file, id, size, whole: shared.is_whole() }
+            FromPeer::File { file, id, size, whole: offer.is_whole() }
         };
         let shelf = self.shelf.lock();
-        shelf.files.values().map(card).chain([FromPeer::End {}]).collect()
+        shelf.offers.values().map(card).chain([FromPeer::End {}]).collect()
+    }
+
+    /// The files of which all is there, in the order of their names.
+    pub fn whole(&self) -> Vec<Arc<Offer>> {
+        self.shelf.lock().offers.values().filter(|offer| offer.is_whole()).cloned().collect()
     }
 
     /// How many files are offered.
     pub fn count(&self) -> usize {
-        self.shelf.lock().files.len()
+        self.shelf.lock().offers.len()
     }
 
     /// This peer was registered under a number, or is not any more.
@@ -150,6 +196,7 @@ impl Sharing {
         let mut shelf = self.shelf.lock();
         shelf.number = number;
         shelf.forget_told();
+        shelf.drops_told = false;
         self.changed.notify_all();
     }
 
@@ -184,17 +231,17 @@ impl Sharing {
         let end = Instant::now() + patience;
         let mut shelf = self.shelf.lock();
         loop {
-            let Some(shared) = shelf.files.get(file) else {
+            let Some(offer) = shelf.offers.get(file) else {
                 return Err(Error::failed(format!("{file} is not offered any more")));
             };
-            let told = (shared.manifest().id(), shared.is_whole());
+            let told = (offer.id(), offer.is_whole());
             if shelf.told.get(file) == Some(&told) {
                 return Ok(());
             }
             if let Some((id, why)) = shelf.refused.get(file)
                 && *id == told.0
             {
-                return Err(Error::new(Code::Conflict, why));
+                return Err(Error::from(why.clone()));
             }
             if self.changed.wait_until(&mut shelf, end).timed_out() {
                 return Err(Error::failed(format!("the manager has not been told of {file} yet"))
@@ -209,124 +256,61 @@ impl Sharing {
         self.changed.notify_all();
     }
 
-    /// Starts the threads that tell the manager, and that look into the folder if there is one.
+    /// This peer's number, while it is registered.
+    pub fn number(&self) -> Option<PeerId> {
+        self.shelf.lock().number
+    }
+
+    /// The whole files that are offered from a folder, in the order of their names.
+    pub fn whole_in(&self, store: &Arc<Store>) -> Vec<(FileName, FileId)> {
+        let shelf = self.shelf.lock();
+        let here =
+            shelf.offers.values().filter(|offer| Arc::ptr_eq(offer.store(), store) && offer.is_whole());
+        here.map(|offer| (offer.name().clone(), offer.id())).collect()
+    }
+
+    /// Whoever may move files in the folder is to hear of those that the manager does not list.
+    pub fn tell_refusals_to(&self, tasks: Sender<Task>) {
+        self.shelf.lock().refusals = Some(tasks);
+    }
+
+    /// The drops that every manager is told after a registration, before the files.
+    pub fn remember_drops(&self, drops: Vec<Drop>) {
+        self.shelf.lock().drops = drops;
+    }
+
+    /// The manager has dropped a file, and so taken it off its list. Where it is still offered, because it was put
+    /// here later, it is told again; but not where it was not listed: a manager that drops what it is offered
+    /// would be offered it for ever.
+    pub fn dropped(&self, file: &FileName, id: FileId) {
+        let mut shelf = self.shelf.lock();
+        if shelf.told.get(file).is_some_and(|(told, _)| *told == id) {
+            shelf.tell(file, None);
+            shelf.refused.remove(file);
+            shelf.stale.insert(file.clone());
+        }
+        self.changed.notify_all();
+    }
+
+    /// Whether these bytes of this name are remembered as dropped.
+    pub fn is_dropped(&self, file: &FileName, id: FileId) -> bool {
+        self.shelf.lock().drops.iter().any(|drop| drop.id == id && drop.file == *file)
+    }
+
+    /// Whether this peer is leaving.
+    pub fn is_over(&self) -> bool {
+        self.shelf.lock().over
+    }
+
+    /// Starts the thread that tells the manager.
     ///
     /// # Errors
-    /// When no thread can be started.
-    pub fn start(self: &Arc<Self>, folder: Option<PathBuf>) -> Result<Vec<JoinHandle<()>>> {
-        let failed = |e| Error::failed("cannot start a thread for the files").because(e);
+    /// When it cannot be started.
+    pub fn start(self: &Arc<Self>) -> Result<JoinHandle<()>> {
         let sharing = Arc::clone(self);
-        let publish = thread::Builder::new().name("publish".into()).spawn(move || sharing.publish());
-        let mut threads = vec![publish.map_err(failed)?];
-        if let Some(folder) = folder {
-            let sharing = Arc::clone(self);
-            let scan = thread::Builder::new().name("scan_folder".into());
-            threads.push(scan.spawn(move || sharing.scan_folder(&folder)).map_err(failed)?);
-        }
-        Ok(threads)
+        thread::Builder::new()
+            .name("publish".into())
+            .spawn(move || sharing.publish())
+            .map_err(|e| Error::failed("cannot start the thread publish").because(e))
     }
-
-    /// Offers what lies in the folder.
-    fn scan_folder(&self, folder: &std::path::Path) {
-        let names = folder::names(folder).unwrap_or_else(|e| {
-            warn!("{e}");
-            Vec::new()
-        });
-        for name in names {
-            if self.shelf.lock().over {
-                return;
-            }
-            match folder::hash(folder, &name) {
-                Ok(shared) => self.offer(Arc::new(shared)),
-                Err(e) => warn!("{e}"),
-            }
-        }
-    }
-
-    fn publish(&self) {
-        loop {
-            let (number, news) = {
-                let mut shelf = self.shelf.lock();
-                loop {
-                    if shelf.over {
-                        return;
-                    }
-                    if let Some(number) = shelf.number {
-                        let news = shelf.news();
-                        if !news.is_empty() {
-                            break (number, news);
-                        }
-                    }
-                    self.changed.wait(&mut shelf);
-                }
-            };
-            if let Err(e) = self.tell(number, &news) {
-                info!("cannot tell the manager of {} files: {e}", news.len());
-                let mut shelf = self.shelf.lock();
-                if !shelf.over {
-                    self.changed.wait_for(&mut shelf, PAUSE);
-                }
-            }
-        }
-    }
-
-    /// Tells the manager what is new.
-    fn tell(&self, number: PeerId, news: &[News]) -> Result<()> {
-        let mut connection = Connection::connect(self.manager, limits::MANAGER_LINE)?;
-        for one in news {
-            let (file, what) = match one {
-                News::Has(shared, whole) => {
-                    let manifest = shared.manifest();
-                    say_update(&connection, number, shared, *whole)?;
-                    (manifest.name(), Some((manifest.id(), *whole)))
-                }
-                News::Lost(file) => {
-                    connection.send(&ToManager::Query { peer: number, file: file.clone() })?;
-                    (file, None)
-                }
-            };
-            let refused = match (connection.expect(limits::MESSAGE_TIME)?, what) {
-                (FromManager::Updated { .. }, Some(_)) => None,
-                (FromManager::Holders { payload, .. }, None) => {
-                    connection.discard_payload(payload.min(limits::HASHES))?;
-                    None
-                }
-                (FromManager::Error(no), None) if no.code == Code::NotFound => None,
-                (FromManager::Error(no), Some((id, _)))
-                    if no.code == Code::Conflict || no.code == Code::Busy =>
-                {
-                    Some((id, no.text))
-                }
-                (FromManager::Error(no), _) => return Err(no.into()),
-                (other, _) => {
-                    return Err(Error::new(
-                        Code::BadMessage,
-                        format!("not an answer to `update`: {other:?}"),
-                    ));
-                }
-            };
-            let mut shelf = self.shelf.lock();
-            if shelf.number != Some(number) || shelf.over {
-                return Ok(()); // It was told to a manager that has forgotten it.
-            }
-            match refused {
-                None => shelf.tell(file, what),
-                Some((id, why)) => {
-                    warn!("{file} is not offered to others: {why}");
-                    shelf.refused.insert(file.clone(), (id, why));
-                }
-            }
-            self.changed.notify_all();
-        }
-        Ok(())
-    }
-}
-
-fn say_update(connection: &Connection, peer: PeerId, shared: &Shared, whole: bool) -> Result<()> {
-    let manifest = shared.manifest();
-    let (layout, hashes) = (manifest.layout(), manifest.hashes());
-    let payload = hashes.len() as u64;
-    let (file, size, piece_size) = (manifest.name().clone(), layout.size(), layout.piece_size().into());
-    let update = ToManager::Update { peer, file, size, piece_size, whole, payload };
-    connection.send_with_payload(&update, |out| out.write_all(hashes))
 }

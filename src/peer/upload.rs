@@ -20,25 +20,30 @@
 //! # What is missing
 //! Who says `join` tells his number himself; one that tells another's is served for what the other gave.
 
-use std::collections::{BTreeMap, HashMap};
+mod desk;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, unbounded};
 use log::{debug, info};
 use parking_lot::{Condvar, Mutex};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::folder::Shared;
+use desk::{Asker, Say, State};
+
+use super::offer::{Offer, Source};
 use super::session::unexpected;
 use super::sharing::Sharing;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received, Speaker};
 use crate::net::limits;
-use crate::net::message::{FromPeer, PeerId, ToPeer};
-use crate::share::choker::{Contender, OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS, Service, judge};
+use crate::net::message::{FromPeer, PeerId, Refusal, ToPeer};
+use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS, Service};
 use crate::share::limiter::Limiter;
 use crate::share::uplink::{AskerId, Request, Uplink};
 use crate::share::{FileId, FileName, Piece};
@@ -49,13 +54,16 @@ const UNLIMITED_AT_ONCE: usize = 16;
 /// What is sent or taken in one step where there is a limit, in bytes; the burst of a token bucket.
 const STEP: usize = 64 << 10;
 
+/// What is sent of a file in one step where there is none.
+const FREE_STEP: usize = 1 << 20;
+
 /// The longest sleep before somebody who waits for a bucket looks whether it still matters.
 const NAP: Duration = Duration::from_millis(100);
 
 /// How a peer serves.
 #[derive(Clone, Copy, Debug)]
 pub struct Manners {
-    /// Bytes per second for all uploads together.
+    /// Bytes per second for all uploads together; zero serves nobody.
     pub up: Option<u64>,
     /// Bytes per second for all downloads together.
     pub down: Option<u64>,
@@ -63,51 +71,6 @@ pub struct Manners {
     pub unchoke: usize,
     /// How many times faster than the lecture's the rounds are.
     pub time_scale: f64,
-}
-
-/// What one that speaks is to say.
-#[derive(Debug)]
-enum Say {
-    Have(Piece),
-    Choke,
-    Unchoke,
-    Piece(Request),
-}
-
-/// A conversation with somebody who wants pieces.
-#[derive(Debug)]
-struct Asker {
-    peer: PeerId,
-    name: String,
-    file: FileName,
-    id: FileId,
-    interested: bool,
-    service: Service,
-    open: usize,
-    to: Sender<Say>,
-    /// Bytes sent in this round, per second in the last, and pieces in all.
-    sent: u64,
-    rate: u64,
-    pieces: u64,
-}
-
-/// What is received from a peer: in this round, and per second in the last.
-#[derive(Clone, Copy, Debug, Default)]
-struct Meter {
-    now: u64,
-    rate: u64,
-}
-
-#[derive(Debug)]
-struct State {
-    next: AskerId,
-    askers: BTreeMap<AskerId, Asker>,
-    uplink: Uplink,
-    received: HashMap<PeerId, Meter>,
-    /// Downloads that run here; without one, this peer is a seed.
-    downloads: usize,
-    rng: StdRng,
-    over: bool,
 }
 
 /// The desk for all who want pieces.
@@ -139,6 +102,7 @@ impl Uploads {
     pub fn new(manners: Manners) -> Self {
         let at_once = if manners.up.is_some() { 1 } else { UNLIMITED_AT_ONCE };
         let state = State {
+            serves: manners.up != Some(0),
             next: 1,
             askers: BTreeMap::new(),
             uplink: Uplink::new(at_once),
@@ -205,6 +169,22 @@ impl Uploads {
         }
     }
 
+    /// Whom these news reach: the numbers of those who are told of this file.
+    pub fn listeners(&self, id: FileId) -> HashSet<PeerId> {
+        self.state.lock().askers.values().filter(|asker| asker.id == id).map(|asker| asker.peer).collect()
+    }
+
+    /// A peer says that it has a piece: if it has asked for it here, too, it is not sent it any more.
+    pub fn heard(&self, peer: PeerId, id: FileId, piece: Piece) {
+        let mut state = self.state.lock();
+        let State { askers, uplink, .. } = &mut *state;
+        for (&number, asker) in askers.iter_mut().filter(|(_, asker)| (asker.peer, asker.id) == (peer, id)) {
+            if uplink.cancel(Request { asker: number, file: id, piece }) {
+                asker.open = asker.open.saturating_sub(1);
+            }
+        }
+    }
+
     /// Receives the bytes of a piece, no faster than allowed.
     ///
     /// # Errors
@@ -220,6 +200,17 @@ impl Uploads {
         Ok(())
     }
 
+    /// Waits until some of the `left` bytes of something that is no piece may be uploaded; says how many.
+    ///
+    /// # Errors
+    /// When the other side is gone.
+    pub fn pass(&self, left: u64, gone: impl Fn() -> bool) -> Result<u64> {
+        let step = if self.manners.up.is_some() { STEP } else { FREE_STEP };
+        let bytes = left.min(step as u64);
+        self.pace(&self.up, bytes as usize, gone)?;
+        Ok(bytes)
+    }
+
     /// Waits until so many bytes may pass, unless it does not matter any more.
     fn pace(&self, bucket: &Mutex<Limiter>, bytes: usize, gone: impl Fn() -> bool) -> Result<()> {
         let now = self.began.elapsed();
@@ -229,6 +220,7 @@ impl Uploads {
             thread::sleep(nap);
             wait -= nap;
             if !wait.is_zero() && gone() {
+                bucket.lock().give_back(bytes as u64);
                 return Err(Error::failed("the other side is gone"));
             }
         }
@@ -254,66 +246,6 @@ impl Uploads {
     }
 }
 
-impl State {
-    /// A round is over: what was counted becomes a rate.
-    fn measure(&mut self, round: Duration) {
-        let rate = |bytes: u64| (bytes as f64 / round.as_secs_f64()) as u64;
-        for asker in self.askers.values_mut() {
-            asker.rate = rate(std::mem::take(&mut asker.sent));
-        }
-        for meter in self.received.values_mut() {
-            meter.rate = rate(std::mem::take(&mut meter.now));
-        }
-        self.received.retain(|_, meter| meter.rate > 0);
-    }
-
-    /// Judges who is served from now on, and tells those for whom that is a change.
-    fn judge(&mut self, unchoke: usize, occasion: Occasion) {
-        let contenders: Vec<Contender> = self
-            .askers
-            .iter()
-            .map(|(&id, asker)| Contender {
-                peer: id,
-                interested: asker.interested,
-                service: asker.service,
-                received: self.received.get(&asker.peer).map_or(0, |meter| meter.rate.max(meter.now)),
-                sent: asker.rate,
-            })
-            .collect();
-        let seeding = self.downloads == 0;
-        let served: HashMap<AskerId, Service> =
-            judge(&contenders, unchoke, seeding, occasion, &mut self.rng).into_iter().collect();
-        for (id, asker) in &mut self.askers {
-            let service = served.get(id).copied().unwrap_or(Service::Choked);
-            let before = std::mem::replace(&mut asker.service, service);
-            if (before == Service::Choked) == (service == Service::Choked) {
-                continue;
-            }
-            debug!("{} is {service:?} for {}", asker.name, asker.file);
-            let say = if service == Service::Choked { Say::Choke } else { Say::Unchoke };
-            if service == Service::Choked {
-                self.uplink.void(*id, asker.id);
-                asker.open = 0;
-            }
-            let _ = asker.to.send(say);
-        }
-        self.serve();
-    }
-
-    /// Gives the turns that are free to those who wait.
-    fn serve(&mut self) {
-        while let Some(request) = self.uplink.next_request() {
-            let Some(asker) = self.askers.get(&request.asker) else {
-                self.uplink.done(request);
-                continue;
-            };
-            if asker.to.send(Say::Piece(request)).is_err() {
-                self.uplink.done(request);
-            }
-        }
-    }
-}
-
 /// A place at the desk until it is dropped.
 struct Place<'a> {
     uploads: &'a Uploads,
@@ -325,6 +257,9 @@ impl Drop for Place<'_> {
         let mut state = self.uploads.state.lock();
         if let Some(gone) = state.askers.remove(&self.asker) {
             info!("{} has got {} pieces of {}", gone.name, gone.pieces, gone.file);
+            if !state.askers.values().any(|asker| asker.id == gone.id) {
+                state.uplink.forget_file(gone.id);
+            }
         }
         state.uplink.forget(self.asker);
         state.judge(self.uploads.manners.unchoke, Occasion::Change);
@@ -343,8 +278,8 @@ pub fn serve_join(
     file: &FileName,
     id: FileId,
 ) -> Result<()> {
-    let shared = sharing.find(file, id)?;
-    let opened = shared.open()?;
+    let offer = sharing.find(file, id)?;
+    let mut source = offer.open()?;
     let name = sharing.name(peer, connection.other());
     info!("{name} wants pieces of {file}");
     let (to, from) = unbounded();
@@ -365,7 +300,7 @@ pub fn serve_join(
     let asker = place.asker;
     let speaker = connection.speaker();
     // Whoever stands at the desk hears of every piece from now on; of those before, here.
-    let have = shared.have();
+    let have = offer.have();
     speaker.send(&FromPeer::Bitfield { payload: have.as_bytes().len() as u64 })?;
     speaker.send_bytes(have.as_bytes())?;
     thread::scope(move |scope| {
@@ -374,16 +309,16 @@ pub fn serve_join(
         thread::Builder::new()
             .name("send_pieces".into())
             .spawn_scoped(scope, {
-                let shared = Arc::clone(&shared);
+                let offer = Arc::clone(&offer);
                 move || {
-                    if let Err(e) = send_pieces(uploads, asker, &shared, &opened, &speaker, &from) {
+                    if let Err(e) = send_pieces(uploads, asker, &offer, &mut source, &speaker, &from) {
                         debug!("{e}");
                         speaker.close();
                     }
                 }
             })
             .map_err(|e| Error::new(Code::Busy, "no thread to send pieces with").because(e))?;
-        let heard = hear_wishes(&place, connection, &shared);
+        let heard = hear_wishes(&place, connection, &offer);
         if heard.is_err() {
             // It is told why before its connection is closed, so nothing else is said from here on.
             drop(place);
@@ -393,8 +328,8 @@ pub fn serve_join(
 }
 
 /// Listens to one that wants pieces.
-fn hear_wishes(place: &Place<'_>, connection: &mut Connection, shared: &Shared) -> Result<()> {
-    let layout = shared.manifest().layout();
+fn hear_wishes(place: &Place<'_>, connection: &mut Connection, offer: &Offer) -> Result<()> {
+    let layout = offer.manifest().layout();
     loop {
         // Who has nothing to ask for says `interested` again now and then.
         let Received::Message(message) = connection.receive(Some(limits::REST_TIME))? else { return Ok(()) };
@@ -412,7 +347,7 @@ fn hear_wishes(place: &Place<'_>, connection: &mut Connection, shared: &Shared) 
                 if asker.service == Service::Choked {
                     continue;
                 }
-                if !shared.has(piece) {
+                if !offer.has(piece) {
                     return Err(Error::new(Code::NotFound, format!("piece {} is not here", piece.index()))
                         .advise("ask for pieces of the bitfield, or that `have` told of"));
                 }
@@ -433,8 +368,8 @@ fn hear_wishes(place: &Place<'_>, connection: &mut Connection, shared: &Shared) 
 fn send_pieces(
     uploads: &Uploads,
     asker: AskerId,
-    shared: &Shared,
-    file: &std::fs::File,
+    offer: &Offer,
+    source: &mut Source,
     speaker: &Speaker,
     from: &Receiver<Say>,
 ) -> Result<()> {
@@ -444,19 +379,27 @@ fn send_pieces(
             Say::Choke => speaker.send(&FromPeer::Choke {})?,
             Say::Unchoke => speaker.send(&FromPeer::Unchoke {})?,
             Say::Piece(request) => {
-                let sent = send_piece(uploads, file, speaker, request.piece);
+                let sent =
+                    offer.file(source).and_then(|file| send_piece(uploads, file, speaker, request.piece));
                 let mut state = uploads.state.lock();
                 state.uplink.done(request);
                 if let (Ok(()), Some(asker)) = (&sent, state.askers.get_mut(&asker)) {
                     asker.sent += request.piece.len() as u64;
                     asker.pieces += 1;
                     asker.open = asker.open.saturating_sub(1);
-                    let (name, pieces) = (shared.manifest().name(), shared.manifest().layout().pieces());
+                    let (name, pieces) = (offer.name(), offer.manifest().layout().pieces());
                     info!("sent piece {} of {pieces} of {name} to {}", request.piece.index() + 1, asker.name);
                 }
                 state.serve();
                 drop(state);
-                sent?;
+                match sent {
+                    Err(no) if no.code() == Code::NotFound => {
+                        // The other side closes when it has read this; closing here might destroy it.
+                        info!("{no}");
+                        return speaker.send(&FromPeer::Error(Refusal::from(&no)));
+                    }
+                    sent => sent?,
+                }
             }
         }
     }
@@ -464,7 +407,7 @@ fn send_pieces(
 }
 
 /// Sends one piece, no faster than allowed.
-fn send_piece(uploads: &Uploads, file: &std::fs::File, speaker: &Speaker, piece: Piece) -> Result<()> {
+fn send_piece(uploads: &Uploads, file: &File, speaker: &Speaker, piece: Piece) -> Result<()> {
     speaker.send(&FromPeer::Piece { piece: piece.index(), payload: piece.len() as u64 })?;
     let step = if uploads.manners.up.is_some() { STEP } else { piece.len() };
     let mut sent = 0;
@@ -475,4 +418,50 @@ fn send_piece(uploads: &Uploads, file: &std::fs::File, speaker: &Speaker, piece:
         sent += bytes;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Sender, unbounded};
+
+    use super::*;
+    use crate::share::Layout;
+
+    /// Somebody who wants pieces of the file 0, and is served.
+    fn asker(peer: PeerId, to: Sender<Say>) -> Asker {
+        Asker {
+            peer,
+            name: "ben".into(),
+            file: "a".parse().unwrap(),
+            id: FileId::from([0; 32]),
+            interested: true,
+            service: Service::Regular,
+            open: 2,
+            to,
+            sent: 0,
+            rate: 0,
+            pieces: 0,
+        }
+    }
+
+    #[test]
+    fn who_says_that_he_has_a_piece_is_not_sent_it_any_more() {
+        let uploads = Uploads::new(Manners { up: Some(1), down: None, unchoke: 4, time_scale: 1.0 });
+        let (to, _from) = unbounded();
+        let (id, layout) = (FileId::from([0; 32]), Layout::new(4096, 1024).unwrap());
+        let request = |piece| Request { asker: 7, file: id, piece: layout.piece(piece).unwrap() };
+        {
+            let mut state = uploads.state.lock();
+            state.askers.insert(7, asker(2, to));
+            (0..2).for_each(|piece| state.uplink.ask(request(piece)));
+        }
+        uploads.heard(3, id, request(0).piece);
+        uploads.heard(2, FileId::from([1; 32]), request(0).piece);
+        uploads.heard(2, id, request(3).piece);
+        assert_eq!(uploads.state.lock().askers[&7].open, 2, "another peer, another file, another piece");
+        uploads.heard(2, id, request(0).piece);
+        let mut state = uploads.state.lock();
+        assert_eq!(state.askers[&7].open, 1);
+        assert_eq!(state.uplink.next_request(), Some(request(1)));
+    }
 }

@@ -1,0 +1,294 @@
+//! Keeping copies: what a peer does for the network with its shared folder.
+//!
+//! # Who does what
+//! ```text
+//!   scan_folder    one a peer     looks into the folder every few seconds, and is the only one that moves files in it:
+//!                                 what is dropped goes to the trash, what has another's name is set aside
+//!   obey_fetch     four a peer    fetch what the manager asks for, each one file after another
+//! ```
+//! The manager's orders (`fetch`, `drop`) come in through the membership, which must not wait for a disk. So they are
+//! put into queues here, in memory.
+//!
+//! The lock is held for a moment only, and never across I/O.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use log::warn;
+use parking_lot::{Condvar, Mutex};
+
+use super::Config;
+use super::drops::Drop;
+use super::folder::Folder;
+use super::obey::obey_fetch;
+use super::sharing::Sharing;
+use super::upload::Uploads;
+use crate::error::{Error, Result};
+use crate::net::message::Name;
+use crate::share::store::Store;
+use crate::share::{FileId, FileName};
+
+/// How many files are fetched at once: as many as the manager orders of one peer.
+const WORKERS: usize = 4;
+
+/// How many notes are kept for `status`.
+const NOTES: usize = 8;
+
+/// How many files may wait to be fetched; the manager repeats what is forgotten.
+const QUEUE: usize = 10_000;
+
+/// Something that only the thread `scan_folder` may do.
+#[derive(Debug)]
+pub enum Task {
+    /// The manager said `drop`.
+    Drop(Drop),
+    /// A file that this peer remembers as dropped is wanted again: fetched by order of the manager, or added.
+    Fetched {
+        /// The file.
+        file: FileName,
+        /// Which bytes it is.
+        id: FileId,
+    },
+    /// The manager lists another content under the name of this file.
+    Refused {
+        /// The file.
+        file: FileName,
+        /// Which bytes were refused.
+        id: FileId,
+    },
+    /// Another file has the name of one that is to be fetched.
+    InTheWay {
+        /// The file.
+        file: FileName,
+        /// The bytes that are to be here.
+        wanted: FileId,
+    },
+    /// This peer leaves.
+    Leave,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<FileName>,
+    queued: BTreeSet<FileName>,
+    running: BTreeMap<FileName, Arc<AtomicBool>>,
+    /// Why nothing is told or fetched.
+    paused: Option<String>,
+    notes: VecDeque<(Instant, String)>,
+    over: bool,
+}
+
+/// What is kept, and what is to be done for it.
+#[derive(Debug)]
+pub struct Keeping {
+    /// What this peer is called.
+    pub name: Name,
+    /// Where the manager is.
+    pub manager: SocketAddr,
+    /// Where this peer listens.
+    pub addr: SocketAddr,
+    /// How often it looks into its folder.
+    pub scan: Duration,
+    /// Its folder.
+    pub store: Arc<Store>,
+    /// What it offers.
+    pub sharing: Arc<Sharing>,
+    /// What it uploads.
+    pub uploads: Arc<Uploads>,
+    tasks: Sender<Task>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What `status` shows.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct KeepingStatus {
+    /// Files that are being fetched by order of the manager.
+    pub fetching: Vec<FileName>,
+    /// How many wait for that.
+    pub waiting: usize,
+    /// Why nothing is told or fetched, if so.
+    pub paused: Option<String>,
+    /// What happened to files here, the last last.
+    pub notes: Vec<String>,
+}
+
+impl Keeping {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(
+        config: &Config,
+        addr: SocketAddr,
+        store: Arc<Store>,
+        sharing: Arc<Sharing>,
+        uploads: Arc<Uploads>,
+    ) -> Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
+        let (tasks, todo) = unbounded();
+        sharing.tell_refusals_to(tasks.clone());
+        let keeping = Arc::new(Self {
+            name: config.name.clone(),
+            manager: config.manager,
+            addr,
+            scan: config.scan,
+            store,
+            sharing,
+            uploads,
+            tasks,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let failed = |e| Error::failed("cannot start a thread for the files").because(e);
+        let mut threads = Vec::new();
+        for _ in 0..WORKERS {
+            let keeping = Arc::clone(&keeping);
+            let worker = thread::Builder::new().name("obey_fetch".into());
+            threads.push(worker.spawn(move || obey_fetch(&keeping)).map_err(failed)?);
+        }
+        let watched = Arc::clone(&keeping);
+        // Before the manager is asked for anything, so that the drops it is told of are known.
+        let mut folder = Folder::new(watched);
+        let scan = thread::Builder::new().name("scan_folder".into());
+        threads.push(scan.spawn(move || scan_folder(&mut folder, &todo)).map_err(failed)?);
+        Ok((keeping, threads))
+    }
+
+    /// The manager said `fetch`.
+    pub fn fetch(&self, file: FileName) {
+        let mut state = self.state.lock();
+        let known = state.running.contains_key(&file) || state.queued.contains(&file);
+        if known || state.paused.is_some() || state.queue.len() >= QUEUE {
+            return;
+        }
+        state.queued.insert(file.clone());
+        state.queue.push_back(file);
+        self.changed.notify_one();
+    }
+
+    /// The manager said `drop`: a fetch of that file ends, and the rest is for the thread that may move files.
+    pub fn dropped(&self, drop: Drop) {
+        self.give_up(&drop.file);
+        self.ask(Task::Drop(drop));
+    }
+
+    /// Ends a fetch.
+    pub fn give_up(&self, file: &FileName) {
+        let mut state = self.state.lock();
+        if state.queued.remove(file) {
+            state.queue.retain(|queued| queued != file);
+        }
+        if let Some(stop) = state.running.get(file) {
+            stop.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Asks the thread `scan_folder` for something.
+    pub fn ask(&self, task: Task) {
+        // It lives as long as this.
+        let _ = self.tasks.send(task);
+    }
+
+    /// The next file to fetch, and a flag that says when to stop; `None` when this peer leaves.
+    pub(super) fn next_fetch(&self) -> Option<(FileName, Arc<AtomicBool>)> {
+        let mut state = self.state.lock();
+        loop {
+            if state.over {
+                return None;
+            }
+            if let Some(file) = state.queue.pop_front() {
+                state.queued.remove(&file);
+                let stop = Arc::new(AtomicBool::new(false));
+                state.running.insert(file.clone(), Arc::clone(&stop));
+                return Some((file, stop));
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// A fetch has ended.
+    pub(super) fn fetched(&self, file: &FileName) {
+        self.state.lock().running.remove(file);
+    }
+
+    /// Something happened to a file of a person, who wants to know.
+    pub fn note(&self, text: String) {
+        warn!("{text}");
+        let mut state = self.state.lock();
+        state.notes.push_back((Instant::now(), text));
+        if state.notes.len() > NOTES {
+            state.notes.pop_front();
+        }
+    }
+
+    /// From now on nothing is told and nothing fetched, or, with `None`, again.
+    pub(super) fn pause(&self, why: Option<String>) {
+        let mut state = self.state.lock();
+        if state.paused == why {
+            return;
+        }
+        match &why {
+            Some(why) => warn!("paused: {why}"),
+            None => warn!("the folder {} is as it was: going on", self.store.dir().display()),
+        }
+        if why.is_some() {
+            state.queue.clear();
+            state.queued.clear();
+            state.running.values().for_each(|stop| stop.store(true, Ordering::SeqCst));
+        }
+        state.paused = why;
+    }
+
+    /// Whether nothing is told and nothing fetched.
+    pub fn is_paused(&self) -> bool {
+        self.state.lock().paused.is_some()
+    }
+
+    /// What `status` shows.
+    pub fn status(&self) -> KeepingStatus {
+        let state = self.state.lock();
+        let note = |(when, text): &(Instant, String)| format!("{} s ago: {text}", when.elapsed().as_secs());
+        KeepingStatus {
+            fetching: state.running.keys().cloned().collect(),
+            waiting: state.queue.len(),
+            paused: state.paused.clone(),
+            notes: state.notes.iter().map(note).collect(),
+        }
+    }
+
+    /// Ends the threads.
+    pub fn leave(&self) {
+        self.store.stop();
+        let mut state = self.state.lock();
+        state.over = true;
+        state.running.values().for_each(|stop| stop.store(true, Ordering::SeqCst));
+        self.changed.notify_all();
+        self.ask(Task::Leave);
+    }
+}
+
+/// Looks into the folder now and then, and does what it is asked to meanwhile.
+fn scan_folder(folder: &mut Folder, todo: &Receiver<Task>) {
+    loop {
+        let next = Instant::now() + folder.look();
+        loop {
+            match todo.recv_deadline(next) {
+                Ok(Task::Leave) => return,
+                Ok(task) => folder.obey(task),
+                Err(_) => break,
+            }
+            if Instant::now() >= next {
+                break; // However much there is to do, the folder is looked at in time.
+            }
+            // One write for all drops that came together.
+            if todo.is_empty() {
+                folder.save_drops();
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Fetching what the manager asks for.
+//!
+//! The manager decides who should have what, and bounds how many orders run at a peer. A worker takes the next one,
+//! asks the tracker who has it (on a connection that serves one order after another), and downloads it as `down` would.
+//! One that fails is not repeated here: the manager does that, after a pause.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::unbounded;
+use log::info;
+
+use super::download::{Asker, Wish, download};
+use super::keeping::{Keeping, Task};
+use super::tracker::Tracker;
+use crate::error::{Code, Error, Result};
+use crate::share::FileName;
+use crate::share::picker::Order;
+
+/// How long an ordered download without any holder waits for one: others wait for the place it takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Fetches one file after another until the peer leaves.
+pub(super) fn obey_fetch(keeping: &Keeping) {
+    let mut tracker = Tracker::new(keeping.manager);
+    while let Some((file, stop)) = keeping.next_fetch() {
+        if let Err(e) = fetch(keeping, &mut tracker, &file, &stop) {
+            info!("{file} was not fetched: {e}");
+        }
+        keeping.fetched(&file);
+    }
+}
+
+fn fetch(keeping: &Keeping, tracker: &mut Tracker, file: &FileName, stop: &AtomicBool) -> Result<()> {
+    let (sharing, store) = (&keeping.sharing, &keeping.store);
+    if !store.has_marker() {
+        // The empty place where a disk should be mounted is not filled.
+        return Err(Error::failed(format!("{} has lost its marker", store.dir().display())));
+    }
+    let number = sharing.number().ok_or_else(|| Error::failed("the manager is away"))?;
+    let found = tracker.query(0, file)?;
+    let id = found.manifest.id();
+    if sharing.get(file).is_some_and(|offer| offer.id() == id && offer.open().is_ok()) {
+        return Ok(()); // It is here, or on its way.
+    }
+    if sharing.is_dropped(file, id) {
+        keeping.ask(Task::Fetched { file: file.clone(), id });
+    }
+    let asker = Asker { number, addr: keeping.addr, sharing, uploads: &keeping.uploads };
+    let wish = Wish { store, order: Order::default(), repair: false, patience: PATIENCE, stop: Some(stop) };
+    let (progress, _) = unbounded();
+    match download(asker, wish, tracker, found, progress) {
+        Ok(report) => {
+            info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
+            Ok(())
+        }
+        Err(no) if no.code() == Code::Conflict => {
+            keeping.ask(Task::InTheWay { file: file.clone(), wanted: id });
+            Err(no)
+        }
+        Err(no) => {
+            if stop.load(Ordering::SeqCst) && sharing.is_dropped(file, id) {
+                store.forget_download(file, id);
+            }
+            Err(no)
+        }
+    }
+}
