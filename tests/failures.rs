@@ -218,7 +218,7 @@ fn a_lying_peer_never_spoils_an_answer_and_is_quarantined() {
     network.all_leasable(2);
     let (a, b) = matrices(&network, 300);
     let outcome = multiply(&network, "asker", "c.npy", &[]).outcome();
-    let outcome = outcome.assert(0, &["must be done again: liar at", "is wrong in row"]);
+    let outcome = outcome.assert(0, &["must be done again: liar at", "is wrong in column"]);
     assert_is_product(&network.path("c.npy"), &a, &b);
     assert!(!outcome.stdout.contains("liar"), "none of its products was used: {outcome:#?}");
     assert!(liar.seen(|seen| seen.products) >= 2);
@@ -238,7 +238,7 @@ fn where_every_peer_lies_there_is_no_answer_and_the_check_is_named() {
     network.all_leasable(1);
     matrices(&network, 100);
     let outcome = multiply(&network, "asker", "c.npy", &[]).outcome();
-    outcome.assert(5, &["liar at", "is wrong in row"]);
+    outcome.assert(5, &["liar at", "is wrong in column"]);
     assert!(!network.path("c.npy").exists());
 }
 

@@ -10,36 +10,20 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use common::files::{bytes, put, row, whole_at};
 use common::node::{Network, Node};
 use common::wire::{Heard, Wire};
 use common::{PATIENCE, until};
 use peerlab::share::{Bitfield, Layout, Manifest};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// A network without peers, whose manager bears with those who do not answer pings.
+/// A network without peers, whose manager asks for no copies, and bears with those who do not answer pings.
 fn network() -> Network {
-    Network::start(&["--dead-after", "60s"], &[])
-}
-
-/// The bytes that belong to a seed.
-fn bytes(size: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
-    bytes
-}
-
-/// Puts a file into the shared folder that the peer `name` is going to have.
-fn put(network: &Network, name: &str, file: &str, bytes: &[u8]) -> PathBuf {
-    let folder = network.path(&format!("peerlab-{name}"));
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join(file), bytes).unwrap();
-    folder.join(file)
+    Network::start(&["--dead-after", "60s", "--replicas", "0"], &[])
 }
 
 /// A peer that serves, ready.
@@ -48,21 +32,6 @@ fn serve(network: &Network, name: &str, options: &[&str]) -> Node {
     let mut node = network.command_with_log("info", name, &[options, &["serve"]].concat());
     node.ready();
     node
-}
-
-/// The row of a file in the manager's state.
-fn row(network: &Network, file: &str) -> Option<Value> {
-    network.state()["files"].as_array().unwrap().iter().find(|row| row["file"] == file).cloned()
-}
-
-/// Waits until so many peers have all of a file.
-#[track_caller]
-fn whole_at(network: &Network, file: &str, holders: usize) {
-    until(&format!("{file} at {holders} holders"), PATIENCE, || {
-        let row = row(network, file)?;
-        let whole = row["holders"].as_array().unwrap().iter().filter(|holder| holder["whole"] == true);
-        (whole.count() == holders).then_some(())
-    });
 }
 
 /// Downloads into a folder of its own; gives the report and the bytes.
@@ -152,7 +121,7 @@ fn another_content_under_the_same_name_is_a_conflict_with_4_that_names_the_holde
     assert!(!network.path("peerlab-ben/a.txt").exists(), "the copy is of no use");
     assert_eq!(fs::read(network.path("a.txt")).unwrap(), b"second", "the original is where it was");
     // A file in the way of a download is not overwritten.
-    network.command("cyd", &["down", "a.txt"]).outcome().assert(4, &["is there already"]);
+    network.command("cyd", &["down", "a.txt"]).outcome().assert(4, &["another file is called a.txt here"]);
     assert_eq!(fs::read(network.path("a.txt")).unwrap(), b"second");
 }
 
@@ -182,6 +151,7 @@ fn two_that_download_at_the_same_time_give_to_each_other() {
     whole_at(&network, "swarm.bin", 3);
     let mut from_each_other = 0;
     for (node, name, other) in [(&mut ben, "ben", "cyd"), (&mut cyd, "cyd", "ben")] {
+        node.hears("until Ctrl-C");
         node.signal(Signal::TERM);
         let report = node.outcome().assert(0, &[]).json();
         from_each_other += given(&report, other);
@@ -225,33 +195,68 @@ fn a_newcomer_among_the_holders_is_found_while_a_download_runs() {
     assert_eq!(fs::read(network.path("out/file.bin")).unwrap(), data);
 }
 
-#[test]
-fn a_download_that_was_killed_goes_on_without_fetching_verified_pieces_again() {
-    let network = network();
-    let data = bytes(8 * MIB, 6);
-    put(&network, "ada", "file.bin", &data);
-    let mut ada = serve(&network, "ada", &["--up", "4MiB"]);
-    whole_at(&network, "file.bin", 1);
+/// The file of a download on its way whose name ends so.
+fn partial(network: &Network, folder: &str, ending: &str) -> PathBuf {
+    let parts = fs::read_dir(network.path(folder).join(".peerlab/partial")).unwrap();
+    let mut paths = parts.map(|entry| entry.unwrap().path());
+    paths.find(|path| path.extension().is_some_and(|is| is == ending)).unwrap()
+}
+
+/// Which of the pieces of `data` are in a file.
+fn pieces_in(path: &Path, data: &[u8]) -> Vec<usize> {
+    let there = fs::read(path).unwrap();
+    let pieces = data.len() / (256 * KIB);
+    (0..pieces)
+        .filter(|i| there[i * 256 * KIB..][..256 * KIB] == data[i * 256 * KIB..][..256 * KIB])
+        .collect()
+}
+
+/// A download of 8 MiB that was killed in the middle.
+fn killed_download(network: &Network, data: &[u8]) -> Node {
+    put(network, "ada", "file.bin", data);
+    let ada = serve(network, "ada", &["--up", "4MiB"]);
+    whole_at(network, "file.bin", 1);
     let mut cyd = network.command("cyd", &["down", "file.bin", "-o", "out", "--json"]);
     cyd.hears("30 %");
     cyd.kill();
     assert!(!network.path("out/file.bin").exists(), "it appears only when it is whole");
-    // One piece of what is there is spoilt on the disk: it must be fetched again, and nothing else.
-    let parts = fs::read_dir(network.path("out/.peerlab/parts")).unwrap();
-    let part = parts.map(|entry| entry.unwrap().path()).next().unwrap();
-    let there = fs::read(&part).unwrap();
-    let right = (0..32).filter(|i| there[i * 256 * KIB..][..256 * KIB] == data[i * 256 * KIB..][..256 * KIB]);
-    let right: Vec<usize> = right.collect();
-    assert!((9..32).contains(&right.len()), "{} pieces survived", right.len());
-    let mut spoilt = there;
-    spoilt[right[0] * 256 * KIB + 7] ^= 1;
-    fs::write(&part, spoilt).unwrap();
-    let kept = right.len() - 1;
+    ada
+}
+
+/// Downloads the rest; `kept` pieces are there already.
+#[track_caller]
+fn go_on(network: &Network, kept: usize, data: &[u8]) {
     let report = network.command("cyd", &["down", "file.bin", "-o", "out", "--json"]).outcome();
     let report = report.assert(0, &[&format!("{kept} of 32 pieces are here already")]).json();
     assert_eq!(given_in_all(&report), 32 - kept as u64, "{report}");
     assert_eq!(fs::read(network.path("out/file.bin")).unwrap(), data);
-    ada.hears("sent piece");
+    assert!(!network.path("out/.peerlab").exists(), "nothing of the program's own is left");
+}
+
+#[test]
+fn a_download_that_was_killed_goes_on_without_fetching_verified_pieces_again() {
+    let network = network();
+    let data = bytes(8 * MIB, 6);
+    let _ada = killed_download(&network, &data);
+    let marks = fs::read(partial(&network, "out", "marks")).unwrap();
+    let marked = marks[marks.len() - 32..].iter().filter(|mark| **mark == b'1').count();
+    let there = pieces_in(&partial(&network, "out", "part"), &data).len();
+    assert!((9..32).contains(&marked) && (marked..marked + 2).contains(&there), "{marked} of {there}");
+    go_on(&network, marked, &data);
+}
+
+#[test]
+fn where_the_marks_are_lost_what_is_there_is_hashed_and_a_spoilt_piece_fetched_again() {
+    let network = network();
+    let data = bytes(8 * MIB, 6);
+    let _ada = killed_download(&network, &data);
+    fs::remove_file(partial(&network, "out", "marks")).unwrap();
+    let part = partial(&network, "out", "part");
+    let right = pieces_in(&part, &data);
+    let mut spoilt = fs::read(&part).unwrap();
+    spoilt[right[0] * 256 * KIB + 7] ^= 1;
+    fs::write(&part, spoilt).unwrap();
+    go_on(&network, right.len() - 1, &data);
 }
 
 #[test]
@@ -279,7 +284,7 @@ fn a_restarted_manager_is_told_all_files_again() {
     put(&network, "ada", "b", b"y");
     let _ada = serve(&network, "ada", &[]);
     whole_at(&network, "b", 1);
-    network.restart_manager(&["--dead-after", "60s"]);
+    network.restart_manager(&["--dead-after", "60s", "--replicas", "0"]);
     whole_at(&network, "a", 1);
     whole_at(&network, "b", 1);
 }
@@ -466,6 +471,20 @@ fn pieces_can_be_asked_for_by_hand() {
 }
 
 #[test]
+fn who_may_upload_nothing_serves_nobody() {
+    let network = network();
+    put(&network, "ada", "a.bin", bytes(600_000, 12));
+    let _ada = serve(&network, "ada", &["--up", "0"]);
+    whole_at(&network, "a.bin", 1);
+    let (mut wire, _) = join(&network, "ada", "a.bin");
+    wire.say(&json!({"type": "interested", "on": true}));
+    // Whatever follows from interest is said before anything that follows from this.
+    wire.say(&json!({"type": "request", "piece": 3}));
+    let no = wire.hear("error");
+    assert!(no["text"].as_str().unwrap().contains("there is no piece 3"), "{no}");
+}
+
+#[test]
 fn a_file_that_is_not_offered_cannot_be_joined() {
     let network = network();
     put(&network, "ada", "a.bin", b"x");
@@ -488,7 +507,7 @@ fn a_file_that_is_not_offered_cannot_be_joined() {
 #[test]
 fn only_so_many_are_served_at_a_time_and_the_others_are_told() {
     let network = network();
-    put(&network, "ada", "a.bin", &bytes(600_000, 11));
+    put(&network, "ada", "a.bin", bytes(600_000, 11));
     let _ada = serve(&network, "ada", &["--unchoke", "1", "--time-scale", "20"]);
     whole_at(&network, "a.bin", 1);
     let mut askers: Vec<Wire> = (0..4).map(|_| join(&network, "ada", "a.bin").0).collect();
@@ -511,6 +530,143 @@ fn only_so_many_are_served_at_a_time_and_the_others_are_told() {
         }
         seen.iter().all(|seen| *seen).then_some(())
     });
+}
+
+#[test]
+fn a_file_that_was_changed_since_it_was_hashed_is_not_sent() {
+    let network = network();
+    let data = bytes(600_000, 12);
+    let path = put(&network, "ada", "a.bin", &data);
+    let _ada = serve(&network, "ada", &["--scan", "1h"]);
+    whole_at(&network, "a.bin", 1);
+    let (mut wire, _) = join(&network, "ada", "a.bin");
+    wire.say(&json!({"type": "interested", "on": true}));
+    wire.hear("unchoke");
+    wire.say(&json!({"type": "request", "piece": 0}));
+    assert!(wire.hear("piece")["payload"] == 262_144 && wire.payload(262_144).unwrap() == data[..262_144]);
+    fs::write(&path, vec![0; 600_000]).unwrap();
+    wire.say(&json!({"type": "request", "piece": 1}));
+    let no = wire.hear("error");
+    assert_eq!(no["code"], "not_found");
+    assert!(no["text"].as_str().unwrap().contains("a.bin was changed here"), "{no}");
+    // Nor to somebody who comes later.
+    let mut wire = Wire::connect(addr(&network, "ada"));
+    let id = row(&network, "a.bin").unwrap()["id"].clone();
+    wire.say(&json!({"type": "join", "peer": 0, "file": "a.bin", "id": id}));
+    assert_eq!(wire.hear("error")["code"], "not_found");
+}
+
+#[test]
+fn a_peer_tells_its_files_again_when_the_manager_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("peerlab-mine")).unwrap();
+    fs::write(dir.path().join("peerlab-mine/a.bin"), "x").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let manager = listener.local_addr().unwrap().to_string();
+    let _peer = Node::start("peer", dir.path(), "debug", &["--manager", &manager, "--name", "mine", "serve"]);
+    let mut membership = Wire::new(listener.accept().unwrap().0);
+    membership.hear("register");
+    membership.say(&json!({"type": "registered", "peer": 7}));
+    let id = "0".repeat(64);
+    let mut tracker = Wire::new(listener.accept().unwrap().0);
+    let mut told = || {
+        let update = tracker.hear("update");
+        assert_eq!((update["peer"].as_u64(), update["file"].as_str()), (Some(7), Some("a.bin")));
+        tracker.payload(32).unwrap();
+        tracker.say(&json!({"type": "updated", "id": id}));
+    };
+    told();
+    // What it believes it is listed for goes with every `ok`, and is the same until it is asked again.
+    let mut claims = || {
+        membership.say(&json!({"type": "ping"}));
+        membership.hear("ok")["list"].as_str().map(str::to_owned)
+    };
+    let claim = until("a fingerprint", PATIENCE, &mut claims);
+    assert_eq!(claims(), Some(claim.clone()));
+    membership.say(&json!({"type": "list"}));
+    told();
+    let mut again = || {
+        membership.say(&json!({"type": "ping"}));
+        membership.hear("ok")["list"].as_str().map(str::to_owned)
+    };
+    assert_eq!(until("the same fingerprint", PATIENCE, &mut again), claim);
+}
+
+#[test]
+fn no_more_is_taken_in_a_second_than_down_allows() {
+    let network = network();
+    let data = bytes(2 * MIB, 13);
+    put(&network, "ada", "file.bin", &data);
+    put(&network, "ben", "file.bin", &data);
+    let _ada = serve(&network, "ada", &[]);
+    let _ben = serve(&network, "ben", &[]);
+    whole_at(&network, "file.bin", 2);
+    let (report, got) = down(&network, "cyd", "file.bin", &["--down", "1MiB"]);
+    assert_eq!(got, data);
+    // Two seconds for two holders together, less what may be saved up; it may always take longer.
+    let seconds = report["seconds"].as_f64().unwrap();
+    assert!(seconds > 1.9, "{report}");
+}
+
+/// Mounts a small file system in memory for a test; `None` where that is not allowed.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf, size: &str) -> Option<Self> {
+        fs::create_dir_all(&at).unwrap();
+        let options = format!("size={size}");
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "peerlab-test"]).arg(&at);
+        match mount.output() {
+            Ok(done) if done.status.success() => Some(Self(at)),
+            failed => {
+                eprintln!("SKIPPED: no small disk can be mounted here (root can): {failed:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_download_waits_while_the_disk_is_full_and_goes_on_when_there_is_room() {
+    let network = network();
+    let data = bytes(4 * MIB, 14);
+    put(&network, "ada", "file.bin", &data);
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "file.bin", 1);
+    let Some(disk) = SmallDisk::mount(network.path("small"), "6m") else { return };
+    fs::write(disk.0.join("ballast"), vec![1; 4 * MIB]).unwrap();
+    let mut cyd = network.command("cyd", &["down", "file.bin", "-o", "small", "--json"]);
+    cyd.hears("the disk is full: the download goes on when there is room");
+    assert!(!disk.0.join("file.bin").exists());
+    fs::remove_file(disk.0.join("ballast")).unwrap();
+    let report = cyd.outcome().assert(0, &[]).json();
+    assert_eq!(fs::read(disk.0.join("file.bin")).unwrap(), data);
+    assert_eq!((given(&report, "ada"), report["refetched"].as_u64()), (16, Some(0)));
+}
+
+#[test]
+fn who_stops_reading_ends_a_command_quietly() {
+    let network = network();
+    for i in 0..200 {
+        put(&network, "ada", &format!("file with a long name {i}"), b"x");
+    }
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "file with a long name 99", 1);
+    let peer = env!("CARGO_BIN_EXE_peer");
+    for verb in ["files", "peers", "get --json"] {
+        let line = format!("{peer} --manager {} {verb} | true; echo ${{PIPESTATUS[0]}}", network.addr);
+        let mut shell = std::process::Command::new("bash");
+        let done = shell.args(["-c", &line]).current_dir(network.dir.path()).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert_eq!((&*out, &*err), ("0\n", ""), "{verb}");
+    }
 }
 
 /// The most memory that a running program ever had, in KiB.

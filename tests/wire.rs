@@ -19,7 +19,7 @@
 //! ```
 //!
 //! What differs from run to run has a name instead: numbers of peers and leases are `N1`, `N2`, ... in the order
-//! in which they appear, times are `TIME`, remaining times are `MS`, ports are `$NAME`, or `PORT` if they have no
+//! in which they appear, times are `TIME` or `DATE`, remaining times are `MS`, ports are `$NAME`, or `PORT` if they have no
 //! name. Between the lines, pings and waits are answered with `ok`, and lists are passed over.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -238,6 +238,9 @@ impl Stage {
                 // "in 29.9 s": the tenths go with it.
                 rest = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
                 out += "SOME";
+            } else if out.ends_with("dropped at ") {
+                rest = rest.split_once('Z').map_or(rest, |(_, after)| after);
+                out += "DATE";
             } else {
                 out += digits;
             }
@@ -280,4 +283,5 @@ transcripts! {
     names_and_addresses_are_taken_once
     a_tracker_is_asked_and_told_who_has_a_file
     a_tracker_names_what_is_wrong_with_a_file
+    a_copy_that_is_missing_is_ordered_and_what_was_dropped_stays_away
 }

@@ -171,6 +171,8 @@ fn listen_to_manager(mut wire: Wire, shared: &Shared) {
                         seen.list.sort();
                         seen.lists += 1;
                     }
+                    // It keeps no files.
+                    "fetch" | "drop" => {}
                     other => panic!("not expected by a peer: {other}"),
                 }
             }

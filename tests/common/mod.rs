@@ -5,7 +5,9 @@
 //! and bytes on a socket. Nothing waits for a time to pass; [`until`] polls for what it waits for.
 #![allow(dead_code, reason = "every test program uses another part of this")]
 
+pub(crate) mod browser;
 pub(crate) mod fake;
+pub(crate) mod files;
 pub(crate) mod node;
 pub(crate) mod wire;
 

@@ -112,7 +112,8 @@ impl Wire {
         Ok(n)
     }
 
-    /// Waits for a message of this type. On the way, pings and waits are answered, and lists are passed over.
+    /// Waits for a message of this type. On the way, pings and waits are answered, and lists and orders are passed
+    /// over.
     #[track_caller]
     pub(crate) fn hear(&mut self, kind: &str) -> Value {
         let end = Instant::now() + PATIENCE;
@@ -121,7 +122,7 @@ impl Wire {
                 Heard::Line(message) if message["type"] == kind => return message,
                 Heard::Line(message) => match message["type"].as_str().unwrap() {
                     "ping" | "wait" => drop(self.try_say(&json!({"type": "ok"}))),
-                    "peers" => {}
+                    "peers" | "fetch" => {}
                     _ => panic!("heard {message}, expected {kind}"),
                 },
                 other => panic!("heard {other:?}, expected {kind}"),

@@ -1,0 +1,371 @@
+//! The board as its readers have it: in a real browser, beside real programs. Skipped, in words, where there
+//! is no Chromium.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use common::browser::Browser;
+use common::fake::{Answer, FakePeer, HONEST, Manners};
+use common::node::{Network, Node, start_manager};
+use common::wire::Wire;
+use common::{PATIENCE, integers, save, until};
+use serde_json::json;
+
+/// The two sizes for which the page is made.
+const SIZES: [(u32, u32); 2] = [(1280, 900), (400, 900)];
+
+/// A name that is a file's, and would be much else if it were not taken as text.
+const WILD: &str = "<b>bold<img src=x onerror=alert(1)> \"quoted\" 100% \u{1f600}.txt";
+
+/// A manager whose peers may stop for a while, the given peers, and its board in a browser.
+fn board(options: &[&str], slots: &[u32]) -> Option<(Network, Browser)> {
+    let mut browser = Browser::start()?;
+    let network = Network::start(&[&["--dead-after", "60s", "--quantum", "120s"], options].concat(), slots);
+    browser.resize(SIZES[0].0, SIZES[0].1);
+    browser.open(&format!("http://{}/", network.addr));
+    browser.reads("#pulse", "live");
+    Some((network, browser))
+}
+
+/// Fails if the page complained, or asked anybody but the manager for anything.
+#[track_caller]
+fn assert_kept_to_itself(browser: &Browser, manager: SocketAddr) {
+    assert_eq!(browser.complaints, Vec::<String>::new());
+    let own = format!("http://{manager}/");
+    let foreign =
+        |url: &&String| !url.starts_with(&own) && !url.starts_with("data:") && *url != "about:blank";
+    assert_eq!(browser.requests.iter().find(foreign), None);
+}
+
+/// Fails if anything stands out of the window at either size.
+#[track_caller]
+fn assert_fits(browser: &mut Browser) {
+    for (width, height) in SIZES {
+        browser.resize(width, height);
+        let wide = browser.ask(
+            "[...document.body.querySelectorAll('*')].filter((node) => !node.closest('.skip, .unseen') \
+             && node.getBoundingClientRect().right > innerWidth + .5).map((node) => node.outerHTML.slice(0, 120))",
+        );
+        assert_eq!(wide, json!([]), "stands out at a width of {width}");
+        assert_eq!(browser.ask("document.documentElement.scrollWidth"), width, "at a width of {width}");
+    }
+    browser.resize(SIZES[0].0, SIZES[0].1);
+}
+
+/// How many there are of a selector.
+fn count(browser: &mut Browser, selector: &str) -> u64 {
+    browser.ask(&format!("document.querySelectorAll({}).length", json!(selector))).as_u64().unwrap()
+}
+
+fn silent(answer: Answer) -> Manners {
+    Manners { answer, ..HONEST }
+}
+
+#[test]
+fn peers_with_their_slots_appear_and_go() {
+    let Some((mut network, mut browser)) = board(&[], &[]) else { return };
+    browser.reads(
+        ".empty",
+        &format!("No peer has joined yet. Start one: peer serve --manager {}", network.addr),
+    );
+    browser.reads("#queue .empty", "Nobody waits");
+    browser.reads("#leases .empty", "No lease is running");
+    browser.reads("#files .empty", "No file is offered yet");
+    assert_fits(&mut browser);
+    network.add_peer("ada", 3);
+    browser.reads(".peer", "ada");
+    browser.until("three free slots", "document.querySelectorAll('.peer .slot.free').length === 3");
+    browser.reads("#figures", "1 peers 0/3 slots in use");
+    browser.reads(".event", "ada joined");
+    let mut holder = Wire::connect(network.addr);
+    holder.ask(2);
+    holder.hear("leased");
+    browser.until("two slots are filled", "document.querySelectorAll('.peer .slot.leased').length === 2");
+    browser.until(
+        "a reader hears it, too",
+        "document.querySelector('.slots').getAttribute('aria-label') === '2 of 3 slots in use: 2 by somebody'",
+    );
+    network.peers[0].kill();
+    browser.reads("#peers .empty", "No peer has joined yet");
+    browser.reads(".event", "ada left");
+    assert_kept_to_itself(&browser, network.addr);
+}
+
+#[test]
+fn a_multiply_is_seen_product_by_product_and_who_waits_is_told_why() {
+    let Some((network, mut browser)) = board(&[], &[2]) else { return };
+    let slow = FakePeer::join(network.addr, "slow", 1, silent(Answer::Silence));
+    network.all_leasable(2);
+    save(&integers(64, 64, 1), &network.path("a.npy"));
+    let mut fay = network.command("fay", &["multiply", "a.npy", "a.npy", "--levels", "2", "--slots", "3"]);
+    // The silent peer keeps one product; all others are done by p0.
+    browser.reads(".lease", "fay multiplies 64 × 64 by 64 × 64");
+    browser.reads(".lease .count", "49 products: 1 computing, 48 checked");
+    assert_eq!(count(&mut browser, ".lease .cell"), 49);
+    assert_eq!(count(&mut browser, ".cell[data-is=checked]:not(.legend *)"), 48);
+    browser.until(
+        "the cell says who computes",
+        "document.querySelector('.lease .cell[data-is=computing]').innerText.includes('slow')",
+    );
+    let mut gil = network.command("gil", &["multiply", "a.npy", "a.npy", "--slots", "3"]);
+    browser.reads("#figures", "1 waiting");
+    browser.reads(".waiter", "1 gil waits for 3 slots, since");
+    browser.reads(
+        ".waiter",
+        "is told: you are the head of the queue; 0 of your 3 slots are free; the lease of fay ends",
+    );
+    assert_fits(&mut browser);
+    // It ends its silence; the product is done, by it or by the other.
+    slow.set(|manners| *manners = HONEST);
+    fay.outcome().assert(0, &[]);
+    gil.outcome().assert(0, &[]);
+    browser.reads("#done-list", "fay multiplied 64 × 64 by 64 × 64 in");
+    browser.reads("#done-list", "gil multiplied 64 × 64 by 64 × 64 in");
+    browser.until("nobody waits", "document.querySelectorAll('.waiter, .lease').length === 0");
+    browser.reads("#leases .empty", "No lease is running");
+    assert_kept_to_itself(&browser, network.addr);
+}
+
+#[test]
+fn a_product_that_was_done_again_is_marked() {
+    let Some((network, mut browser)) = board(&[], &[]) else { return };
+    let liar = FakePeer::join(network.addr, "liar", 1, silent(Answer::Wrong));
+    let slow = FakePeer::join(network.addr, "slow", 1, silent(Answer::Silence));
+    network.all_leasable(2);
+    save(&integers(8, 8, 1), &network.path("a.npy"));
+    let mut fay = network.command("fay", &["multiply", "a.npy", "a.npy", "--slots", "2"]);
+    browser.reads(".event", "fay blames liar");
+    browser.reads(".lease .count", "1 done again");
+    let again = browser.ask("document.querySelector('.lease .cell.again').getAttribute('aria-label')");
+    let again = again.as_str().unwrap();
+    // By the time of this look the other peer may have taken it already.
+    assert!(again.ends_with("waiting to be done again") || again.ends_with("try 2"), "{again}");
+    fay.kill();
+    drop((liar, slow));
+    assert_kept_to_itself(&browser, network.addr);
+}
+
+/// So many bytes that no two pieces of them are alike.
+fn film(size: u32) -> Vec<u8> {
+    (0..size).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+/// Starts a peer that serves what lies in its folder.
+fn offer(network: &Network, name: &str, file: &str, bytes: &[u8], options: &[&str]) -> Node {
+    let folder = network.path(&format!("peerlab-{name}"));
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(file), bytes).unwrap();
+    let mut peer = network.command_with_log("info", name, &[&["serve"], options].concat());
+    peer.ready();
+    peer
+}
+
+#[test]
+fn a_wild_name_is_shown_as_it_is_written() {
+    let Some((network, mut browser)) = board(&[], &[]) else { return };
+    let _ada = offer(&network, "ada <i>", WILD, b"small", &[]);
+    let named = format!(
+        "[...document.querySelectorAll('.file .name')].some((node) => node.textContent === {})",
+        json!(WILD)
+    );
+    browser.until("the file's name", &named);
+    browser.reads(".copy", "ada <i> ✓");
+    browser.reads(".peer .tag", "ada <i>");
+    for markup in [".file b b", ".file img", "li i i", ".event i", "main img"] {
+        assert_eq!(count(&mut browser, markup), 0, "{markup} came from a name");
+    }
+    // And what a script of ours does by mistake, the page's policy refuses.
+    let refused =
+        browser.ask("try { document.querySelector('.file').innerHTML = '<i>'; 'done' } catch (e) { e.name }");
+    assert_eq!(refused, "TypeError");
+    assert_fits(&mut browser);
+}
+
+#[test]
+fn a_download_is_seen_beside_the_least_time_that_it_can_take() {
+    let Some((network, mut browser)) = board(&["--replicas", "0"], &[]) else { return };
+    let film = film(1536 << 10);
+    let _ada = offer(&network, "ada", "film.bin", &film, &["--up", "128kB"]);
+    browser.reads(".peer", "up ≤ 125.0 KiB/s");
+    browser.reads(".file", "film.bin 1.5 MiB");
+    let _dan = network.command("dan", &["--down", "1MiB", "down", "film.bin", "--stay"]);
+    browser.reads(".copy[data-is=moving]", "dan");
+    browser.reads(".race", "from ada");
+    // 1.5 MiB / 128 kB/s = 12.3 s.
+    let bound = "No way is faster than 12 s: the seed must upload every byte once (D_p2p = F / u_s, N = 1)";
+    browser.reads(".file .note", bound);
+    let part = "parseInt(document.querySelector('.copy[data-is=moving] .how')?.textContent ?? 0)";
+    browser.until("the first pieces", &format!("{part} > 0"));
+    assert_fits(&mut browser);
+    browser.reads(".race", "dan has all of it after 1");
+    browser.until("two copies", "document.querySelectorAll('.file .copy[data-is=whole]').length === 2");
+    assert_kept_to_itself(&browser, network.addr);
+}
+
+#[test]
+fn a_page_that_runs_when_the_manager_dies_says_so_and_recovers() {
+    let Some((mut network, mut browser)) = board(&[], &[4]) else { return };
+    browser.reads(".peer", "p0");
+    assert_kept_to_itself(&browser, network.addr);
+    network.manager.kill();
+    browser.reads("#banner", &format!("The manager at {} does not answer since", network.addr));
+    browser.reads("#pulse", "no answer");
+    browser.reads("#news", "The manager does not answer.");
+    browser.reads(".peer", "p0");
+    assert_fits(&mut browser);
+    let (manager, _) = start_manager(network.dir.path(), &network.addr.to_string(), &[]);
+    network.manager = manager;
+    browser.reads("#pulse", "live");
+    browser.reads(".event", "p0 joined");
+    browser.until("the banner is gone", "!document.getElementById('banner').checkVisibility()");
+    let failed = |text: &&String| !text.contains("ERR_") && !text.contains("Failed to load resource");
+    assert_eq!(browser.complaints.iter().find(failed), None);
+}
+
+#[test]
+fn what_has_not_changed_is_not_sent_again_and_who_does_not_look_does_not_ask() {
+    let Some((network, mut browser)) = board(&[], &[]) else { return };
+    let state = format!("http://{}/state", network.addr);
+    until("an answer that nothing has changed", PATIENCE, || {
+        browser.ask("0");
+        browser.statuses.contains(&(state.clone(), 304)).then_some(())
+    });
+    let asks_within_three_pauses = "(async () => { \
+        const asked = () => performance.getEntriesByType('resource').length; \
+        await new Promise((done) => setTimeout(done, 600)); const before = asked(); \
+        await new Promise((done) => setTimeout(done, 1500)); return asked() - before; })()";
+    assert_ne!(browser.ask(asks_within_three_pauses), 0, "it asks while it is looked at");
+    browser.ask(
+        "Object.defineProperty(document, 'hidden', { get: () => window.away, configurable: true }); \
+         window.away = true; document.dispatchEvent(new Event('visibilitychange'))",
+    );
+    assert_eq!(browser.ask(asks_within_three_pauses), 0, "it asks though nobody looks");
+    browser.ask("window.away = false; document.dispatchEvent(new Event('visibilitychange'))");
+    assert_ne!(browser.ask(asks_within_three_pauses), 0, "it asks again");
+    browser.ask("document.getElementById('pause').click()");
+    browser.reads("#pulse", "paused");
+    assert_eq!(browser.ask(asks_within_three_pauses), 0, "it asks though it was paused");
+}
+
+#[test]
+fn the_keyboard_reaches_everything_in_the_order_of_reading() {
+    let Some((network, mut browser)) = board(&[], &[]) else { return };
+    let mut others: Vec<Wire> = (0..20).map(|i| joins(network.addr, i)).collect();
+    browser.reads("#peer-more", "and 8 more Show all");
+    browser.reads("#event-more", "Show all");
+    let focused = "document.activeElement.textContent.trim()";
+    for expected in ["Skip to the peers", "Pause", "Show all", "Show all"] {
+        browser.press("Tab");
+        assert_eq!(browser.ask(focused), expected);
+        let seen = browser.ask("getComputedStyle(document.activeElement).outlineStyle");
+        assert_eq!(seen, "solid", "{expected} does not show that it has the focus");
+    }
+    browser.ask("document.activeElement.blur(); document.querySelector('#peer-more button').focus()");
+    browser.press("Enter");
+    browser.until("all are shown", "document.querySelectorAll('.peer').length === 20");
+    assert_eq!(browser.ask("document.activeElement.closest('p').id"), "peer-more", "the focus stays");
+    browser.ask("document.getElementById('pause').focus()");
+    browser.press("Space");
+    browser.reads("#pulse", "paused");
+    assert_eq!(browser.ask("document.activeElement.getAttribute('aria-pressed')"), "true");
+    others.truncate(0);
+    assert_kept_to_itself(&browser, network.addr);
+}
+
+#[test]
+fn its_headings_are_in_order_and_every_section_has_one() {
+    let Some((_network, mut browser)) = board(&[], &[]) else { return };
+    let headings = browser.ask("[...document.querySelectorAll('h1, h2')].map((node) => node.tagName)");
+    assert_eq!(headings, json!(["H1", "H2", "H2", "H2", "H2", "H2"]));
+    let nameless = browser.ask(
+        "[...document.querySelectorAll('section')].filter((node) => \
+         !document.getElementById(node.getAttribute('aria-labelledby'))?.textContent).length",
+    );
+    assert_eq!(nameless, 0);
+    assert_eq!(browser.ask("document.querySelectorAll('[aria-live]').length"), 1);
+    assert_eq!(browser.ask("document.documentElement.lang"), "en");
+}
+
+/// Registers one more peer, by hand.
+fn joins(manager: SocketAddr, i: u16) -> Wire {
+    let addr = SocketAddr::from(([127, 0, 0, 1], 1 + i));
+    Wire::register(manager, &format!("lab-{i:03}"), addr, 4).0
+}
+
+/// Offers files by hand, in the name of a peer.
+fn offers(manager: SocketAddr, peer: u64, files: usize) {
+    let mut wire = Wire::connect(manager);
+    for i in 0..files {
+        let name = format!("file-{i:04}.bin");
+        wire.say(&json!({"type": "update", "peer": peer, "file": name, "size": 1, "piece_size": 65536, "whole": true, "payload": 32}));
+        wire.say_raw(&[i as u8; 32]);
+        wire.hear("updated");
+    }
+}
+
+#[test]
+fn a_hundred_peers_and_a_thousand_files_are_cut_and_counted() {
+    let Some((network, mut browser)) = board(&[], &[]) else { return };
+    let others: Vec<Wire> = (0..100).map(|i| joins(network.addr, i)).collect();
+    let peer = network.state()["peers"][0]["peer"].as_u64().unwrap();
+    offers(network.addr, peer, 1000);
+    browser.reads("#figures", "100 peers 0/400 slots in use 0 waiting 1000 files");
+    browser.reads("#peer-more", "and 88 more");
+    browser.reads("#file-more", "and 990 more");
+    browser.reads(".file .health", "◐ healing");
+    browser.reads(".copy[data-is=none]", "lab-001 –");
+    browser.reads(".copy.rest", "and 88 more, 0 whole");
+    assert_fits(&mut browser);
+    browser.ask("document.querySelector('#file-more button').click()");
+    browser.reads("#file-more", "and 800 more Show fewer");
+    assert_eq!(count(&mut browser, ".file"), 200);
+    let nodes = count(&mut browser, "*");
+    assert!(nodes < 15_000, "{nodes} elements");
+    drop(others);
+    assert_kept_to_itself(&browser, network.addr);
+}
+
+/// Not a test of anything: it makes a scene, and a picture of it where `BOARD_PICTURE` says, and beside it
+/// one of a narrow window and one of a dark room. `scripts/board.sh` calls it.
+#[test]
+#[ignore = "it draws the picture of the README; scripts/board.sh does that"]
+fn the_board_has_its_picture_taken() {
+    let picture = PathBuf::from(std::env::var_os("BOARD_PICTURE").expect("BOARD_PICTURE names a file"));
+    let Some((network, mut browser)) = board(&[], &[]) else { return };
+    browser.resize(1280, 1130);
+    let film = film(96 << 20);
+    let _ada = offer(&network, "ada", "lecture-07.mp4", &film, &["--up", "1MiB"]);
+    let _ben = offer(&network, "ben", "alice.txt", &film[..170_000], &["--up", "1MiB"]);
+    let _cyd = offer(&network, "cyd", "notes.txt", b"small", &["--up", "1MiB"]);
+    network.all_leasable(3);
+    browser.reads(".file .name", "lecture-07.mp4");
+    let _dan = network.command("dan", &["--up", "1MiB", "down", "lecture-07.mp4", "--stay"]);
+    browser.reads(".race", "dan has");
+    let mut eve = network.command("eve", &["--slots", "0"]);
+    eve.type_line("lease 2");
+    browser.reads(".lease", "eve holds 2 slots");
+    save(&integers(6000, 6000, 1), &network.path("a.npy"));
+    let _fay = network.command("fay", &["multiply", "a.npy", "a.npy", "--levels", "2"]);
+    browser.reads(".lease .count", "49 products");
+    // A small one, which is there before the large one is done.
+    save(&integers(8, 8, 1), &network.path("b.npy"));
+    let _gil = network.command("gil", &["multiply", "b.npy", "b.npy"]);
+    browser.reads(".waiter", "gil waits for 7 slots");
+    let checked = "document.querySelectorAll('.lease .cell[data-is=checked]').length";
+    browser.until("a third of the products", &format!("{checked} > 16"));
+    browser.picture(&picture);
+    let beside = |what: &str| picture.with_file_name(format!("board-{what}.png"));
+    if std::env::var_os("BOARD_ALL").is_some() {
+        browser.resize(400, 900);
+        browser.picture_of_all(&beside("narrow"));
+        browser.resize(1280, 900);
+        browser.picture_of_all(&beside("whole"));
+        let dark = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
+        browser.call("Emulation.setEmulatedMedia", dark);
+        browser.picture(&beside("dark"));
+    }
+}

@@ -1,0 +1,432 @@
+//! Every file on every peer, seen from the outside: real programs, real folders.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::fs;
+
+use common::files::{folder, put, row, whole_at};
+use common::node::{Network, Node};
+use common::{PATIENCE, until};
+use rustix::process::Signal;
+
+/// How often the peers of these tests look into their folders.
+const SCAN: [&str; 2] = ["--scan", "200ms"];
+
+/// A network whose manager wants every file everywhere, and bears with those who do not answer pings.
+fn network() -> Network {
+    Network::start(&["--dead-after", "60s"], &[])
+}
+
+/// What a file in the folder of a peer says.
+fn text(network: &Network, name: &str, file: &str) -> Option<String> {
+    fs::read_to_string(folder(network, name).join(file)).ok()
+}
+
+/// The names of the files in the folder of a peer.
+fn names(network: &Network, name: &str) -> Vec<String> {
+    let there = fs::read_dir(folder(network, name)).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = there.map(|name| name.into_string().unwrap()).collect();
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    names
+}
+
+/// A peer that serves, ready.
+#[track_caller]
+fn serve(network: &Network, name: &str) -> Node {
+    let mut node = network.command_with_log("info", name, &[&SCAN[..], &["serve"]].concat());
+    node.ready();
+    node
+}
+
+fn serve_all<const N: usize>(network: &Network, names: [&str; N]) -> [Node; N] {
+    names.map(|name| serve(network, name))
+}
+
+/// Ends a peer in order.
+#[track_caller]
+fn stop(mut node: Node) {
+    node.signal(Signal::TERM);
+    node.outcome().assert(0, &[]);
+}
+
+/// Waits until a file in the folders of these peers says this.
+#[track_caller]
+fn everywhere(network: &Network, peers: &[&str], file: &str, says: &str) {
+    for peer in peers {
+        until(&format!("{file} at {peer} with {says:?}"), PATIENCE, || {
+            (text(network, peer, file)? == says).then_some(())
+        });
+    }
+}
+
+/// Waits until the folders of these peers hold nothing of that name.
+#[track_caller]
+fn nowhere(network: &Network, peers: &[&str], file: &str) {
+    for peer in peers {
+        until(&format!("{file} is gone at {peer}"), PATIENCE, || {
+            text(network, peer, file).is_none().then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_file_put_into_one_folder_appears_in_all_and_comes_back_where_it_is_deleted() {
+    let network = network();
+    let _peers = serve_all(&network, ["ada", "ben", "cyd"]);
+    put(&network, "ben", "new.txt", "new");
+    everywhere(&network, &["ada", "ben", "cyd"], "new.txt", "new");
+    whole_at(&network, "new.txt", 3);
+    for deleter in ["ben", "ada"] {
+        fs::remove_file(folder(&network, deleter).join("new.txt")).unwrap();
+        everywhere(&network, &[deleter], "new.txt", "new");
+        whole_at(&network, "new.txt", 3);
+    }
+}
+
+#[test]
+fn a_new_peer_receives_everything_and_many_files_at_once_are_no_burden() {
+    let network = network();
+    for i in 0..60 {
+        put(&network, "ada", &format!("f{i}"), format!("text {i}"));
+    }
+    put(&network, "ada", "empty", "");
+    let _peers = serve_all(&network, ["ada", "ben"]);
+    until("all at ben", PATIENCE, || (names(&network, "ben").len() == 61).then_some(()));
+    let _cyd = serve(&network, "cyd");
+    until("all at cyd", PATIENCE, || (names(&network, "cyd").len() == 61).then_some(()));
+    everywhere(&network, &["ben", "cyd"], "f59", "text 59");
+    everywhere(&network, &["ben", "cyd"], "empty", "");
+}
+
+#[test]
+fn what_is_dropped_goes_everywhere_also_at_a_peer_that_was_away_and_after_a_restart_of_the_manager() {
+    let mut network = network();
+    put(&network, "ada", "old.txt", "old");
+    put(&network, "ada", "stays.txt", "stays");
+    let [ada, ben, cyd] = serve_all(&network, ["ada", "ben", "cyd"]);
+    everywhere(&network, &["ada", "ben", "cyd"], "old.txt", "old");
+    everywhere(&network, &["ada", "ben", "cyd"], "stays.txt", "stays");
+    stop(cyd);
+    let said = network.command("eve", &["drop", "old.txt"]).outcome().assert(0, &[]).stdout;
+    assert!(said.contains("old.txt is dropped"), "{said}");
+    nowhere(&network, &["ada", "ben"], "old.txt");
+    for peer in ["ada", "ben"] {
+        until("it is in the trash", PATIENCE, || {
+            (text(&network, peer, ".peerlab/trash/old.txt")? == "old").then_some(())
+        });
+    }
+    network.command("eve", &["drop", "old.txt"]).outcome().assert(3, &["old.txt"]);
+    // Of those who stayed only one that was restarted is left: it remembers, and tells the new manager.
+    stop(ada);
+    let _ada = serve(&network, "ada");
+    stop(ben);
+    network.restart_manager(&["--dead-after", "60s"]);
+    whole_at(&network, "stays.txt", 1);
+    assert_eq!(text(&network, "cyd", "old.txt").as_deref(), Some("old"), "cyd was away");
+    let _cyd = serve(&network, "cyd");
+    nowhere(&network, &["cyd"], "old.txt");
+    assert_eq!(text(&network, "cyd", ".peerlab/trash/old.txt").as_deref(), Some("old"));
+    whole_at(&network, "stays.txt", 2);
+    assert_eq!(row(&network, "old.txt"), None);
+}
+
+/// Drops `a.txt`, and waits until it is nowhere.
+#[track_caller]
+fn drop_a(network: &Network) {
+    network.command("eve", &["drop", "a.txt"]).outcome().assert(0, &[]);
+    nowhere(network, &["ada", "ben"], "a.txt");
+    // What is put there next must have a later time, and the clock of a file system goes in ticks.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+}
+
+#[test]
+fn what_was_dropped_can_be_put_there_again_on_purpose() {
+    let mut network = network();
+    put(&network, "ada", "a.txt", "again");
+    let [_ada, ben] = serve_all(&network, ["ada", "ben"]);
+    whole_at(&network, "a.txt", 2);
+    drop_a(&network);
+    put(&network, "ben", "a.txt", "again");
+    everywhere(&network, &["ada", "ben"], "a.txt", "again");
+    whole_at(&network, "a.txt", 2);
+    // Nor does it go again when the only one is left that fetched it, and a new manager asks what was dropped.
+    stop(ben);
+    network.restart_manager(&["--dead-after", "60s"]);
+    whole_at(&network, "a.txt", 1);
+    let _ben = serve(&network, "ben");
+    whole_at(&network, "a.txt", 2);
+    // And by a command, from outside.
+    drop_a(&network);
+    fs::write(network.path("a.txt"), "again").unwrap();
+    let add = || {
+        network
+            .command("eve", &["add", "a.txt"])
+            .outcome()
+            .assert(0, &["2 others have all of a.txt: leaving"]);
+        everywhere(&network, &["ada", "ben"], "a.txt", "again");
+    };
+    add();
+    // Also where eve's own folder has kept the file, since before it was dropped.
+    drop_a(&network);
+    assert_eq!(text(&network, "eve", "a.txt").as_deref(), Some("again"));
+    add();
+}
+
+#[test]
+fn a_dropped_file_that_cannot_go_to_the_trash_is_said_once_and_let_be_until_it_changes() {
+    let network = network();
+    put(&network, "ada", "a.txt", "a");
+    let [ada, _ben] = serve_all(&network, ["ada", "ben"]);
+    whole_at(&network, "a.txt", 2);
+    let trash = |peer| folder(&network, peer).join(".peerlab/trash");
+    fs::remove_dir(trash("ada")).unwrap();
+    fs::write(trash("ada"), "no folder").unwrap();
+    fs::remove_dir(trash("ben")).unwrap();
+    network.command("eve", &["drop", "a.txt"]).outcome().assert(0, &[]);
+    nowhere(&network, &["ben"], "a.txt");
+    assert_eq!(text(&network, "ben", ".peerlab/trash/a.txt").as_deref(), Some("a"), "the trash is made anew");
+    // Time for some looks, and for many rounds between the peer and the manager.
+    for file in ["b.txt", "c.txt", "d.txt"] {
+        put(&network, "ada", file, file);
+        whole_at(&network, file, 2);
+    }
+    let log = ada.stderr();
+    assert_eq!(log.matches("a.txt should go to the trash").count(), 1, "{log}");
+    assert_eq!(log.matches("a.txt is not offered to others").count(), 0, "{log}");
+    assert_eq!(text(&network, "ada", "a.txt").as_deref(), Some("a"));
+    assert_eq!(row(&network, "a.txt"), None);
+    put(&network, "ada", "a.txt", "a");
+    whole_at(&network, "a.txt", 2);
+}
+
+#[test]
+fn what_becomes_whole_while_the_folder_is_looked_at_has_not_vanished() {
+    let network = network();
+    for i in 0..400 {
+        put(&network, "ada", &format!("f{i}"), format!("text {i}"));
+    }
+    let _ada = serve(&network, "ada");
+    let mut ben = network.command_with_log("info", "ben", &["--scan", "10ms", "serve"]);
+    ben.ready();
+    until("all at ben", PATIENCE, || (names(&network, "ben").len() == 400).then_some(()));
+    whole_at(&network, "f399", 2);
+    assert_eq!(ben.stderr().matches(" is gone from ").count(), 0, "{}", ben.stderr());
+}
+
+#[test]
+fn add_leaves_when_as_many_others_have_the_file_as_the_policy_asks() {
+    let network = Network::start(&["--dead-after", "60s", "--replicas", "2"], &[]);
+    let _peers = serve_all(&network, ["ada", "ben", "cyd"]);
+    fs::write(network.path("a.txt"), "x").unwrap();
+    network.command("eve", &["add", "a.txt"]).outcome().assert(0, &["others have all of a.txt: leaving"]);
+    let copies = ["ada", "ben", "cyd"].iter().filter(|peer| text(&network, peer, "a.txt").is_some()).count();
+    assert!(copies >= 2, "{copies} copies");
+}
+
+/// The name of the conflict copy of `a.txt` that is at a peer.
+fn conflict_copy(network: &Network, peer: &str, from: &str) -> Option<String> {
+    let begins = format!("a.conflict-{from}-");
+    names(network, peer).into_iter().find(|name| name.starts_with(&begins) && name.ends_with(".txt"))
+}
+
+#[test]
+fn an_edit_in_place_becomes_a_conflict_copy_and_the_original_heals() {
+    let network = network();
+    put(&network, "ada", "a.txt", "original");
+    let [ada, _ben] = serve_all(&network, ["ada", "ben"]);
+    whole_at(&network, "a.txt", 2);
+    put(&network, "ada", "a.txt", "edited");
+    let copy = until("a conflict copy", PATIENCE, || conflict_copy(&network, "ada", "ada"));
+    everywhere(&network, &["ada", "ben"], &copy, "edited");
+    everywhere(&network, &["ada", "ben"], "a.txt", "original");
+    assert!(ada.stderr().contains(&format!("a.txt was edited here: your version is kept as {copy}")));
+}
+
+#[test]
+fn an_edit_that_nobody_else_has_the_original_of_is_published_as_the_file() {
+    let network = Network::start(&["--dead-after", "60s", "--replicas", "0"], &[]);
+    put(&network, "ada", "a.txt", "original");
+    let _ada = serve(&network, "ada");
+    whole_at(&network, "a.txt", 1);
+    let before = row(&network, "a.txt").unwrap()["id"].clone();
+    put(&network, "ada", "a.txt", "edited");
+    until("it is listed anew", PATIENCE, || (row(&network, "a.txt")?["id"] != before).then_some(()));
+    assert_eq!(names(&network, "ada"), ["a.txt"]);
+    network.command("cyd", &["down", "a.txt", "-o", "out"]).outcome().assert(0, &[]);
+    assert_eq!(fs::read_to_string(network.path("out/a.txt")).unwrap(), "edited");
+}
+
+#[test]
+fn of_two_contents_under_one_name_the_first_stays_and_the_second_becomes_a_conflict_copy() {
+    // Where no copies are asked for, nobody but the manager's refusal tells ben of it.
+    for (replicas, peers) in [("all", &["ada", "ben"][..]), ("0", &["ben"])] {
+        two_contents(&Network::start(&["--dead-after", "60s", "--replicas", replicas], &[]), peers);
+    }
+}
+
+fn two_contents(network: &Network, copy_at: &[&str]) {
+    put(network, "ada", "a.txt", "first");
+    let _ada = serve(network, "ada");
+    whole_at(network, "a.txt", 1);
+    put(network, "ben", "a.txt", "second");
+    let ben = serve(network, "ben");
+    let copy = until("a conflict copy", PATIENCE, || conflict_copy(network, "ben", "ben"));
+    everywhere(network, copy_at, &copy, "second");
+    everywhere(network, if copy_at.len() > 1 { copy_at } else { &["ada"] }, "a.txt", "first");
+    whole_at(network, &copy, copy_at.len());
+    assert!(ben.stderr().contains("a.txt is the name of another file in the network"), "{}", ben.stderr());
+}
+
+#[test]
+fn a_folder_that_lost_its_marker_pauses_tells_nobody_and_goes_on_when_it_is_back() {
+    let network = network();
+    put(&network, "ada", "a.txt", "a");
+    let [ada, _ben] = serve_all(&network, ["ada", "ben"]);
+    let mut ada = ada;
+    whole_at(&network, "a.txt", 2);
+    // The disk is unmounted: an empty place is left.
+    let away = network.path("away");
+    fs::rename(folder(&network, "ada"), &away).unwrap();
+    fs::create_dir(folder(&network, "ada")).unwrap();
+    ada.hears("has lost its marker (.peerlab/marker): is its disk mounted?");
+    put(&network, "ben", "b.txt", "b");
+    whole_at(&network, "b.txt", 1);
+    assert_eq!(row(&network, "a.txt").unwrap()["holders"].as_array().unwrap().len(), 2, "nobody was told");
+    assert!(fs::read_dir(folder(&network, "ada")).unwrap().next().is_none(), "nothing was written there");
+    fs::remove_dir(folder(&network, "ada")).unwrap();
+    fs::rename(&away, folder(&network, "ada")).unwrap();
+    ada.hears("is as it was: going on");
+    everywhere(&network, &["ada"], "b.txt", "b");
+}
+
+#[test]
+fn a_folder_that_suddenly_lost_most_of_its_files_pauses_and_says_what_to_do() {
+    let network = network();
+    for file in ["a", "b", "c", "d"] {
+        put(&network, "ada", file, file);
+    }
+    let _ada = serve(&network, "ada");
+    let mut ben = network.command("ben", &[&SCAN[..], &["--slots", "0"]].concat());
+    whole_at(&network, "d", 2);
+    for file in ["a", "b", "c"] {
+        fs::remove_file(folder(&network, "ben").join(file)).unwrap();
+    }
+    ben.hears("3 of 4 files have vanished");
+    ben.hears("Put them back, and it goes on; or restart the peer, which fetches them again");
+    ben.type_line("status");
+    until("status says it", PATIENCE, || ben.stdout().contains("paused: 3 of 4 files").then_some(()));
+    assert_eq!(names(&network, "ben"), ["d"], "nothing is fetched");
+    whole_at(&network, "a", 2);
+    put(&network, "ben", "a", "a");
+    put(&network, "ben", "b", "b");
+    everywhere(&network, &["ben"], "c", "c");
+}
+
+#[test]
+fn a_folder_that_lost_most_of_its_files_goes_on_when_they_are_dropped_and_drops_what_is_left() {
+    let network = network();
+    let files = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    for file in files {
+        put(&network, "ada", file, file);
+    }
+    let [_ada, mut ben] = serve_all(&network, ["ada", "ben"]);
+    files.iter().for_each(|file| whole_at(&network, file, 2));
+    let (lost, left) = files.split_at(6);
+    for file in lost {
+        fs::remove_file(folder(&network, "ben").join(file)).unwrap();
+    }
+    ben.hears("6 of 8 files have vanished");
+    for file in left.iter().chain(lost) {
+        network.command("eve", &["drop", file]).outcome().assert(0, &[]);
+    }
+    ben.hears("is as it was: going on");
+    files.iter().for_each(|file| nowhere(&network, &["ada", "ben"], file));
+    assert_eq!(text(&network, "ben", ".peerlab/trash/g").as_deref(), Some("g"));
+    put(&network, "ada", "new", "new");
+    everywhere(&network, &["ben"], "new", "new");
+    assert_eq!(names(&network, "ben"), ["new"]);
+}
+
+#[test]
+fn what_is_dropped_while_the_marker_is_away_goes_to_the_trash_when_it_is_back() {
+    let network = network();
+    put(&network, "ada", "a.txt", "a");
+    let [_ada, mut ben] = serve_all(&network, ["ada", "ben"]);
+    whole_at(&network, "a.txt", 2);
+    let marker = folder(&network, "ben").join(".peerlab/marker");
+    fs::rename(&marker, network.path("marker")).unwrap();
+    ben.hears("has lost its marker");
+    network.command("eve", &["drop", "a.txt"]).outcome().assert(0, &[]);
+    nowhere(&network, &["ada"], "a.txt");
+    assert_eq!(text(&network, "ben", "a.txt").as_deref(), Some("a"), "nothing is moved meanwhile");
+    fs::rename(network.path("marker"), &marker).unwrap();
+    nowhere(&network, &["ben"], "a.txt");
+    assert_eq!(text(&network, "ben", ".peerlab/trash/a.txt").as_deref(), Some("a"));
+}
+
+#[test]
+fn health_says_for_each_file_whether_enough_have_it_and_why_not() {
+    let network = Network::start(&["--dead-after", "60s", "--replicas", "2"], &[]);
+    put(&network, "ada", "a.txt", "a");
+    let _ada = serve(&network, "ada");
+    whole_at(&network, "a.txt", 1);
+    let health = || {
+        let files = network.command("look", &["files", "--health", "--json"]).outcome().assert(0, &[]).json();
+        files["files"][0]["health"].clone()
+    };
+    let _ben = serve(&network, "ben");
+    whole_at(&network, "a.txt", 2);
+    until("it is whole", PATIENCE, || (health()["state"] == "whole").then_some(()));
+    let text = network.command("look", &["files", "--health"]).outcome().assert(0, &[]).stdout;
+    assert!(text.starts_with("whole "), "{text}");
+    let plain = network.command("look", &["files", "--json"]).outcome().assert(0, &[]).json();
+    assert!(plain["files"][0].get("health").is_none(), "only when it is asked for");
+}
+
+#[test]
+fn a_file_that_is_dropped_while_it_is_fetched_leaves_nothing_behind() {
+    let network = network();
+    let path = folder(&network, "ada").join("large.bin");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, vec![7; 8 << 20]).unwrap();
+    let mut ada =
+        network.command_with_log("info", "ada", &[&SCAN[..], &["--up", "256KiB", "serve"]].concat());
+    ada.ready();
+    let _ben = serve(&network, "ben");
+    let partial = || fs::read_dir(folder(&network, "ben").join(".peerlab/partial")).map(Iterator::count).ok();
+    until("it is on its way", PATIENCE, || (partial()? == 2).then_some(()));
+    network.command("eve", &["drop", "large.bin"]).outcome().assert(0, &[]);
+    until("nothing is left of it", PATIENCE, || (partial()? == 0).then_some(()));
+    nowhere(&network, &["ada", "ben"], "large.bin");
+}
+
+#[test]
+fn a_file_that_grows_is_published_when_nobody_writes_to_it_any_more() {
+    let network = network();
+    let _ada = serve(&network, "ada");
+    let path = put(&network, "ada", "grows.txt", "");
+    let mut ids = std::collections::BTreeSet::new();
+    for part in 0..20 {
+        fs::write(&path, "x".repeat(part * 100)).unwrap();
+        ids.extend(row(&network, "grows.txt").map(|row| row["size"].as_u64().unwrap()));
+        std::thread::sleep(std::time::Duration::from_millis(40));
+    }
+    whole_at(&network, "grows.txt", 1);
+    until("the whole of it is listed", PATIENCE, || {
+        (row(&network, "grows.txt")?["size"] == 1900).then_some(())
+    });
+    ids.remove(&1900);
+    assert!(ids.is_empty(), "published while it grew, with sizes {ids:?}");
+}
+
+#[test]
+fn a_peer_that_is_told_to_leave_does_not_finish_hashing_first() {
+    let network = network();
+    let path = put(&network, "ada", "sparse.bin", "");
+    // It would take minutes.
+    fs::File::options().write(true).open(&path).unwrap().set_len(200 << 30).unwrap();
+    let ada = serve(&network, "ada");
+    stop(ada);
+}
