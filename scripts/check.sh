@@ -25,6 +25,17 @@ fi
 need "cargo fmt" rustfmt
 need "cargo clippy" clippy
 
+# Real clients of HTTP, with which the tests download. A test whose client is missing says so and passes.
+missing=()
+for client in curl wget aria2c python3; do
+    command -v "$client" >/dev/null || missing+=("${client/aria2c/aria2}")
+done
+if ((${#missing[@]})) && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+    step "Clients for the tests: ${missing[*]}"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq "${missing[@]}"; } >/dev/null 2>&1 ||
+        echo "they cannot be installed here; the tests that need them are passed over"
+fi
+
 step "Form: cargo fmt"
 cargo fmt --check
 

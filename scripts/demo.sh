@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The whole of peerlab in one go: a manager and three peers on this machine multiply matrices, one
-# requester has to wait for its turn, a peer dies in the middle. Leaves nothing behind.
+# requester has to wait for its turn, a peer dies in the middle; then a file goes round, and a holder of it dies; and
+# a file is copied to every peer, comes back where it is deleted, and is fetched by a program that is no peer.
+# Leaves nothing behind.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
@@ -68,5 +70,102 @@ wait "$pid_cyd" 2>/dev/null || true
 wait "$gil"
 sed 's/^/[gil] /' gil.log gil.out
 run peer --manager "$manager" peers
+
+heading "A file of 16 MiB: gus adds it, hal and ida fetch it from him and from each other"
+# In a network of its own, where nobody gets a copy who does not ask for one.
+start tracker manager --listen 127.0.0.1:0 --replicas 0
+tracker=$addr
+head -c 16M /dev/urandom >film.bin
+mkdir hal ida joe
+
+# aside NAME ARG...: a peer that does one thing while the demo goes on; what it says is in NAME.out and NAME.log.
+aside() {
+    echo "\$ peer --name $* &"
+    peer --manager "$tracker" --name "$@" >"$1.out" 2>"$1.log" &
+    pid=$!
+    pids+=("$pid")
+}
+aside gus --up 4MiB add film.bin
+until_said gus.out 'pieces'
+sed 's/^/[gus] /' gus.out
+aside hal --up 4MiB down film.bin -o hal --stay
+pid_hal=$pid
+aside ida --up 4MiB down film.bin -o ida --stay
+until_said hal.out 'pieces from'
+until_said ida.out 'pieces from'
+sed 's/^/[hal] /' hal.out
+sed 's/^/[ida] /' ida.out
+echo "gus sent little more than one copy, in four seconds; for two copies he alone would have needed eight"
+run peer --manager "$tracker" files
+
+heading "Joe fetches it from all three; hal is killed in the middle, and the file is whole"
+aside joe down film.bin -o joe
+joe=$pid
+until_said joe.log '20 %'
+echo "\$ kill -9 hal"
+kill -9 "$pid_hal"
+wait "$pid_hal" 2>/dev/null || true
+wait "$joe"
+sed 's/^/[joe] /' joe.log joe.out
+run cmp film.bin joe/film.bin
+echo "what hal owed came from gus and ida; every piece was held against its SHA-256"
+
+heading "Every file on every peer: kim puts a note into her folder, and it appears in all three"
+start keeper manager --listen 127.0.0.1:0
+keeper=$addr
+for name in kim lea max; do
+    start "$name" peer serve --name "$name" --manager "$keeper" --data "$name" --scan 1s
+    echo "$name listens on $addr, and looks into the folder $name/ every second"
+done
+mirror=$addr
+
+# everywhere FILE: waits until the manager says that every peer has all of it.
+everywhere() {
+    local deadline=$((SECONDS + 20))
+    until peer --manager "$keeper" files --health | grep -q "^whole .*$1"; do
+        if ((SECONDS > deadline)); then
+            echo "$1 is not on all peers:" >&2
+            peer --manager "$keeper" files --health >&2
+            exit 1
+        fi
+        sleep 0.1
+    done
+}
+echo '$ echo "a note from kim" >kim/note.txt'
+echo "a note from kim" >kim/note.txt
+until_said max/note.txt kim
+everywhere note.txt
+run ls kim/note.txt lea/note.txt max/note.txt
+run peer --manager "$keeper" files --health
+
+heading "It is deleted in lea's folder, and comes back by itself"
+run rm lea/note.txt
+until_said lea/note.txt kim
+run cat lea/note.txt
+everywhere note.txt
+
+heading "Whoever has no peer takes it from a mirror: every peer is one, and the manager lists them"
+export no_proxy=127.0.0.1
+fetch=()
+if command -v curl >/dev/null; then
+    fetch=(curl -sSf)
+elif command -v python3 >/dev/null; then
+    echo "there is no curl here, so Python's urllib fetches it"
+    echo 'import sys, urllib.request as web; sys.stdout.buffer.write(web.urlopen(sys.argv[1]).read())' >fetch.py
+    fetch=(python3 fetch.py)
+fi
+if ((${#fetch[@]})); then
+    echo "\$ ${fetch[*]} http://$keeper/files/note.txt.meta4 | grep -o 'http:[^<]*'"
+    "${fetch[@]}" "http://$keeper/files/note.txt.meta4" | grep -o 'http:[^<]*'
+    run "${fetch[@]}" "http://$mirror/data/note.txt"
+else
+    echo "there is neither curl nor python3 here; a browser would show it at http://$mirror/data/note.txt"
+fi
+
+heading "Deleting heals, so to remove it for good takes a word of its own"
+run peer --manager "$keeper" drop note.txt
+for name in kim lea max; do until_said "$name/.peerlab/trash/note.txt" kim; done
+run ls kim lea max
+echo "nothing is left; each peer has its copy in its trash, should somebody want it back"
 
 heading "Everybody leaves in order"

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use peerlab::share::theory::{Bound, Setting, client_server, swarm};
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (720, 440);
@@ -24,10 +25,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(report.join("figures"))?;
     if let Some(rows) = read(&report.join("data/multiply.csv"))? {
         growth(&rows, &report.join("figures/growth.svg"))?;
-        peers(&rows, &report.join("figures/peers.svg"))?;
     }
     if let Some(rows) = read(&report.join("data/leases.csv"))? {
         leases(&rows, &report.join("figures/leases.svg"))?;
+    }
+    if let Some(rows) = read(&report.join("data/distribution.csv"))? {
+        distribution(&rows, 70.0, &report.join("figures/distribution.svg"))?;
+        distribution(&rows, 10.0, &report.join("figures/swarm.svg"))?;
     }
     Ok(())
 }
@@ -91,16 +95,6 @@ fn growth(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
     )
 }
 
-/// Time over the number of peers, all on the same two cores.
-fn peers(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
-    let by = |name: &str, levels: &str| -> Line {
-        let wanted = [("who", "network"), ("n", "4096"), ("levels", levels)];
-        (name.into(), medians(rows, |row| is(row, &wanted), "peers", "seconds"))
-    };
-    let lines = [by("1 product", "0"), by("7 products", "1"), by("49 products", "2")];
-    draw(to, "n = 4096 by peers that share two cores", "serving peers", "seconds", &lines)
-}
-
 /// Grants per second over the number of clients.
 fn leases(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
     let by = |name: &str, what: &str| -> Line {
@@ -108,6 +102,65 @@ fn leases(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
     };
     let lines = [by("peerlab: lease and release", "peerlab"), by("Redis: BLPOP and RPUSH", "redis")];
     draw(to, "A pool of seven slots", "clients", "pairs per second", &lines)
+}
+
+/// The lecture's figure: the two bounds as lines, what was measured as points, up to `top` seconds.
+fn distribution(rows: &[Row], top: f64, to: &Path) -> Result<(), Box<dyn Error>> {
+    const PEERS: u64 = 33;
+    let bound = |of: fn(&Setting) -> Bound| {
+        let at = move |n| (n as f64, of(&Setting::alike(32 << 20, 8 << 20, n, 4 << 20, None)).seconds);
+        (1..=PEERS).map(at).filter(move |at| at.1 <= top)
+    };
+    let way = |way| medians(rows, |row| is(row, &[("way", way)]), "peers", "seconds");
+    let root = SVGBackend::new(to, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption("Until the last of N peers has 32 MiB", ("sans-serif", 19))
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(68)
+        .build_cartesian_2d(0.0..PEERS as f64, 0.0..top)?;
+    chart
+        .configure_mesh()
+        .x_labels(9)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .x_desc("N, peers that upload 4 MiB/s each")
+        .y_desc("seconds")
+        .label_style(FONT)
+        .axis_desc_style(FONT)
+        .draw()?;
+    let [server, peers, leaving] = [RGBColor(213, 94, 0), RGBColor(0, 114, 178), RGBColor(0, 158, 115)];
+    chart
+        .draw_series(LineSeries::new(bound(client_server), server.stroke_width(2)))?
+        .label("D_cs, the bound: one server of 8 MiB/s")
+        .legend(move |(x, y)| PathElement::new([(x - 8, y), (x + 8, y)], server.stroke_width(2)));
+    chart
+        .draw_series(LineSeries::new(bound(swarm), peers.stroke_width(2)))?
+        .label("D_p2p, the bound: they pass on what they have")
+        .legend(move |(x, y)| PathElement::new([(x - 8, y), (x + 8, y)], peers.stroke_width(2)));
+    let below = |points: Vec<(f64, f64)>| points.into_iter().filter(move |at| at.1 <= top);
+    chart
+        .draw_series(below(way("client-server")).map(|at| Circle::new(at, 4, server.filled())))?
+        .label("measured: peers that serve nobody")
+        .legend(move |at| Circle::new(at, 4, server.filled()));
+    chart
+        .draw_series(below(way("swarm")).map(|at| TriangleMarker::new(at, 6, peers.filled())))?
+        .label("measured: swarm")
+        .legend(move |at| TriangleMarker::new(at, 6, peers.filled()));
+    chart
+        .draw_series(below(way("churn")).map(|at| Cross::new(at, 5, leaving.stroke_width(2))))?
+        .label("measured: a third leaves when done")
+        .legend(move |at| Cross::new(at, 5, leaving.stroke_width(2)));
+    let place = if top < 20.0 { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::MiddleRight };
+    chart
+        .configure_series_labels()
+        .position(place)
+        .background_style(WHITE.mix(0.85))
+        .border_style(BLACK.mix(0.3))
+        .label_font(FONT)
+        .draw()?;
+    root.present()?;
+    Ok(())
 }
 
 /// Lines over two logarithmic axes.

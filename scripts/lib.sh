@@ -6,6 +6,8 @@ bin="${CARGO_TARGET_DIR:-$root/target}/release"
 case $bin in /*) ;; *) bin="$PWD/$bin" ;; esac
 work=$(mktemp -d "${TMPDIR:-/tmp}/peerlab.XXXXXX")
 pids=()
+# Commands that take back what a script did to the machine, run when all nodes have ended, the last first.
+undo=()
 
 # Ends every node that was started, in order and the last first, and forgets its files.
 leave() {
@@ -17,6 +19,9 @@ leave() {
     done
     for pid in "${pids[@]}"; do
         wait "$pid" 2>/dev/null || true
+    done
+    for ((i = ${#undo[@]} - 1; i >= 0; i--)); do
+        ${undo[i]} || true
     done
     rm -rf "$work"
     exit "$status"

@@ -14,6 +14,8 @@ done
 cat <<END
 
 The manager listens on $manager; ada, ben and cyd serve four slots each.
+See them in a browser: http://$manager/
+Their shared folders are ./peerlab-ada, ./peerlab-ben and ./peerlab-cyd: put a file into one, and it appears in all.
 Open a prompt in another terminal, and type \`help\` there:
 
     $bin/peer --manager $manager --name $(id -un)

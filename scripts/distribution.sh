@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# How long until N peers have a file? The lecture's two bounds (D1), and what this program needs, measured:
+# writes report/data/distribution.csv and draws report/figures/distribution.svg.
+# Usage: scripts/distribution.sh [--quick]      swarm and churn for 3, 8 and 16 peers, once each
+#        scripts/distribution.sh --one WAY N    one run; WAY is swarm, churn or client-server
+#        scripts/distribution.sh --rounds       128 MiB with the rounds of choking ten times as fast
+#
+# One seed has 32 MiB and uploads 8 MiB/s; N peers want it and upload 4 MiB/s each. Three ways:
+#   client-server   the peers serve nobody (--up 0): every copy comes from the seed
+#   swarm           the peers pass on what they have, and stay
+#   churn           the same, but a third of the peers leaves at the moment when its own file is whole (D5)
+#
+# A fair start: every peer is a prompt that reads its commands from a pipe. When all of them have joined, each
+# is given the same line at the same moment; from then on the clock runs. The time is that of the last peer,
+# when it says that its file is whole (verified, and on the disk, which is memory here: /dev/shm). So what is
+# measured is the distribution, with all its messages, and not the start of N programs.
+#
+# All of it takes ten minutes, because one server needs long for 32 copies. Nothing else should run meanwhile.
+set -euo pipefail
+[[ ! -w /dev/shm ]] || export TMPDIR=/dev/shm
+source "$(dirname "$0")/lib.sh"
+cd "$root"
+
+mib=32 seed_up=8MiB peer_up=4MiB scale=1
+
+# The lecture's bound for N peers in one of the three ways, in seconds.
+bound() {
+    local which=p2p
+    [[ $1 != client-server ]] || which=client_server
+    "$bin/peer" bounds --size "${mib}MiB" --seed-up "$seed_up" --peer-up "$peer_up" --peers "$2" --json |
+        sed -E "s/.*\"$which\":\{[^}]*\"seconds\":([0-9.]+).*/\1/"
+}
+
+# from_pipe PIPE LOG PROGRAM ARG...: a program that reads its commands from a pipe, and tells its progress to a file.
+from_pipe() {
+    local pipe=$1 log=$2
+    shift 2
+    exec "$@" <"$pipe" 2>"$log"
+}
+
+# measure WAY N: one run, in a network of its own. The time is in $seconds then, what came twice in $twice.
+measure() {
+    local way=$1 peers=$2 up=$peer_up manager began i pipe fd last=0 done=0 at ends
+    local folder="$work/$way-$peers" pipes=() outs=() lines=()
+    [[ $way != client-server ]] || up=0
+    mkdir -p "$folder/seed"
+    head -c "${mib}M" /dev/urandom >"$folder/seed/file.bin"
+    pids=()
+    # Nobody fetches before the start, and nobody for somebody else.
+    start manager "$bin/manager" --listen 127.0.0.1:0 --replicas 0
+    manager=$addr
+    start seed "$bin/peer" serve --name seed --manager "$manager" --data "$folder/seed" \
+        --up "$seed_up" --time-scale "$scale"
+    for ((i = 1; i <= peers; i++)); do
+        pipe="$folder/$i.in"
+        mkfifo "$pipe"
+        exec {fd}<>"$pipe"
+        pipes+=("$fd")
+        start "p$i" from_pipe "$pipe" "$folder/$i.log" "$bin/peer" --name "p$i" --manager "$manager" --data "$folder/$i" \
+            --up "$up" --time-scale "$scale"
+        outs+=("$work/p$i.ready")
+        lines+=('down file.bin --json')
+        [[ $way != churn ]] || ((i > peers / 3)) || lines[i - 1]+=$'\nquit'
+    done
+    until "$bin/peer" --manager "$manager" files --json | grep -q '"whole":true'; do sleep 0.05; done
+
+    began=$EPOCHREALTIME
+    for ((i = 0; i < peers; i++)); do
+        printf '%s\n' "${lines[i]}" >&"${pipes[i]}"
+    done
+    ends=$((SECONDS + 30 + 3 * ${bound%.*}))
+    sleep "$bound"
+    until ((done == peers)); do
+        sleep 0.1
+        done=$(cat "${outs[@]}" | grep -c '"seconds"' || true)
+        if ((SECONDS > ends)); then
+            echo "$way with $peers peers: only $done of them have the file in time; the others said last:" >&2
+            for i in $(grep -L '"seconds"' "${outs[@]}" | sed 's/.*p\([0-9]*\)\.ready$/\1/'); do
+                tail -n 3 "$folder/$i.log" | sed "s/^/[p$i] /" >&2
+            done
+            exit 1
+        fi
+    done
+    # Each has written its last line when its file was whole.
+    for at in $(stat -c %.6Y "${outs[@]}"); do
+        at=$((${at/./} - ${began/./}))
+        ((at <= last)) || last=$at
+    done
+    seconds=$(awk "BEGIN { print $last / 1e6 }")
+    twice=$(cat "${outs[@]}" | sed -nE 's/.*"duplicates":([0-9]+).*/\1/p' | awk '{ n += $1 } END { print n }')
+    for fd in "${pipes[@]}"; do exec {fd}>&-; done
+    finish "$folder"
+}
+
+# finish FOLDER: ends a run's nodes, and forgets its files.
+finish() {
+    kill -TERM "${pids[@]}" 2>/dev/null || true
+    wait "${pids[@]}" 2>/dev/null || true
+    pids=()
+    rm -rf "$1"
+}
+
+# run_and_say WAY N RUN: one run, as a line for a person and a row of the table.
+run_and_say() {
+    local bound seconds twice
+    bound=$(bound "$1" "$2")
+    measure "$1" "$2"
+    awk -v way="$1" -v n="$2" -v s="$seconds" -v b="$bound" -v twice="$twice" 'BEGIN {
+        printf "%-14s %2d peers: %7.3f s, the bound is %7.3f s, ratio %.3f; %d pieces came twice\n", way, n, s, b, s / b, twice
+    }' >&2
+    printf '%s,%s,%s,%s,%s,%s\n' "$1" "$2" "$3" "$seconds" "$bound" "$twice"
+}
+
+# everything: each row of the table; what is short three times, in turn.
+everything() {
+    local run peers
+    printf '# %s, commit %s, %s x %s\n' "$(date -u +%F)" "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" \
+        "$(nproc)" "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+    echo "# scripts/distribution.sh: $mib MiB, seed $seed_up/s, peers $peer_up/s; churn: a third leaves when done"
+    echo "way,peers,run,seconds,bound,twice"
+    for run in 1 2 3; do
+        for peers in 1 2 3 4 8 16 32; do
+            run_and_say swarm "$peers" "$run"
+            ((peers < 3)) || run_and_say churn "$peers" "$run"
+        done
+    done
+    for peers in 1 2 4 8 16 32; do run_and_say client-server "$peers" 1; done
+}
+
+build
+
+case ${1:-} in
+"")
+    everything >"$work/distribution.csv"
+    mkdir -p report/data
+    mv "$work/distribution.csv" report/data/distribution.csv
+    cargo run --release --locked --quiet --example figures
+    ;;
+--quick)
+    for peers in 3 8 16; do
+        run_and_say swarm "$peers" 1
+        run_and_say churn "$peers" 1
+    done
+    ;;
+--one) run_and_say "$2" "$3" "${4:-1}" ;;
+--rounds)
+    mib=128 scale=10
+    for peers in 3 8 16; do run_and_say swarm "$peers" 1; done
+    ;;
+*)
+    sed -n '/^# Usage/,/^#$/s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
