@@ -159,7 +159,7 @@ struct Job<'j, 'c> {
 struct Tile<const MR: usize, const NR: usize>([[f64; NR]; MR]);
 
 /// Addresses that are wanted soon, each the first of [`Ahead::RUN`] cache lines. The micro-kernel has
-/// the memory fetch a line with each step, which costs it nothing: its arithmetic leaves the loads idle.
+/// the memory fetch a line for each step, which costs it nothing: its arithmetic leaves the loads idle.
 #[derive(Default)]
 struct Ahead(Vec<*const f64>);
 

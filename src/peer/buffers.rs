@@ -7,6 +7,9 @@
 //! Where several threads want one at the same time, the fourth waits a moment for the first three to give
 //! theirs back, for the same reason. Only a moment: somebody waits for what it will hold.
 //!
+//! Operands are read and written from one end to the other, on any pages. A product is added up in tiles,
+//! each of which lies on as many pages as it has rows: it wants few large ones ([`Buffers::on_huge_pages`]).
+//!
 //! A buffer holds what its last user left in it. Whoever takes one writes all of it before reading any.
 
 use std::ops::{Deref, DerefMut};
@@ -31,6 +34,7 @@ const SOON: Duration = Duration::from_secs(1);
 pub struct Buffers {
     /// In numbers.
     budget: usize,
+    huge_pages: bool,
     state: Mutex<State>,
     given_back: Condvar,
 }
@@ -48,14 +52,19 @@ impl Buffers {
     /// For buffers of `bytes` in all. Who asks for one more is told `busy`.
     pub fn of(bytes: u64) -> Self {
         let budget = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
-        Self { budget, state: Mutex::default(), given_back: Condvar::new() }
+        Self { budget, huge_pages: false, state: Mutex::default(), given_back: Condvar::new() }
     }
 
-    /// For half of this machine's memory.
-    pub fn of_this_machine() -> Self {
+    /// For one part in so many of this machine's memory.
+    pub fn of_this_machine(parts: u64) -> Self {
         let memory = rustix::system::sysinfo();
-        let half = memory.totalram as u64 * u64::from(memory.mem_unit) / 2;
-        Self::of(half)
+        Self::of(memory.totalram as u64 * u64::from(memory.mem_unit) / parts)
+    }
+
+    /// The same, each buffer on huge pages where the system has them.
+    #[must_use]
+    pub fn on_huge_pages(self) -> Self {
+        Self { huge_pages: true, ..self }
     }
 
     /// A buffer of `len` numbers, whatever they are.
@@ -98,7 +107,7 @@ impl Buffers {
                     state.numbers -= spare.capacity();
                 }
                 let fresh = Matrix::try_zeros(1, len).map_err(|e| no_memory().because(e))?;
-                let numbers = fresh.into_vec();
+                let numbers = if self.huge_pages { fresh.on_huge_pages() } else { fresh }.into_vec();
                 state.numbers += numbers.capacity();
                 numbers
             }

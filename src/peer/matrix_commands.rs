@@ -109,7 +109,9 @@ pub(super) fn run_multiply(a: &Path, b: &Path, output: Option<&Path>, how: &How,
     };
     let plan = Plan::new(rows, inner, cols, levels);
     let question = Question::new(&a, &b, plan)?;
-    let mut c = Matrix::try_zeros(rows, cols)?;
+    let c = Matrix::try_zeros(rows, cols)?;
+    // Here tiles all over it are added to; of answers from peers, one row after another.
+    let mut c = if matches!(how, How::Local) { c.on_huge_pages() } else { c };
     let report = match how {
         How::Local => multiply_here(question, &mut c)?,
         How::Leased { peer, slots, .. } => multiply_there(peer, question, &mut c, *slots)?,

@@ -42,7 +42,8 @@ pub struct Serving {
     bound: Condvar,
     free_cores: Mutex<usize>,
     core_free: Condvar,
-    buffers: Buffers,
+    operands: Buffers,
+    answers: Buffers,
     manager: Mutex<Option<Outbox>>,
 }
 
@@ -55,7 +56,8 @@ impl Serving {
             bound: Condvar::new(),
             free_cores: Mutex::new(cores),
             core_free: Condvar::new(),
-            buffers: Buffers::of_this_machine(),
+            operands: Buffers::of_this_machine(3),
+            answers: Buffers::of_this_machine(6).on_huge_pages(),
             manager: Mutex::new(None),
         }
     }
@@ -76,7 +78,8 @@ impl Serving {
 
     /// Gives back memory that no product has wanted for a while.
     pub fn tidy(&self) {
-        self.buffers.tidy();
+        self.operands.tidy();
+        self.answers.tidy();
     }
 
     /// The manager said `bind`.
@@ -266,13 +269,13 @@ fn serve_product(
     task: Task,
 ) -> Result<Result<(), Abandoned>> {
     let Task { product, rows, inner, cols, .. } = task;
-    let mut left = serving.buffers.take(rows * inner)?;
+    let mut left = serving.operands.take(rows * inner)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut left))?;
-    let mut right = serving.buffers.take(inner * cols)?;
+    let mut right = serving.operands.take(inner * cols)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut right))?;
     let answer = {
         let Ok(cores) = serving.cores(connection) else { return Ok(Err(Abandoned)) };
-        let mut answer = serving.buffers.take(rows * cols)?;
+        let mut answer = serving.answers.take(rows * cols)?;
         let stream = Arc::clone(connection.stream());
         let still_wanted = move || !is_gone(&stream);
         let (left, right) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
