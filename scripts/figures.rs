@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use peerlab::share::theory::{Bound, Setting, client_server, swarm};
+use plotters::coord::CoordTranslate;
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (720, 440);
@@ -152,15 +153,23 @@ fn distribution(rows: &[Row], top: f64, to: &Path) -> Result<(), Box<dyn Error>>
         .label("measured: a third leaves when done")
         .legend(move |at| Cross::new(at, 5, leaving.stroke_width(2)));
     let place = if top < 20.0 { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::MiddleRight };
+    legend(&mut chart, place)?;
+    root.present()?;
+    Ok(())
+}
+
+/// Which mark is what, in a corner of a figure.
+fn legend<'a, DB: DrawingBackend + 'a, CT: CoordTranslate>(
+    chart: &mut ChartContext<'a, DB, CT>,
+    place: SeriesLabelPosition,
+) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
     chart
         .configure_series_labels()
         .position(place)
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
         .label_font(FONT)
-        .draw()?;
-    root.present()?;
-    Ok(())
+        .draw()
 }
 
 /// Lines over two logarithmic axes.
@@ -219,13 +228,7 @@ fn draw(to: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<(), 
                 .legend(move |at| Cross::new(at, 5, colour.stroke_width(2))),
         };
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .label_font(FONT)
-        .draw()?;
+    legend(&mut chart, SeriesLabelPosition::UpperRight)?;
     root.present()?;
     Ok(())
 }

@@ -2,8 +2,9 @@
 //!
 //! An always-on **manager** and any number of **peers**, each client and server at once. Peers lease each
 //! other's slots, first come, first served, and multiply large matrices with Strassen's seven products; they
-//! share files in verified pieces, and keep a copy of every file on every peer. It is written to be read: every module begins with a lecture on its subject. Read it floor by floor,
-//! the ground floor first.
+//! share files in verified pieces, and keep a copy of every file on every peer. It is written to be read:
+//! every module begins with a lecture on its subject. Read it floor by floor, the ground floor first. The whole
+//! protocol stands in [`net::message`].
 //!
 //! # The house
 //! A room knows only the rooms below it.
@@ -17,8 +18,8 @@
 //!
 //! # Thinking apart from waiting
 //! Some modules *think*: plain state that is changed by plain calls, without sockets, threads or a clock;
-//! time and randomness are passed in. Those are all of [`matrix`] (but a product uses all cores), of [`share`] (but its `store` reads and
-//! writes the disk), and [`manager::roster`], [`manager::lease`], [`manager::catalogue`],
+//! time and randomness are passed in. Those are all of [`matrix`] (but a product uses all cores), of [`share`]
+//! (but its `store` reads and writes the disk), and [`manager::roster`], [`manager::lease`], [`manager::catalogue`],
 //! [`manager::replicator`] and what stands by it ([`manager::drops`], [`manager::events`], [`manager::health`]),
 //! [`manager::board`], [`peer::bindings`], [`peer::tasks`], [`peer::watch`] and [`peer::drops`] (which writes
 //! one file). They can be tested as tables, by properties and by the million. The others *wait*: threads that

@@ -229,16 +229,17 @@ fn find(symbols: &Symbols, name: &str) -> Result<(usize, usize), String> {
 
 #[test]
 fn every_message_is_in_the_chapter_on_the_wire() {
-    let source = fs::read_to_string(root().join("src/net/message.rs")).unwrap();
+    let rooms = ["manager.rs", "peers.rs"];
+    let sources = rooms.map(|room| fs::read_to_string(root().join("src/net/message").join(room)).unwrap());
     let chapter = fs::read_to_string(root().join("report/2-wire.md")).unwrap();
-    none(&check_messages(&source, &chapter));
+    none(&check_messages(&sources, &chapter));
 }
 
 /// Each variant of the four enums of messages is in a table whose first column is called `message`, once
 /// for each enum in which it occurs.
-fn check_messages(source: &str, chapter: &str) -> Vec<String> {
+fn check_messages(sources: &[impl AsRef<str>], chapter: &str) -> Vec<String> {
     let mut expected: BTreeMap<String, usize> = BTreeMap::new();
-    for name in symbols(source).unwrap().into_keys() {
+    for name in sources.iter().flat_map(|source| symbols(source.as_ref()).unwrap().into_keys()) {
         let directions = ["ToManager::", "FromManager::", "ToPeer::", "FromPeer::"];
         if let Some(variant) = directions.iter().find_map(|direction| name.strip_prefix(direction)) {
             *expected.entry(variant.to_lowercase()).or_default() += 1;
@@ -572,14 +573,15 @@ mod tests {
 
     #[test]
     fn a_message_has_a_row_for_each_direction() {
-        let source = "enum ToManager { Ok {}, State {} } enum FromManager { State(u8) } enum Other { No }";
+        let sources =
+            ["enum ToManager { Ok {}, State {} }", "enum FromManager { State(u8) } enum Other { No }"];
         let table = |messages: &[&str]| {
             let rows: String = messages.iter().map(|message| format!("| `{message}` | why |\n")).collect();
             format!("| message | why |\n|---|---|\n{rows}\n\n| code | why |\n|---|---|\n| `ok` | no |\n")
         };
-        none(&check_messages(source, &table(&["ok", "state", "state"])));
-        assert_eq!(check_messages(source, &table(&["ok", "state"])).len(), 1);
-        assert_eq!(check_messages(source, &table(&["state", "state"])).len(), 1);
+        none(&check_messages(&sources, &table(&["ok", "state", "state"])));
+        assert_eq!(check_messages(&sources, &table(&["ok", "state"])).len(), 1);
+        assert_eq!(check_messages(&sources, &table(&["state", "state"])).len(), 1);
     }
 
     #[test]

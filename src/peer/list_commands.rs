@@ -1,4 +1,12 @@
-//! The verbs that only look: `get` and `files`, which list files, and `bounds`.
+//! The verbs that only look: `get` and `files`, which list files, and `bounds`, which computes.
+//!
+//! `get` and `files` look alike and ask different people. `get` is the sources' GET (E6): it asks the peers themselves,
+//! all at once, a thread each; so it says what is really offered now, and is silent about a peer that does not answer
+//! (but for a line on stderr). `files` asks the manager alone: it says what the catalogue holds, which may be a moment
+//! behind, and with `--health` whether that is enough and what is done about it.
+//!
+//! They stand apart from `file_commands`, whose verbs move files: nothing here changes anything at any node, and no
+//! file is opened.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,6 +17,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::commands::Shell;
+use super::membership::reach_manager;
 use super::tracker::Tracker;
 use crate::cli::{say, say_json, tell};
 use crate::error::{Code, Error, Result};
@@ -41,41 +50,7 @@ impl Shell {
         // The list that is broadcast to all comes a few times a second; this answer comes at once.
         let state = Tracker::new(self.config.manager).state()?;
         let others: Vec<PeerState> = state.peers.into_iter().filter(|other| other.peer != own).collect();
-        let answers: Vec<Result<Vec<FromPeer>>> = thread::scope(|scope| {
-            let ask = |card: &PeerState| {
-                let addr = card.addr;
-                thread::Builder::new().name("ask_files".into()).spawn_scoped(scope, move || ask_files(addr))
-            };
-            let threads: Vec<_> = others.iter().map(ask).collect();
-            let failed = || Error::failed("cannot start a thread to ask with");
-            let join = |thread: std::io::Result<thread::ScopedJoinHandle<'_, _>>| {
-                thread.map_err(|e| failed().because(e))?.join().unwrap_or_else(|_| Err(failed()))
-            };
-            threads.into_iter().map(join).collect()
-        });
-        let mut offered: BTreeMap<(FileName, FileId), Offered> = BTreeMap::new();
-        for (card, answer) in others.iter().zip(answers) {
-            let files = match answer {
-                Ok(files) => files,
-                Err(e) => {
-                    tell(format!("{} does not say what it offers: {e}", card.name));
-                    continue;
-                }
-            };
-            for file in files {
-                let FromPeer::File { file, id, size, whole } = file else { continue };
-                let row = offered.entry((file.clone(), id)).or_insert_with(|| Offered {
-                    file,
-                    id,
-                    size,
-                    whole: Vec::new(),
-                    partial: Vec::new(),
-                });
-                let names = if whole { &mut row.whole } else { &mut row.partial };
-                names.push(card.name.to_string());
-            }
-        }
-        let offered: Vec<Offered> = offered.into_values().collect();
+        let offered = by_content(&others, ask_all(&others));
         if json {
             return say_json(&json!({"files": offered}));
         }
@@ -93,8 +68,7 @@ impl Shell {
 
     /// Lists the manager's catalogue.
     pub(super) fn files(&mut self, health: bool, json: bool) -> Result<()> {
-        let mut connection = Connection::connect(self.config.manager, limits::MANAGER_LINE)
-            .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))?;
+        let mut connection = reach_manager(self.config.manager)?;
         connection.send(&ToManager::Files { health })?;
         let mut files: Vec<FileState> = Vec::new();
         loop {
@@ -127,6 +101,49 @@ impl Shell {
         };
         say(files.into_iter().map(line).collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// What each of these peers says when it is asked for its files; all are asked at the same time.
+fn ask_all(peers: &[PeerState]) -> Vec<Result<Vec<FromPeer>>> {
+    thread::scope(|scope| {
+        let ask = |card: &PeerState| {
+            let addr = card.addr;
+            thread::Builder::new().name("ask_files".into()).spawn_scoped(scope, move || ask_files(addr))
+        };
+        let threads: Vec<_> = peers.iter().map(ask).collect();
+        let failed = || Error::failed("cannot start a thread to ask with");
+        let join = |thread: std::io::Result<thread::ScopedJoinHandle<'_, _>>| {
+            thread.map_err(|e| failed().because(e))?.join().unwrap_or_else(|_| Err(failed()))
+        };
+        threads.into_iter().map(join).collect()
+    })
+}
+
+/// The peers' answers turned round: for each content who offers it. Who did not answer is told of on stderr.
+fn by_content(peers: &[PeerState], answers: Vec<Result<Vec<FromPeer>>>) -> Vec<Offered> {
+    let mut offered: BTreeMap<(FileName, FileId), Offered> = BTreeMap::new();
+    for (card, answer) in peers.iter().zip(answers) {
+        let files = match answer {
+            Ok(files) => files,
+            Err(e) => {
+                tell(format!("{} does not say what it offers: {e}", card.name));
+                continue;
+            }
+        };
+        for file in files {
+            let FromPeer::File { file, id, size, whole } = file else { continue };
+            let row = offered.entry((file.clone(), id)).or_insert_with(|| Offered {
+                file,
+                id,
+                size,
+                whole: Vec::new(),
+                partial: Vec::new(),
+            });
+            let names = if whole { &mut row.whole } else { &mut row.partial };
+            names.push(card.name.to_string());
+        }
+    }
+    offered.into_values().collect()
 }
 
 /// A condition in one word.

@@ -1,4 +1,15 @@
-//! The verbs for matrices: `make` and `multiply`.
+//! The verbs for matrices: `make` and `multiply`, from files to files.
+//!
+//! The product itself is computed elsewhere ([`multiply`] by leased slots, [`strassen`](crate::matrix::strassen) on
+//! this machine). What is here is what stands around it, and it is much of what a user meets: a name that is no file,
+//! shapes that do not fit, a matrix with an entry that is no number, a place where nothing can be written. All of that
+//! is looked at before anybody else works for the answer.
+//!
+//! An answer appears under its name only when it is whole and on the disk; a multiply that is interrupted leaves the
+//! former file as it was.
+//!
+//! They stand apart from the other verbs because they need nothing of the prompt's state: `make` and
+//! `multiply --local` do not even need a manager.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
@@ -81,6 +92,23 @@ struct Summary {
     products: Vec<Done>,
 }
 
+impl Summary {
+    /// In words; the answer was written to `output`.
+    fn say(&self, output: Option<&Path>) -> Result<()> {
+        let Self { rows, cols, seconds, wait_seconds, .. } = self;
+        let by = by_whom(&self.products);
+        let target = output.map_or_else(|| "the product".into(), |path| path.display().to_string());
+        say(format_args!("{target}: {rows} x {cols} in {seconds:.3} s, {by}; checked by Freivalds"))?;
+        if *wait_seconds > 0.5 {
+            say(format_args!("waited {wait_seconds:.1} s for slots"))?;
+        }
+        if output.is_none() {
+            say(format_args!("not written to a file: -o C.npy does that"))?;
+        }
+        Ok(())
+    }
+}
+
 /// Loads, multiplies, checks, saves, tells.
 pub(super) fn run_multiply(a: &Path, b: &Path, output: Option<&Path>, how: &How, json: bool) -> Result<()> {
     if let Some(path) = output {
@@ -123,19 +151,7 @@ pub(super) fn run_multiply(a: &Path, b: &Path, output: Option<&Path>, how: &How,
     }
     let save_seconds = if output.is_some() { saving.elapsed().as_secs_f64() } else { 0.0 };
     let Report { seconds, wait_seconds, products } = report;
-    if !json {
-        let by = by_whom(&products);
-        let target = output.map_or_else(|| "the product".into(), |path| path.display().to_string());
-        say(format_args!("{target}: {rows} x {cols} in {seconds:.3} s, {by}; checked by Freivalds"))?;
-        if wait_seconds > 0.5 {
-            say(format_args!("waited {wait_seconds:.1} s for slots"))?;
-        }
-        if output.is_none() {
-            say(format_args!("not written to a file: -o C.npy does that"))?;
-        }
-        return Ok(());
-    }
-    say_json(&Summary {
+    let summary = Summary {
         rows,
         inner,
         cols,
@@ -146,7 +162,8 @@ pub(super) fn run_multiply(a: &Path, b: &Path, output: Option<&Path>, how: &How,
         levels,
         checked: true,
         products,
-    })
+    };
+    if json { say_json(&summary) } else { summary.say(output) }
 }
 
 /// "7 products by 3 peers (ada 3, ben 2, cyd 2)".

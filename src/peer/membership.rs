@@ -12,8 +12,12 @@
 //! is served for others goes on meanwhile; `register` tells the new manager of it.
 //!
 //! A peer that is refused at its first attempt (its name is taken, say) stops: waiting would not help.
+//!
+//! # What is missing
+//! A peer knows one manager. Were there a second one to turn to, this is the place where it would.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -42,8 +46,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 /// speaks.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How many pings in a row may be missed, and how short the time for that may get.
+/// How many pings in a row may be missed.
 const MISSED_PINGS: u32 = 5;
+
+/// How short the time for that may get.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
 
 /// How long leaving in order may take.
@@ -178,6 +184,7 @@ impl Drop for Membership {
     }
 }
 
+/// One conversation after another, with growing pauses, until this peer leaves or is refused.
 fn keep_membership(shared: &Shared) {
     let mut pause = FIRST_PAUSE;
     let mut ever_joined = false;
@@ -221,14 +228,43 @@ fn keep_membership(shared: &Shared) {
 
 /// One conversation with the manager, from `register` to its end.
 fn converse(shared: &Shared) -> Result<()> {
-    let config = &shared.config;
-    let mut connection = Connection::connect(config.manager, limits::MANAGER_LINE)
-        .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))?;
+    let manager = shared.config.manager;
+    let mut connection = reach_manager(manager)?;
     let line = connection.outbox();
     // From here on, whoever leaves can close the conversation.
     shared.standing.lock().line = Some(line.clone());
-    let addr = advertised(shared, &connection)?;
-    line.send(&ToManager::Register {
+    line.send(&register(shared, advertised(shared, &connection)?));
+    let mut talk =
+        Conversation { shared, line, silence: limits::MESSAGE_TIME, last_ping: None, refusal: None };
+    loop {
+        match connection.receive(Some(talk.silence))? {
+            Received::Message(message) => {
+                if talk.hear(message)?.is_break() {
+                    return Ok(());
+                }
+            }
+            Received::End => return talk.refusal.map_or(Ok(()), Err),
+            Received::Silence => {
+                return Err(Error::failed(format!("the manager at {manager} has fallen silent"))
+                    .advise("see whether it is stopped or overloaded"));
+            }
+        }
+    }
+}
+
+/// A connection to the manager at this address.
+///
+/// # Errors
+/// When nobody listens there.
+pub(super) fn reach_manager(addr: SocketAddr) -> Result<Connection> {
+    Connection::connect(addr, limits::MANAGER_LINE)
+        .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))
+}
+
+/// "I am here", with everything that a manager, which may have been restarted, must know of this peer.
+fn register(shared: &Shared, addr: SocketAddr) -> ToManager {
+    let config = &shared.config;
+    ToManager::Register {
         version: VERSION,
         name: config.name.clone(),
         addr,
@@ -237,49 +273,35 @@ fn converse(shared: &Shared) -> Result<()> {
         bound: shared.serving.still_bound(),
         up: config.manners.up,
         down: config.manners.down,
-    });
-    let mut refusal = None;
-    // It must answer `register` like any other question; later it may have nothing to say.
-    let mut silence = limits::MESSAGE_TIME;
-    let mut last_ping: Option<Instant> = None;
-    loop {
-        let message = match connection.receive(Some(silence))? {
-            Received::Message(message) => message,
-            Received::End => return refusal.map_or(Ok(()), Err),
-            Received::Silence => {
-                let what = format!("the manager at {} has fallen silent", config.manager);
-                return Err(Error::failed(what).advise("see whether it is stopped or overloaded"));
-            }
-        };
+    }
+}
+
+/// What one conversation with the manager has come to.
+struct Conversation<'a> {
+    shared: &'a Shared,
+    line: Outbox,
+    /// How long the manager may be silent now. It must answer `register` like any other question; later it may have
+    /// nothing to say.
+    silence: Duration,
+    last_ping: Option<Instant>,
+    /// The "no" that came instead of `registered`.
+    refusal: Option<Error>,
+}
+
+impl Conversation<'_> {
+    /// Does what one message asks for; breaks off when this peer has left meanwhile.
+    fn hear(&mut self, message: FromManager) -> Result<ControlFlow<()>> {
+        let shared = self.shared;
         match message {
-            FromManager::Registered { peer } => {
-                let mut standing = shared.standing.lock();
-                if standing.over {
-                    line.send(&ToManager::Quit {});
-                    return Ok(());
-                }
-                info!("registered as number {peer}");
-                silence = SILENCE;
-                shared.serving.tell_to(Some(line.clone()));
-                shared.sharing.registered(Some(peer));
-                standing.number = Some(peer);
-                standing.trouble = None;
-                shared.changed.notify_all();
-            }
+            FromManager::Registered { peer } => return Ok(self.registered(peer)),
             FromManager::Peers { peers } => {
                 shared.sharing.meet(&peers);
                 shared.standing.lock().peers = peers;
                 shared.changed.notify_all();
             }
-            FromManager::Ping {} => {
-                let (list, downloads) = (shared.sharing.fingerprint(), shared.sharing.fetching().list());
-                line.send(&ToManager::Ok { list, downloads });
-                if let Some(last) = last_ping.replace(Instant::now()) {
-                    silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);
-                }
-                shared.serving.tidy();
-            }
+            FromManager::Ping {} => self.answer_ping(),
             FromManager::Bind { lease, slots, for_ms } => shared.serving.bind(lease, slots, for_ms),
+            FromManager::Unbind { lease } => shared.serving.unbind(lease),
             // A peer that came for one command keeps nothing, and is asked for nothing.
             FromManager::Fetch { file } => {
                 if let Some(keeping) = &shared.keeping {
@@ -295,24 +317,53 @@ fn converse(shared: &Shared) -> Result<()> {
                 info!("{file} was dropped, it is not said which bytes, or when")
             }
             FromManager::List {} => shared.sharing.tell_again(),
-            FromManager::Unbind { lease } => shared.serving.unbind(lease),
-            FromManager::Error(no) => {
-                // Before `registered` it is the manager's "no", after it a warning.
-                let error = Error::from(no);
-                let mut standing = shared.standing.lock();
-                if standing.number.is_some() {
-                    warn!("{error}");
-                    standing.trouble = Some((error.to_string(), Instant::now()));
-                } else {
-                    refusal = Some(error);
-                }
-            }
+            FromManager::Error(no) => self.refused(no.into()),
             other => {
                 return Err(Error::new(
                     Code::BadMessage,
                     format!("not expected from a manager now: {other:?}"),
                 ));
             }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn registered(&mut self, peer: PeerId) -> ControlFlow<()> {
+        let mut standing = self.shared.standing.lock();
+        if standing.over {
+            self.line.send(&ToManager::Quit {});
+            return ControlFlow::Break(());
+        }
+        info!("registered as number {peer}");
+        self.silence = SILENCE;
+        self.shared.serving.tell_to(Some(self.line.clone()));
+        self.shared.sharing.registered(Some(peer));
+        standing.number = Some(peer);
+        standing.trouble = None;
+        self.shared.changed.notify_all();
+        ControlFlow::Continue(())
+    }
+
+    /// "I am still here", with what the manager can compare with its own list. How often it pings says how long a
+    /// silence means that it is dead.
+    fn answer_ping(&mut self) {
+        let sharing = &self.shared.sharing;
+        let (list, downloads) = (sharing.fingerprint(), sharing.fetching().list());
+        self.line.send(&ToManager::Ok { list, downloads });
+        if let Some(last) = self.last_ping.replace(Instant::now()) {
+            self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);
+        }
+        self.shared.serving.tidy();
+    }
+
+    /// Before `registered` it is the manager's "no", after it a warning.
+    fn refused(&mut self, error: Error) {
+        let mut standing = self.shared.standing.lock();
+        if standing.number.is_some() {
+            warn!("{error}");
+            standing.trouble = Some((error.to_string(), Instant::now()));
+        } else {
+            self.refusal = Some(error);
         }
     }
 }

@@ -1,4 +1,14 @@
-//! The verbs for the network, one function each: `lease`, `release`, `peers`, `status`, `why`.
+//! The verbs for the network, one function each: `lease` and `release`, which hold slots by hand, and `peers`,
+//! `status` and `why`, which answer the three questions that people ask most: who is here, what is my peer doing, and
+//! what does all this wait for?
+//!
+//! They stand together because all of them are about slots and the queue, and none about files or matrices. What they
+//! show is made by others: `peers` and `why` ask the manager for its `state`, so that all that is printed was true at
+//! the same moment; `status` asks this peer's own threads; `why` adds what this peer knows of its own troubles.
+//!
+//! A lease that is held by hand lives in the [`Shell`], between two commands; so it can be held at the prompt only. At
+//! the prompt's end it is given back ([`Shell::leave`]); when the program ends in another way, its connection ends with
+//! it, and that is a release too.
 
 use serde_json::json;
 

@@ -64,6 +64,20 @@ pub use manifest::{Layout, Manifest, Piece};
 /// The longest name of a file, in bytes: what Linux file systems can hold.
 pub const FILE_NAME: usize = 255;
 
+/// The rule for every name that somebody else writes, of a file or of a peer (`what`): 1 to `most` bytes, no
+/// separators, no control characters, no dot in front. So it can stand in a message, on a screen and in a folder.
+///
+/// # Errors
+/// `bad_message`, which says the rule.
+pub fn check_name(name: &str, most: usize, what: &str) -> Result<(), Error> {
+    let plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\');
+    if (1..=most).contains(&name.len()) && !name.starts_with('.') && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(Error::new(Code::BadMessage, format!("{name:.80?} cannot be {what}"))
+        .advise(format!("a name has 1 to {most} bytes, no slash, no control character and no dot in front")))
+}
+
 /// The name of a shared file: 1 to 255 bytes of UTF-8 without separators, control characters or a dot in
 /// front. So it names a file *in* a folder: no `..`, no path, nothing hidden.
 ///
@@ -89,13 +103,7 @@ impl TryFrom<String> for FileName {
     type Error = Error;
 
     fn try_from(name: String) -> Result<Self, Error> {
-        let plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\');
-        if (1..=FILE_NAME).contains(&name.len()) && !name.starts_with('.') && name.chars().all(plain) {
-            return Ok(Self(name));
-        }
-        Err(Error::new(Code::BadMessage, format!("{name:.80?} cannot be the name of a shared file")).advise(
-            format!("a name has 1 to {FILE_NAME} bytes, no slash, no control character and no dot in front"),
-        ))
+        check_name(&name, FILE_NAME, "the name of a shared file").map(|()| Self(name))
     }
 }
 

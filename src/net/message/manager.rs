@@ -1,0 +1,292 @@
+//! What is said to a manager, and what it says: a peer's stay, leases, files, and a look at it all.
+//!
+//! Both enums list their messages in the order of the conversations: first those of a peer that stays (`register` to
+//! `quit`), then those of a holder (`lease` to `progress`), then those about files (`query` to `drop`), then the one
+//! look (`state`).
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::state::{Download, FileState, Progress, State};
+use super::{LeaseId, Name, PeerId, Refusal};
+use crate::clock::Millis;
+use crate::net::fingerprint::Fingerprint;
+use crate::share::{FileId, FileName};
+
+/// What is said to a manager.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToManager {
+    /// "I am here": opens the conversation in which a peer stays known. Answered by `registered`.
+    Register {
+        /// [`VERSION`] of the speaker.
+        version: u32,
+        /// What the peer calls itself.
+        name: Name,
+        /// Where it listens; the manager connects back to see that others can.
+        addr: SocketAddr,
+        /// How many products it serves at once.
+        slots: u32,
+        /// Whether it takes part in replication.
+        #[serde(default = "yes")]
+        keeps: bool,
+        /// Leases it is still serving, so that a restarted manager counts them.
+        #[serde(default)]
+        bound: Vec<Bound>,
+        /// What it sends to others at most, in bytes per second; without it there is no cap.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        up: Option<u64>,
+        /// What it takes from others at most, in bytes per second; without it there is no cap.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        down: Option<u64>,
+    },
+    /// "I am still here": the answer to `ping`, and to `wait`.
+    Ok {
+        /// The [`Fingerprint`] of the files that the peer believes it is listed for.
+        /// Where the manager's list is another, it asks for the peer's files again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        list: Option<Fingerprint>,
+        /// What the peer is fetching now, for the board; the first [`DOWNLOADS`](crate::net::limits::DOWNLOADS) of it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        downloads: Vec<Download>,
+    },
+    /// The last product under an unbound lease is done: its slots are free again.
+    Unbound {
+        /// The lease that is over here.
+        lease: LeaseId,
+    },
+    /// "I leave": the orderly end of a registration.
+    Quit {},
+    /// "I need slots": opens the conversation of a holder. Answered by `wait` or `leased`.
+    Lease {
+        /// The asker's own number, whose slots it does not want; 0 for one that is not registered.
+        peer: PeerId,
+        /// How many slots, all or none.
+        slots: u32,
+    },
+    /// "I need my lease longer." Answered by `leased`, or by `expired` when it is too late.
+    Renew {},
+    /// "I am done with my lease." Answered by `released`.
+    Release {},
+    /// "This peer of my lease answered wrongly." Not answered; twice blamed is quarantined.
+    Blame {
+        /// The peer that is blamed.
+        peer: PeerId,
+        /// What it did, in words.
+        reason: String,
+    },
+    /// "This is how far my multiply is", from the holder of a lease, for the board. Not answered.
+    Progress(Progress),
+    /// "Who has this file?" (C1). Answered by `holders`, or by `not_found`. From a peer that is listed as
+    /// a whole holder it means that it has lost the file (C3), and takes it off the list.
+    Query {
+        /// The asker's own number; 0 for one that is not registered.
+        peer: PeerId,
+        /// The file.
+        file: FileName,
+    },
+    /// "I have this file, too" (C1), whole or in part. The payload is the SHA-256 of each piece. Answered by
+    /// `updated`, by `conflict` when the name stands for other bytes, or by `expired` when these bytes were
+    /// dropped.
+    Update {
+        /// The holder's own number.
+        peer: PeerId,
+        /// What the file is called.
+        file: FileName,
+        /// Its size in bytes.
+        size: u64,
+        /// The size of its pieces in bytes.
+        piece_size: u64,
+        /// Whether the holder has all of it.
+        whole: bool,
+        /// When a person put the file into the holder's folder, in milliseconds since 1970. Not given for what
+        /// the holder fetched itself. Only with it, and later than the drop, is a dropped file accepted again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        published: Option<Millis>,
+        /// Bytes that follow: 32 for each piece.
+        payload: u64,
+    },
+    /// "Which files are there?" Answered by a `file` for each, and `end`.
+    Files {
+        /// Whether each is to be told with its [`Health`](super::Health).
+        #[serde(default, skip_serializing_if = "is_false")]
+        health: bool,
+    },
+    /// "Remove this file everywhere." Answered by `dropped`, or by `not_found`. With `id` and `at` it is a peer
+    /// that tells a manager, which may have been restarted, of a drop that it remembers.
+    Drop {
+        /// The file.
+        file: FileName,
+        /// Which bytes were dropped; without it those that the name stands for now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<FileId>,
+        /// When that was, in milliseconds since 1970; without it now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Millis>,
+    },
+    /// "Show me what you know." Answered by `state`.
+    State {},
+}
+
+/// What a manager says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromManager {
+    /// "You are known as this number."
+    Registered {
+        /// The peer's own number.
+        peer: PeerId,
+    },
+    /// Everybody who is here; sent at every change, whole, so that nobody needs to keep count.
+    Peers {
+        /// The whole list.
+        peers: Vec<PeerCard>,
+    },
+    /// "Are you there?" Answered by `ok`.
+    Ping {},
+    /// "Serve this lease from now on", or, when it was renewed, for longer.
+    Bind {
+        /// The lease.
+        lease: LeaseId,
+        /// How many of the peer's slots it may use at once.
+        slots: u32,
+        /// For how long from now, in milliseconds.
+        for_ms: u64,
+    },
+    /// "Begin nothing more for this lease." Answered by `unbound`, once the running products are done.
+    Unbind {
+        /// The lease that ended.
+        lease: LeaseId,
+    },
+    /// "Not yet": sent at once and every second to whoever waits for slots. Answered by `ok`, by which
+    /// the manager sees that he is still there.
+    Wait {
+        /// The place in the queue; 1 is the head.
+        position: usize,
+        /// How many slots he asked for.
+        asked: u32,
+        /// How many he could have now.
+        free: u32,
+        /// Why that is not enough, and what would end it.
+        reason: String,
+    },
+    /// "These slots are yours."
+    Leased {
+        /// The lease, to be named in every product.
+        lease: LeaseId,
+        /// For how long from now, in milliseconds.
+        for_ms: u64,
+        /// Where the slots are; `slots` counts those of this lease.
+        slots: Vec<PeerCard>,
+    },
+    /// "Your slots are given back."
+    Released {},
+    /// "A peer of your lease is gone."
+    Lost {
+        /// The lease, which goes on without it.
+        lease: LeaseId,
+        /// The peer that is gone.
+        peer: PeerId,
+    },
+    /// "Your time is up."
+    Expired {
+        /// The lease that ended.
+        lease: LeaseId,
+    },
+    /// "Fetch this file": a copy is missing. The peer queries for it and downloads it into its folder.
+    Fetch {
+        /// The file.
+        file: FileName,
+    },
+    /// "These bytes were dropped": the peer puts them into its trash, ends what it fetches of them, and
+    /// remembers it. The two last fields are always given by this manager.
+    Drop {
+        /// What the file was called.
+        file: FileName,
+        /// Which bytes were dropped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<FileId>,
+        /// When, in milliseconds since 1970.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Millis>,
+    },
+    /// "Tell me your files again": what the manager lists for a peer is not what the peer believes.
+    List {},
+    /// Who has the file that was asked for. The payload is the SHA-256 of each piece.
+    Holders {
+        /// What the file is called.
+        file: FileName,
+        /// Which bytes that are.
+        id: FileId,
+        /// Its size in bytes.
+        size: u64,
+        /// The size of its pieces in bytes.
+        piece_size: u64,
+        /// Who has it, the asker left out.
+        holders: Vec<Holder>,
+        /// Bytes that follow: 32 for each piece.
+        payload: u64,
+    },
+    /// "You are listed."
+    Updated {
+        /// Which bytes the name stands for.
+        id: FileId,
+    },
+    /// "It is dropped, and everybody is told."
+    Dropped {},
+    /// One file of the catalogue.
+    File(FileState),
+    /// There are no more files.
+    End {},
+    /// Everything the manager knows.
+    State(Box<State>),
+    /// "No", with the reason.
+    Error(Refusal),
+}
+
+/// A peer as others see it. In `peers`, `slots` is what it offers; in `leased`, what was leased there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerCard {
+    /// The peer's number.
+    pub peer: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// How many slots.
+    pub slots: u32,
+}
+
+/// A lease that a peer still serves although it lost the connection over which it was bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// The lease.
+    pub lease: LeaseId,
+    /// How many of the peer's slots it takes.
+    pub slots: u32,
+}
+
+/// One who has a file, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    /// Its number.
+    pub peer: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Whether it has all of it.
+    pub whole: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+pub(super) fn yes() -> bool {
+    true
+}

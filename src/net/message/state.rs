@@ -1,0 +1,321 @@
+//! What the manager shows of everything it knows: the answer to `state`, and so the board.
+//!
+//! It is one message and not many, so that what is seen together was true together. Some of its parts also travel
+//! alone: a [`FileState`] in the answer to `files`, [`Progress`] and [`Download`] from the peers to the manager, which
+//! shows them as they came.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::manager::yes;
+use super::{Holder, LeaseId, Name, PeerCard, PeerId};
+use crate::clock::Millis;
+use crate::error::{Error, Kind};
+use crate::share::{FileId, FileName};
+
+/// Everything a manager knows, as one answer. Times are in milliseconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// The manager itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<ManagerState>,
+    /// Who is here.
+    pub peers: Vec<PeerState>,
+    /// Who waits for slots, head first.
+    pub queue: Vec<WaiterState>,
+    /// Who holds slots.
+    pub leases: Vec<LeaseState>,
+    /// The last multiplies that were finished, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<DoneState>,
+    /// Which files there are, in order of their names, as many as fit into a message.
+    #[serde(default)]
+    pub files: Vec<FileState>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub files_left_out: usize,
+    /// How many peers there are beyond those that fit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peers_left_out: usize,
+    /// How many wait beyond those that fit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub queue_left_out: usize,
+    /// How many leases there are beyond those that fit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leases_left_out: usize,
+    /// The last changes in plain words, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// The manager itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManagerState {
+    /// Since when it runs.
+    pub since: Millis,
+    /// How long a lease lasts, in milliseconds.
+    pub quantum_ms: u64,
+    /// How many peers are to have each file.
+    pub replicas: Replicas,
+    /// What its clock shows now, by which all other times here are told.
+    pub now: Millis,
+}
+
+/// How many peers are to have each file: the manager's policy. Written `all`, or a number; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Replicas {
+    /// Every peer that keeps replicas.
+    #[default]
+    All,
+    /// So many of them, or all where they are fewer.
+    Some(usize),
+}
+
+impl std::str::FromStr for Replicas {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "all" => Ok(Self::All),
+            _ => text.parse().map(Self::Some).map_err(|_| {
+                Error::new(Kind::Usage, format!("{text:.40?} is no number of replicas"))
+                    .advise("write all, or a number; 0 keeps none")
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for Replicas {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Replicas> for String {
+    fn from(replicas: Replicas) -> Self {
+        replicas.to_string()
+    }
+}
+
+impl fmt::Display for Replicas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.pad("all"),
+            Self::Some(number) => number.fmt(f),
+        }
+    }
+}
+
+/// A peer in the manager's table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerState {
+    /// Its number.
+    pub peer: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// How many products it serves at once.
+    pub slots: u32,
+    /// How many of its slots are leased, or still busy with the last product of a lease that ended.
+    pub used: u32,
+    /// Since when it is here.
+    pub since: u64,
+    /// Whether it can be leased; if not, `reason` says why.
+    pub leasable: bool,
+    /// Why it cannot be leased, empty when it can.
+    pub reason: String,
+    /// Whether it takes part in replication.
+    #[serde(default = "yes")]
+    pub keeps: bool,
+    /// What it sends to others at most, in bytes per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<u64>,
+    /// What it takes from others at most, in bytes per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down: Option<u64>,
+    /// What it is fetching now, as its last `ok` said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub downloads: Vec<Download>,
+}
+
+/// A file that a peer is fetching.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Download {
+    /// The file.
+    pub file: FileName,
+    /// How many of its pieces are there and verified.
+    pub have: u32,
+    /// How many it has.
+    pub pieces: u32,
+    /// How long ago it began, in milliseconds.
+    pub since_ms_ago: u64,
+    /// What comes in now, in bytes per second.
+    pub bytes_per_s: u64,
+    /// From whom pieces come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<PeerId>,
+}
+
+/// One who waits for slots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaiterState {
+    /// The place in the queue; 1 is the head.
+    pub position: usize,
+    /// The asker's number, 0 for one that is not registered.
+    pub peer: PeerId,
+    /// The asker's name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// How many slots he asked for.
+    pub asked: u32,
+    /// Since when he waits.
+    pub since: u64,
+    /// For what, and what would end it.
+    pub reason: String,
+}
+
+/// A running lease.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseState {
+    /// Its number.
+    pub lease: LeaseId,
+    /// The holder's number, 0 for one that is not registered.
+    pub peer: PeerId,
+    /// The holder's name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// When it ends unless it is renewed.
+    pub until: u64,
+    /// Where its slots are.
+    pub slots: Vec<PeerCard>,
+    /// How far the multiply is for which it is held, if its holder has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+/// A multiply that was finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoneState {
+    /// Its last lease.
+    pub lease: LeaseId,
+    /// The holder's number, 0 for one that is not registered.
+    pub peer: PeerId,
+    /// The holder's name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// When its last lease ended.
+    pub at: Millis,
+    /// How long it took from its first lease on, in milliseconds.
+    pub took_ms: u64,
+    /// How it went.
+    pub progress: Progress,
+}
+
+/// How far a multiply is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Rows of the left matrix.
+    pub rows: u64,
+    /// Columns of the left matrix, rows of the right one.
+    pub inner: u64,
+    /// Columns of the right matrix.
+    pub cols: u64,
+    /// Its products: one of the classical multiply, seven of Strassen's, forty-nine with two levels.
+    pub products: Vec<ProductState>,
+}
+
+/// One product of a multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProductState {
+    /// Its number, counted from 0.
+    pub product: u32,
+    /// Who has it now, or had it last; 0 when it was given to nobody yet.
+    pub peer: PeerId,
+    /// How far it is.
+    pub state: ProductStage,
+    /// How often it was given to somebody: more than once when an answer was wrong or never came.
+    pub attempts: u32,
+}
+
+/// How far a product is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProductStage {
+    /// Nobody has it.
+    Waiting,
+    /// Its operands are on their way.
+    Sent,
+    /// A peer has them, and computes.
+    Computing,
+    /// The answer is there and was found right.
+    Checked,
+}
+
+/// A file in the manager's catalogue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileState {
+    /// What it is called.
+    pub file: FileName,
+    /// Which bytes that are.
+    pub id: FileId,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The size of its pieces in bytes.
+    pub piece_size: u64,
+    /// Who has it, whole or in part.
+    pub holders: Vec<Holder>,
+    /// Whether enough peers have it, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// Whether enough peers have a file, and if not, what is done about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// In one word.
+    pub state: Condition,
+    /// In plain words: who has it, who is fetching it, or why nobody does.
+    pub reason: String,
+}
+
+/// Whether enough peers have a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// As many as the policy asks have all of it.
+    Whole,
+    /// Fewer have all of it.
+    Healing,
+    /// Nobody has all of it.
+    Missing,
+}
+
+/// A change of the network, in plain words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// When.
+    pub at: u64,
+    /// What changed, and why.
+    pub text: String,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
