@@ -261,6 +261,8 @@ fn converse(shared: &Shared) -> Result<()> {
                 info!("registered as number {peer}");
                 silence = SILENCE;
                 shared.serving.tell_to(Some(line.clone()));
+                // Before the files, so that none is listed that was dropped.
+                shared.sharing.drops().tell(&line);
                 shared.sharing.registered(Some(peer));
                 standing.number = Some(peer);
                 standing.trouble = None;
