@@ -477,8 +477,7 @@ fn what_an_editor_saves_while_a_file_is_repaired_becomes_a_conflict_copy() {
         fs::write(lab.shared(".a.txt.swp"), "edited").unwrap();
         fs::rename(lab.shared(".a.txt.swp"), lab.shared("a.txt")).unwrap();
     };
-    let edits: [(bool, &dyn Fn(&Lab)); 3] = [(true, &in_place), (true, &renamed), (false, &in_place)];
-    for (there, edit) in edits {
+    for (there, edit) in [(true, &in_place as &dyn Fn(&Lab)), (true, &renamed), (false, &in_place)] {
         let lab = lab();
         if there {
             fs::write(lab.shared("a.txt"), &content[..3000]).unwrap();
