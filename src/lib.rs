@@ -20,9 +20,9 @@
 //! Some modules *think*: plain state that is changed by plain calls, without sockets, threads or a clock;
 //! time and randomness are passed in. Those are all of [`matrix`] (but a product uses all cores), of [`share`]
 //! (but its `store` reads and writes the disk), and [`manager::roster`], [`manager::lease`], [`manager::catalogue`],
-//! [`manager::replicator`] and what stands by it ([`manager::drops`], [`manager::events`], [`manager::health`]),
-//! [`manager::board`], [`peer::bindings`], [`peer::tasks`], [`peer::watch`] and [`peer::drops`] (which writes
-//! one file). They can be tested as tables, by properties and by the million. The others *wait*: threads that
+//! [`manager::replicator`] and what stands by it ([`manager::events`], [`manager::health`]),
+//! [`manager::board`], [`peer::bindings`], [`peer::tasks`] and [`peer::watch`]. They can be tested as tables, by
+//! properties and by the million. The others *wait*: threads that
 //! move bytes in and out of that state.
 //!
 //! # The threads
@@ -63,7 +63,8 @@
 //!    lease, then its outbox;
 //! 3. a multiply's list of finished products, then its tasks, then their stages;
 //! 4. a download's state, then the outboxes to its holders;
-//! 5. the list of what a peer offers, its upload desk, or the account of a download, then one file's pieces.
+//! 5. the drops that a peer remembers, then the outbox to the manager;
+//! 6. the list of what a peer offers, its upload desk, or the account of a download, then one file's pieces.
 //!
 //! No lock is held while a thread waits for somebody else's program. This is wrong:
 //!

@@ -7,6 +7,8 @@ use std::fs;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -337,11 +339,13 @@ enum Lie {
     Garbage,
     LongBitfield,
     Silence,
+    Mute,
 }
 
 /// A holder that lies, listed for a file that it has never seen.
 struct Liar {
     _membership: Wire,
+    asked: Arc<AtomicBool>,
 }
 
 impl Liar {
@@ -357,24 +361,35 @@ impl Liar {
         }));
         tracker.say_raw(hashes);
         tracker.hear("updated");
+        let asked = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&asked);
         // It ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let wire = Wire::new(stream.unwrap());
-                thread::spawn(move || lie_to(wire, layout, lie));
+                let (wire, told) = (Wire::new(stream.unwrap()), Arc::clone(&told));
+                thread::spawn(move || lie_to(wire, layout, lie, &told));
             }
         });
-        Self { _membership: membership }
+        Self { _membership: membership, asked }
+    }
+
+    /// Whether anybody has asked it for a piece.
+    fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
     }
 }
 
-fn lie_to(mut wire: Wire, layout: Layout, lie: Lie) {
+fn lie_to(mut wire: Wire, layout: Layout, lie: Lie, asked: &AtomicBool) {
     let mut bits = Bitfield::full(layout).as_bytes().to_vec();
     if lie == Lie::LongBitfield {
         bits.push(0);
     }
     while let Heard::Line(message) = wire.next(PATIENCE) {
+        if message["type"] == "request" {
+            asked.store(true, Ordering::SeqCst);
+        }
         let alive = match (message["type"].as_str().unwrap(), lie) {
+            ("join", Lie::Mute) => true,
             ("join", _) => {
                 wire.try_say(&json!({"type": "bitfield", "payload": bits.len()}))
                     && wire.try_say_raw(&bits)
@@ -412,6 +427,7 @@ fn a_lying_holder_never_spoils_a_file() {
         Lie::Garbage,
         Lie::LongBitfield,
         Lie::Silence,
+        Lie::Mute,
     ] {
         let file = format!("{lie:?}");
         let name = format!("ada-{}", file.to_lowercase());
@@ -427,6 +443,33 @@ fn a_lying_holder_never_spoils_a_file() {
             assert_eq!(report["refetched"], 2, "it is not asked after the second: {report}");
         }
     }
+}
+
+#[test]
+fn holders_that_say_nothing_are_left_when_they_are_not_listed_any_more_or_say_not_even_what_they_have() {
+    let network = network();
+    let data = bytes(MIB, 15);
+    // Ada is listed, too, but serves nobody: so the tracker has an answer, and the silent one all requests.
+    put(&network, "ada", "file.bin", &data);
+    let _ada = serve(&network, "ada", &["--up", "0"]);
+    whole_at(&network, "file.bin", 1);
+    let layout = Layout::of(data.len() as u64).unwrap();
+    let manifest = Manifest::read("file.bin".parse().unwrap(), layout, &data[..]).unwrap();
+    let liar = Liar::offer(&network, &manifest, Lie::Silence);
+    let _mute = Liar::offer(&network, &manifest, Lie::Mute);
+    let mut cyd = network.command("cyd", &["down", "file.bin", "-o", "out", "--json"]);
+    until("a request to the silent one", PATIENCE, || liar.was_asked().then_some(()));
+    // Its membership ends; its conversation with cyd does not.
+    drop(liar);
+    let is_lost = |why: &str| cyd.stderr().lines().any(|line| line.contains("liar-") && line.contains(why));
+    // Long before a minute of silence alone would tell.
+    let soon = Duration::from_secs(40);
+    until("the one that is gone is left", soon, || is_lost("closed the connection").then_some(()));
+    until("the mute one is left", soon, || is_lost("owes word which pieces it has").then_some(()));
+    put(&network, "ben", "file.bin", &data);
+    let _ben = serve(&network, "ben", &[]);
+    let report = cyd.outcome().assert(0, &[]).json();
+    assert_eq!(given(&report, "ben"), 4, "{report}");
 }
 
 /// The address of a peer, as the manager has it.
@@ -593,6 +636,48 @@ fn a_peer_tells_its_files_again_when_the_manager_asks() {
 }
 
 #[test]
+fn what_the_manager_lists_and_drops_goes_though_the_clock_of_its_peer_is_ahead() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("peerlab-mine");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("a.bin"), "x").unwrap();
+    let id = Manifest::read("a.bin".parse().unwrap(), Layout::of(1).unwrap(), &b"x"[..]).unwrap().id();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let manager = listener.local_addr().unwrap().to_string();
+    let _peer = Node::start("peer", dir.path(), "debug", &["--manager", &manager, "--name", "mine", "serve"]);
+    let mut membership = Wire::new(listener.accept().unwrap().0);
+    membership.hear("register");
+    membership.say(&json!({"type": "registered", "peer": 7}));
+    let mut tracker = Wire::new(listener.accept().unwrap().0);
+    tracker.hear("update");
+    tracker.payload(32).unwrap();
+    // A drop from long before the file was put there, and the manager has not listed it yet: it stays.
+    membership.say(&json!({"type": "drop", "file": "a.bin", "id": id, "at": 7}));
+    membership.say(&json!({"type": "ping"}));
+    membership.hear("ok");
+    tracker.say(&json!({"type": "updated", "id": id}));
+    // Where the file stays, it is told once more.
+    thread::spawn(move || {
+        while let Heard::Line(message) = tracker.next(PATIENCE) {
+            let told = message["type"] == "update" && tracker.payload(32).is_some();
+            tracker.try_say(&if told {
+                json!({"type": "updated", "id": id})
+            } else {
+                json!({"type": "error", "code": "not_found", "text": "nobody offers it"})
+            });
+        }
+    });
+    until("it counts as listed", PATIENCE, || {
+        membership.say(&json!({"type": "ping"}));
+        (!membership.hear("ok")["list"].is_null()).then_some(())
+    });
+    assert_eq!(fs::read_to_string(folder.join("a.bin")).unwrap(), "x");
+    // A minute ago by this clock is now by the manager's, who has listed it before.
+    membership.say(&json!({"type": "drop", "file": "a.bin", "id": id, "at": 8}));
+    until("it is in the trash", PATIENCE, || fs::read(folder.join(".peerlab/trash/a.bin")).ok());
+}
+
+#[test]
 fn no_more_is_taken_in_a_second_than_down_allows() {
     let network = network();
     let data = bytes(2 * MIB, 13);
@@ -706,6 +791,31 @@ fn same(a: &Path, b: &Path) -> bool {
             return false;
         }
     }
+}
+
+#[test]
+fn a_copy_saved_elsewhere_does_not_replace_what_a_peer_offers_from_its_folder() {
+    let network = network();
+    let data = bytes(600 * KIB, 16);
+    let path = put(&network, "ben", "a.bin", &data);
+    let mut ben = network.command("ben", &[]);
+    whole_at(&network, "a.bin", 1);
+    let holders = || row(&network, "a.bin").unwrap()["holders"].clone();
+    let before = holders();
+    // Nobody else has it: what is here already is copied.
+    ben.type_line("down a.bin -o out");
+    let copy = network.path("out/a.bin");
+    until("the copy", PATIENCE, || fs::read(&copy).is_ok_and(|copy| copy == data).then_some(()));
+    ben.type_line("down a.bin -o out");
+    until("it is there already", PATIENCE, || ben.stderr().contains("a.bin is here already").then_some(()));
+    assert_eq!(holders(), before, "he has not lost it");
+    // The copy is no business of the network.
+    fs::remove_file(&copy).unwrap();
+    assert_eq!(down(&network, "cyd", "a.bin", &[]).1, data);
+    ben.type_line("verify a.bin");
+    ben.end_input();
+    ben.outcome().assert(0, &[]);
+    assert_eq!(fs::read(path).unwrap(), data);
 }
 
 #[test]

@@ -261,7 +261,8 @@ fn a_drop_is_told_to_all_and_an_old_copy_does_not_come_back_but_a_new_one_does()
     person.say(&json!({"type": "drop", "file": "notes.txt"}));
     person.hear("dropped");
     ada.wire.hear("drop");
-    // And whoever puts it there later wants it.
+    // And whoever puts it there later wants it. Later than now nobody does.
+    until("a later moment", PATIENCE, || (lab.state()["manager"]["now"].as_u64()? > at).then_some(()));
     assert_eq!(dan.update("notes.txt", 1, true, Some(at + 1))["type"], "updated");
     assert!(
         lab.events()
@@ -286,7 +287,7 @@ fn a_restarted_manager_is_told_of_drops_and_of_a_drop_and_a_publication_the_late
     assert_eq!(ben.update("notes.txt", 1, true, Some(at - 5))["type"], "updated");
     let mut ada = lab.join("ada");
     let remembered = json!({"type": "drop", "file": "notes.txt", "id": id, "at": at});
-    assert_eq!(ada.asks(&remembered)["type"], "dropped");
+    ada.wire.say(&remembered);
     for peer in [&mut ben, &mut ada] {
         assert_eq!(peer.wire.hear("drop")["at"], at);
     }
@@ -295,9 +296,54 @@ fn a_restarted_manager_is_told_of_drops_and_of_a_drop_and_a_publication_the_late
     lab.restart();
     let (mut ben, mut ada) = (lab.join("ben"), lab.join("ada"));
     assert_eq!(ben.update("notes.txt", 1, true, Some(at + 5))["type"], "updated");
-    assert_eq!(ada.asks(&remembered)["type"], "dropped");
-    assert_eq!(lab.health("notes.txt").0, "healing");
+    ada.wire.say(&remembered);
     assert_eq!(ada.ordered(), "notes.txt");
+    assert_eq!(lab.health("notes.txt").0, "healing");
+}
+
+#[test]
+fn a_file_whose_publisher_has_a_clock_that_is_ahead_can_be_dropped() {
+    let mut lab = Lab::new(&[]);
+    let mut ada = lab.join("ada");
+    let in_an_hour = lab.state()["manager"]["now"].as_u64().unwrap() + 3_600_000;
+    let id = ada.update("notes.txt", 1, true, Some(in_an_hour))["id"].clone();
+    let mut person = Wire::connect(lab.addr);
+    person.say(&json!({"type": "drop", "file": "notes.txt"}));
+    person.hear("dropped");
+    let at = ada.wire.hear("drop")["at"].as_u64().unwrap();
+    assert!(at < in_an_hour - 3_000_000, "the time of the drop is the manager's");
+    // Nor does such a file win against a drop that a peer remembers.
+    lab.restart();
+    let (mut ada, mut ben) = (lab.join("ada"), lab.join("ben"));
+    ada.update("notes.txt", 1, true, Some(in_an_hour));
+    let now = lab.state()["manager"]["now"].clone();
+    ben.wire.say(&json!({"type": "drop", "file": "notes.txt", "id": id, "at": now}));
+    assert_eq!(ada.wire.hear("drop")["at"], now);
+}
+
+#[test]
+fn of_a_file_that_is_not_listed_only_a_registered_peer_can_say_that_it_was_dropped() {
+    let lab = Lab::new(&[]);
+    let (mut ada, mut ben) = (lab.join("ada"), lab.join("ben"));
+    ada.has("notes.txt");
+    ben.ordered();
+    let invented = |n: u8| json!({"type": "drop", "file": "notes.txt", "id": format!("{n:064}"), "at": 7});
+    let mut stranger = Wire::connect(lab.addr);
+    for n in 0..100 {
+        stranger.say(&invented(n));
+        assert_eq!(stranger.hear("error")["code"], "not_found");
+    }
+    stranger.say(&json!({"type": "drop", "file": "never.txt", "at": 7}));
+    assert_eq!(stranger.hear("error")["code"], "not_found");
+    // Nobody has heard of those: the first drop that is told is that of a peer which remembers it.
+    ada.wire.say(&invented(200));
+    for peer in [&mut ada, &mut ben] {
+        assert_eq!(peer.wire.hear("drop")["id"], format!("{:064}", 200));
+    }
+    // One that does not say which bytes is told what is wrong with it, and stays.
+    ada.wire.say(&json!({"type": "drop", "file": "never.txt"}));
+    assert_eq!(ada.wire.hear("error")["code"], "not_found");
+    ada.is_left_alone(2);
 }
 
 #[test]

@@ -4,11 +4,15 @@
 mod common;
 
 use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 
 use common::files::{folder, put, row, whole_at};
 use common::node::{Network, Node};
+use common::wire::Wire;
 use common::{PATIENCE, until};
 use rustix::process::Signal;
+use serde_json::json;
 
 /// How often the peers of these tests look into their folders.
 const SCAN: [&str; 2] = ["--scan", "200ms"];
@@ -132,13 +136,65 @@ fn what_is_dropped_goes_everywhere_also_at_a_peer_that_was_away_and_after_a_rest
     assert_eq!(row(&network, "old.txt"), None);
 }
 
-/// Drops `a.txt`, and waits until it is nowhere.
+/// Drops `a.txt`, and waits until it is nowhere and what is put there has a later time: the clock of a file system
+/// goes in ticks.
 #[track_caller]
 fn drop_a(network: &Network) {
     network.command("eve", &["drop", "a.txt"]).outcome().assert(0, &[]);
     nowhere(network, &["ada", "ben"], "a.txt");
-    // What is put there next must have a later time, and the clock of a file system goes in ticks.
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    let now = network.state()["manager"]["now"].as_i64().unwrap();
+    until("a later time of files", PATIENCE, || {
+        fs::write(network.path("tick"), "").unwrap();
+        let meta = fs::metadata(network.path("tick")).unwrap();
+        (meta.ctime() * 1000 + meta.ctime_nsec() / 1_000_000 > now).then_some(())
+    });
+}
+
+#[test]
+fn what_was_put_back_stays_when_only_one_that_fetched_it_is_left_and_one_that_remembers_the_drop() {
+    let mut network = network();
+    put(&network, "ada", "a.txt", "again");
+    let [ada, _ben, cyd] = serve_all(&network, ["ada", "ben", "cyd"]);
+    whole_at(&network, "a.txt", 3);
+    drop_a(&network);
+    nowhere(&network, &["cyd"], "a.txt");
+    stop(cyd);
+    put(&network, "ada", "a.txt", "again");
+    whole_at(&network, "a.txt", 2);
+    stop(ada);
+    network.restart_manager(&["--dead-after", "60s"]);
+    whole_at(&network, "a.txt", 1);
+    // She has not heard that it was put back, and tells the new manager that it was dropped.
+    let _cyd = serve(&network, "cyd");
+    whole_at(&network, "a.txt", 2);
+    everywhere(&network, &["ben", "cyd"], "a.txt", "again");
+    assert!(text(&network, "ben", ".peerlab/trash/a.2.txt").is_none(), "it did not go to the trash again");
+}
+
+#[test]
+fn orders_for_what_a_mute_holder_claims_to_have_end_and_others_are_obeyed() {
+    let network = network();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_membership, number) = Wire::register(network.addr, "mute", listener.local_addr().unwrap(), 0);
+    let mut tracker = Wire::connect(network.addr);
+    // As many as ben obeys at once.
+    for n in 0..4 {
+        tracker.say(&json!({"type": "update", "peer": number, "file": format!("f{n}"), "size": 5,
+            "piece_size": 1024, "whole": true, "payload": 32}));
+        tracker.say_raw(&[n; 32]);
+        tracker.hear("updated");
+    }
+    let ben = serve(&network, "ben");
+    // Its connections are accepted, by the kernel, and nothing is said.
+    until("four orders", PATIENCE, || {
+        let state = network.state();
+        let row = state["peers"].as_array().unwrap().iter().find(|row| row["name"] == "ben").cloned()?;
+        (row["downloads"].as_array()?.len() == 4).then_some(())
+    });
+    put(&network, "ada", "honest.txt", "honest");
+    let _ada = serve(&network, "ada");
+    everywhere(&network, &["ben"], "honest.txt", "honest");
+    assert!(ben.stderr().contains("was not fetched: nothing has come for 3"), "{}", ben.stderr());
 }
 
 #[test]

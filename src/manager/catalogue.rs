@@ -14,7 +14,7 @@
 //!   answer names the holders of what was there first.
 //! - **Nobody is listed who is gone**: a holder that leaves is taken off all its files. A file without holders
 //!   is no file.
-//! - **What was dropped stays away** until somebody puts it there again later than it was dropped ([`drops`](super::drops)).
+//! - **What was dropped stays away** until somebody puts it there again later than it was dropped ([`drops`](crate::share::drops)).
 //! - **Files are numbered** in the order in which they came, and the catalogue remembers which of them were touched
 //!   since it was last asked. So whoever plans copies ([`replicator`](super::replicator)) looks at what
 //!   changed and not at everything.
@@ -31,13 +31,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::drops::Drops;
 use super::roster::Roster;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::fingerprint::Fingerprint;
 use crate::net::limits;
 use crate::net::message::{FileState, Holder, PeerId};
+use crate::share::drops::Drops;
 use crate::share::{FileId, FileName, Manifest};
 
 /// How many holders a `conflict` names.
@@ -178,7 +178,9 @@ impl Catalogue {
     }
 
     // lab 4: begin
-    /// A peer has a file, whole or in part. `published` says when a person put it into its folder, if one did.
+    /// A peer has a file, whole or in part. `published` says when a person put it into its folder, if one did; by a
+    /// clock that may be wrong, so nobody counts as having published later than now. Such a file would win against
+    /// every drop.
     ///
     /// # Errors
     /// `conflict` when the name stands for another content; `expired` when the file was dropped, and not put there
@@ -190,8 +192,10 @@ impl Catalogue {
         whole: bool,
         published: Option<Millis>,
         roster: &Roster,
+        now: Millis,
     ) -> Result<Change> {
-        let (file, id, published) = (manifest.name(), manifest.id(), published.unwrap_or_default());
+        let (file, id) = (manifest.name(), manifest.id());
+        let published = published.unwrap_or_default().min(now);
         if let Some(number) = self.number(file).filter(|number| self.files[number].gives_way(peer, id)) {
             self.strike(number);
         }
@@ -263,7 +267,8 @@ impl Catalogue {
     // lab 4: end
 
     /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody
-    /// wants it now, and that is later than whatever is listed.
+    /// wants it now, and nothing that is listed was published later. Nobody drops later than now: such a drop could
+    /// never be taken back.
     ///
     /// # Errors
     /// `not_found` when no `id` is given and the name stands for nothing.
@@ -279,15 +284,18 @@ impl Catalogue {
         let Some(id) = id.or(entry.map(|entry| entry.manifest.id())) else { return Err(not_found(file)) };
         let number = number.filter(|_| entry.is_some_and(|entry| entry.manifest.id() == id));
         let published = number.map_or(0, |number| self.files[&number].published);
-        // Nobody drops later than now: such a drop could never be taken back.
-        let latest = now.max(published);
-        let at = at.map_or(latest, |at| at.min(latest));
+        let at = at.map_or(now, |at| at.min(now));
         if published > at {
             return Ok(Dropped { id, at, listed: false, news: false });
         }
         let news = self.drops.remember(file, id, at);
         let listed = number.is_some_and(|number| self.strike(number));
         Ok(Dropped { id, at, listed, news: news || listed })
+    }
+
+    /// Whether there is a file of this name, and of these bytes if it is said which.
+    pub fn lists(&self, file: &FileName, id: Option<FileId>) -> bool {
+        self.named(file).is_some_and(|entry| id.is_none_or(|id| entry.manifest.id() == id))
     }
 
     /// When these bytes under this name were dropped, if they were.

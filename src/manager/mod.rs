@@ -21,7 +21,6 @@
 
 pub mod board;
 pub mod catalogue;
-pub mod drops;
 pub mod events;
 pub mod healing;
 pub mod health;

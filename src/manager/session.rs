@@ -169,13 +169,20 @@ fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) 
             Received::Message(ToManager::Unbound { lease }) => desk.change(|table, now| {
                 table.book.unbound(&mut table.roster, peer, lease, now);
             }),
+            // It remembers what was dropped before this manager began, so the file need not be listed.
+            Received::Message(ToManager::Drop { file, id, at }) => {
+                let dropped = desk.change(|table, now| table.drop_file(&file, id, at, now));
+                if let Err(no) = dropped {
+                    connection.outbox().send(&FromManager::Error(Refusal::from(&no)));
+                }
+            }
             Received::Message(ToManager::Quit {}) => {
                 registration.why = "it said quit";
                 return Ok(());
             }
             Received::Message(other) => {
                 registration.why = "it broke the protocol";
-                return Err(unexpected(&other, "ok, unbound or quit"));
+                return Err(unexpected(&other, "ok, unbound, drop or quit"));
             }
             Received::End | Received::Silence => return Ok(()),
         }

@@ -4,7 +4,7 @@
 //! query            holders, and the hashes of the pieces; or not_found
 //! update, hashes   updated; or conflict; or expired, when it was dropped
 //! files            file, file, ..., end
-//! drop             dropped, and everybody is told; or not_found
+//! drop             dropped, and everybody is told; or not_found, when it is not listed
 //! ```
 //!
 //! Any number of requests, one after another, on one connection; many connections at the same time, a thread
@@ -21,7 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{FileState, FromManager, Holder, PeerId, ToManager};
-use crate::share::{FileName, Manifest};
+use crate::share::{FileId, FileName, Manifest};
 
 /// Serves one who asks about files, beginning with the first request.
 ///
@@ -39,7 +39,7 @@ pub fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToManager)
             }
             ToManager::Files { health } => serve_files(desk, connection, health),
             ToManager::Drop { file, id, at } => desk
-                .change(|table, now| table.drop_file(&file, id, at, now))
+                .change(|table, now| table.drop_listed(&file, id, at, now))
                 .and_then(|()| connection.send(&FromManager::Dropped {})),
             other => return Err(unexpected(&other, "query, update, files or drop")),
         };
@@ -111,7 +111,7 @@ impl Table {
         }
         self.replicator.told(peer, now);
         let (who, file) = (self.roster.name(peer), manifest.name());
-        let changed = self.catalogue.update(peer, manifest, whole, published, &self.roster);
+        let changed = self.catalogue.update(peer, manifest, whole, published, &self.roster, now);
         let what = match changed {
             Ok(Change::New) => What::Offers,
             Ok(Change::Again) => What::BringsBack,
@@ -130,6 +130,21 @@ impl Table {
         };
         self.events.tell_of(now, who, what, file, manifest.layout().size());
         Ok(())
+    }
+
+    /// Somebody, registered or not, wants a file to be removed everywhere. What is not listed nobody here can want
+    /// away; else anybody could have names remembered without end that were never there.
+    fn drop_listed(
+        &mut self,
+        file: &FileName,
+        id: Option<FileId>,
+        at: Option<Millis>,
+        now: Millis,
+    ) -> Result<()> {
+        if !self.catalogue.lists(file, id) {
+            return Err(not_found(file));
+        }
+        self.drop_file(file, id, at, now)
     }
 
     pub(super) fn query(

@@ -25,6 +25,7 @@ mod holder;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope};
@@ -35,13 +36,15 @@ use log::debug;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::Serialize;
 
+use super::commands::same_folder;
 use super::fetching::Running;
-use super::offer::Offer;
+use super::offer::{Offer, Source};
 use super::sharing::Sharing;
 use super::tracker::{Found, Tracker};
 use super::upload::Uploads;
 use crate::error::{Code, Error, Result};
-use crate::net::message::{Holder, PeerId, ToPeer};
+use crate::net::limits;
+use crate::net::message::{Holder, Name, PeerId, ToPeer};
 use crate::net::outbox::Outbox;
 use crate::share::picker::{Order, Picker};
 use crate::share::store::{Partial, Store};
@@ -65,6 +68,9 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// How often those who have nothing to do for us hear that we are still there.
 const STILL_HERE: Duration = Duration::from_secs(20);
+
+/// How long a holder may say nothing before it has told which pieces it has: that takes it no thought.
+const FIRST_WORD: Duration = limits::MESSAGE_TIME;
 
 /// How long a holder that owes a piece may say nothing, and how long it is left alone then.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -143,6 +149,8 @@ pub struct Wish<'a> {
     pub repair: bool,
     /// How long it waits for a holder when there is none.
     pub patience: Duration,
+    /// How long no piece may come before it is given up; without it a person waits as long as he likes.
+    pub stall: Option<Duration>,
     /// Whether it is not wanted any more.
     pub stop: Option<&'a AtomicBool>,
 }
@@ -150,6 +158,8 @@ pub struct Wish<'a> {
 /// Who asks, and how it serves meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker<'a> {
+    /// What it is called.
+    pub name: &'a Name,
     /// The asker's own number.
     pub number: PeerId,
     /// Where it listens itself.
@@ -161,10 +171,10 @@ pub struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    /// The number to query under. Whoever asks under his own for a file that he is listed for has lost it; a
-    /// repair has lost nothing, so it asks for nobody.
-    pub fn number_for(&self, repair: bool) -> PeerId {
-        if repair { 0 } else { self.number }
+    /// The number to query under. Whoever asks under his own for a file that he is listed for has lost it; who
+    /// repairs it, or copies it to another folder, `has` it, and asks for nobody.
+    pub fn number_for(&self, has: bool) -> PeerId {
+        if has { 0 } else { self.number }
     }
 }
 
@@ -200,6 +210,8 @@ struct Download<'a> {
     partial: &'a Partial,
     manifest: &'a Manifest,
     wish: Wish<'a>,
+    /// The file is offered from another folder, and stays so: this is only a copy.
+    copies: bool,
     running: &'a Running<'a>,
     state: Mutex<State>,
     changed: Condvar,
@@ -230,11 +242,12 @@ pub fn download(
 ) -> Result<Report> {
     let Found { manifest, holders } = found;
     let (manifest, store) = (Arc::new(manifest), wish.store);
+    let elsewhere = offered_from_elsewhere(asker.sharing, manifest.name(), store.dir());
     let partial = Arc::new(if wish.repair {
         store.repair(Arc::clone(&manifest))?
     } else {
         store.is_free(manifest.name())?;
-        store.begin(Arc::clone(&manifest))?
+        begin(store, &manifest, elsewhere.as_deref())?
     });
     let began = Instant::now();
     let (layout, have) = (manifest.layout(), partial.have());
@@ -254,19 +267,24 @@ pub fn download(
         failed: None,
     };
     let (state, changed) = (Mutex::new(state), Condvar::new());
-    let offer = Arc::new(Offer::part(store, &partial));
+    // The manager lists it: if it was dropped once, somebody has put it there since.
+    let published = asker.sharing.drops().put_back(manifest.name(), manifest.id());
+    let offer = Arc::new(Offer::part(store, &partial, published));
     let running = asker.sharing.fetching().begin(&offer);
     let download = Download {
         asker,
         partial: &partial,
         manifest: &manifest,
         wish,
+        copies: elsewhere.is_some(),
         running: &running,
         state,
         changed,
         progress,
     };
-    asker.sharing.offer(Arc::clone(&offer));
+    if elsewhere.is_none() {
+        asker.sharing.offer(Arc::clone(&offer));
+    }
     let fetched = thread::scope(|scope| {
         let fetched = download.attend(scope, tracker, holders);
         download.end();
@@ -275,11 +293,15 @@ pub fn download(
     let seconds = began.elapsed().as_secs_f64();
     let syncing = Instant::now();
     let published = fetched.and_then(|()| match wish.repair {
-        true => store.replace(&partial),
-        false => store.publish(&partial),
+        true => store.replace(&partial, &asker.name.to_string()),
+        false => store.publish(&partial).map(|()| None),
     });
+    if let Ok(Some(aside)) = &published {
+        download
+            .note(format!("{} was saved while it was repaired: that is kept as {aside}", manifest.name()));
+    }
     if let Err(e) = published {
-        asker.sharing.withdraw(manifest.name());
+        asker.sharing.take_back(&offer);
         return Err(e);
     }
     offer.complete();
@@ -298,15 +320,30 @@ pub fn download(
     })
 }
 
+/// The offer of a file of this name from another folder than this one, if it can be had there. It stays what is
+/// offered: what is saved elsewhere is a copy, which its owner may move or delete without telling anybody.
+pub fn offered_from_elsewhere(sharing: &Sharing, file: &FileName, folder: &Path) -> Option<Arc<Offer>> {
+    let offer = sharing.get(file)?;
+    (!same_folder(offer.store().dir(), folder) && offer.open().is_ok()).then_some(offer)
+}
+
+/// Begins a download, with what of it lies in another folder of this peer already.
+fn begin(store: &Store, manifest: &Arc<Manifest>, elsewhere: Option<&Offer>) -> Result<Partial> {
+    match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
+        Some(Ok(Source::Whole(there))) => store.begin_from(Arc::clone(manifest), there.file()),
+        _ => store.begin(Arc::clone(manifest)),
+    }
+}
+
 /// Why no piece comes, in words.
 fn why_quiet(state: &State) -> String {
-    let (seconds, holders) = (QUIET.as_secs(), state.neighbours.len());
+    let (seconds, holders) = (state.last_piece.elapsed().as_secs(), state.neighbours.len());
     let why = match state.picker.nowhere().next() {
         _ if holders == 0 => "no holder can be reached".into(),
         Some(piece) => format!("no holder that can be reached ({holders}) has piece {}", piece.index()),
         None => format!("no holder ({holders}) has a place for us (choked) or answers"),
     };
-    format!("nothing has come for {seconds} s: {why}; it goes on when that changes")
+    format!("nothing has come for {seconds} s: {why}")
 }
 
 impl Download<'_> {
@@ -339,8 +376,11 @@ impl Download<'_> {
             if !state.listening.is_empty() {
                 last_holder = Instant::now();
             }
+            if self.wish.stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {
+                return Err(Error::failed(why_quiet(&state)).advise("the pieces are kept"));
+            }
             if state.last_piece.elapsed() >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
-                self.note(why_quiet(&state));
+                self.note(format!("{}; it goes on when that changes", why_quiet(&state)));
             }
             if last_word.elapsed() >= STILL_HERE {
                 last_word = Instant::now();
@@ -366,7 +406,7 @@ impl Download<'_> {
 
     /// Who has the file now. A manager that is away for a while delays only newcomers.
     fn query_again(&self, tracker: &mut Tracker) -> Result<Vec<Holder>> {
-        match tracker.query(self.asker.number_for(self.wish.repair), self.manifest.name()) {
+        match tracker.query(self.asker.number_for(self.wish.repair || self.copies), self.manifest.name()) {
             Ok(found) if found.manifest.id() == self.manifest.id() => {
                 self.leave_the_gone(&found.holders);
                 Ok(found.holders)

@@ -12,8 +12,7 @@ use serde_json::json;
 
 use super::Peer;
 use super::commands::{Shell, same_folder};
-use super::download::{Asker, PATIENCE, Report, Wish, download};
-use super::keeping::Task;
+use super::download::{Asker, PATIENCE, Report, Wish, download, offered_from_elsewhere};
 use super::offer::Offer;
 use super::progress::show_download;
 use super::tracker::{Found, Tracker};
@@ -52,9 +51,7 @@ impl Shell {
             }
         })?;
         let (id, size, pieces) = (manifest.id(), manifest.layout().size(), manifest.layout().pieces());
-        if let Some(keeping) = peer.keeping().filter(|_| peer.sharing().is_dropped(&name, id)) {
-            keeping.ask(Task::Fetched { file: name.clone(), id });
-        }
+        peer.sharing().drops().put_back(&name, id);
         if json {
             say_json(&json!({"file": name, "id": id, "size": size, "pieces": pieces}))?;
         } else {
@@ -131,10 +128,14 @@ impl Shell {
         let report = match already_here(&peer, file, &folder) {
             Some(report) => report,
             None => {
-                // Nothing is made on the disk for a file that nobody offers.
-                let found = tracker.query(peer.membership().number(Duration::ZERO)?, file)?;
+                // Nothing is made on the disk for a file that nobody offers. Who wants a copy of what he offers from
+                // another folder has not lost it, so he asks under no number.
+                let copies = offered_from_elsewhere(peer.sharing(), file, &folder).is_some();
+                let own = peer.membership().number(Duration::ZERO)?;
+                let found = tracker.query(if copies { 0 } else { own }, file)?;
                 let store = self.store(&folder)?;
-                let wish = Wish { store: &store, order, repair: false, patience: PATIENCE, stop: None };
+                let (patience, stall, stop) = (PATIENCE, None, None);
+                let wish = Wish { store: &store, order, repair: false, patience, stall, stop };
                 let report = match lies_there(&peer, &store, &found)? {
                     Some(report) => Ok(report),
                     None => run_download(&peer, wish, &mut tracker, found),
@@ -168,7 +169,8 @@ impl Shell {
             tell(format!("{file}: bad pieces: {}; repairing from others", list.join(", ")));
             let peer = self.peer()?;
             let order = Order::default();
-            let wish = Wish { store: &store, order, repair: true, patience: PATIENCE, stop: None };
+            let (patience, stall, stop) = (PATIENCE, None, None);
+            let wish = Wish { store: &store, order, repair: true, patience, stall, stop };
             run_download(&peer, wish, &mut tracker, found).map_err(|e| {
                 Error::new(Kind::Check, format!("{file} has {} bad pieces", bad.len())).because(e)
             })?;
@@ -239,7 +241,9 @@ fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Found) -> Result<Option<R
     match store.manifest(found.manifest.name())? {
         Reading::Steady(there) if there.id() == found.manifest.id() => {
             let offer = Arc::new(Offer::whole(store, there, None));
-            peer.sharing().offer(Arc::clone(&offer));
+            if offered_from_elsewhere(peer.sharing(), offer.name(), store.dir()).is_none() {
+                peer.sharing().offer(Arc::clone(&offer));
+            }
             Ok(Some(nothing_to_do(&offer)))
         }
         _ => Ok(None),
@@ -260,7 +264,8 @@ fn nothing_to_do(offer: &Offer) -> Report {
 fn run_download(peer: &Peer, wish: Wish<'_>, tracker: &mut Tracker, found: Found) -> Result<Report> {
     let (progress, events) = unbounded();
     let number = peer.membership().number(Duration::ZERO)?;
-    let asker = Asker { number, addr: peer.addr(), sharing: peer.sharing(), uploads: peer.uploads() };
+    let (name, addr) = (&peer.config().name, peer.addr());
+    let asker = Asker { name, number, addr, sharing: peer.sharing(), uploads: peer.uploads() };
     thread::scope(|scope| {
         thread::Builder::new()
             .name("show_progress".into())

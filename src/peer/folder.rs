@@ -14,8 +14,6 @@
 //!   thrown away, and the drop is remembered. What cannot be moved to the trash is offered no more, and let be. While
 //!   nothing is told (see [`watch`](super::watch)), what has vanished is missed no more when it is dropped; the rest
 //!   goes to the trash when the pause ends.
-//! - **Fetched again.** What the manager orders is listed, so somebody has put it there since it was dropped: the drop
-//!   is forgotten. Else this peer would tell the next manager of it, which knows nothing of who put it there.
 //!
 //! # What is missing
 //! The trash is never emptied; its owner does that. An edit while the peer is not running cannot be told from a new
@@ -26,7 +24,7 @@ use std::time::Duration;
 
 use log::{debug, info, warn};
 
-use super::drops::{Drop, Drops};
+use super::drops::Drop;
 use super::keeping::{Keeping, Task};
 use super::offer::Offer;
 use super::tracker::Tracker;
@@ -41,18 +39,15 @@ use crate::share::{FileId, FileName, Manifest};
 pub struct Folder {
     keeping: Arc<Keeping>,
     watch: Watch,
-    drops: Drops,
-    unsaved: bool,
     tracker: Tracker,
 }
 
 impl Folder {
     /// A folder that has not been looked at.
     pub fn new(keeping: Arc<Keeping>) -> Self {
-        let drops = Drops::load(&keeping.store.drops());
-        keeping.sharing.remember_drops(drops.list());
+        keeping.sharing.drops().load(&keeping.store.drops());
         let tracker = Tracker::new(keeping.manager);
-        Self { keeping, watch: Watch::default(), drops, unsaved: false, tracker }
+        Self { keeping, watch: Watch::default(), tracker }
     }
 
     /// Looks, and does what follows; says how long until the next look.
@@ -114,8 +109,7 @@ impl Folder {
     /// Does what it is asked to.
     pub fn obey(&mut self, task: Task) {
         match task {
-            Task::Drop(drop) => self.dropped(drop),
-            Task::Fetched { file, id } => self.forget_drop(&file, id),
+            Task::Drop { drop, listed } => self.dropped(&drop, listed),
             _ if self.keeping.is_paused() => {}
             Task::Refused { file, id } => self.refused(&file, id),
             Task::InTheWay { file, wanted } => self.in_the_way(&file, wanted),
@@ -124,13 +118,12 @@ impl Folder {
     }
 
     /// Writes the drops to the disk, if there are new ones.
-    pub fn save_drops(&mut self) {
-        let store = &self.keeping.store;
-        if self.unsaved && store.has_marker() {
-            match self.drops.save(&store.drops()) {
-                Ok(()) => self.unsaved = false,
-                Err(e) => warn!("{e}"),
-            }
+    pub fn save_drops(&self) {
+        let (store, drops) = (&self.keeping.store, self.keeping.sharing.drops());
+        if store.has_marker()
+            && let Err(e) = drops.save(&store.drops())
+        {
+            warn!("{e}");
         }
     }
 
@@ -162,13 +155,12 @@ impl Folder {
     fn found(&mut self, name: &FileName, manifest: Arc<Manifest>) {
         let keeping = &self.keeping;
         let put = keeping.store.put_at(name);
-        if let Some(at) = self.drops.at(name, manifest.id()) {
+        if let Some(at) = keeping.sharing.drops().when(name, manifest.id()) {
             if put.is_none_or(|put| put <= at) {
                 return self.trash(name, "it was dropped while this peer was away");
             }
-            self.forget_drop(name, manifest.id());
+            keeping.sharing.drops().put_back(name, manifest.id());
         }
-        let keeping = &self.keeping;
         keeping.sharing.offer(Arc::new(Offer::whole(&keeping.store, manifest, put)));
     }
 
@@ -241,8 +233,9 @@ impl Folder {
         }
     }
 
-    /// The manager says that a file was dropped.
-    fn dropped(&mut self, drop: Drop) {
+    /// The manager says that a file was dropped. Of one that was `listed` for this peer it has compared the times, by
+    /// its own clock; of another this peer must.
+    fn dropped(&mut self, drop: &Drop, listed: bool) {
         let keeping = Arc::clone(&self.keeping);
         let (name, id) = (drop.file.clone(), drop.id);
         let at = drop.at;
@@ -252,10 +245,12 @@ impl Folder {
         let vanished = store.has_marker()
             && store.is_free(&name).is_ok()
             && offer.as_ref().is_some_and(|offer| offer.is_whole() && Arc::ptr_eq(offer.store(), store));
-        let put = offer.map_or_else(|| keeping.store.put_at(&name), |offer| offer.published());
-        self.drops.remember(drop);
-        self.unsaved = true;
-        keeping.sharing.remember_drops(self.drops.list());
+        let put = match offer {
+            _ if listed => None,
+            Some(offer) => offer.published(),
+            None => keeping.store.put_at(&name),
+        };
+        keeping.sharing.drops().remember(drop);
         if !keeping.is_paused() {
             keeping.store.forget_download(&name, id);
             self.trash_if_older(&name, id, at, put);
@@ -270,14 +265,14 @@ impl Folder {
     /// The pause is over: what was dropped meanwhile goes to the trash.
     fn catch_up(&mut self, offered: &[(FileName, FileId)]) {
         for (name, id) in offered {
-            if let Some(at) = self.drops.at(name, *id)
+            if let Some(at) = self.keeping.sharing.drops().when(name, *id)
                 && let Some(offer) = self.keeping.sharing.get(name).filter(|offer| offer.id() == *id)
             {
                 self.trash_if_older(name, *id, at, offer.published());
             }
         }
         for part in self.keeping.store.unfinished().unwrap_or_default() {
-            if self.drops.at(part.name(), part.id()).is_some() {
+            if self.keeping.sharing.drops().when(part.name(), part.id()).is_some() {
                 self.keeping.store.forget_download(part.name(), part.id());
             }
         }
@@ -306,14 +301,6 @@ impl Folder {
                     self.watch.let_be_as(name, stamp);
                 }
             }
-        }
-    }
-
-    fn forget_drop(&mut self, name: &FileName, id: FileId) {
-        if self.drops.forget(name, id) {
-            self.unsaved = true;
-            self.keeping.sharing.remember_drops(self.drops.list());
-            info!("{name} is there again after it was dropped");
         }
     }
 }

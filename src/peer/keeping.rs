@@ -46,13 +46,11 @@ const QUEUE: usize = 10_000;
 #[derive(Debug)]
 pub enum Task {
     /// The manager said `drop`.
-    Drop(Drop),
-    /// A file that this peer remembers as dropped is wanted again: fetched by order of the manager, or added.
-    Fetched {
-        /// The file.
-        file: FileName,
-        /// Which bytes it is.
-        id: FileId,
+    Drop {
+        /// What was dropped, and when.
+        drop: Drop,
+        /// It was listed for this peer until then: so the manager has found that the drop is the later.
+        listed: bool,
     },
     /// The manager lists another content under the name of this file.
     Refused {
@@ -174,7 +172,8 @@ impl Keeping {
     /// The manager said `drop`: a fetch of that file ends, and the rest is for the thread that may move files.
     pub fn dropped(&self, drop: Drop) {
         self.give_up(&drop.file);
-        self.ask(Task::Drop(drop));
+        let listed = self.sharing.is_told(&drop.file, drop.id);
+        self.ask(Task::Drop { drop, listed });
     }
 
     /// Ends a fetch.

@@ -337,6 +337,8 @@ impl Conversation<'_> {
         info!("registered as number {peer}");
         self.silence = SILENCE;
         self.shared.serving.tell_to(Some(self.line.clone()));
+        // Before the files, so that none is listed that was dropped.
+        self.shared.sharing.drops().tell(&self.line);
         self.shared.sharing.registered(Some(peer));
         standing.number = Some(peer);
         standing.trouble = None;

@@ -20,6 +20,10 @@ use crate::share::picker::Order;
 /// How long an ordered download without any holder waits for one: others wait for the place it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long an ordered download may get no piece: as long as the manager waits before it calls the order in vain. It
+/// will order it again; until then another file has the place.
+const STALL: Duration = Duration::from_secs(30);
+
 /// Fetches one file after another until the peer leaves.
 pub(super) fn obey_fetch(keeping: &Keeping) {
     let mut tracker = Tracker::new(keeping.manager);
@@ -43,11 +47,11 @@ fn fetch(keeping: &Keeping, tracker: &mut Tracker, file: &FileName, stop: &Atomi
     if sharing.get(file).is_some_and(|offer| offer.id() == id && offer.open().is_ok()) {
         return Ok(()); // It is here, or on its way.
     }
-    if sharing.is_dropped(file, id) {
-        keeping.ask(Task::Fetched { file: file.clone(), id });
-    }
-    let asker = Asker { number, addr: keeping.addr, sharing, uploads: &keeping.uploads };
-    let wish = Wish { store, order: Order::default(), repair: false, patience: PATIENCE, stop: Some(stop) };
+    let (name, uploads) = (&keeping.name, &keeping.uploads);
+    let asker = Asker { name, number, addr: keeping.addr, sharing, uploads };
+    let order = Order::default();
+    let (patience, stall, stop_when) = (PATIENCE, Some(STALL), Some(stop));
+    let wish = Wish { store, order, repair: false, patience, stall, stop: stop_when };
     let (progress, _) = unbounded();
     match download(asker, wish, tracker, found, progress) {
         Ok(report) => {
@@ -59,7 +63,7 @@ fn fetch(keeping: &Keeping, tracker: &mut Tracker, file: &FileName, stop: &Atomi
             Err(no)
         }
         Err(no) => {
-            if stop.load(Ordering::SeqCst) && sharing.is_dropped(file, id) {
+            if stop.load(Ordering::SeqCst) && sharing.drops().when(file, id).is_some() {
                 store.forget_download(file, id);
             }
             Err(no)

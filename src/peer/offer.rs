@@ -51,11 +51,11 @@ impl Offer {
         Self { store: Arc::clone(store), manifest, form: Mutex::new(Form::Whole), published }
     }
 
-    /// A file that is being fetched.
-    pub fn part(store: &Arc<Store>, partial: &Arc<Partial>) -> Self {
+    /// A file that is being fetched. `published` is a time before which nobody put it there, if one is known.
+    pub fn part(store: &Arc<Store>, partial: &Arc<Partial>, published: Option<Millis>) -> Self {
         let manifest = Arc::clone(partial.manifest());
         let form = Mutex::new(Form::Part(Arc::clone(partial)));
-        Self { store: Arc::clone(store), manifest, form, published: None }
+        Self { store: Arc::clone(store), manifest, form, published }
     }
 
     /// The last piece has come, and the file has its name.
@@ -88,7 +88,8 @@ impl Offer {
         &self.store
     }
 
-    /// When a person put it into the folder, in milliseconds since 1970; `None` for what was fetched.
+    /// When a person put it into the folder, in milliseconds since 1970. For what was fetched a time before which
+    /// nobody did, if one is known.
     pub fn published(&self) -> Option<Millis> {
         self.published
     }

@@ -26,7 +26,7 @@ use crossbeam_channel::Sender;
 use log::info;
 use parking_lot::{Condvar, Mutex};
 
-use super::drops::Drop;
+use super::drops::Memory;
 use super::fetching::Fetching;
 use super::keeping::Task;
 use super::offer::Offer;
@@ -46,9 +46,6 @@ struct Shelf {
     refused: BTreeMap<FileName, (FileId, Refusal)>,
     print: Fingerprint,
     names: HashMap<PeerId, Name>,
-    /// Drops that this peer remembers, and whether the manager has been told of them.
-    drops: Vec<Drop>,
-    drops_told: bool,
     /// Who is to hear of files that the manager does not list.
     refusals: Option<Sender<Task>>,
     over: bool,
@@ -56,7 +53,6 @@ struct Shelf {
 
 /// One thing that the manager is to be told.
 enum News {
-    Dropped(Drop),
     Has(Arc<Offer>, bool),
     Lost(FileName),
 }
@@ -79,13 +75,9 @@ impl Shelf {
         }
     }
 
-    /// What the manager does not know, or knows otherwise: the drops first, so that no file is listed that was
-    /// dropped.
+    /// What the manager does not know, or knows otherwise.
     fn news(&mut self) -> Vec<News> {
         let mut news = Vec::new();
-        if !std::mem::replace(&mut self.drops_told, true) {
-            news.extend(self.drops.iter().cloned().map(News::Dropped));
-        }
         for file in std::mem::take(&mut self.stale) {
             let told = self.told.get(&file).copied();
             let Some(offer) = self.offers.get(&file) else {
@@ -113,13 +105,20 @@ pub struct Sharing {
     manager: SocketAddr,
     shelf: Mutex<Shelf>,
     fetching: Fetching,
+    drops: Memory,
     changed: Condvar,
 }
 
 impl Sharing {
     /// Nothing yet.
     pub fn new(manager: SocketAddr) -> Self {
-        Self { manager, shelf: Mutex::default(), fetching: Fetching::default(), changed: Condvar::new() }
+        let (shelf, changed) = (Mutex::default(), Condvar::new());
+        Self { manager, shelf, fetching: Fetching::default(), drops: Memory::default(), changed }
+    }
+
+    /// The drops that this peer remembers.
+    pub fn drops(&self) -> &Memory {
+        &self.drops
     }
 
     /// What this peer is fetching.
@@ -146,8 +145,19 @@ impl Sharing {
 
     /// Offers a file no more.
     pub fn withdraw(&self, file: &FileName) {
+        self.withdraw_if(file, |_| true);
+    }
+
+    /// Offers a file no more, unless something else is offered in its place.
+    pub fn take_back(&self, offer: &Arc<Offer>) {
+        self.withdraw_if(offer.name(), |there| Arc::ptr_eq(there, offer));
+    }
+
+    fn withdraw_if(&self, file: &FileName, which: impl Fn(&Arc<Offer>) -> bool) {
         let mut shelf = self.shelf.lock();
-        if let Some(offer) = shelf.offers.remove(file) {
+        if shelf.offers.get(file).is_some_and(which)
+            && let Some(offer) = shelf.offers.remove(file)
+        {
             offer.end();
             shelf.stale.insert(file.clone());
         }
@@ -196,7 +206,6 @@ impl Sharing {
         let mut shelf = self.shelf.lock();
         shelf.number = number;
         shelf.forget_told();
-        shelf.drops_told = false;
         self.changed.notify_all();
     }
 
@@ -274,11 +283,6 @@ impl Sharing {
         self.shelf.lock().refusals = Some(tasks);
     }
 
-    /// The drops that every manager is told after a registration, before the files.
-    pub fn remember_drops(&self, drops: Vec<Drop>) {
-        self.shelf.lock().drops = drops;
-    }
-
     /// The manager has dropped a file, and so taken it off its list. Where it is still offered, because it was put
     /// here later, it is told again; but not where it was not listed: a manager that drops what it is offered
     /// would be offered it for ever.
@@ -292,9 +296,9 @@ impl Sharing {
         self.changed.notify_all();
     }
 
-    /// Whether these bytes of this name are remembered as dropped.
-    pub fn is_dropped(&self, file: &FileName, id: FileId) -> bool {
-        self.shelf.lock().drops.iter().any(|drop| drop.id == id && drop.file == *file)
+    /// Whether the manager lists these bytes under this name for this peer.
+    pub fn is_told(&self, file: &FileName, id: FileId) -> bool {
+        self.shelf.lock().told.get(file).is_some_and(|(told, _)| *told == id)
     }
 
     /// Whether this peer is leaving.

@@ -30,6 +30,7 @@
 //! * [`store`]: the shared folder; pieces that survive a kill, files that appear only when whole.
 //! * [`picker`]: which piece to ask of whom.
 //! * [`choker`]: who is served, and [`uplink`]: whose request is served next.
+//! * [`drops`]: which files were removed everywhere, and are not to come back by themselves.
 //! * [`limiter`]: how fast. [`theory`]: how fast it could be at best. [`units`]: how people write that.
 //!
 //! Nothing here opens a socket, starts a thread or looks at a clock; time and randomness are passed in,
@@ -48,6 +49,7 @@ use crate::error::{Code, Error};
 
 pub mod bitfield;
 pub mod choker;
+pub mod drops;
 pub mod limiter;
 pub mod manifest;
 pub mod picker;

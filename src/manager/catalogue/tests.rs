@@ -12,6 +12,9 @@ const ADA: PeerId = 1;
 const BEN: PeerId = 2;
 const CYD: PeerId = 3;
 
+/// A time after everything that happens here.
+const LATE: Millis = 1_000;
+
 fn roster() -> Roster {
     let mut roster = Roster::default();
     for (id, name) in [(ADA, "ada"), (BEN, "ben"), (CYD, "cyd")] {
@@ -37,12 +40,12 @@ fn holders(catalogue: &mut Catalogue, asker: PeerId, name: &str) -> Option<Vec<(
 fn the_example_of_the_lecture() {
     let (roster, notes) = (roster(), file("notes.pdf", b"x"));
     let mut catalogue = Catalogue::default();
-    assert_eq!(catalogue.update(ADA, &notes, true, None, &roster).unwrap(), Change::New);
+    assert_eq!(catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap(), Change::New);
     assert_eq!(holders(&mut catalogue, BEN, "notes.pdf").unwrap(), [(ADA, true)]);
-    assert_eq!(catalogue.update(BEN, &notes, false, None, &roster).unwrap(), Change::Joined);
+    assert_eq!(catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap(), Change::Joined);
     assert_eq!(holders(&mut catalogue, BEN, "notes.pdf").unwrap(), [(ADA, true)], "he is no loser");
-    assert_eq!(catalogue.update(BEN, &notes, true, None, &roster).unwrap(), Change::Completed);
-    assert_eq!(catalogue.update(BEN, &notes, true, None, &roster).unwrap(), Change::Nothing);
+    assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), Change::Completed);
+    assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), Change::Nothing);
     assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(ADA, true), (BEN, true)]);
     assert!(catalogue.query(ADA, notes.name()).lost);
     assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(BEN, true)]);
@@ -54,7 +57,7 @@ fn an_unknown_file_and_one_that_only_the_asker_had_are_not_found() {
     let (roster, notes) = (roster(), file("notes.pdf", b"x"));
     let mut catalogue = Catalogue::default();
     assert_eq!(holders(&mut catalogue, BEN, "notes.pdf"), None);
-    catalogue.update(ADA, &notes, true, None, &roster).unwrap();
+    catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap();
     assert_eq!(holders(&mut catalogue, ADA, "notes.pdf"), None);
     assert!(catalogue.is_empty(), "a file without holders is gone");
 }
@@ -63,14 +66,14 @@ fn an_unknown_file_and_one_that_only_the_asker_had_are_not_found() {
 fn another_content_under_the_same_name_is_a_conflict_that_names_the_holders() {
     let roster = roster();
     let mut catalogue = Catalogue::default();
-    catalogue.update(ADA, &file("a", b"one"), true, None, &roster).unwrap();
-    catalogue.update(BEN, &file("a", b"one"), false, None, &roster).unwrap();
-    let no = catalogue.update(CYD, &file("a", b"two"), true, None, &roster).unwrap_err();
+    catalogue.update(ADA, &file("a", b"one"), true, None, &roster, LATE).unwrap();
+    catalogue.update(BEN, &file("a", b"one"), false, None, &roster, LATE).unwrap();
+    let no = catalogue.update(CYD, &file("a", b"two"), true, None, &roster, LATE).unwrap_err();
     assert_eq!(no.code(), Code::Conflict);
     assert!(no.to_string().contains("held by ada, ben;"), "{no}");
     catalogue.leave(ADA);
     assert_eq!(catalogue.leave(BEN), ["a".parse().unwrap()]);
-    assert_eq!(catalogue.update(CYD, &file("a", b"two"), true, None, &roster).unwrap(), Change::New);
+    assert_eq!(catalogue.update(CYD, &file("a", b"two"), true, None, &roster, LATE).unwrap(), Change::New);
 }
 
 #[test]
@@ -78,8 +81,8 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
     let (roster, notes) = (roster(), file("notes.pdf", b"x"));
     let (name, id) = (notes.name().clone(), notes.id());
     let mut catalogue = Catalogue::default();
-    catalogue.update(ADA, &notes, true, Some(5), &roster).unwrap();
-    catalogue.update(BEN, &notes, false, None, &roster).unwrap();
+    catalogue.update(ADA, &notes, true, Some(5), &roster, LATE).unwrap();
+    catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap();
     let dropped = catalogue.drop_file(&name, None, None, 10).unwrap();
     assert_eq!(dropped, Dropped { id, at: 10, listed: true, news: true });
     assert!(catalogue.is_empty() && catalogue.hashes == 0);
@@ -87,7 +90,7 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
         assert_eq!((catalogue.held_by(peer), catalogue.peers[&peer].print), (0, Fingerprint::default()));
     }
     for published in [None, Some(9), Some(10)] {
-        let no = catalogue.update(ADA, &notes, true, published, &roster).unwrap_err();
+        let no = catalogue.update(ADA, &notes, true, published, &roster, LATE).unwrap_err();
         assert_eq!(no.code(), Code::Expired, "{published:?}");
         assert_eq!(
             no.to_string(),
@@ -95,13 +98,21 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
         );
     }
     let other = file("other.pdf", b"x");
-    assert_eq!(catalogue.update(ADA, &other, true, None, &roster).unwrap(), Change::New, "another name");
+    assert_eq!(
+        catalogue.update(ADA, &other, true, None, &roster, LATE).unwrap(),
+        Change::New,
+        "another name"
+    );
     let revised = file("notes.pdf", b"y");
-    assert_eq!(catalogue.update(ADA, &revised, true, None, &roster).unwrap(), Change::New, "another content");
-    let no = catalogue.update(BEN, &notes, true, Some(11), &roster).unwrap_err();
+    assert_eq!(
+        catalogue.update(ADA, &revised, true, None, &roster, LATE).unwrap(),
+        Change::New,
+        "another content"
+    );
+    let no = catalogue.update(BEN, &notes, true, Some(11), &roster, LATE).unwrap_err();
     assert_eq!(no.code(), Code::Conflict, "the name stands for something else now");
     catalogue.drop_file(&name, None, None, 11).unwrap();
-    assert_eq!(catalogue.update(BEN, &notes, true, Some(11), &roster).unwrap(), Change::Again);
+    assert_eq!(catalogue.update(BEN, &notes, true, Some(11), &roster, LATE).unwrap(), Change::Again);
     assert_eq!(catalogue.when_dropped(&name, id), None, "the drop is forgotten");
 }
 
@@ -110,7 +121,7 @@ fn of_a_drop_that_somebody_remembers_and_a_publication_the_later_wins() {
     let (roster, notes) = (roster(), file("notes.pdf", b"x"));
     let (name, id) = (notes.name().clone(), notes.id());
     let mut catalogue = Catalogue::default();
-    catalogue.update(ADA, &notes, true, Some(20), &roster).unwrap();
+    catalogue.update(ADA, &notes, true, Some(20), &roster, LATE).unwrap();
     let older = catalogue.drop_file(&name, Some(id), Some(19), 99).unwrap();
     assert_eq!(older, Dropped { id, at: 19, listed: false, news: false });
     assert_eq!(catalogue.len(), 1);
@@ -118,9 +129,8 @@ fn of_a_drop_that_somebody_remembers_and_a_publication_the_later_wins() {
     assert_eq!(later, Dropped { id, at: 20, listed: true, news: true });
     let again = catalogue.drop_file(&name, Some(id), Some(20), 99).unwrap();
     assert!(!again.news && !again.listed, "known");
-    // A person's wish is later than whatever is listed, though the publisher's clock is ahead.
-    catalogue.update(ADA, &notes, true, Some(500), &roster).unwrap();
-    assert_eq!(catalogue.drop_file(&name, None, None, 99).unwrap().at, 500);
+    assert_eq!(catalogue.update(ADA, &notes, true, Some(21), &roster, LATE).unwrap(), Change::Again);
+    assert_eq!(catalogue.drop_file(&name, None, None, 99).unwrap().at, 99);
     assert_eq!(catalogue.drop_file(&name, None, None, 99).unwrap_err().code(), Code::NotFound);
 }
 
@@ -129,20 +139,20 @@ fn files_have_numbers_of_their_own_and_it_is_known_which_were_touched() {
     let roster = roster();
     let mut catalogue = Catalogue::default();
     let (a, b) = (file("a", b"a"), file("b", b"b"));
-    catalogue.update(ADA, &b, true, None, &roster).unwrap();
-    catalogue.update(ADA, &a, true, None, &roster).unwrap();
+    catalogue.update(ADA, &b, true, None, &roster, LATE).unwrap();
+    catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
     let (one, two) = (catalogue.number(b.name()).unwrap(), catalogue.number(a.name()).unwrap());
     assert!(one < two, "in order of arrival");
     assert_eq!(catalogue.take_touched(), [one, two].into());
-    catalogue.update(ADA, &a, true, None, &roster).unwrap();
+    catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
     assert!(!catalogue.is_touched(), "it was known");
-    catalogue.update(BEN, &a, true, None, &roster).unwrap();
+    catalogue.update(BEN, &a, true, None, &roster, LATE).unwrap();
     catalogue.query(ADA, a.name());
     assert_eq!(catalogue.take_touched(), [two].into());
     catalogue.leave(ADA);
     assert_eq!(catalogue.take_touched(), [one].into());
     assert!(catalogue.entry(one).is_none());
-    catalogue.update(ADA, &b, true, None, &roster).unwrap();
+    catalogue.update(ADA, &b, true, None, &roster, LATE).unwrap();
     assert!(catalogue.number(b.name()).unwrap() > two, "no number is used twice");
 }
 
@@ -151,11 +161,11 @@ fn a_part_that_was_given_up_is_in_nobodys_way() {
     let roster = roster();
     let mut catalogue = Catalogue::default();
     let (old, new) = (file("a", b"one"), file("a", b"two"));
-    catalogue.update(ADA, &old, false, None, &roster).unwrap();
-    assert_eq!(catalogue.update(BEN, &new, true, None, &roster).unwrap_err().code(), Code::Conflict);
-    assert_eq!(catalogue.update(ADA, &new, true, None, &roster).unwrap(), Change::New);
+    catalogue.update(ADA, &old, false, None, &roster, LATE).unwrap();
+    assert_eq!(catalogue.update(BEN, &new, true, None, &roster, LATE).unwrap_err().code(), Code::Conflict);
+    assert_eq!(catalogue.update(ADA, &new, true, None, &roster, LATE).unwrap(), Change::New);
     // And a part of which a peer does not speak any more is taken off when it is asked for its list.
-    catalogue.update(BEN, &new, false, None, &roster).unwrap();
+    catalogue.update(BEN, &new, false, None, &roster, LATE).unwrap();
     let nothing = Fingerprint::default();
     assert!(!catalogue.differs(BEN, nothing));
     assert!(catalogue.differs(BEN, nothing));
@@ -164,12 +174,21 @@ fn a_part_that_was_given_up_is_in_nobodys_way() {
 }
 
 #[test]
-fn nobody_drops_later_than_now() {
+fn nobody_drops_or_publishes_later_than_now() {
     let (roster, mut catalogue) = (roster(), Catalogue::default());
     let notes = file("notes.pdf", b"x");
-    catalogue.update(ADA, &notes, true, Some(5), &roster).unwrap();
-    assert_eq!(catalogue.drop_file(notes.name(), Some(notes.id()), Some(u64::MAX), 9).unwrap().at, 9);
-    assert_eq!(catalogue.update(ADA, &notes, true, Some(10), &roster).unwrap(), Change::Again);
+    let (name, id) = (notes.name(), notes.id());
+    catalogue.update(ADA, &notes, true, Some(5), &roster, 5).unwrap();
+    assert_eq!(catalogue.drop_file(name, Some(id), Some(u64::MAX), 9).unwrap().at, 9);
+    assert_eq!(catalogue.update(ADA, &notes, true, Some(u64::MAX), &roster, 10).unwrap(), Change::Again);
+    // One that has it, too, and whose clock is wrong.
+    catalogue.update(BEN, &notes, true, Some(u64::MAX), &roster, 11).unwrap();
+    let dropped = catalogue.drop_file(name, None, None, 12).unwrap();
+    assert_eq!(dropped, Dropped { id, at: 12, listed: true, news: true });
+    assert_eq!(catalogue.update(BEN, &notes, true, Some(12), &roster, 13).unwrap_err().code(), Code::Expired);
+    // A drop that somebody remembers wins against it, too.
+    catalogue.update(BEN, &notes, true, Some(u64::MAX), &roster, 14).unwrap();
+    assert!(catalogue.drop_file(name, Some(id), Some(15), 15).unwrap().listed);
 }
 
 #[test]
@@ -183,7 +202,7 @@ fn a_difference_counts_when_it_is_seen_twice_unchanged() {
     assert!(!catalogue.differs(ADA, print), "its update may be on the way");
     assert!(catalogue.differs(ADA, print));
     assert!(!catalogue.differs(ADA, print), "it was asked just now");
-    catalogue.update(ADA, &a, true, None, &roster).unwrap();
+    catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
     assert!(!catalogue.differs(ADA, print));
 }
 
@@ -221,7 +240,7 @@ proptest! {
                         entry.1.insert(peer, whole);
                         dropped.remove(&(name.clone(), content));
                     }
-                    let done = catalogue.update(peer, &file(&name, &[content]), whole, published, &roster);
+                    let done = catalogue.update(peer, &file(&name, &[content]), whole, published, &roster, now);
                     prop_assert_eq!(done.is_ok(), fits);
                 }
                 3 => {

@@ -88,8 +88,8 @@ impl World {
         let layout = Layout::of(bytes.len() as u64).unwrap();
         let manifest = Manifest::read(file.parse().unwrap(), layout, bytes).unwrap();
         self.replicator.told(peer, self.now);
-        let published = Some(self.now + 1);
-        self.catalogue.update(peer, &manifest, whole, published, &self.roster).unwrap();
+        let (published, now) = (Some(self.now), self.now);
+        self.catalogue.update(peer, &manifest, whole, published, &self.roster, now).unwrap();
         if whole {
             self.open.remove(&(peer, file.into()));
         }
@@ -106,6 +106,8 @@ impl World {
 
     fn drop_file(&mut self, file: &str) {
         self.catalogue.drop_file(&file.parse().unwrap(), None, None, self.now).unwrap();
+        // Whoever puts it there again does so later.
+        self.now += 1;
         self.void_orders();
     }
 

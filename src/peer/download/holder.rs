@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Download, Neighbour, Progress, SILENCE};
+use super::{Download, FIRST_WORD, Neighbour, Progress, SILENCE};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
@@ -36,15 +36,17 @@ impl Download<'_> {
         let (file, id) = (self.manifest.name().clone(), self.manifest.id());
         line.send(&ToPeer::Join { peer: self.asker.number, file, id });
         let mut bytes = Vec::new();
+        let mut patience = FIRST_WORD;
         loop {
-            let message = match connection.receive(Some(SILENCE))? {
+            let message = match connection.receive(Some(patience))? {
                 Received::Message(message) => message,
                 Received::End => return Err(Error::failed(format!("{} closed the connection", holder.addr))),
                 Received::Silence => {
-                    self.bear_silence(holder)?;
+                    self.bear_silence(holder, patience)?;
                     continue;
                 }
             };
+            patience = SILENCE;
             if let Some(neighbour) = self.state.lock().neighbours.get_mut(&holder.peer) {
                 neighbour.heard = Instant::now();
             }
@@ -86,14 +88,17 @@ impl Download<'_> {
         }
     }
 
-    /// A holder has said nothing for long: that is right while it owes nothing.
-    fn bear_silence(&self, holder: &Holder) -> Result<()> {
+    /// A holder has said nothing for as long as we had patience: that is right when it has said which pieces it has,
+    /// and owes none.
+    fn bear_silence(&self, holder: &Holder, patience: Duration) -> Result<()> {
         let mut state = self.state.lock();
-        if !state.picker.owes(holder.peer) {
-            return Ok(());
-        }
+        let owes = match (patience < SILENCE, state.picker.owes(holder.peer)) {
+            (true, _) => "word which pieces it has",
+            (false, true) => "pieces",
+            (false, false) => return Ok(()),
+        };
         state.silent.insert(holder.peer, Instant::now());
-        let what = format!("it owes pieces and has said nothing for {} s", SILENCE.as_secs());
+        let what = format!("it owes {owes} and has said nothing for {} s", patience.as_secs());
         Err(Error::failed(what).advise("others are asked"))
     }
 

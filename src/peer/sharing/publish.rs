@@ -9,7 +9,6 @@ use crate::error::{Code, Error, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
 use crate::net::message::{FromManager, PeerId, Refusal, ToManager};
-use crate::peer::drops::Drop;
 use crate::peer::keeping::Task;
 use crate::peer::offer::Offer;
 use crate::share::FileName;
@@ -28,8 +27,7 @@ impl Sharing {
             info!("cannot tell the manager of {} files: {e}", news.len());
             connection = None;
             let mut shelf = self.shelf.lock();
-            shelf.stale.extend(news.iter().filter_map(News::file).cloned());
-            shelf.drops_told &= !news.iter().any(|one| matches!(one, News::Dropped(_)));
+            shelf.stale.extend(news.iter().map(News::file).cloned());
             if !shelf.over {
                 self.changed.wait_for(&mut shelf, PAUSE);
             }
@@ -67,13 +65,10 @@ impl Sharing {
             let asked = match one {
                 News::Has(offer, whole) => say_update(connection, number, offer, *whole),
                 News::Lost(file) => connection.send(&ToManager::Query { peer: number, file: file.clone() }),
-                News::Dropped(Drop { file, id, at }) => {
-                    connection.send(&ToManager::Drop { file: file.clone(), id: Some(*id), at: Some(*at) })
-                }
             };
             asked?;
             let refused = match connection.expect(limits::MESSAGE_TIME)? {
-                FromManager::Updated { .. } | FromManager::Dropped {} => None,
+                FromManager::Updated { .. } => None,
                 FromManager::Holders { payload, .. } => {
                     connection.discard_payload(payload.min(limits::HASHES))?;
                     None
@@ -110,8 +105,6 @@ impl Shelf {
             }
             (News::Lost(file), None) => self.tell(file, None),
             (News::Lost(file), Some(no)) if no.code == Code::NotFound => self.tell(file, None),
-            (News::Dropped(_), None) => {}
-            (News::Dropped(_), Some(no)) if no.code == Code::NotFound => {}
             (_, Some(no)) => return Err(no.into()),
         }
         Ok(())
@@ -119,12 +112,11 @@ impl Shelf {
 }
 
 impl News {
-    /// The file that it is about, if it must be looked at again when this cannot be told.
-    fn file(&self) -> Option<&FileName> {
+    /// The file that it is about.
+    fn file(&self) -> &FileName {
         match self {
-            Self::Has(offer, _) => Some(offer.name()),
-            Self::Lost(file) => Some(file),
-            Self::Dropped(_) => None,
+            Self::Has(offer, _) => offer.name(),
+            Self::Lost(file) => file,
         }
     }
 }

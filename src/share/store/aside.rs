@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Store, disk};
 use crate::error::Result;
-use crate::share::{FILE_NAME, FileId, FileName};
+use crate::share::{FILE_NAME, FileId, FileName, Manifest};
 
 /// The longest ending of a name that is kept as such, in bytes; `.tar.gz` has its last part kept.
 const ENDING: usize = 32;
@@ -44,8 +44,25 @@ impl Store {
     /// `not_found` when there is none.
     pub fn set_aside(&self, name: &FileName, peer: &str, id: FileId) -> Result<FileName> {
         self.known.lock().remove(name);
+        self.put_aside(&self.path(name), name, peer, id)
+    }
+
+    /// A file that went to the trash though nobody had seen it, because it was saved a moment before, becomes a
+    /// conflict copy.
+    ///
+    /// # Errors
+    /// When it is no regular file, or cannot be read or moved: then it stays in the trash.
+    pub(super) fn out_of_trash(&self, place: &Path, name: &FileName, peer: &str) -> Result<FileName> {
+        let failed =
+            |error| disk::error(format!("what was saved as {name} is at {}", place.display()), error);
+        let (file, stamp) = disk::open_regular(place).map_err(failed)?;
+        let manifest = Manifest::read(name.clone(), self.layout(stamp.size)?, file).map_err(failed)?;
+        self.put_aside(place, name, peer, manifest.id())
+    }
+
+    fn put_aside(&self, place: &Path, name: &FileName, peer: &str, id: FileId) -> Result<FileName> {
         let conflict = conflict_name(name, peer, id);
-        let aside = numbered(&self.dir, &conflict, |to| disk::rename_new(&self.path(name), to))
+        let aside = numbered(&self.dir, &conflict, |to| disk::rename_new(place, to))
             .map_err(|error| disk::error(format!("cannot set {name} aside"), error))?;
         aside.file_name().unwrap_or_default().to_string_lossy().parse()
     }

@@ -79,6 +79,15 @@ pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Exchanges two files in one step, so that nothing that anybody puts there meanwhile is overwritten; false where
+/// the file system cannot (network disks, old kernels).
+pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<bool> {
+    match rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(false),
+        exchanged => Ok(exchanged.map(|()| true)?),
+    }
+}
+
 /// Brings the names in a folder to the disk.
 pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()

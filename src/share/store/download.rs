@@ -1,11 +1,12 @@
 //! From the first piece to the file under its name: downloads and repairs in a shared folder.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::aside::numbered;
+use super::disk::Stamp;
 use super::partial::{self, Partial};
 use super::{Store, disk, taken};
 use crate::error::{Code, Error, Result};
@@ -47,6 +48,16 @@ impl Store {
         Partial::open(&self.private("partial"), manifest)
     }
 
+    /// The same, with the good pieces of another file, which is left as it is.
+    ///
+    /// # Errors
+    /// Those of [`Store::begin`].
+    pub fn begin_from(&self, manifest: Arc<Manifest>, there: &File) -> Result<Partial> {
+        let partial = self.begin(manifest)?;
+        partial.take_over(there)?;
+        Ok(partial)
+    }
+
     /// Downloads that were begun and are neither published nor discarded: their manifests.
     ///
     /// # Errors
@@ -66,18 +77,23 @@ impl Store {
     }
 
     /// A repair is whole: it takes the place of the file that was damaged, which goes to the trash. At every
-    /// moment there is a file of this name.
+    /// moment there is a file of this name. What lies there may be another file by now, because somebody has saved it;
+    /// then that becomes a conflict copy ([`Store::set_aside`]), whose name is returned.
     ///
     /// # Errors
     /// When the disk does not let it.
-    pub fn replace(&self, partial: &Partial) -> Result<()> {
+    pub fn replace(&self, partial: &Partial, peer: &str) -> Result<Option<FileName>> {
         let name = partial.manifest().name();
+        let mut out = None;
         self.finish(partial, |part, here| {
-            match numbered(&self.trash_folder()?, name, |to| fs::hard_link(here, to)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-                _ => fs::rename(part, here),
-            }
-        })
+            out = take_the_place(part, here, &self.trash_folder()?, name)?;
+            Ok(())
+        })?;
+        let Some(out) = out else { return Ok(None) };
+        if fs::symlink_metadata(&out).is_ok_and(|meta| partial.repairs == Some(Stamp::of(&meta))) {
+            return Ok(None);
+        }
+        self.out_of_trash(&out, name, peer).map(Some)
     }
 
     fn finish(&self, partial: &Partial, rename: impl FnOnce(&Path, &Path) -> io::Result<()>) -> Result<()> {
@@ -124,12 +140,40 @@ impl Store {
     /// # Errors
     /// Those of [`Store::begin`].
     pub fn repair(&self, manifest: Arc<Manifest>) -> Result<Partial> {
-        let partial = self.begin(manifest)?;
+        let mut partial = self.begin(manifest)?;
         match self.open_file(partial.manifest().name()) {
-            Ok((file, _)) => partial.take_over(&file)?,
+            Ok((file, stamp)) => {
+                partial.repairs = Some(stamp);
+                partial.take_over(&file)?;
+            }
             Err(error) if error.code() == Code::NotFound => {}
             Err(error) => return Err(error),
         }
         Ok(partial)
     }
+}
+
+/// Puts a repaired file, `part`, in the place of the one that is `here`, and says where in the trash that is now;
+/// `None` where there was none.
+///
+/// It goes to the trash first and is exchanged there: so whatever it takes the place of is in the trash at once,
+/// also when the program is killed. Where the file system cannot exchange, what is here is linked into the trash and
+/// then replaced; what an editor saves between these two steps is lost there.
+fn take_the_place(part: &Path, here: &Path, trash: &Path, name: &FileName) -> io::Result<Option<PathBuf>> {
+    let in_trash = numbered(trash, name, |to| disk::rename_new(part, to))?;
+    let done = match disk::exchange(&in_trash, here) {
+        Ok(true) => return Ok(Some(in_trash)),
+        Ok(false) => numbered(trash, name, |to| fs::hard_link(here, to))
+            .and_then(|linked| fs::rename(&in_trash, here).map(|()| Some(linked))),
+        Err(error) => Err(error),
+    };
+    match done {
+        // Nothing is here: then nothing can be overwritten, unless somebody puts it here now.
+        Err(error) if error.kind() == ErrorKind::NotFound => disk::rename_new(&in_trash, here).map(|()| None),
+        done => done,
+    }
+    .inspect_err(|_| {
+        // The repair is not lost: it can be gone on with.
+        let _ = disk::rename_new(&in_trash, part);
+    })
 }

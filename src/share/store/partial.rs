@@ -72,6 +72,8 @@ pub struct Partial {
     marks: File,
     /// Where the marks begin.
     marks_at: u64,
+    /// How the damaged file looked whose place it is to take, if it is a repair.
+    pub(super) repairs: Option<Stamp>,
     /// The lock is never held across I/O.
     have: Mutex<Bitfield>,
 }
@@ -94,7 +96,7 @@ impl Partial {
         };
         bytes.set_len(size).map_err(failed)?;
         let (marks, marks_at) = write_marks(&path, &manifest, &have).map_err(failed)?;
-        Ok(Self { path, bytes, marks, marks_at, have: Mutex::new(have), manifest })
+        Ok(Self { path, bytes, marks, marks_at, repairs: None, have: Mutex::new(have), manifest })
     }
 
     /// Its manifest.

@@ -454,7 +454,7 @@ fn bad_pieces_are_named_and_repaired_from_others() {
         assert_eq!(indices(&partial.have()), good, "only what is bad is fetched");
         assert_eq!(fs::read(lab.shared("a")).unwrap(), there, "until then the file stays as it is");
         fill(&partial, &content);
-        lab.store.replace(&partial).unwrap();
+        assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None);
         assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
         assert!(lab.store.verify(&manifest).unwrap().is_right());
     }
@@ -464,8 +464,34 @@ fn bad_pieces_are_named_and_repaired_from_others() {
     let partial = lab.store.repair(manifest).unwrap();
     assert_eq!(partial.have().count(), 0, "a file that is gone is repaired from nothing");
     fill(&partial, &content);
-    lab.store.replace(&partial).unwrap();
+    assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None);
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
+}
+
+#[test]
+fn what_an_editor_saves_while_a_file_is_repaired_becomes_a_conflict_copy() {
+    let content = bytes(4000);
+    // Editors write in place, or save a new file under the old name; or the file was gone and is there again.
+    let in_place = |lab: &Lab| fs::write(lab.shared("a.txt"), "edited").unwrap();
+    let renamed = |lab: &Lab| {
+        fs::write(lab.shared(".a.txt.swp"), "edited").unwrap();
+        fs::rename(lab.shared(".a.txt.swp"), lab.shared("a.txt")).unwrap();
+    };
+    for (there, edit) in [(true, &in_place as &dyn Fn(&Lab)), (true, &renamed), (false, &in_place)] {
+        let lab = lab();
+        if there {
+            fs::write(lab.shared("a.txt"), &content[..3000]).unwrap();
+        }
+        let partial = lab.store.repair(manifest("a.txt", &content)).unwrap();
+        fill(&partial, &content);
+        edit(&lab);
+        let id = manifest("a.txt", b"edited").id();
+        let conflict = conflict_name(&name("a.txt"), "ada", id);
+        assert_eq!(lab.store.replace(&partial, "ada").unwrap(), Some(conflict.clone()));
+        assert_eq!(fs::read(lab.shared("a.txt")).unwrap(), content);
+        assert_eq!(fs::read(lab.shared(conflict.as_str())).unwrap(), b"edited");
+        assert_eq!((lab.private("trash"), lab.private("partial")), (vec![], vec![]));
+    }
 }
 
 #[test]
@@ -533,7 +559,7 @@ fn a_trash_that_was_removed_is_made_anew_and_without_one_the_file_stays_as_it_is
     fs::remove_dir_all(&trash).unwrap();
     let partial = lab.store.repair(manifest.clone()).unwrap();
     fill(&partial, &content);
-    lab.store.replace(&partial).unwrap();
+    assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None);
     assert_eq!(fs::read(trash.join("a")).unwrap(), b"damaged");
     fs::remove_dir_all(&trash).unwrap();
     fs::write(&trash, "no folder").unwrap();

@@ -19,13 +19,14 @@
 //!
 //! # What is missing
 //! The times come from the clocks of several machines. Where they differ by a minute, whoever puts a file back
-//! within a minute of its drop may lose to it, and must `add` it once more. Only so many tombstones are kept; a
-//! peer that comes back after the oldest were thrown away brings its file back.
+//! within a minute of its drop may lose to it, and must `add` it once more. Only so many tombstones are kept, so that
+//! whoever drops without end fills nobody's memory; a peer that comes back after the oldest were thrown away brings
+//! its file back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::{FileId, FileName};
 use crate::clock::Millis;
-use crate::share::{FileId, FileName};
 
 /// Which files were dropped, and when.
 #[derive(Debug)]
@@ -63,11 +64,16 @@ impl Drops {
         true
     }
 
-    /// They were put there again on purpose.
-    pub fn forget(&mut self, file: &FileName, id: FileId) {
-        if let Some(at) = self.when.remove(&(file.clone(), id)) {
-            self.ages.remove(&(at, file.clone(), id));
-        }
+    /// They were put there again on purpose; says when they had been dropped, if that was known.
+    pub fn forget(&mut self, file: &FileName, id: FileId) -> Option<Millis> {
+        let at = self.when.remove(&(file.clone(), id))?;
+        self.ages.remove(&(at, file.clone(), id));
+        Some(at)
+    }
+
+    /// All of them, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &(Millis, FileName, FileId)> {
+        self.ages.iter()
     }
 }
 
@@ -90,8 +96,8 @@ mod tests {
         assert_eq!(drops.when(&name("a"), id), Some(11));
         assert_eq!(drops.when(&name("a"), other), None);
         assert_eq!(drops.when(&name("b"), id), None, "the same bytes under another name");
-        drops.forget(&name("a"), id);
-        assert_eq!(drops.when(&name("a"), id), None);
+        assert_eq!(drops.forget(&name("a"), id), Some(11));
+        assert_eq!((drops.forget(&name("a"), id), drops.when(&name("a"), id)), (None, None));
         assert!(drops.ages.is_empty());
     }
 
@@ -101,8 +107,8 @@ mod tests {
         for (at, file) in [(5, "e"), (1, "a"), (4, "d"), (2, "b"), (3, "c")] {
             drops.remember(&name(file), FileId::from([0; 32]), at);
         }
-        let left: Vec<_> = drops.when.keys().map(|(file, _)| file.as_str()).collect();
+        let left: Vec<_> = drops.iter().map(|(_, file, _)| file.as_str()).collect();
         assert_eq!(left, ["c", "d", "e"]);
-        assert_eq!(drops.ages.len(), 3);
+        assert_eq!(drops.when.len(), 3);
     }
 }
