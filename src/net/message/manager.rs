@@ -20,7 +20,7 @@ use crate::share::{FileId, FileName};
 pub enum ToManager {
     /// "I am here": opens the conversation in which a peer stays known. Answered by `registered`.
     Register {
-        /// [`VERSION`] of the speaker.
+        /// [`VERSION`](super::VERSION) of the speaker.
         version: u32,
         /// What the peer calls itself.
         name: Name,
