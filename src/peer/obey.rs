@@ -20,9 +20,10 @@ use crate::share::picker::Order;
 /// How long an ordered download without any holder waits for one: others wait for the place it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long an ordered download may get no piece: as long as the manager waits before it calls the order in vain. It
-/// will order it again; until then another file has the place.
-const STALL: Duration = Duration::from_secs(30);
+/// How many rounds of choking an ordered download may get no piece: in three, somebody who was choked has had a chance.
+/// That is also how long the manager waits before it calls the order in vain. It will order it again; until then
+/// another file has the place.
+const STALL_ROUNDS: u32 = 3;
 
 /// Fetches one file after another until the peer leaves.
 pub(super) fn obey_fetch(keeping: &Keeping) {
@@ -50,7 +51,7 @@ fn fetch(keeping: &Keeping, tracker: &mut Tracker, file: &FileName, stop: &Atomi
     let (name, uploads) = (&keeping.name, &keeping.uploads);
     let asker = Asker { name, number, addr: keeping.addr, sharing, uploads };
     let order = Order::default();
-    let (patience, stall, stop_when) = (PATIENCE, Some(STALL), Some(stop));
+    let (patience, stall, stop_when) = (PATIENCE, Some(uploads.round() * STALL_ROUNDS), Some(stop));
     let wish = Wish { store, order, repair: false, patience, stall, stop: stop_when };
     let (progress, _) = unbounded();
     match download(asker, wish, tracker, found, progress) {

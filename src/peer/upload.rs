@@ -121,6 +121,11 @@ impl Uploads {
         }
     }
 
+    /// How long a round of choking takes.
+    pub fn round(&self) -> Duration {
+        Duration::from_secs(ROUND_SECONDS).div_f64(self.manners.time_scale)
+    }
+
     /// Starts the thread that judges in rounds.
     ///
     /// # Errors
@@ -228,7 +233,7 @@ impl Uploads {
     }
 
     fn judge_uploads(&self) {
-        let round = Duration::from_secs(ROUND_SECONDS).div_f64(self.manners.time_scale);
+        let round = self.round();
         let optimistic = OPTIMISTIC_SECONDS / ROUND_SECONDS;
         let mut rounds = 0;
         let mut state = self.state.lock();
