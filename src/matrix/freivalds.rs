@@ -2,35 +2,34 @@
 //!
 //! A peer that was asked for P = L·R sends an answer, and nobody wants to multiply again to see whether
 //! it is right. Freivalds ("Probabilistic machines can use less running time", IFIP 1977): choose a
-//! random vector x and compare xᵀ·P with (xᵀ·L)·R. That is three products of a vector and a matrix, 2n^2
+//! random vector x and compare P·x with L·(R·x). That is three products of a matrix and a vector, 2n^2
 //! operations each instead of 2n^3. If P = L·R, the two sides agree for every x; if not, they differ for
-//! almost every x. (Computing xᵀ·(L·R) instead would multiply first and save nothing.)
+//! almost every x. (Computing (L·R)·x instead would multiply first and save nothing.)
 //!
-//! The usual text multiplies by x from the right. From the left, every one of the three products takes its
-//! matrix row after row, and L before R: just as the operands are formed to be sent, and as the answer comes
-//! back. So a [`Probe`] looks at the rows as they pass, while they are still in the cache, and a check costs
-//! no trip to memory for L and R at all.
+//! Row i of P·x needs nothing of P but its row i. So an answer is judged row by row as it comes: what was
+//! found right is used while it is still in the cache, no answer is ever stored, and a liar is found out at
+//! the first wrong row. A [`Probe`] is shown R, then L, as it is formed to be sent, then the rows of P.
 //!
 //! ```
 //! use peerlab::matrix::{Matrix, freivalds::{Magnitudes, Verdict, check}};
 //! let two = Matrix::from_vec(1, 1, vec![2.0])?;
 //! let (four, five) = (Matrix::from_vec(1, 1, vec![4.0])?, Matrix::from_vec(1, 1, vec![5.0])?);
 //! let largest = Magnitudes { left: 2.0, right: 2.0 };
-//! assert_eq!(check(&two, &two, &four, largest, &mut rand::rng()), Verdict::Right);
-//! assert_eq!(check(&two, &two, &five, largest, &mut rand::rng()), Verdict::Wrong { column: 0 });
+//! assert_eq!(check(&two, &two, &four, largest, 1, &mut rand::rng()), Verdict::Right);
+//! assert_eq!(check(&two, &two, &five, largest, 1, &mut rand::rng()), Verdict::Wrong { row: 0 });
 //! # Ok::<(), peerlab::error::Error>(())
 //! ```
 //!
 //! # Which x
 //!
-//! Every x_i is ±v with an even coin for the sign and v drawn evenly from [1/2, 1). Let a right answer
-//! move a column of the comparison by at most t (below), and let entry (i, j) of P be wrong by E.
+//! Every x_j is ±v with an even coin for the sign and v drawn evenly from [1/2, 1). Let a right answer
+//! move a row of the comparison by at most t (below), and let entry (i, j) of P be wrong by E.
 //!
-//! * If it is the only wrong entry of its column, the column moves by at least |E|/2: whenever |E| > 4t, it is
-//!   found for certain. (With reals from [-1, 1), an unlucky x_i near zero would hide it.)
-//! * If the column has other wrong entries, fix their x. The column looks right only if x_i falls into an
-//!   interval of length 2t/|E|, and the density of x_i is nowhere above 1: the error is missed with a
-//!   probability of at most 4t/|E|, the factor two covering t itself on both sides. (With x_i = ±1, two equal
+//! * If it is the only wrong entry of its row, the row moves by at least |E|/2: whenever |E| > 4t, it is
+//!   found for certain. (With reals from [-1, 1), an unlucky x_j near zero would hide it.)
+//! * If the row has other wrong entries, fix their x. The row looks right only if x_j falls into an
+//!   interval of length 2t/|E|, and the density of x_j is nowhere above 1: the error is missed with a
+//!   probability of at most 4t/|E|, the factor two covering t itself on both sides. (With x_j = ±1, two equal
 //!   errors would cancel every other time; with x = (1, ..., 1), opposite ones always.)
 //!
 //! t is about 10^-7 of a typical entry of the product of random 2048 x 2048 matrices, so one vector is
@@ -47,13 +46,13 @@
 //! ```
 //!
 //! (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., theorem 23.2: a bound by the largest
-//! entries of the whole operands. No bound by the entries of one column exists for Strassen.) l is what
+//! entries of the whole operands. No bound by the entries of one row exists for Strassen.) l is what
 //! [`strassen::local_levels`] gives, because the serving peer runs the same program. Doubled, this leaves
 //! room for kernels that add in another order.
 //!
-//! A column of xᵀ·P sums m such errors. They were made without knowing the signs of x, so they add up like
-//! coins: by Hoeffding's inequality the sum exceeds 10 √m e with a probability below 10^-21, and it never
-//! exceeds m e. To this come the rounding errors of the check itself (bounded as sums of m, m and k terms)
+//! A row of P·x sums n such errors. They were made without knowing the signs of x, so they add up like
+//! coins: by Hoeffding's inequality the sum exceeds 10 √n e with a probability below 10^-21, and it never
+//! exceeds n e. To this come the rounding errors of the check itself (bounded as sums of n, n and k terms)
 //! and, for numbers near the end of the range, an underflow of 2^-1074 in each operation.
 //!
 //! Where magnitudes are such that the comparison itself would overflow or vanish, x is scaled by a power of
@@ -61,7 +60,7 @@
 
 use rand::{Rng, RngExt};
 
-use super::{Matrix, kernel, operand, strassen};
+use super::{Matrix, both, kernel, operand, strassen};
 
 /// Unit roundoff: no operation is off by more than this share of its result.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -72,19 +71,15 @@ const TINY: f64 = 5e-324;
 /// Magnitudes that are compared without scaling, as powers of two. Far from the ends at ±1022.
 const COMFORTABLE: f64 = 900.0;
 
-/// How many rows are added up before their sum is added to the result: fewer roundings, and fewer trips to
-/// the result.
-const GROUP: usize = 8;
-
 /// What the check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every column agrees within what rounding explains.
+    /// Every row agrees within what rounding explains.
     Right,
     /// The product is wrong.
     Wrong {
-        /// A column of the product in which no rounding explains the difference.
-        column: usize,
+        /// The first row of the product in which no rounding explains the difference.
+        row: usize,
     },
 }
 
@@ -97,99 +92,108 @@ pub struct Magnitudes {
     pub right: f64,
 }
 
-/// Is `c` the product of `a` and `b`? For matrices that are all in memory.
+/// Is `c` the product of `a` and `b`? For matrices that are all in memory, on `threads` threads.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub fn check(a: &Matrix, b: &Matrix, c: &Matrix, largest: Magnitudes, rng: &mut impl Rng) -> Verdict {
+pub fn check(
+    a: &Matrix,
+    b: &Matrix,
+    c: &Matrix,
+    largest: Magnitudes,
+    threads: usize,
+    rng: &mut impl Rng,
+) -> Verdict {
     assert_eq!(a.cols(), b.rows(), "operands that fit");
     assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the shape of the product");
-    let mut probe = Probe::new((a.rows(), a.cols(), b.cols()), largest, rng);
-    probe.left(a.as_slice());
+    let mut probe = Probe { threads, ..Probe::new((a.rows(), a.cols(), b.cols()), largest, rng) };
     probe.right(b.as_slice());
+    probe.left(a.as_slice());
     probe.check(c.as_slice())
 }
 
 /// The check of one product: x, and what it has become on its way through the operands.
 #[derive(Debug)]
 pub struct Probe {
-    rows: usize,
-    inner: usize,
-    cols: usize,
     /// x has entries below this.
     scale: f64,
     x: Vec<f64>,
-    /// xᵀ·L, as far as L has passed.
-    left: Times,
-    /// (xᵀ·L)·R, as far as R has passed.
+    /// R·x, as far as R has passed.
     right: Times,
+    /// L·(R·x), as far as L has passed.
+    left: Times,
+    /// How many rows of the product have been judged.
+    judged: usize,
+    /// How many threads share the rows that pass at once.
+    threads: usize,
 }
 
 impl Probe {
     /// For the product of a `rows` x `inner` matrix and an `inner` x `cols` one.
     pub fn new(shape: (usize, usize, usize), largest: Magnitudes, rng: &mut impl Rng) -> Self {
         let (rows, inner, cols) = shape;
-        let scale = scale(rows, inner, largest);
-        let x = (0..rows).map(|_| scale * entry(rng)).collect();
-        Self { rows, inner, cols, scale, x, left: Times::new(inner), right: Times::new(cols) }
+        let scale = scale(inner, cols, largest);
+        let x = (0..cols).map(|_| scale * entry(rng)).collect();
+        Self { scale, x, right: Times::new(inner), left: Times::new(rows), judged: 0, threads: 1 }
+    }
+
+    /// The next rows of the right operand, all of which pass before the left one.
+    ///
+    /// # Panics
+    /// If there are more rows than it has, or not whole ones.
+    pub fn right(&mut self, rows: &[f64]) {
+        self.right.pass(rows, &self.x, self.threads);
     }
 
     /// The next rows of the left operand.
     ///
     /// # Panics
-    /// If there are more rows than it has, or not whole ones.
+    /// If there are more rows than it has, or not whole ones, or some of the right operand are missing.
     pub fn left(&mut self, rows: &[f64]) {
-        self.left.pass(&self.x, rows);
+        assert!(self.x.is_empty() || self.right.is_whole(), "the right operand has passed");
+        self.left.pass(rows, &self.right.sums, self.threads);
     }
 
-    /// The next rows of the right operand, of which the first comes after the last of the left one.
+    /// Are these the next rows of the product of the operands that have passed?
     ///
     /// # Panics
-    /// If there are more rows than it has, or not whole ones, or some of the left operand are missing.
-    pub fn right(&mut self, rows: &[f64]) {
-        assert!(self.inner == 0 || self.left.seen == self.rows, "the left operand has passed");
-        self.right.pass(&self.left.sums, rows);
-    }
-
-    /// Is `product`, in row order, the product of the operands that have passed?
-    ///
-    /// # Panics
-    /// If it has another size, or rows of the operands are missing.
-    pub fn check(&self, product: &[f64]) -> Verdict {
-        assert_eq!(Some(product.len()), self.rows.checked_mul(self.cols), "the shape of the product");
-        assert!(self.cols == 0 || self.right.seen == self.inner, "both operands have passed");
-        let mut got = Times::new(self.cols);
-        got.pass(&self.x, product);
-        let tolerance = self.tolerance(&got);
+    /// If there are more rows than it has, or not whole ones, or rows of the operands are missing.
+    pub fn check(&mut self, rows: &[f64]) -> Verdict {
+        let inner = self.right.sums.len();
+        assert!(inner == 0 || self.left.is_whole(), "both operands have passed");
+        let mut got = Times::new(rows.len() / self.x.len().max(1));
+        got.pass(rows, &self.x, self.threads);
+        let tolerance = self.tolerance();
+        let expected = &self.left.sums[self.judged..][..got.sums.len()];
         // Not `>`: a NaN in the product makes every comparison with it false.
         let agrees = |(expected, got): (&f64, &f64)| (expected - got).abs() <= tolerance;
-        match self.right.sums.iter().zip(&got.sums).position(|pair| !agrees(pair)) {
-            None => Verdict::Right,
-            Some(column) => Verdict::Wrong { column },
-        }
+        let wrong = expected.iter().zip(&got.sums).position(|pair| !agrees(pair));
+        let first = self.judged;
+        self.judged += got.sums.len();
+        wrong.map_or(Verdict::Right, |row| Verdict::Wrong { row: first + row })
     }
 
-    /// How far a column may be off when the product is right; see the module's page.
-    fn tolerance(&self, got: &Times) -> f64 {
-        let levels = strassen::local_levels(self.rows, self.inner, self.cols);
-        let (m, k) = (self.rows as f64, self.inner as f64);
+    /// How far a row may be off when the product is right; see the module's page.
+    fn tolerance(&self) -> f64 {
+        let (rows, inner, cols) = (self.left.sums.len(), self.right.sums.len(), self.x.len());
+        let levels = strassen::local_levels(rows, inner, cols);
+        let (k, n) = (inner as f64, cols as f64);
         let splits = 2f64.powi(levels as i32);
         let k0 = (k / splits).ceil();
-        // The magnitude of x and L together; with a chosen scale this is far from both ends of the range.
-        let probe = self.scale * self.left.max;
-        // How errors of single entries, at most 1 each, add up in a column of xᵀ·P.
-        let spread = m.min(10.0 * m.sqrt());
+        // The magnitude of R and x together; with a chosen scale this is far from both ends of the range.
+        let probe = self.scale * self.right.max;
+        // How errors of single entries, at most 1 each, add up in a row of P·x.
+        let spread = n.min(10.0 * n.sqrt());
         // A right product: Higham's bound, doubled, in units of max|L| max|R|.
         let answer = 2.0 * 12f64.powi(levels as i32) * (k0 * k0 + 5.0 * k0) * UNIT * spread;
-        // xᵀ·P and, through R, xᵀ·L: sums of m terms, each at most k max|L| max|R|.
-        let sums = k * m * (got.rounding() + self.left.rounding());
-        let rounding = (answer + sums) * probe * self.right.max;
-        // y·R with y = xᵀ·L: a sum of k terms, each at most max|y| max|R|.
-        let outer = k * self.right.rounding() * operand::max_abs(&self.left.sums) * self.right.max;
-        // Underflow: in xᵀ·L (then multiplied by R), in the product, in y·R and in xᵀ·P.
+        // P·x and, through L, R·x: sums of n terms, each at most k max|L| max|R|.
+        let sums = 2.0 * k * n * rounding(cols);
+        // L·y with y = R·x: a sum of k terms, each at most max|L| max|y|.
+        let outer = k * rounding(inner) * self.right.max_sum * self.left.max;
+        // Underflow: in R·x (then multiplied by L), in the product, in L·y and in P·x.
         let underflow =
-            TINY * self.right.max * k * m + TINY * (splits * splits * k * spread * self.scale + k + m);
-        rounding + outer + underflow
+            TINY * self.left.max * k * n + TINY * (splits * splits * k * spread * self.scale + k + n);
+        (answer + sums) * probe * self.left.max + outer + underflow
     }
 }
 
@@ -199,53 +203,72 @@ fn entry(rng: &mut impl Rng) -> f64 {
     if rng.random() { magnitude } else { -magnitude }
 }
 
-/// The power of two by which x is scaled, so that the comparison stays away from the ends of the range: xᵀ·L
-/// is at most 2^l, (xᵀ·L)·R at most 2^(l + r), and if need be both are brought to lie around 1.
-fn scale(rows: usize, inner: usize, largest: Magnitudes) -> f64 {
-    let l = (rows as f64).log2() + largest.left.log2();
-    let r = (inner as f64).log2() + largest.right.log2();
-    let zero = l == f64::NEG_INFINITY || r == f64::NEG_INFINITY;
-    if zero || (l.abs() <= COMFORTABLE && (l + r).abs() <= COMFORTABLE) {
+/// The power of two by which x is scaled, so that the comparison stays away from the ends of the range: R·x
+/// is at most 2^r, L·(R·x) at most 2^(r + l), and if need be both are brought to lie around 1.
+fn scale(inner: usize, cols: usize, largest: Magnitudes) -> f64 {
+    let r = (cols as f64).log2() + largest.right.log2();
+    let l = (inner as f64).log2() + largest.left.log2();
+    let zero = r == f64::NEG_INFINITY || l == f64::NEG_INFINITY;
+    if zero || (r.abs() <= COMFORTABLE && (r + l).abs() <= COMFORTABLE) {
         return 1.0;
     }
-    2f64.powi((-l - r / 2.0).clamp(-1000.0, 1000.0) as i32)
+    2f64.powi((-r - l / 2.0).clamp(-1000.0, 1000.0) as i32)
 }
 
-/// A vector times a matrix whose rows pass in order, some at a time.
+/// The relative error of a row times a vector, a sum of `terms` products: as many partial sums as there are
+/// lanes, and then their sum.
+fn rounding(terms: usize) -> f64 {
+    (terms.div_ceil(operand::LANES) + operand::LANES + 1) as f64 * UNIT
+}
+
+/// Rows times a vector into `sums`, and the largest magnitude in the rows, on so many threads.
+fn times(rows: &[f64], vector: &[f64], sums: &mut [f64], threads: usize) -> f64 {
+    if threads <= 1 || sums.len() < 2 {
+        return kernel::times(rows, vector, sums);
+    }
+    let upper = sums.len() * (threads / 2) / threads;
+    let ((above, below), (into_above, into_below)) =
+        (rows.split_at(upper * vector.len()), sums.split_at_mut(upper));
+    let (above, below) = both(
+        "times",
+        || times(above, vector, into_above, threads / 2),
+        || times(below, vector, into_below, threads - threads / 2),
+    );
+    above.max(below)
+}
+
+/// A matrix whose rows pass in order, some at a time, times a vector.
 #[derive(Debug)]
 struct Times {
+    /// One for each row; zero until it has passed.
     sums: Vec<f64>,
-    /// The largest magnitude in the matrix so far.
-    max: f64,
     /// How many rows have passed.
-    seen: usize,
-    /// How often something was added to the sums.
-    additions: usize,
+    passed: usize,
+    /// The largest magnitude in them.
+    max: f64,
+    /// The largest magnitude of a sum.
+    max_sum: f64,
 }
 
 impl Times {
-    fn new(cols: usize) -> Self {
-        Self { sums: vec![0.0; cols], max: 0.0, seen: 0, additions: 0 }
+    fn new(rows: usize) -> Self {
+        Self { sums: vec![0.0; rows], passed: 0, max: 0.0, max_sum: 0.0 }
     }
 
-    fn pass(&mut self, vector: &[f64], rows: &[f64]) {
-        let cols = self.sums.len();
-        if cols == 0 {
+    fn pass(&mut self, rows: &[f64], vector: &[f64], threads: usize) {
+        if vector.is_empty() {
             return;
         }
-        assert_eq!(rows.len() % cols, 0, "whole rows of {cols} entries");
-        for group in rows.chunks(GROUP * cols) {
-            let count = group.len() / cols;
-            let max = kernel::add_rows(&vector[self.seen..][..count], group, &mut self.sums);
-            self.max = self.max.max(max);
-            self.seen += count;
-            self.additions += 1;
-        }
+        assert_eq!(rows.len() % vector.len(), 0, "whole rows of {} entries", vector.len());
+        let count = rows.len() / vector.len();
+        let sums = &mut self.sums[self.passed..][..count];
+        self.max = self.max.max(times(rows, vector, sums, threads));
+        self.max_sum = self.max_sum.max(operand::max_abs(sums));
+        self.passed += count;
     }
 
-    /// The relative error of the sums: that of a group, and that of adding the groups.
-    fn rounding(&self) -> f64 {
-        (GROUP + self.additions) as f64 * UNIT
+    fn is_whole(&self) -> bool {
+        self.passed == self.sums.len()
     }
 }
 
@@ -261,7 +284,9 @@ mod tests {
     }
 
     fn verdict(a: &Matrix, b: &Matrix, c: &Matrix, seed: u64) -> Verdict {
-        check(a, b, c, Magnitudes { left: a.max_abs(), right: b.max_abs() }, &mut rng(seed))
+        let largest = Magnitudes { left: a.max_abs(), right: b.max_abs() };
+        let threads = seed as usize % 4;
+        check(a, b, c, largest, threads, &mut rng(seed))
     }
 
     fn random(m: usize, k: usize, n: usize) -> (Matrix, Matrix) {
@@ -308,10 +333,10 @@ mod tests {
             let (size, largest) = (n as usize, Magnitudes { left: 1.0, right: 1.0 });
             let mut probe = Probe::new((size, size, size), largest, &mut rng(1));
             (probe.left.max, probe.right.max) = (1.0, 1.0);
-            let tolerance = probe.tolerance(&Times::new(size));
+            let tolerance = probe.tolerance();
             let (n0, n) = (f64::from(n >> levels), f64::from(n));
             let bound = (12f64.powi(levels) * (n0 * n0 + 5.0 * n0) - 5.0 * n) * UNIT;
-            // A column adds up n such errors, by Hoeffding's inequality to less than 10 √n of them.
+            // A row adds up n such errors, by Hoeffding's inequality to less than 10 √n of them.
             assert!((1.0..4.0).contains(&(tolerance / (10.0 * n.sqrt() * bound))), "{n}: {tolerance:e}");
         }
     }
@@ -332,7 +357,7 @@ mod tests {
                 let at = (seed as usize * 4801) % (m * n);
                 c.as_mut_slice()[at] += 1e-6 * right.max_abs();
                 let found = verdict(&a, &b, &c, seed);
-                assert_eq!(found, Verdict::Wrong { column: at % n }, "at {scale_a:e}, {scale_b:e}");
+                assert_eq!(found, Verdict::Wrong { row: at / n }, "at {scale_a:e}, {scale_b:e}");
             }
         }
     }
@@ -350,33 +375,39 @@ mod tests {
             let mut product = naive(l.view(), r.view());
             assert_eq!(verdict(&l, &r, &product, 3), Verdict::Right);
             product.as_mut_slice()[64 * 17 + 5] -= 1.0;
-            assert_eq!(verdict(&l, &r, &product, 3), Verdict::Wrong { column: 5 });
+            assert_eq!(verdict(&l, &r, &product, 3), Verdict::Wrong { row: 17 });
         }
     }
 
     #[test]
-    fn rows_may_pass_in_any_portions() {
+    fn rows_may_pass_in_any_portions_and_are_judged_as_they_come() {
         let (a, b) = random(30, 21, 17);
         let c = naive(a.view(), b.view());
+        let mut wrong = c.clone();
+        wrong.as_mut_slice()[17 * 23 + 16] += 1e-9;
         let largest = Magnitudes { left: 1.0, right: 1.0 };
         for portion in 1..31 {
-            let mut probe = Probe::new((30, 21, 17), largest, &mut rng(1));
-            a.as_slice().chunks(portion * 21).for_each(|rows| probe.left(rows));
-            b.as_slice().chunks(portion * 17).for_each(|rows| probe.right(rows));
-            assert_eq!(probe.check(c.as_slice()), Verdict::Right, "{portion}");
-            let mut wrong = c.clone();
-            wrong.as_mut_slice()[17 * 29 + 16] += 1e-9;
-            assert_eq!(probe.check(wrong.as_slice()), Verdict::Wrong { column: 16 }, "{portion}");
+            let judge = |product: &Matrix| -> Vec<Verdict> {
+                let mut probe = Probe::new((30, 21, 17), largest, &mut rng(1));
+                b.as_slice().chunks(portion * 17).for_each(|rows| probe.right(rows));
+                a.as_slice().chunks(portion * 21).for_each(|rows| probe.left(rows));
+                product.as_slice().chunks(portion * 17).map(|rows| probe.check(rows)).collect()
+            };
+            assert!(judge(&c).iter().all(|verdict| *verdict == Verdict::Right), "{portion}");
+            for (n, verdict) in judge(&wrong).into_iter().enumerate() {
+                let expected = if n == 23 / portion { Verdict::Wrong { row: 23 } } else { Verdict::Right };
+                assert_eq!(verdict, expected, "portion {n} of {portion} rows");
+            }
         }
     }
 
     #[test]
-    #[should_panic(expected = "the left operand has passed")]
-    fn the_right_operand_does_not_pass_before_the_left_one() {
+    #[should_panic(expected = "the right operand has passed")]
+    fn the_left_operand_does_not_pass_before_the_right_one() {
         let (a, b) = random(3, 3, 3);
         let mut probe = Probe::new((3, 3, 3), Magnitudes { left: 1.0, right: 1.0 }, &mut rng(1));
-        probe.left(&a.as_slice()[..6]);
-        probe.right(b.as_slice());
+        probe.right(&b.as_slice()[..6]);
+        probe.left(a.as_slice());
     }
 
     #[test]
@@ -386,9 +417,9 @@ mod tests {
         for seed in 0..200 {
             for (first, second) in [(0.5, 0.5), (0.5, -0.5), (1e-3, 1e-3), (1e3, -1e3)] {
                 let mut c = right.clone();
-                c.as_mut_slice()[40 * 3 + 7] += first;
-                c.as_mut_slice()[40 * 31 + 7] += second;
-                assert_eq!(verdict(&a, &b, &c, seed), Verdict::Wrong { column: 7 });
+                c.as_mut_slice()[40 * 7 + 3] += first;
+                c.as_mut_slice()[40 * 7 + 31] += second;
+                assert_eq!(verdict(&a, &b, &c, seed), Verdict::Wrong { row: 7 });
             }
         }
     }
@@ -413,7 +444,7 @@ mod tests {
         for poison in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX] {
             let mut c = naive(a.view(), b.view());
             c.as_mut_slice()[20 * 11 + 19] = poison;
-            assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { column: 19 }, "{poison}");
+            assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { row: 11 }, "{poison}");
         }
     }
 
@@ -421,10 +452,10 @@ mod tests {
     fn zero_times_anything_is_exactly_zero() {
         let (zero, any) = (Matrix::zeros(9, 9), Matrix::random(9, 9, &mut rng(1)));
         let mut wrong = Matrix::zeros(9, 9);
-        wrong.as_mut_slice()[9 * 4] = 1e-300;
+        wrong.as_mut_slice()[4] = 1e-300;
         for (a, b) in [(&zero, &any), (&any, &zero), (&zero, &zero)] {
             assert_eq!(verdict(a, b, &zero, 1), Verdict::Right);
-            assert_eq!(verdict(a, b, &wrong, 1), Verdict::Wrong { column: 0 });
+            assert_eq!(verdict(a, b, &wrong, 1), Verdict::Wrong { row: 0 });
         }
     }
 
@@ -439,7 +470,7 @@ mod tests {
         let (a, b, mut c) = (Matrix::zeros(3, 0), Matrix::zeros(0, 2), Matrix::zeros(3, 2));
         assert_eq!(verdict(&a, &b, &c, 1), Verdict::Right);
         c.as_mut_slice()[4] = f64::NAN;
-        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { column: 0 });
+        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { row: 2 });
     }
 
     #[test]
@@ -454,6 +485,6 @@ mod tests {
         assert!(strassen::local_levels(n, n, n) > 0);
         assert_eq!(verdict(&a, &b, &c, 1), Verdict::Right);
         c.as_mut_slice()[n * 1000 + 999] += 1e-5 * a.max_abs() * b.max_abs();
-        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { column: 999 });
+        assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { row: 1000 });
     }
 }

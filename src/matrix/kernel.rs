@@ -36,7 +36,7 @@ use super::strassen::Abandoned;
 use super::{Operand, View, ViewMut};
 use micro::Width;
 
-pub(super) use micro::{add_rows, fill_rows, prefer_huge_pages};
+pub(super) use micro::{fill_rows, prefer_huge_pages, times};
 
 /// Inner size of a packed block. Each tile of C is read and written once per KC steps, so KC is long: a
 /// panel of B (KC x 24 x 8 bytes = 192 KiB) need not fit into the 48 KiB of L1. It comes from L2 with 192

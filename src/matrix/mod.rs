@@ -38,6 +38,10 @@
 //! Nothing here waits, prints, or knows the time; randomness is passed in. What is missing: any type but
 //! `f64`, sparse matrices, and transposition. A matrix that is mostly zeros is multiplied zero by zero.
 
+use std::hint::black_box;
+use std::thread;
+
+use parking_lot::Mutex;
 use rand::{Rng, RngExt};
 
 use crate::error::{Error, Result};
@@ -49,6 +53,9 @@ mod operand;
 pub mod strassen;
 
 pub use operand::Operand;
+
+/// The entries on a page of memory, of the smallest that there are: 4 KiB.
+const PAGE: usize = 512;
 
 /// A matrix in row order.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +93,14 @@ impl Matrix {
     #[must_use]
     pub fn on_huge_pages(self) -> Self {
         kernel::prefer_huge_pages(&self.data);
+        self
+    }
+
+    /// The same matrix, its zeros in memory: the system supplies pages when they are first written, and must
+    /// clear each of them before. That is done now, on `threads` threads, so that no product waits for it.
+    #[must_use]
+    pub fn in_memory(mut self, threads: usize) -> Self {
+        touch(&mut self.data, threads);
         self
     }
 
@@ -164,6 +179,35 @@ impl Matrix {
         let at = operand::first_non_finite(&self.data)?;
         Some((at / self.cols, at % self.cols))
     }
+}
+
+/// Writes a zero to every page of `zeros`.
+fn touch(zeros: &mut [f64], threads: usize) {
+    if threads <= 1 {
+        return zeros.chunks_mut(PAGE).for_each(|page| page[0] = black_box(0.0));
+    }
+    let (above, below) = zeros.split_at_mut(zeros.len() * (threads / 2) / threads);
+    both("touch", || touch(above, threads / 2), || touch(below, threads - threads / 2));
+}
+
+/// Does two things at once, the first on a thread of that name; where no thread can be had, one after the
+/// other.
+pub(crate) fn both<X: Send, Y>(
+    name: &str,
+    first: impl FnOnce() -> X + Send,
+    second: impl FnOnce() -> Y,
+) -> (X, Y) {
+    let first = Mutex::new(Some(first));
+    let run_first = || first.lock().take().map(|first| first());
+    thread::scope(|scope| {
+        let helper = thread::Builder::new().name(name.into()).spawn_scoped(scope, run_first);
+        let second = second();
+        let first = match helper {
+            Ok(helper) => helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => run_first(),
+        };
+        (first.expect("it was there to be taken, once"), second)
+    })
 }
 
 /// A window of a matrix: `rows` x `cols` entries, its rows `stride` entries apart.

@@ -111,11 +111,7 @@ impl<'a> Operand<'a> {
 }
 
 /// How many partial results the loops below keep, so that the compiler can hold them in vector registers.
-pub(super) const LANES: usize = 16;
-
-/// How many columns are added up at a time: their sums stay in L1, and each row is read in stretches long
-/// enough for the memory to see where it goes.
-const STRETCH: usize = 512;
+pub(super) const LANES: usize = 32;
 
 /// The largest magnitude, zero if there is none; a NaN is passed over.
 pub(super) fn max_abs(data: &[f64]) -> f64 {
@@ -128,37 +124,30 @@ pub(super) fn max_abs(data: &[f64]) -> f64 {
     maxima.into_iter().fold(0.0, f64::max)
 }
 
-/// Adds a few rows, each times its factor, to `sums`: first the rows are added to each other, then that to
-/// what is there. Returns the largest magnitude in the rows.
+/// Rows times a vector, one number for each row, into `out`. Returns the largest magnitude in the rows.
 ///
 /// Always inlined, to be compiled for the vectors of its caller.
 #[inline(always)]
-pub(super) fn add_rows_inlined(factors: &[f64], rows: &[f64], sums: &mut [f64]) -> f64 {
-    let cols = sums.len();
+pub(super) fn times_inlined(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
     let mut maxima = [0.0; LANES];
-    let mut parts = [0.0; STRETCH];
-    for (n, sums) in sums.chunks_mut(STRETCH).enumerate() {
-        let parts = &mut parts[..sums.len()];
-        parts.fill(0.0);
-        for (factor, row) in factors.iter().zip(rows.chunks_exact(cols)) {
-            let row = &row[n * STRETCH..][..parts.len()];
-            let ((row, row_rest), (parts, parts_rest)) =
-                (row.as_chunks::<LANES>(), parts.as_chunks_mut::<LANES>());
-            for (row, parts) in row.iter().zip(parts) {
-                weigh(*factor, row, parts, &mut maxima);
-            }
-            weigh(*factor, row_rest, parts_rest, &mut maxima);
+    let (whole, rest) = vector.as_chunks::<LANES>();
+    for (row, out) in rows.chunks_exact(vector.len()).zip(out) {
+        let mut sums = [0.0; LANES];
+        let (row, row_rest) = row.as_chunks::<LANES>();
+        for (row, vector) in row.iter().zip(whole) {
+            weigh(row, vector, &mut sums, &mut maxima);
         }
-        sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += *part);
+        weigh(row_rest, rest, &mut sums, &mut maxima);
+        *out = sums.iter().sum();
     }
     maxima.into_iter().fold(0.0, f64::max)
 }
 
-/// Adds as many numbers as there are lanes, times a factor, and keeps their largest magnitudes.
+/// Adds as many products as there are lanes, and keeps the largest magnitudes of their first factors.
 #[inline(always)]
-fn weigh(factor: f64, row: &[f64], parts: &mut [f64], maxima: &mut [f64; LANES]) {
-    for ((x, part), max) in row.iter().zip(parts).zip(maxima) {
-        *part += factor * x;
+fn weigh(row: &[f64], vector: &[f64], sums: &mut [f64; LANES], maxima: &mut [f64; LANES]) {
+    for (((x, y), sum), max) in row.iter().zip(vector).zip(sums).zip(maxima) {
+        *sum += x * y;
         *max = if x.abs() > *max { x.abs() } else { *max };
     }
 }

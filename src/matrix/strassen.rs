@@ -35,11 +35,12 @@
 //! intermediate sum stays below 2^53 ([`exact_bound`]).
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
 use super::kernel::{Kernel, Packs, Target};
-use super::{Matrix, Operand, View, ViewMut};
+use super::{Matrix, Operand, View, ViewMut, both};
 use crate::error::Error;
 
 /// What one of the seven multiplies and where its answer goes: a sign for each quadrant, in the order
@@ -208,19 +209,21 @@ pub fn exact_bound(levels: u32, inner: usize, max_a: f64, max_b: f64) -> f64 {
 /// C as it is put together: a lock for every block, so that answers can be added as they come, by
 /// several threads at once.
 ///
-/// The first answer that reaches a block overwrites it, and every block is reached, so C need not be
-/// zeroed. An entry of C is complete when all products were added, each once.
+/// The first answer that reaches a row of a block overwrites it, and every block is reached, so C need not
+/// be zeroed. An entry of C is complete when all products were added, each once.
 #[derive(Debug)]
 pub struct Assembly<'a> {
     plan: Plan,
-    blocks: Vec<Mutex<Block<'a>>>,
+    blocks: Vec<Mutex<Vec<Row<'a>>>>,
+    /// How many rows of each product were added.
+    added: Vec<AtomicUsize>,
 }
 
-/// One block of C: its rows, which lie apart in memory.
+/// One row of a block of C.
 #[derive(Debug)]
-struct Block<'a> {
+struct Row<'a> {
     written: bool,
-    rows: Vec<&'a mut [f64]>,
+    entries: &'a mut [f64],
 }
 
 impl<'a> Assembly<'a> {
@@ -232,38 +235,48 @@ impl<'a> Assembly<'a> {
         assert_eq!((c.rows, c.cols), (plan.rows, plan.cols), "the answer of the plan");
         let (rows, inner, cols) = plan.block();
         let side = 1usize << plan.levels;
-        let mut blocks: Vec<Block<'a>> =
-            (0..side * side).map(|_| Block { written: false, rows: Vec::with_capacity(rows) }).collect();
+        let mut blocks: Vec<Vec<Row<'a>>> =
+            (0..side * side).map(|_| Vec::with_capacity(rows.min(plan.rows))).collect();
         if inner == 0 {
             c.data.fill(0.0);
         } else if cols > 0 {
             for (i, row) in c.data.chunks_exact_mut(c.cols).enumerate() {
-                for (q, part) in row.chunks_mut(cols).enumerate() {
-                    blocks[i / rows * side + q].rows.push(part);
+                for (q, entries) in row.chunks_mut(cols).enumerate() {
+                    blocks[i / rows * side + q].push(Row { written: false, entries });
                 }
             }
         }
-        Self { plan, blocks: blocks.into_iter().map(Mutex::new).collect() }
+        let added = (0..plan.products()).map(|_| AtomicUsize::new(0)).collect();
+        Self { plan, blocks: blocks.into_iter().map(Mutex::new).collect(), added }
     }
 
-    /// Adds the answer of product `i`, in row order, to the blocks of C that it is a part of.
+    /// Adds rows of the answer of product `i`, from `first` on, to the blocks of C that it is a part of.
+    ///
+    /// An answer may come in portions, from its first row to its last. If it breaks off and comes anew, from
+    /// another peer, rows that were added the first time are passed over.
     ///
     /// Only one block is locked at a time, so threads that add different answers wait for each other
-    /// only where they meet in the same block, and never in a circle.
+    /// only where they meet in the same block, and never in a circle. Only one thread adds a product.
     ///
     /// # Panics
-    /// If `product` does not have as many entries as a block of the plan.
-    pub fn add(&self, i: usize, product: &[f64]) {
+    /// If these are not whole rows of a block of the plan, or rows before them are missing.
+    pub fn add(&self, i: usize, first: usize, answer: &[f64]) {
         let (rows, _, cols) = self.plan.block();
-        assert_eq!(product.len(), rows * cols, "an answer of {rows} x {cols}");
-        if product.is_empty() {
+        if answer.is_empty() {
             return;
         }
+        assert_eq!(answer.len() % cols, 0, "whole rows of {cols} entries");
+        let (added, end) = (self.added[i].load(Relaxed), first + answer.len() / cols);
+        assert!(first <= added && end <= rows, "rows {first} to {end} of {rows}, after {added}");
+        if end <= added {
+            return;
+        }
+        let answer = &answer[(added - first) * cols..];
         for (sign, p, q) in self.plan.blocks(i, Side::Into) {
             let mut block = self.blocks[(p << self.plan.levels) + q].lock();
-            let written = std::mem::replace(&mut block.written, true);
-            for (into, from) in block.rows.iter_mut().zip(product.chunks_exact(cols)) {
-                let pairs = into.iter_mut().zip(from);
+            for (into, from) in block.iter_mut().skip(added).zip(answer.chunks_exact(cols)) {
+                let written = std::mem::replace(&mut into.written, true);
+                let pairs = into.entries.iter_mut().zip(from);
                 if written {
                     pairs.for_each(|(c, m)| *c += sign * m);
                 } else {
@@ -271,6 +284,7 @@ impl<'a> Assembly<'a> {
                 }
             }
         }
+        self.added[i].store(end, Relaxed);
     }
 }
 
@@ -330,21 +344,12 @@ fn multiply_at(
     let upper = rows * (threads / 2) / threads;
     let (above, below) = c.split_rows(upper);
     let (a_above, a_below) = (a.window(0, 0, upper, a.cols()), a.window(upper, 0, rows, a.cols()));
-    let half = Mutex::new(Some(above));
-    let work = || {
-        let above = half.lock().take();
-        above.map_or(Ok(()), |above| multiply_at(levels, a_above, b, above, threads / 2, keep_going))
-    };
-    std::thread::scope(|scope| {
-        let helper = std::thread::Builder::new().name("multiply_rows".into()).spawn_scoped(scope, work);
-        let mine = multiply_at(levels, a_below, b, below, threads - threads / 2, keep_going);
-        let other = match helper {
-            Ok(helper) => helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            // No thread can be had: this one does both halves.
-            Err(_) => work(),
-        };
-        other.and(mine)
-    })
+    let (one, other) = both(
+        "multiply_rows",
+        || multiply_at(levels, a_above, b, above, threads / 2, keep_going),
+        || multiply_at(levels, a_below, b, below, threads - threads / 2, keep_going),
+    );
+    one.and(other)
 }
 
 /// The least side that [`multiply`] cuts. Measured: at 2048 one level gains a tenth over the classical
@@ -404,7 +409,7 @@ mod tests {
             let mut r = unwritten(inner, cols);
             left.fill_rows(0, l.as_mut_slice());
             right.fill_rows(0, r.as_mut_slice());
-            assembly.add(i, naive(l.view(), r.view()).as_slice());
+            assembly.add(i, 0, naive(l.view(), r.view()).as_slice());
         }
         drop(assembly);
         c
@@ -466,12 +471,35 @@ mod tests {
             for first in 0..5 {
                 let (assembly, answer) = (&assembly, &answer);
                 scope.spawn(move || {
-                    (first..49).step_by(5).for_each(|i| assembly.add(i, answer(i).as_slice()));
+                    (first..49).step_by(5).for_each(|i| assembly.add(i, 0, answer(i).as_slice()));
                 });
             }
         });
         drop(assembly);
         assert_eq!(c, naive(a.view(), b.view()));
+    }
+
+    #[test]
+    fn an_answer_may_come_in_portions_and_anew_after_it_broke_off() {
+        let (a, b) = whole_numbers(9, 6, 11, 5);
+        let plan = Plan::new(9, 6, 11, 1);
+        let (rows, inner, cols) = plan.block();
+        for portion in 1..=rows {
+            let mut c = unwritten(9, 11);
+            let assembly = Assembly::new(plan, &mut c);
+            for i in 0..plan.products() {
+                let (mut l, mut r) = (unwritten(rows, inner), unwritten(inner, cols));
+                plan.left(i, &a).fill_rows(0, l.as_mut_slice());
+                plan.right(i, &b).fill_rows(0, r.as_mut_slice());
+                let answer = naive(l.view(), r.view());
+                assembly.add(i, 0, &answer.as_slice()[..3 * cols]);
+                for (n, part) in answer.as_slice().chunks(portion * cols).enumerate() {
+                    assembly.add(i, n * portion, part);
+                }
+            }
+            drop(assembly);
+            assert_eq!(c, naive(a.view(), b.view()), "{portion} rows at a time");
+        }
     }
 
     #[test]

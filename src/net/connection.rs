@@ -207,13 +207,18 @@ impl Connection {
         }
     }
 
-    /// Reads a payload that fills `bytes`. Call it after the size that the message announced was checked.
+    /// The payload that follows the message. Call it after the size that the message announced was checked.
+    pub fn payload(&mut self) -> Payload<'_> {
+        self.pace();
+        Payload { connection: self }
+    }
+
+    /// Reads a payload that fills `bytes`.
     ///
     /// # Errors
     /// When it does not come whole at the pace of [`limits::PAYLOAD_PACE`].
     pub fn receive_payload(&mut self, bytes: &mut [u8]) -> Result<()> {
-        self.pace();
-        self.reader.read_exact(bytes).map_err(|e| self.broke(e))
+        self.payload().fill(bytes)
     }
 
     /// Reads a payload of `bytes` and throws it away, so that the conversation can go on after a "no".
@@ -324,6 +329,22 @@ impl Connection {
 
     fn broke(&self, cause: io::Error) -> Error {
         broke(self.other, cause)
+    }
+}
+
+/// A payload that is read part by part, all of it at one pace.
+#[derive(Debug)]
+pub struct Payload<'a> {
+    connection: &'a mut Connection,
+}
+
+impl Payload<'_> {
+    /// Reads the next part, which fills `bytes`.
+    ///
+    /// # Errors
+    /// When the payload does not come at the pace of [`limits::PAYLOAD_PACE`].
+    pub fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
+        self.connection.reader.read_exact(bytes).map_err(|e| self.connection.broke(e))
     }
 }
 

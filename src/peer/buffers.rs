@@ -4,9 +4,6 @@
 //! that is 100 MB, and clearing them takes about as long as multiplying them. So what one product leaves,
 //! the next one takes, and only what nobody has wanted for a while goes back to the system.
 //!
-//! Where several threads want one at the same time, the fourth waits a moment for the first three to give
-//! theirs back, for the same reason. Only a moment: somebody waits for what it will hold.
-//!
 //! Operands are read and written from one end to the other, on any pages. A product is added up in tiles,
 //! each of which lies on as many pages as it has rows: it wants few large ones ([`Buffers::on_huge_pages`]).
 //!
@@ -15,19 +12,13 @@
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::error::{Code, Error, Result};
 use crate::matrix::Matrix;
 
 /// How long a buffer that nobody wants is kept.
 const KEEP: Duration = Duration::from_secs(30);
-
-/// How many may be in use before [`Buffers::take_soon`] waits.
-const FEW: usize = 3;
-
-/// How long it waits.
-const SOON: Duration = Duration::from_secs(1);
 
 /// Buffers in use and to spare, which together take no more than a budget.
 #[derive(Debug)]
@@ -36,12 +27,10 @@ pub struct Buffers {
     budget: usize,
     huge_pages: bool,
     state: Mutex<State>,
-    given_back: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    in_use: usize,
     /// The numbers in all buffers, in use or not.
     numbers: usize,
     /// Buffers that nobody uses now, each with the time since when.
@@ -52,7 +41,7 @@ impl Buffers {
     /// For buffers of `bytes` in all. Who asks for one more is told `busy`.
     pub fn of(bytes: u64) -> Self {
         let budget = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
-        Self { budget, huge_pages: false, state: Mutex::default(), given_back: Condvar::new() }
+        Self { budget, huge_pages: false, state: Mutex::default() }
     }
 
     /// For one part in so many of this machine's memory.
@@ -72,21 +61,7 @@ impl Buffers {
     /// # Errors
     /// `busy` when there is no memory for it.
     pub fn take(&self, len: usize) -> Result<Buffer<'_>> {
-        self.take_of(&mut self.state.lock(), len)
-    }
-
-    /// As [`Buffers::take`], but while `FEW` are in use it waits a moment for one of them.
-    ///
-    /// # Errors
-    /// `busy` when there is no memory for it.
-    pub fn take_soon(&self, len: usize) -> Result<Buffer<'_>> {
         let mut state = self.state.lock();
-        let end = Instant::now() + SOON;
-        while state.in_use >= FEW && !self.given_back.wait_until(&mut state, end).timed_out() {}
-        self.take_of(&mut state, len)
-    }
-
-    fn take_of(&self, state: &mut State, len: usize) -> Result<Buffer<'_>> {
         let fits = |(_, (numbers, _)): &(usize, &(Vec<f64>, Instant))| numbers.capacity() >= len;
         let smallest =
             state.spare.iter().enumerate().filter(fits).min_by_key(|(_, (numbers, _))| numbers.capacity());
@@ -112,7 +87,6 @@ impl Buffers {
                 numbers
             }
         };
-        state.in_use += 1;
         Ok(Buffer { home: self, numbers })
     }
 
@@ -151,9 +125,7 @@ impl Drop for Buffer<'_> {
     fn drop(&mut self) {
         let numbers = std::mem::take(&mut self.numbers);
         let mut state = self.home.state.lock();
-        state.in_use -= 1;
         state.spare.push((numbers, Instant::now()));
-        self.home.given_back.notify_one();
     }
 }
 

@@ -48,7 +48,7 @@ pub mod watch;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::error::Result;
@@ -106,8 +106,7 @@ impl Peer {
     /// # Errors
     /// When it cannot listen, or no thread can be started.
     pub fn start(config: Config) -> Result<Self> {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let serving = Arc::new(Serving::new(config.slots, cores));
+        let serving = Arc::new(Serving::new(config.slots, multiply::cores()));
         let sharing = Arc::new(Sharing::new(config.manager));
         let uploads = Arc::new(Uploads::new(config.manners));
         let listener = listen(config.listen)?;

@@ -30,7 +30,6 @@ use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
 
 use super::Peer;
-use super::buffers::{Buffer, Buffers};
 use super::lease::{Lease, Wait};
 use super::stages::Stages;
 use super::tasks::{Next, Tasks};
@@ -58,8 +57,9 @@ const ROUND_PAUSE: Duration = Duration::from_millis(300);
 /// The slowest peer that is still worth waiting for, in floating-point operations per second.
 const SLOWEST_PEER: f64 = 5e7;
 
-/// The size of the buffer through which an operand is streamed, in numbers: 128 KiB.
-const STREAM_BUFFER: usize = 16 << 10;
+/// The size of the buffer through which operands and answers are streamed, in numbers: 128 KiB, so that what
+/// is done with a portion is done in the second cache.
+const PORTION: usize = 16 << 10;
 
 /// What a multiply has to tell while it runs.
 #[derive(Clone, Debug)]
@@ -153,14 +153,18 @@ impl<'a> Question<'a> {
     /// When this machine computes wrongly.
     pub fn multiply_here(&self, c: &mut Matrix) -> Result<()> {
         let Self { a, b, largest, .. } = *self;
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        strassen::multiply(a.view(), b.view(), &mut c.view_mut(), cores, &|| true)?;
-        if let Verdict::Wrong { column } = freivalds::check(a, b, c, largest, &mut rand::rng()) {
-            return Err(Error::new(Kind::Check, format!("the product is wrong in column {column}"))
+        strassen::multiply(a.view(), b.view(), &mut c.view_mut(), cores(), &|| true)?;
+        if let Verdict::Wrong { row } = freivalds::check(a, b, c, largest, cores(), &mut rand::rng()) {
+            return Err(Error::new(Kind::Check, format!("the product is wrong in row {row}"))
                 .advise("this machine computes wrongly; test its memory"));
         }
         Ok(())
     }
+}
+
+/// How many cores this machine has for this program.
+pub(super) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn check_operands(largest: Magnitudes, plan: &Plan) -> Result<()> {
@@ -203,7 +207,6 @@ struct Job<'a> {
     stages: Stages,
     changed: Condvar,
     done: Mutex<Vec<Done>>,
-    buffers: Buffers,
     /// The last failure of a slot, for the case that nothing works.
     failure: Mutex<Option<Error>>,
     progress: Sender<Progress>,
@@ -250,7 +253,6 @@ pub fn multiply(
         stages: Stages::new((a.rows(), a.cols(), b.cols()), products),
         changed: Condvar::new(),
         done: Mutex::default(),
-        buffers: Buffers::of(u64::MAX),
         failure: Mutex::default(),
         progress,
     };
@@ -393,7 +395,7 @@ impl<'m> Job<'m> {
             let began = Instant::now();
             let product = attempt.product;
             match self.compute(lease, &mut connection, product) {
-                Ok(answer) => self.assembly.add(product, &answer),
+                Ok(()) => {}
                 Err(why) => {
                     let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
                     if why.kind() == Kind::Check {
@@ -433,8 +435,8 @@ impl<'m> Job<'m> {
         None
     }
 
-    /// Sends the operands of a product, receives its answer, and checks it before it is used.
-    fn compute(&self, lease: &Lease, connection: &mut Connection, product: usize) -> Result<Buffer<'_>> {
+    /// Sends the operands of a product, and takes its answer in: rows that are right are a part of C at once.
+    fn compute(&self, lease: &Lease, connection: &mut Connection, product: usize) -> Result<()> {
         let (rows, inner, cols) = self.plan.block();
         let (left, right) = (self.plan.left(product, self.a), self.plan.right(product, self.b));
         let payload = 8 * (rows * inner + inner * cols) as u64;
@@ -447,9 +449,12 @@ impl<'m> Job<'m> {
             payload,
         };
         let mut probe = Probe::new((rows, inner, cols), self.largest, &mut rand::rng());
+        // The probe must have seen all of R before it sees L, which is sent first.
+        let unsent = stream(&right, &mut io::sink(), |rows| probe.right(rows));
+        unsent.map_err(|e| Error::failed("cannot form an operand").because(e))?;
         connection.send_with_payload(&request, |out| {
             stream(&left, out, |rows| probe.left(rows))?;
-            stream(&right, out, |rows| probe.right(rows))
+            stream(&right, out, |_| ())
         })?;
         self.tell(Progress::Sent);
         self.stages.reached(product, ProductStage::Computing);
@@ -468,14 +473,15 @@ impl<'m> Job<'m> {
             }
         }
         self.tell(Progress::Computed);
-        let mut answer = self.buffers.take_soon(rows * cols)?;
-        connection.receive_payload(bytemuck::cast_slice_mut(&mut answer))?;
-        match probe.check(&answer) {
-            Verdict::Right => Ok(answer),
-            Verdict::Wrong { column } => {
-                Err(Error::new(Kind::Check, format!("product {product} is wrong in column {column}")))
+        let mut answer = connection.payload();
+        in_portions(rows, cols, |first, portion| {
+            answer.fill(bytemuck::cast_slice_mut(portion))?;
+            if let Verdict::Wrong { row } = probe.check(portion) {
+                return Err(Error::new(Kind::Check, format!("product {product} is wrong in row {row}")));
             }
-        }
+            self.assembly.add(product, first, portion);
+            Ok(())
+        })
     }
 }
 
@@ -509,19 +515,28 @@ impl Drop for Attempt<'_, '_> {
     }
 }
 
-/// Writes an operand in row order, through a buffer of whole rows, and shows them to `look` on the way.
+/// Writes an operand in row order, and shows its rows to `look` on the way.
 fn stream(operand: &Operand<'_>, out: &mut dyn Write, mut look: impl FnMut(&[f64])) -> io::Result<()> {
-    let (rows, cols) = (operand.rows(), operand.cols());
+    in_portions(operand.rows(), operand.cols(), |first, portion| {
+        operand.fill_rows(first, portion);
+        look(portion);
+        out.write_all(bytemuck::cast_slice(portion))
+    })
+}
+
+/// Goes through a matrix of this shape in portions of whole rows, each in the same small buffer: `each` is
+/// given the number of the portion's first row, and the buffer.
+fn in_portions<E>(
+    rows: usize,
+    cols: usize,
+    mut each: impl FnMut(usize, &mut [f64]) -> Result<(), E>,
+) -> Result<(), E> {
     if rows == 0 || cols == 0 {
         return Ok(());
     }
-    let at_once = (STREAM_BUFFER / cols).clamp(1, rows);
+    let at_once = (PORTION / cols).clamp(1, rows);
     let mut buffer = vec![0.0; at_once * cols];
-    for first in (0..rows).step_by(at_once) {
-        let part = &mut buffer[..at_once.min(rows - first) * cols];
-        operand.fill_rows(first, part);
-        look(part);
-        out.write_all(bytemuck::cast_slice(part))?;
-    }
-    Ok(())
+    (0..rows)
+        .step_by(at_once)
+        .try_for_each(|first| each(first, &mut buffer[..at_once.min(rows - first) * cols]))
 }

@@ -113,8 +113,9 @@ fn freivalds(n: usize, rounds: usize) {
             let mut rng = SmallRng::seed_from_u64(i as u64);
             let mut probe = Probe::new((rows, inner, cols), Magnitudes { left: 2.0, right: 2.0 }, &mut rng);
             let looking = seconds(|| {
-                fill(&left, &mut l, |rows| probe.left(rows));
                 fill(&right, &mut r, |rows| probe.right(rows));
+                fill(&left, &mut l, |rows| probe.left(rows));
+                fill(&right, &mut r, |_| ());
             });
             product += seconds(|| local(&l, &r, &mut p.view_mut(), 1));
             let check = seconds(|| assert_eq!(probe.check(p.as_slice()), Verdict::Right));

@@ -20,7 +20,7 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::super::operand::add_rows_inlined;
+use super::super::operand::times_inlined;
 use super::{Abandoned, Ahead, Job, LINE, Operand, Tile, five_loops};
 
 /// Which vectors a kernel is written for. A value of this type is proof that this processor has them:
@@ -116,29 +116,29 @@ fn fill_rows_avx2(sum: &Operand<'_>, first_row: usize, out: &mut [f64]) {
     sum.fill_rows_inlined(first_row, out);
 }
 
-/// Adds rows times factors to sums: [`add_rows_inlined`] with these vectors.
-pub(crate) fn add_rows(factors: &[f64], rows: &[f64], sums: &mut [f64]) -> f64 {
+/// Rows times a vector: [`times_inlined`] with these vectors.
+pub(crate) fn times(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
     match Width::best() {
         // SAFETY: this `Width` exists, so the processor has AVX-512F.
         #[cfg(target_arch = "x86_64")]
-        Width::Avx512 => unsafe { add_rows_avx512(factors, rows, sums) },
+        Width::Avx512 => unsafe { times_avx512(rows, vector, out) },
         // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
         #[cfg(target_arch = "x86_64")]
-        Width::Avx2 => unsafe { add_rows_avx2(factors, rows, sums) },
-        Width::Portable => add_rows_inlined(factors, rows, sums),
+        Width::Avx2 => unsafe { times_avx2(rows, vector, out) },
+        Width::Portable => times_inlined(rows, vector, out),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn add_rows_avx512(factors: &[f64], rows: &[f64], sums: &mut [f64]) -> f64 {
-    add_rows_inlined(factors, rows, sums)
+fn times_avx512(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
+    times_inlined(rows, vector, out)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn add_rows_avx2(factors: &[f64], rows: &[f64], sums: &mut [f64]) -> f64 {
-    add_rows_inlined(factors, rows, sums)
+fn times_avx2(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
+    times_inlined(rows, vector, out)
 }
 
 /// Steps that a micro-kernel takes between two looks at its loop's end and at what to fetch: a few more
