@@ -44,6 +44,8 @@
 //! | `scan_folder` | one a peer | looks into the shared folder, and moves files in it |
 //! | `obey_fetch` | four a peer | fetch what the manager asks for |
 //! | `multiply_rows` | one for each further core, while a product is computed | its share of the rows |
+//! | `load` | one a multiply, briefly | reads the right operand while another reads the left one |
+//! | `touch`, `times_rows`, `times_blocks` | one for each further core, briefly | fresh memory for a product, and the checks of it that can be shared |
 //! | `publish` | one a peer | tells the manager what this peer has |
 //! | `fetch_from` | one a holder, in a download | takes pieces from it |
 //! | `ask_files` | one for each other peer, briefly | asks it what it offers |

@@ -8,7 +8,10 @@
 //!
 //! Row i of P·x needs nothing of P but its row i. So an answer is judged row by row as it comes: what was
 //! found right is used while it is still in the cache, no answer is ever stored, and a liar is found out at
-//! the first wrong row. A [`Probe`] is shown R, then L, as it is formed to be sent, then the rows of P.
+//! the first wrong row. A [`Probe`] is shown L, while L is formed to be sent, and then the rows of P.
+//!
+//! R·x must be known before. But every R of a plan is a sum of blocks of B, so its R·x is the same sum of
+//! products of these blocks and x. A [`Witness`] has them all from one look at B, with one x for all products.
 //!
 //! ```
 //! use peerlab::matrix::{Matrix, freivalds::{Magnitudes, Verdict, check}};
@@ -33,7 +36,9 @@
 //!   errors would cancel every other time; with x = (1, ..., 1), opposite ones always.)
 //!
 //! t is about 10^-7 of a typical entry of the product of random 2048 x 2048 matrices, so one vector is
-//! enough. Nobody can prepare for x: it is drawn anew for every product and never leaves this process.
+//! enough. Nobody can prepare for x: it is drawn anew for every multiply and never leaves this process. Nor can
+//! a liar learn it by trying: a wrong answer is refused whatever x is, but for that probability, and after two
+//! refusals nobody asks the liar again.
 //!
 //! # How large t is
 //!
@@ -52,15 +57,16 @@
 //!
 //! A row of P·x sums n such errors. They were made without knowing the signs of x, so they add up like
 //! coins: by Hoeffding's inequality the sum exceeds 10 √n e with a probability below 10^-21, and it never
-//! exceeds n e. To this come the rounding errors of the check itself (bounded as sums of n, n and k terms)
-//! and, for numbers near the end of the range, an underflow of 2^-1074 in each operation.
+//! exceeds n e. To this come the rounding errors of the check itself (bounded as sums of n, n and k terms, and
+//! of as many as R has blocks: once where the peer's R was added up, once where R·x is) and, for numbers near the end of the range, an underflow of 2^-1074 in each operation.
 //!
 //! Where magnitudes are such that the comparison itself would overflow or vanish, x is scaled by a power of
 //! two, which changes no digit.
 
 use rand::{Rng, RngExt};
 
-use super::{Matrix, both, kernel, operand, strassen};
+use super::strassen::{self, Plan};
+use super::{Matrix, View, ViewMut, both, kernel, operand};
 
 /// Unit roundoff: no operation is off by more than this share of its result.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -106,20 +112,64 @@ pub fn check(
 ) -> Verdict {
     assert_eq!(a.cols(), b.rows(), "operands that fit");
     assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the shape of the product");
-    let mut probe = Probe { threads, ..Probe::new((a.rows(), a.cols(), b.cols()), largest, rng) };
-    probe.right(b.as_slice());
+    let plan = Plan::new(a.rows(), a.cols(), b.cols(), 0);
+    let witness = Witness::new(plan, b, largest, threads, rng);
+    let mut probe = witness.probe(0);
+    probe.threads = threads;
     probe.left(a.as_slice());
     probe.check(c.as_slice())
 }
 
-/// The check of one product: x, and what it has become on its way through the operands.
+/// What the checks of all products of one plan share: x, and its products with the blocks of B.
 #[derive(Debug)]
-pub struct Probe {
+pub struct Witness {
+    plan: Plan,
     /// x has entries below this.
     scale: f64,
     x: Vec<f64>,
-    /// R·x, as far as R has passed.
-    right: Times,
+    /// Row j holds row j of B times x: one number for each block that the row is cut into.
+    blocks: Matrix,
+    /// No entry of a right operand is larger.
+    right_max: f64,
+}
+
+impl Witness {
+    /// For the products of this plan, of which B is the right matrix and `largest` bounds the operands. All
+    /// of B is read, by `threads` threads.
+    ///
+    /// # Panics
+    /// If `b` has another shape than the plan.
+    pub fn new(plan: Plan, b: &Matrix, largest: Magnitudes, threads: usize, rng: &mut impl Rng) -> Self {
+        let ((_, inner, cols), (_, _, in_block)) = (plan.shape(), plan.block());
+        assert_eq!((b.rows(), b.cols()), (inner, cols), "the right matrix of the plan");
+        let scale = scale(plan.block().1, in_block, largest);
+        let x: Vec<f64> = (0..in_block).map(|_| scale * entry(rng)).collect();
+        let side = 1 << plan.levels();
+        let mut blocks = Matrix::zeros(inner, side);
+        let max = times_blocks(b.view(), &x, &mut blocks.view_mut(), threads);
+        Self { plan, scale, x, blocks, right_max: max * side as f64 }
+    }
+
+    /// The check of product `i`.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Plan::products`].
+    pub fn probe(&self, i: usize) -> Probe<'_> {
+        let ((rows, inner, _), (height, depth, _)) = (self.plan.shape(), self.plan.block());
+        // A plan for A·(B·x): its right operands are what those of the plan for A·B are, times x.
+        let plan = Plan::new(rows, inner, self.blocks.cols(), self.plan.levels());
+        let mut right = vec![0.0; depth];
+        plan.right(i, &self.blocks).fill_rows(0, &mut right);
+        Probe { witness: self, right, left: Times::new(height), judged: 0, threads: 1 }
+    }
+}
+
+/// The check of one product: R·x, and what it becomes when L passes.
+#[derive(Debug)]
+pub struct Probe<'w> {
+    witness: &'w Witness,
+    /// R·x.
+    right: Vec<f64>,
     /// L·(R·x), as far as L has passed.
     left: Times,
     /// How many rows of the product have been judged.
@@ -128,30 +178,13 @@ pub struct Probe {
     threads: usize,
 }
 
-impl Probe {
-    /// For the product of a `rows` x `inner` matrix and an `inner` x `cols` one.
-    pub fn new(shape: (usize, usize, usize), largest: Magnitudes, rng: &mut impl Rng) -> Self {
-        let (rows, inner, cols) = shape;
-        let scale = scale(inner, cols, largest);
-        let x = (0..cols).map(|_| scale * entry(rng)).collect();
-        Self { scale, x, right: Times::new(inner), left: Times::new(rows), judged: 0, threads: 1 }
-    }
-
-    /// The next rows of the right operand, all of which pass before the left one.
-    ///
-    /// # Panics
-    /// If there are more rows than it has, or not whole ones.
-    pub fn right(&mut self, rows: &[f64]) {
-        self.right.pass(rows, &self.x, self.threads);
-    }
-
+impl Probe<'_> {
     /// The next rows of the left operand.
     ///
     /// # Panics
-    /// If there are more rows than it has, or not whole ones, or some of the right operand are missing.
+    /// If there are more rows than it has, or not whole ones.
     pub fn left(&mut self, rows: &[f64]) {
-        assert!(self.x.is_empty() || self.right.is_whole(), "the right operand has passed");
-        self.left.pass(rows, &self.right.sums, self.threads);
+        self.left.pass(rows, &self.right, self.threads);
     }
 
     /// Are these the next rows of the product of the operands that have passed?
@@ -159,10 +192,11 @@ impl Probe {
     /// # Panics
     /// If there are more rows than it has, or not whole ones, or rows of the operands are missing.
     pub fn check(&mut self, rows: &[f64]) -> Verdict {
-        let inner = self.right.sums.len();
-        assert!(inner == 0 || self.left.is_whole(), "both operands have passed");
-        let mut got = Times::new(rows.len() / self.x.len().max(1));
-        got.pass(rows, &self.x, self.threads);
+        // Rows without entries never pass.
+        assert!(self.right.is_empty() || self.left.passed == self.left.sums.len(), "all of L has passed");
+        let x = &self.witness.x;
+        let mut got = Times::new(rows.len() / x.len().max(1));
+        got.pass(rows, x, self.threads);
         let tolerance = self.tolerance();
         let expected = &self.left.sums[self.judged..][..got.sums.len()];
         // Not `>`: a NaN in the product makes every comparison with it false.
@@ -175,24 +209,26 @@ impl Probe {
 
     /// How far a row may be off when the product is right; see the module's page.
     fn tolerance(&self) -> f64 {
-        let (rows, inner, cols) = (self.left.sums.len(), self.right.sums.len(), self.x.len());
+        let Witness { plan, scale, right_max, .. } = self.witness;
+        let (rows, inner, cols) = plan.block();
         let levels = strassen::local_levels(rows, inner, cols);
         let (k, n) = (inner as f64, cols as f64);
         let splits = 2f64.powi(levels as i32);
         let k0 = (k / splits).ceil();
         // The magnitude of R and x together; with a chosen scale this is far from both ends of the range.
-        let probe = self.scale * self.right.max;
+        let probe = scale * right_max;
         // How errors of single entries, at most 1 each, add up in a row of P·x.
         let spread = n.min(10.0 * n.sqrt());
         // A right product: Higham's bound, doubled, in units of max|L| max|R|.
         let answer = 2.0 * 12f64.powi(levels as i32) * (k0 * k0 + 5.0 * k0) * UNIT * spread;
-        // P·x and, through L, R·x: sums of n terms, each at most k max|L| max|R|.
-        let sums = 2.0 * k * n * rounding(cols);
+        // P·x and, through L, R·x: sums of n terms, each at most k max|L| max|R|; and R itself, a sum of blocks.
+        let formed = 2.0 * self.witness.blocks.cols() as f64 * UNIT;
+        let sums = k * n * (2.0 * rounding(cols) + formed);
         // L·y with y = R·x: a sum of k terms, each at most max|L| max|y|.
-        let outer = k * rounding(inner) * self.right.max_sum * self.left.max;
+        let outer = k * rounding(inner) * operand::max_abs(&self.right) * self.left.max;
         // Underflow: in R·x (then multiplied by L), in the product, in L·y and in P·x.
         let underflow =
-            TINY * self.left.max * k * n + TINY * (splits * splits * k * spread * self.scale + k + n);
+            TINY * self.left.max.max(1.0) * k * n + TINY * (splits * splits * k * spread * scale + k + n);
         (answer + sums) * probe * self.left.max + outer + underflow
     }
 }
@@ -221,8 +257,30 @@ fn rounding(terms: usize) -> f64 {
     (terms.div_ceil(operand::LANES) + operand::LANES + 1) as f64 * UNIT
 }
 
+/// Rows of B, each cut into blocks as long as x, times x: a number for each block into the same row of `out`.
+/// Returns the largest magnitude in B. On so many threads.
+fn times_blocks(b: View<'_>, x: &[f64], out: &mut ViewMut<'_>, threads: usize) -> f64 {
+    let rows = b.rows();
+    if threads <= 1 || rows < 2 || x.is_empty() {
+        let parts = |i| b.row(i).chunks(x.len().max(1)).enumerate();
+        let times = |(i, (q, part)): (usize, (usize, &[f64]))| {
+            kernel::times(part, &x[..part.len()], &mut out.row(i)[q..=q])
+        };
+        return (0..rows).flat_map(|i| parts(i).map(move |part| (i, part))).map(times).fold(0.0, f64::max);
+    }
+    let upper = rows * (threads / 2) / threads;
+    let (b_above, b_below) = (b.window(0, 0, upper, b.cols()), b.window(upper, 0, rows, b.cols()));
+    let (mut above, mut below) = out.window(0, 0, rows, out.cols()).split_rows(upper);
+    let (above, below) = both(
+        "times_blocks",
+        || times_blocks(b_above, x, &mut above, threads / 2),
+        || times_blocks(b_below, x, &mut below, threads - threads / 2),
+    );
+    above.max(below)
+}
+
 /// Rows times a vector into `sums`, and the largest magnitude in the rows, on so many threads.
-fn times(rows: &[f64], vector: &[f64], sums: &mut [f64], threads: usize) -> f64 {
+fn times_rows(rows: &[f64], vector: &[f64], sums: &mut [f64], threads: usize) -> f64 {
     if threads <= 1 || sums.len() < 2 {
         return kernel::times(rows, vector, sums);
     }
@@ -230,9 +288,9 @@ fn times(rows: &[f64], vector: &[f64], sums: &mut [f64], threads: usize) -> f64 
     let ((above, below), (into_above, into_below)) =
         (rows.split_at(upper * vector.len()), sums.split_at_mut(upper));
     let (above, below) = both(
-        "times",
-        || times(above, vector, into_above, threads / 2),
-        || times(below, vector, into_below, threads - threads / 2),
+        "times_rows",
+        || times_rows(above, vector, into_above, threads / 2),
+        || times_rows(below, vector, into_below, threads - threads / 2),
     );
     above.max(below)
 }
@@ -246,13 +304,11 @@ struct Times {
     passed: usize,
     /// The largest magnitude in them.
     max: f64,
-    /// The largest magnitude of a sum.
-    max_sum: f64,
 }
 
 impl Times {
     fn new(rows: usize) -> Self {
-        Self { sums: vec![0.0; rows], passed: 0, max: 0.0, max_sum: 0.0 }
+        Self { sums: vec![0.0; rows], passed: 0, max: 0.0 }
     }
 
     fn pass(&mut self, rows: &[f64], vector: &[f64], threads: usize) {
@@ -262,20 +318,14 @@ impl Times {
         assert_eq!(rows.len() % vector.len(), 0, "whole rows of {} entries", vector.len());
         let count = rows.len() / vector.len();
         let sums = &mut self.sums[self.passed..][..count];
-        self.max = self.max.max(times(rows, vector, sums, threads));
-        self.max_sum = self.max_sum.max(operand::max_abs(sums));
+        self.max = self.max.max(times_rows(rows, vector, sums, threads));
         self.passed += count;
-    }
-
-    fn is_whole(&self) -> bool {
-        self.passed == self.sums.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{naive, rng};
-    use super::super::{Matrix, strassen::Plan};
     use super::*;
 
     fn scaled(mut matrix: Matrix, scale: f64) -> Matrix {
@@ -331,8 +381,12 @@ mod tests {
     fn the_tolerance_covers_highams_bound_with_the_levels_that_a_peer_adds() {
         for (n, levels) in [(1000, 0), (2048, 1), (4096, 1)] {
             let (size, largest) = (n as usize, Magnitudes { left: 1.0, right: 1.0 });
-            let mut probe = Probe::new((size, size, size), largest, &mut rng(1));
-            (probe.left.max, probe.right.max) = (1.0, 1.0);
+            // More rows do not make the sum along a row longer.
+            let plan = Plan::new(3 * size, size, size, 0);
+            let mut witness = Witness::new(plan, &Matrix::zeros(size, size), largest, 2, &mut rng(1));
+            witness.right_max = 1.0;
+            let mut probe = witness.probe(0);
+            probe.left.max = 1.0;
             let tolerance = probe.tolerance();
             let (n0, n) = (f64::from(n >> levels), f64::from(n));
             let bound = (12f64.powi(levels) * (n0 * n0 + 5.0 * n0) - 5.0 * n) * UNIT;
@@ -363,19 +417,31 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_off_by_one_are_found_through_sums_of_blocks() {
-        let n = 128;
-        let (a, b) = (Matrix::random_integers(n, n, &mut rng(1)), Matrix::random_integers(n, n, &mut rng(2)));
-        let plan = Plan::new(n, n, n, 1);
-        for i in 0..plan.products() {
-            let (left, right) = (plan.left(i, &a), plan.right(i, &b));
-            let (mut l, mut r) = (Matrix::zeros(n / 2, n / 2), Matrix::zeros(n / 2, n / 2));
-            left.fill_rows(0, l.as_mut_slice());
-            right.fill_rows(0, r.as_mut_slice());
-            let mut product = naive(l.view(), r.view());
-            assert_eq!(verdict(&l, &r, &product, 3), Verdict::Right);
-            product.as_mut_slice()[64 * 17 + 5] -= 1.0;
-            assert_eq!(verdict(&l, &r, &product, 3), Verdict::Wrong { row: 17 });
+    fn one_look_at_b_serves_the_checks_of_all_products() {
+        for (m, k, n, levels) in [(128, 128, 128, 1), (37, 50, 61, 1), (41, 33, 57, 2), (5, 1, 3, 2)] {
+            let a = Matrix::random_integers(m, k, &mut rng(1));
+            let b = Matrix::random_integers(k, n, &mut rng(2));
+            let plan = Plan::new(m, k, n, levels);
+            let (rows, inner, cols) = plan.block();
+            let largest = Magnitudes { left: 36.0, right: 36.0 };
+            for threads in 1..4 {
+                let witness = Witness::new(plan, &b, largest, threads, &mut rng(3));
+                for i in 0..plan.products() {
+                    let (mut l, mut r) = (Matrix::zeros(rows, inner), Matrix::zeros(inner, cols));
+                    plan.left(i, &a).fill_rows(0, l.as_mut_slice());
+                    plan.right(i, &b).fill_rows(0, r.as_mut_slice());
+                    let mut product = naive(l.view(), r.view());
+                    let judge = |product: &Matrix| {
+                        let mut probe = witness.probe(i);
+                        probe.left(l.as_slice());
+                        probe.check(product.as_slice())
+                    };
+                    assert_eq!(judge(&product), Verdict::Right, "product {i}");
+                    let (row, col) = (i % rows, (7 * i + 3) % cols);
+                    product.as_mut_slice()[row * cols + col] -= 1.0;
+                    assert_eq!(judge(&product), Verdict::Wrong { row }, "product {i}");
+                }
+            }
         }
     }
 
@@ -386,10 +452,10 @@ mod tests {
         let mut wrong = c.clone();
         wrong.as_mut_slice()[17 * 23 + 16] += 1e-9;
         let largest = Magnitudes { left: 1.0, right: 1.0 };
+        let witness = Witness::new(Plan::new(30, 21, 17, 0), &b, largest, 1, &mut rng(1));
         for portion in 1..31 {
             let judge = |product: &Matrix| -> Vec<Verdict> {
-                let mut probe = Probe::new((30, 21, 17), largest, &mut rng(1));
-                b.as_slice().chunks(portion * 17).for_each(|rows| probe.right(rows));
+                let mut probe = witness.probe(0);
                 a.as_slice().chunks(portion * 21).for_each(|rows| probe.left(rows));
                 product.as_slice().chunks(portion * 17).map(|rows| probe.check(rows)).collect()
             };
@@ -402,12 +468,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the right operand has passed")]
-    fn the_left_operand_does_not_pass_before_the_right_one() {
+    #[should_panic(expected = "all of L has passed")]
+    fn nothing_is_judged_before_all_of_the_left_operand_has_passed() {
         let (a, b) = random(3, 3, 3);
-        let mut probe = Probe::new((3, 3, 3), Magnitudes { left: 1.0, right: 1.0 }, &mut rng(1));
-        probe.right(&b.as_slice()[..6]);
-        probe.left(a.as_slice());
+        let largest = Magnitudes { left: 1.0, right: 1.0 };
+        let witness = Witness::new(Plan::new(3, 3, 3, 0), &b, largest, 1, &mut rng(1));
+        let mut probe = witness.probe(0);
+        probe.left(&a.as_slice()[..6]);
+        probe.check(&[0.0; 3]);
     }
 
     #[test]

@@ -7,13 +7,13 @@
 //!   *stride*, the distance from one row to the next. Quadrants are views; cutting a matrix copies
 //!   nothing.
 //! * An [`Operand`] is a signed sum of windows, such as `A11 + A22`, that is never built: it is summed
-//!   while it is packed for the kernel, streamed to a socket, or multiplied by a vector.
+//!   while it is packed for the kernel, or streamed to a socket.
 //! * [`strassen`] cuts a product into seven smaller ones (and those again), says what each of them
 //!   multiplies, and puts the answers together. [`strassen::multiply`] does all of it on this machine.
 //! * [`kernel`] is the product that everything ends in: packed, blocked for the caches, and written
 //!   for the widest vectors that the processor has.
 //! * [`freivalds`] asks of a product that somebody else computed: is it right? The answer costs a
-//!   thousandth of computing it.
+//!   thousandth of its operations.
 //! * [`npy`] reads and writes matrices in the format of NumPy.
 //!
 //! A small worked example. The 2 x 3 matrix
@@ -96,8 +96,9 @@ impl Matrix {
         self
     }
 
-    /// The same matrix, its zeros in memory: the system supplies pages when they are first written, and must
-    /// clear each of them before. That is done now, on `threads` threads, so that no product waits for it.
+    /// A fresh zero matrix, its zeros in memory: the system supplies pages when they are first written, and
+    /// must clear each of them before. That is done now, on `threads` threads, so that no product waits for
+    /// it. (Of a matrix that holds something, an entry in every page would become zero.)
     #[must_use]
     pub fn in_memory(mut self, threads: usize) -> Self {
         touch(&mut self.data, threads);
@@ -191,7 +192,7 @@ fn touch(zeros: &mut [f64], threads: usize) {
 }
 
 /// Does two things at once, the first on a thread of that name; where no thread can be had, one after the
-/// other.
+/// other. Whichever thread gets to run `first` takes it out of its place.
 pub(crate) fn both<X: Send, Y>(
     name: &str,
     first: impl FnOnce() -> X + Send,
@@ -370,6 +371,24 @@ pub(crate) mod tests {
         bottom.fill(2.0);
         assert_eq!((top.rows(), bottom.rows()), (2, 3));
         assert_eq!(a.as_slice(), [0., 1., 1., 0., 1., 1., 0., 2., 2., 0., 2., 2., 0., 2., 2.]);
+    }
+
+    #[test]
+    fn zeros_in_memory_are_zeros_on_any_number_of_threads() {
+        for (rows, cols) in [(0, 5), (1, 1), (3, 700), (1, 5 * PAGE + 1)] {
+            for threads in 0..6 {
+                let zeros = Matrix::zeros(rows, cols);
+                assert_eq!(zeros.clone().in_memory(threads), zeros);
+            }
+        }
+    }
+
+    #[test]
+    fn both_are_done_and_a_panic_of_one_is_not_lost() {
+        let here = thread::current().id();
+        let (other, mine) = both("other", || thread::current().id(), || thread::current().id());
+        assert!(mine == here && other != here);
+        assert!(std::panic::catch_unwind(|| both("other", || panic!("on purpose"), || ())).is_err());
     }
 
     #[test]

@@ -26,8 +26,8 @@
 //! never stored.
 //!
 //! Two things keep the local product quick. No sum is built, so a level costs no passes over memory of its
-//! own; and it stops cutting at blocks of about a thousand, where the additions begin to cost more than the
-//! eighth product.
+//! own; and it cuts once only, and not at all where a side is short: there the additions cost more than the eighth
+//! product.
 //!
 //! What it costs: more additions than the classical product, and a larger rounding error, which is bounded
 //! only *normwise*: every entry of C may be off by a share of max|A| max|B|, however small the entry itself
@@ -256,7 +256,8 @@ impl<'a> Assembly<'a> {
     /// another peer, rows that were added the first time are passed over.
     ///
     /// Only one block is locked at a time, so threads that add different answers wait for each other
-    /// only where they meet in the same block, and never in a circle. Only one thread adds a product.
+    /// only where they meet in the same block, and never in a circle. Only one thread at a time adds a product;
+    /// who hands it on to another orders what the two do.
     ///
     /// # Panics
     /// If these are not whole rows of a block of the plan, or rows before them are missing.
@@ -306,7 +307,7 @@ impl From<Abandoned> for Error {
     }
 }
 
-/// C = A·B on this machine, by Strassen down to the measured cutoff, on `threads` threads.
+/// C = A·B on this machine, cut once by Strassen where all sides are long, on `threads` threads.
 ///
 /// C is overwritten. `keep_going` is asked once per kernel block, that is every few milliseconds; when it
 /// says no, the product is given up and C holds nothing of use.

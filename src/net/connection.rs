@@ -209,16 +209,20 @@ impl Connection {
 
     /// The payload that follows the message. Call it after the size that the message announced was checked.
     pub fn payload(&mut self) -> Payload<'_> {
-        self.pace();
-        Payload { connection: self }
+        self.payload_at(limits::PAYLOAD_PACE)
     }
 
-    /// Reads a payload that fills `bytes`.
+    fn payload_at(&mut self, pace: limits::Pace) -> Payload<'_> {
+        self.reader.get_mut().limit = Limit::at(pace);
+        Payload { connection: self, idle_since: Instant::now() }
+    }
+
+    /// Reads a payload that fills `bytes`, whose size was checked like that of [`Connection::payload`].
     ///
     /// # Errors
     /// When it does not come whole at the pace of [`limits::PAYLOAD_PACE`].
     pub fn receive_payload(&mut self, bytes: &mut [u8]) -> Result<()> {
-        self.payload().fill(bytes)
+        self.payload().receive_part(bytes)
     }
 
     /// Reads a payload of `bytes` and throws it away, so that the conversation can go on after a "no".
@@ -332,10 +336,12 @@ impl Connection {
     }
 }
 
-/// A payload that is read part by part, all of it at one pace.
+/// A payload that is read part by part, all of it at one pace. What its reader does between two parts is
+/// not counted against the sender.
 #[derive(Debug)]
 pub struct Payload<'a> {
     connection: &'a mut Connection,
+    idle_since: Instant,
 }
 
 impl Payload<'_> {
@@ -343,8 +349,11 @@ impl Payload<'_> {
     ///
     /// # Errors
     /// When the payload does not come at the pace of [`limits::PAYLOAD_PACE`].
-    pub fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
-        self.connection.reader.read_exact(bytes).map_err(|e| self.connection.broke(e))
+    pub fn receive_part(&mut self, bytes: &mut [u8]) -> Result<()> {
+        self.connection.reader.get_mut().excuse(self.idle_since.elapsed());
+        let read = self.connection.reader.read_exact(bytes);
+        self.idle_since = Instant::now();
+        read.map_err(|e| self.connection.broke(e))
     }
 }
 
@@ -424,4 +433,57 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
         serde_json::to_vec(message).map_err(|e| Error::failed("cannot write a message").because(e))?;
     line.push(b'\n');
     Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Both ends of a connection.
+    fn pair() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Connection::accepted(listener.accept().unwrap().0).unwrap(), other)
+    }
+
+    /// A fifth of a second for a payload of a few bytes.
+    const PACE: limits::Pace =
+        limits::Pace { start: Duration::from_millis(200), rate: 1 << 20, stall: Duration::from_secs(5) };
+
+    #[test]
+    fn who_sends_a_payload_slowly_is_not_forgiven_anew_with_each_part() {
+        let (mut connection, mut other) = pair();
+        let sender = thread::spawn(move || {
+            for byte in 0..100 {
+                thread::sleep(Duration::from_millis(20));
+                if other.write_all(&[byte]).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut payload = connection.payload_at(PACE);
+        let why =
+            (0..100).find_map(|_| payload.receive_part(&mut [0]).err()).expect("two seconds are too many");
+        assert!(why.to_string().contains("too slow"), "{why}");
+        drop(connection);
+        sender.join().unwrap();
+    }
+
+    #[test]
+    fn what_the_reader_does_between_two_parts_is_not_the_senders_time() {
+        let (mut connection, mut other) = pair();
+        other.write_all(b"ab").unwrap();
+        let mut payload = connection.payload_at(PACE);
+        let mut part = [0];
+        payload.receive_part(&mut part).unwrap();
+        thread::sleep(2 * PACE.start);
+        other.write_all(b"cd").unwrap();
+        for expected in b"bcd" {
+            payload.receive_part(&mut part).unwrap();
+            assert_eq!(part[0], *expected);
+        }
+    }
 }

@@ -1,7 +1,7 @@
-//! Memory for operands and answers that is used again.
+//! A serving peer's memory for operands and answers, used again.
 //!
 //! The system hands out memory in pages that it must clear first. For a product of two 2048 x 2048 blocks
-//! that is 100 MB, and clearing them takes about as long as multiplying them. So what one product leaves,
+//! that is 100 MB, and finding and clearing them takes a good part of the time of multiplying them. So what one product leaves,
 //! the next one takes, and only what nobody has wanted for a while goes back to the system.
 //!
 //! Operands are read and written from one end to the other, on any pages. A product is added up in tiles,

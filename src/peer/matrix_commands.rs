@@ -52,6 +52,7 @@ pub(super) fn make(
     // A seed that JSON readers agree on, below 2^53.
     let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
     let mut rng = StdRng::seed_from_u64(seed);
+    // Only to learn whether there is memory for it.
     Matrix::try_zeros(rows, cols)?;
     let matrix = match integers {
         true => Matrix::random_integers(rows, cols, &mut rng),

@@ -2,16 +2,16 @@
 //!
 //! # The rule
 //! Cut both matrices by [`Plan`], lease slots, and give every leased slot a connection and a thread of its
-//! own (`serve_slot`). Each takes the next product when it is free: sends the two operands, receives the
-//! answer, checks it by Freivalds, and adds it to C. Nothing is copied that need not be: operands are
-//! sums that are formed while they are sent, and answers are added as they come.
+//! own (`serve_slot`). Each takes the next product when it is free, sends the two operands, and takes the
+//! answer in: some rows are received, checked by Freivalds, and added to C, then the next. Nothing is copied
+//! that need not be: operands are sums that are formed while they are sent, and no answer is ever stored.
 //!
 //! # What goes wrong, and what then
 //! | what | then |
 //! |---|---|
 //! | the lease's time is up | what has begun is finished and counts; the rest is done under a new lease |
-//! | a peer dies | its connection breaks, or the lease reports it `lost`: another slot takes the product |
-//! | a peer answers wrongly | the answer is thrown away, the peer is blamed, another slot takes the product |
+//! | a peer dies | its connection breaks, or the lease reports it `lost`: another slot takes the product, and rows of its answer that C has already are passed over |
+//! | a peer answers wrongly | from the portion with a wrong row on the answer is thrown away, the peer is blamed, another slot takes the product |
 //! | a peer never answers | the product's deadline, which grows with its work |
 //! | the manager dies | work goes on under the lease; a new lease is asked for when it is back |
 //!
@@ -34,7 +34,7 @@ use super::lease::{Lease, Wait};
 use super::stages::Stages;
 use super::tasks::{Next, Tasks};
 use crate::error::{Code, Error, Kind, Result};
-use crate::matrix::freivalds::{self, Magnitudes, Probe, Verdict};
+use crate::matrix::freivalds::{self, Magnitudes, Verdict, Witness};
 use crate::matrix::strassen::{self, Assembly, Plan};
 use crate::matrix::{Matrix, Operand};
 use crate::net::connection::Connection;
@@ -113,7 +113,7 @@ pub struct Done {
 /// How a multiply went.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// From both operands in memory to the whole answer in memory, waiting for leases excluded.
+    /// From both operands, and memory for the answer, at hand to the whole answer, waiting for leases excluded.
     pub seconds: f64,
     /// Waiting for leases.
     pub wait_seconds: f64,
@@ -200,8 +200,7 @@ struct Job<'a> {
     plan: Plan,
     a: &'a Matrix,
     b: &'a Matrix,
-    /// No entry of an operand of a product is larger.
-    largest: Magnitudes,
+    witness: Witness,
     assembly: Assembly<'a>,
     tasks: Mutex<Tasks>,
     stages: Stages,
@@ -239,15 +238,14 @@ pub fn multiply(
     let products = plan.products();
     // More slots than products would only be kept from others.
     let slots = slots.min(products.try_into().unwrap_or(u32::MAX));
+    // Each level may double the entries of an operand.
+    let grown = 2f64.powi(plan.levels() as i32);
+    let operands = Magnitudes { left: largest.left * grown, right: largest.right * grown };
     let job = Job {
         plan,
         a,
         b,
-        // Each level may double the entries of an operand.
-        largest: Magnitudes {
-            left: largest.left * 2f64.powi(plan.levels() as i32),
-            right: largest.right * 2f64.powi(plan.levels() as i32),
-        },
+        witness: Witness::new(plan, b, operands, cores(), &mut rand::rng()),
         assembly: Assembly::new(plan, c),
         tasks: Mutex::new(Tasks::new(products)),
         stages: Stages::new((a.rows(), a.cols(), b.cols()), products),
@@ -394,16 +392,13 @@ impl<'m> Job<'m> {
         while let Some(attempt) = self.next(lease, card) {
             let began = Instant::now();
             let product = attempt.product;
-            match self.compute(lease, &mut connection, product) {
-                Ok(()) => {}
-                Err(why) => {
-                    let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
-                    if why.kind() == Kind::Check {
-                        lease.blame(card.peer, why.to_string());
-                    }
-                    self.tell(Progress::Redone { product, why: why.to_string() });
-                    return Err(why);
+            if let Err(why) = self.compute(lease, &mut connection, product) {
+                let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
+                if why.kind() == Kind::Check {
+                    lease.blame(card.peer, why.to_string());
                 }
+                self.tell(Progress::Redone { product, why: why.to_string() });
+                return Err(why);
             }
             let (rows, inner, cols) = self.plan.block();
             self.done.lock().push(Done {
@@ -448,10 +443,7 @@ impl<'m> Job<'m> {
             cols: cols as u32,
             payload,
         };
-        let mut probe = Probe::new((rows, inner, cols), self.largest, &mut rand::rng());
-        // The probe must have seen all of R before it sees L, which is sent first.
-        let unsent = stream(&right, &mut io::sink(), |rows| probe.right(rows));
-        unsent.map_err(|e| Error::failed("cannot form an operand").because(e))?;
+        let mut probe = self.witness.probe(product);
         connection.send_with_payload(&request, |out| {
             stream(&left, out, |rows| probe.left(rows))?;
             stream(&right, out, |_| ())
@@ -475,7 +467,7 @@ impl<'m> Job<'m> {
         self.tell(Progress::Computed);
         let mut answer = connection.payload();
         in_portions(rows, cols, |first, portion| {
-            answer.fill(bytemuck::cast_slice_mut(portion))?;
+            answer.receive_part(bytemuck::cast_slice_mut(portion))?;
             if let Verdict::Wrong { row } = probe.check(portion) {
                 return Err(Error::new(Kind::Check, format!("product {product} is wrong in row {row}")));
             }
