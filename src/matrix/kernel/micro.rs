@@ -150,23 +150,12 @@ fn rows<const MR: usize>(a: &[f64], depth: usize) -> [&[f64]; MR] {
     std::array::from_fn(|i| &a[i * depth..][..depth])
 }
 
+/// Takes a step for each row of a packed panel of B, and asks for memory once in a bunch.
+///
+/// Always inlined, so that the steps are compiled for the vectors of the caller.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn tile_avx512(a: &[f64], b: &[f64], ahead: &Ahead, tile: &mut Tile<8, 24>) {
-    let b = b.as_chunks::<24>().0;
-    let a = rows::<8>(a, b.len());
-    let mut sums = [[_mm512_setzero_pd(); 3]; 8];
-    let mut step = |p: usize, b: &[f64; 24]| {
-        // SAFETY: 8 entries from 0, 8 and 16 on lie within the 24 entries of `b`.
-        let b: [_; 3] = std::array::from_fn(|j| unsafe { _mm512_loadu_pd(b.as_ptr().add(8 * j)) });
-        for (sums, a) in sums.iter_mut().zip(a) {
-            // SAFETY: each row of `a` has one entry for each of the rows of `b` that `p` counts.
-            let a = _mm512_set1_pd(unsafe { *a.get_unchecked(p) });
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum = _mm512_fmadd_pd(a, b, *sum);
-            }
-        }
-    };
+#[inline(always)]
+fn in_bunches<const NR: usize>(b: &[[f64; NR]], ahead: &Ahead, mut step: impl FnMut(usize, &[f64; NR])) {
     let (bunches, rest) = b.as_chunks::<BUNCH>();
     for (n, bunch) in bunches.iter().enumerate() {
         ahead.fetch(n);
@@ -177,6 +166,26 @@ fn tile_avx512(a: &[f64], b: &[f64], ahead: &Ahead, tile: &mut Tile<8, 24>) {
     for (i, b) in rest.iter().enumerate() {
         step(bunches.len() * BUNCH + i, b);
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn tile_avx512(a: &[f64], b: &[f64], ahead: &Ahead, tile: &mut Tile<8, 24>) {
+    let b = b.as_chunks::<24>().0;
+    let a = rows::<8>(a, b.len());
+    let mut sums = [[_mm512_setzero_pd(); 3]; 8];
+    let step = |p: usize, b: &[f64; 24]| {
+        // SAFETY: 8 entries from 0, 8 and 16 on lie within the 24 entries of `b`.
+        let b: [_; 3] = std::array::from_fn(|j| unsafe { _mm512_loadu_pd(b.as_ptr().add(8 * j)) });
+        for (sums, a) in sums.iter_mut().zip(a) {
+            // SAFETY: each row of `a` has one entry for each of the rows of `b` that `p` counts.
+            let a = _mm512_set1_pd(unsafe { *a.get_unchecked(p) });
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum = _mm512_fmadd_pd(a, b, *sum);
+            }
+        }
+    };
+    in_bunches(b, ahead, step);
     for (row, sums) in tile.0.iter_mut().zip(sums) {
         for (j, sum) in sums.into_iter().enumerate() {
             // SAFETY: 8 entries from 0, 8 and 16 on lie within the 24 entries of `row`.
@@ -191,7 +200,7 @@ fn tile_avx2(a: &[f64], b: &[f64], ahead: &Ahead, tile: &mut Tile<4, 12>) {
     let b = b.as_chunks::<12>().0;
     let a = rows::<4>(a, b.len());
     let mut sums = [[_mm256_setzero_pd(); 3]; 4];
-    let mut step = |p: usize, b: &[f64; 12]| {
+    let step = |p: usize, b: &[f64; 12]| {
         // SAFETY: 4 entries from 0, 4 and 8 on lie within the 12 entries of `b`.
         let b: [_; 3] = std::array::from_fn(|j| unsafe { _mm256_loadu_pd(b.as_ptr().add(4 * j)) });
         for (sums, a) in sums.iter_mut().zip(a) {
@@ -202,16 +211,7 @@ fn tile_avx2(a: &[f64], b: &[f64], ahead: &Ahead, tile: &mut Tile<4, 12>) {
             }
         }
     };
-    let (bunches, rest) = b.as_chunks::<BUNCH>();
-    for (n, bunch) in bunches.iter().enumerate() {
-        ahead.fetch(n);
-        for (i, b) in bunch.iter().enumerate() {
-            step(n * BUNCH + i, b);
-        }
-    }
-    for (i, b) in rest.iter().enumerate() {
-        step(bunches.len() * BUNCH + i, b);
-    }
+    in_bunches(b, ahead, step);
     for (row, sums) in tile.0.iter_mut().zip(sums) {
         for (j, sum) in sums.into_iter().enumerate() {
             // SAFETY: 4 entries from 0, 4 and 8 on lie within the 12 entries of `row`.
