@@ -168,8 +168,11 @@ fn in_bunches<const NR: usize>(b: &[[f64; NR]], ahead: &Ahead, mut step: impl Fn
     }
 }
 
+/// Never inlined: among the five loops the compiler may run out of registers and keep sums in memory, which
+/// takes twice as long.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
+#[inline(never)]
 fn tile_avx512(a: &[f64], b: &[f64], ahead: &Ahead, tile: &mut Tile<8, 24>) {
     let b = b.as_chunks::<24>().0;
     let a = rows::<8>(a, b.len());
@@ -196,6 +199,7 @@ fn tile_avx512(a: &[f64], b: &[f64], ahead: &Ahead, tile: &mut Tile<8, 24>) {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
+#[inline(never)]
 fn tile_avx2(a: &[f64], b: &[f64], ahead: &Ahead, tile: &mut Tile<4, 12>) {
     let b = b.as_chunks::<12>().0;
     let a = rows::<4>(a, b.len());
