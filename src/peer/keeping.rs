@@ -128,20 +128,7 @@ impl Keeping {
         sharing: Arc<Sharing>,
         uploads: Arc<Uploads>,
     ) -> Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
-        let (tasks, todo) = unbounded();
-        sharing.tell_refusals_to(tasks.clone());
-        let keeping = Arc::new(Self {
-            name: config.name.clone(),
-            manager: config.manager,
-            addr,
-            scan: config.scan,
-            store,
-            sharing,
-            uploads,
-            tasks,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let (keeping, todo) = Self::new(config, addr, store, sharing, uploads);
         let failed = |e| Error::failed("cannot start a thread for the files").because(e);
         let mut threads = Vec::new();
         for _ in 0..WORKERS {
@@ -157,6 +144,31 @@ impl Keeping {
         Ok((keeping, threads))
     }
 
+    /// Without its threads; what they would be asked for comes out of the receiver.
+    pub(super) fn new(
+        config: &Config,
+        addr: SocketAddr,
+        store: Arc<Store>,
+        sharing: Arc<Sharing>,
+        uploads: Arc<Uploads>,
+    ) -> (Arc<Self>, Receiver<Task>) {
+        let (tasks, todo) = unbounded();
+        sharing.tell_refusals_to(tasks.clone());
+        let keeping = Arc::new(Self {
+            name: config.name.clone(),
+            manager: config.manager,
+            addr,
+            scan: config.scan,
+            store,
+            sharing,
+            uploads,
+            tasks,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        (keeping, todo)
+    }
+
     /// The manager said `fetch`.
     pub fn fetch(&self, file: FileName) {
         let mut state = self.state.lock();
@@ -169,8 +181,11 @@ impl Keeping {
         self.changed.notify_one();
     }
 
-    /// The manager said `drop`: a fetch of that file ends, and the rest is for the thread that may move files.
+    /// The manager said `drop`: a fetch of that file ends, and the rest is for the thread that may move files. That
+    /// one may be hashing for minutes. So the drop is remembered here, at once: an order that comes after it, because
+    /// somebody has put the file back, finds it, and makes it void before it is carried out.
     pub fn dropped(&self, drop: Drop) {
+        self.sharing.drops().remember(&drop);
         self.give_up(&drop.file);
         let listed = self.sharing.is_told(&drop.file, drop.id);
         self.ask(Task::Drop { drop, listed });
