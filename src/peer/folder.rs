@@ -310,6 +310,7 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::atomic::Ordering;
 
     use crossbeam_channel::Receiver;
 
@@ -396,5 +397,28 @@ mod tests {
             assert_eq!(lab.has(file), fetched_anew, "{file}");
             assert_eq!(lab.keeping.sharing.get(&name).is_some(), fetched_anew, "{file}");
         }
+    }
+
+    #[test]
+    fn a_drop_ends_a_fetch_of_those_bytes_and_of_no_others() {
+        let lab = Lab::new();
+        let name: FileName = "notes".parse().unwrap();
+        let [old, new] = [1, 2].map(|n| FileId::from([n; 32]));
+        let drop = |id, at| lab.keeping.dropped(Drop { file: name.clone(), id, at });
+        lab.keeping.fetch(name.clone());
+        drop(old, 10);
+        assert_eq!(lab.keeping.status().waiting, 1, "which bytes are to come the tracker will say");
+        let (_, stop) = lab.keeping.next_fetch().unwrap();
+        drop(old, 11);
+        assert!(lab.keeping.fetches(&name, new), "the old ones were dropped while the tracker was asked");
+        drop(old, 12);
+        assert!(!stop.load(Ordering::SeqCst), "it fetches others");
+        drop(new, 13);
+        assert!(stop.load(Ordering::SeqCst));
+        lab.keeping.fetched(&name);
+        lab.keeping.fetch(name.clone());
+        lab.keeping.next_fetch().unwrap();
+        drop(new, 14);
+        assert!(!lab.keeping.fetches(&name, new), "dropped while the tracker was asked");
     }
 }

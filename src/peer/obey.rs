@@ -45,6 +45,9 @@ fn fetch(keeping: &Keeping, tracker: &mut Tracker, file: &FileName, stop: &Atomi
     let number = sharing.number().ok_or_else(|| Error::failed("the manager is away"))?;
     let found = tracker.query(0, file)?;
     let id = found.manifest.id();
+    if !keeping.fetches(file, id) {
+        return Err(Error::failed("it was dropped meanwhile"));
+    }
     if sharing.get(file).is_some_and(|offer| offer.id() == id && offer.open().is_ok()) {
         return Ok(()); // It is here, or on its way.
     }
