@@ -279,12 +279,19 @@ impl Folder {
         }
     }
 
-    /// Takes a file to the trash if it is these bytes, and nobody put it here since then.
+    /// Takes a file to the trash if it is these bytes, and nobody put it here since then. If somebody did, the drop is
+    /// void, as where such a file is found: nobody is to be told of a drop that did not count.
     fn trash_if_older(&mut self, drop: &Drop, put: Option<Millis>) {
         let there = self.keeping.store.manifest(&drop.file);
         let is_it = matches!(there, Ok(Reading::Steady(there)) if there.id() == drop.id);
         // To read it took a while, in which it may have been fetched anew.
-        if is_it && put.is_none_or(|put| put <= drop.at) && !self.keeping.sharing.drops().is_void(drop) {
+        let drops = self.keeping.sharing.drops();
+        if !is_it || drops.is_void(drop) {
+            return;
+        }
+        if put.is_some_and(|put| put > drop.at) {
+            drops.put_back(&drop.file, drop.id);
+        } else {
             self.trash(&drop.file, "it was dropped");
         }
     }
@@ -359,8 +366,8 @@ mod tests {
             (name, manifest)
         }
 
-        /// Offers a file as one that was fetched, with the moment before which nobody put it back.
-        fn fetched(&self, manifest: &Arc<Manifest>, published: Option<Millis>) {
+        /// Offers a file, with the moment before which nobody put it there.
+        fn offer(&self, manifest: &Arc<Manifest>, published: Option<Millis>) {
             let offer = Offer::whole(&self.keeping.store, Arc::clone(manifest), published);
             self.keeping.sharing.offer(Arc::new(offer));
         }
@@ -387,9 +394,9 @@ mod tests {
             assert_eq!(drops.when(&name, manifest.id()), Some(10), "known at once");
             if fetched_anew {
                 // As every download does when it begins.
-                lab.fetched(&manifest, drops.put_back(&name, manifest.id()));
+                lab.offer(&manifest, drops.put_back(&name, manifest.id()));
             } else {
-                lab.fetched(&manifest, None);
+                lab.offer(&manifest, None);
             }
             lab.carry_out();
             // As it is carried out where the manager has compared the times, and this peer does not.
@@ -397,6 +404,26 @@ mod tests {
             assert_eq!(lab.has(file), fetched_anew, "{file}");
             assert_eq!(lab.keeping.sharing.get(&name).is_some(), fetched_anew, "{file}");
         }
+    }
+
+    #[test]
+    fn a_drop_is_forgotten_where_the_file_was_put_later_and_stays() {
+        let mut lab = Lab::new();
+        for (file, put, stays) in [("older", 9, false), ("as old", 10, false), ("later", 11, true)] {
+            let (name, manifest) = lab.put(file);
+            lab.offer(&manifest, Some(put));
+            lab.keeping.dropped(Drop { file: name.clone(), id: manifest.id(), at: 10 });
+            lab.carry_out();
+            assert_eq!(lab.has(file), stays, "{file}");
+            let remembered = lab.keeping.sharing.drops().when(&name, manifest.id()).is_some();
+            assert_eq!(remembered, !stays, "{file}");
+        }
+        // Of one that was not read yet, the time is that of the file.
+        let (name, manifest) = lab.put("unread");
+        lab.keeping.dropped(Drop { file: name.clone(), id: manifest.id(), at: 10 });
+        lab.carry_out();
+        assert!(lab.has("unread"));
+        assert_eq!(lab.keeping.sharing.drops().when(&name, manifest.id()), None);
     }
 
     #[test]
