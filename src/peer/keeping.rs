@@ -195,8 +195,8 @@ impl Keeping {
     /// one may be hashing for minutes. So the drop is remembered here, at once: an order that comes after it, because
     /// somebody has put the file back, finds it, and makes it void before it is carried out.
     pub fn dropped(&self, drop: Drop) {
-        self.sharing.drops().remember(&drop);
         self.give_up(&drop.file, drop.id);
+        self.sharing.drops().remember(&drop);
         let listed = self.sharing.is_told(&drop.file, drop.id);
         self.ask(Task::Drop { drop, listed });
     }
