@@ -290,7 +290,7 @@ impl Folder {
             return;
         }
         if put.is_some_and(|put| put > drop.at) {
-            drops.put_back(&drop.file, drop.id);
+            drops.outdone(drop);
         } else {
             self.trash(&drop.file, "it was dropped");
         }
@@ -418,6 +418,15 @@ mod tests {
             let remembered = lab.keeping.sharing.drops().when(&name, manifest.id()).is_some();
             assert_eq!(remembered, !stays, "{file}");
         }
+        // Two that wait: the first does not count, and takes nothing from the second.
+        let (name, manifest) = lab.put("twice");
+        lab.offer(&manifest, Some(11));
+        for at in [10, 11] {
+            lab.keeping.dropped(Drop { file: name.clone(), id: manifest.id(), at });
+        }
+        lab.carry_out();
+        assert!(!lab.has("twice"));
+        assert_eq!(lab.keeping.sharing.drops().when(&name, manifest.id()), Some(11));
         // Of one that was not read yet, the time is that of the file.
         let (name, manifest) = lab.put("unread");
         lab.keeping.dropped(Drop { file: name.clone(), id: manifest.id(), at: 10 });
