@@ -729,6 +729,7 @@ fn a_download_waits_while_the_disk_is_full_and_goes_on_when_there_is_room() {
     fs::write(disk.0.join("ballast"), vec![1; 4 * MIB]).unwrap();
     let mut cyd = network.command("cyd", &["down", "file.bin", "-o", "small", "--json"]);
     cyd.hears("the disk is full: the download goes on when there is room");
+    cyd.hears(" s: the disk is full; make room there; it goes on when that changes");
     assert!(!disk.0.join("file.bin").exists());
     fs::remove_file(disk.0.join("ballast")).unwrap();
     let report = cyd.outcome().assert(0, &[]).json();

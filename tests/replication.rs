@@ -197,8 +197,14 @@ fn orders_for_what_a_mute_holder_claims_to_have_give_their_places_back() {
         });
     };
     downloads(4);
+    // What an honest peer has finds all places taken. It comes because they are given back: by ben, and then by the
+    // manager, which bears with an order for longer.
+    put(&network, "ada", "honest.txt", "honest");
+    let _ada = serve(&network, "ada");
     downloads(0);
     assert_eq!(ben.stderr().matches("was not fetched: nothing has come for").count(), 4, "{}", ben.stderr());
+    everywhere(&network, &["ben"], "honest.txt", "honest");
+    whole_at(&network, "honest.txt", 2);
 }
 
 #[test]

@@ -200,8 +200,27 @@ struct State {
     /// When a piece came last, and whether it was said that none comes.
     last_piece: Instant,
     told_quiet: bool,
+    /// A piece that has come could not be written for want of room, and none since then.
+    disk_full: bool,
     over: bool,
     failed: Option<Error>,
+}
+
+impl State {
+    fn new(picker: Picker, began: Instant) -> Self {
+        Self {
+            picker,
+            neighbours: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            from: BTreeMap::new(),
+            listening: BTreeSet::new(),
+            last_piece: began,
+            told_quiet: false,
+            disk_full: false,
+            over: false,
+            failed: None,
+        }
+    }
 }
 
 /// One download.
@@ -255,17 +274,7 @@ pub fn download(
     let _ = progress.send(Progress::Begun { have: have.count(), pieces, size });
     let _counted = Counted(asker.uploads);
     asker.uploads.downloading(true);
-    let state = State {
-        picker: Picker::new(have, wish.order, rand::random()),
-        neighbours: BTreeMap::new(),
-        silent: BTreeMap::new(),
-        from: BTreeMap::new(),
-        listening: BTreeSet::new(),
-        last_piece: began,
-        told_quiet: false,
-        over: false,
-        failed: None,
-    };
+    let state = State::new(Picker::new(have, wish.order, rand::random()), began);
     let (state, changed) = (Mutex::new(state), Condvar::new());
     // The manager lists it: if it was dropped once, somebody has put it there since.
     let published = asker.sharing.drops().put_back(manifest.name(), manifest.id());
@@ -335,10 +344,11 @@ fn begin(store: &Store, manifest: &Arc<Manifest>, elsewhere: Option<&Offer>) -> 
     }
 }
 
-/// Why no piece comes, in words.
+/// Why no piece comes, in words. What the owner of this disk can mend comes first.
 fn why_quiet(state: &State) -> String {
     let (seconds, holders) = (state.last_piece.elapsed().as_secs(), state.neighbours.len());
     let why = match state.picker.nowhere().next() {
+        _ if state.disk_full => "the disk is full; make room there".into(),
         _ if holders == 0 => "no holder can be reached".into(),
         Some(piece) => format!("no holder that can be reached ({holders}) has piece {}", piece.index()),
         None => format!("no holder ({holders}) has a place for us (choked) or answers"),
@@ -520,5 +530,20 @@ impl Download<'_> {
     fn note(&self, text: String) {
         debug!("{text}");
         let _ = self.progress.send(Progress::Note(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::{Bitfield, Layout};
+
+    #[test]
+    fn a_full_disk_is_said_before_anything_about_holders() {
+        let have = Bitfield::empty(Layout::of(1).unwrap());
+        let mut state = State::new(Picker::new(have, Order::default(), 7), Instant::now());
+        assert!(why_quiet(&state).ends_with("no holder can be reached"), "{}", why_quiet(&state));
+        state.disk_full = true;
+        assert!(why_quiet(&state).ends_with("the disk is full; make room there"), "{}", why_quiet(&state));
     }
 }

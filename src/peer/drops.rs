@@ -168,6 +168,21 @@ impl Memory {
         state.void.when(file, id).map(|at| at + 1)
     }
 
+    /// The file was put there later than this drop: it is void, unless a later one has been told meanwhile.
+    pub fn outdone(&self, drop: &Drop) {
+        let mut state = self.state.lock();
+        if state.drops.when(&drop.file, drop.id) == Some(drop.at) {
+            state.drops.forget(&drop.file, drop.id);
+            state.void.remember(&drop.file, drop.id, drop.at);
+            state.unsaved = true;
+        }
+    }
+
+    /// Whether the file was put there again since this drop was told: then it is not to be obeyed any more.
+    pub fn is_void(&self, drop: &Drop) -> bool {
+        self.state.lock().void.when(&drop.file, drop.id).is_some_and(|at| at >= drop.at)
+    }
+
     /// When these bytes of this name were dropped, if they were.
     pub fn when(&self, file: &FileName, id: FileId) -> Option<Millis> {
         self.state.lock().drops.when(file, id)

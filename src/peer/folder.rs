@@ -11,7 +11,8 @@
 //! - **Refused.** The manager lists another content under this name: the same. Who was first keeps the name.
 //! - **Vanished.** It is offered no more, the manager is told, and orders it again.
 //! - **Dropped.** It goes to the trash, if it is those bytes and they were not put there later; what was on its way is
-//!   thrown away, and the drop is remembered. What cannot be moved to the trash is offered no more, and let be. While
+//!   thrown away, and the drop is remembered from the moment at which it is told. A drop that became void while this
+//!   thread was busy, because the file was fetched anew, is not carried out. What cannot be moved to the trash is offered no more, and let be. While
 //!   nothing is told (see [`watch`](super::watch)), what has vanished is missed no more when it is dropped; the rest
 //!   goes to the trash when the pause ends.
 //!
@@ -233,12 +234,11 @@ impl Folder {
         }
     }
 
-    /// The manager says that a file was dropped. Of one that was `listed` for this peer it has compared the times, by
+    /// The manager has said that a file was dropped, and this peer has remembered it then. Of one that was `listed` for this peer it has compared the times, by
     /// its own clock; of another this peer must.
     fn dropped(&mut self, drop: &Drop, listed: bool) {
         let keeping = Arc::clone(&self.keeping);
         let (name, id) = (drop.file.clone(), drop.id);
-        let at = drop.at;
         // What was fetched is not there because a person wants it; what lies there unread may be.
         let offer = keeping.sharing.get(&name).filter(|offer| offer.id() == id);
         let store = &keeping.store;
@@ -250,12 +250,12 @@ impl Folder {
             Some(offer) => offer.published(),
             None => keeping.store.put_at(&name),
         };
-        keeping.sharing.drops().remember(drop);
-        if !keeping.is_paused() {
+        let put_back = keeping.sharing.drops().is_void(drop);
+        if !put_back && !keeping.is_paused() {
             keeping.store.forget_download(&name, id);
-            self.trash_if_older(&name, id, at, put);
+            self.trash_if_older(drop, put);
         }
-        if vanished {
+        if !put_back && vanished {
             // Else it would be missed for ever, and the pause not end.
             keeping.sharing.withdraw(&name);
         }
@@ -268,7 +268,8 @@ impl Folder {
             if let Some(at) = self.keeping.sharing.drops().when(name, *id)
                 && let Some(offer) = self.keeping.sharing.get(name).filter(|offer| offer.id() == *id)
             {
-                self.trash_if_older(name, *id, at, offer.published());
+                let drop = Drop { file: name.clone(), id: *id, at };
+                self.trash_if_older(&drop, offer.published());
             }
         }
         for part in self.keeping.store.unfinished().unwrap_or_default() {
@@ -278,12 +279,20 @@ impl Folder {
         }
     }
 
-    /// Takes a file to the trash if it is these bytes, and nobody put it here since then.
-    fn trash_if_older(&mut self, name: &FileName, id: FileId, at: Millis, put: Option<Millis>) {
-        let there = self.keeping.store.manifest(name);
-        let is_it = matches!(there, Ok(Reading::Steady(there)) if there.id() == id);
-        if is_it && put.is_none_or(|put| put <= at) {
-            self.trash(name, "it was dropped");
+    /// Takes a file to the trash if it is these bytes, and nobody put it here since then. If somebody did, the drop is
+    /// void, as where such a file is found: nobody is to be told of a drop that did not count.
+    fn trash_if_older(&mut self, drop: &Drop, put: Option<Millis>) {
+        let there = self.keeping.store.manifest(&drop.file);
+        let is_it = matches!(there, Ok(Reading::Steady(there)) if there.id() == drop.id);
+        // To read it took a while, in which it may have been fetched anew.
+        let drops = self.keeping.sharing.drops();
+        if !is_it || drops.is_void(drop) {
+            return;
+        }
+        if put.is_some_and(|put| put > drop.at) {
+            drops.outdone(drop);
+        } else {
+            self.trash(&drop.file, "it was dropped");
         }
     }
 
@@ -302,5 +311,150 @@ impl Folder {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::Ordering;
+
+    use crossbeam_channel::Receiver;
+
+    use super::*;
+    use crate::peer::Config;
+    use crate::peer::sharing::Sharing;
+    use crate::peer::upload::{Manners, Uploads};
+    use crate::share::store::Store;
+
+    /// A peer's folder without threads: what they would be asked for comes out of the receiver.
+    struct Lab {
+        dir: tempfile::TempDir,
+        keeping: Arc<Keeping>,
+        folder: Folder,
+        todo: Receiver<Task>,
+    }
+
+    impl Lab {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let nowhere = ([127, 0, 0, 1], 1).into();
+            let manners = Manners { up: None, down: None, unchoke: 4, time_scale: 1.0 };
+            let config = Config {
+                manager: nowhere,
+                listen: nowhere,
+                advertise: None,
+                name: "ben".parse().unwrap(),
+                slots: 0,
+                keeps: true,
+                data: dir.path().into(),
+                offers: true,
+                scan: Duration::from_secs(1),
+                manners,
+            };
+            let store = Arc::new(Store::open(dir.path()).unwrap());
+            let (sharing, uploads) = (Arc::new(Sharing::new(nowhere)), Arc::new(Uploads::new(manners)));
+            let (keeping, todo) = Keeping::new(&config, nowhere, store, sharing, uploads);
+            let folder = Folder::new(Arc::clone(&keeping));
+            Self { dir, keeping, folder, todo }
+        }
+
+        fn put(&self, file: &str) -> (FileName, Arc<Manifest>) {
+            fs::write(self.dir.path().join(file), file).unwrap();
+            let name = file.parse().unwrap();
+            let Ok(Reading::Steady(manifest)) = self.keeping.store.manifest(&name) else { panic!("{file}") };
+            (name, manifest)
+        }
+
+        /// Offers a file, with the moment before which nobody put it there.
+        fn offer(&self, manifest: &Arc<Manifest>, published: Option<Millis>) {
+            let offer = Offer::whole(&self.keeping.store, Arc::clone(manifest), published);
+            self.keeping.sharing.offer(Arc::new(offer));
+        }
+
+        fn carry_out(&mut self) {
+            while let Ok(task) = self.todo.try_recv() {
+                self.folder.obey(task);
+            }
+        }
+
+        fn has(&self, file: &str) -> bool {
+            self.dir.path().join(file).exists()
+        }
+    }
+
+    #[test]
+    fn a_drop_that_waits_is_void_when_the_file_was_fetched_anew_meanwhile() {
+        let mut lab = Lab::new();
+        for (file, fetched_anew) in [("dropped", false), ("put back", true)] {
+            let (name, manifest) = lab.put(file);
+            let drops = lab.keeping.sharing.drops();
+            let drop = Drop { file: name.clone(), id: manifest.id(), at: 10 };
+            lab.keeping.dropped(drop.clone());
+            assert_eq!(drops.when(&name, manifest.id()), Some(10), "known at once");
+            if fetched_anew {
+                // As every download does when it begins.
+                lab.offer(&manifest, drops.put_back(&name, manifest.id()));
+            } else {
+                lab.offer(&manifest, None);
+            }
+            lab.carry_out();
+            // As it is carried out where the manager has compared the times, and this peer does not.
+            lab.folder.obey(Task::Drop { drop, listed: true });
+            assert_eq!(lab.has(file), fetched_anew, "{file}");
+            assert_eq!(lab.keeping.sharing.get(&name).is_some(), fetched_anew, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_drop_is_forgotten_where_the_file_was_put_later_and_stays() {
+        let mut lab = Lab::new();
+        for (file, put, stays) in [("older", 9, false), ("as old", 10, false), ("later", 11, true)] {
+            let (name, manifest) = lab.put(file);
+            lab.offer(&manifest, Some(put));
+            lab.keeping.dropped(Drop { file: name.clone(), id: manifest.id(), at: 10 });
+            lab.carry_out();
+            assert_eq!(lab.has(file), stays, "{file}");
+            let remembered = lab.keeping.sharing.drops().when(&name, manifest.id()).is_some();
+            assert_eq!(remembered, !stays, "{file}");
+        }
+        // Two that wait: the first does not count, and takes nothing from the second.
+        let (name, manifest) = lab.put("twice");
+        lab.offer(&manifest, Some(11));
+        for at in [10, 11] {
+            lab.keeping.dropped(Drop { file: name.clone(), id: manifest.id(), at });
+        }
+        lab.carry_out();
+        assert!(!lab.has("twice"));
+        assert_eq!(lab.keeping.sharing.drops().when(&name, manifest.id()), Some(11));
+        // Of one that was not read yet, the time is that of the file.
+        let (name, manifest) = lab.put("unread");
+        lab.keeping.dropped(Drop { file: name.clone(), id: manifest.id(), at: 10 });
+        lab.carry_out();
+        assert!(lab.has("unread"));
+        assert_eq!(lab.keeping.sharing.drops().when(&name, manifest.id()), None);
+    }
+
+    #[test]
+    fn a_drop_ends_a_fetch_of_those_bytes_and_of_no_others() {
+        let lab = Lab::new();
+        let name: FileName = "notes".parse().unwrap();
+        let [old, new] = [1, 2].map(|n| FileId::from([n; 32]));
+        let drop = |id, at| lab.keeping.dropped(Drop { file: name.clone(), id, at });
+        lab.keeping.fetch(name.clone());
+        drop(old, 10);
+        assert_eq!(lab.keeping.status().waiting, 1, "which bytes are to come the tracker will say");
+        let (_, stop) = lab.keeping.next_fetch().unwrap();
+        drop(old, 11);
+        assert!(lab.keeping.fetches(&name, new), "the old ones were dropped while the tracker was asked");
+        drop(old, 12);
+        assert!(!stop.load(Ordering::SeqCst), "it fetches others");
+        drop(new, 13);
+        assert!(stop.load(Ordering::SeqCst));
+        lab.keeping.fetched(&name);
+        lab.keeping.fetch(name.clone());
+        lab.keeping.next_fetch().unwrap();
+        drop(new, 14);
+        assert!(!lab.keeping.fetches(&name, new), "dropped while the tracker was asked");
     }
 }

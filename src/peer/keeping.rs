@@ -33,6 +33,16 @@ use crate::net::message::Name;
 use crate::share::store::Store;
 use crate::share::{FileId, FileName};
 
+/// A fetch that runs.
+#[derive(Debug, Default)]
+struct Fetch {
+    stop: Arc<AtomicBool>,
+    /// Which bytes it fetches, once the tracker has said so.
+    id: Option<FileId>,
+    /// Which bytes of this name were dropped before that was known.
+    dropped: Vec<FileId>,
+}
+
 /// How many files are fetched at once: as many as the manager orders of one peer.
 const WORKERS: usize = 4;
 
@@ -74,7 +84,7 @@ pub enum Task {
 struct State {
     queue: VecDeque<FileName>,
     queued: BTreeSet<FileName>,
-    running: BTreeMap<FileName, Arc<AtomicBool>>,
+    running: BTreeMap<FileName, Fetch>,
     /// Why nothing is told or fetched.
     paused: Option<String>,
     notes: VecDeque<(Instant, String)>,
@@ -128,20 +138,7 @@ impl Keeping {
         sharing: Arc<Sharing>,
         uploads: Arc<Uploads>,
     ) -> Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
-        let (tasks, todo) = unbounded();
-        sharing.tell_refusals_to(tasks.clone());
-        let keeping = Arc::new(Self {
-            name: config.name.clone(),
-            manager: config.manager,
-            addr,
-            scan: config.scan,
-            store,
-            sharing,
-            uploads,
-            tasks,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let (keeping, todo) = Self::new(config, addr, store, sharing, uploads);
         let failed = |e| Error::failed("cannot start a thread for the files").because(e);
         let mut threads = Vec::new();
         for _ in 0..WORKERS {
@@ -157,6 +154,31 @@ impl Keeping {
         Ok((keeping, threads))
     }
 
+    /// Without its threads; what they would be asked for comes out of the receiver.
+    pub(super) fn new(
+        config: &Config,
+        addr: SocketAddr,
+        store: Arc<Store>,
+        sharing: Arc<Sharing>,
+        uploads: Arc<Uploads>,
+    ) -> (Arc<Self>, Receiver<Task>) {
+        let (tasks, todo) = unbounded();
+        sharing.tell_refusals_to(tasks.clone());
+        let keeping = Arc::new(Self {
+            name: config.name.clone(),
+            manager: config.manager,
+            addr,
+            scan: config.scan,
+            store,
+            sharing,
+            uploads,
+            tasks,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        (keeping, todo)
+    }
+
     /// The manager said `fetch`.
     pub fn fetch(&self, file: FileName) {
         let mut state = self.state.lock();
@@ -169,22 +191,34 @@ impl Keeping {
         self.changed.notify_one();
     }
 
-    /// The manager said `drop`: a fetch of that file ends, and the rest is for the thread that may move files.
+    /// The manager said `drop`: a fetch of those bytes ends, and the rest is for the thread that may move files. That
+    /// one may be hashing for minutes. So the drop is remembered here, at once: an order that comes after it, because
+    /// somebody has put the file back, finds it, and makes it void before it is carried out.
     pub fn dropped(&self, drop: Drop) {
-        self.give_up(&drop.file);
+        self.give_up(&drop.file, drop.id);
+        self.sharing.drops().remember(&drop);
         let listed = self.sharing.is_told(&drop.file, drop.id);
         self.ask(Task::Drop { drop, listed });
     }
 
-    /// Ends a fetch.
-    pub fn give_up(&self, file: &FileName) {
+    /// Ends a fetch of these bytes; one of others under the same name goes on. One that waits in the queue need not be
+    /// ended: the tracker will say which bytes it is to fetch, if any.
+    fn give_up(&self, file: &FileName, id: FileId) {
         let mut state = self.state.lock();
-        if state.queued.remove(file) {
-            state.queue.retain(|queued| queued != file);
+        let Some(fetch) = state.running.get_mut(file) else { return };
+        match fetch.id {
+            Some(wanted) if wanted == id => fetch.stop.store(true, Ordering::SeqCst),
+            Some(_) => {}
+            None => fetch.dropped.push(id),
         }
-        if let Some(stop) = state.running.get(file) {
-            stop.store(true, Ordering::SeqCst);
-        }
+    }
+
+    /// A fetch is one of these bytes; false when they were dropped while the tracker was asked for them.
+    pub(super) fn fetches(&self, file: &FileName, id: FileId) -> bool {
+        let mut state = self.state.lock();
+        let Some(fetch) = state.running.get_mut(file) else { return true };
+        fetch.id = Some(id);
+        !std::mem::take(&mut fetch.dropped).contains(&id)
     }
 
     /// Asks the thread `scan_folder` for something.
@@ -202,8 +236,9 @@ impl Keeping {
             }
             if let Some(file) = state.queue.pop_front() {
                 state.queued.remove(&file);
-                let stop = Arc::new(AtomicBool::new(false));
-                state.running.insert(file.clone(), Arc::clone(&stop));
+                let fetch = Fetch::default();
+                let stop = Arc::clone(&fetch.stop);
+                state.running.insert(file.clone(), fetch);
                 return Some((file, stop));
             }
             self.changed.wait(&mut state);
@@ -238,7 +273,7 @@ impl Keeping {
         if why.is_some() {
             state.queue.clear();
             state.queued.clear();
-            state.running.values().for_each(|stop| stop.store(true, Ordering::SeqCst));
+            state.running.values().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
         }
         state.paused = why;
     }
@@ -265,7 +300,7 @@ impl Keeping {
         self.store.stop();
         let mut state = self.state.lock();
         state.over = true;
-        state.running.values().for_each(|stop| stop.store(true, Ordering::SeqCst));
+        state.running.values().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
         self.changed.notify_all();
         self.ask(Task::Leave);
     }

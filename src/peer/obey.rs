@@ -21,9 +21,21 @@ use crate::share::picker::Order;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many rounds of choking an ordered download may get no piece: in three, somebody who was choked has had a chance.
-/// That is also how long the manager waits before it calls the order in vain. It will order it again; until then
-/// another file has the place.
+/// The manager will order it again; until then another file has the place.
 const STALL_ROUNDS: u32 = 3;
+
+/// The rounds are this peer's own, and a holder may have longer ones: however short they are made (`--time-scale`), a
+/// slow holder has this long to send a piece.
+const STALL_LEAST: Duration = Duration::from_secs(3);
+
+/// However long they are made: after this time without progress the manager calls the order in vain, and the place
+/// is wanted for the next one.
+const STALL_MOST: Duration = Duration::from_secs(30);
+
+/// How long an ordered download may get no piece, at a peer whose rounds of choking are this long.
+fn stall(round: Duration) -> Duration {
+    round.saturating_mul(STALL_ROUNDS).clamp(STALL_LEAST, STALL_MOST)
+}
 
 /// Fetches one file after another until the peer leaves.
 pub(super) fn obey_fetch(keeping: &Keeping) {
@@ -45,13 +57,16 @@ fn fetch(keeping: &Keeping, tracker: &mut Tracker, file: &FileName, stop: &Atomi
     let number = sharing.number().ok_or_else(|| Error::failed("the manager is away"))?;
     let found = tracker.query(0, file)?;
     let id = found.manifest.id();
+    if !keeping.fetches(file, id) {
+        return Err(Error::failed("it was dropped meanwhile"));
+    }
     if sharing.get(file).is_some_and(|offer| offer.id() == id && offer.open().is_ok()) {
         return Ok(()); // It is here, or on its way.
     }
     let (name, uploads) = (&keeping.name, &keeping.uploads);
     let asker = Asker { name, number, addr: keeping.addr, sharing, uploads };
     let order = Order::default();
-    let (patience, stall, stop_when) = (PATIENCE, Some(uploads.round() * STALL_ROUNDS), Some(stop));
+    let (patience, stall, stop_when) = (PATIENCE, Some(stall(uploads.round())), Some(stop));
     let wish = Wish { store, order, repair: false, patience, stall, stop: stop_when };
     let (progress, _) = unbounded();
     match download(asker, wish, tracker, found, progress) {
@@ -69,5 +84,18 @@ fn fetch(keeping: &Keeping, tracker: &mut Tracker, file: &FileName, stop: &Atomi
             }
             Err(no)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_short_the_rounds_a_slow_holder_has_time_for_a_piece_and_however_long_the_place_is_given_back()
+    {
+        let stall_ms = |scale: f64| stall(Duration::from_secs(10).div_f64(scale)).as_millis();
+        assert_eq!([100.0, 10.0, 2.0, 1.0, 0.01].map(stall_ms), [3_000, 3_000, 15_000, 30_000, 30_000]);
+        assert_eq!(u128::from(crate::manager::replicator::STALL), STALL_MOST.as_millis());
     }
 }

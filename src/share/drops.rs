@@ -48,7 +48,8 @@ impl Drops {
         self.when.get(&(file.clone(), id)).copied()
     }
 
-    /// These bytes under this name were dropped; false when that was known already.
+    /// These bytes under this name were dropped; false when that was known already, or there is no room for one that
+    /// is older than all others: else it would be news each time it is told.
     pub fn remember(&mut self, file: &FileName, id: FileId, at: Millis) -> bool {
         if self.when(file, id).is_some_and(|known| known >= at) {
             return false;
@@ -57,9 +58,11 @@ impl Drops {
         self.when.insert((file.clone(), id), at);
         self.ages.insert((at, file.clone(), id));
         if self.ages.len() > self.room
-            && let Some((_, file, id)) = self.ages.pop_first()
+            && let Some((_, oldest, its)) = self.ages.pop_first()
         {
-            self.when.remove(&(file, id));
+            let kept = (&oldest, its) != (file, id);
+            self.when.remove(&(oldest, its));
+            return kept;
         }
         true
     }
@@ -110,5 +113,10 @@ mod tests {
         let left: Vec<_> = drops.iter().map(|(_, file, _)| file.as_str()).collect();
         assert_eq!(left, ["c", "d", "e"]);
         assert_eq!(drops.when.len(), 3);
+        for _ in 0..2 {
+            assert!(!drops.remember(&name("b"), FileId::from([0; 32]), 2), "no room, so no news");
+        }
+        assert!(drops.remember(&name("b"), FileId::from([0; 32]), 6), "the oldest goes for it");
+        assert_eq!((drops.when.len(), drops.ages.len()), (3, 3));
     }
 }

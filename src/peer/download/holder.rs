@@ -119,7 +119,7 @@ impl Download<'_> {
         let mut holders = 0;
         let hear = self.asker.uploads.listeners(self.manifest.id());
         self.change(|state| {
-            (state.last_piece, state.told_quiet) = (Instant::now(), false);
+            (state.last_piece, state.told_quiet, state.disk_full) = (Instant::now(), false, false);
             let losers = state.picker.verified(piece);
             for loser in losers.into_iter().filter(|loser| hear.contains(loser)) {
                 state.picker.taken_back(loser, piece);
@@ -162,6 +162,7 @@ impl Download<'_> {
                 self.changed.notify_all();
                 return None;
             }
+            state.disk_full = true;
             if !std::mem::replace(&mut said, true) {
                 self.note("the disk is full: the download goes on when there is room".into());
             }
