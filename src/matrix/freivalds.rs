@@ -58,7 +58,8 @@
 //! A row of P·x sums n such errors. They were made without knowing the signs of x, so they add up like
 //! coins: by Hoeffding's inequality the sum exceeds 10 √n e with a probability below 10^-21, and it never
 //! exceeds n e. To this come the rounding errors of the check itself (bounded as sums of n, n and k terms, and
-//! of as many as R has blocks: once where the peer's R was added up, once where R·x is) and, for numbers near the end of the range, an underflow of 2^-1074 in each operation.
+//! of as many as R has blocks: once where the peer's R was added up, once where R·x is) and, for numbers near
+//! the end of the range, an underflow of 2^-1074 in each operation.
 //!
 //! Where magnitudes are such that the comparison itself would overflow or vanish, x is scaled by a power of
 //! two, which changes no digit.

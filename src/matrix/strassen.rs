@@ -328,8 +328,8 @@ pub fn multiply(
 }
 
 /// [`multiply`] with so many levels. The upper rows of C need only the upper rows of A, so threads take
-/// rows: their products share nothing but B. (Packing the sums of B once for all threads was tried: they
-/// wait for the same memory at the same time either way, and it gained nothing.)
+/// rows: their products share nothing but B. (Packing the sums of B once for all threads was tried: it saved
+/// half of that work, and lost more, because they waited for each other and read each other's caches.)
 fn multiply_at(
     levels: u32,
     a: View<'_>,

@@ -17,8 +17,9 @@ use parking_lot::Mutex;
 use crate::error::{Code, Error, Result};
 use crate::matrix::Matrix;
 
-/// How long a buffer that nobody wants is kept.
-const KEEP: Duration = Duration::from_secs(30);
+/// How long a buffer that nobody wants is kept: as long as somebody may take to look at one product and ask for the
+/// next.
+const KEEP: Duration = Duration::from_secs(120);
 
 /// Buffers in use and to spare, which together take no more than a budget.
 #[derive(Debug)]

@@ -12,9 +12,9 @@
 //! - **Vanished.** It is offered no more, the manager is told, and orders it again.
 //! - **Dropped.** It goes to the trash, if it is those bytes and they were not put there later; what was on its way is
 //!   thrown away, and the drop is remembered from the moment at which it is told. A drop that became void while this
-//!   thread was busy, because the file was fetched anew, is not carried out. What cannot be moved to the trash is offered no more, and let be. While
-//!   nothing is told (see [`watch`](super::watch)), what has vanished is missed no more when it is dropped; the rest
-//!   goes to the trash when the pause ends.
+//!   thread was busy, because the file was fetched anew, is not carried out. What cannot be moved to the trash is
+//!   offered no more, and let be. While nothing is told (see [`watch`](super::watch)), what has vanished is missed no
+//!   more when it is dropped; the rest goes to the trash when the pause ends.
 //!
 //! # What is missing
 //! The trash is never emptied; its owner does that. An edit while the peer is not running cannot be told from a new
@@ -234,8 +234,8 @@ impl Folder {
         }
     }
 
-    /// The manager has said that a file was dropped, and this peer has remembered it then. Of one that was `listed` for this peer it has compared the times, by
-    /// its own clock; of another this peer must.
+    /// The manager has said that a file was dropped, and this peer has remembered it then. Of one that was `listed`
+    /// for this peer it has compared the times, by its own clock; of another this peer must.
     fn dropped(&mut self, drop: &Drop, listed: bool) {
         let keeping = Arc::clone(&self.keeping);
         let (name, id) = (drop.file.clone(), drop.id);
