@@ -189,13 +189,17 @@ fn draw(to: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<(), 
     let mut chart = ChartBuilder::on(&root)
         .caption(title, ("sans-serif", 19))
         .margin(12)
+        .margin_right(30)
         .x_label_area_size(44)
-        .y_label_area_size(68)
+        .y_label_area_size(78)
         .build_cartesian_2d(range(|p| p.0).log_scale(), range(|p| p.1).log_scale())?;
     chart
         .configure_mesh()
+        // Between the labelled lines of a logarithmic axis there are too many others.
+        .light_line_style(TRANSPARENT)
         .x_labels(6)
         .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| format!("{y}"))
         .x_desc(x)
         .y_desc(y)
         .label_style(FONT)
