@@ -4,7 +4,7 @@
 # Usage: scripts/bench.sh [--quick]
 #
 # NumPy and Dask are compared with where `python3 -m venv` works, Redis where there is a redis-server.
-# Nothing else should run on the machine meanwhile; it takes about ten minutes.
+# Nothing else should run on the machine meanwhile; it takes a quarter of an hour.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 cd "$root"
