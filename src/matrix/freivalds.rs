@@ -161,7 +161,8 @@ impl Witness {
         let plan = Plan::new(rows, inner, self.blocks.cols(), self.plan.levels());
         let mut right = vec![0.0; depth];
         plan.right(i, &self.blocks).fill_rows(0, &mut right);
-        Probe { witness: self, right, left: Times::new(height), judged: 0, threads: 1 }
+        let max = operand::max_abs(&right);
+        Probe { witness: self, right, max, left: Times::new(height), judged: 0, threads: 1 }
     }
 }
 
@@ -171,6 +172,8 @@ pub struct Probe<'w> {
     witness: &'w Witness,
     /// R·x.
     right: Vec<f64>,
+    /// Its largest magnitude.
+    max: f64,
     /// L·(R·x), as far as L has passed.
     left: Times,
     /// How many rows of the product have been judged.
@@ -226,7 +229,7 @@ impl Probe<'_> {
         let formed = 2.0 * self.witness.blocks.cols() as f64 * UNIT;
         let sums = k * n * (2.0 * rounding(cols) + formed);
         // L·y with y = R·x: a sum of k terms, each at most max|L| max|y|.
-        let outer = k * rounding(inner) * operand::max_abs(&self.right) * self.left.max;
+        let outer = k * rounding(inner) * self.max * self.left.max;
         // Underflow: in R·x (then multiplied by L), in the product, in L·y and in P·x.
         let underflow =
             TINY * self.left.max.max(1.0) * k * n + TINY * (splits * splits * k * spread * scale + k + n);
