@@ -39,16 +39,19 @@ use micro::Width;
 pub(super) use micro::{fill_rows, prefer_huge_pages, times};
 
 /// Inner size of a packed block. Each tile of C is read and written once per KC steps, so KC is long: a
-/// panel of B (KC x 24 x 8 bytes = 192 KiB) need not fit into the 48 KiB of L1. It comes from L2 with 192
+/// panel of B (KC x 24 x 8 bytes = 96 KiB) need not fit into the 48 KiB of L1. It comes from L2 with 192
 /// bytes for every 24 fused multiply-adds, that is in 12 cycles in which L2 could deliver 768.
-const KC: usize = 1024;
+///
+/// On an idle machine twice the length is as quick; where several peers share its cores, as in the lab, their
+/// blocks push each other out of the caches, and 512 takes a tenth less time.
+const KC: usize = 512;
 
-/// Rows of a packed block of A: MC x KC x 8 bytes = 384 KiB. Together with two panels of B, the one in use
-/// and the next, it fills three quarters of the 1 MiB of L2; the rest is for C. A multiple of every MR.
-const MC: usize = 48;
+/// Rows of a packed block of A: MC x KC x 8 bytes = 288 KiB. Together with two panels of B, the one in use
+/// and the next, it fills half of the 1 MiB of L2; the rest is for C. A multiple of every MR.
+const MC: usize = 72;
 
-/// Columns of a packed panel of B: KC x NC x 8 bytes = 8.25 MiB, a quarter of the 32 MiB of L3, so that two
-/// cores can each have one and half is left. A multiple of every NR.
+/// Columns of a packed panel of B: KC x NC x 8 bytes = 4.1 MiB, an eighth of the 32 MiB of L3, so that the
+/// threads of three peers on two cores fill three quarters. A multiple of every NR.
 const NC: usize = 1056;
 
 /// Rows of B that are summed before they are dealt out to the panels: each panel then gets a few cache
@@ -58,15 +61,41 @@ const DEAL: usize = 4;
 /// Entries in a cache line of 64 bytes.
 const LINE: usize = 8;
 
-/// One place where a product goes: the window of C that begins at (`row`, `col`).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Target {
+/// One place where a product goes.
+#[derive(Debug)]
+pub(super) struct Target<'c> {
     /// 1 or -1.
     pub(super) sign: f64,
-    pub(super) row: usize,
-    pub(super) col: usize,
     /// Nothing of use is there yet: overwrite it.
     pub(super) fresh: bool,
+    /// As large as the product, or cut off at the edges of C.
+    pub(super) window: ViewMut<'c>,
+}
+
+/// A product to be computed: `left`·`right` is added to every target with its sign, or overwrites it.
+#[derive(Debug)]
+pub(super) struct Task<'t> {
+    pub(super) left: Operand<'t>,
+    pub(super) right: Operand<'t>,
+    pub(super) into: Vec<Target<'t>>,
+}
+
+impl<'t> Task<'t> {
+    /// Cuts it below row `at` of the product.
+    pub(super) fn split_rows(self, at: usize) -> (Task<'t>, Task<'t>) {
+        let Task { left, right, into } = self;
+        let (rows, inner) = (left.rows(), left.cols());
+        let (above, below) = (left.window(0, 0, at, inner), left.window(at, 0, rows, inner));
+        let cut = |Target { sign, fresh, window }| {
+            let (above, below) = window.split_rows(at);
+            (Target { sign, fresh, window: above }, Target { sign, fresh, window: below })
+        };
+        let (into_above, into_below) = into.into_iter().map(cut).unzip();
+        (
+            Task { left: above, right: right.clone(), into: into_above },
+            Task { left: below, right, into: into_below },
+        )
+    }
 }
 
 /// A product for this processor, chosen at run time.
@@ -96,14 +125,13 @@ impl Kernel {
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn multiply(&self, a: View<'_>, b: View<'_>, c: &mut ViewMut<'_>) {
+    pub fn multiply(&self, a: View<'_>, b: View<'_>, c: ViewMut<'_>) {
         assert_eq!(a.cols(), b.rows(), "as many columns on the left as rows on the right");
         assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the shape of the answer");
         let left = Operand::new(a.rows(), a.cols(), vec![(1.0, a)]);
         let right = Operand::new(b.rows(), b.cols(), vec![(1.0, b)]);
-        let into = [Target { sign: 1.0, row: 0, col: 0, fresh: true }];
-        let mut packs = Packs::default();
-        let result = self.product(&left, &right, &into, c, &mut packs, &|| true);
+        let into = vec![Target { sign: 1.0, fresh: true, window: c }];
+        let result = self.compute(&mut Task { left, right, into }, &mut Packs::default(), &|| true);
         debug_assert!(result.is_ok(), "nobody abandons this product");
     }
 
@@ -113,45 +141,27 @@ impl Kernel {
         micro::bare_loop(self.width, rounds)
     }
 
-    /// Adds `left`·`right` to every target in C, with its sign; fresh targets are overwritten.
-    ///
-    /// A target has the shape of the product, cut off at the edges of C. `keep_going` is asked before
-    /// every block of loop 3.
-    pub(super) fn product(
+    /// Computes a product. `keep_going` is asked before every block of loop 3.
+    pub(super) fn compute(
         &self,
-        left: &Operand<'_>,
-        right: &Operand<'_>,
-        into: &[Target],
-        c: &mut ViewMut<'_>,
+        task: &mut Task<'_>,
         packs: &mut Packs,
         keep_going: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), Abandoned> {
-        if left.cols() == 0 {
-            for target in into.iter().filter(|target| target.fresh) {
-                c.window(target.row, target.col, left.rows(), right.cols()).fill(0.0);
-            }
+        if task.left.cols() == 0 {
+            task.into.iter_mut().filter(|target| target.fresh).for_each(|target| target.window.fill(0.0));
             return Ok(());
         }
-        micro::run(self.width, Job { left, right, into, c, packs, keep_going })
+        micro::run(self.width, task, packs, keep_going)
     }
 }
 
-/// Memory for the packed blocks, kept from product to product. At most 9 MiB, less for small products.
+/// Memory for the packed blocks, kept from product to product. At most 5 MiB, less for small products.
 #[derive(Debug, Default)]
 pub(super) struct Packs {
     left: Vec<f64>,
     right: Vec<f64>,
     rows: Vec<f64>,
-}
-
-/// What [`Kernel::product`] was asked for.
-struct Job<'j, 'c> {
-    left: &'j Operand<'j>,
-    right: &'j Operand<'j>,
-    into: &'j [Target],
-    c: &'j mut ViewMut<'c>,
-    packs: &'j mut Packs,
-    keep_going: &'j (dyn Fn() -> bool + Sync),
 }
 
 /// MR x NR numbers of C on their way from registers to memory.
@@ -198,11 +208,13 @@ fn pieces(length: usize, size: usize, multiple: usize) -> impl Iterator<Item = (
 /// Always inlined, so that packing and storing are compiled for the same vectors as the micro-kernel.
 #[inline(always)]
 fn five_loops<const MR: usize, const NR: usize>(
-    job: Job<'_, '_>,
+    task: &mut Task<'_>,
+    packs: &mut Packs,
+    keep_going: &(dyn Fn() -> bool + Sync),
     micro_kernel: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>),
 ) -> Result<(), Abandoned> {
     const { assert!(MC.is_multiple_of(MR) && NC.is_multiple_of(NR), "panels fill their blocks") };
-    let Job { left, right, into, c, packs, keep_going } = job;
+    let Task { left, right, into } = task;
     let (rows, inner, cols) = (left.rows(), left.cols(), right.cols());
     let kc = inner.min(KC);
     let left_pack = aligned(&mut packs.left, rows.min(MC).next_multiple_of(MR) * kc);
@@ -232,10 +244,10 @@ fn five_loops<const MR: usize, const NR: usize>(
                         let part =
                             Part { row: i0 + i, col: j0 + j, rows: MR.min(mb - i), cols: NR.min(nb - j) };
                         ahead.0.clear();
-                        part.want(into, c, &mut ahead);
+                        part.want(into, &mut ahead);
                         ahead.want_share(next, i / MR, mb.div_ceil(MR));
                         micro_kernel(a, b, &ahead, &mut tile);
-                        part.store(&tile, into, c, p0 == 0);
+                        part.store(&tile, into, p0 == 0);
                     }
                 }
             }
@@ -294,14 +306,17 @@ struct Part {
 }
 
 impl Part {
+    /// Where this part goes in a target: as many rows as are there, and of each as much as is there.
+    #[inline(always)]
+    fn rows<'r>(&self, target: &'r mut Target<'_>) -> impl Iterator<Item = &'r mut [f64]> {
+        target.window.part(self.row, self.col, self.rows, self.cols)
+    }
+
     /// Wants the rows of C that this part will be added to.
     #[inline(always)]
-    fn want(&self, into: &[Target], c: &mut ViewMut<'_>, ahead: &mut Ahead) {
+    fn want(&self, into: &mut [Target<'_>], ahead: &mut Ahead) {
         for target in into {
-            let mut window = c.window(target.row + self.row, target.col + self.col, self.rows, self.cols);
-            for r in 0..window.rows() {
-                ahead.want_row(window.row(r));
-            }
+            self.rows(target).for_each(|row| ahead.want_row(row));
         }
     }
 
@@ -311,19 +326,17 @@ impl Part {
     fn store<const MR: usize, const NR: usize>(
         &self,
         tile: &Tile<MR, NR>,
-        into: &[Target],
-        c: &mut ViewMut<'_>,
+        into: &mut [Target<'_>],
         first: bool,
     ) {
         for target in into {
-            let mut window = c.window(target.row + self.row, target.col + self.col, self.rows, self.cols);
-            for (r, from) in tile.0.iter().enumerate().take(window.rows()) {
-                let row = window.row(r);
+            let (sign, fresh) = (target.sign, target.fresh && first);
+            for (row, from) in self.rows(target).zip(&tile.0) {
                 match row.first_chunk_mut::<NR>() {
-                    Some(row) if target.fresh && first => set(row, from, target.sign),
-                    Some(row) => add(row, from, target.sign),
-                    None if target.fresh && first => set(row, from, target.sign),
-                    None => add(row, from, target.sign),
+                    Some(row) if fresh => set(row, from, sign),
+                    Some(row) => add(row, from, sign),
+                    None if fresh => set(row, from, sign),
+                    None => add(row, from, sign),
                 }
             }
         }
@@ -357,7 +370,7 @@ mod tests {
         let expected = naive(a.view(), b.view());
         for kernel in Kernel::available() {
             let mut c = unwritten(m, n);
-            kernel.multiply(a.view(), b.view(), &mut c.view_mut());
+            kernel.multiply(a.view(), b.view(), c.view_mut());
             assert!(c == expected, "{} on {m} x {k} by {k} x {n}", kernel.name());
         }
     }
@@ -405,12 +418,13 @@ mod tests {
             c.as_mut_slice().fill(100.0);
             let left = Operand::new(9, 5, vec![(1.0, a.view())]);
             let right = Operand::new(5, 30, vec![(1.0, b.view())]);
-            let into = [
-                Target { sign: 1.0, row: 2, col: 3, fresh: true },
-                Target { sign: -1.0, row: 20, col: 41, fresh: false },
+            let (mut above, mut below) = c.view_mut().split_rows(20);
+            let into = vec![
+                Target { sign: 1.0, fresh: true, window: above.window(2, 3, 9, 30) },
+                Target { sign: -1.0, fresh: false, window: below.window(0, 41, 9, 30) },
             ];
-            let mut packs = Packs::default();
-            kernel.product(&left, &right, &into, &mut c.view_mut(), &mut packs, &|| true).unwrap();
+            let mut task = Task { left, right, into };
+            kernel.compute(&mut task, &mut Packs::default(), &|| true).unwrap();
             for i in 0..40 {
                 for j in 0..50 {
                     let expected = match (i, j) {
@@ -439,10 +453,10 @@ mod tests {
         }
         let identity = Matrix::from_vec(4, 4, (0..16).map(|x| f64::from(x % 5 == 0)).collect()).unwrap();
         let mut c = unwritten(4, 4);
-        let into = [Target { sign: 1.0, row: 0, col: 0, fresh: true }];
+        let into = vec![Target { sign: 1.0, fresh: true, window: c.view_mut() }];
         let right = Operand::new(4, 4, vec![(1.0, identity.view())]);
-        let (kernel, mut packs) = (Kernel::best(), Packs::default());
-        kernel.product(&sum, &right, &into, &mut c.view_mut(), &mut packs, &|| true).unwrap();
+        let mut task = Task { left: sum, right, into };
+        Kernel::best().compute(&mut task, &mut Packs::default(), &|| true).unwrap();
         assert_eq!(c, built);
     }
 

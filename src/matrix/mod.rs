@@ -165,7 +165,7 @@ impl Matrix {
 
     /// The whole matrix as a window that can be written through.
     pub fn view_mut(&mut self) -> ViewMut<'_> {
-        ViewMut { data: &mut self.data, rows: self.rows, cols: self.cols, stride: self.cols }
+        ViewMut::new(&mut self.data, self.rows, self.cols)
     }
 
     /// The largest magnitude of an entry, max |a_ij|; zero if there is none. A NaN is passed over:
@@ -256,13 +256,12 @@ impl<'a> View<'a> {
     }
 }
 
-/// A window of a matrix that can be written through.
+/// A window of a matrix that can be written through: a list of its rows, so that windows beside each other can
+/// be cut apart and written by two threads at once.
 #[derive(Debug)]
 pub struct ViewMut<'a> {
-    data: &'a mut [f64],
-    rows: usize,
+    rows: Vec<&'a mut [f64]>,
     cols: usize,
-    stride: usize,
 }
 
 impl<'a> ViewMut<'a> {
@@ -270,14 +269,15 @@ impl<'a> ViewMut<'a> {
     ///
     /// # Panics
     /// If there are not `rows * cols` of them.
-    pub fn new(data: &'a mut [f64], rows: usize, cols: usize) -> Self {
+    pub fn new(mut data: &'a mut [f64], rows: usize, cols: usize) -> Self {
         assert_eq!(Some(data.len()), rows.checked_mul(cols), "a {rows} x {cols} window");
-        Self { data, rows, cols, stride: cols }
+        let next = |_| data.split_off_mut(..cols).expect("there are as many rows as that");
+        Self { rows: (0..rows).map(next).collect(), cols }
     }
 
     /// How many rows it has.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.rows.len()
     }
 
     /// How many columns it has.
@@ -287,34 +287,56 @@ impl<'a> ViewMut<'a> {
 
     /// The entries of row `i`.
     pub fn row(&mut self, i: usize) -> &mut [f64] {
-        &mut self.data[i * self.stride..][..self.cols]
+        self.rows[i]
     }
 
-    /// The part of it that begins at (`row`, `col`), cut off at its edges like [`View::window`].
+    /// The rows of the part of it that begins at (`row`, `col`), cut off at its edges like [`View::window`].
+    pub fn part(
+        &mut self,
+        row: usize,
+        col: usize,
+        rows: usize,
+        cols: usize,
+    ) -> impl Iterator<Item = &mut [f64]> {
+        let cols = col.min(self.cols)..(col + cols).min(self.cols);
+        self.rows.iter_mut().skip(row).take(rows).map(move |row| &mut row[cols.clone()])
+    }
+
+    /// [`ViewMut::part`] as a window.
     pub fn window(&mut self, row: usize, col: usize, rows: usize, cols: usize) -> ViewMut<'_> {
-        let (rows, cols) = (rows.min(self.rows.saturating_sub(row)), cols.min(self.cols.saturating_sub(col)));
-        if rows == 0 || cols == 0 {
-            return ViewMut { data: &mut [], rows, cols, stride: 0 };
-        }
-        ViewMut { data: &mut self.data[row * self.stride + col..], rows, cols, stride: self.stride }
+        let width = cols.min(self.cols.saturating_sub(col));
+        ViewMut { rows: self.part(row, col, rows, cols).collect(), cols: width }
     }
 
-    /// Cuts it below row `at` into two windows that two threads may write at once.
-    pub fn split_rows(self, at: usize) -> (ViewMut<'a>, ViewMut<'a>) {
-        let at = at.min(self.rows);
-        let (top, bottom) = self.data.split_at_mut((at * self.stride).min(self.data.len()));
-        let Self { rows, cols, stride, .. } = self;
-        (
-            ViewMut { data: top, rows: at, cols, stride },
-            ViewMut { data: bottom, rows: rows - at, cols, stride },
-        )
+    /// All its rows.
+    pub fn into_rows(self) -> impl Iterator<Item = &'a mut [f64]> {
+        self.rows.into_iter()
+    }
+
+    /// Cuts it below row `at`.
+    pub fn split_rows(mut self, at: usize) -> (ViewMut<'a>, ViewMut<'a>) {
+        let below = self.rows.split_off(at.min(self.rows.len()));
+        let cols = self.cols;
+        (self, ViewMut { rows: below, cols })
+    }
+
+    /// Cuts it into `side` x `side` blocks of `rows` x `cols`, row after row; those at the edges may lack rows
+    /// or columns, or have none.
+    pub fn blocks(self, side: usize, rows: usize, cols: usize) -> Vec<ViewMut<'a>> {
+        let width = |q: usize| ((q + 1) * cols).min(self.cols) - (q * cols).min(self.cols);
+        let block = |at| ViewMut { rows: Vec::with_capacity(rows), cols: width(at % side) };
+        let mut blocks: Vec<_> = (0..side * side).map(block).collect();
+        for (i, mut rest) in self.rows.into_iter().enumerate() {
+            for block in blocks.iter_mut().skip(i / rows * side).take(side) {
+                block.rows.push(rest.split_off_mut(..block.cols).expect("a row is as long as its blocks"));
+            }
+        }
+        blocks
     }
 
     /// Sets every entry.
     pub fn fill(&mut self, value: f64) {
-        for i in 0..self.rows {
-            self.row(i).fill(value);
-        }
+        self.rows.iter_mut().for_each(|row| row.fill(value));
     }
 }
 
@@ -371,6 +393,21 @@ pub(crate) mod tests {
         bottom.fill(2.0);
         assert_eq!((top.rows(), bottom.rows()), (2, 3));
         assert_eq!(a.as_slice(), [0., 1., 1., 0., 1., 1., 0., 2., 2., 0., 2., 2., 0., 2., 2.]);
+    }
+
+    #[test]
+    fn blocks_cover_a_window_and_those_at_its_edges_are_smaller() {
+        let mut a = Matrix::zeros(5, 7);
+        for (at, mut block) in a.view_mut().blocks(4, 2, 3).into_iter().enumerate() {
+            let shape = ([2, 2, 1, 0][at / 4], [3, 3, 1, 0][at % 4]);
+            assert_eq!((block.rows(), block.cols()), shape, "block {at}");
+            block.fill(at as f64);
+        }
+        for i in 0..5 {
+            for j in 0..7 {
+                assert_eq!(a.row(i)[j], (i / 2 * 4 + j / 3) as f64, "at ({i}, {j})");
+            }
+        }
     }
 
     #[test]

@@ -25,21 +25,22 @@
 //! not divide are rounded up. Blocks at the edge then lack rows or columns, which count as zeros but are
 //! never stored.
 //!
-//! Two things keep the local product quick. No sum is built, so a level costs no passes over memory of its
-//! own; and it cuts once only, and not at all where a side is short: there the additions cost more than the eighth
-//! product.
+//! Three things keep the local product quick. No sum is built, so a level costs no passes over memory of its
+//! own. It cuts once only, and not at all where a side is short: there the additions cost more than the eighth
+//! product. And two products that belong to different quadrants of C are computed at once.
 //!
 //! What it costs: more additions than the classical product, and a larger rounding error, which is bounded
 //! only *normwise*: every entry of C may be off by a share of max|A| max|B|, however small the entry itself
 //! is ([`super::freivalds`] has the bound). On whole numbers there is no error at all while every
 //! intermediate sum stays below 2^53 ([`exact_bound`]).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::kernel::{Kernel, Packs, Target};
+use super::kernel::{Kernel, Packs, Target, Task};
 use super::{Matrix, Operand, View, ViewMut, both};
 use crate::error::Error;
 
@@ -179,6 +180,30 @@ impl Plan {
         blocks
     }
 
+    /// The sign with which product `i` is added to block `at` of C, if it is a part of it.
+    fn sign(&self, i: usize, at: usize) -> Option<f64> {
+        let (row, col) = (at >> self.levels, at % (1 << self.levels));
+        self.blocks(i, Side::Into).into_iter().find(|&(_, p, q)| (p, q) == (row, col)).map(|(sign, ..)| sign)
+    }
+
+    /// The products in an order in which `threads` threads compute them best: those of a turn at once.
+    ///
+    /// One half of an even number of threads can compute one product and the other half another, if no block
+    /// of C belongs to both. Of the seven, M2 goes with M5, M3 with M4 and M6 with M7, and M1 alone. That is
+    /// better than all threads at one product, where each would pack the whole right operand.
+    fn turns(&self, threads: usize) -> Vec<Vec<usize>> {
+        let mut left: VecDeque<usize> = (0..self.products()).collect();
+        let mut turns = Vec::new();
+        while let Some(i) = left.pop_front() {
+            let blocks = self.blocks(i, Side::Into);
+            let apart =
+                |&j: &usize| blocks.iter().all(|&(_, p, q)| self.sign(j, (p << self.levels) + q).is_none());
+            let partner = if threads.is_multiple_of(2) { left.iter().position(apart) } else { None };
+            turns.push([Some(i), partner.and_then(|at| left.remove(at))].into_iter().flatten().collect());
+        }
+        turns
+    }
+
     /// No intermediate sum exceeds this, in the network and in the peers that serve it: [`exact_bound`]
     /// over the levels of this plan and those that [`multiply`] adds inside a block.
     pub fn bound(&self, max_a: f64, max_b: f64) -> f64 {
@@ -234,20 +259,14 @@ impl<'a> Assembly<'a> {
     pub fn new(plan: Plan, c: &'a mut Matrix) -> Self {
         assert_eq!((c.rows, c.cols), (plan.rows, plan.cols), "the answer of the plan");
         let (rows, inner, cols) = plan.block();
-        let side = 1usize << plan.levels;
-        let mut blocks: Vec<Vec<Row<'a>>> =
-            (0..side * side).map(|_| Vec::with_capacity(rows.min(plan.rows))).collect();
         if inner == 0 {
             c.data.fill(0.0);
-        } else if cols > 0 {
-            for (i, row) in c.data.chunks_exact_mut(c.cols).enumerate() {
-                for (q, entries) in row.chunks_mut(cols).enumerate() {
-                    blocks[i / rows * side + q].push(Row { written: false, entries });
-                }
-            }
         }
+        let row = |entries| Row { written: inner == 0, entries };
+        let block = |block: ViewMut<'a>| Mutex::new(block.into_rows().map(row).collect());
+        let blocks = c.view_mut().blocks(1 << plan.levels, rows, cols).into_iter().map(block).collect();
         let added = (0..plan.products()).map(|_| AtomicUsize::new(0)).collect();
-        Self { plan, blocks: blocks.into_iter().map(Mutex::new).collect(), added }
+        Self { plan, blocks, added }
     }
 
     /// Adds rows of the answer of product `i`, from `first` on, to the blocks of C that it is a part of.
@@ -317,19 +336,17 @@ impl From<Abandoned> for Error {
 pub fn multiply(
     a: View<'_>,
     b: View<'_>,
-    c: &mut ViewMut<'_>,
+    c: ViewMut<'_>,
     threads: usize,
     keep_going: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Abandoned> {
     assert_eq!(a.cols(), b.rows(), "as many columns on the left as rows on the right");
     assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the shape of the answer");
     let levels = local_levels(a.rows(), a.cols(), b.cols());
-    multiply_at(levels, a, b, c.window(0, 0, a.rows(), b.cols()), threads, keep_going)
+    multiply_at(levels, a, b, c, threads, keep_going)
 }
 
-/// [`multiply`] with so many levels. The upper rows of C need only the upper rows of A, so threads take
-/// rows: their products share nothing but B. (Packing the sums of B once for all threads was tried: it saved
-/// half of that work, and lost more, because they waited for each other and read each other's caches.)
+/// [`multiply`] with so many levels: turn by turn, each product added to C as the kernel finishes it.
 fn multiply_at(
     levels: u32,
     a: View<'_>,
@@ -338,17 +355,55 @@ fn multiply_at(
     threads: usize,
     keep_going: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Abandoned> {
-    let rows = a.rows();
-    if threads <= 1 || rows < 2 {
-        return multiply_rows(levels, a, b, c, keep_going);
+    let plan = Plan::new(a.rows(), a.cols(), b.cols(), levels);
+    let (rows, _, cols) = plan.block();
+    let mut blocks: Vec<_> =
+        c.blocks(1 << levels, rows, cols).into_iter().map(|block| (true, block)).collect();
+    let mut packs: Vec<_> = (0..threads.clamp(1, rows.max(1))).map(|_| Packs::default()).collect();
+    let kernel = Kernel::best();
+    for turn in plan.turns(packs.len()) {
+        let mut tasks: Vec<_> = turn
+            .iter()
+            .map(|&i| Task { left: plan.left_of(i, a), right: plan.right_of(i, b), into: Vec::new() })
+            .collect();
+        for (at, (fresh, window)) in blocks.iter_mut().enumerate() {
+            let sign = |(task, &i)| Some((task, plan.sign(i, at)?));
+            if let Some((task, sign)) = turn.iter().enumerate().find_map(sign) {
+                let window = window.window(0, 0, rows, cols);
+                tasks[task].into.push(Target { sign, fresh: std::mem::replace(fresh, false), window });
+            }
+        }
+        at_once(kernel, tasks, &mut packs, keep_going)?;
     }
-    let upper = rows * (threads / 2) / threads;
-    let (above, below) = c.split_rows(upper);
-    let (a_above, a_below) = (a.window(0, 0, upper, a.cols()), a.window(upper, 0, rows, a.cols()));
+    Ok(())
+}
+
+/// Computes these tasks on as many threads as there are packs. Where there is but one task for several threads,
+/// each takes some of its rows: the upper rows of a product need only the upper rows of its left operand, so
+/// the threads share nothing but the right one. (To pack that once for all of them was tried: it saved half of
+/// the packing and lost more, because they waited for each other and read each other's caches.)
+fn at_once(
+    kernel: Kernel,
+    mut tasks: Vec<Task<'_>>,
+    packs: &mut [Packs],
+    keep_going: &(dyn Fn() -> bool + Sync),
+) -> Result<(), Abandoned> {
+    if let [packs] = packs {
+        return tasks.iter_mut().try_for_each(|task| kernel.compute(task, packs, keep_going));
+    }
+    let Some(last) = tasks.pop() else { return Ok(()) };
+    let (threads, rows) = (packs.len(), last.left.rows());
+    let (some, others) = if tasks.is_empty() {
+        let (above, below) = last.split_rows(rows * (threads / 2) / threads);
+        (vec![above], vec![below])
+    } else {
+        (tasks, vec![last])
+    };
+    let (packs, other_packs) = packs.split_at_mut(threads / 2);
     let (one, other) = both(
-        "multiply_rows",
-        || multiply_at(levels, a_above, b, above, threads / 2, keep_going),
-        || multiply_at(levels, a_below, b, below, threads - threads / 2, keep_going),
+        "multiply",
+        || at_once(kernel, some, packs, keep_going),
+        || at_once(kernel, others, other_packs, keep_going),
     );
     one.and(other)
 }
@@ -364,32 +419,6 @@ const CUTOFF: usize = 2000;
 /// that gains a few hundredths, and on a busy one it loses a tenth.
 pub fn local_levels(rows: usize, inner: usize, cols: usize) -> u32 {
     u32::from(rows.min(inner).min(cols) >= CUTOFF)
-}
-
-/// The rows of one thread: the products of its plan one after another, each added to C as the kernel
-/// finishes it.
-fn multiply_rows(
-    levels: u32,
-    a: View<'_>,
-    b: View<'_>,
-    mut c: ViewMut<'_>,
-    keep_going: &(dyn Fn() -> bool + Sync),
-) -> Result<(), Abandoned> {
-    let plan = Plan::new(a.rows(), a.cols(), b.cols(), levels);
-    let (rows, _, cols) = plan.block();
-    let side = 1usize << levels;
-    let mut written = vec![false; side * side];
-    let kernel = Kernel::best();
-    let mut packs = Packs::default();
-    for i in 0..plan.products() {
-        let target = |(sign, p, q): (f64, usize, usize)| {
-            let fresh = !std::mem::replace(&mut written[p * side + q], true);
-            Target { sign, row: p * rows, col: q * cols, fresh }
-        };
-        let into: Vec<Target> = plan.blocks(i, Side::Into).into_iter().map(target).collect();
-        kernel.product(&plan.left_of(i, a), &plan.right_of(i, b), &into, &mut c, &mut packs, keep_going)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -533,6 +562,25 @@ mod tests {
     }
 
     #[test]
+    fn products_of_one_turn_share_no_block_of_c() {
+        let turns = |levels, threads| Plan::new(8, 8, 8, levels).turns(threads);
+        assert_eq!(turns(0, 2), [[0]]);
+        assert_eq!(turns(1, 2), [vec![0], vec![1, 4], vec![2, 3], vec![5, 6]]);
+        assert_eq!(turns(1, 3), [[0], [1], [2], [3], [4], [5], [6]]);
+        let plan = Plan::new(8, 8, 8, 2);
+        let of_two = plan.turns(4);
+        assert!(of_two.len() < 30, "{} turns for 49 products", of_two.len());
+        for turn in &of_two {
+            for at in 0..16 {
+                assert!(turn.iter().filter(|&&i| plan.sign(i, at).is_some()).count() <= 1, "{turn:?}");
+            }
+        }
+        let mut all = of_two.concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..49));
+    }
+
+    #[test]
     fn a_product_is_cut_once_where_its_sides_are_long() {
         assert_eq!([1, 1999, 2000, 2048, 8192].map(|n| local_levels(n, n, n)), [0, 0, 1, 1, 1]);
         assert_eq!(local_levels(100, 9000, 9000), 0);
@@ -554,7 +602,7 @@ mod tests {
         let mut c = Matrix::zeros(300, 300);
         let asked = std::sync::atomic::AtomicUsize::new(0);
         let stop = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2;
-        assert_eq!(multiply(a.view(), a.view(), &mut c.view_mut(), 1, &stop), Err(Abandoned));
+        assert_eq!(multiply(a.view(), a.view(), c.view_mut(), 1, &stop), Err(Abandoned));
         assert_eq!(asked.into_inner(), 3);
     }
 }

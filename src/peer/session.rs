@@ -279,8 +279,8 @@ fn serve_product(
         let stream = Arc::clone(connection.stream());
         let still_wanted = move || !is_gone(&stream);
         let (left, right) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
-        let mut into = ViewMut::new(&mut answer, rows, cols);
-        if strassen::multiply(left, right, &mut into, cores.taken, &still_wanted).is_err() {
+        let into = ViewMut::new(&mut answer, rows, cols);
+        if strassen::multiply(left, right, into, cores.taken, &still_wanted).is_err() {
             return Ok(Err(Abandoned));
         }
         answer

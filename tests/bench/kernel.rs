@@ -45,7 +45,7 @@ fn kernels(rounds: usize) {
         let best = kernel == Kernel::best();
         let (mut ours, mut theirs, mut bare) = (vec![], vec![], vec![]);
         for _ in 0..if best { rounds } else { 1 } {
-            ours.push(gflops(n, || kernel.multiply(a.view(), b.view(), &mut c.view_mut())));
+            ours.push(gflops(n, || kernel.multiply(a.view(), b.view(), c.view_mut())));
             theirs.push(gflops(n, || matrixmultiply(&a, &b, &mut c)));
             let begun = Instant::now();
             bare.push(kernel.bare_loop(10_000_000) / begun.elapsed().as_secs_f64() / 1e9);
@@ -66,9 +66,9 @@ fn strassen(n: usize, rounds: usize) {
     let (a, b, mut c) = matrices(n);
     let (mut ours, mut theirs, mut kernel) = (vec![], vec![], vec![]);
     for _ in 0..rounds {
-        ours.push(gflops(n, || local(&a, &b, &mut c.view_mut(), 1)));
+        ours.push(gflops(n, || local(&a, &b, c.view_mut(), 1)));
         theirs.push(gflops(n, || matrixmultiply(&a, &b, &mut c)));
-        kernel.push(gflops(n, || Kernel::best().multiply(a.view(), b.view(), &mut c.view_mut())));
+        kernel.push(gflops(n, || Kernel::best().multiply(a.view(), b.view(), c.view_mut())));
     }
     let (ours, theirs, kernel) = (median(ours), median(theirs), median(kernel));
     let goal = if n == 4096 { "(goal 1.2)" } else { "" };
@@ -85,8 +85,8 @@ fn threads(n: usize, cores: usize, rounds: usize) {
     let (a, b, mut c) = matrices(n);
     let (mut one, mut all) = (vec![], vec![]);
     for _ in 0..rounds {
-        one.push(gflops(n, || local(&a, &b, &mut c.view_mut(), 1)));
-        all.push(gflops(n, || local(&a, &b, &mut c.view_mut(), cores)));
+        one.push(gflops(n, || local(&a, &b, c.view_mut(), 1)));
+        all.push(gflops(n, || local(&a, &b, c.view_mut(), cores)));
     }
     let (one, all) = (median(one), median(all));
     let seconds = 2.0 * (n as f64).powi(3) / all / 1e9;
@@ -119,7 +119,7 @@ fn freivalds(n: usize, rounds: usize) {
                 fill(&left, &mut l, |rows| probe.left(rows));
                 fill(&right, &mut r, |_| ());
             });
-            product += seconds(|| local(&l, &r, &mut p.view_mut(), 1));
+            product += seconds(|| local(&l, &r, p.view_mut(), 1));
             let portions = p.as_slice().chunks(8 * cols);
             let check = seconds(|| portions.for_each(|rows| assert_eq!(probe.check(rows), Verdict::Right)));
             checked += looking - blind + check;
@@ -163,7 +163,7 @@ fn workspace_mib(n: usize) -> f64 {
     let (a, b, mut c) = matrices(n);
     c.as_mut_slice().fill(1.0);
     let before = peak_mib();
-    local(&a, &b, &mut c.view_mut(), 1);
+    local(&a, &b, c.view_mut(), 1);
     peak_mib() - before
 }
 
@@ -179,7 +179,7 @@ fn matrices(n: usize) -> (Matrix, Matrix, Matrix) {
     (Matrix::random(n, n, &mut rng), Matrix::random(n, n, &mut rng), Matrix::zeros(n, n))
 }
 
-fn local(a: &Matrix, b: &Matrix, c: &mut ViewMut<'_>, threads: usize) {
+fn local(a: &Matrix, b: &Matrix, c: ViewMut<'_>, threads: usize) {
     multiply(a.view(), b.view(), c, threads, &|| true).expect("nobody abandons a benchmark");
 }
 
