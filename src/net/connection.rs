@@ -109,6 +109,11 @@ impl Connection {
         self.receive_whole(wait, limits::MESSAGE_TIME)
     }
 
+    /// Whether a whole line has come already, so that the next [`Connection::receive`] will not wait.
+    pub fn has_line(&self) -> bool {
+        self.reader.buffer().contains(&b'\n')
+    }
+
     /// Waits for the next message to begin and to end by `end`, for those whose time ends with it: who
     /// sends half a line must not have longer than who sends none.
     ///

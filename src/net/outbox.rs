@@ -10,6 +10,8 @@
 //!   any lock, and the order of posts is the order on the wire.
 //! - [`Outbox::flush`] hands to the kernel what the kernel takes at once (`MSG_DONTWAIT`). Only when
 //!   that is not all of it, a thread is started to wait for the listener, and it ends with the queue.
+//! - One thread at a time sends, without the lock, and sends also what others post meanwhile: they go on at
+//!   once, and under load a system call carries the lines of many.
 //! - A listener behind whom [`limits::OUTBOX`] bytes pile up, or who takes none of them for
 //!   [`limits::MESSAGE_TIME`], is dropped: its connection is closed, which wakes its reader.
 //!
@@ -22,12 +24,15 @@ use std::sync::Arc;
 use std::thread;
 
 use log::{debug, trace};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{SendFlags, send};
 use serde::Serialize;
 
 use super::connection::encode;
 use super::limits;
+
+/// How often a thread sends what is in the queue before it goes back to its own work: others may go on posting.
+const FOR_OTHERS: usize = 32;
 
 /// A handle to one listener's queue; clones share it.
 #[derive(Clone, Debug)]
@@ -44,8 +49,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     bytes: Vec<u8>,
-    /// A thread is waiting for the listener; it alone may write.
-    draining: bool,
+    /// A thread is sending, or waiting for the listener; it alone may write.
+    sending: bool,
     closed: bool,
 }
 
@@ -78,30 +83,45 @@ impl Outbox {
         queue.bytes.extend_from_slice(line);
     }
 
-    /// Sends what the kernel takes at once, and leaves the rest to a thread.
+    /// Sends what the kernel takes at once, of this thread and of those that post meanwhile, and leaves the rest to
+    /// a thread.
     pub fn flush(&self) {
         let mut queue = self.shared.queue.lock();
-        if queue.draining || queue.closed {
+        if queue.sending {
             return;
         }
-        let mut sent = 0;
-        while sent < queue.bytes.len() {
-            match send(&*self.shared.stream, &queue.bytes[sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
-            {
-                Ok(n) => sent += n,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(_) => return self.shared.close(&mut queue),
+        queue.sending = true;
+        for _ in 0..FOR_OTHERS {
+            if queue.bytes.is_empty() {
+                queue.sending = false;
+                return;
+            }
+            let mut bytes = std::mem::take(&mut queue.bytes);
+            let sent = MutexGuard::unlocked(&mut queue, || send_now(&self.shared.stream, &bytes));
+            match sent {
+                Ok(sent) if sent == bytes.len() => {
+                    bytes.clear();
+                    if queue.bytes.is_empty() {
+                        // The next lines have this memory again.
+                        queue.bytes = bytes;
+                    }
+                }
+                Ok(sent) => {
+                    queue.bytes.splice(..0, bytes.drain(sent..));
+                    break;
+                }
+                Err(_) => self.shared.close(&mut queue),
             }
         }
-        queue.bytes.drain(..sent);
-        if queue.bytes.is_empty() {
-            return;
-        }
+        self.drain(&mut queue);
+    }
+
+    /// Leaves the queue to a thread.
+    fn drain(&self, queue: &mut Queue) {
         let shared = Arc::clone(&self.shared);
-        match thread::Builder::new().name("drain_outbox".into()).spawn(move || shared.drain_outbox()) {
-            Ok(_) => queue.draining = true,
-            Err(_) => self.shared.close(&mut queue),
+        if thread::Builder::new().name("drain_outbox".into()).spawn(move || shared.drain_outbox()).is_err() {
+            queue.sending = false;
+            self.shared.close(queue);
         }
     }
 
@@ -115,6 +135,20 @@ impl Outbox {
     pub fn close(&self) {
         self.shared.close(&mut self.shared.queue.lock());
     }
+}
+
+/// Hands bytes to the kernel, as many as it takes without waiting, and returns how many those were.
+fn send_now(stream: &TcpStream, bytes: &[u8]) -> rustix::io::Result<usize> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match send(stream, &bytes[sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(n) => sent += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(sent)
 }
 
 impl Shared {
@@ -131,7 +165,7 @@ impl Shared {
             let bytes = {
                 let mut queue = self.queue.lock();
                 if queue.bytes.is_empty() || queue.closed {
-                    queue.draining = false;
+                    queue.sending = false;
                     return;
                 }
                 std::mem::take(&mut queue.bytes)
@@ -143,7 +177,7 @@ impl Shared {
             if let Err(e) = written {
                 debug!("dropping a listener that does not read: {e}");
                 let mut queue = self.queue.lock();
-                queue.draining = false;
+                queue.sending = false;
                 return self.close(&mut queue);
             }
         }

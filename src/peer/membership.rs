@@ -242,6 +242,10 @@ fn converse(shared: &Shared) -> Result<()> {
                 if talk.hear(message)?.is_break() {
                     return Ok(());
                 }
+                // Many short leases come and go at once: what they ask for is answered in one go.
+                if !connection.has_line() {
+                    talk.line.flush();
+                }
             }
             Received::End => return talk.refusal.map_or(Ok(()), Err),
             Received::Silence => {
@@ -301,7 +305,11 @@ impl Conversation<'_> {
             }
             FromManager::Ping {} => self.answer_ping(),
             FromManager::Bind { lease, slots, for_ms } => shared.serving.bind(lease, slots, for_ms),
-            FromManager::Unbind { lease } => shared.serving.unbind(lease),
+            FromManager::Unbind { lease } => {
+                if shared.serving.unbind(lease) {
+                    self.line.post(&ToManager::Unbound { lease });
+                }
+            }
             // A peer that came for one command keeps nothing, and is asked for nothing.
             FromManager::Fetch { file } => {
                 if let Some(keeping) = &shared.keeping {

@@ -88,11 +88,11 @@ impl Serving {
         self.bound.notify_all();
     }
 
-    /// The manager said `unbind`.
-    pub fn unbind(&self, lease: LeaseId) {
-        if self.bindings.lock().unbind(lease) {
-            self.say_unbound(lease);
-        }
+    /// The manager said `unbind`. True if nothing of the lease is served any more, so that it can be told at
+    /// once; else it is told when the last product ends.
+    #[must_use]
+    pub fn unbind(&self, lease: LeaseId) -> bool {
+        self.bindings.lock().unbind(lease)
     }
 
     /// What is still served although the manager is gone.

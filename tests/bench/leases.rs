@@ -3,7 +3,8 @@
 //!
 //! `cargo bench --bench leases` prints a line of CSV for each measurement: what, clients, waiters,
 //! pairs per second, and the 50th and 99th percentile of the time to a grant in microseconds. Redis is
-//! left out, in words, where there is no `redis-server`.
+//! left out, in words, where there is no `redis-server`. Numbers of clients may be given:
+//! `cargo bench --bench leases -- 1 8`.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -155,7 +156,11 @@ fn main() {
         eprintln!("there is no redis-server here: leases are measured alone");
     }
     println!("what,clients,pairs_per_second,p50_us,p99_us");
-    for clients in [1, 8, 32, 10 + POOL, 100 + POOL, 1000 + POOL] {
+    let mut counts: Vec<usize> = env::args().filter_map(|arg| arg.parse().ok()).collect();
+    if counts.is_empty() {
+        counts = vec![1, 8, 32, 10 + POOL, 100 + POOL, 1000 + POOL];
+    }
+    for clients in counts {
         let mut ratio = Vec::new();
         for _ in 0..3 {
             let leases = (0..clients).map(|_| Box::new(Lease(Client::new(manager.addr))) as Box<dyn Pool>);
