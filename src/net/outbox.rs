@@ -98,19 +98,13 @@ impl Outbox {
             }
             let mut bytes = std::mem::take(&mut queue.bytes);
             let sent = MutexGuard::unlocked(&mut queue, || send_now(&self.shared.stream, &bytes));
-            match sent {
-                Ok(sent) if sent == bytes.len() => {
-                    bytes.clear();
-                    if queue.bytes.is_empty() {
-                        // The next lines have this memory again.
-                        queue.bytes = bytes;
-                    }
-                }
-                Ok(sent) => {
-                    queue.bytes.splice(..0, bytes.drain(sent..));
-                    break;
-                }
-                Err(_) => self.shared.close(&mut queue),
+            let Ok(sent) = sent else { return self.shared.close(&mut queue) };
+            let whole = sent == bytes.len();
+            bytes.drain(..sent);
+            bytes.append(&mut queue.bytes);
+            queue.bytes = bytes;
+            if !whole {
+                break;
             }
         }
         self.drain(&mut queue);
