@@ -36,16 +36,16 @@
 //! | `heartbeat` | one, at the manager | pings, and strikes out who is silent |
 //! | `broadcast_loop` | one, at the manager | tells everybody the list when it has changed |
 //! | `replicate_loop` | one, at the manager | asks peers to fetch the copies that are missing |
-//! | `drain_outbox` | one a listener that is slow, briefly | waits for it, so that nobody else does |
+//! | `drain_outbox` | one a listener that is slow, or to whom very much is said, briefly | waits for it, so that nobody else does |
 //! | `keep_membership` | one a peer | the conversation with the manager, and coming back |
 //! | `serve_peer` | one a connection, at a peer | computes products for others, hears who wants pieces |
 //! | `send_pieces` | one for each who wants pieces | sends them, and news of them |
 //! | `judge_uploads` | one a peer | judges every ten seconds who is served pieces |
 //! | `scan_folder` | one a peer | looks into the shared folder, and moves files in it |
 //! | `obey_fetch` | four a peer | fetch what the manager asks for |
-//! | `multiply_rows` | one for each further core, while a product is computed | its share of the rows |
+//! | `compute_rows` | one for each further core, while a product is computed | one of two products, or its share of the rows |
 //! | `load` | one a multiply, briefly | reads the right operand while another reads the left one |
-//! | `touch`, `times_rows`, `times_blocks` | one for each further core, briefly | fresh memory for a product, and the checks of it that can be shared |
+//! | `touch`, `times_blocks` | one for each further core, briefly | fresh memory for a product, and the checks of it that can be shared |
 //! | `publish` | one a peer | tells the manager what this peer has |
 //! | `fetch_from` | one a holder, in a download | takes pieces from it |
 //! | `ask_files` | one for each other peer, briefly | asks it what it offers |
@@ -60,7 +60,7 @@
 //! which they are taken:
 //!
 //! 1. the manager's table ([`manager::queue::Desk`]), then a listener's [`net::outbox::Outbox`], whose
-//!    lock is held for a copy in memory or one system call that does not wait;
+//!    lock is held for a copy in memory;
 //! 2. a peer's membership, then its bindings, the list of what it offers, or the outbox to the manager; a
 //!    lease, then its outbox;
 //! 3. a multiply's list of finished products, then its tasks, then their stages;

@@ -50,8 +50,8 @@ const KC: usize = 512;
 /// and the next, it fills half of the 1 MiB of L2; the rest is for C. A multiple of every MR.
 const MC: usize = 72;
 
-/// Columns of a packed panel of B: KC x NC x 8 bytes = 4.1 MiB, an eighth of the 32 MiB of L3, so that the
-/// threads of three peers on two cores fill three quarters. A multiple of every NR.
+/// Columns of a packed panel of B: KC x NC x 8 bytes = 4.1 MiB, an eighth of the 32 MiB of L3, so that three
+/// peers with two threads each, as in the lab, fill three quarters. A multiple of every NR.
 const NC: usize = 1056;
 
 /// Rows of B that are summed before they are dealt out to the panels: each panel then gets a few cache
@@ -72,6 +72,15 @@ pub(super) struct Target<'c> {
     pub(super) window: ViewMut<'c>,
 }
 
+impl<'c> Target<'c> {
+    /// Cuts it below row `at`.
+    fn split_rows(self, at: usize) -> (Target<'c>, Target<'c>) {
+        let Target { sign, fresh, window } = self;
+        let (above, below) = window.split_rows(at);
+        (Target { sign, fresh, window: above }, Target { sign, fresh, window: below })
+    }
+}
+
 /// A product to be computed: `left`·`right` is added to every target with its sign, or overwrites it.
 #[derive(Debug)]
 pub(super) struct Task<'t> {
@@ -86,11 +95,7 @@ impl<'t> Task<'t> {
         let Task { left, right, into } = self;
         let (rows, inner) = (left.rows(), left.cols());
         let (above, below) = (left.window(0, 0, at, inner), left.window(at, 0, rows, inner));
-        let cut = |Target { sign, fresh, window }| {
-            let (above, below) = window.split_rows(at);
-            (Target { sign, fresh, window: above }, Target { sign, fresh, window: below })
-        };
-        let (into_above, into_below) = into.into_iter().map(cut).unzip();
+        let (into_above, into_below) = into.into_iter().map(|target| target.split_rows(at)).unzip();
         (
             Task { left: above, right: right.clone(), into: into_above },
             Task { left: below, right, into: into_below },
@@ -308,7 +313,7 @@ struct Part {
 impl Part {
     /// Where this part goes in a target: as many rows as are there, and of each as much as is there.
     #[inline(always)]
-    fn rows<'r>(&self, target: &'r mut Target<'_>) -> impl Iterator<Item = &'r mut [f64]> {
+    fn rows_in<'r>(&self, target: &'r mut Target<'_>) -> impl Iterator<Item = &'r mut [f64]> {
         target.window.part(self.row, self.col, self.rows, self.cols)
     }
 
@@ -316,7 +321,7 @@ impl Part {
     #[inline(always)]
     fn want(&self, into: &mut [Target<'_>], ahead: &mut Ahead) {
         for target in into {
-            self.rows(target).for_each(|row| ahead.want_row(row));
+            self.rows_in(target).for_each(|row| ahead.want_row(row));
         }
     }
 
@@ -331,7 +336,7 @@ impl Part {
     ) {
         for target in into {
             let (sign, fresh) = (target.sign, target.fresh && first);
-            for (row, from) in self.rows(target).zip(&tile.0) {
+            for (row, from) in self.rows_in(target).zip(&tile.0) {
                 match row.first_chunk_mut::<NR>() {
                     Some(row) if fresh => set(row, from, sign),
                     Some(row) => add(row, from, sign),
@@ -419,9 +424,11 @@ mod tests {
             let left = Operand::new(9, 5, vec![(1.0, a.view())]);
             let right = Operand::new(5, 30, vec![(1.0, b.view())]);
             let (mut above, mut below) = c.view_mut().split_rows(20);
+            let above = ViewMut { rows: above.part(2, 3, 9, 30).collect(), cols: 30 };
+            let below = ViewMut { rows: below.part(0, 41, 9, 30).collect(), cols: 9 };
             let into = vec![
-                Target { sign: 1.0, fresh: true, window: above.window(2, 3, 9, 30) },
-                Target { sign: -1.0, fresh: false, window: below.window(0, 41, 9, 30) },
+                Target { sign: 1.0, fresh: true, window: above },
+                Target { sign: -1.0, fresh: false, window: below },
             ];
             let mut task = Task { left, right, into };
             kernel.compute(&mut task, &mut Packs::default(), &|| true).unwrap();

@@ -291,30 +291,29 @@ impl<'a> ViewMut<'a> {
     }
 
     /// The rows of the part of it that begins at (`row`, `col`), cut off at its edges like [`View::window`].
-    pub fn part(
+    pub(crate) fn part(
         &mut self,
         row: usize,
         col: usize,
         rows: usize,
         cols: usize,
     ) -> impl Iterator<Item = &mut [f64]> {
-        let cols = col.min(self.cols)..(col + cols).min(self.cols);
-        self.rows.iter_mut().skip(row).take(rows).map(move |row| &mut row[cols.clone()])
-    }
-
-    /// [`ViewMut::part`] as a window.
-    pub fn window(&mut self, row: usize, col: usize, rows: usize, cols: usize) -> ViewMut<'_> {
-        let width = cols.min(self.cols.saturating_sub(col));
-        ViewMut { rows: self.part(row, col, rows, cols).collect(), cols: width }
+        let across = col.min(self.cols)..(col + cols).min(self.cols);
+        self.rows.iter_mut().skip(row).take(rows).map(move |row| &mut row[across.clone()])
     }
 
     /// All its rows.
-    pub fn into_rows(self) -> impl Iterator<Item = &'a mut [f64]> {
+    pub(crate) fn into_rows(self) -> impl Iterator<Item = &'a mut [f64]> {
         self.rows.into_iter()
     }
 
+    /// The whole window again, for as long as this one is borrowed.
+    pub(crate) fn borrowed(&mut self) -> ViewMut<'_> {
+        ViewMut { rows: self.rows.iter_mut().map(|row| &mut **row).collect(), cols: self.cols }
+    }
+
     /// Cuts it below row `at`.
-    pub fn split_rows(mut self, at: usize) -> (ViewMut<'a>, ViewMut<'a>) {
+    pub(crate) fn split_rows(mut self, at: usize) -> (ViewMut<'a>, ViewMut<'a>) {
         let below = self.rows.split_off(at.min(self.rows.len()));
         let cols = self.cols;
         (self, ViewMut { rows: below, cols })
@@ -322,8 +321,12 @@ impl<'a> ViewMut<'a> {
 
     /// Cuts it into `side` x `side` blocks of `rows` x `cols`, row after row; those at the edges may lack rows
     /// or columns, or have none.
-    pub fn blocks(self, side: usize, rows: usize, cols: usize) -> Vec<ViewMut<'a>> {
-        let width = |q: usize| ((q + 1) * cols).min(self.cols) - (q * cols).min(self.cols);
+    ///
+    /// # Panics
+    /// If the blocks do not cover it.
+    pub(crate) fn blocks(self, side: usize, rows: usize, cols: usize) -> Vec<ViewMut<'a>> {
+        assert!(self.rows.len() <= side * rows && self.cols <= side * cols, "blocks for the whole window");
+        let width = |q: usize| cols.min(self.cols.saturating_sub(q * cols));
         let block = |at| ViewMut { rows: Vec::with_capacity(rows), cols: width(at % side) };
         let mut blocks: Vec<_> = (0..side * side).map(block).collect();
         for (i, mut rest) in self.rows.into_iter().enumerate() {

@@ -27,7 +27,8 @@
 //!
 //! Three things keep the local product quick. No sum is built, so a level costs no passes over memory of its
 //! own. It cuts once only, and not at all where a side is short: there the additions cost more than the eighth
-//! product. And two products that belong to different quadrants of C are computed at once.
+//! product. And an even number of threads computes two products that share no quadrant of C at once, so that
+//! fewer threads pack the same operand.
 //!
 //! What it costs: more additions than the classical product, and a larger rounding error, which is bounded
 //! only *normwise*: every entry of C may be off by a share of max|A| max|B|, however small the entry itself
@@ -180,26 +181,26 @@ impl Plan {
         blocks
     }
 
-    /// The sign with which product `i` is added to block `at` of C, if it is a part of it.
-    fn sign(&self, i: usize, at: usize) -> Option<f64> {
-        let (row, col) = (at >> self.levels, at % (1 << self.levels));
-        self.blocks(i, Side::Into).into_iter().find(|&(_, p, q)| (p, q) == (row, col)).map(|(sign, ..)| sign)
+    /// Where product `i` goes: a sign and the number of a block of C, counted row after row.
+    fn targets(&self, i: usize) -> Vec<(f64, usize)> {
+        self.blocks(i, Side::Into).into_iter().map(|(sign, p, q)| (sign, (p << self.levels) + q)).collect()
     }
 
-    /// The products in an order in which `threads` threads compute them best: those of a turn at once.
+    /// The products in an order in which `threads` threads compute them best: those of a turn, one or two, at
+    /// once.
     ///
     /// One half of an even number of threads can compute one product and the other half another, if no block
     /// of C belongs to both. Of the seven, M2 goes with M5, M3 with M4 and M6 with M7, and M1 alone. That is
     /// better than all threads at one product, where each would pack the whole right operand.
     fn turns(&self, threads: usize) -> Vec<Vec<usize>> {
-        let mut left: VecDeque<usize> = (0..self.products()).collect();
+        let mut waiting: VecDeque<usize> = (0..self.products()).collect();
         let mut turns = Vec::new();
-        while let Some(i) = left.pop_front() {
-            let blocks = self.blocks(i, Side::Into);
-            let apart =
-                |&j: &usize| blocks.iter().all(|&(_, p, q)| self.sign(j, (p << self.levels) + q).is_none());
-            let partner = if threads.is_multiple_of(2) { left.iter().position(apart) } else { None };
-            turns.push([Some(i), partner.and_then(|at| left.remove(at))].into_iter().flatten().collect());
+        while let Some(i) = waiting.pop_front() {
+            let taken = self.targets(i);
+            let shares_none =
+                |&j: &usize| self.targets(j).iter().all(|(_, at)| taken.iter().all(|(_, other)| at != other));
+            let partner = if threads.is_multiple_of(2) { waiting.iter().position(shares_none) } else { None };
+            turns.push(std::iter::once(i).chain(partner.and_then(|at| waiting.remove(at))).collect());
         }
         turns
     }
@@ -263,8 +264,8 @@ impl<'a> Assembly<'a> {
             c.data.fill(0.0);
         }
         let row = |entries| Row { written: inner == 0, entries };
-        let block = |block: ViewMut<'a>| Mutex::new(block.into_rows().map(row).collect());
-        let blocks = c.view_mut().blocks(1 << plan.levels, rows, cols).into_iter().map(block).collect();
+        let locked = |block: ViewMut<'a>| Mutex::new(block.into_rows().map(row).collect());
+        let blocks = c.view_mut().blocks(1 << plan.levels, rows, cols).into_iter().map(locked).collect();
         let added = (0..plan.products()).map(|_| AtomicUsize::new(0)).collect();
         Self { plan, blocks, added }
     }
@@ -292,8 +293,8 @@ impl<'a> Assembly<'a> {
             return;
         }
         let answer = &answer[(added - first) * cols..];
-        for (sign, p, q) in self.plan.blocks(i, Side::Into) {
-            let mut block = self.blocks[(p << self.plan.levels) + q].lock();
+        for (sign, at) in self.plan.targets(i) {
+            let mut block = self.blocks[at].lock();
             for (into, from) in block.iter_mut().skip(added).zip(answer.chunks_exact(cols)) {
                 let written = std::mem::replace(&mut into.written, true);
                 let pairs = into.entries.iter_mut().zip(from);
@@ -328,23 +329,32 @@ impl From<Abandoned> for Error {
 
 /// C = A·B on this machine, cut once by Strassen where all sides are long, on `threads` threads.
 ///
-/// C is overwritten. `keep_going` is asked once per kernel block, that is every few milliseconds; when it
-/// says no, the product is given up and C holds nothing of use.
+/// `c` holds the entries of C row after row, and is overwritten. `keep_going` is asked once per kernel block,
+/// that is every millisecond or so; when it says no, the product is given up and C holds nothing of use.
 ///
 /// # Panics
 /// If the shapes do not fit.
 pub fn multiply(
     a: View<'_>,
     b: View<'_>,
-    c: ViewMut<'_>,
+    c: &mut [f64],
     threads: usize,
     keep_going: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Abandoned> {
-    assert_eq!(a.cols(), b.rows(), "as many columns on the left as rows on the right");
-    assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the shape of the answer");
-    let levels = local_levels(a.rows(), a.cols(), b.cols());
-    multiply_at(levels, a, b, c, threads, keep_going)
+    let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
+    assert_eq!(inner, b.rows(), "as many columns on the left as rows on the right");
+    assert_eq!(Some(c.len()), rows.checked_mul(cols), "the shape of the answer");
+    let levels = local_levels(rows, inner, cols);
+    for (i, band) in c.chunks_mut((BAND * cols).max(1)).enumerate() {
+        let a = a.window(i * BAND, 0, BAND, inner);
+        multiply_at(levels, a, b, ViewMut::new(band, a.rows(), cols), threads, keep_going)?;
+    }
+    Ok(())
 }
+
+/// Rows that [`multiply`] works on at once. A list of rows takes 16 bytes for each: for a C of many rows and one
+/// column, or none, that would be more than C.
+const BAND: usize = 1 << 20;
 
 /// [`multiply`] with so many levels: turn by turn, each product added to C as the kernel finishes it.
 fn multiply_at(
@@ -359,6 +369,7 @@ fn multiply_at(
     let (rows, _, cols) = plan.block();
     let mut blocks: Vec<_> =
         c.blocks(1 << levels, rows, cols).into_iter().map(|block| (true, block)).collect();
+    // No thread without a row.
     let mut packs: Vec<_> = (0..threads.clamp(1, rows.max(1))).map(|_| Packs::default()).collect();
     let kernel = Kernel::best();
     for turn in plan.turns(packs.len()) {
@@ -366,46 +377,56 @@ fn multiply_at(
             .iter()
             .map(|&i| Task { left: plan.left_of(i, a), right: plan.right_of(i, b), into: Vec::new() })
             .collect();
-        for (at, (fresh, window)) in blocks.iter_mut().enumerate() {
-            let sign = |(task, &i)| Some((task, plan.sign(i, at)?));
-            if let Some((task, sign)) = turn.iter().enumerate().find_map(sign) {
-                let window = window.window(0, 0, rows, cols);
-                tasks[task].into.push(Target { sign, fresh: std::mem::replace(fresh, false), window });
+        for (at, (fresh, block)) in blocks.iter_mut().enumerate() {
+            let goes_here = |(task, &i)| {
+                plan.targets(i).into_iter().find(|target| target.1 == at).map(|(sign, _)| (task, sign))
+            };
+            let Some((task, sign)) = tasks.iter_mut().zip(&turn).find_map(goes_here) else { continue };
+            let window = block.borrowed();
+            task.into.push(Target { sign, fresh: std::mem::take(fresh), window });
+        }
+        match <[Task<'_>; 2]>::try_from(tasks) {
+            Ok(pair) => compute_both(kernel, pair, &mut packs, keep_going)?,
+            Err(single) => {
+                single.into_iter().try_for_each(|task| compute_rows(kernel, task, &mut packs, keep_going))?;
             }
         }
-        at_once(kernel, tasks, &mut packs, keep_going)?;
     }
     Ok(())
 }
 
-/// Computes these tasks on as many threads as there are packs. Where there is but one task for several threads,
-/// each takes some of its rows: the upper rows of a product need only the upper rows of its left operand, so
-/// the threads share nothing but the right one. (To pack that once for all of them was tried: it saved half of
-/// the packing and lost more, because they waited for each other and read each other's caches.)
-fn at_once(
+/// Computes two tasks that go to different places at once, each on half of the threads.
+fn compute_both(
     kernel: Kernel,
-    mut tasks: Vec<Task<'_>>,
+    [first, second]: [Task<'_>; 2],
     packs: &mut [Packs],
     keep_going: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Abandoned> {
-    if let [packs] = packs {
-        return tasks.iter_mut().try_for_each(|task| kernel.compute(task, packs, keep_going));
-    }
-    let Some(last) = tasks.pop() else { return Ok(()) };
-    let (threads, rows) = (packs.len(), last.left.rows());
-    let (some, others) = if tasks.is_empty() {
-        let (above, below) = last.split_rows(rows * (threads / 2) / threads);
-        (vec![above], vec![below])
-    } else {
-        (tasks, vec![last])
-    };
-    let (packs, other_packs) = packs.split_at_mut(threads / 2);
-    let (one, other) = both(
-        "multiply",
-        || at_once(kernel, some, packs, keep_going),
-        || at_once(kernel, others, other_packs, keep_going),
+    let (first_packs, second_packs) = packs.split_at_mut(packs.len() / 2);
+    let (first, second) = both(
+        "compute_rows",
+        || compute_rows(kernel, first, first_packs, keep_going),
+        || compute_rows(kernel, second, second_packs, keep_going),
     );
-    one.and(other)
+    first.and(second)
+}
+
+/// Computes a task on as many threads as there are packs, each some of its rows: the upper rows of a product need
+/// only the upper rows of its left operand, so the threads share nothing but the right one. (To pack that once
+/// for all of them was tried: it saved half of the packing and lost more, because they waited for each other and
+/// read each other's caches.)
+fn compute_rows(
+    kernel: Kernel,
+    mut task: Task<'_>,
+    packs: &mut [Packs],
+    keep_going: &(dyn Fn() -> bool + Sync),
+) -> Result<(), Abandoned> {
+    if let [own] = packs {
+        return kernel.compute(&mut task, own, keep_going);
+    }
+    let (threads, rows) = (packs.len(), task.left.rows());
+    let (above, below) = task.split_rows(rows * (threads / 2) / threads);
+    compute_both(kernel, [above, below], packs, keep_going)
 }
 
 /// The least side that [`multiply`] cuts. Measured: at 2048 one level gains a tenth over the classical
@@ -478,8 +499,9 @@ mod tests {
         for (m, k, n) in [(1025, 1100, 1031), (129, 257, 63), (1, 2000, 1), (2000, 1, 3)] {
             let (a, b) = whole_numbers(m, k, n, 1);
             let expected = naive(a.view(), b.view());
-            for (levels, threads) in [(0, 1), (0, 2), (1, 1), (2, 1), (2, 2), (1, 3)] {
-                assert!(locally(&a, &b, levels, threads) == expected, "{m} x {k} by {k} x {n} at {levels}");
+            for (levels, threads) in [(0, 1), (0, 2), (1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (1, 3)] {
+                let c = locally(&a, &b, levels, threads);
+                assert!(c == expected, "{m} x {k} by {k} x {n} at {levels} on {threads}");
             }
         }
     }
@@ -572,7 +594,11 @@ mod tests {
         assert!(of_two.len() < 30, "{} turns for 49 products", of_two.len());
         for turn in &of_two {
             for at in 0..16 {
-                assert!(turn.iter().filter(|&&i| plan.sign(i, at).is_some()).count() <= 1, "{turn:?}");
+                assert!(
+                    turn.iter().filter(|&&i| plan.targets(i).iter().any(|target| target.1 == at)).count()
+                        <= 1,
+                    "{turn:?}"
+                );
             }
         }
         let mut all = of_two.concat();
@@ -597,12 +623,24 @@ mod tests {
     }
 
     #[test]
+    fn a_product_of_very_many_rows_is_right_and_one_without_columns_costs_nothing() {
+        let rows = BAND + 3;
+        let a = Matrix::from_vec(rows, 1, (0..rows).map(|i| i as f64).collect()).unwrap();
+        let mut c = vec![f64::NAN; rows];
+        multiply(a.view(), View::new(&[2.0], 1, 1), &mut c, 2, &|| true).unwrap();
+        assert!(c.iter().enumerate().all(|(i, &c)| c == 2.0 * i as f64));
+        // A list of its rows would not fit into any memory.
+        let (none, rows) = (View::new(&[], usize::MAX, 0), View::new(&[], 0, 0));
+        multiply(none, rows, &mut [], 2, &|| true).unwrap();
+    }
+
+    #[test]
     fn a_product_nobody_waits_for_is_abandoned() {
         let a = Matrix::zeros(300, 300);
         let mut c = Matrix::zeros(300, 300);
         let asked = std::sync::atomic::AtomicUsize::new(0);
         let stop = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2;
-        assert_eq!(multiply(a.view(), a.view(), c.view_mut(), 1, &stop), Err(Abandoned));
+        assert_eq!(multiply(a.view(), a.view(), c.as_mut_slice(), 1, &stop), Err(Abandoned));
         assert_eq!(asked.into_inner(), 3);
     }
 }

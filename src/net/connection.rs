@@ -316,6 +316,9 @@ impl Connection {
     /// moment. A socket that is closed with unread bytes resets the connection, and the reset overtakes
     /// the answer.
     pub fn linger(&mut self) {
+        if let Some(outbox) = &self.outbox {
+            outbox.wait_until_sent(limits::LINGER_TIME);
+        }
         if self.stream.shutdown(Shutdown::Write).is_ok() {
             self.deadline(Some(limits::LINGER_TIME));
             // Whatever ends this, the deadline at the latest, is the end we want.

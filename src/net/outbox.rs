@@ -8,31 +8,33 @@
 //! # The rule
 //! - [`Outbox::post`] puts a line at the end of the queue. It is memory only, so it may be called under
 //!   any lock, and the order of posts is the order on the wire.
-//! - [`Outbox::flush`] hands to the kernel what the kernel takes at once (`MSG_DONTWAIT`). Only when
-//!   that is not all of it, a thread is started to wait for the listener, and it ends with the queue.
-//! - One thread at a time sends, without the lock, and sends also what others post meanwhile: they go on at
-//!   once, and under load a system call carries the lines of many.
+//! - [`Outbox::flush`] hands to the kernel what the kernel takes at once (`MSG_DONTWAIT`). One thread at a
+//!   time does so, without the lock, and sends also what others post meanwhile: they go on at once, and under
+//!   load a system call carries the lines of many.
+//! - When the kernel does not take all, or others never stop posting, a thread is started to send the rest. It
+//!   waits for the listener, and ends with the queue.
 //! - A listener behind whom [`limits::OUTBOX`] bytes pile up, or who takes none of them for
 //!   [`limits::MESSAGE_TIME`], is dropped: its connection is closed, which wakes its reader.
 //!
 //! So in the usual case a message costs one system call and no thread, and in the worst one listener
-//! costs one thread and 4 MiB, and delays nobody.
+//! costs one thread and 12 MiB (a queue of 4, and what was taken from it to be sent), and delays nobody.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use log::{debug, trace};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::net::{SendFlags, send};
 use serde::Serialize;
 
 use super::connection::encode;
 use super::limits;
 
-/// How often a thread sends what is in the queue before it goes back to its own work: others may go on posting.
-const FOR_OTHERS: usize = 32;
+/// How often one flush sends; then a thread takes over, since others may go on posting for ever.
+const ROUNDS: usize = 32;
 
 /// A handle to one listener's queue; clones share it.
 #[derive(Clone, Debug)]
@@ -44,12 +46,16 @@ pub struct Outbox {
 struct Shared {
     stream: Arc<TcpStream>,
     queue: Mutex<Queue>,
+    /// Told when nobody is sending any more.
+    settled: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     bytes: Vec<u8>,
-    /// A thread is sending, or waiting for the listener; it alone may write.
+    /// A thread is sending, or waiting for the listener; it alone may write. It says that it has stopped while it
+    /// holds the lock under which it saw the queue empty. So a line that is posted meanwhile either is seen by
+    /// it, or finds nobody sending.
     sending: bool,
     closed: bool,
 }
@@ -58,7 +64,7 @@ impl Outbox {
     /// The queue of the listener at the other end of `stream`; a connection has one at most
     /// ([`Connection::outbox`](super::connection::Connection::outbox)).
     pub(super) fn new(stream: Arc<TcpStream>) -> Self {
-        Self { shared: Arc::new(Shared { stream, queue: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { stream, queue: Mutex::default(), settled: Condvar::new() }) }
     }
 
     /// Queues one message; no system call.
@@ -83,39 +89,49 @@ impl Outbox {
         queue.bytes.extend_from_slice(line);
     }
 
-    /// Sends what the kernel takes at once, of this thread and of those that post meanwhile, and leaves the rest to
-    /// a thread.
+    /// Sends what is queued, also by others meanwhile, as far as the kernel takes it at once; a thread sends the
+    /// rest.
     pub fn flush(&self) {
         let mut queue = self.shared.queue.lock();
-        if queue.sending {
+        if queue.sending || queue.bytes.is_empty() {
             return;
         }
         queue.sending = true;
-        for _ in 0..FOR_OTHERS {
-            if queue.bytes.is_empty() {
-                queue.sending = false;
-                return;
-            }
+        for _ in 0..ROUNDS {
             let mut bytes = std::mem::take(&mut queue.bytes);
             let sent = MutexGuard::unlocked(&mut queue, || send_now(&self.shared.stream, &bytes));
-            let Ok(sent) = sent else { return self.shared.close(&mut queue) };
+            let (Ok(sent), false) = (sent, queue.closed) else { return self.shared.close(&mut queue) };
             let whole = sent == bytes.len();
             bytes.drain(..sent);
             bytes.append(&mut queue.bytes);
             queue.bytes = bytes;
+            if queue.bytes.is_empty() {
+                return self.shared.settle(&mut queue);
+            }
             if !whole {
                 break;
             }
         }
-        self.drain(&mut queue);
+        self.leave_to_thread(&mut queue);
     }
 
-    /// Leaves the queue to a thread.
-    fn drain(&self, queue: &mut Queue) {
+    fn leave_to_thread(&self, queue: &mut MutexGuard<'_, Queue>) {
         let shared = Arc::clone(&self.shared);
-        if thread::Builder::new().name("drain_outbox".into()).spawn(move || shared.drain_outbox()).is_err() {
-            queue.sending = false;
+        let thread = thread::Builder::new().name("drain_outbox".into());
+        if MutexGuard::unlocked(queue, || thread.spawn(move || shared.drain_outbox())).is_err() {
             self.shared.close(queue);
+        }
+    }
+
+    /// Waits until all that was posted is with the kernel, at most so long. For the end of a conversation: what was
+    /// said last may be in the hands of another thread.
+    pub(super) fn wait_until_sent(&self, within: Duration) {
+        let end = Instant::now() + within;
+        let mut queue = self.shared.queue.lock();
+        while queue.sending && !queue.closed {
+            if self.shared.settled.wait_until(&mut queue, end).timed_out() {
+                return;
+            }
         }
     }
 
@@ -146,9 +162,16 @@ fn send_now(stream: &TcpStream, bytes: &[u8]) -> rustix::io::Result<usize> {
 }
 
 impl Shared {
+    /// The queue is empty, and nobody sends any more.
+    fn settle(&self, queue: &mut Queue) {
+        queue.sending = false;
+        self.settled.notify_all();
+    }
+
     fn close(&self, queue: &mut Queue) {
         queue.closed = true;
         queue.bytes = Vec::new();
+        self.settled.notify_all();
         // It fails only when the connection is gone already, which is what we want.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
@@ -159,8 +182,7 @@ impl Shared {
             let bytes = {
                 let mut queue = self.queue.lock();
                 if queue.bytes.is_empty() || queue.closed {
-                    queue.sending = false;
-                    return;
+                    return self.settle(&mut queue);
                 }
                 std::mem::take(&mut queue.bytes)
             };
@@ -170,9 +192,7 @@ impl Shared {
                 .and_then(|()| (&*self.stream).write_all(&bytes));
             if let Err(e) = written {
                 debug!("dropping a listener that does not read: {e}");
-                let mut queue = self.queue.lock();
-                queue.sending = false;
-                return self.close(&mut queue);
+                return self.close(&mut self.queue.lock());
             }
         }
     }
@@ -180,11 +200,11 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{BufRead, BufReader, ErrorKind, Read};
     use std::net::TcpListener;
-    use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::error::{Code, Error};
     use crate::net::connection::Connection;
 
     fn pair() -> (Connection, TcpStream) {
@@ -205,6 +225,7 @@ mod tests {
             }
         });
         drop(here);
+        there.set_read_timeout(Some(limits::MESSAGE_TIME)).unwrap();
         let reader = thread::spawn(move || {
             let mut text = String::new();
             // 8 x 200 lines; the outbox lives on in its drainer until all is read.
@@ -222,6 +243,44 @@ mod tests {
             assert_eq!(n, next[speaker]);
             next[speaker] += 1;
         }
+    }
+
+    #[test]
+    fn who_posts_while_another_sends_goes_on_and_the_sender_takes_the_line_along() {
+        let (mut here, there) = pair();
+        let outbox = here.outbox();
+        // Another thread is in its system call.
+        outbox.shared.queue.lock().sending = true;
+        outbox.send(&1);
+        assert_eq!(outbox.shared.queue.lock().bytes, b"1\n");
+        outbox.shared.queue.lock().sending = false;
+        outbox.send(&2);
+        let mut lines = BufReader::new(there).lines().map(Result::unwrap);
+        assert_eq!([lines.next().unwrap(), lines.next().unwrap()], ["1", "2"]);
+    }
+
+    #[test]
+    fn a_refusal_arrives_though_another_thread_is_sending_when_the_conversation_ends() {
+        let (mut here, there) = pair();
+        let outbox = here.outbox();
+        outbox.shared.queue.lock().sending = true;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                here.refuse(&Error::new(Code::Busy, "not now"));
+                here.linger();
+            });
+            // While the other thread is in its system call, the conversation does not end.
+            there.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            let early = (&there).read(&mut [0]).map_err(|e| e.kind());
+            assert_eq!(early, Err(ErrorKind::WouldBlock));
+            there.set_read_timeout(Some(limits::MESSAGE_TIME)).unwrap();
+            // It comes back, and finds the refusal.
+            outbox.shared.queue.lock().sending = false;
+            outbox.flush();
+            let line = BufReader::new(&there).lines().next();
+            assert!(line.is_some_and(|line| line.unwrap().contains("not now")));
+            drop(there);
+        });
     }
 
     #[test]

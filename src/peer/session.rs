@@ -21,8 +21,8 @@ use super::sharing::Sharing;
 use super::upload::{Uploads, serve_join};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
+use crate::matrix::View;
 use crate::matrix::strassen::{self, Abandoned};
-use crate::matrix::{View, ViewMut};
 use crate::net::connection::{Connection, Received, is_gone};
 use crate::net::limits;
 use crate::net::message::{Bound, FromPeer, LeaseId, ToManager, ToPeer};
@@ -279,8 +279,7 @@ fn serve_product(
         let stream = Arc::clone(connection.stream());
         let still_wanted = move || !is_gone(&stream);
         let (left, right) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
-        let into = ViewMut::new(&mut answer, rows, cols);
-        if strassen::multiply(left, right, into, cores.taken, &still_wanted).is_err() {
+        if strassen::multiply(left, right, &mut answer, cores.taken, &still_wanted).is_err() {
             return Ok(Err(Abandoned));
         }
         answer
