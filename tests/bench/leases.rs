@@ -124,12 +124,14 @@ fn report(what: &str, clients: usize, (rate, times): &(f64, Vec<Duration>)) {
 fn start_redis() -> Option<Node> {
     let port = std::net::TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
     let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let folder = tempfile::tempdir().ok()?;
     let child = Command::new("redis-server")
+        .current_dir(folder.path())
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .stdout(Stdio::null())
         .spawn()
         .ok()?;
-    let redis = Node { child, addr };
+    let redis = Node { child, _folder: folder, addr };
     let deadline = Instant::now() + Duration::from_secs(5);
     while TcpStream::connect(addr).is_err() {
         assert!(Instant::now() < deadline, "redis-server does not start");

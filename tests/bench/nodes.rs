@@ -4,9 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-/// A program that is ended with the bench.
+use tempfile::TempDir;
+
+/// A program that is ended with the bench, with its folder.
 pub(crate) struct Node {
     pub(crate) child: Child,
+    pub(crate) _folder: TempDir,
     pub(crate) addr: SocketAddr,
 }
 
@@ -19,11 +22,16 @@ impl Drop for Node {
 
 /// Starts a node and waits until it is ready.
 pub(crate) fn node(program: &str, args: &[&str]) -> Node {
-    let mut child =
-        Command::new(program).args(args).stdout(Stdio::piped()).spawn().expect("the program is built");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = Command::new(program)
+        .args(args)
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program is built");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a ready line");
     let ready: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     let addr = ready["addr"].as_str().expect("an address").parse().expect("an address");
-    Node { child, addr }
+    Node { child, _folder: folder, addr }
 }
