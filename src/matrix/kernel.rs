@@ -26,8 +26,8 @@
 //! The micro-kernels, for the vectors that the processor has, are in `kernel/micro.rs`, with all the
 //! `unsafe` there is. While one computes, it also asks the memory for what the loops will need next.
 //!
-//! What is missing: the block sizes are those of one processor (AMD Zen 5), not measured at run time; on a
-//! core with less than 1 MiB of L2 they cost some speed. Very thin products (a row times a matrix) are
+//! What is missing: the block sizes fit two processors (AMD Zen 5, Intel Xeon) and are not measured at run time;
+//! on a core with less than 1 MiB of L2 they cost some speed. Very thin products (a row times a matrix) are
 //! limited by memory and gain nothing from packing, but pay for it.
 
 mod micro;

@@ -123,8 +123,8 @@ impl Outbox {
         }
     }
 
-    /// Waits until all that was posted is with the kernel, at most so long. For the end of a conversation: what was
-    /// said last may be in the hands of another thread.
+    /// Waits until nobody is sending any more, so that all that was flushed is with the kernel, at most so long. For
+    /// the end of a conversation: what was said last may be in the hands of another thread.
     pub(super) fn wait_until_sent(&self, within: Duration) {
         let end = Instant::now() + within;
         let mut queue = self.shared.queue.lock();
