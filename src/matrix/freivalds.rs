@@ -67,7 +67,7 @@
 use rand::{Rng, RngExt};
 
 use super::strassen::{self, Plan};
-use super::{Matrix, View, ViewMut, both, kernel, operand};
+use super::{Matrix, View, ViewMut, both, first_share, kernel, operand};
 
 /// Unit roundoff: no operation is off by more than this share of its result.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -141,9 +141,9 @@ impl Witness {
     /// # Panics
     /// If `b` has another shape than the plan.
     pub fn new(plan: Plan, b: &Matrix, largest: Magnitudes, threads: usize, rng: &mut impl Rng) -> Self {
-        let ((_, inner, cols), (_, _, in_block)) = (plan.shape(), plan.block());
+        let ((_, inner, cols), (_, depth, in_block)) = (plan.shape(), plan.block());
         assert_eq!((b.rows(), b.cols()), (inner, cols), "the right matrix of the plan");
-        let scale = scale(plan.block().1, in_block, largest);
+        let scale = scale(depth, in_block, largest);
         let x: Vec<f64> = (0..in_block).map(|_| scale * entry(rng)).collect();
         let side = 1 << plan.levels();
         let mut blocks = Matrix::zeros(inner, side);
@@ -274,7 +274,7 @@ fn times_blocks(matrix: View<'_>, x: &[f64], mut out: ViewMut<'_>, threads: usiz
         }
         return max;
     }
-    let upper = rows * (threads / 2) / threads;
+    let upper = first_share(rows, threads);
     let (above, below) =
         (matrix.window(0, 0, upper, matrix.cols()), matrix.window(upper, 0, rows, matrix.cols()));
     let (out_above, out_below) = out.split_rows(upper);

@@ -157,7 +157,7 @@ impl Kernel {
             task.into.iter_mut().filter(|target| target.fresh).for_each(|target| target.window.fill(0.0));
             return Ok(());
         }
-        micro::run(self.width, task, packs, keep_going)
+        micro::run(self.width, Job { task, packs, keep_going })
     }
 }
 
@@ -167,6 +167,13 @@ pub(super) struct Packs {
     left: Vec<f64>,
     right: Vec<f64>,
     rows: Vec<f64>,
+}
+
+/// What [`Kernel::compute`] was asked for.
+struct Job<'j, 't> {
+    task: &'j mut Task<'t>,
+    packs: &'j mut Packs,
+    keep_going: &'j (dyn Fn() -> bool + Sync),
 }
 
 /// MR x NR numbers of C on their way from registers to memory.
@@ -213,13 +220,11 @@ fn pieces(length: usize, size: usize, multiple: usize) -> impl Iterator<Item = (
 /// Always inlined, so that packing and storing are compiled for the same vectors as the micro-kernel.
 #[inline(always)]
 fn five_loops<const MR: usize, const NR: usize>(
-    task: &mut Task<'_>,
-    packs: &mut Packs,
-    keep_going: &(dyn Fn() -> bool + Sync),
+    job: Job<'_, '_>,
     micro_kernel: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>),
 ) -> Result<(), Abandoned> {
     const { assert!(MC.is_multiple_of(MR) && NC.is_multiple_of(NR), "panels fill their blocks") };
-    let Task { left, right, into } = task;
+    let Job { task: Task { left, right, into }, packs, keep_going } = job;
     let (rows, inner, cols) = (left.rows(), left.cols(), right.cols());
     let kc = inner.min(KC);
     let left_pack = aligned(&mut packs.left, rows.min(MC).next_multiple_of(MR) * kc);

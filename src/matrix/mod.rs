@@ -187,8 +187,13 @@ fn touch(zeros: &mut [f64], threads: usize) {
     if threads <= 1 {
         return zeros.chunks_mut(PAGE).for_each(|page| page[0] = black_box(0.0));
     }
-    let (above, below) = zeros.split_at_mut(zeros.len() * (threads / 2) / threads);
+    let (above, below) = zeros.split_at_mut(first_share(zeros.len(), threads));
     both("touch", || touch(above, threads / 2), || touch(below, threads - threads / 2));
+}
+
+/// How many of so many things the first half of the threads take, so that each thread gets as many.
+fn first_share(things: usize, threads: usize) -> usize {
+    things * (threads / 2) / threads
 }
 
 /// Does two things at once, the first on a thread of that name; where no thread can be had, one after the

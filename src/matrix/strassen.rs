@@ -42,7 +42,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use super::kernel::{Kernel, Packs, Target, Task};
-use super::{Matrix, Operand, View, ViewMut, both};
+use super::{Matrix, Operand, View, ViewMut, both, first_share};
 use crate::error::Error;
 
 /// What one of the seven multiplies and where its answer goes: a sign for each quadrant, in the order
@@ -424,8 +424,8 @@ fn compute_rows(
     if let [own] = packs {
         return kernel.compute(&mut task, own, keep_going);
     }
-    let (threads, rows) = (packs.len(), task.left.rows());
-    let (above, below) = task.split_rows(rows * (threads / 2) / threads);
+    let upper = first_share(task.left.rows(), packs.len());
+    let (above, below) = task.split_rows(upper);
     compute_both(kernel, [above, below], packs, keep_going)
 }
 

@@ -218,7 +218,7 @@ impl Connection {
     }
 
     fn payload_at(&mut self, pace: limits::Pace) -> Payload<'_> {
-        self.reader.get_mut().limit = Limit::at(pace);
+        self.pace(pace);
         Payload { connection: self, idle_since: Instant::now() }
     }
 
@@ -235,7 +235,7 @@ impl Connection {
     /// # Errors
     /// When it does not come whole within [`limits::PAYLOAD_PACE`].
     pub fn discard_payload(&mut self, bytes: u64) -> Result<()> {
-        self.pace();
+        self.pace(limits::PAYLOAD_PACE);
         let copied = io::copy(&mut self.reader.by_ref().take(bytes), &mut io::sink());
         match copied {
             Ok(n) if n == bytes => Ok(()),
@@ -335,8 +335,8 @@ impl Connection {
         self.reader.get_mut().limit = wait.map_or(Limit::None, |wait| Limit::End(Instant::now() + wait));
     }
 
-    fn pace(&mut self) {
-        self.reader.get_mut().limit = Limit::pace();
+    fn pace(&mut self, pace: limits::Pace) {
+        self.reader.get_mut().limit = Limit::at(pace);
     }
 
     fn broke(&self, cause: io::Error) -> Error {
@@ -444,14 +444,14 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::TcpListener;
     use std::thread;
 
     use super::*;
 
     /// Both ends of a connection.
-    fn pair() -> (Connection, TcpStream) {
+    pub(in crate::net) fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (Connection::accepted(listener.accept().unwrap().0).unwrap(), other)

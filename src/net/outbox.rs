@@ -201,17 +201,10 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, ErrorKind, Read};
-    use std::net::TcpListener;
 
     use super::*;
     use crate::error::{Code, Error};
-    use crate::net::connection::Connection;
-
-    fn pair() -> (Connection, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let here = Connection::connect(listener.local_addr().unwrap(), limits::LINE).unwrap();
-        (here, listener.accept().unwrap().0)
-    }
+    use crate::net::connection::tests::pair;
 
     #[test]
     fn lines_arrive_whole_and_in_order_from_many_threads_though_the_listener_is_slow() {

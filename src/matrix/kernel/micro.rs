@@ -21,7 +21,7 @@ use std::arch::x86_64::*;
 use std::hint::black_box;
 
 use super::super::operand::times_inlined;
-use super::{Abandoned, Ahead, LINE, Operand, Packs, Task, Tile, five_loops};
+use super::{Abandoned, Ahead, Job, LINE, Operand, Tile, five_loops};
 
 /// Which vectors a kernel is written for. A value of this type is proof that this processor has them:
 /// [`Width::available`] is the only place that makes one of the wide ones.
@@ -67,41 +67,28 @@ impl Width {
 }
 
 /// Runs the five loops with the micro-kernel for these vectors.
-pub(super) fn run(
-    width: Width,
-    task: &mut Task<'_>,
-    packs: &mut Packs,
-    keep_going: &(dyn Fn() -> bool + Sync),
-) -> Result<(), Abandoned> {
+pub(super) fn run(width: Width, job: Job<'_, '_>) -> Result<(), Abandoned> {
     match width {
         // SAFETY: this `Width` exists, so the processor has AVX-512F.
         #[cfg(target_arch = "x86_64")]
-        Width::Avx512 => unsafe { run_avx512(task, packs, keep_going) },
+        Width::Avx512 => unsafe { run_avx512(job) },
         // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
         #[cfg(target_arch = "x86_64")]
-        Width::Avx2 => unsafe { run_avx2(task, packs, keep_going) },
-        Width::Portable => five_loops::<4, 4>(task, packs, keep_going, tile_portable),
+        Width::Avx2 => unsafe { run_avx2(job) },
+        Width::Portable => five_loops::<4, 4>(job, tile_portable),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn run_avx512(
-    task: &mut Task<'_>,
-    packs: &mut Packs,
-    keep_going: &(dyn Fn() -> bool + Sync),
-) -> Result<(), Abandoned> {
-    five_loops::<8, 24>(task, packs, keep_going, |a, b, ahead, tile| tile_avx512(a, b, ahead, tile))
+fn run_avx512(job: Job<'_, '_>) -> Result<(), Abandoned> {
+    five_loops::<8, 24>(job, |a, b, ahead, tile| tile_avx512(a, b, ahead, tile))
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn run_avx2(
-    task: &mut Task<'_>,
-    packs: &mut Packs,
-    keep_going: &(dyn Fn() -> bool + Sync),
-) -> Result<(), Abandoned> {
-    five_loops::<4, 12>(task, packs, keep_going, |a, b, ahead, tile| tile_avx2(a, b, ahead, tile))
+fn run_avx2(job: Job<'_, '_>) -> Result<(), Abandoned> {
+    five_loops::<4, 12>(job, |a, b, ahead, tile| tile_avx2(a, b, ahead, tile))
 }
 
 /// Rows of a sum of blocks: [`Operand::fill_rows`] with these vectors.
