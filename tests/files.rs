@@ -832,7 +832,7 @@ fn a_prompt_adds_lists_and_downloads() {
     }
     ben.end_input();
     let said = ben.outcome().assert(0, &[]).stdout;
-    for text in ["mine.txt: 4 B, 1 pieces", "a.bin: 8 B in", "at ada", "offers 2 files"] {
+    for text in ["mine.txt: 4 B, 1 piece,", "a.bin: 8 B in", "at ada", "offers 2 files"] {
         assert!(said.contains(text), "{text:?} is not in {said}");
     }
     assert_eq!(fs::read(network.path("peerlab-ben/a.bin")).unwrap(), b"from ada");

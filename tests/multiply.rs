@@ -73,7 +73,7 @@ fn every_shape_is_multiplied_exactly_by_two_peers_of_four_slots_at_every_level()
     assert_eq!(numbers(&summary, "product"), (0..49).collect::<Vec<_>>());
     let outcome = multiplies(&network, (129, 131, 257), &["--levels", "0", "--json"]);
     assert_eq!(numbers(&outcome.json(), "product"), [0]);
-    assert!(outcome.stderr.contains("leased 1 slots"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("leased 1 slot:"), "{}", outcome.stderr);
     until("everything is given back", PATIENCE, || (network.used() == 0).then_some(()));
 }
 

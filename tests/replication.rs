@@ -229,7 +229,7 @@ fn what_was_dropped_can_be_put_there_again_on_purpose() {
         network
             .command("eve", &["add", "a.txt"])
             .outcome()
-            .assert(0, &["2 others have all of a.txt: leaving"]);
+            .assert(0, &["all of a.txt is at 2 other peers: leaving"]);
         everywhere(&network, &["ada", "ben"], "a.txt", "again");
     };
     add();
@@ -285,7 +285,7 @@ fn add_leaves_when_as_many_others_have_the_file_as_the_policy_asks() {
     let network = Network::start(&["--dead-after", "60s", "--replicas", "2"], &[]);
     let _peers = serve_all(&network, ["ada", "ben", "cyd"]);
     fs::write(network.path("a.txt"), "x").unwrap();
-    network.command("eve", &["add", "a.txt"]).outcome().assert(0, &["others have all of a.txt: leaving"]);
+    network.command("eve", &["add", "a.txt"]).outcome().assert(0, &["all of a.txt is at", ": leaving"]);
     let copies = ["ada", "ben", "cyd"].iter().filter(|peer| text(&network, peer, "a.txt").is_some()).count();
     assert!(copies >= 2, "{copies} copies");
 }

@@ -26,6 +26,7 @@ use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Refusal, ToManager, plain};
 use crate::net::outbox::Outbox;
+use crate::share::units::counted;
 
 /// How often one that waits is told where he stands.
 const WAIT_NOTICE: Duration = Duration::from_secs(1);
@@ -171,7 +172,7 @@ impl<'a> Holder<'a> {
         let lease = ticket.number();
         let count: u32 = slots.iter().map(|card| card.slots).sum();
         let at: Vec<String> = slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
-        self.tell(asker, &format!("leased {count} slots ({})", at.join(", ")));
+        self.tell(asker, &format!("leased {} ({})", counted(count, "slot"), at.join(", ")));
         self.line.send(&leased(lease, until, self.desk.now(), slots));
         let began = *self.began.get_or_insert(self.desk.now());
         let ending = loop {

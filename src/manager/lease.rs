@@ -37,6 +37,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::roster::Roster;
 use crate::clock::Millis;
 use crate::net::message::{LeaseId, LeaseState, PeerCard, PeerId, WaiterState};
+use crate::share::units::counted;
 
 /// How long a manager that has just started lets infeasible requests wait, in milliseconds: its peers
 /// reconnect within three seconds.
@@ -352,8 +353,8 @@ impl Book {
         if place > 0 {
             let before = if place == 1 { "one is".into() } else { format!("{place} are") };
             return format!(
-                "{before} before you; the head of the queue waits for {} slots, {free} are free",
-                head.slots
+                "{before} before you; the head of the queue waits for {}, {free} are free",
+                counted(head.slots, "slot")
             );
         }
         let until = if let Some(lease) = self.leases.values().min_by_key(|lease| lease.until) {

@@ -31,6 +31,7 @@ use crate::net::http;
 use crate::net::limits;
 use crate::net::message::{Bound, FromManager, PeerId, Refusal, ToManager, VERSION};
 use crate::net::outbox::Outbox;
+use crate::share::units::counted;
 
 /// How long connecting back to a peer may take.
 const PROBE_TIME: Duration = Duration::from_secs(1);
@@ -233,7 +234,7 @@ impl Table {
         for bound in bound {
             self.book.still_bound(&mut self.roster, peer, bound.lease, bound.slots, now);
         }
-        self.tell(now, format!("{name} joined from {addr} with {slots} slots"));
+        self.tell(now, format!("{name} joined from {addr} with {}", counted(slots, "slot")));
         Ok(peer)
     }
 

@@ -22,7 +22,7 @@ use crate::error::{Code, Error, Kind, Result};
 use crate::net::message::{PeerId, Replicas};
 use crate::share::picker::Order;
 use crate::share::store::{Health, Reading, Store};
-use crate::share::units::about;
+use crate::share::units::{about, counted};
 use crate::share::{FileName, Piece};
 
 /// How long a file may take to be known to the manager.
@@ -55,7 +55,8 @@ impl Shell {
         if json {
             say_json(&json!({"file": name, "id": id, "size": size, "pieces": pieces}))?;
         } else {
-            say(format_args!("{name}: {}, {pieces} pieces, id {}", about(size), id.short()))?;
+            let pieces = counted(pieces, "piece");
+            say(format_args!("{name}: {}, {pieces}, id {}", about(size), id.short()))?;
         }
         if self.stays { Ok(()) } else { self.serve_until_copied(&peer, &name) }
     }
@@ -70,15 +71,16 @@ impl Shell {
         loop {
             match copies(peer, &mut tracker, file) {
                 Ok(Copies { wanted: Some(wanted), there }) if there >= wanted => {
-                    tell(format!("{there} others have all of {file}: leaving"));
+                    tell(format!("all of {file} is at {}: leaving", counted(there, "other peer")));
                     return Ok(());
                 }
                 Ok(Copies { wanted: None, .. }) => return self.serve_on(peer, file),
                 Ok(copies) if said.as_ref() != Some(&copies) => {
                     let wanted = copies.wanted.unwrap_or_default();
                     tell(format!(
-                        "serving {file} at {} until {wanted} others have all of it, or Ctrl-C",
-                        peer.addr()
+                        "serving {file} at {} until all of it is at {}, or Ctrl-C",
+                        peer.addr(),
+                        counted(wanted, "other peer")
                     ));
                     said = Some(copies);
                 }

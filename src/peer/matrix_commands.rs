@@ -32,6 +32,7 @@ use crate::cli::{say, say_json};
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::strassen::Plan;
 use crate::matrix::{Matrix, both, npy};
+use crate::share::units::counted;
 
 /// Writes a random matrix.
 pub(super) fn make(
@@ -176,7 +177,8 @@ fn by_whom(products: &[Done]) -> String {
     names.sort_unstable();
     let shares: Vec<String> =
         names.chunk_by(|x, y| x == y).map(|share| format!("{} {}", share[0], share.len())).collect();
-    format!("{} products by {} peers ({})", products.len(), shares.len(), shares.join(", "))
+    let (done, peers) = (counted(products.len(), "product"), counted(shares.len(), "peer"));
+    format!("{done} by {peers} ({})", shares.join(", "))
 }
 
 /// On all cores of this machine.

@@ -19,6 +19,7 @@ use super::tracker::Tracker;
 use crate::cli::{say, say_json, tell};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Kind, Result};
+use crate::share::units::counted;
 
 impl Shell {
     /// Lease slots and hold them.
@@ -30,8 +31,11 @@ impl Shell {
         if let Some(lease) = &self.lease
             && lease.left().is_some()
         {
-            return Err(Error::new(Code::Conflict, format!("you hold {} slots already", lease.size()))
-                .advise("`release` them first"));
+            return Err(Error::new(
+                Code::Conflict,
+                format!("you hold {} already", counted(lease.size(), "slot")),
+            )
+            .advise("`release` them first"));
         }
         let peer = self.peer()?;
         let asker = peer.membership().first_number()?;
@@ -39,8 +43,10 @@ impl Shell {
         let mut on_wait = |wait: Wait| {
             if told != Some(wait.position) {
                 tell(format_args!(
-                    "waiting for {} slots, place {} in the queue: {}",
-                    wait.asked, wait.position, wait.reason
+                    "waiting for {}, place {} in the queue: {}",
+                    counted(wait.asked, "slot"),
+                    wait.position,
+                    wait.reason
                 ));
                 told = Some(wait.position);
             }
@@ -51,7 +57,7 @@ impl Shell {
             let left = lease.left().map_or(0, |left| left.as_millis() as u64);
             say_json(&json!({"lease": lease.number(), "for_ms": left, "slots": lease.slots()}))?;
         } else {
-            say(format_args!("leased {} slots, renewed while nobody else waits:", lease.size()))?;
+            say(format_args!("leased {}, renewed while nobody else waits:", counted(lease.size(), "slot")))?;
             for card in lease.slots() {
                 say(format_args!("  {:3} at {:16} {}", card.slots, card.name, card.addr))?;
             }
@@ -71,7 +77,7 @@ impl Shell {
         } else if let Some(why) = over {
             say(format_args!("the lease had ended already: {why}"))?;
         } else {
-            say(format_args!("released {} slots", lease.size()))?;
+            say(format_args!("released {}", counted(lease.size(), "slot")))?;
         }
         Ok(())
     }
@@ -128,22 +134,25 @@ impl Shell {
         if let Some((why, since)) = trouble {
             say(format_args!("trouble for {since:.0} s: {why}"))?;
         }
-        say(format_args!("serves {serving} products in {slots} slots"))?;
+        say(format_args!("serves {} in {}", counted(serving, "product"), counted(slots, "slot")))?;
         match held {
             Some((lease, left)) => {
-                say(format_args!("holds {} slots for another {:.0} s", lease.size(), left.as_secs_f64()))?;
+                let size = counted(lease.size(), "slot");
+                say(format_args!("holds {size} for another {:.0} s", left.as_secs_f64()))?;
             }
             None => say(format_args!("holds no slots"))?,
         }
-        say(format_args!("offers {} files", peer.sharing().count()))?;
+        say(format_args!("offers {}", counted(peer.sharing().count(), "file")))?;
         if let Some(keeping) = peer.keeping() {
             say_keeping(&keeping.status())?;
         }
         for upload in peer.uploads().status() {
             let how = if upload.served { "is served" } else { "is choked" };
             say(format_args!(
-                "uploads {} to {}, which {how}: {} pieces",
-                upload.file, upload.to, upload.pieces
+                "uploads {} to {}, which {how}: {}",
+                upload.file,
+                upload.to,
+                counted(upload.pieces, "piece")
             ))?;
         }
         Ok(())
@@ -178,8 +187,9 @@ impl Shell {
             let since = now.saturating_sub(waiter.since) as f64 / 1000.0;
             let (place, who) = (waiter.position, name(waiter.peer));
             say(format_args!(
-                "{place}. {who} waits for {} slots since {since:.0} s: {}",
-                waiter.asked, waiter.reason
+                "{place}. {who} waits for {} since {since:.0} s: {}",
+                counted(waiter.asked, "slot"),
+                waiter.reason
             ))?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::download;
 use super::multiply::Progress;
 use crate::cli::tell;
-use crate::share::units::about;
+use crate::share::units::{about, counted};
 
 /// How often a bar moves although nothing happened, to show that the program lives.
 const TICK: Duration = Duration::from_millis(200);
@@ -54,8 +54,10 @@ pub fn show_progress(events: &Receiver<Progress>, products: usize) {
             Progress::Waiting(wait) => {
                 // A terminal's line is renewed every second; elsewhere one line for each place is enough.
                 let text = format!(
-                    "waiting for {} slots, place {} in the queue: {}",
-                    wait.asked, wait.position, wait.reason
+                    "waiting for {}, place {} in the queue: {}",
+                    counted(wait.asked, "slot"),
+                    wait.position,
+                    wait.reason
                 );
                 if bar.is_hidden() && seen.place.replace(wait.position) != Some(wait.position) {
                     say(text);
@@ -69,9 +71,11 @@ pub fn show_progress(events: &Receiver<Progress>, products: usize) {
                 let at: Vec<String> =
                     slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
                 let count: u32 = slots.iter().map(|card| card.slots).sum();
-                say(format!("leased {count} slots: {}", at.join(", ")));
+                say(format!("leased {}: {}", counted(count, "slot"), at.join(", ")));
             }
-            Progress::Fewer(slots) => say(format!("the others offer {slots} slots in all: taking those")),
+            Progress::Fewer(slots) => {
+                say(format!("the others offer {} in all: taking those", counted(slots, "slot")))
+            }
             Progress::Sent => seen.sent += 1,
             Progress::Computed => seen.computed += 1,
             Progress::Checked { by } => {
@@ -120,7 +124,7 @@ pub fn show_download(events: &Receiver<download::Progress>) {
                 here += bytes;
                 fetched += bytes;
                 bar.inc(bytes);
-                let text = format!("from {holders} holders");
+                let text = format!("from {}", counted(holders, "holder"));
                 let now = (here * TENTHS).checked_div(size).unwrap_or(TENTHS);
                 if now > tenth && !terminal {
                     let rate = about((fetched as f64 / began.elapsed().as_secs_f64().max(1e-6)) as u64);

@@ -25,6 +25,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
+use super::units::counted;
 use super::{FileId, FileName, Hash};
 use crate::error::{Code, Error, Result};
 
@@ -191,8 +192,10 @@ impl Manifest {
         let (hashes, torn) = hashes.as_chunks::<HASH_SIZE>();
         if !torn.is_empty() || hashes.len() != layout.pieces() as usize {
             let len = hashes.len() * HASH_SIZE + torn.len();
-            return Err(bad(format!("{len} bytes are not the hashes of {name}"))
-                .advise(format!("it has {} pieces, with {HASH_SIZE} bytes each", layout.pieces())));
+            return Err(bad(format!("{len} bytes are not the hashes of {name}")).advise(format!(
+                "it has {}, with {HASH_SIZE} bytes each",
+                counted(layout.pieces(), "piece")
+            )));
         }
         Ok(Self::new(name, layout, hashes.to_vec()))
     }

@@ -1,4 +1,4 @@
-//! Sizes and rates as people write them: `8MiB`, `500kB`, `1048576`.
+//! Sizes and rates as people write them: `8MiB`, `500kB`, `1048576`; and how many there are of something.
 //!
 //! A size is a number of bytes, a rate a number of bytes per second. `k`, `M`, `G`, `T` are powers of 1000,
 //! `Ki`, `Mi`, `Gi`, `Ti` powers of 1024. Case does not matter, so `b` is a byte too: nothing here counts
@@ -12,7 +12,7 @@
 //! # Ok::<(), peerlab::error::Error>(())
 //! ```
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use crate::error::{Error, Kind};
@@ -75,6 +75,17 @@ impl fmt::Display for Bytes {
             _ => f.pad(&self.0.to_string()),
         }
     }
+}
+
+/// So many of something: `1 slot`, `3 slots`.
+///
+/// ```
+/// use peerlab::share::units::counted;
+/// assert_eq!([0, 1, 2].map(|n| counted(n, "peer")), ["0 peers", "1 peer", "2 peers"]);
+/// ```
+pub fn counted<N: Display + PartialEq + From<u8>>(count: N, of_what: &str) -> String {
+    let ending = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {of_what}{ending}")
 }
 
 /// A number of bytes at a glance, in powers of 1024 and to three digits or so: `31.2 MiB`.
