@@ -75,6 +75,16 @@ impl Lab {
         }
     }
 
+    /// Waits until `files --health` says this of a file: its state, and how the reason begins. The manager thinks
+    /// about copies in a thread of its own, a moment after it was told.
+    #[track_caller]
+    fn is(&self, file: &str, state: &str, reason: &str) {
+        until(&format!("{file} is {state}: {reason}"), PATIENCE, || {
+            let (is, why) = self.health(file);
+            (is == state && why.starts_with(reason)).then_some(())
+        });
+    }
+
     fn events(&self) -> Vec<String> {
         let state = self.state();
         state["events"].as_array().unwrap().iter().map(|it| it["text"].as_str().unwrap().into()).collect()
@@ -155,13 +165,11 @@ fn what_one_peer_has_the_others_are_asked_to_fetch_and_again_when_it_is_lost() {
     let (mut ada, mut ben) = (lab.join("ada"), lab.join("ben"));
     ada.has("notes.txt");
     assert_eq!(ben.ordered(), "notes.txt");
-    let (state, reason) = lab.health("notes.txt");
-    assert_eq!(state, "healing");
-    assert!(reason.starts_with("1 of 2 copies are there; ben was asked "), "{reason}");
+    lab.is("notes.txt", "healing", "1 of 2 copies are there; ben was asked ");
     ben.update("notes.txt", 1, false, None);
-    assert!(lab.health("notes.txt").1.contains("ben has been fetching it for "));
+    lab.is("notes.txt", "healing", "1 of 2 copies are there; ben has been fetching it for ");
     ben.has("notes.txt");
-    assert_eq!(lab.health("notes.txt"), ("whole".into(), "ada and ben have all of it".into()));
+    lab.is("notes.txt", "whole", "ada and ben have all of it");
     // She has deleted it.
     let answer = ada.asks(&json!({"type": "query", "peer": ada.number, "file": "notes.txt"}));
     assert_eq!(answer["type"], "holders");
@@ -191,12 +199,12 @@ fn nobody_is_asked_who_keeps_no_replicas_or_under_a_policy_of_none() {
     let (mut ada, mut ben) = (lab.join("ada"), lab.join("ben"));
     ada.has("notes.txt");
     ben.is_left_alone(10);
-    assert_eq!(lab.health("notes.txt").0, "whole");
+    lab.is("notes.txt", "whole", "");
     let lab = Lab::new(&[]);
     let (mut ada, mut selfish) = (lab.join("ada"), lab.join_as("ben", &json!({"keeps": false})));
     ada.has("notes.txt");
     selfish.is_left_alone(10);
-    assert_eq!(lab.health("notes.txt"), ("whole".into(), "ada has all of it".into()));
+    lab.is("notes.txt", "whole", "ada has all of it");
 }
 
 #[test]
@@ -204,9 +212,7 @@ fn under_a_policy_of_two_one_other_is_asked_and_another_when_it_leaves() {
     let lab = Lab::new(&["--replicas", "2"]);
     let mut ada = lab.join("ada");
     ada.has("notes.txt");
-    let (state, reason) = lab.health("notes.txt");
-    assert_eq!(state, "healing");
-    assert_eq!(reason, "1 of 2 copies are there; only one peer here keeps replicas");
+    lab.is("notes.txt", "healing", "1 of 2 copies are there; only one peer here keeps replicas");
     let mut ben = lab.join("ben");
     assert_eq!(ben.ordered(), "notes.txt");
     ben.has("notes.txt");
@@ -221,7 +227,7 @@ fn what_nobody_has_all_of_is_missing_and_is_not_ordered() {
     let lab = Lab::new(&[]);
     let (mut ada, mut ben) = (lab.join("ada"), lab.join("ben"));
     ada.update("notes.txt", 1, false, None);
-    assert_eq!(lab.health("notes.txt"), ("missing".into(), "nobody has all of it; ada has a part".into()));
+    lab.is("notes.txt", "missing", "nobody has all of it; ada has a part");
     ben.is_left_alone(10);
 }
 
@@ -368,7 +374,7 @@ fn a_thousand_files_reach_two_others_and_are_few_lines_of_events() {
         })
     });
     let _others = copying.map(|thread| thread.join().unwrap());
-    assert_eq!(lab.health("f999"), ("whole".into(), "ada, ben and cyd have all of it".into()));
+    lab.is("f999", "whole", "ada, ben and cyd have all of it");
     let told = lab.events();
     assert!(told.len() < 100, "{} lines: {told:#?}", told.len());
     assert!(told.iter().any(|text| text.contains("files, too")), "{told:#?}");
