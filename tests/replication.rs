@@ -366,6 +366,15 @@ fn a_folder_that_lost_its_marker_pauses_tells_nobody_and_goes_on_when_it_is_back
     everywhere(&network, &["ada"], "b.txt", "b");
 }
 
+/// Deletes files in a peer's folder, which it does not read meanwhile.
+fn loses_at_once(network: &Network, peer: &Node, name: &str, files: &[&str]) {
+    peer.signal(Signal::STOP);
+    for file in files {
+        fs::remove_file(folder(network, name).join(file)).unwrap();
+    }
+    peer.signal(Signal::CONT);
+}
+
 #[test]
 fn a_folder_that_suddenly_lost_most_of_its_files_pauses_and_says_what_to_do() {
     let network = network();
@@ -374,10 +383,8 @@ fn a_folder_that_suddenly_lost_most_of_its_files_pauses_and_says_what_to_do() {
     }
     let _ada = serve(&network, "ada");
     let mut ben = network.command("ben", &[&SCAN[..], &["--slots", "0"]].concat());
-    whole_at(&network, "d", 2);
-    for file in ["a", "b", "c"] {
-        fs::remove_file(folder(&network, "ben").join(file)).unwrap();
-    }
+    ["a", "b", "c", "d"].iter().for_each(|file| whole_at(&network, file, 2));
+    loses_at_once(&network, &ben, "ben", &["a", "b", "c"]);
     ben.hears("3 of 4 files have vanished");
     ben.hears("Put them back, and it goes on; or restart the peer, which fetches them again");
     ben.type_line("status");
@@ -399,9 +406,7 @@ fn a_folder_that_lost_most_of_its_files_goes_on_when_they_are_dropped_and_drops_
     let [_ada, mut ben] = serve_all(&network, ["ada", "ben"]);
     files.iter().for_each(|file| whole_at(&network, file, 2));
     let (lost, left) = files.split_at(6);
-    for file in lost {
-        fs::remove_file(folder(&network, "ben").join(file)).unwrap();
-    }
+    loses_at_once(&network, &ben, "ben", lost);
     ben.hears("6 of 8 files have vanished");
     for file in left.iter().chain(lost) {
         network.command("eve", &["drop", file]).outcome().assert(0, &[]);
