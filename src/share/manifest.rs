@@ -434,7 +434,7 @@ mod tests {
             (2049, 1024, vec![0; 95], "95 bytes are not the hashes of a; it has 3 pieces"),
             (2049, 1024, vec![0; 97], "97 bytes are not the hashes of a; it has 3 pieces"),
             (0, 1024, hashes(1), "32 bytes are not the hashes of a; it has 0 pieces"),
-            (1, 1024, hashes(0), "0 bytes are not the hashes of a; it has 1 pieces"),
+            (1, 1024, hashes(0), "0 bytes are not the hashes of a; it has 1 piece"),
         ] {
             let error = Manifest::from_wire(name("a"), size, piece_size, &hashes).unwrap_err();
             assert_eq!(error.code(), Code::BadMessage);
