@@ -1,0 +1,115 @@
+//! Every kernel of this machine against the definition, on whole numbers, where both are exact.
+
+use proptest::prelude::*;
+
+use super::super::Matrix;
+use super::super::tests::{naive, rng, unwritten};
+use super::*;
+
+/// Every kernel of this machine against the definition.
+fn all_agree(m: usize, k: usize, n: usize) {
+    let (a, b) = (Matrix::random_integers(m, k, &mut rng(1)), Matrix::random_integers(k, n, &mut rng(2)));
+    let expected = naive(a.view(), b.view());
+    for kernel in Kernel::available() {
+        let mut c = unwritten(m, n);
+        kernel.multiply(a.view(), b.view(), c.view_mut());
+        assert!(c == expected, "{} on {m} x {k} by {k} x {n}", kernel.name());
+    }
+}
+
+#[test]
+fn every_kernel_is_exact_on_whole_numbers_around_its_block_sizes() {
+    for (m, k, n) in [
+        (MC, KC, 48),
+        (MC + 1, KC + 1, 49),
+        (2 * MC - 1, 2 * KC - 1, 25),
+        (3, 7, NC + 1),
+        (1, 1, 1),
+        (1, 999, 1),
+        (0, 3, 4),
+        (3, 0, 4),
+        (3, 4, 0),
+    ] {
+        all_agree(m, k, n);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn every_kernel_is_exact_on_any_shape(m in 0usize..70, k in 0usize..70, n in 0usize..70) {
+        all_agree(m, k, n);
+    }
+}
+
+#[test]
+fn the_portable_kernel_runs_everywhere_and_the_best_comes_first() {
+    let all = Kernel::available();
+    assert_eq!(all.last().map(Kernel::name), Some("portable"));
+    assert_eq!(all.first(), Some(&Kernel::best()));
+}
+
+#[test]
+fn a_product_goes_to_windows_with_signs_and_nowhere_else() {
+    let (a, b) = (Matrix::random_integers(9, 5, &mut rng(1)), Matrix::random_integers(5, 30, &mut rng(2)));
+    let product = naive(a.view(), b.view());
+    for kernel in Kernel::available() {
+        // The second window hangs over the right edge of C, where it is cut off.
+        let mut c = Matrix::zeros(40, 50);
+        c.as_mut_slice().fill(100.0);
+        let left = Operand::new(9, 5, vec![(1.0, a.view())]);
+        let right = Operand::new(5, 30, vec![(1.0, b.view())]);
+        let (mut above, mut below) = c.view_mut().split_rows(20);
+        let above = ViewMut { rows: above.part(2, 3, 9, 30).collect(), cols: 30 };
+        let below = ViewMut { rows: below.part(0, 41, 9, 30).collect(), cols: 9 };
+        let into = vec![
+            Target { sign: 1.0, fresh: true, window: above },
+            Target { sign: -1.0, fresh: false, window: below },
+        ];
+        let mut task = Task { left, right, into };
+        kernel.compute(&mut task, &mut Packs::default(), &|| true).unwrap();
+        for i in 0..40 {
+            for j in 0..50 {
+                let expected = match (i, j) {
+                    (2..11, 3..33) => product.row(i - 2)[j - 3],
+                    (20..29, 41..) => 100.0 - product.row(i - 20)[j - 41],
+                    _ => 100.0,
+                };
+                assert_eq!(c.row(i)[j], expected, "{} at ({i}, {j})", kernel.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_operand_is_a_signed_sum_with_virtual_zeros() {
+    let a = Matrix::random_integers(7, 7, &mut rng(3));
+    let block = |row, col| a.view().window(row, col, 4, 4);
+    let sum = Operand::new(4, 4, vec![(1.0, block(0, 0)), (-1.0, block(4, 4))]);
+    let mut built = unwritten(4, 4);
+    sum.fill_rows(0, built.as_mut_slice());
+    let at = |i: usize, j: usize| if i < 7 && j < 7 { a.row(i)[j] } else { 0.0 };
+    for i in 0..4 {
+        for j in 0..4 {
+            assert_eq!(built.row(i)[j], at(i, j) - at(i + 4, j + 4));
+        }
+    }
+    let identity = Matrix::from_vec(4, 4, (0..16).map(|x| f64::from(x % 5 == 0)).collect()).unwrap();
+    let mut c = unwritten(4, 4);
+    let into = vec![Target { sign: 1.0, fresh: true, window: c.view_mut() }];
+    let right = Operand::new(4, 4, vec![(1.0, identity.view())]);
+    let mut task = Task { left: sum, right, into };
+    Kernel::best().compute(&mut task, &mut Packs::default(), &|| true).unwrap();
+    assert_eq!(c, built);
+}
+
+#[test]
+fn pieces_cover_everything_and_are_nearly_equal() {
+    for (length, size, multiple) in [(0, 8, 1), (513, 512, 1), (1024, 512, 1), (1057, 1056, 24), (97, 96, 8)]
+    {
+        let all: Vec<_> = pieces(length, size, multiple).collect();
+        assert_eq!(all.iter().map(|(_, piece)| piece).sum::<usize>(), length);
+        assert!(all.iter().all(|(_, piece)| *piece <= size && *piece > 0));
+    }
+    assert_eq!(pieces(513, 512, 1).collect::<Vec<_>>(), [(0, 257), (257, 256)]);
+}
