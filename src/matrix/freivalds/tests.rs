@@ -204,7 +204,7 @@ fn zero_times_anything_is_exactly_zero() {
 
 #[test]
 fn empty_products_are_right_and_empty_sums_are_zero() {
-    for (m, k, n) in [(0, 3, 3), (3, 3, 0), (0, 0, 0)] {
+    for (m, k, n) in [(0, 3, 3), (3, 3, 0), (0, 0, 0), (1_000_000_000_000, 0, 0)] {
         assert_eq!(
             verdict(&Matrix::zeros(m, k), &Matrix::zeros(k, n), &Matrix::zeros(m, n), 1),
             Verdict::Right
