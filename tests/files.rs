@@ -600,6 +600,32 @@ fn a_file_that_was_changed_since_it_was_hashed_is_not_sent() {
 }
 
 #[test]
+fn who_is_told_that_a_file_was_changed_keeps_no_turns_that_others_wait_for() {
+    let network = network();
+    let path = put(&network, "ada", "a.bin", bytes(600_000, 12));
+    put(&network, "ada", "b.bin", bytes(1000, 13));
+    // A slow link carries one piece at a time.
+    let _ada = serve(&network, "ada", &["--scan", "1h", "--up", "1MiB"]);
+    whole_at(&network, "a.bin", 1);
+    whole_at(&network, "b.bin", 1);
+    let mut pair = ["a.bin", "b.bin"].map(|file| join(&network, "ada", file).0);
+    for wire in &mut pair {
+        wire.say(&json!({"type": "interested", "on": true}));
+        wire.hear("unchoke");
+    }
+    let [mut refused, mut other] = pair;
+    fs::write(&path, vec![0; 600_000]).unwrap();
+    for piece in 0..3 {
+        refused.say(&json!({"type": "request", "piece": piece}));
+    }
+    assert_eq!(refused.hear("error")["code"], "not_found");
+    // It neither leaves nor says anything; that is borne for a minute.
+    other.say(&json!({"type": "request", "piece": 0}));
+    let Heard::Line(piece) = other.next(Duration::from_secs(20)) else { panic!("the other waits in vain") };
+    assert_eq!((&piece["type"], &piece["payload"]), (&json!("piece"), &json!(1000)));
+}
+
+#[test]
 fn a_peer_tells_its_files_again_when_the_manager_asks() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("peerlab-mine")).unwrap();

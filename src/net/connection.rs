@@ -217,7 +217,8 @@ impl Connection {
         self.payload_at(limits::PAYLOAD_PACE)
     }
 
-    fn payload_at(&mut self, pace: limits::Pace) -> Payload<'_> {
+    /// [`Connection::payload`] at another pace.
+    pub fn payload_at(&mut self, pace: limits::Pace) -> Payload<'_> {
         self.pace(pace);
         Payload { connection: self, idle_since: Instant::now() }
     }
@@ -362,6 +363,11 @@ impl Payload<'_> {
         let read = self.connection.reader.read_exact(bytes);
         self.idle_since = Instant::now();
         read.map_err(|e| self.connection.broke(e))
+    }
+
+    /// Whether the sender has gone away meanwhile.
+    pub fn is_gone(&self) -> bool {
+        self.connection.is_gone()
     }
 }
 

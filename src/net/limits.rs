@@ -113,3 +113,6 @@ impl Pace {
 
 /// How a payload must go: at [`PAYLOAD_RATE`], after [`MESSAGE_TIME`].
 pub const PAYLOAD_PACE: Pace = Pace { start: MESSAGE_TIME, rate: PAYLOAD_RATE, stall: STALL_TIME };
+
+/// How a piece of a file must come: whoever serves may have set `--up` low, and sends 64 KiB at a time.
+pub const PIECE_PACE: Pace = Pace { start: MESSAGE_TIME, rate: 16 << 10, stall: STALL_TIME };

@@ -57,8 +57,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a holder may say nothing before it has told which pieces it has: that takes it no thought.
 const FIRST_WORD: Duration = limits::MESSAGE_TIME;
 
-/// How long a holder that owes a piece may say nothing.
+/// How long a holder that owes a piece may say nothing, and how long it is left alone then.
 const SILENCE: Duration = Duration::from_secs(60);
+const SILENT_PAUSE: Duration = Duration::from_secs(60);
 
 /// What happens to a download.
 #[derive(Clone, Debug)]
@@ -166,8 +167,8 @@ struct Neighbour {
 struct State {
     picker: Picker,
     neighbours: BTreeMap<PeerId, Neighbour>,
-    /// Holders that owed something and fell silent, and when that was seen.
-    silent: BTreeMap<PeerId, Instant>,
+    /// Holders that are left alone, and until when.
+    avoided: BTreeMap<PeerId, Instant>,
     /// Pieces by the names of those who gave them.
     from: BTreeMap<String, u64>,
     /// Holders that a thread listens to, from the moment when it begins: one thread for each.
@@ -186,7 +187,7 @@ impl State {
         Self {
             picker,
             neighbours: BTreeMap::new(),
-            silent: BTreeMap::new(),
+            avoided: BTreeMap::new(),
             from: BTreeMap::new(),
             listening: BTreeSet::new(),
             last_piece: began,

@@ -318,11 +318,13 @@ impl Folder {
 mod tests {
     use std::fs;
     use std::sync::atomic::Ordering;
+    use std::time::Instant;
 
     use crossbeam_channel::Receiver;
 
     use super::*;
     use crate::peer::Config;
+    use crate::peer::keeping::obey_until;
     use crate::peer::sharing::Sharing;
     use crate::peer::upload::{Manners, Uploads};
     use crate::share::store::Store;
@@ -433,6 +435,18 @@ mod tests {
         lab.carry_out();
         assert!(lab.has("unread"));
         assert_eq!(lab.keeping.sharing.drops().when(&name, manifest.id()), None);
+    }
+
+    #[test]
+    fn who_leaves_in_the_middle_of_his_work_has_written_down_what_was_dropped() {
+        let Lab { dir: _dir, keeping, mut folder, todo } = Lab::new();
+        for file in ["a", "b"] {
+            keeping.dropped(Drop { file: file.parse().unwrap(), id: FileId::from([1; 32]), at: 10 });
+        }
+        keeping.leave();
+        assert!(!obey_until(Instant::now() + Duration::from_secs(60), &mut folder, &todo));
+        let written = fs::read_to_string(keeping.store.drops()).unwrap();
+        assert!(written.contains(r#""a""#) && written.contains(r#""b""#), "{written}");
     }
 
     #[test]

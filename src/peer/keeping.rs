@@ -310,19 +310,29 @@ impl Keeping {
 fn scan_folder(folder: &mut Folder, todo: &Receiver<Task>) {
     loop {
         let next = Instant::now() + folder.look();
-        loop {
-            match todo.recv_deadline(next) {
-                Ok(Task::Leave) => return,
-                Ok(task) => folder.obey(task),
-                Err(_) => break,
-            }
-            if Instant::now() >= next {
-                break; // However much there is to do, the folder is looked at in time.
-            }
-            // One write for all drops that came together.
-            if todo.is_empty() {
+        if !obey_until(next, folder, todo) {
+            return;
+        }
+    }
+}
+
+/// Does what it is asked to until the folder is to be looked at; false when the peer leaves.
+pub(super) fn obey_until(next: Instant, folder: &mut Folder, todo: &Receiver<Task>) -> bool {
+    loop {
+        match todo.recv_deadline(next) {
+            Ok(Task::Leave) => {
                 folder.save_drops();
+                return false;
             }
+            Ok(task) => folder.obey(task),
+            Err(_) => return true,
+        }
+        if Instant::now() >= next {
+            return true; // However much there is to do, the folder is looked at in time.
+        }
+        // One write for all drops that came together.
+        if todo.is_empty() {
+            folder.save_drops();
         }
     }
 }

@@ -14,7 +14,7 @@
 
 use std::collections::HashSet;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,8 @@ struct Terms {
     /// Why it ended before its time, if it did.
     over: Option<String>,
     lost: HashSet<PeerId>,
-    watched: Vec<(PeerId, Arc<TcpStream>)>,
+    /// Weak: a connection that is given up is closed, and the peer sees it.
+    watched: Vec<(PeerId, Weak<TcpStream>)>,
 }
 
 impl Lease {
@@ -169,7 +170,7 @@ impl Lease {
         if terms.lost.contains(&peer) {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        terms.watched.push((peer, Arc::clone(stream)));
+        terms.watched.push((peer, Arc::downgrade(stream)));
     }
 
     /// Tells the manager how far the multiply is for which this lease is held.
@@ -222,7 +223,8 @@ fn keep_lease(connection: &mut Connection, line: &Outbox, lease: LeaseId, terms:
             Ok(Received::Message(FromManager::Lost { lease: of, peer })) if of == lease => {
                 info!("the peer {peer} of the lease is gone");
                 terms.lost.insert(peer);
-                for (_, stream) in terms.watched.iter().filter(|(of, _)| *of == peer) {
+                let watched = terms.watched.iter().filter(|(of, _)| *of == peer);
+                for stream in watched.filter_map(|(_, stream)| stream.upgrade()) {
                     let _ = stream.shutdown(Shutdown::Both);
                 }
             }
@@ -238,5 +240,29 @@ fn keep_lease(connection: &mut Connection, line: &Outbox, lease: LeaseId, terms:
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_given_up_is_closed_though_the_lease_goes_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connect = || (Connection::connect(addr, limits::LINE).unwrap(), listener.accept().unwrap().0);
+        let (mut to_manager, _manager) = connect();
+        let line = to_manager.outbox();
+        let lease = Lease::keep(to_manager, line, 7, Vec::new(), 60_000).unwrap();
+        let (to_peer, mut peer) = connect();
+        lease.watch(3, to_peer.stream());
+        drop(to_peer);
+        peer.set_read_timeout(Some(limits::MESSAGE_TIME)).unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "the peer sees that nobody waits for its product");
+        assert!(lease.left().is_some());
     }
 }

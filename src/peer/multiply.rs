@@ -352,28 +352,31 @@ impl<'m> Job<'m> {
                     self.stages.tell_progress(&over, |progress| lease.progress(progress))
                 })
                 .map_err(|e| Error::failed("cannot start the thread tell_progress").because(e))?;
-            let worked = self.work(lease);
+            self.work(lease);
             drop::<Sender<()>>(ends);
-            worked
+            Ok(())
         })
     }
 
     /// A thread for each slot.
-    fn work(&self, lease: &Lease) -> Result<()> {
+    fn work(&self, lease: &Lease) {
         thread::scope(|scope| {
             let slots = lease.slots().iter().flat_map(|card| (0..card.slots).map(move |_| card));
             for card in slots {
-                thread::Builder::new()
-                    .name("serve_slot".into())
-                    .spawn_scoped(scope, move || {
+                let thread =
+                    thread::Builder::new().name("serve_slot".into()).spawn_scoped(scope, move || {
                         if let Err(why) = self.serve_slot(lease, card) {
                             debug!("a slot of {} is given up: {why}", card.name);
                             *self.failure.lock() = Some(why);
                         }
-                    })
-                    .map_err(|e| Error::failed("cannot start a thread for each slot").because(e))?;
+                    });
+                if let Err(e) = thread {
+                    // Those that have one do the work.
+                    *self.failure.lock() =
+                        Some(Error::failed("cannot start a thread for each slot").because(e));
+                    break;
+                }
             }
-            Ok(())
-        })
+        });
     }
 }

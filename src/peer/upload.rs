@@ -54,6 +54,10 @@ const UNLIMITED_AT_ONCE: usize = 16;
 /// What is sent or taken in one step where there is a limit, in bytes; the burst of a token bucket.
 const STEP: usize = 64 << 10;
 
+/// What may wait to be said to one that wants pieces, beside a word for each piece: he is choked and unchoked by
+/// rounds and by what he says himself.
+const UNSAID: usize = 1000;
+
 /// What is sent of a file in one step where there is none.
 const FREE_STEP: usize = 1 << 20;
 
@@ -195,12 +199,13 @@ impl Uploads {
     /// # Errors
     /// When they do not come whole and in time.
     pub fn receive(&self, connection: &mut Connection, bytes: &mut [u8]) -> Result<()> {
+        let mut payload = connection.payload_at(limits::PIECE_PACE);
         if self.manners.down.is_none() {
-            return connection.receive_payload(bytes);
+            return payload.receive_part(bytes);
         }
         for part in bytes.chunks_mut(STEP) {
-            self.pace(&self.down, part.len(), || connection.is_gone())?;
-            connection.receive_payload(part)?;
+            self.pace(&self.down, part.len(), || payload.is_gone())?;
+            payload.receive_part(part)?;
         }
         Ok(())
     }
@@ -232,6 +237,13 @@ impl Uploads {
         Ok(())
     }
 
+    /// Somebody is served no more, and others may be.
+    fn leaves(&self, asker: AskerId) {
+        let mut state = self.state.lock();
+        state.remove(asker);
+        state.judge(self.manners.unchoke, Occasion::Change);
+    }
+
     fn judge_uploads(&self) {
         let round = self.round();
         let optimistic = OPTIMISTIC_SECONDS / ROUND_SECONDS;
@@ -259,15 +271,7 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut state = self.uploads.state.lock();
-        if let Some(gone) = state.askers.remove(&self.asker) {
-            info!("{} has got {} pieces of {}", gone.name, gone.pieces, gone.file);
-            if !state.askers.values().any(|asker| asker.id == gone.id) {
-                state.uplink.forget_file(gone.id);
-            }
-        }
-        state.uplink.forget(self.asker);
-        state.judge(self.uploads.manners.unchoke, Occasion::Change);
+        self.uploads.leaves(self.asker);
     }
 }
 
@@ -298,7 +302,8 @@ pub fn serve_join(
         state.next += 1;
         let (service, file) = (Service::Choked, file.clone());
         let (interested, open, sent, rate, pieces) = (false, 0, 0, 0, 0);
-        let new = Asker { peer, name, file, id, interested, service, open, to, sent, rate, pieces };
+        let room = offer.manifest().layout().pieces() as usize + UNSAID;
+        let new = Asker { peer, name, file, id, interested, service, open, to, room, sent, rate, pieces };
         state.askers.insert(asker, new);
         Place { uploads, asker }
     };
@@ -399,8 +404,10 @@ fn send_pieces(
                 drop(state);
                 match sent {
                     Err(no) if no.code() == Code::NotFound => {
-                        // The other side closes when it has read this; closing here might destroy it.
+                        // The other side closes when it has read this; closing here might destroy it. Until then it
+                        // stands at the desk no more: turns that it was given would be nobody's.
                         info!("{no}");
+                        uploads.leaves(asker);
                         return speaker.send(&FromPeer::Error(Refusal::from(&no)));
                     }
                     sent => sent?,
@@ -443,10 +450,27 @@ mod tests {
             service: Service::Regular,
             open: 2,
             to,
+            room: 10,
             sent: 0,
             rate: 0,
             pieces: 0,
         }
+    }
+
+    #[test]
+    fn who_lets_more_pile_up_than_there_is_room_for_is_taken_off_the_desk() {
+        let uploads = Uploads::new(Manners { up: None, down: None, unchoke: 4, time_scale: 1.0 });
+        let (to, from) = unbounded();
+        let mut state = uploads.state.lock();
+        state.askers.insert(7, asker(2, to));
+        for turn in 0..100 {
+            if let Some(asker) = state.askers.get_mut(&7) {
+                asker.interested = turn % 2 == 1;
+            }
+            state.judge(4, Occasion::Change);
+        }
+        assert!(!state.askers.contains_key(&7));
+        assert_eq!(from.len(), 11, "one more than there is room for");
     }
 
     #[test]

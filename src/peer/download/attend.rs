@@ -10,6 +10,7 @@ use log::debug;
 use super::{Download, State};
 use crate::error::{Code, Error, Result};
 use crate::net::message::{Holder, ToPeer};
+use crate::net::outbox::Outbox;
 use crate::peer::tracker::Tracker;
 
 /// How long after its first answer the tracker is asked for new holders. Whoever begins at the same moment is not
@@ -37,8 +38,8 @@ const NEIGHBOURS: usize = 40;
 /// What all pieces together may take that are on their way, in bytes; each neighbour has one in memory.
 const IN_MEMORY: usize = 24 << 20;
 
-/// How long a holder that fell silent is left alone.
-const SILENT_PAUSE: Duration = Duration::from_secs(60);
+/// How long a holder is left alone whose conversation failed, or with whom none began.
+const LOST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why no piece comes, in words. What the owner of this disk can mend comes first.
 fn why_quiet(state: &State) -> String {
@@ -64,7 +65,7 @@ impl Download<'_> {
         let mut pause = FIRST_PAUSE;
         loop {
             for holder in holders.drain(..) {
-                self.listen_to(scope, holder)?;
+                self.listen_to(scope, holder);
             }
             let mut state = self.state.lock();
             let end = Instant::now() + pause;
@@ -79,7 +80,7 @@ impl Download<'_> {
             if state.picker.is_done() {
                 return Ok(());
             }
-            if !state.listening.is_empty() {
+            if !state.neighbours.is_empty() {
                 last_holder = Instant::now();
             }
             if self.wish.stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {
@@ -88,13 +89,16 @@ impl Download<'_> {
             if state.last_piece.elapsed() >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
                 self.note(format!("{}; it goes on when that changes", why_quiet(&state)));
             }
+            let mut still_here = Vec::new();
             if last_word.elapsed() >= STILL_HERE {
                 last_word = Instant::now();
                 for neighbour in state.neighbours.values() {
                     neighbour.line.post(&ToPeer::Interested { on: neighbour.interested });
+                    still_here.push(neighbour.line.clone());
                 }
             }
             self.let_go(state);
+            still_here.iter().for_each(Outbox::flush);
             if last_holder.elapsed() >= self.wish.patience {
                 return Err(Error::new(
                     Code::NotFound,
@@ -130,31 +134,35 @@ impl Download<'_> {
     }
 
     /// Starts a thread that listens to a holder, unless there is one.
-    fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder) -> Result<()> {
+    fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder) {
         let most = (IN_MEMORY / self.manifest.layout().piece_size() as usize).clamp(4, NEIGHBOURS);
         let mut state = self.state.lock();
-        let silent = state.silent.get(&holder.peer).is_some_and(|since| since.elapsed() < SILENT_PAUSE);
-        let known = silent || state.listening.contains(&holder.peer) || state.picker.barred(holder.peer);
+        let avoided = state.avoided.get(&holder.peer).is_some_and(|until| Instant::now() < *until);
+        let known = avoided || state.listening.contains(&holder.peer) || state.picker.barred(holder.peer);
         if known || state.over || state.listening.len() >= most || self.is_own(&holder) {
-            return Ok(());
+            return;
         }
         state.listening.insert(holder.peer);
         drop(state);
-        thread::Builder::new()
-            .name("fetch_from".into())
-            .spawn_scoped(scope, move || {
-                let ended = self.fetch_from(&holder);
-                let mut state = self.state.lock();
-                state.listening.remove(&holder.peer);
-                state.neighbours.remove(&holder.peer);
-                state.picker.left(holder.peer);
-                if let (Err(e), false) = (ended, state.over) {
-                    self.note(format!("{} is lost: {e}", holder.name));
-                }
-                self.let_go(state);
-            })
-            .map(drop)
-            .map_err(|e| Error::failed("cannot start a thread for a holder").because(e))
+        let peer = holder.peer;
+        let thread = thread::Builder::new().name("fetch_from".into()).spawn_scoped(scope, move || {
+            let ended = self.fetch_from(&holder);
+            let mut state = self.state.lock();
+            state.listening.remove(&holder.peer);
+            state.neighbours.remove(&holder.peer);
+            state.picker.left(holder.peer);
+            if let (Err(e), false) = (ended, state.over) {
+                let until = Instant::now() + LOST_PAUSE;
+                state.avoided.entry(holder.peer).and_modify(|at| *at = until.max(*at)).or_insert(until);
+                self.note(format!("{} is lost: {e}", holder.name));
+            }
+            self.let_go(state);
+        });
+        if let Err(e) = thread {
+            // The holders that are listened to go on.
+            self.state.lock().listening.remove(&peer);
+            self.note(format!("cannot start a thread for a holder: {e}"));
+        }
     }
 
     /// Ends the conversations with neighbours that are silent and not listed any more: the manager has struck

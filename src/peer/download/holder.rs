@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Download, FIRST_WORD, Neighbour, Progress, SILENCE};
+use super::{Download, FIRST_WORD, Neighbour, Progress, SILENCE, SILENT_PAUSE};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
@@ -97,7 +97,7 @@ impl Download<'_> {
             (false, true) => "pieces",
             (false, false) => return Ok(()),
         };
-        state.silent.insert(holder.peer, Instant::now());
+        state.avoided.insert(holder.peer, Instant::now() + SILENT_PAUSE);
         let what = format!("it owes {owes} and has said nothing for {} s", patience.as_secs());
         Err(Error::failed(what).advise("others are asked"))
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use log::debug;
+use log::{debug, info};
 use rand::rngs::StdRng;
 
 use crate::net::message::PeerId;
@@ -32,6 +32,8 @@ pub(super) struct Asker {
     pub(super) service: Service,
     pub(super) open: usize,
     pub(super) to: Sender<Say>,
+    /// How much may wait there to be said: who lets more pile up is served no more.
+    pub(super) room: usize,
     /// Bytes sent in this round, per second in the last, and pieces in all.
     pub(super) sent: u64,
     pub(super) rate: u64,
@@ -102,7 +104,22 @@ impl State {
             }
             let _ = asker.to.send(say);
         }
+        let deaf = self.askers.iter().filter(|(_, asker)| asker.to.len() > asker.room);
+        for id in deaf.map(|(&id, _)| id).collect::<Vec<_>>() {
+            self.remove(id);
+        }
         self.serve();
+    }
+
+    /// Takes somebody off the desk, if he stands there, with his turns.
+    pub(super) fn remove(&mut self, asker: AskerId) {
+        if let Some(gone) = self.askers.remove(&asker) {
+            info!("{} has got {} pieces of {}", gone.name, gone.pieces, gone.file);
+            if !self.askers.values().any(|asker| asker.id == gone.id) {
+                self.uplink.forget_file(gone.id);
+            }
+        }
+        self.uplink.forget(asker);
     }
 
     /// Gives the turns that are free to those who wait.
