@@ -63,7 +63,7 @@
 //!    lock is held for a copy in memory;
 //! 2. a peer's membership, then its bindings, the list of what it offers, or the outbox to the manager; a
 //!    lease, then its outbox;
-//! 3. a multiply's list of finished products, then its tasks, then their stages;
+//! 3. a multiply's list of finished products, then its tasks, then their stages or the terms of its lease;
 //! 4. a download's state, then the outboxes to its holders;
 //! 5. the drops that a peer remembers, then the outbox to the manager;
 //! 6. the list of what a peer offers, its upload desk, or the account of a download, then one file's pieces.

@@ -73,11 +73,11 @@ pub enum Progress {
         /// Bytes in all.
         size: u64,
     },
-    /// A piece is here; from how many holders pieces come now.
+    /// A piece is here.
     Piece {
         /// Its bytes.
         bytes: u64,
-        /// How many holders are there.
+        /// How many holders are connected, those that choke us included.
         holders: usize,
     },
     /// Something that a person wants to know.

@@ -22,6 +22,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, info};
 use parking_lot::Mutex;
 
+use super::membership::reach_manager;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
@@ -82,8 +83,7 @@ impl Lease {
         slots: u32,
         on_wait: &mut dyn FnMut(Wait) -> Result<()>,
     ) -> Result<Self> {
-        let mut connection = Connection::connect(manager, limits::MANAGER_LINE)
-            .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))?;
+        let mut connection = reach_manager(manager)?;
         let line = connection.outbox();
         line.send(&ToManager::Lease { peer: asker, slots });
         loop {

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use super::membership::reach_manager;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
@@ -61,18 +62,13 @@ impl Tracker {
     /// # Errors
     /// When it does not answer.
     pub fn state(&mut self) -> Result<State> {
-        let mut connection = self.connect()?;
+        let mut connection = reach_manager(self.manager)?;
         connection.send(&ToManager::State {})?;
         match connection.expect(limits::MESSAGE_TIME)? {
             FromManager::State(state) => Ok(*state),
             FromManager::Error(no) => Err(no.into()),
             other => Err(Error::new(Code::BadMessage, format!("not an answer to `state`: {other:?}"))),
         }
-    }
-
-    fn connect(&self) -> Result<Connection> {
-        Connection::connect(self.manager, limits::MANAGER_LINE)
-            .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))
     }
 
     /// Asks, on the open connection if there is one; a failure there may only mean that it has rested too long.
@@ -86,7 +82,7 @@ impl Tracker {
                 }
             }
         }
-        let mut connection = self.connect()?;
+        let mut connection = reach_manager(self.manager)?;
         let answered = question(&mut connection);
         self.keep(connection, &answered);
         answered

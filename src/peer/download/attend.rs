@@ -114,7 +114,8 @@ impl Download<'_> {
         }
     }
 
-    /// Who has the file now. A manager that is away for a while delays only newcomers.
+    /// Who has the file now. A manager that is away delays only newcomers; one that is stopped delays the end of the
+    /// download, too, by the time that an answer may take.
     fn query_again(&self, tracker: &mut Tracker) -> Result<Vec<Holder>> {
         match tracker.query(self.asker.number_for(self.wish.repair || self.copies), self.manifest.name()) {
             Ok(found) if found.manifest.id() == self.manifest.id() => {

@@ -40,7 +40,8 @@ pub(super) struct Asker {
     pub(super) pieces: u64,
 }
 
-/// What is received from a peer: in this round, and per second in the last.
+/// What is received from a peer: in this round, and per second in the last. The larger counts: who has just begun to
+/// give is not judged by a round in which he gave nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Meter {
     pub(super) now: u64,

@@ -39,16 +39,6 @@ impl Picker {
         }
     }
 
-    /// A holder has a piece no more: it said so when it was asked for it.
-    pub fn lost(&mut self, holder: HolderId, piece: Piece) {
-        self.void(holder, |owed| owed == piece);
-        let Some(known) = self.holders.get_mut(&holder) else { return };
-        if known.has.remove(piece) {
-            known.useful -= u32::from(!self.have.contains(piece));
-            self.spread[piece.index() as usize] -= 1;
-        }
-    }
-
     /// What a holder owes and `which` names, it owes no more. Where nobody else owes it, it is open.
     fn void(&mut self, holder: HolderId, which: impl Fn(Piece) -> bool) {
         let Some(known) = self.holders.get_mut(&holder) else { return };
@@ -77,8 +67,8 @@ impl Picker {
         Verdict::Barred
     }
 
-    /// A piece that had arrived is missing after all, for instance because the disk is full.
-    pub fn reopen(&mut self, piece: Piece) {
+    /// A piece that had arrived is missing after all.
+    pub(super) fn reopen(&mut self, piece: Piece) {
         let owes = self.holders.iter().filter(|(_, known)| known.owes.contains(&piece));
         let owers: Vec<_> = owes.map(|(&holder, _)| holder).collect();
         if owers.is_empty() {

@@ -142,11 +142,11 @@ fn who_joins_or_gains_a_piece_in_the_middle_is_asked_too() {
     assert_eq!(asked(&mut picker, BEN), [0; 0], "a newcomer chokes until it says otherwise");
     picker.unchoked(BEN);
     assert_eq!(asked(&mut picker, BEN), [1]);
-    picker.lost(BEN, piece(&picker, 1));
+    picker.left(BEN);
     assert!(!picker.interested(BEN));
     assert_eq!(picker.nowhere().map(Piece::index).collect::<Vec<_>>(), [1]);
     picker.gained(ADA, piece(&picker, 1));
-    assert_eq!(asked(&mut picker, ADA), [1], "what a holder lost is open again");
+    assert_eq!(asked(&mut picker, ADA), [1], "what a holder owed that left is open again");
 }
 
 #[test]
@@ -296,7 +296,6 @@ enum Act {
     Join { holder: HolderId, has: u64 },
     Leave { holder: HolderId },
     Gain { holder: HolderId, piece: u32 },
-    Lose { holder: HolderId, piece: u32 },
     Choke { holder: HolderId },
     Unchoke { holder: HolderId },
     Ask { holder: HolderId },
@@ -309,7 +308,6 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (holder.clone(), any::<u64>()).prop_map(|(holder, has)| Act::Join { holder, has }),
         1 => holder.clone().prop_map(|holder| Act::Leave { holder }),
         2 => (holder.clone(), 0..12_u32).prop_map(|(holder, piece)| Act::Gain { holder, piece }),
-        1 => (holder.clone(), 0..12_u32).prop_map(|(holder, piece)| Act::Lose { holder, piece }),
         1 => holder.clone().prop_map(|holder| Act::Choke { holder }),
         3 => holder.clone().prop_map(|holder| Act::Unchoke { holder }),
         8 => holder.clone().prop_map(|holder| Act::Ask { holder }),
@@ -364,7 +362,6 @@ proptest! {
                 }
                 Act::Leave { holder } => picker.left(holder),
                 Act::Gain { holder, piece } => picker.gained(holder, layout.piece(piece).unwrap()),
-                Act::Lose { holder, piece } => picker.lost(holder, layout.piece(piece).unwrap()),
                 Act::Choke { holder } => picker.choked(holder),
                 Act::Unchoke { holder } => picker.unchoked(holder),
                 Act::Ask { holder } => {

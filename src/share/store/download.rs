@@ -115,12 +115,6 @@ impl Store {
         Ok(())
     }
 
-    /// Gives a download up, and its bytes.
-    pub fn discard(&self, partial: &Partial) {
-        partial.forget_marks();
-        let _ = fs::remove_file(partial.path());
-    }
-
     /// Gives up what is there of a download that nobody is writing to now.
     pub fn forget_download(&self, name: &FileName, id: FileId) {
         partial::forget(&self.private("partial"), name, id);

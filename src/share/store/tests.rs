@@ -500,13 +500,14 @@ fn a_whole_file_serves_its_pieces_until_it_is_changed() {
     let content = bytes(3000);
     fs::write(lab.shared("a"), &content).unwrap();
     let id = manifest("a", &content).id();
-    let whole = lab.store.open_whole(&name("a"), id).unwrap();
+    lab.store.manifest(&name("a")).unwrap();
+    let whole = lab.store.open_known(&name("a"), id).unwrap();
     let mut read = Vec::new();
     for piece in whole.manifest().layout().iter() {
         whole.read(piece, &mut read).unwrap();
         assert_eq!(read, piece_of(&content, piece));
     }
-    assert_eq!(lab.store.open_whole(&name("a"), FileId::from([0; 32])).unwrap_err().code(), Code::NotFound);
+    assert_eq!(lab.store.open_known(&name("a"), FileId::from([0; 32])).unwrap_err().code(), Code::NotFound);
     let piece = whole.manifest().layout().piece(0).unwrap();
     File::options().append(true).open(lab.shared("a")).unwrap().set_len(2999).unwrap();
     let error = whole.read(piece, &mut read).unwrap_err();
@@ -629,7 +630,9 @@ fn unfinished_downloads_are_found_again() {
         found,
         [Manifest::clone(&manifest("a", &bytes(2000))), Manifest::clone(&manifest("b", &bytes(3000)))]
     );
-    lab.store.discard(&begun);
+    let id = begun.manifest().id();
+    drop(begun);
+    lab.store.forget_download(&name("b"), id);
     fs::write(lab.store.private("partial/x.marks"), "nonsense").unwrap();
     assert_eq!(lab.store.unfinished().unwrap().len(), 1);
     assert_eq!(lab.private("partial").len(), 2, "marks without bytes are removed");

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::disk::{self, Stamp};
-use super::{Reading, Store, changed};
+use super::{Store, changed};
 use crate::error::Result;
 use crate::share::{FileId, FileName, Manifest, Piece};
 
@@ -69,19 +69,7 @@ impl Whole {
 }
 
 impl Store {
-    /// Opens a file to serve its pieces.
-    ///
-    /// # Errors
-    /// `not_found` when there is none of this name, or one with another content.
-    pub fn open_whole(&self, name: &FileName, id: FileId) -> Result<Whole> {
-        let (file, stamp) = self.open_file(name)?;
-        match self.read_steady(name, stamp, &file, &file)? {
-            Reading::Steady(manifest) if manifest.id() == id => Ok(Whole { manifest, file, stamp }),
-            _ => Err(changed(name)),
-        }
-    }
-
-    /// The same for a file that was hashed before: reads nothing, so anybody may ask for it.
+    /// Opens a file that was hashed before, to serve its pieces: reads nothing, so anybody may ask for it.
     ///
     /// # Errors
     /// `not_found` when there is none of this name and content, or it was changed since it was hashed.
