@@ -65,8 +65,7 @@ gil=$!
 pids+=("$gil")
 until_said gil.log 'leased 7 slots'
 echo "\$ kill -9 cyd"
-kill -9 "$pid_cyd"
-wait "$pid_cyd" 2>/dev/null || true
+killed "$pid_cyd"
 wait "$gil"
 sed 's/^/[gil] /' gil.log gil.out
 run peer --manager "$manager" peers
@@ -103,8 +102,7 @@ aside joe down film.bin -o joe
 joe=$pid
 until_said joe.log '20 %'
 echo "\$ kill -9 hal"
-kill -9 "$pid_hal"
-wait "$pid_hal" 2>/dev/null || true
+killed "$pid_hal"
 wait "$joe"
 sed 's/^/[joe] /' joe.log joe.out
 run cmp film.bin joe/film.bin

@@ -14,11 +14,10 @@ leave() {
     local status=$? i
     trap - EXIT
     trap '' INT TERM
+    # The youngest first, and each is gone before the next is told: a manager is older than its peers.
     for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
         kill -TERM "${pids[i]}" 2>/dev/null || true
-    done
-    for pid in "${pids[@]}"; do
-        wait "$pid" 2>/dev/null || true
+        wait "${pids[i]}" 2>/dev/null || true
     done
     for ((i = ${#undo[@]} - 1; i >= 0; i--)); do
         ${undo[i]} || true
@@ -29,6 +28,12 @@ leave() {
 trap leave EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+
+# Kills a node as a power cut would. The shell, which has to collect it, says nothing of that.
+killed() {
+    kill -9 "$1"
+    { wait "$1" || true; } 2>/dev/null
+}
 
 heading() {
     printf '\n== %s\n' "$*"

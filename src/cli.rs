@@ -105,6 +105,18 @@ pub fn exit(program: &str, result: Result<()>) -> ExitCode {
     ExitCode::from(error.exit_status())
 }
 
+/// An address, such as `127.0.0.1:7000`. Names of hosts are not looked up.
+///
+/// # Errors
+/// A usage error that shows how.
+pub fn parse_addr(text: &str) -> Result<SocketAddr> {
+    text.parse().map_err(|e| {
+        Error::new(Kind::Usage, format!("{text:?} is not an address"))
+            .because(e)
+            .advise("write an IP address and a port, such as 127.0.0.1:7000")
+    })
+}
+
 /// A time as people write it: `30s`, `200ms`.
 ///
 /// # Errors

@@ -304,11 +304,11 @@ fn bad_pieces_are_named_and_repaired_from_others() {
     let verify = |status, says: &[&str]| {
         network.command("ben", &["verify", "file.bin"]).outcome().assert(status, says)
     };
-    verify(0, &["bad pieces: 1;"]);
+    verify(0, &["1 wrong piece (number 1)"]);
     assert_eq!(fs::read(&path).unwrap(), data);
     assert!(verify(0, &[]).stdout.contains("all 4 pieces are right"));
     fs::write(&path, &data[..MIB - 1]).unwrap();
-    verify(0, &["bad pieces: 3;"]);
+    verify(0, &["1 wrong piece (number 3)"]);
     assert_eq!(fs::read(&path).unwrap(), data);
     network.command("ben", &["verify", "other"]).outcome().assert(3, &[]);
 }

@@ -137,9 +137,8 @@ fn a_second_multiply_waits_for_the_first_and_says_why() {
     let mut third = network.command("third", &["multiply", "b.npy", "a.npy", "-o", "d.npy"]);
     third.outcome().assert(2, &["the shapes do not fit", "b.npy is 50 x 60, a.npy is 70 x 50"]);
     let mut third = network.command("third", &["multiply", "a.npy", "b.npy", "-o", "d.npy"]);
-    third.hears(
-        "place 2 in the queue: one is before you; the head of the queue waits for 7 slots, 1 are free",
-    );
+    third
+        .hears("place 2 in the queue: one is before you; the head of the queue waits for 7 slots, 1 is free");
     first.say(&serde_json::json!({"type": "release"}));
     let summary = second.outcome().assert(0, &["leased 7 slots"]).json();
     assert!(summary["wait_seconds"].as_f64() > Some(0.0));

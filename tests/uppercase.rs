@@ -256,7 +256,7 @@ fn an_address_that_cannot_be_listened_on_is_named_with_what_to_do() {
 
 #[test]
 fn a_command_that_makes_no_sense_is_a_usage_error() {
-    fails(uppercase("tcp-server", "localhost"), b"", 2, &["localhost", "write one like 127.0.0.1:9000"]);
+    fails(uppercase("tcp-server", "localhost"), b"", 2, &["localhost", "such as 127.0.0.1:7000"]);
     fails(uppercase("sctp-server", "127.0.0.1:0"), b"", 2, &["sctp-server", "tcp-server", "udp-client"]);
     let mut nothing = Command::new(env!("CARGO_BIN_EXE_uppercase"));
     nothing.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

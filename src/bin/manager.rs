@@ -23,7 +23,7 @@ use peerlab::net::message::Replicas;
 )]
 struct Options {
     /// Where to listen; port 0 takes any free port
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7000")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7000", value_parser = cli::parse_addr)]
     listen: SocketAddr,
     /// How long a lease lasts while others wait
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::parse_time)]

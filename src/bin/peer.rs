@@ -42,13 +42,13 @@ const JOIN_CHECK: Duration = Duration::from_millis(200);
 )]
 struct Options {
     /// Where the manager listens
-    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:7000")]
+    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:7000", value_parser = cli::parse_addr)]
     manager: SocketAddr,
     /// Where to listen; port 0 takes any free port
-    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = cli::parse_addr)]
     listen: SocketAddr,
     /// Where others are told that this peer listens, if that is another address
-    #[arg(long, global = true, value_name = "ADDR")]
+    #[arg(long, global = true, value_name = "ADDR", value_parser = cli::parse_addr)]
     advertise: Option<SocketAddr>,
     /// What this peer calls itself; a random name if absent
     #[arg(long, global = true)]

@@ -52,7 +52,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use log::{info, warn};
 use peerlab::cli;
-use peerlab::error::{Error, Kind, Result};
+use peerlab::error::{Error, Result};
 
 /// The longest line, in bytes. As a datagram it fits into one packet everywhere: IPv6 promises 1280
 /// bytes, of which its own header and UDP's take 48.
@@ -76,7 +76,7 @@ struct Options {
     #[arg(value_enum)]
     program: Program,
     /// Where the server listens (port 0: any free port), or where the client finds it
-    #[arg(value_parser = parse_addr)]
+    #[arg(value_parser = cli::parse_addr)]
     addr: SocketAddr,
 }
 
@@ -239,12 +239,6 @@ fn say(answer: &[u8]) -> Result<()> {
 fn say_where(addr: io::Result<SocketAddr>) -> Result<()> {
     let addr = addr.map_err(|e| Error::failed("the socket has no address").because(e))?;
     say(format!("listening on {addr}").as_bytes())
-}
-
-fn parse_addr(text: &str) -> Result<SocketAddr> {
-    let failed =
-        |e| Error::new(Kind::Usage, "not an address").because(e).advise("write one like 127.0.0.1:9000");
-    text.parse().map_err(failed)
 }
 
 fn cannot_listen(addr: SocketAddr, cause: io::Error) -> Error {

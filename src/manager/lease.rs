@@ -350,10 +350,11 @@ impl Book {
     fn reason(&self, roster: &Roster, place: usize, now: Millis) -> String {
         let head = &self.queue[0];
         let free = roster.free(head.asker);
+        let are = if free == 1 { "is" } else { "are" };
         if place > 0 {
             let before = if place == 1 { "one is".into() } else { format!("{place} are") };
             return format!(
-                "{before} before you; the head of the queue waits for {}, {free} are free",
+                "{before} before you; the head of the queue waits for {}, {free} {are} free",
                 counted(head.slots, "slot")
             );
         }
@@ -367,7 +368,11 @@ impl Book {
         } else {
             "the manager is trying to reach the peers that joined".into()
         };
-        format!("you are the head of the queue; {free} of your {} slots are free; {until}", head.slots)
+        let missing = match head.slots {
+            1 => "your slot is not free yet".into(),
+            slots => format!("{free} of your {slots} slots {are} free"),
+        };
+        format!("you are the head of the queue; {missing}; {until}")
     }
 }
 

@@ -131,7 +131,9 @@ fn metalink(desk: &Desk, name: &str) -> Answer {
                 .versioned()
         }
         _ => {
-            Answer::no(Status::NotFound, "nobody has all of such a file; /files/ lists those that there are")
+            let reason = "nobody has all of such a file, or its name lacks the `.meta4`; /files/ lists those that \
+                          there are";
+            Answer::no(Status::NotFound, reason)
         }
     }
 }

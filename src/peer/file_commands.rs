@@ -168,14 +168,14 @@ impl Shell {
         let bad = bad_pieces(&health);
         if !health.is_right() {
             let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
-            tell(format!("{file}: bad pieces: {}; repairing from others", list.join(", ")));
+            let pieces = counted(bad.len(), "wrong piece");
+            tell(format!("{file}: {pieces} (number {}), to be mended from others", list.join(", ")));
             let peer = self.peer()?;
             let order = Order::default();
             let (patience, stall, stop) = (PATIENCE, None, None);
             let wish = Wish { store: &store, order, repair: true, patience, stall, stop };
-            run_download(&peer, wish, &mut tracker, found).map_err(|e| {
-                Error::new(Kind::Check, format!("{file} has {} bad pieces", bad.len())).because(e)
-            })?;
+            run_download(&peer, wish, &mut tracker, found)
+                .map_err(|e| Error::new(Kind::Check, format!("{file} has {pieces}")).because(e))?;
         }
         if json {
             return say_json(&json!({
@@ -185,7 +185,7 @@ impl Shell {
         }
         match bad.len() {
             0 => say(format_args!("{file}: all {} pieces are right", layout.pieces())),
-            some => say(format_args!("{file}: {some} pieces were wrong and are right now")),
+            some => say(format_args!("{file}: mended {}", counted(some, "piece"))),
         }
     }
 }
@@ -281,9 +281,12 @@ fn run_download(peer: &Peer, wish: Wish<'_>, tracker: &mut Tracker, found: Found
 fn summary(report: &Report, folder: &Path) -> String {
     let from: Vec<String> =
         report.from.iter().map(|share| format!("{} {}", share.peer, share.pieces)).collect();
-    let from = if from.is_empty() { "nobody".into() } else { from.join(", ") };
+    let from = from.join(", ");
     let rate = about((report.size as f64 / report.seconds.max(1e-6)) as u64);
     let place = folder.join(report.file.as_str());
+    if report.from.is_empty() {
+        return format!("{}: {}, nothing had to be fetched", place.display(), about(report.size));
+    }
     let mut text = format!(
         "{}: {} in {:.3} s ({rate}/s), pieces from {from}",
         place.display(),

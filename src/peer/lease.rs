@@ -140,9 +140,10 @@ impl Lease {
         &self.slots
     }
 
-    /// How many slots it has.
+    /// How many slots it has, those of peers that were lost not counted.
     pub fn size(&self) -> u32 {
-        self.slots.iter().map(|card| card.slots).sum()
+        let lost = &self.terms.lock().lost;
+        self.slots.iter().filter(|card| !lost.contains(&card.peer)).map(|card| card.slots).sum()
     }
 
     /// How long it still runs unless it is renewed; `None` when it is over.

@@ -27,7 +27,7 @@ use crate::net::message::{
     Condition, FileState, FromManager, FromPeer, Health, PeerState, ToManager, ToPeer,
 };
 use crate::share::theory::{Bound, Setting, client_server, swarm};
-use crate::share::units::{Bytes, about};
+use crate::share::units::{Bytes, about, counted};
 use crate::share::{FileId, FileName};
 
 /// A file as `get` shows it: one line for each content, with who offers it.
@@ -56,8 +56,8 @@ impl Shell {
         }
         if offered.is_empty() {
             return say(format_args!(
-                "the {} other peers offer nothing; `add PATH` offers a file",
-                others.len()
+                "{} here, and nothing is offered; `add PATH` offers a file",
+                counted(others.len(), "other peer")
             ));
         }
         let line = |row: Offered| {

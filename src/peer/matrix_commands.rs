@@ -50,6 +50,7 @@ pub(super) fn make(
         name.push(".npy");
         name.into()
     };
+    check_place(&path)?;
     // A seed that JSON readers agree on, below 2^53.
     let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
     let mut rng = StdRng::seed_from_u64(seed);
@@ -234,7 +235,7 @@ fn check_place(path: &Path) -> Result<()> {
         return Err(Error::new(Code::NotFound, format!("there is no folder {}", folder.display()))
             .advise("make it first, or choose another place"));
     }
-    if path.is_dir() {
+    if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(
             Error::failed(format!("{} is a folder", path.display())).advise("give the name of a file in it")
         );

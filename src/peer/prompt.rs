@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 
 /// A line at the prompt.
 #[derive(Debug, Parser)]
-#[command(no_binary_name = true, name = "", disable_help_flag = true)]
+#[command(no_binary_name = true, name = "", about = "Commands at the prompt", disable_help_flag = true)]
 struct Line {
     /// Print the result as one JSON object
     #[arg(long, global = true)]
@@ -111,9 +111,10 @@ fn parse(line: &str) -> Result<Asked> {
     match Line::try_parse_from(words) {
         Ok(line) => Ok(Asked::Run(Box::new(line))),
         Err(e) if e.use_stderr() => {
+            // Up to the first empty line: what is wrong, and with which arguments.
             let text = e.render().to_string();
-            let first = text.lines().next().unwrap_or_default();
-            Err(usage(first.trim_start_matches("error: ").to_owned()))
+            let what: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            Err(usage(what.join(" ").trim_start_matches("error: ").to_owned()))
         }
         Err(shown) => {
             let _ = shown.print();

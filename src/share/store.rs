@@ -121,8 +121,8 @@ impl Store {
             store.clear_incoming()
         };
         make().map_err(|error| {
-            disk::error(format!("cannot use {} as the shared folder", store.dir.display()), error)
-                .advise("choose another with --data, or see to its permissions")
+            disk::error(format!("cannot keep files in {}", store.dir.display()), error)
+                .advise("choose another folder with --data, or `down -o`, or see to its permissions")
         })?;
         Ok(store)
     }
@@ -286,7 +286,8 @@ impl Store {
     pub fn import(&self, path: &Path) -> Result<Arc<Manifest>> {
         let failed = |error| disk::error(format!("cannot add {}", path.display()), error);
         let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| {
-            Error::failed(format!("{} has no name that is UTF-8", path.display())).advise("rename it first")
+            Error::failed(format!("{} has no name that is UTF-8", path.display()))
+                .advise("name a file, or rename it first")
         })?;
         let name = name.parse::<FileName>()?;
         // What a person names may be a link; what it leads to may not be a FIFO.

@@ -51,7 +51,7 @@ fn only_the_head_takes_and_a_request_that_fits_does_not_overtake() {
     assert_eq!(granted(&mut book), [ada]);
     match book.standing(&mut roster, cyd, NOW) {
         Standing::Waiting { position: 2, asked: 1, free: 1, reason } => {
-            assert_eq!(reason, "one is before you; the head of the queue waits for 7 slots, 1 are free")
+            assert_eq!(reason, "one is before you; the head of the queue waits for 7 slots, 1 is free")
         }
         other => panic!("{other:?}"),
     }
