@@ -374,7 +374,8 @@ impl Payload<'_> {
 fn broke(other: SocketAddr, cause: io::Error) -> Error {
     let what = match cause.kind() {
         ErrorKind::UnexpectedEof => format!("{other} closed the connection in the middle"),
-        _ if is_timeout(&cause) => format!("{other} was too slow"),
+        // What the system calls it ("resource temporarily unavailable") helps nobody.
+        _ if is_timeout(&cause) => return Error::failed(format!("{other} was too slow")),
         _ => format!("the connection to {other} broke"),
     };
     Error::failed(what).because(cause)

@@ -66,10 +66,23 @@ impl Shell {
         Ok(())
     }
 
+    /// Says that the lease has ended, if it has: nobody at the prompt would notice.
+    pub(super) fn tell_of_an_ended_lease(&mut self) {
+        if let Some(why) = self.lease.as_ref().and_then(Lease::over) {
+            tell(format_args!("your lease has ended: {why}; `lease` asks for another"));
+            self.lease = None;
+        }
+    }
+
     /// Gives back what `lease` got.
     pub(super) fn release(&mut self, json: bool) -> Result<()> {
         let Some(lease) = self.lease.take() else {
-            return Err(Error::new(Code::NotFound, "you hold no slots").advise("`lease 7` gets seven"));
+            let advice = if self.stays {
+                "`lease 7` gets seven"
+            } else {
+                "slots are held at the prompt: start `peer`"
+            };
+            return Err(Error::new(Code::NotFound, "you hold no slots").advise(advice));
         };
         let over = lease.over();
         if json {

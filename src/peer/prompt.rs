@@ -74,6 +74,7 @@ fn interactive(shell: &mut Shell, name: &str, history: Option<PathBuf>) -> Resul
     }
     tell(format_args!("This is the peer {name}. `help` shows the commands, `quit` leaves."));
     loop {
+        shell.tell_of_an_ended_lease();
         let line = match editor.readline(&format!("{name}> ")) {
             Ok(line) => line,
             Err(ReadlineError::Eof | ReadlineError::Interrupted) => break,
