@@ -345,7 +345,12 @@ fn hear_wishes(place: &Place<'_>, connection: &mut Connection, offer: &Offer) ->
         let Received::Message(message) = connection.receive(Some(limits::REST_TIME))? else { return Ok(()) };
         let mut state = place.uploads.state.lock();
         let State { askers, uplink, .. } = &mut *state;
-        let Some(asker) = askers.get_mut(&place.asker) else { return Ok(()) };
+        let Some(asker) = askers.get_mut(&place.asker) else {
+            drop(state);
+            // It was told why, or does not listen; what it still asks for must not destroy that.
+            connection.linger();
+            return Ok(());
+        };
         match message {
             ToPeer::Interested { on } => {
                 asker.interested = on;
@@ -407,8 +412,9 @@ fn send_pieces(
                         // The other side closes when it has read this; closing here might destroy it. Until then it
                         // stands at the desk no more: turns that it was given would be nobody's.
                         info!("{no}");
+                        let told = speaker.send(&FromPeer::Error(Refusal::from(&no)));
                         uploads.leaves(asker);
-                        return speaker.send(&FromPeer::Error(Refusal::from(&no)));
+                        return told;
                     }
                     sent => sent?,
                 }
