@@ -615,9 +615,10 @@ fn who_is_told_that_a_file_was_changed_keeps_no_turns_that_others_wait_for() {
     }
     let [mut refused, mut other] = pair;
     fs::write(&path, vec![0; 600_000]).unwrap();
-    for piece in 0..3 {
-        refused.say(&json!({"type": "request", "piece": piece}));
-    }
+    // In one go, so that the next has its turn when the first fails.
+    let requests: Vec<_> =
+        (0..3).map(|piece| format!("{}\n", json!({"type": "request", "piece": piece}))).collect();
+    refused.say_raw(requests.concat().as_bytes());
     assert_eq!(refused.hear("error")["code"], "not_found");
     // It neither leaves nor says anything; that is borne for a minute.
     other.say(&json!({"type": "request", "piece": 0}));

@@ -152,7 +152,7 @@ fn an_answer_that_cannot_be_written_is_said_with_its_place() {
     let multiply = |to: &str| peer(dir.path(), &["multiply", "a.npy", "a.npy", "--local", "-o", to]);
     multiply("nowhere/c.npy").assert(3, &["there is no folder nowhere", "choose another place"]);
     fs::create_dir(dir.path().join("folder.npy")).unwrap();
-    multiply("folder.npy").assert(1, &["folder.npy is a folder", "give the name of a file in it"]);
+    multiply("folder.npy").assert(1, &["folder.npy is the name of a folder", "give that of a file in it"]);
     let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "something was left behind: {names:?}");
 }

@@ -56,7 +56,7 @@ impl Shell {
         }
         if offered.is_empty() {
             return say(format_args!(
-                "{} here, and nothing is offered; `add PATH` offers a file",
+                "nothing is offered by others ({} here); `add PATH` offers a file",
                 counted(others.len(), "other peer")
             ));
         }

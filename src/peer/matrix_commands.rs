@@ -236,9 +236,8 @@ fn check_place(path: &Path) -> Result<()> {
             .advise("make it first, or choose another place"));
     }
     if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
-        return Err(
-            Error::failed(format!("{} is a folder", path.display())).advise("give the name of a file in it")
-        );
+        return Err(Error::failed(format!("{} is the name of a folder", path.display()))
+            .advise("give that of a file in it"));
     }
     Ok(())
 }

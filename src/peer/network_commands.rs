@@ -68,9 +68,10 @@ impl Shell {
 
     /// Says that the lease has ended, if it has: nobody at the prompt would notice.
     pub(super) fn tell_of_an_ended_lease(&mut self) {
-        if let Some(why) = self.lease.as_ref().and_then(Lease::over) {
+        if let Some(lease) = self.lease.take_if(|lease| lease.left().is_none()) {
+            let why =
+                lease.over().unwrap_or_else(|| "its time is up, and the manager does not answer".into());
             tell(format_args!("your lease has ended: {why}; `lease` asks for another"));
-            self.lease = None;
         }
     }
 

@@ -103,7 +103,7 @@ impl Download<'_> {
                 return Err(Error::new(
                     Code::NotFound,
                     format!(
-                        "nobody has offered {} for {} s",
+                        "no holder of {} could be reached for {} s",
                         self.manifest.name(),
                         self.wish.patience.as_secs()
                     ),
@@ -161,7 +161,10 @@ impl Download<'_> {
         });
         if let Err(e) = thread {
             // The holders that are listened to go on.
-            self.state.lock().listening.remove(&peer);
+            let mut state = self.state.lock();
+            state.listening.remove(&peer);
+            state.avoided.insert(peer, Instant::now() + LOST_PAUSE);
+            drop(state);
             self.note(format!("cannot start a thread for a holder: {e}"));
         }
     }

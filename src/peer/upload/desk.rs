@@ -77,6 +77,10 @@ impl State {
 
     /// Judges who is served from now on, and tells those for whom that is a change.
     pub(super) fn judge(&mut self, unchoke: usize, occasion: Occasion) {
+        let deaf = self.askers.iter().filter(|(_, asker)| asker.to.len() > asker.room);
+        for id in deaf.map(|(&id, _)| id).collect::<Vec<_>>() {
+            self.remove(id);
+        }
         let contenders: Vec<Contender> = self
             .askers
             .iter()
@@ -104,10 +108,6 @@ impl State {
                 asker.open = 0;
             }
             let _ = asker.to.send(say);
-        }
-        let deaf = self.askers.iter().filter(|(_, asker)| asker.to.len() > asker.room);
-        for id in deaf.map(|(&id, _)| id).collect::<Vec<_>>() {
-            self.remove(id);
         }
         self.serve();
     }
