@@ -160,7 +160,8 @@ struct Neighbour {
     line: Outbox,
     /// When it said something last.
     heard: Instant,
-    interested: bool,
+    /// Whether we are interested, as it was told last; `None` when it is to be told again.
+    told: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -196,6 +197,13 @@ impl State {
             over: false,
             failed: None,
         }
+    }
+
+    /// Leaves a holder alone for so long, or longer if that was said before.
+    fn avoid(&mut self, holder: PeerId, pause: Duration) {
+        let until = Instant::now() + pause;
+        let at = self.avoided.entry(holder).or_insert(until);
+        *at = until.max(*at);
     }
 }
 
@@ -335,8 +343,7 @@ impl Download<'_> {
         for (&holder, neighbour) in neighbours {
             let mut posted = false;
             let interested = picker.interested(holder);
-            if interested != neighbour.interested {
-                neighbour.interested = interested;
+            if neighbour.told.replace(interested) != Some(interested) {
                 neighbour.line.post(&ToPeer::Interested { on: interested });
                 posted = true;
             }

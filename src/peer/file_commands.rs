@@ -279,14 +279,14 @@ fn run_download(peer: &Peer, wish: Wish<'_>, tracker: &mut Tracker, found: Found
 
 /// "a.bin: 32.0 MiB in 0.120 s (266.7 MiB/s) from ada 43, ben 85".
 fn summary(report: &Report, folder: &Path) -> String {
-    let from: Vec<String> =
-        report.from.iter().map(|share| format!("{} {}", share.peer, share.pieces)).collect();
-    let from = from.join(", ");
-    let rate = about((report.size as f64 / report.seconds.max(1e-6)) as u64);
     let place = folder.join(report.file.as_str());
     if report.from.is_empty() {
         return format!("{}: {}, nothing had to be fetched", place.display(), about(report.size));
     }
+    let from: Vec<String> =
+        report.from.iter().map(|share| format!("{} {}", share.peer, share.pieces)).collect();
+    let from = from.join(", ");
+    let rate = about((report.size as f64 / report.seconds.max(1e-6)) as u64);
     let mut text = format!(
         "{}: {} in {:.3} s ({rate}/s), pieces from {from}",
         place.display(),

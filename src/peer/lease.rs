@@ -13,6 +13,7 @@
 //! `lost`; that wakes its reader.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
@@ -28,6 +29,7 @@ use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Progress, ToManager};
 use crate::net::outbox::Outbox;
+use crate::share::units::counted;
 
 /// How long a manager may be silent towards one that waits in its queue; it speaks every second.
 const QUEUE_SILENCE: Duration = Duration::from_secs(15);
@@ -46,6 +48,13 @@ pub struct Wait {
     pub free: u32,
     /// For what, and what would end it.
     pub reason: String,
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slots = counted(self.asked, "slot");
+        write!(f, "waiting for {slots}, place {} in the queue: {}", self.position, self.reason)
+    }
 }
 
 /// A lease that is held; dropping it gives it back.

@@ -42,12 +42,7 @@ impl Shell {
         let mut told = None;
         let mut on_wait = |wait: Wait| {
             if told != Some(wait.position) {
-                tell(format_args!(
-                    "waiting for {}, place {} in the queue: {}",
-                    counted(wait.asked, "slot"),
-                    wait.position,
-                    wait.reason
-                ));
+                tell(&wait);
                 told = Some(wait.position);
             }
             Ok(())

@@ -53,12 +53,7 @@ pub fn show_progress(events: &Receiver<Progress>, products: usize) {
         match event {
             Progress::Waiting(wait) => {
                 // A terminal's line is renewed every second; elsewhere one line for each place is enough.
-                let text = format!(
-                    "waiting for {}, place {} in the queue: {}",
-                    counted(wait.asked, "slot"),
-                    wait.position,
-                    wait.reason
-                );
+                let text = wait.to_string();
                 if bar.is_hidden() && seen.place.replace(wait.position) != Some(wait.position) {
                     say(text);
                 } else {

@@ -9,8 +9,7 @@ use log::debug;
 
 use super::{Download, State};
 use crate::error::{Code, Error, Result};
-use crate::net::message::{Holder, ToPeer};
-use crate::net::outbox::Outbox;
+use crate::net::message::Holder;
 use crate::peer::tracker::Tracker;
 
 /// How long after its first answer the tracker is asked for new holders. Whoever begins at the same moment is not
@@ -89,16 +88,11 @@ impl Download<'_> {
             if state.last_piece.elapsed() >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
                 self.note(format!("{}; it goes on when that changes", why_quiet(&state)));
             }
-            let mut still_here = Vec::new();
             if last_word.elapsed() >= STILL_HERE {
                 last_word = Instant::now();
-                for neighbour in state.neighbours.values() {
-                    neighbour.line.post(&ToPeer::Interested { on: neighbour.interested });
-                    still_here.push(neighbour.line.clone());
-                }
+                state.neighbours.values_mut().for_each(|neighbour| neighbour.told = None);
             }
             self.let_go(state);
-            still_here.iter().for_each(Outbox::flush);
             if last_holder.elapsed() >= self.wish.patience {
                 return Err(Error::new(
                     Code::NotFound,
@@ -153,8 +147,7 @@ impl Download<'_> {
             state.neighbours.remove(&holder.peer);
             state.picker.left(holder.peer);
             if let (Err(e), false) = (ended, state.over) {
-                let until = Instant::now() + LOST_PAUSE;
-                state.avoided.entry(holder.peer).and_modify(|at| *at = until.max(*at)).or_insert(until);
+                state.avoid(holder.peer, LOST_PAUSE);
                 self.note(format!("{} is lost: {e}", holder.name));
             }
             self.let_go(state);
@@ -163,7 +156,7 @@ impl Download<'_> {
             // The holders that are listened to go on.
             let mut state = self.state.lock();
             state.listening.remove(&peer);
-            state.avoided.insert(peer, Instant::now() + LOST_PAUSE);
+            state.avoid(peer, LOST_PAUSE);
             drop(state);
             self.note(format!("cannot start a thread for a holder: {e}"));
         }

@@ -30,7 +30,7 @@ impl Download<'_> {
             if state.over {
                 return Ok(());
             }
-            let neighbour = Neighbour { line: line.clone(), heard: Instant::now(), interested: false };
+            let neighbour = Neighbour { line: line.clone(), heard: Instant::now(), told: Some(false) };
             state.neighbours.insert(holder.peer, neighbour);
         }
         let (file, id) = (self.manifest.name().clone(), self.manifest.id());
@@ -97,7 +97,7 @@ impl Download<'_> {
             (false, true) => "pieces",
             (false, false) => return Ok(()),
         };
-        state.avoided.insert(holder.peer, Instant::now() + SILENT_PAUSE);
+        state.avoid(holder.peer, SILENT_PAUSE);
         let what = format!("it owes {owes} and has said nothing for {} s", patience.as_secs());
         Err(Error::failed(what).advise("others are asked"))
     }
