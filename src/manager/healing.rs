@@ -10,7 +10,7 @@ use super::events::What;
 use super::queue::{Desk, Table};
 use crate::clock::Millis;
 use crate::error::Result;
-use crate::net::connection::encode;
+use crate::net::message::encode;
 use crate::net::message::{FileState, FromManager, PeerId};
 use crate::share::{FileId, FileName, Manifest};
 

@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Millis;
 use crate::error::{Error, Result};
-use crate::net::connection::encode;
+use crate::net::message::encode;
 use crate::net::message::{FromManager, Replicas};
 use crate::net::outbox::Outbox;
 use crate::net::server::{Server, listen};

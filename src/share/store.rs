@@ -140,6 +140,12 @@ impl Store {
         &self.dir
     }
 
+    /// Whether it is this folder, by whatever path.
+    pub fn is_at(&self, folder: &Path) -> bool {
+        let same = |own: PathBuf| folder.canonicalize().is_ok_and(|other| own == other);
+        self.dir == folder || self.dir.canonicalize().is_ok_and(same)
+    }
+
     /// Where the peer remembers what was dropped.
     pub fn drops(&self) -> PathBuf {
         self.private("drops")
