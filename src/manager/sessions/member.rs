@@ -1,16 +1,12 @@
-//! What each kind of conversation with the manager is answered.
+//! The conversation in which a peer stays known: it registers, is asked whether it is there, and leaves.
 //!
-//! The first message says which conversation it is:
-//! - `register`: the conversation in which a peer stays known (`serve_peer`). It lasts as long as the
-//!   peer does; its end, in any way, is the peer's end.
-//! - `lease`: the conversation of one who wants slots ([`holder`](super::holder)). It waits, holds and gives back;
-//!   its end, in any way, is a release.
-//! - `query`, `update`, `files`, `drop`: who has which file ([`tracker`](super::tracker)).
-//! - `state`: a look at the table.
+//! ```text
+//! register                          registered, and from then on peers, ping, bind, unbind, fetch, drop, list
+//! ok, unbound, drop                 nothing
+//! quit, or the connection ends      it is struck out of the table
+//! ```
 //!
-//! A request of HTTP instead of a message gets one answer ([`mirrors`]).
-//!
-//! Sessions wait, they do not think: what is answered is decided by the roster and the book.
+//! A thread of its own connects back to the peer, again and again until it succeeds.
 
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -18,20 +14,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::events::What;
-use super::holder::{Request, serve_holder};
-use super::mirrors;
-use super::queue::{Desk, Table};
-use super::roster::{Candidate, Reach, Roster};
-use super::tracker::serve_tracker;
-use crate::clock::Millis;
+use super::unexpected::unexpected;
 use crate::error::{Code, Error, Result};
+use crate::manager::desk::Desk;
+use crate::manager::state::roster::{Candidate, Reach, Roster};
 use crate::net::connection::{Connection, Received};
-use crate::net::http;
-use crate::net::limits;
-use crate::net::message::{Bound, FromManager, PeerId, Refusal, ToManager, VERSION};
+use crate::net::message::{Bound, FromManager, Name, PeerId, Refusal, ToManager, VERSION};
 use crate::net::outbox::Outbox;
-use crate::share::units::counted;
 
 /// How long connecting back to a peer may take.
 const PROBE_TIME: Duration = Duration::from_secs(1);
@@ -39,69 +28,29 @@ const PROBE_TIME: Duration = Duration::from_secs(1);
 /// The longest pause before a peer that could not be reached is tried again.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a session must know of the manager's configuration.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// How long one that owes an `ok` may take.
-    pub dead_after: Duration,
-}
-
-/// Serves one connection: reads which conversation it is, and has it.
+/// Where a peer that wants to join listens.
 ///
 /// # Errors
-/// What the other side is to be told before its connection is closed.
-pub fn serve_node(desk: &Desk, rules: Rules, connection: &mut Connection) -> Result<()> {
-    if http::serve(connection, |request| mirrors::answer(desk, request))? {
-        return Ok(());
+/// When it speaks another version of the protocol, or nobody could connect to it there.
+pub(super) fn address(
+    connection: &Connection,
+    version: u32,
+    name: &Name,
+    addr: SocketAddr,
+) -> Result<SocketAddr> {
+    if version != VERSION {
+        return Err(Error::new(
+            Code::Version,
+            format!("this manager speaks version {VERSION} of the protocol, {name} speaks {version}"),
+        )
+        .advise("run the same release of peerlab on every node"));
     }
-    let Received::Message(first) = connection.receive(Some(limits::FIRST_MESSAGE_TIME))? else {
-        return Ok(());
-    };
-    match first {
-        ToManager::Register { version, name, addr, slots, keeps, bound, up, down } => {
-            if version != VERSION {
-                return Err(Error::new(
-                    Code::Version,
-                    format!("this manager speaks version {VERSION} of the protocol, {name} speaks {version}"),
-                )
-                .advise("run the same release of peerlab on every node"));
-            }
-            let addr = Roster::spell(addr)?;
-            if connection.local().is_ok_and(|local| local == addr) {
-                return Err(Error::new(Code::Conflict, format!("{addr} is the address of the manager"))
-                    .advise("give the peer's own address with --advertise"));
-            }
-            serve_peer(desk, connection, Candidate { name, addr, slots, keeps, up, down }, &bound)
-        }
-        ToManager::Lease { peer, slots } => {
-            serve_holder(desk, rules.dead_after, connection, Request { asker: peer, slots })
-        }
-        ToManager::State {} => serve_state(desk, connection),
-        request @ (ToManager::Query { .. }
-        | ToManager::Update { .. }
-        | ToManager::Files { .. }
-        | ToManager::Drop { .. }) => serve_tracker(desk, connection, request),
-        other => Err(unexpected(&other, "register, lease, query, update, files, drop or state")),
+    let addr = Roster::spell(addr)?;
+    if connection.local().is_ok_and(|local| local == addr) {
+        return Err(Error::new(Code::Conflict, format!("{addr} is the address of the manager"))
+            .advise("give the peer's own address with --advertise"));
     }
-}
-
-pub(super) fn unexpected(message: &ToManager, expected: &str) -> Error {
-    let text = serde_json::to_string(message).unwrap_or_default();
-    Error::new(Code::BadMessage, format!("not expected now: {text:.200}"))
-        .advise(format!("say {expected} here"))
-}
-
-/// Answers `state`, as often as it is asked.
-fn serve_state(desk: &Desk, connection: &mut Connection) -> Result<()> {
-    loop {
-        let state = desk.change(|table, now| table.state(now));
-        connection.send(&FromManager::State(Box::new(state)))?;
-        match connection.receive(Some(limits::REST_TIME))? {
-            Received::Message(ToManager::State {}) => {}
-            Received::Message(other) => return Err(unexpected(&other, "state")),
-            Received::End | Received::Silence => return Ok(()),
-        }
-    }
+    Ok(addr)
 }
 
 /// A row in the table for as long as this lives.
@@ -119,7 +68,12 @@ impl Drop for Registration<'_> {
 }
 
 /// The conversation in which a peer stays known.
-fn serve_peer(desk: &Desk, connection: &mut Connection, candidate: Candidate, bound: &[Bound]) -> Result<()> {
+pub(super) fn serve_peer(
+    desk: &Desk,
+    connection: &mut Connection,
+    candidate: Candidate,
+    bound: &[Bound],
+) -> Result<()> {
     let line = connection.outbox();
     let (addr, slots) = (candidate.addr, candidate.slots);
     let peer = desk.change(|table, now| table.admit(candidate, bound, &line, now))?;
@@ -217,37 +171,5 @@ fn probe(desk: &Desk, peer: PeerId, addr: SocketAddr, line: &Outbox, over: &Rece
             return;
         }
         pause = (pause * 2).min(PROBE_PAUSE);
-    }
-}
-
-impl Table {
-    /// Takes a peer into the table, in the place of its former self if there is one.
-    fn admit(&mut self, candidate: Candidate, bound: &[Bound], line: &Outbox, now: Millis) -> Result<PeerId> {
-        if let Some(former) = self.roster.former_self(&candidate)? {
-            self.strike(former, "it came back", now);
-        }
-        let peer = self.book.next_number();
-        let (name, addr, slots) = (candidate.name.clone(), candidate.addr, candidate.slots);
-        self.roster.admit(peer, candidate, now);
-        self.lines.insert(peer, line.clone());
-        line.post(&FromManager::Registered { peer });
-        for bound in bound {
-            self.book.still_bound(&mut self.roster, peer, bound.lease, bound.slots, now);
-        }
-        self.tell(now, format!("{name} joined from {addr} with {}", counted(slots, "slot")));
-        Ok(peer)
-    }
-
-    /// Strikes a peer out of the table and closes its connection, if it is still there.
-    pub fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
-        let Some(row) = self.roster.remove(peer) else { return };
-        if let Some(line) = self.lines.remove(&peer) {
-            line.close();
-        }
-        self.tell(now, format!("{} left: {why}", row.is.name));
-        for file in self.catalogue.leave(peer) {
-            self.events.tell_of(now, String::new(), What::Gone, &file, 0);
-        }
-        self.book.lost(&mut self.roster, peer, now);
     }
 }
