@@ -23,62 +23,16 @@
 //! What was taken is given back in [`Ticket`]'s `Drop`, whether its thread ended well, badly or in a
 //! panic.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::catalogue::Catalogue;
-use super::events::Events;
-use super::lease::{Book, Effect, Standing};
-use super::replicator::Replicator;
-use super::roster::Roster;
+use super::state::lease_book::Standing;
+use super::state::{Table, Waking};
 use crate::clock::{Clock, Millis};
-use crate::net::limits;
-use crate::net::message::{
-    DoneState, FromManager, LeaseId, LeaseState, PeerId, ProductStage, Progress, Replicas,
-};
+use crate::net::message::{FromManager, LeaseId, PeerId, Replicas};
 use crate::net::outbox::Outbox;
-
-/// How many of the multiplies that were finished are kept for the board.
-const DONE: usize = 5;
-
-/// Everything the manager knows, behind the desk's lock.
-#[derive(Debug)]
-pub struct Table {
-    /// Who is here.
-    pub roster: Roster,
-    /// Who may use which slots.
-    pub book: Book,
-    /// Which files there are, and who has them.
-    pub catalogue: Catalogue,
-    /// Who should fetch what.
-    pub replicator: Replicator,
-    /// What happened last.
-    pub events: Events,
-    /// The multiplies that were finished last, oldest first.
-    pub(super) done: VecDeque<DoneState>,
-    /// Since when the manager runs.
-    pub(super) started: Millis,
-    /// The way to each peer.
-    pub lines: HashMap<PeerId, Outbox>,
-    /// Ends the manager's service for good.
-    pub stopping: bool,
-    tickets: HashMap<LeaseId, Waking>,
-    /// Outboxes in which something waits to be flushed.
-    pub(super) posted: Vec<Outbox>,
-    listed: u64,
-}
-
-/// How to reach one that waits or holds: its thread by the Condvar, its program by the outbox.
-#[derive(Debug)]
-struct Waking {
-    turn: Arc<Condvar>,
-    line: Outbox,
-    /// When its multiply began, and how far it is, as it said last.
-    progress: Option<(Millis, Progress)>,
-}
 
 /// The table with its lock, and those who wait for it to change.
 #[derive(Debug)]
@@ -94,20 +48,7 @@ impl Desk {
     pub fn new(quantum: Duration, replicas: Replicas) -> Self {
         let clock = Clock::new();
         let now = clock.now();
-        let table = Table {
-            roster: Roster::default(),
-            book: Book::new(quantum.as_millis() as Millis, clock.first_number(), now),
-            catalogue: Catalogue::default(),
-            replicator: Replicator::new(replicas, now),
-            events: Events::default(),
-            done: VecDeque::new(),
-            started: now,
-            lines: HashMap::new(),
-            stopping: false,
-            tickets: HashMap::new(),
-            posted: Vec::new(),
-            listed: 0,
-        };
+        let table = Table::new(quantum.as_millis() as Millis, replicas, clock.first_number(), now);
         Self { clock, table: Mutex::new(table), list_changed: Condvar::new(), plan_due: Condvar::new() }
     }
 
@@ -192,83 +133,6 @@ impl Desk {
             }
         }
         false
-    }
-}
-
-impl Table {
-    /// An event in plain words, for the board and the log.
-    pub fn tell(&mut self, at: Millis, text: String) {
-        self.events.tell(at, text);
-    }
-
-    /// Puts a message into the memory of a peer's outbox; it is flushed after the change.
-    pub fn post(&mut self, peer: PeerId, message: &FromManager) {
-        if let Some(line) = self.lines.get(&peer) {
-            line.post(message);
-            self.posted.push(line.clone());
-        }
-    }
-
-    /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
-        if let Some(waking) = self.tickets.get_mut(&lease) {
-            progress.products.truncate(limits::PRODUCTS);
-            waking.progress = Some((began, progress));
-        }
-    }
-
-    /// The running leases, and how far their multiplies are.
-    pub(super) fn leases(&self) -> Vec<LeaseState> {
-        let mut leases = self.book.leases(&self.roster);
-        for lease in &mut leases {
-            let waking = self.tickets.get(&lease.lease);
-            lease.progress = waking.and_then(|waking| Some(waking.progress.as_ref()?.1.clone()));
-        }
-        leases
-    }
-
-    /// A ticket is given back; a multiply that was finished with it is kept for the board.
-    fn end_ticket(&mut self, lease: LeaseId, asker: PeerId, now: Millis) {
-        let Some((began, progress)) = self.tickets.remove(&lease).and_then(|waking| waking.progress) else {
-            return;
-        };
-        if progress.products.iter().any(|product| product.state != ProductStage::Checked) {
-            return;
-        }
-        if self.done.len() == DONE {
-            self.done.pop_front();
-        }
-        let name = self.roster.get(asker).map(|row| row.is.name.clone());
-        let took_ms = now.saturating_sub(began);
-        self.done.push_back(DoneState { lease, peer: asker, name, at: now, took_ms, progress });
-    }
-
-    /// Posts and wakes what follows from the last change; says who has something to be flushed.
-    fn carry_out(&mut self) -> Vec<Outbox> {
-        let mut flush = std::mem::take(&mut self.posted);
-        for effect in self.book.take_effects() {
-            let (line, message) = match effect {
-                Effect::Turn(ticket) => {
-                    if let Some(waking) = self.tickets.get(&ticket) {
-                        waking.turn.notify_one();
-                    }
-                    continue;
-                }
-                Effect::Bind { peer, lease, slots, for_ms } => {
-                    (self.lines.get(&peer), FromManager::Bind { lease, slots, for_ms })
-                }
-                Effect::Unbind { peer, lease } => (self.lines.get(&peer), FromManager::Unbind { lease }),
-                Effect::Lost { lease, peer } => {
-                    let holder = self.tickets.get(&lease).map(|waking| &waking.line);
-                    (holder, FromManager::Lost { lease, peer })
-                }
-            };
-            if let Some(line) = line {
-                line.post(&message);
-                flush.push(line.clone());
-            }
-        }
-        flush
     }
 }
 

@@ -10,18 +10,12 @@
 //! Any number of requests, one after another, on one connection; many connections at the same time, a thread
 //! each (C4). A request that is refused does not end the conversation, hashes that do not fit their file do.
 
-use log::info;
-
-use super::catalogue::{Change, cards, not_found};
-use super::events::What;
-use super::queue::{Desk, Table};
-use super::session::unexpected;
-use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
+use crate::manager::desk::Desk;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FileState, FromManager, Holder, PeerId, ToManager};
-use crate::share::{FileId, FileName, Manifest};
+use crate::net::message::{FileState, FromManager, PeerId, ToManager, unexpected};
+use crate::share::{FileName, Manifest};
 
 /// Serves one who asks about files, beginning with the first request.
 ///
@@ -94,73 +88,4 @@ fn serve_files(desk: &Desk, connection: &mut Connection, health: bool) -> Result
     });
     let messages = files.into_iter().map(FromManager::File).chain([FromManager::End {}]);
     connection.send_all(messages)
-}
-
-impl Table {
-    fn update(
-        &mut self,
-        peer: PeerId,
-        manifest: &Manifest,
-        whole: bool,
-        published: Option<Millis>,
-        now: Millis,
-    ) -> Result<()> {
-        if self.roster.get(peer).is_none() {
-            return Err(Error::new(Code::Unauthorised, format!("there is no peer {peer}"))
-                .advise("register, and give the number that `registered` tells"));
-        }
-        self.replicator.told(peer, now);
-        let (who, file) = (self.roster.name(peer), manifest.name());
-        let changed = self.catalogue.update(peer, manifest, whole, published, &self.roster, now);
-        let what = match changed {
-            Ok(Change::New) => What::Offers,
-            Ok(Change::Again) => What::BringsBack,
-            Ok(Change::Joined) if whole => What::HasToo,
-            Ok(Change::Joined) => What::Begins,
-            Ok(Change::Completed) => What::Completes,
-            Ok(Change::Reduced) => What::Reduces,
-            Ok(Change::Nothing) => return Ok(()),
-            Err(no) => {
-                info!("{who} cannot offer {file}: {no}");
-                if no.code() == Code::Expired {
-                    self.tell_of_drop(peer, manifest, now);
-                }
-                return Err(no);
-            }
-        };
-        self.events.tell_of(now, who, what, file, manifest.layout().size());
-        Ok(())
-    }
-
-    /// Somebody, registered or not, wants a file to be removed everywhere. What is not listed nobody here can want
-    /// away; else anybody could have names remembered without end that were never there.
-    fn drop_listed(
-        &mut self,
-        file: &FileName,
-        id: Option<FileId>,
-        at: Option<Millis>,
-        now: Millis,
-    ) -> Result<()> {
-        if !self.catalogue.lists(file, id) {
-            return Err(not_found(file));
-        }
-        self.drop_file(file, id, at, now)
-    }
-
-    pub(super) fn query(
-        &mut self,
-        asker: PeerId,
-        file: &FileName,
-        now: Millis,
-    ) -> Result<(Manifest, Vec<Holder>)> {
-        let found = self.catalogue.query(asker, file);
-        if found.lost {
-            let who = self.roster.name(asker);
-            self.events.tell_of(now, who, What::Loses, file, 0);
-        }
-        let Some((manifest, holders)) = found.file else {
-            return Err(not_found(file));
-        };
-        Ok((manifest, cards(holders, &self.roster)))
-    }
 }

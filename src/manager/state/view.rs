@@ -10,8 +10,8 @@
 
 use serde::Serialize;
 
+use super::Table;
 use super::events::EVENTS;
-use super::queue::Table;
 use crate::clock::Millis;
 use crate::net::limits;
 use crate::net::message::{ManagerState, State};

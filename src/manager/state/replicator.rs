@@ -35,22 +35,18 @@
 //! or from cyd. dan joins, whose disk is full: his four orders are in vain after five seconds, and he is asked for
 //! them again after 5, 10, 20, 40 and every 60 seconds.
 //!
-//! All of this is plain state: no socket, no thread, no clock. The thread that sends the orders is in
-//! [`healing`](super::healing), the words about a file's health are in [`health`](super::health). Here is what is ordered;
-//! what becomes of an order is in `orders.rs`, who joins, settles and leaves in `keepers.rs`.
+//! All of this is plain state: no socket, no thread, no clock. The orders are sent by [`Table::replicate`](super::Table::replicate),
+//! the words about a file's health are in [`health`](super::health).
 //!
 //! # What is missing
 //! Copies too many are never removed: a peer that was away while N others were found for its files comes back as one
 //! more. The manager does not know how much room a peer has, nor how fast it is. And nothing keeps N copies
 //! from being N peers on one machine.
 
-mod keepers;
-mod orders;
-
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::catalogue::{Catalogue, Entry, FileNumber};
-use super::lease::GRACE;
+use super::lease_book::GRACE;
 use super::roster::{Peer, Reach, Roster};
 use crate::clock::Millis;
 use crate::net::message::{Download, Name, PeerId, Replicas};
@@ -83,6 +79,9 @@ pub const SETTLE: Millis = 500;
 
 /// Who leaves sooner than this after joining flaps, in milliseconds.
 pub const STEADY: Millis = 60_000;
+
+/// How many peers that flap are remembered before those that stopped long ago are forgotten.
+const FLAPS: usize = 1024;
 
 /// "Fetch this."
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -344,6 +343,174 @@ impl Replicator {
     }
 }
 
+/// What becomes of an order: it is given, done, void, or in vain.
+impl Replicator {
+    /// Gives an order; true.
+    pub(super) fn order(
+        &mut self,
+        peer: PeerId,
+        number: FileNumber,
+        catalogue: &Catalogue,
+        now: Millis,
+        plan: &mut Plan,
+    ) -> bool {
+        let (Some(keeper), Some(order)) = (self.keepers.get_mut(&peer), order(peer, number, catalogue))
+        else {
+            return false;
+        };
+        let running = Running { since: now, sign: None, have: 0 };
+        keeper.running.insert(number, running);
+        *self.under_way.entry(number).or_default() += 1;
+        self.alarms.insert((running.deadline(), peer, number));
+        plan.orders.push(order);
+        true
+    }
+
+    /// An order is over, one way or the other.
+    pub(super) fn over(&mut self, peer: PeerId, number: FileNumber) {
+        let running = self.keepers.get_mut(&peer).and_then(|keeper| keeper.running.remove(&number));
+        if let Some(running) = running {
+            self.alarms.remove(&(running.deadline(), peer, number));
+            self.count_down(number);
+        }
+    }
+
+    pub(super) fn count_down(&mut self, number: FileNumber) {
+        if let Some(count) = self.under_way.get_mut(&number) {
+            *count -= 1;
+            if *count == 0 {
+                self.under_way.remove(&number);
+            }
+        }
+    }
+
+    /// A file was touched: it is new or gone, or has other holders.
+    pub(super) fn look_again(&mut self, number: FileNumber, entry: Option<&Entry>, now: Millis) {
+        let mut over = Vec::new();
+        for (&peer, keeper) in &mut self.keepers {
+            let Some(entry) = entry.filter(|entry| !entry.is_whole_at(peer)) else {
+                keeper.again.remove(&number);
+                keeper.paused.remove(&number);
+                if keeper.running.contains_key(&number) {
+                    over.push(peer);
+                    self.flaps.remove(&keeper.name);
+                }
+                continue;
+            };
+            match keeper.running.get_mut(&number) {
+                // It told that it has a part.
+                Some(running) if running.sign.is_none() && entry.holders().any(|(it, _)| it == peer) => {
+                    running.sign = Some(now);
+                }
+                Some(_) => {}
+                None if number < keeper.walk => drop(keeper.again.insert(number)),
+                None => {}
+            }
+        }
+        over.into_iter().for_each(|peer| self.over(peer, number));
+    }
+
+    /// Looks at the orders and pauses whose time has come.
+    pub(super) fn ring(&mut self, catalogue: &Catalogue, now: Millis, plan: &mut Plan) {
+        while let Some(&(at, peer, number)) = self.alarms.first()
+            && at <= now
+        {
+            self.alarms.pop_first();
+            let Some(keeper) = self.keepers.get_mut(&peer) else { continue };
+            let Some(running) = keeper.running.get(&number) else {
+                if keeper.paused.get(&number).is_some_and(|pause| pause.until <= now) {
+                    keeper.again.insert(number);
+                }
+                continue;
+            };
+            if running.deadline() > now {
+                self.alarms.insert((running.deadline(), peer, number));
+                continue;
+            }
+            let times = keeper.paused.get(&number).map_or(0, |pause| pause.times) + 1;
+            let pause = Pause { times, until: now + pause_after(times) };
+            keeper.paused.insert(number, pause);
+            self.over(peer, number);
+            self.alarms.insert((pause.until, peer, number));
+            plan.in_vain.extend(order(peer, number, catalogue));
+            // Somebody else may fetch it meanwhile.
+            self.look_again(number, catalogue.entry(number), now);
+        }
+    }
+}
+
+/// Who keeps replicas: peers that join, settle, and leave, and those that do it again and again.
+impl Replicator {
+    /// Strikes out who left, and writes down who joined.
+    pub(super) fn meet(&mut self, roster: &Roster, now: Millis) {
+        if self.seen.replace(roster.version()) == Some(roster.version()) {
+            return;
+        }
+        let left = self.keepers.keys().filter(|id| roster.get(**id).is_none());
+        for id in left.copied().collect::<Vec<_>>() {
+            self.leave(id, now);
+        }
+        for peer in roster.peers().filter(|peer| peer.is.keeps) {
+            if !self.keepers.contains_key(&peer.id) {
+                self.join(peer, now);
+            }
+        }
+    }
+
+    fn join(&mut self, peer: &Peer, now: Millis) {
+        let name = peer.is.name.clone();
+        let flaps = self.flaps.get(&name).map_or(0, |flap| flap.times);
+        let settle = (SETTLE << flaps.min(16)).min(LONGEST_PAUSE);
+        let keeper = Keeper {
+            name,
+            joined: now,
+            told: now,
+            settle,
+            settled: false,
+            walk: 0,
+            again: BTreeSet::new(),
+            running: BTreeMap::new(),
+            paused: BTreeMap::new(),
+        };
+        self.keepers.insert(peer.id, keeper);
+    }
+
+    fn leave(&mut self, peer: PeerId, now: Millis) {
+        let Some(keeper) = self.keepers.remove(&peer) else { return };
+        for (&number, running) in &keeper.running {
+            self.alarms.remove(&(running.deadline(), peer, number));
+            self.count_down(number);
+            // Under a policy of N, somebody else may be asked for it.
+            for other in self.keepers.values_mut().filter(|other| number < other.walk) {
+                other.again.insert(number);
+            }
+        }
+        for (&number, pause) in &keeper.paused {
+            self.alarms.remove(&(pause.until, peer, number));
+        }
+        if now.saturating_sub(keeper.joined) >= STEADY {
+            self.flaps.remove(&keeper.name);
+            return;
+        }
+        if self.flaps.len() >= FLAPS {
+            self.flaps.retain(|_, flap| now.saturating_sub(flap.last) < LONGEST_PAUSE);
+        }
+        let flap = self.flaps.entry(keeper.name).or_insert(Flap { times: 0, last: now });
+        *flap = Flap { times: flap.times + 1, last: now };
+    }
+
+    /// Those who joined and have been quiet for long enough may be asked for files from now on.
+    pub(super) fn settle(&mut self, roster: &Roster, now: Millis, plan: &mut Plan) {
+        for (&id, keeper) in self.keepers.iter_mut().filter(|(_, keeper)| !keeper.settled) {
+            let quiet_at = keeper.told + keeper.settle;
+            keeper.settled = now >= quiet_at && roster.get(id).is_some_and(can_fetch);
+            if now < quiet_at {
+                plan.wake_by(quiet_at);
+            }
+        }
+    }
+}
+
 impl Plan {
     fn wake_by(&mut self, at: Millis) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
@@ -359,6 +526,16 @@ pub(super) fn can_fetch(peer: &Peer) -> bool {
 pub(super) fn has_source(entry: &Entry, peer: PeerId, roster: &Roster) -> bool {
     let reachable = |id| roster.get(id).is_some_and(|row| !matches!(row.reach, Reach::No(_)));
     entry.whole_holders().any(|holder| holder != peer && reachable(holder))
+}
+
+fn order(peer: PeerId, number: FileNumber, catalogue: &Catalogue) -> Option<Order> {
+    let entry = catalogue.entry(number)?;
+    Some(Order { peer, file: entry.name().clone(), size: entry.size() })
+}
+
+/// How long a file is not ordered again that was ordered so often in vain.
+fn pause_after(times: u32) -> Millis {
+    (PAUSE << (times - 1).min(16)).min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]

@@ -25,8 +25,9 @@
 use maud::{Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
-use super::board::{self, Snapshot};
-use super::queue::{Desk, Table};
+use crate::manager::board::{self, Snapshot};
+use crate::manager::desk::Desk;
+use crate::manager::state::Table;
 use crate::net::http::answer::encode;
 use crate::net::http::{Answer, Request, Status};
 use crate::net::message::{FileState, Holder, PeerId};

@@ -3,14 +3,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::manager::roster::{Candidate, Reach};
+use crate::manager::state::roster::{Candidate, Reach};
 
 const QUANTUM: Millis = 1000;
 /// After the grace of a new manager.
 const NOW: Millis = 10_000;
 
 /// Peers 1, 2, ... with these slots, and an empty book.
-fn desk(slots: &[u32]) -> (Roster, Book) {
+fn desk(slots: &[u32]) -> (Roster, LeaseBook) {
     let mut roster = Roster::default();
     for (i, &slots) in slots.iter().enumerate() {
         let id = i as u64 + 1;
@@ -19,10 +19,10 @@ fn desk(slots: &[u32]) -> (Roster, Book) {
         roster.admit(id, Candidate { name, addr, slots, keeps: true, up: None, down: None }, 0);
         roster.tried(id, Reach::Yes);
     }
-    (roster, Book::new(QUANTUM, 100, 0))
+    (roster, LeaseBook::new(QUANTUM, 100, 0))
 }
 
-fn granted(book: &mut Book) -> Vec<LeaseId> {
+fn granted(book: &mut LeaseBook) -> Vec<LeaseId> {
     let turn = |effect| match effect {
         Effect::Turn(ticket) => Some(ticket),
         _ => None,
@@ -31,7 +31,7 @@ fn granted(book: &mut Book) -> Vec<LeaseId> {
 }
 
 /// The lease ends and every peer says `unbound` at once.
-fn finish(roster: &mut Roster, book: &mut Book, lease: LeaseId, now: Millis) {
+fn finish(roster: &mut Roster, book: &mut LeaseBook, lease: LeaseId, now: Millis) {
     let cards = match book.standing(roster, lease, now) {
         Standing::Leased { slots, .. } => slots,
         other => panic!("{lease} is {other:?}"),

@@ -26,7 +26,7 @@
 //! `unbound`; Ben has his seven, and at the same moment Cyd has the eighth.
 //!
 //! The book is plain state: each call changes it and says what follows from that ([`Effect`]); the time
-//! is passed in. The Mutex and the Condvars around it are in [`queue`](super::queue).
+//! is passed in. The Mutex and the Condvars around it are in [`desk`](crate::manager::desk).
 //!
 //! # What is missing
 //! One slow peer holds back a lease of seven. There are no priorities, and a requester may queue as
@@ -132,7 +132,7 @@ struct Ending {
 
 /// The queue and the running leases.
 #[derive(Debug)]
-pub struct Book {
+pub struct LeaseBook {
     quantum: Millis,
     started: Millis,
     next: LeaseId,
@@ -143,7 +143,7 @@ pub struct Book {
     effects: Vec<Effect>,
 }
 
-impl Book {
+impl LeaseBook {
     /// An empty book whose leases last `quantum`. Its numbers start from `first`.
     pub fn new(quantum: Millis, first: LeaseId, now: Millis) -> Self {
         Self {
@@ -174,7 +174,7 @@ impl Book {
     }
 
     /// Puts a request at the end of the queue, and serves it if it can be. Look at its
-    /// [`Book::standing`] next.
+    /// [`LeaseBook::standing`] next.
     pub fn ask(&mut self, roster: &mut Roster, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
         let ticket = self.next_number();
         self.queue.push_back(Waiter { ticket, asker, slots, since: now });
