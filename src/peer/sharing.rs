@@ -31,8 +31,8 @@ use super::fetching::Fetching;
 use super::keeping::Task;
 use super::offer::Offer;
 use crate::error::{Code, Error, Result};
-use crate::net::fingerprint::Fingerprint;
 use crate::net::message::{FromPeer, Name, PeerCard, PeerId, Refusal};
+use crate::share::fingerprint::Fingerprint;
 use crate::share::store::Store;
 use crate::share::{FileId, FileName};
 

@@ -31,6 +31,7 @@
 //! * [`picker`]: which piece to ask of whom.
 //! * [`choker`]: who is served, and [`uplink`]: whose request is served next.
 //! * [`drops`]: which files were removed everywhere, and are not to come back by themselves.
+//! * [`fingerprint`]: one number for a whole list of files.
 //! * [`limiter`]: how fast. [`theory`]: how fast it could be at best. [`units`]: how people write that.
 //!
 //! Nothing here opens a socket, starts a thread or looks at a clock; time and randomness are passed in,
@@ -50,12 +51,13 @@ use crate::error::{Code, Error};
 pub mod bitfield;
 pub mod choker;
 pub mod drops;
+pub mod fingerprint;
 pub mod limiter;
 pub mod manifest;
 pub mod picker;
 pub mod store;
 #[cfg(test)]
-mod swarm;
+mod swarm_tests;
 pub mod theory;
 pub mod units;
 pub mod uplink;
