@@ -30,7 +30,8 @@
 //! * [`store`]: the shared folder; pieces that survive a kill, files that appear only when whole.
 //! * [`picker`]: which piece to ask of whom.
 //! * [`choker`]: who is served, and [`uplink`]: whose request is served next.
-//! * [`drops`]: which files were removed everywhere, and are not to come back by themselves.
+//! * [`versions`]: which files were published and which were removed everywhere; the later wins. ([`drops`]: the same
+//!   for drops alone.)
 //! * [`fingerprint`]: one number for a whole list of files.
 //! * [`limiter`]: how fast. [`theory`]: how fast it could be at best. [`units`]: how people write that.
 //!
@@ -61,6 +62,7 @@ mod swarm_tests;
 pub mod theory;
 pub mod units;
 pub mod uplink;
+pub mod versions;
 
 pub use bitfield::Bitfield;
 pub use manifest::{Layout, Manifest, Piece};
