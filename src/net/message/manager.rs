@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, is_false, yes};
 use super::state::{Download, FileState, Progress, State};
 use crate::clock::Millis;
-use crate::net::fingerprint::Fingerprint;
+use crate::share::fingerprint::Fingerprint;
 use crate::share::{FileId, FileName};
 
 /// What is said to a manager.

@@ -19,8 +19,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::{FileId, FileName};
 use crate::error::{Code, Error};
-use crate::share::{FileId, FileName};
 
 /// What a list of files comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,29 +41,25 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{FileName, Layout, Manifest};
+use super::{FileId, FileName, Layout, Manifest, Piece};
 use crate::error::{Code, Error, Result};
 
-mod aside;
 mod disk;
-mod download;
 mod partial;
 #[cfg(test)]
 mod tests;
-mod whole;
+mod trash;
 
-pub use aside::conflict_name;
 pub use disk::Stamp;
-pub use download::Health;
 pub use partial::{Partial, Written};
-pub use whole::Whole;
+pub use trash::{Health, conflict_name};
 
 /// Where everything is that is not offered.
 const PRIVATE: &str = ".peerlab";
@@ -354,12 +350,80 @@ impl Store {
         Ok(())
     }
 
+    /// Opens a file that was hashed before, to serve its pieces: reads nothing, so anybody may ask for it.
+    ///
+    /// # Errors
+    /// `not_found` when there is none of this name and content, or it was changed since it was hashed.
+    pub fn open_known(&self, name: &FileName, id: FileId) -> Result<Whole> {
+        let (file, stamp) = self.open_file(name)?;
+        let known = self.known(name, &stamp).filter(|manifest| manifest.id() == id);
+        known.map(|manifest| Whole { manifest, file, stamp }).ok_or_else(|| changed(name))
+    }
+
     fn path(&self, name: &FileName) -> PathBuf {
         self.dir.join(name.as_str())
     }
 
     fn private(&self, name: &str) -> PathBuf {
         self.dir.join(PRIVATE).join(name)
+    }
+}
+
+/// A file that is offered whole, open: what is served is what was hashed.
+///
+/// Between the moment when a file was hashed and the moment when a piece of it is served, somebody may have
+/// written to it. Its stamp tells: who serves looks at it for each piece, which costs one `fstat`, and answers
+/// `not_found` when it is another. So nobody is sent bytes that he would have to throw away, and nobody is
+/// taken for a liar because his user has edited a file.
+#[derive(Debug)]
+pub struct Whole {
+    manifest: Arc<Manifest>,
+    file: File,
+    stamp: Stamp,
+}
+
+impl Whole {
+    /// Its manifest.
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// Reads a piece, from any thread.
+    ///
+    /// # Errors
+    /// `not_found` when the file was changed since it was hashed: its pieces are not those of the
+    /// manifest any more.
+    pub fn read(&self, piece: Piece, into: &mut Vec<u8>) -> Result<()> {
+        let name = self.manifest.name();
+        let mut read = || {
+            into.resize(piece.len(), 0);
+            self.file.read_exact_at(into, piece.offset())?;
+            // Looked at after reading: what was read before the change is good.
+            Ok::<_, io::Error>(Stamp::of(&self.file.metadata()?) == self.stamp)
+        };
+        match read() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(changed(name)),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(changed(name)),
+            Err(error) => Err(disk::error(format!("cannot read {name}"), error)),
+        }
+    }
+
+    /// The open file, for those who let the kernel send it. [`Whole::check`] says whether it is still the one
+    /// that was hashed.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether its bytes are still those of the manifest, as far as its stamp tells.
+    ///
+    /// # Errors
+    /// `not_found` when it was changed since it was hashed.
+    pub fn check(&self) -> Result<()> {
+        match self.file.metadata() {
+            Ok(meta) if Stamp::of(&meta) == self.stamp => Ok(()),
+            _ => Err(changed(self.manifest.name())),
+        }
     }
 }
 

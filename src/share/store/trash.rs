@@ -1,12 +1,15 @@
-//! Nothing is destroyed: the trash, and files that are set aside because their name is another's.
+//! Nothing is destroyed: files that are thrown away, set aside because their name is another's, or repaired.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Store, disk};
-use crate::error::Result;
-use crate::share::{FILE_NAME, FileId, FileName, Manifest};
+use super::Store;
+use super::disk::{self, Stamp};
+use super::partial::{Partial, good_pieces};
+use crate::error::{Code, Result};
+use crate::share::{Bitfield, FILE_NAME, FileId, FileName, Manifest};
 
 /// The longest ending of a name that is kept as such, in bytes; `.tar.gz` has its last part kept.
 const ENDING: usize = 32;
@@ -16,6 +19,22 @@ const PEER_NAME: usize = 64;
 
 /// How many files of one name the trash, and conflicts of one file, are numbered up to.
 const NUMBERED: u32 = 10_000;
+
+/// What is left of a file, piece by piece.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The pieces whose hashes are right.
+    pub good: Bitfield,
+    /// Bytes that it has, right or wrong.
+    pub size: u64,
+}
+
+impl Health {
+    /// Whether the file is what its manifest says, neither more nor less.
+    pub fn is_right(&self) -> bool {
+        self.good.is_full() && self.size == self.good.layout().size()
+    }
+}
 
 impl Store {
     /// Moves a file to the trash, and says where it is now.
@@ -32,7 +51,7 @@ impl Store {
     }
 
     /// The trash, which is made anew where somebody has emptied it by removing it.
-    pub(super) fn trash_folder(&self) -> io::Result<PathBuf> {
+    fn trash_folder(&self) -> io::Result<PathBuf> {
         let trash = self.private("trash");
         fs::create_dir_all(&trash).map(|()| trash)
     }
@@ -52,7 +71,7 @@ impl Store {
     ///
     /// # Errors
     /// When it is no regular file, or cannot be read or moved: then it stays in the trash.
-    pub(super) fn out_of_trash(&self, place: &Path, name: &FileName, peer: &str) -> Result<FileName> {
+    fn out_of_trash(&self, place: &Path, name: &FileName, peer: &str) -> Result<FileName> {
         let failed =
             |error| disk::error(format!("what was saved as {name} is at {}", place.display()), error);
         let (file, stamp) = disk::open_regular(place).map_err(failed)?;
@@ -66,6 +85,77 @@ impl Store {
             .map_err(|error| disk::error(format!("cannot set {name} aside"), error))?;
         aside.file_name().unwrap_or_default().to_string_lossy().parse()
     }
+
+    /// Which pieces of a file are what the manifest says. A piece that cannot be read is not.
+    ///
+    /// # Errors
+    /// `not_found` when there is no such file.
+    pub fn verify(&self, manifest: &Manifest) -> Result<Health> {
+        let (file, stamp) = self.open_file(manifest.name())?;
+        Ok(Health { good: good_pieces(manifest, &file), size: stamp.size })
+    }
+
+    /// Begins to repair a file: a download that starts with its good pieces. See [`Store::replace`].
+    ///
+    /// # Errors
+    /// Those of [`Store::begin`].
+    pub fn repair(&self, manifest: Arc<Manifest>) -> Result<Partial> {
+        let mut partial = self.begin(manifest)?;
+        match self.open_file(partial.manifest().name()) {
+            Ok((file, stamp)) => {
+                partial.repairs = Some(stamp);
+                partial.take_over(&file)?;
+            }
+            Err(error) if error.code() == Code::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(partial)
+    }
+
+    /// A repair is whole: it takes the place of the file that was damaged, which goes to the trash. At every
+    /// moment there is a file of this name. What lies there may be another file by now, because somebody has saved it;
+    /// then that becomes a conflict copy ([`Store::set_aside`]), whose name is returned.
+    ///
+    /// # Errors
+    /// When the disk does not let it.
+    pub fn replace(&self, partial: &Partial, peer: &str) -> Result<Option<FileName>> {
+        let name = partial.manifest().name();
+        let mut out = None;
+        self.finish(partial, |part, here| {
+            out = take_the_place(part, here, &self.trash_folder()?, name)?;
+            Ok(())
+        })?;
+        let Some(out) = out else { return Ok(None) };
+        if fs::symlink_metadata(&out).is_ok_and(|meta| partial.repairs == Some(Stamp::of(&meta))) {
+            return Ok(None);
+        }
+        self.out_of_trash(&out, name, peer).map(Some)
+    }
+}
+
+/// Puts a repaired file, `part`, in the place of the one that is `here`, and says where in the trash that is now;
+/// `None` where there was none.
+///
+/// It goes to the trash first and is exchanged there: so whatever it takes the place of is in the trash at once,
+/// also when the program is killed. Where the file system cannot exchange, what is here is linked into the trash and
+/// then replaced; what an editor saves between these two steps is lost there.
+fn take_the_place(part: &Path, here: &Path, trash: &Path, name: &FileName) -> io::Result<Option<PathBuf>> {
+    let in_trash = numbered(trash, name, |to| disk::rename_new(part, to))?;
+    let done = match disk::exchange(&in_trash, here) {
+        Ok(true) => return Ok(Some(in_trash)),
+        Ok(false) => numbered(trash, name, |to| fs::hard_link(here, to))
+            .and_then(|linked| fs::rename(&in_trash, here).map(|()| Some(linked))),
+        Err(error) => Err(error),
+    };
+    match done {
+        // Nothing is here: then nothing can be overwritten, unless somebody puts it here now.
+        Err(error) if error.kind() == ErrorKind::NotFound => disk::rename_new(&in_trash, here).map(|()| None),
+        done => done,
+    }
+    .inspect_err(|_| {
+        // The repair is not lost: it can be gone on with.
+        let _ = disk::rename_new(&in_trash, part);
+    })
 }
 
 /// What a file is called that has the name of another: `STEM.conflict-PEER-HASH.EXT`, at most 255 bytes.
@@ -86,11 +176,7 @@ pub fn conflict_name(name: &FileName, peer: &str, id: FileId) -> FileName {
 }
 
 /// Puts a file into a folder under its name, or the first numbered one that is free; says which.
-pub(super) fn numbered(
-    dir: &Path,
-    name: &FileName,
-    put: impl Fn(&Path) -> io::Result<()>,
-) -> io::Result<PathBuf> {
+fn numbered(dir: &Path, name: &FileName, put: impl Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
     let mut to = dir.join(name.as_str());
     for n in 2..NUMBERED {
         match put(&to) {
