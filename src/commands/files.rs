@@ -17,7 +17,7 @@ use crate::error::{Code, Error, Kind, Result};
 use crate::net::message::{PeerId, Replicas};
 use crate::peer::Peer;
 use crate::peer::library::offer::Offer;
-use crate::peer::manager_client::{Found, Tracker};
+use crate::peer::manager_client::{Found, ManagerClient};
 use crate::peer::swarm::download::{Asker, PATIENCE, Report, Wish, download, offered_from_elsewhere};
 use crate::share::picker::Order;
 use crate::share::store::{Health, Reading, Store};
@@ -41,17 +41,17 @@ impl Shell {
         let name = manifest.name().clone();
         // To add is the wish: it counts from now on, also for a file that has lain there since before it was dropped.
         let put = store.put_at(&name).max(Some(Clock::new().now()));
-        peer.sharing().offer(Arc::new(Offer::whole(&store, Arc::clone(&manifest), put)));
-        peer.sharing().published(&name, PUBLISHING).inspect_err(|no| {
+        peer.library().offer(Arc::new(Offer::whole(&store, Arc::clone(&manifest), put)));
+        peer.library().published(&name, PUBLISHING).inspect_err(|no| {
             // A copy that nobody may have under this name is of no use; the original is where it was. A peer that
             // watches its folder sets it aside.
-            if no.code() == Code::Conflict && !lay_there && peer.keeping().is_none() {
-                peer.sharing().withdraw(&name);
+            if no.code() == Code::Conflict && !lay_there && peer.replication().is_none() {
+                peer.library().withdraw(&name);
                 let _ = store.trash(&name);
             }
         })?;
         let (id, size, pieces) = (manifest.id(), manifest.layout().size(), manifest.layout().pieces());
-        peer.sharing().drops().put_back(&name, id);
+        peer.library().drops().put_back(&name, id);
         if json {
             say_json(&json!({"file": name, "id": id, "size": size, "pieces": pieces}))?;
         } else {
@@ -64,12 +64,12 @@ impl Shell {
     /// Serves a file until as many others have all of it as the manager's policy asks; where it asks for none, until
     /// a signal.
     fn serve_until_copied(&self, peer: &Peer, file: &FileName) -> Result<()> {
-        let mut tracker = Tracker::new(self.config.manager);
+        let mut manager = ManagerClient::new(self.config.manager);
         let mut said = None;
         // What was asked for is done: a signal is the ordinary end from now on.
         self.done().store(true, Ordering::SeqCst);
         loop {
-            match copies(peer, &mut tracker, file) {
+            match copies(peer, &mut manager, file) {
                 Ok(Copies { wanted: Some(wanted), there }) if there >= wanted => {
                     tell(format!("all of {file} is at {}: leaving", counted(there, "other peer")));
                     return Ok(());
@@ -94,7 +94,7 @@ impl Shell {
 
     /// Removes a file everywhere.
     pub(super) fn drop(&mut self, file: &FileName, json: bool) -> Result<()> {
-        Tracker::new(self.config.manager).drop(file)?;
+        ManagerClient::new(self.config.manager).drop(file)?;
         if json {
             return say_json(&json!({"file": file, "dropped": true}));
         }
@@ -126,21 +126,21 @@ impl Shell {
         let peer = self.peer()?;
         let here = if self.stays { self.config.data.clone() } else { ".".into() };
         let folder = output.unwrap_or(here);
-        let mut tracker = Tracker::new(self.config.manager);
+        let mut manager = ManagerClient::new(self.config.manager);
         let report = match already_here(&peer, file, &folder) {
             Some(report) => report,
             None => {
                 // Nothing is made on the disk for a file that nobody offers. Who wants a copy of what he offers from
                 // another folder has not lost it, so he asks under no number.
-                let copies = offered_from_elsewhere(peer.sharing(), file, &folder).is_some();
+                let copies = offered_from_elsewhere(peer.library(), file, &folder).is_some();
                 let own = peer.network().wait_for_number(Duration::ZERO)?;
-                let found = tracker.query(if copies { 0 } else { own }, file)?;
+                let found = manager.query(if copies { 0 } else { own }, file)?;
                 let store = self.store(&folder)?;
                 let (patience, stall, stop) = (PATIENCE, None, None);
                 let wish = Wish { store: &store, order, repair: false, patience, stall, stop };
                 let report = match lies_there(&peer, &store, &found)? {
                     Some(report) => Ok(report),
-                    None => run_download(&peer, wish, &mut tracker, found),
+                    None => run_download(&peer, wish, &mut manager, found),
                 };
                 if !self.stays {
                     store.tidy();
@@ -158,8 +158,8 @@ impl Shell {
 
     /// Checks a file of the shared folder against the catalogue's hashes, and repairs it from others.
     pub(super) fn verify(&mut self, file: &FileName, json: bool) -> Result<()> {
-        let mut tracker = Tracker::new(self.config.manager);
-        let found = tracker.query(0, file)?;
+        let mut manager = ManagerClient::new(self.config.manager);
+        let found = manager.query(0, file)?;
         let manifest = found.manifest.clone();
         let layout = manifest.layout();
         let store = self.store(&self.config.data)?;
@@ -174,7 +174,7 @@ impl Shell {
             let order = Order::default();
             let (patience, stall, stop) = (PATIENCE, None, None);
             let wish = Wish { store: &store, order, repair: true, patience, stall, stop };
-            run_download(&peer, wish, &mut tracker, found)
+            run_download(&peer, wish, &mut manager, found)
                 .map_err(|e| Error::new(Kind::Check, format!("{file} has {pieces}")).because(e))?;
         }
         if json {
@@ -198,9 +198,9 @@ struct Copies {
     there: usize,
 }
 
-fn copies(peer: &Peer, tracker: &mut Tracker, file: &FileName) -> Result<Copies> {
+fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<Copies> {
     let own = peer.network().wait_for_number(Duration::ZERO)?;
-    let state = tracker.state()?;
+    let state = manager.state()?;
     let policy = state.manager.map(|manager| manager.replicas);
     let keepers: Vec<PeerId> =
         state.peers.iter().filter(|other| other.keeps && other.peer != own).map(|other| other.peer).collect();
@@ -211,7 +211,7 @@ fn copies(peer: &Peer, tracker: &mut Tracker, file: &FileName) -> Result<Copies>
         Some(Replicas::Some(copies)) => Some(copies.min(keepers.len()).max(1)),
     };
     // Under no number: this peer has not lost it.
-    let holders = match tracker.query(0, file) {
+    let holders = match manager.query(0, file) {
         Ok(found) => found.holders,
         Err(no) if no.code() == Code::NotFound => Vec::new(),
         Err(e) => return Err(e),
@@ -231,7 +231,7 @@ fn bad_pieces(health: &Health) -> Vec<u32> {
 
 /// A file that need not be fetched, because it is offered here, from this folder.
 fn already_here(peer: &Peer, file: &FileName, folder: &Path) -> Option<Report> {
-    let offer = peer.sharing().get(file).filter(|offer| offer.is_whole() && offer.open().is_ok())?;
+    let offer = peer.library().get(file).filter(|offer| offer.is_whole() && offer.open().is_ok())?;
     offer.store().is_at(folder).then(|| nothing_to_do(&offer))
 }
 
@@ -243,8 +243,8 @@ fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Found) -> Result<Option<R
     match store.manifest(found.manifest.name())? {
         Reading::Steady(there) if there.id() == found.manifest.id() => {
             let offer = Arc::new(Offer::whole(store, there, None));
-            if offered_from_elsewhere(peer.sharing(), offer.name(), store.dir()).is_none() {
-                peer.sharing().offer(Arc::clone(&offer));
+            if offered_from_elsewhere(peer.library(), offer.name(), store.dir()).is_none() {
+                peer.library().offer(Arc::clone(&offer));
             }
             Ok(Some(nothing_to_do(&offer)))
         }
@@ -263,13 +263,13 @@ fn nothing_to_do(offer: &Offer) -> Report {
 }
 
 /// Downloads, with its progress on stderr.
-fn run_download(peer: &Peer, wish: Wish<'_>, tracker: &mut Tracker, found: Found) -> Result<Report> {
+fn run_download(peer: &Peer, wish: Wish<'_>, manager: &mut ManagerClient, found: Found) -> Result<Report> {
     let (progress, events) = unbounded();
     let number = peer.network().wait_for_number(Duration::ZERO)?;
-    let asker = Asker { number, sharing: peer.sharing(), uploads: peer.uploads() };
+    let asker = Asker { number, library: peer.library(), uploads: peer.uploads() };
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "show_progress", move || show_download(&events))?;
-        download(asker, wish, tracker, found, progress)
+        download(asker, wish, manager, found, progress)
     })
 }
 

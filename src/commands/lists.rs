@@ -24,7 +24,7 @@ use crate::net::limits;
 use crate::net::message::{
     Condition, FileState, FromManager, FromPeer, Health, PeerState, ToManager, ToPeer,
 };
-use crate::peer::manager_client::{Tracker, reach_manager};
+use crate::peer::manager_client::{ManagerClient, reach_manager};
 use crate::share::theory::{Bound, Setting, client_server, swarm};
 use crate::share::units::{Bytes, about, counted};
 use crate::share::{FileId, FileName};
@@ -48,7 +48,7 @@ impl Shell {
         let peer = self.peer()?;
         let own = peer.network().wait_for_number(Duration::ZERO)?;
         // The list that is broadcast to all comes a few times a second; this answer comes at once.
-        let state = Tracker::new(self.config.manager).state()?;
+        let state = ManagerClient::new(self.config.manager).state()?;
         let others: Vec<PeerState> = state.peers.into_iter().filter(|other| other.peer != own).collect();
         let offered = by_content(&others, ask_all(&others));
         if json {

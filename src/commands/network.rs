@@ -16,9 +16,9 @@ use super::context::Shell;
 use crate::cli::{say, say_json, tell};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Kind, Result};
-use crate::peer::manager_client::Tracker;
+use crate::peer::manager_client::ManagerClient;
 use crate::peer::multiply::lease::{Lease, Wait};
-use crate::peer::replication::keeping::KeepingStatus;
+use crate::peer::replication::context::ReplicationStatus;
 use crate::share::units::counted;
 
 impl Shell {
@@ -93,7 +93,7 @@ impl Shell {
 
     /// The manager's table.
     pub(super) fn peers(&mut self, json: bool) -> Result<()> {
-        let state = Tracker::new(self.config.manager).state()?;
+        let state = ManagerClient::new(self.config.manager).state()?;
         if json {
             return say_json(&json!({"peers": state.peers}));
         }
@@ -131,8 +131,8 @@ impl Shell {
                 "name": self.config.name, "addr": peer.addr(), "manager": self.config.manager,
                 "peer": standing.number, "slots": slots, "serving": serving, "lease": held,
                 "trouble": trouble.map(|(why, _)| why),
-                "files": peer.sharing().count(), "uploads": peer.uploads().status(),
-                "keeping": peer.keeping().map(|keeping| keeping.status()),
+                "files": peer.library().count(), "uploads": peer.uploads().status(),
+                "keeping": peer.replication().map(|replication| replication.status()),
             }));
         }
         say(format_args!("{} listens on {}", self.config.name, peer.addr()))?;
@@ -151,9 +151,9 @@ impl Shell {
             }
             None => say(format_args!("holds no slots"))?,
         }
-        say(format_args!("offers {}", counted(peer.sharing().count(), "file")))?;
-        if let Some(keeping) = peer.keeping() {
-            say_keeping(&keeping.status())?;
+        say(format_args!("offers {}", counted(peer.library().count(), "file")))?;
+        if let Some(replication) = peer.replication() {
+            say_keeping(&replication.status())?;
         }
         for upload in peer.uploads().status() {
             let how = if upload.served { "is served" } else { "is choked" };
@@ -171,7 +171,7 @@ impl Shell {
     pub(super) fn why(&mut self, json: bool) -> Result<()> {
         let trouble = self.peer.get().and_then(|peer| peer.network().standing().trouble);
         let over = self.lease.as_ref().and_then(Lease::over);
-        let state = Tracker::new(self.config.manager).state()?;
+        let state = ManagerClient::new(self.config.manager).state()?;
         let mut reasons: Vec<String> = Vec::new();
         reasons
             .extend(trouble.map(|(why, since)| format!("for {:.0} s: {why}", since.elapsed().as_secs_f64())));
@@ -206,7 +206,7 @@ impl Shell {
 }
 
 /// What a peer does for its folder.
-fn say_keeping(status: &KeepingStatus) -> Result<()> {
+fn say_keeping(status: &ReplicationStatus) -> Result<()> {
     if let Some(why) = &status.paused {
         say(format_args!("paused: {why}"))?;
     }

@@ -33,7 +33,7 @@ use log::info;
 use maud::{Markup, html};
 use serde::Serialize;
 
-use super::library::Sharing;
+use super::library::Library;
 use super::library::offer::{Offer, Source};
 use super::swarm::upload::Uploads;
 use crate::clock::Millis;
@@ -52,7 +52,7 @@ const END_OF_DATES: Duration = Duration::from_secs(253_402_300_800);
 /// A peer's files over HTTP.
 #[derive(Debug)]
 pub(super) struct Mirror {
-    sharing: Arc<Sharing>,
+    library: Arc<Library>,
     uploads: Arc<Uploads>,
 }
 
@@ -67,9 +67,9 @@ struct Line {
 }
 
 impl Mirror {
-    /// A mirror of what `sharing` offers.
-    pub(super) fn new(sharing: Arc<Sharing>, uploads: Arc<Uploads>) -> Self {
-        Self { sharing, uploads }
+    /// A mirror of what `library` offers.
+    pub(super) fn new(library: Arc<Library>, uploads: Arc<Uploads>) -> Self {
+        Self { library, uploads }
     }
 
     /// Serves a connection if it begins with a request; true when nothing is left to do.
@@ -98,11 +98,11 @@ impl Mirror {
     }
 
     fn name(&self) -> &Name {
-        self.sharing.network().own_name()
+        self.library.network().own_name()
     }
 
     fn front_page(&self) -> Answer {
-        let board = format!("http://{}/", self.sharing.network().manager());
+        let board = format!("http://{}/", self.library.network().manager());
         let content = html! {
             h1 { (self.name()) " is a peer" }
             p { "It lends its slots to others and shares its files with them." }
@@ -126,7 +126,7 @@ impl Mirror {
                 modified: is.as_ref().and_then(modified),
             }
         };
-        self.sharing.whole().into_iter().map(line).collect()
+        self.library.whole().into_iter().map(line).collect()
     }
 
     /// It has no links but those to the files: `wget -r` follows every link that it finds.
@@ -157,7 +157,7 @@ impl Mirror {
     fn open(&self, name: &str) -> Result<(Arc<Offer>, Whole, File)> {
         let none =
             || Error::new(Code::NotFound, "no such file is offered here").advise("/data/ lists what is");
-        let offer = name.parse().ok().and_then(|name: FileName| self.sharing.get(&name)).ok_or_else(none)?;
+        let offer = name.parse().ok().and_then(|name: FileName| self.library.get(&name)).ok_or_else(none)?;
         match offer.open()? {
             Source::Whole(whole) => {
                 let file = whole.file().try_clone();

@@ -29,14 +29,14 @@ pub struct Found {
     pub holders: Vec<Holder>,
 }
 
-/// A way to the tracker.
+/// A way to the manager.
 #[derive(Debug)]
-pub struct Tracker {
+pub struct ManagerClient {
     manager: SocketAddr,
     connection: Option<Connection>,
 }
 
-impl Tracker {
+impl ManagerClient {
     /// To the manager at this address; connects when it is asked something.
     pub fn new(manager: SocketAddr) -> Self {
         Self { manager, connection: None }

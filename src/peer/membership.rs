@@ -22,11 +22,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::Config;
-use super::library::Sharing;
+use super::library::Library;
 use super::library::drops::Drop as Dropped;
 use super::manager_client::reach_manager;
 use super::network::Network;
-use super::replication::keeping::Keeping;
+use super::replication::context::Replication;
 use super::serve::Serving;
 use super::swarm::upload::Uploads;
 use crate::error::{Code, Error, Result};
@@ -59,9 +59,9 @@ pub(super) struct Membership {
     pub(super) config: Config,
     pub(super) network: Arc<Network>,
     pub(super) serving: Arc<Serving>,
-    pub(super) sharing: Arc<Sharing>,
+    pub(super) library: Arc<Library>,
     pub(super) uploads: Arc<Uploads>,
-    pub(super) keeping: Option<Arc<Keeping>>,
+    pub(super) replication: Option<Arc<Replication>>,
 }
 
 impl Membership {
@@ -83,7 +83,7 @@ impl Membership {
                 .err()
                 .unwrap_or_else(|| Error::failed(format!("the manager at {manager} ended the conversation")));
             let parted = self.network.parted(&why);
-            self.sharing.tell_again();
+            self.library.tell_again();
             if parted.news {
                 warn!("{why}; trying again");
             }
@@ -188,13 +188,13 @@ impl Conversation<'_> {
             }
             // A peer that came for one command keeps nothing, and is asked for nothing.
             FromManager::Fetch { file } => {
-                if let Some(keeping) = &member.keeping {
-                    keeping.fetch(file);
+                if let Some(replication) = &member.replication {
+                    replication.fetch(file);
                 }
             }
             FromManager::Drop { file, id: Some(id), at: Some(at) } => {
-                if let Some(keeping) = &member.keeping {
-                    keeping.dropped(Dropped { file, id, at });
+                if let Some(replication) = &member.replication {
+                    replication.dropped(Dropped { file, id, at });
                 }
             }
             FromManager::Drop { file, .. } => {
@@ -202,7 +202,7 @@ impl Conversation<'_> {
             }
             FromManager::List {} => {
                 info!("the manager asks for the files again");
-                member.sharing.tell_again();
+                member.library.tell_again();
             }
             FromManager::Error(no) => self.refused(no.into()),
             other => {
@@ -219,21 +219,21 @@ impl Conversation<'_> {
         let member = self.member;
         member.serving.rejoined();
         // Before the files, so that none is listed that was dropped.
-        member.sharing.drops().tell(&self.line);
+        member.library.drops().tell(&self.line);
         if !member.network.registered(peer) {
             self.line.send(&ToManager::Quit {});
             return ControlFlow::Break(());
         }
         info!("registered as number {peer}");
         self.silence = SILENCE;
-        member.sharing.tell_again();
+        member.library.tell_again();
         ControlFlow::Continue(())
     }
 
     /// "I am still here", with what the manager can compare with its own list. How often it pings says how long a
     /// silence means that it is dead.
     fn answer_ping(&mut self) {
-        let (list, downloads) = (self.member.sharing.fingerprint(), self.member.uploads.fetching().list());
+        let (list, downloads) = (self.member.library.fingerprint(), self.member.uploads.fetching().list());
         self.line.send(&ToManager::Ok { list, downloads });
         if let Some(last) = self.last_ping.replace(Instant::now()) {
             self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);

@@ -34,10 +34,10 @@ use std::sync::Arc;
 
 use self::config::Config;
 use self::http::Mirror;
-use self::library::Sharing;
+use self::library::Library;
 use self::membership::Membership;
 use self::network::Network;
-use self::replication::keeping::Keeping;
+use self::replication::context::Replication;
 use self::serve::Serving;
 use self::swarm::upload::Uploads;
 use crate::error::{Error, Result};
@@ -52,9 +52,9 @@ pub struct Peer {
     network: Arc<Network>,
     server: Server,
     serving: Arc<Serving>,
-    sharing: Arc<Sharing>,
+    library: Arc<Library>,
     uploads: Arc<Uploads>,
-    keeping: Option<Arc<Keeping>>,
+    replication: Option<Arc<Replication>>,
     threads: Vec<Thread>,
 }
 
@@ -68,27 +68,27 @@ impl Peer {
         let addr = listener.local_addr().map_err(|e| Error::failed("cannot listen").because(e))?;
         let network = Arc::new(Network::new(&config, addr));
         let serving = Arc::new(Serving::new(Arc::clone(&network), config.slots, cores()));
-        let sharing = Arc::new(Sharing::new(Arc::clone(&network)));
+        let library = Arc::new(Library::new(Arc::clone(&network)));
         let uploads = Arc::new(Uploads::new(config.upload));
         let store = config.offers.then(|| Store::open(&config.data)).transpose()?.map(Arc::new);
-        let mirror = Mirror::new(Arc::clone(&sharing), Arc::clone(&uploads));
+        let mirror = Mirror::new(Arc::clone(&library), Arc::clone(&uploads));
         let server = {
-            let (serving, sharing, uploads) =
-                (Arc::clone(&serving), Arc::clone(&sharing), Arc::clone(&uploads));
+            let (serving, library, uploads) =
+                (Arc::clone(&serving), Arc::clone(&library), Arc::clone(&uploads));
             Server::start("serve_peer", listener, move |connection| {
                 if mirror.serve(connection)? {
                     return Ok(());
                 }
-                sessions::serve_peer(&serving, &sharing, &uploads, connection)
+                sessions::serve_peer(&serving, &library, &uploads, connection)
             })?
         };
-        let mut threads = vec![sharing.start()?, uploads.start()?];
-        let keeping = match store {
+        let mut threads = vec![library.start()?, uploads.start()?];
+        let replication = match store {
             Some(store) => {
-                let (keeping, started) =
-                    replication::start(&config, store, Arc::clone(&sharing), Arc::clone(&uploads))?;
+                let (replication, started) =
+                    replication::start(&config, store, Arc::clone(&library), Arc::clone(&uploads))?;
                 threads.extend(started);
-                Some(keeping)
+                Some(replication)
             }
             None => None,
         };
@@ -96,12 +96,12 @@ impl Peer {
             config: config.clone(),
             network: Arc::clone(&network),
             serving: Arc::clone(&serving),
-            sharing: Arc::clone(&sharing),
+            library: Arc::clone(&library),
             uploads: Arc::clone(&uploads),
-            keeping: keeping.clone(),
+            replication: replication.clone(),
         };
         threads.push(membership.start()?);
-        Ok(Self { config, network, server, serving, sharing, uploads, keeping, threads })
+        Ok(Self { config, network, server, serving, library, uploads, replication, threads })
     }
 
     /// How it was told to behave.
@@ -125,18 +125,18 @@ impl Peer {
     }
 
     /// What it offers.
-    pub fn sharing(&self) -> &Sharing {
-        &self.sharing
+    pub fn library(&self) -> &Library {
+        &self.library
     }
 
     /// Its shared folder, if it offers what lies there.
     pub fn store(&self) -> Option<&Arc<Store>> {
-        self.keeping.as_ref().map(|keeping| &keeping.store)
+        self.replication.as_ref().map(|replication| &replication.store)
     }
 
     /// What it keeps for the network, if it does.
-    pub fn keeping(&self) -> Option<&Arc<Keeping>> {
-        self.keeping.as_ref()
+    pub fn replication(&self) -> Option<&Arc<Replication>> {
+        self.replication.as_ref()
     }
 
     /// What it uploads.
@@ -148,10 +148,10 @@ impl Peer {
     pub fn leave(&mut self) {
         self.network.say_goodbye();
         self.server.stop();
-        self.sharing.leave();
+        self.library.leave();
         self.uploads.leave();
-        if let Some(keeping) = &self.keeping {
-            keeping.leave();
+        if let Some(replication) = &self.replication {
+            replication.leave();
         }
         self.threads.clear();
     }

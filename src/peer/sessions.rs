@@ -1,6 +1,6 @@
 //! What other peers may ask of this one: the first message says which conversation it is.
 
-use super::library::Sharing;
+use super::library::Library;
 use super::serve::{Serving, serve_products};
 use super::swarm::upload::{Uploads, serve_join};
 use crate::error::Result;
@@ -14,7 +14,7 @@ use crate::net::message::{ToPeer, unexpected};
 /// What the other side is to be told before its connection is closed.
 pub(super) fn serve_peer(
     serving: &Serving,
-    sharing: &Sharing,
+    library: &Library,
     uploads: &Uploads,
     connection: &mut Connection,
 ) -> Result<()> {
@@ -23,8 +23,8 @@ pub(super) fn serve_peer(
     };
     match first {
         ToPeer::Multiply { .. } => serve_products(serving, connection, first),
-        ToPeer::Get {} => connection.send_all(sharing.list()),
-        ToPeer::Join { peer, file, id } => serve_join(sharing, uploads, connection, peer, &file, id),
+        ToPeer::Get {} => connection.send_all(library.list()),
+        ToPeer::Join { peer, file, id } => serve_join(library, uploads, connection, peer, &file, id),
         other => Err(unexpected(&other, "multiply, get or join")),
     }
 }

@@ -126,14 +126,14 @@ impl Shelf {
 
 /// What this peer offers.
 #[derive(Debug)]
-pub struct Sharing {
+pub struct Library {
     network: Arc<Network>,
     shelf: Mutex<Shelf>,
     drops: Memory,
     changed: Condvar,
 }
 
-impl Sharing {
+impl Library {
     /// Nothing yet.
     pub fn new(network: Arc<Network>) -> Self {
         let (shelf, changed) = (Mutex::default(), Condvar::new());
@@ -311,7 +311,7 @@ impl Sharing {
     /// # Errors
     /// When it cannot be started.
     pub fn start(self: &Arc<Self>) -> Result<Thread> {
-        let sharing = Arc::clone(self);
-        thread::start("publish", move || sharing.publish())
+        let library = Arc::clone(self);
+        thread::start("publish", move || library.publish())
     }
 }

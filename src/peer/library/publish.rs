@@ -5,7 +5,7 @@ use std::time::Duration;
 use log::{info, warn};
 
 use super::offer::Offer;
-use super::{News, Sharing, Shelf, Task};
+use super::{Library, News, Shelf, Task};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
@@ -18,7 +18,7 @@ const REST: Duration = Duration::from_secs(5);
 /// The pause after a conversation with the manager that broke.
 const PAUSE: Duration = Duration::from_millis(300);
 
-impl Sharing {
+impl Library {
     pub(super) fn publish(&self) {
         let mut connection = None;
         while let Some((number, news)) = self.next_news(&mut connection) {

@@ -1,4 +1,4 @@
-//! Holding a lease: asking for slots, keeping them, giving them back.
+//! Holding a lease: asking for slots, replication them, giving them back.
 //!
 //! # The rule
 //! [`Lease::ask`] returns when the slots are ours. From then on the thread `keep_lease` listens: it asks

@@ -26,51 +26,51 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use log::{debug, info, warn};
 
-use super::keeping::Keeping;
+use super::context::Replication;
 use super::watch::Watch;
 use crate::clock::Millis;
 use crate::error::{Code, Result};
 use crate::peer::library::Task;
 use crate::peer::library::drops::Drop;
 use crate::peer::library::offer::Offer;
-use crate::peer::manager_client::Tracker;
+use crate::peer::manager_client::ManagerClient;
 use crate::share::store::Reading;
 use crate::share::{FileId, FileName, Manifest};
 
 /// The thread's view of the folder.
 #[derive(Debug)]
 pub struct Folder {
-    keeping: Arc<Keeping>,
+    replication: Arc<Replication>,
     watch: Watch,
-    tracker: Tracker,
+    manager: ManagerClient,
 }
 
 impl Folder {
     /// A folder that has not been looked at.
-    pub fn new(keeping: Arc<Keeping>) -> Self {
-        keeping.sharing.drops().load(&keeping.store.drops());
-        let tracker = Tracker::new(keeping.sharing.network().manager());
-        Self { keeping, watch: Watch::default(), tracker }
+    pub fn new(replication: Arc<Replication>) -> Self {
+        replication.library.drops().load(&replication.store.drops());
+        let manager = ManagerClient::new(replication.library.network().manager());
+        Self { replication, watch: Watch::default(), manager }
     }
 
     /// Looks, and does what follows; says how long until the next look.
     pub fn look(&mut self) -> Duration {
-        let (store, sharing) = (Arc::clone(&self.keeping.store), Arc::clone(&self.keeping.sharing));
+        let (store, library) = (Arc::clone(&self.replication.store), Arc::clone(&self.replication.library));
         let dir = store.dir().display();
         if !store.has_marker() {
-            self.keeping.pause(Some(format!(
+            self.replication.pause(Some(format!(
                 "the folder {dir} has lost its marker (.peerlab/marker): is its disk mounted? Nothing is told or fetched \
                  until it is back; if this is the right folder, restart the peer, which makes a new marker"
             )));
-            return self.keeping.scan;
+            return self.replication.scan;
         }
         // Before the folder is read: what becomes whole meanwhile may not be seen there, and has not vanished.
-        let offered = sharing.whole_in(&store);
+        let offered = library.whole_in(&store);
         let scan = match store.scan() {
             Ok(scan) => scan,
             Err(e) => {
-                self.keeping.pause(Some(format!("{e}; nothing is told or fetched until that works")));
-                return self.keeping.scan;
+                self.replication.pause(Some(format!("{e}; nothing is told or fetched until that works")));
+                return self.replication.scan;
             }
         };
         for (name, why) in &scan.ignored {
@@ -83,37 +83,37 @@ impl Folder {
         let look = self.watch.look(&scan.files, &offered, known);
         if look.disaster {
             let (lost, all) = (look.vanished.len(), offered.len());
-            self.keeping.pause(Some(format!(
+            self.replication.pause(Some(format!(
                 "{lost} of {all} files have vanished from {dir} at once, which looks like a mistake. Nothing is told \
                  or fetched. Put them back, and it goes on; or restart the peer, which fetches them again; \
                  `drop NAME` removes a file everywhere"
             )));
-            return self.keeping.scan;
+            return self.replication.scan;
         }
-        if self.keeping.is_paused() {
-            self.keeping.pause(None);
+        if self.replication.is_paused() {
+            self.replication.pause(None);
             self.catch_up(&offered);
         }
         for name in look.vanished {
             info!("{name} is gone from {dir}");
-            sharing.withdraw(&name);
+            library.withdraw(&name);
         }
         let mut unsettled = look.unsettled;
         for name in look.read {
-            if sharing.is_over() {
+            if library.is_over() {
                 break;
             }
             unsettled |= !self.read(&name);
         }
         self.save_drops();
-        if unsettled { self.keeping.scan / 2 } else { self.keeping.scan }
+        if unsettled { self.replication.scan / 2 } else { self.replication.scan }
     }
 
     /// Does what it is asked to.
     pub fn obey(&mut self, task: Task) {
         match task {
             Task::Drop { drop, listed } => self.dropped(&drop, listed),
-            _ if self.keeping.is_paused() => {}
+            _ if self.replication.is_paused() => {}
             Task::Refused { file, id } => self.refused(&file, id),
             Task::InTheWay { file, wanted } => self.in_the_way(&file, wanted),
             Task::Leave => {}
@@ -122,7 +122,7 @@ impl Folder {
 
     /// Writes the drops to the disk, if there are new ones.
     pub fn save_drops(&self) {
-        let (store, drops) = (&self.keeping.store, self.keeping.sharing.drops());
+        let (store, drops) = (&self.replication.store, self.replication.library.drops());
         if store.has_marker()
             && let Err(e) = drops.save(&store.drops())
         {
@@ -132,18 +132,18 @@ impl Folder {
 
     /// Reads a file that seems steady; false when it must be looked at again.
     fn read(&mut self, name: &FileName) -> bool {
-        let (store, sharing) = (&self.keeping.store, &self.keeping.sharing);
+        let (store, library) = (&self.replication.store, &self.replication.library);
         let manifest = match store.manifest(name) {
             Ok(Reading::Steady(manifest)) => manifest,
             Ok(Reading::Changing) => return false,
-            Err(_) if sharing.is_over() => return true,
+            Err(_) if library.is_over() => return true,
             Err(e) => {
                 warn!("{name} is not offered: {e}");
                 self.watch.let_be(name);
                 return true;
             }
         };
-        match sharing.get(name) {
+        match library.get(name) {
             // It was only touched, or is being fetched: then whoever fetches it finds it in the way.
             Some(offer) if offer.id() == manifest.id() || !offer.is_whole() => true,
             Some(offer) if Arc::ptr_eq(offer.store(), store) => self.edited(name, &manifest),
@@ -156,22 +156,22 @@ impl Folder {
 
     /// A file is offered, unless it was dropped since it was put here.
     fn found(&mut self, name: &FileName, manifest: Arc<Manifest>) {
-        let keeping = &self.keeping;
-        let put = keeping.store.put_at(name);
-        if let Some(at) = keeping.sharing.drops().when(name, manifest.id()) {
+        let replication = &self.replication;
+        let put = replication.store.put_at(name);
+        if let Some(at) = replication.library.drops().when(name, manifest.id()) {
             if put.is_none_or(|put| put <= at) {
                 return self.trash(name, "it was dropped while this peer was away");
             }
-            keeping.sharing.drops().put_back(name, manifest.id());
+            replication.library.drops().put_back(name, manifest.id());
         }
-        keeping.sharing.offer(Arc::new(Offer::whole(&keeping.store, manifest, put)));
+        replication.library.offer(Arc::new(Offer::whole(&replication.store, manifest, put)));
     }
 
     /// An offered file has another content now; false when that must wait for the manager.
     fn edited(&mut self, name: &FileName, manifest: &Arc<Manifest>) -> bool {
-        let keeping = Arc::clone(&self.keeping);
-        let own = keeping.sharing.network().number();
-        let elsewhere = match self.tracker.query(0, name) {
+        let replication = Arc::clone(&self.replication);
+        let own = replication.library.network().number();
+        let elsewhere = match self.manager.query(0, name) {
             Ok(found) => found.holders.iter().any(|holder| holder.whole && Some(holder.peer) != own),
             Err(no) if no.code() == Code::NotFound => false,
             Err(e) => {
@@ -182,7 +182,7 @@ impl Folder {
         if elsewhere {
             self.set_aside(name, manifest.id(), "was edited here");
         } else {
-            keeping.note(format!(
+            replication.note(format!(
                 "{name} was edited, and nobody else has all of it: it is offered as it is now"
             ));
             self.found(name, Arc::clone(manifest));
@@ -192,10 +192,10 @@ impl Folder {
 
     /// The manager lists other bytes under this name.
     fn refused(&mut self, name: &FileName, id: FileId) {
-        let (store, sharing) = (&self.keeping.store, &self.keeping.sharing);
+        let (store, library) = (&self.replication.store, &self.replication.library);
         let ours =
             |offer: &Arc<Offer>| offer.id() == id && offer.is_whole() && Arc::ptr_eq(offer.store(), store);
-        if sharing.get(name).as_ref().is_some_and(ours) && store.open_known(name, id).is_ok() {
+        if library.get(name).as_ref().is_some_and(ours) && store.open_known(name, id).is_ok() {
             self.set_aside(name, id, "is the name of another file in the network");
         }
     }
@@ -203,11 +203,11 @@ impl Folder {
     /// A file that is to be fetched finds another one of its name. One that is written to now is let be: the order
     /// will come again.
     fn in_the_way(&mut self, name: &FileName, wanted: FileId) {
-        match self.keeping.store.manifest(name) {
+        match self.replication.store.manifest(name) {
             Ok(Reading::Steady(there)) if there.id() == wanted => self.found(name, there),
             Ok(Reading::Steady(there)) => {
                 self.set_aside(name, there.id(), "is the name of another file in the network");
-                self.keeping.fetch(name.clone());
+                self.replication.fetch(name.clone());
             }
             Ok(Reading::Changing) => {}
             Err(e) => info!("{name} cannot be fetched: {e}"),
@@ -216,68 +216,71 @@ impl Folder {
 
     /// A file that is not the one of its name is offered under another; the original heals.
     fn set_aside(&mut self, name: &FileName, id: FileId, why: &str) {
-        let keeping = Arc::clone(&self.keeping);
+        let replication = Arc::clone(&self.replication);
         let set_aside = || -> Result<_> {
-            let aside =
-                keeping.store.set_aside(name, &keeping.sharing.network().own_name().to_string(), id)?;
-            Ok((aside.clone(), keeping.store.manifest(&aside)?))
+            let aside = replication.store.set_aside(
+                name,
+                &replication.library.network().own_name().to_string(),
+                id,
+            )?;
+            Ok((aside.clone(), replication.store.manifest(&aside)?))
         };
         match set_aside() {
             Ok((aside, reading)) => {
-                keeping.note(format!(
+                replication.note(format!(
                     "{name} {why}: your version is kept as {aside}, the other comes in its place"
                 ));
-                keeping.sharing.withdraw(name);
+                replication.library.withdraw(name);
                 // One that is being written to is found by the next looks.
                 if let Reading::Steady(manifest) = reading {
                     self.found(&aside, manifest);
                 }
             }
-            Err(e) => keeping.note(format!("{name} {why}, and cannot be set aside: {e}")),
+            Err(e) => replication.note(format!("{name} {why}, and cannot be set aside: {e}")),
         }
     }
 
     /// The manager has said that a file was dropped, and this peer has remembered it then. Of one that was `listed`
     /// for this peer it has compared the times, by its own clock; of another this peer must.
     fn dropped(&mut self, drop: &Drop, listed: bool) {
-        let keeping = Arc::clone(&self.keeping);
+        let replication = Arc::clone(&self.replication);
         let (name, id) = (drop.file.clone(), drop.id);
         // What was fetched is not there because a person wants it; what lies there unread may be.
-        let offer = keeping.sharing.get(&name).filter(|offer| offer.id() == id);
-        let store = &keeping.store;
+        let offer = replication.library.get(&name).filter(|offer| offer.id() == id);
+        let store = &replication.store;
         let vanished = store.has_marker()
             && store.is_free(&name).is_ok()
             && offer.as_ref().is_some_and(|offer| offer.is_whole() && Arc::ptr_eq(offer.store(), store));
         let put = match offer {
             _ if listed => None,
             Some(offer) => offer.published(),
-            None => keeping.store.put_at(&name),
+            None => replication.store.put_at(&name),
         };
-        let put_back = keeping.sharing.drops().is_void(drop);
-        if !put_back && !keeping.is_paused() {
-            keeping.store.forget_download(&name, id);
+        let put_back = replication.library.drops().is_void(drop);
+        if !put_back && !replication.is_paused() {
+            replication.store.forget_download(&name, id);
             self.trash_if_older(drop, put);
         }
         if !put_back && vanished {
             // Else it would be missed for ever, and the pause not end.
-            keeping.sharing.withdraw(&name);
+            replication.library.withdraw(&name);
         }
-        keeping.sharing.dropped(&name, id);
+        replication.library.dropped(&name, id);
     }
 
     /// The pause is over: what was dropped meanwhile goes to the trash.
     fn catch_up(&mut self, offered: &[(FileName, FileId)]) {
         for (name, id) in offered {
-            if let Some(at) = self.keeping.sharing.drops().when(name, *id)
-                && let Some(offer) = self.keeping.sharing.get(name).filter(|offer| offer.id() == *id)
+            if let Some(at) = self.replication.library.drops().when(name, *id)
+                && let Some(offer) = self.replication.library.get(name).filter(|offer| offer.id() == *id)
             {
                 let drop = Drop { file: name.clone(), id: *id, at };
                 self.trash_if_older(&drop, offer.published());
             }
         }
-        for part in self.keeping.store.unfinished().unwrap_or_default() {
-            if self.keeping.sharing.drops().when(part.name(), part.id()).is_some() {
-                self.keeping.store.forget_download(part.name(), part.id());
+        for part in self.replication.store.unfinished().unwrap_or_default() {
+            if self.replication.library.drops().when(part.name(), part.id()).is_some() {
+                self.replication.store.forget_download(part.name(), part.id());
             }
         }
     }
@@ -285,10 +288,10 @@ impl Folder {
     /// Takes a file to the trash if it is these bytes, and nobody put it here since then. If somebody did, the drop is
     /// void, as where such a file is found: nobody is to be told of a drop that did not count.
     fn trash_if_older(&mut self, drop: &Drop, put: Option<Millis>) {
-        let there = self.keeping.store.manifest(&drop.file);
+        let there = self.replication.store.manifest(&drop.file);
         let is_it = matches!(there, Ok(Reading::Steady(there)) if there.id() == drop.id);
         // To read it took a while, in which it may have been fetched anew.
-        let drops = self.keeping.sharing.drops();
+        let drops = self.replication.library.drops();
         if !is_it || drops.is_void(drop) {
             return;
         }
@@ -300,16 +303,16 @@ impl Folder {
     }
 
     fn trash(&mut self, name: &FileName, why: &str) {
-        match self.keeping.store.trash(name) {
+        match self.replication.store.trash(name) {
             Ok(place) => {
                 info!("{name} is in the trash, {}: {why}", place.display());
-                self.keeping.sharing.withdraw(name);
+                self.replication.library.withdraw(name);
             }
             Err(e) => {
-                self.keeping.note(format!("{name} should go to the trash ({why}): {e}"));
+                self.replication.note(format!("{name} should go to the trash ({why}): {e}"));
                 // It stays where it is, but is not offered again and again to a manager that has dropped it.
-                self.keeping.sharing.withdraw(name);
-                if let Some(stamp) = self.keeping.store.stamp(name) {
+                self.replication.library.withdraw(name);
+                if let Some(stamp) = self.replication.store.stamp(name) {
                     self.watch.let_be_as(name, stamp);
                 }
             }
@@ -355,7 +358,7 @@ mod tests {
 
     use super::*;
     use crate::peer::config::{Config, UploadSettings};
-    use crate::peer::library::Sharing;
+    use crate::peer::library::Library;
     use crate::peer::network::Network;
     use crate::peer::swarm::upload::Uploads;
     use crate::share::store::Store;
@@ -363,7 +366,7 @@ mod tests {
     /// A peer's folder without threads: what they would be asked for comes out of the receiver.
     struct Lab {
         dir: tempfile::TempDir,
-        keeping: Arc<Keeping>,
+        replication: Arc<Replication>,
         folder: Folder,
         todo: Receiver<Task>,
     }
@@ -387,23 +390,25 @@ mod tests {
             };
             let store = Arc::new(Store::open(dir.path()).unwrap());
             let network = Arc::new(Network::new(&config, nowhere));
-            let (sharing, uploads) = (Arc::new(Sharing::new(network)), Arc::new(Uploads::new(upload)));
-            let (keeping, todo) = Keeping::new(&config, store, sharing, uploads);
-            let folder = Folder::new(Arc::clone(&keeping));
-            Self { dir, keeping, folder, todo }
+            let (library, uploads) = (Arc::new(Library::new(network)), Arc::new(Uploads::new(upload)));
+            let (replication, todo) = Replication::new(&config, store, library, uploads);
+            let folder = Folder::new(Arc::clone(&replication));
+            Self { dir, replication, folder, todo }
         }
 
         fn put(&self, file: &str) -> (FileName, Arc<Manifest>) {
             fs::write(self.dir.path().join(file), file).unwrap();
             let name = file.parse().unwrap();
-            let Ok(Reading::Steady(manifest)) = self.keeping.store.manifest(&name) else { panic!("{file}") };
+            let Ok(Reading::Steady(manifest)) = self.replication.store.manifest(&name) else {
+                panic!("{file}")
+            };
             (name, manifest)
         }
 
         /// Offers a file, with the moment before which nobody put it there.
         fn offer(&self, manifest: &Arc<Manifest>, published: Option<Millis>) {
-            let offer = Offer::whole(&self.keeping.store, Arc::clone(manifest), published);
-            self.keeping.sharing.offer(Arc::new(offer));
+            let offer = Offer::whole(&self.replication.store, Arc::clone(manifest), published);
+            self.replication.library.offer(Arc::new(offer));
         }
 
         fn carry_out(&mut self) {
@@ -422,9 +427,9 @@ mod tests {
         let mut lab = Lab::new();
         for (file, fetched_anew) in [("dropped", false), ("put back", true)] {
             let (name, manifest) = lab.put(file);
-            let drops = lab.keeping.sharing.drops();
+            let drops = lab.replication.library.drops();
             let drop = Drop { file: name.clone(), id: manifest.id(), at: 10 };
-            lab.keeping.dropped(drop.clone());
+            lab.replication.dropped(drop.clone());
             assert_eq!(drops.when(&name, manifest.id()), Some(10), "known at once");
             if fetched_anew {
                 // As every download does when it begins.
@@ -436,7 +441,7 @@ mod tests {
             // As it is carried out where the manager has compared the times, and this peer does not.
             lab.folder.obey(Task::Drop { drop, listed: true });
             assert_eq!(lab.has(file), fetched_anew, "{file}");
-            assert_eq!(lab.keeping.sharing.get(&name).is_some(), fetched_anew, "{file}");
+            assert_eq!(lab.replication.library.get(&name).is_some(), fetched_anew, "{file}");
         }
     }
 
@@ -446,38 +451,38 @@ mod tests {
         for (file, put, stays) in [("older", 9, false), ("as old", 10, false), ("later", 11, true)] {
             let (name, manifest) = lab.put(file);
             lab.offer(&manifest, Some(put));
-            lab.keeping.dropped(Drop { file: name.clone(), id: manifest.id(), at: 10 });
+            lab.replication.dropped(Drop { file: name.clone(), id: manifest.id(), at: 10 });
             lab.carry_out();
             assert_eq!(lab.has(file), stays, "{file}");
-            let remembered = lab.keeping.sharing.drops().when(&name, manifest.id()).is_some();
+            let remembered = lab.replication.library.drops().when(&name, manifest.id()).is_some();
             assert_eq!(remembered, !stays, "{file}");
         }
         // Two that wait: the first does not count, and takes nothing from the second.
         let (name, manifest) = lab.put("twice");
         lab.offer(&manifest, Some(11));
         for at in [10, 11] {
-            lab.keeping.dropped(Drop { file: name.clone(), id: manifest.id(), at });
+            lab.replication.dropped(Drop { file: name.clone(), id: manifest.id(), at });
         }
         lab.carry_out();
         assert!(!lab.has("twice"));
-        assert_eq!(lab.keeping.sharing.drops().when(&name, manifest.id()), Some(11));
+        assert_eq!(lab.replication.library.drops().when(&name, manifest.id()), Some(11));
         // Of one that was not read yet, the time is that of the file.
         let (name, manifest) = lab.put("unread");
-        lab.keeping.dropped(Drop { file: name.clone(), id: manifest.id(), at: 10 });
+        lab.replication.dropped(Drop { file: name.clone(), id: manifest.id(), at: 10 });
         lab.carry_out();
         assert!(lab.has("unread"));
-        assert_eq!(lab.keeping.sharing.drops().when(&name, manifest.id()), None);
+        assert_eq!(lab.replication.library.drops().when(&name, manifest.id()), None);
     }
 
     #[test]
     fn who_leaves_in_the_middle_of_his_work_has_written_down_what_was_dropped() {
-        let Lab { dir: _dir, keeping, mut folder, todo } = Lab::new();
+        let Lab { dir: _dir, replication, mut folder, todo } = Lab::new();
         for file in ["a", "b"] {
-            keeping.dropped(Drop { file: file.parse().unwrap(), id: FileId::from([1; 32]), at: 10 });
+            replication.dropped(Drop { file: file.parse().unwrap(), id: FileId::from([1; 32]), at: 10 });
         }
-        keeping.leave();
+        replication.leave();
         assert!(!obey_until(Instant::now() + Duration::from_secs(60), &mut folder, &todo));
-        let written = fs::read_to_string(keeping.store.drops()).unwrap();
+        let written = fs::read_to_string(replication.store.drops()).unwrap();
         assert!(written.contains(r#""a""#) && written.contains(r#""b""#), "{written}");
     }
 
@@ -486,21 +491,21 @@ mod tests {
         let lab = Lab::new();
         let name: FileName = "notes".parse().unwrap();
         let [old, new] = [1, 2].map(|n| FileId::from([n; 32]));
-        let drop = |id, at| lab.keeping.dropped(Drop { file: name.clone(), id, at });
-        lab.keeping.fetch(name.clone());
+        let drop = |id, at| lab.replication.dropped(Drop { file: name.clone(), id, at });
+        lab.replication.fetch(name.clone());
         drop(old, 10);
-        assert_eq!(lab.keeping.status().waiting, 1, "which bytes are to come the tracker will say");
-        let (_, stop) = lab.keeping.next_fetch().unwrap();
+        assert_eq!(lab.replication.status().waiting, 1, "which bytes are to come the tracker will say");
+        let (_, stop) = lab.replication.next_fetch().unwrap();
         drop(old, 11);
-        assert!(lab.keeping.fetches(&name, new), "the old ones were dropped while the tracker was asked");
+        assert!(lab.replication.fetches(&name, new), "the old ones were dropped while the tracker was asked");
         drop(old, 12);
         assert!(!stop.load(Ordering::SeqCst), "it fetches others");
         drop(new, 13);
         assert!(stop.load(Ordering::SeqCst));
-        lab.keeping.fetched(&name);
-        lab.keeping.fetch(name.clone());
-        lab.keeping.next_fetch().unwrap();
+        lab.replication.fetched(&name);
+        lab.replication.fetch(name.clone());
+        lab.replication.next_fetch().unwrap();
         drop(new, 14);
-        assert!(!lab.keeping.fetches(&name, new), "dropped while the tracker was asked");
+        assert!(!lab.replication.fetches(&name, new), "dropped while the tracker was asked");
     }
 }

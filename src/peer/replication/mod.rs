@@ -1,17 +1,17 @@
 //! What a peer does for the network with its shared folder: it keeps copies.
 
+pub mod context;
 pub mod folder;
-pub mod keeping;
 pub mod orders;
 pub mod watch;
 
 use std::sync::Arc;
 
+use self::context::Replication;
 use self::folder::{Folder, scan_folder};
-use self::keeping::Keeping;
 use self::orders::obey_fetch;
 use super::config::Config;
-use super::library::Sharing;
+use super::library::Library;
 use super::swarm::upload::Uploads;
 use crate::error::Result;
 use crate::share::store::Store;
@@ -27,17 +27,17 @@ const WORKERS: usize = 4;
 pub(super) fn start(
     config: &Config,
     store: Arc<Store>,
-    sharing: Arc<Sharing>,
+    library: Arc<Library>,
     uploads: Arc<Uploads>,
-) -> Result<(Arc<Keeping>, Vec<Thread>)> {
-    let (keeping, todo) = Keeping::new(config, store, sharing, uploads);
+) -> Result<(Arc<Replication>, Vec<Thread>)> {
+    let (replication, todo) = Replication::new(config, store, library, uploads);
     let mut threads = Vec::new();
     for _ in 0..WORKERS {
-        let keeping = Arc::clone(&keeping);
-        threads.push(thread::start("obey_fetch", move || obey_fetch(&keeping))?);
+        let replication = Arc::clone(&replication);
+        threads.push(thread::start("obey_fetch", move || obey_fetch(&replication))?);
     }
     // Before the manager is asked for anything, so that the drops it is told of are known.
-    let mut folder = Folder::new(Arc::clone(&keeping));
+    let mut folder = Folder::new(Arc::clone(&replication));
     threads.push(thread::start("scan_folder", move || scan_folder(&mut folder, &todo))?);
-    Ok((keeping, threads))
+    Ok((replication, threads))
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use crossbeam_channel::unbounded;
 use log::info;
 
-use super::keeping::Keeping;
+use super::context::Replication;
 use crate::error::{Code, Error, Result};
 use crate::peer::library::Task;
-use crate::peer::manager_client::Tracker;
+use crate::peer::manager_client::ManagerClient;
 use crate::peer::swarm::download::{Asker, Wish, download};
 use crate::share::FileName;
 use crate::share::picker::Order;
@@ -39,48 +39,53 @@ fn stall(round: Duration) -> Duration {
 }
 
 /// Fetches one file after another until the peer leaves.
-pub(super) fn obey_fetch(keeping: &Keeping) {
-    let mut tracker = Tracker::new(keeping.sharing.network().manager());
-    while let Some((file, stop)) = keeping.next_fetch() {
-        if let Err(e) = fetch(keeping, &mut tracker, &file, &stop) {
+pub(super) fn obey_fetch(replication: &Replication) {
+    let mut manager = ManagerClient::new(replication.library.network().manager());
+    while let Some((file, stop)) = replication.next_fetch() {
+        if let Err(e) = fetch(replication, &mut manager, &file, &stop) {
             info!("{file} was not fetched: {e}");
         }
-        keeping.fetched(&file);
+        replication.fetched(&file);
     }
 }
 
-fn fetch(keeping: &Keeping, tracker: &mut Tracker, file: &FileName, stop: &AtomicBool) -> Result<()> {
-    let (sharing, store) = (&keeping.sharing, &keeping.store);
+fn fetch(
+    replication: &Replication,
+    manager: &mut ManagerClient,
+    file: &FileName,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let (library, store) = (&replication.library, &replication.store);
     if !store.has_marker() {
         // The empty place where a disk should be mounted is not filled.
         return Err(Error::failed(format!("{} has lost its marker", store.dir().display())));
     }
-    let number = sharing.network().number().ok_or_else(|| Error::failed("the manager is away"))?;
-    let found = tracker.query(0, file)?;
+    let number = library.network().number().ok_or_else(|| Error::failed("the manager is away"))?;
+    let found = manager.query(0, file)?;
     let id = found.manifest.id();
-    if !keeping.fetches(file, id) {
+    if !replication.fetches(file, id) {
         return Err(Error::failed("it was dropped meanwhile"));
     }
-    if sharing.get(file).is_some_and(|offer| offer.id() == id && offer.open().is_ok()) {
+    if library.get(file).is_some_and(|offer| offer.id() == id && offer.open().is_ok()) {
         return Ok(()); // It is here, or on its way.
     }
-    let uploads = &keeping.uploads;
-    let asker = Asker { number, sharing, uploads };
+    let uploads = &replication.uploads;
+    let asker = Asker { number, library, uploads };
     let order = Order::default();
     let (patience, stall, stop_when) = (PATIENCE, Some(stall(uploads.round())), Some(stop));
     let wish = Wish { store, order, repair: false, patience, stall, stop: stop_when };
     let (progress, _) = unbounded();
-    match download(asker, wish, tracker, found, progress) {
+    match download(asker, wish, manager, found, progress) {
         Ok(report) => {
             info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
             Ok(())
         }
         Err(no) if no.code() == Code::Conflict => {
-            keeping.ask(Task::InTheWay { file: file.clone(), wanted: id });
+            replication.ask(Task::InTheWay { file: file.clone(), wanted: id });
             Err(no)
         }
         Err(no) => {
-            if stop.load(Ordering::SeqCst) && sharing.drops().when(file, id).is_some() {
+            if stop.load(Ordering::SeqCst) && library.drops().when(file, id).is_some() {
                 store.forget_download(file, id);
             }
             Err(no)

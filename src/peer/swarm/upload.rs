@@ -38,7 +38,7 @@ use crate::net::connection::{Connection, Received, Speaker};
 use crate::net::limits;
 use crate::net::message::{FromPeer, PeerId, Refusal, ToPeer, unexpected};
 use crate::peer::config::UploadSettings;
-use crate::peer::library::Sharing;
+use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
 use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS, Service};
 use crate::share::limiter::Limiter;
@@ -270,16 +270,16 @@ impl Drop for Place<'_> {
 /// # Errors
 /// What he is to be told before his connection is closed.
 pub fn serve_join(
-    sharing: &Sharing,
+    library: &Library,
     uploads: &Uploads,
     connection: &mut Connection,
     peer: PeerId,
     file: &FileName,
     id: FileId,
 ) -> Result<()> {
-    let offer = sharing.find(file, id)?;
+    let offer = library.find(file, id)?;
     let mut source = offer.open()?;
-    let name = sharing.network().name_of(peer, connection.other());
+    let name = library.network().name_of(peer, connection.other());
     info!("{name} wants pieces of {file}");
     let (to, from) = unbounded();
     let place = {

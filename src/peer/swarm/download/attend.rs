@@ -10,7 +10,7 @@ use log::debug;
 use super::{Download, State};
 use crate::error::{Code, Error, Result};
 use crate::net::message::Holder;
-use crate::peer::manager_client::Tracker;
+use crate::peer::manager_client::ManagerClient;
 use crate::thread;
 
 /// How long after its first answer the tracker is asked for new holders. Whoever begins at the same moment is not
@@ -58,7 +58,7 @@ impl Download<'_> {
     pub(super) fn attend<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        tracker: &mut Tracker,
+        manager: &mut ManagerClient,
         mut holders: Vec<Holder>,
     ) -> Result<()> {
         let (mut last_holder, mut last_word) = (Instant::now(), Instant::now());
@@ -105,14 +105,14 @@ impl Download<'_> {
                 )
                 .advise("the pieces are kept; run `down` again when a holder is back"));
             }
-            holders = self.query_again(tracker)?;
+            holders = self.query_again(manager)?;
         }
     }
 
     /// Who has the file now. A manager that is away delays only newcomers; one that is stopped delays the end of the
     /// download, too, by the time that an answer may take.
-    fn query_again(&self, tracker: &mut Tracker) -> Result<Vec<Holder>> {
-        match tracker.query(self.asker.number_for(self.wish.repair || self.copies), self.manifest.name()) {
+    fn query_again(&self, manager: &mut ManagerClient) -> Result<Vec<Holder>> {
+        match manager.query(self.asker.number_for(self.wish.repair || self.copies), self.manifest.name()) {
             Ok(found) if found.manifest.id() == self.manifest.id() => {
                 self.leave_the_gone(&found.holders);
                 Ok(found.holders)
@@ -183,7 +183,7 @@ impl Download<'_> {
     }
 
     fn is_own(&self, holder: &Holder) -> bool {
-        holder.peer == self.asker.number || holder.addr == self.asker.sharing.network().addr()
+        holder.peer == self.asker.number || holder.addr == self.asker.library.network().addr()
     }
 }
 

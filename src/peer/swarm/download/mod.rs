@@ -39,9 +39,9 @@ use crate::error::{Error, Result};
 use crate::net::limits;
 use crate::net::message::{PeerId, ToPeer};
 use crate::net::outbox::Outbox;
-use crate::peer::library::Sharing;
+use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
-use crate::peer::manager_client::{Found, Tracker};
+use crate::peer::manager_client::{Found, ManagerClient};
 use crate::peer::swarm::rate::Running;
 use crate::peer::swarm::upload::Uploads;
 use crate::share::picker::{Order, Picker};
@@ -134,7 +134,7 @@ pub struct Asker<'a> {
     /// The asker's own number.
     pub number: PeerId,
     /// What it offers.
-    pub sharing: &'a Sharing,
+    pub library: &'a Library,
     /// What it uploads.
     pub uploads: &'a Uploads,
 }
@@ -232,13 +232,13 @@ impl Drop for Counted<'_> {
 pub fn download(
     asker: Asker<'_>,
     wish: Wish<'_>,
-    tracker: &mut Tracker,
+    manager: &mut ManagerClient,
     found: Found,
     progress: Sender<Progress>,
 ) -> Result<Report> {
     let Found { manifest, holders } = found;
     let (manifest, store) = (Arc::new(manifest), wish.store);
-    let elsewhere = offered_from_elsewhere(asker.sharing, manifest.name(), store.dir());
+    let elsewhere = offered_from_elsewhere(asker.library, manifest.name(), store.dir());
     let partial = Arc::new(if wish.repair {
         store.repair(Arc::clone(&manifest))?
     } else {
@@ -254,7 +254,7 @@ pub fn download(
     let state = State::new(Picker::new(have, wish.order, rand::random()), began);
     let (state, changed) = (Mutex::new(state), Condvar::new());
     // The manager lists it: if it was dropped once, somebody has put it there since.
-    let published = asker.sharing.drops().put_back(manifest.name(), manifest.id());
+    let published = asker.library.drops().put_back(manifest.name(), manifest.id());
     let offer = Arc::new(Offer::part(store, &partial, published));
     let running = asker.uploads.fetching().begin(&offer);
     let download = Download {
@@ -269,17 +269,17 @@ pub fn download(
         progress,
     };
     if elsewhere.is_none() {
-        asker.sharing.offer(Arc::clone(&offer));
+        asker.library.offer(Arc::clone(&offer));
     }
     let fetched = std::thread::scope(|scope| {
-        let fetched = download.attend(scope, tracker, holders);
+        let fetched = download.attend(scope, manager, holders);
         download.end();
         fetched
     });
     let seconds = began.elapsed().as_secs_f64();
     let syncing = Instant::now();
     let published = fetched.and_then(|()| match wish.repair {
-        true => store.replace(&partial, &asker.sharing.network().own_name().to_string()),
+        true => store.replace(&partial, &asker.library.network().own_name().to_string()),
         false => store.publish(&partial).map(|()| None),
     });
     if let Ok(Some(aside)) = &published {
@@ -287,11 +287,11 @@ pub fn download(
             .note(format!("{} was saved while it was repaired: that is kept as {aside}", manifest.name()));
     }
     if let Err(e) = published {
-        asker.sharing.take_back(&offer);
+        asker.library.take_back(&offer);
         return Err(e);
     }
     offer.complete();
-    asker.sharing.completed(manifest.name());
+    asker.library.completed(manifest.name());
     let State { picker, from, .. } = download.state.into_inner();
     let waste = picker.waste();
     Ok(Report {
@@ -308,8 +308,8 @@ pub fn download(
 
 /// The offer of a file of this name from another folder than this one, if it can be had there. It stays what is
 /// offered: what is saved elsewhere is a copy, which its owner may move or delete without telling anybody.
-pub fn offered_from_elsewhere(sharing: &Sharing, file: &FileName, folder: &Path) -> Option<Arc<Offer>> {
-    let offer = sharing.get(file)?;
+pub fn offered_from_elsewhere(library: &Library, file: &FileName, folder: &Path) -> Option<Arc<Offer>> {
+    let offer = library.get(file)?;
     (!offer.store().is_at(folder) && offer.open().is_ok()).then_some(offer)
 }
 

@@ -1,4 +1,4 @@
-//! Keeping copies: what a peer does for the network with its shared folder.
+//! Replication copies: what a peer does for the network with its shared folder.
 //!
 //! # Who does what
 //! ```text
@@ -22,7 +22,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::peer::config::Config;
 use crate::peer::library::drops::Drop;
-use crate::peer::library::{Sharing, Task};
+use crate::peer::library::{Library, Task};
 use crate::peer::swarm::upload::Uploads;
 use crate::share::store::Store;
 use crate::share::{FileId, FileName};
@@ -56,13 +56,13 @@ struct State {
 
 /// What is kept, and what is to be done for it.
 #[derive(Debug)]
-pub struct Keeping {
+pub struct Replication {
     /// How often it looks into its folder.
     pub scan: Duration,
     /// Its folder.
     pub store: Arc<Store>,
     /// What it offers.
-    pub sharing: Arc<Sharing>,
+    pub library: Arc<Library>,
     /// What it uploads.
     pub uploads: Arc<Uploads>,
     tasks: Sender<Task>,
@@ -72,7 +72,7 @@ pub struct Keeping {
 
 /// What `status` shows.
 #[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct KeepingStatus {
+pub struct ReplicationStatus {
     /// Files that are being fetched by order of the manager.
     pub fetching: Vec<FileName>,
     /// How many wait for that.
@@ -83,26 +83,26 @@ pub struct KeepingStatus {
     pub notes: Vec<String>,
 }
 
-impl Keeping {
+impl Replication {
     /// Without its threads; what they would be asked for comes out of the receiver.
     pub(super) fn new(
         config: &Config,
         store: Arc<Store>,
-        sharing: Arc<Sharing>,
+        library: Arc<Library>,
         uploads: Arc<Uploads>,
     ) -> (Arc<Self>, Receiver<Task>) {
         let (tasks, todo) = unbounded();
-        sharing.tell_refusals_to(tasks.clone());
-        let keeping = Arc::new(Self {
+        library.tell_refusals_to(tasks.clone());
+        let replication = Arc::new(Self {
             scan: config.scan,
             store,
-            sharing,
+            library,
             uploads,
             tasks,
             state: Mutex::default(),
             changed: Condvar::new(),
         });
-        (keeping, todo)
+        (replication, todo)
     }
 
     /// The manager said `fetch`.
@@ -122,8 +122,8 @@ impl Keeping {
     /// somebody has put the file back, finds it, and makes it void before it is carried out.
     pub fn dropped(&self, drop: Drop) {
         self.give_up(&drop.file, drop.id);
-        self.sharing.drops().remember(&drop);
-        let listed = self.sharing.is_told(&drop.file, drop.id);
+        self.library.drops().remember(&drop);
+        let listed = self.library.is_told(&drop.file, drop.id);
         self.ask(Task::Drop { drop, listed });
     }
 
@@ -210,10 +210,10 @@ impl Keeping {
     }
 
     /// What `status` shows.
-    pub fn status(&self) -> KeepingStatus {
+    pub fn status(&self) -> ReplicationStatus {
         let state = self.state.lock();
         let note = |(when, text): &(Instant, String)| format!("{} s ago: {text}", when.elapsed().as_secs());
-        KeepingStatus {
+        ReplicationStatus {
             fetching: state.running.keys().cloned().collect(),
             waiting: state.queue.len(),
             paused: state.paused.clone(),
