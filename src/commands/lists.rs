@@ -18,11 +18,11 @@ use serde_json::json;
 
 use super::context::Shell;
 use crate::cli::{say, say_json, tell};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
 use crate::net::message::{
-    Condition, FileState, FromManager, FromPeer, Health, PeerState, ToManager, ToPeer,
+    Condition, FileState, FromManager, FromPeer, Health, PeerState, ToManager, ToPeer, no_answer,
 };
 use crate::peer::manager_client::{ManagerClient, reach_manager};
 use crate::share::theory::{Bound, Setting, client_server, swarm};
@@ -72,13 +72,10 @@ impl Shell {
         connection.send(&ToManager::Files { health })?;
         let mut files: Vec<FileState> = Vec::new();
         loop {
-            match connection.expect(limits::MESSAGE_TIME)? {
+            match connection.answer(limits::MESSAGE_TIME)? {
                 FromManager::File(file) => files.push(file),
                 FromManager::End {} => break,
-                FromManager::Error(no) => return Err(no.into()),
-                other => {
-                    return Err(Error::new(Code::BadMessage, format!("not an answer to `files`: {other:?}")));
-                }
+                other => return Err(no_answer(&other, "files")),
             }
         }
         if json {
@@ -161,11 +158,10 @@ fn ask_files(addr: SocketAddr) -> Result<Vec<FromPeer>> {
     let end = Instant::now() + limits::MESSAGE_TIME;
     let mut files = Vec::new();
     while files.len() < limits::FILES {
-        match connection.expect(end.saturating_duration_since(Instant::now()))? {
+        match connection.answer(end.saturating_duration_since(Instant::now()))? {
             file @ FromPeer::File { .. } => files.push(file),
             FromPeer::End {} => break,
-            FromPeer::Error(no) => return Err(no.into()),
-            other => return Err(Error::new(Code::BadMessage, format!("not an answer to `get`: {other:?}"))),
+            other => return Err(no_answer(&other, "get")),
         }
     }
     Ok(files)
