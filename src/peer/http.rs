@@ -38,7 +38,7 @@ use super::library::offer::{Offer, Source};
 use super::swarm::upload::Uploads;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
-use crate::net::connection::{Connection, Speaker};
+use crate::net::connection::{Connection, Writer};
 use crate::net::http::answer::encode;
 use crate::net::http::{self, Answer, Request, Status};
 use crate::net::message::Name;
@@ -77,13 +77,13 @@ impl Mirror {
     /// # Errors
     /// When the connection broke.
     pub(super) fn serve(&self, connection: &mut Connection) -> Result<bool> {
-        let (other, speaker) = (connection.other(), connection.speaker());
+        let (other, speaker) = (connection.other(), connection.writer());
         http::serve(connection, |request| self.answer(request, other, speaker))
     }
 
-    fn answer(&self, request: &Request, other: SocketAddr, speaker: Speaker) -> Answer {
+    fn answer(&self, request: &Request, other: SocketAddr, speaker: Writer) -> Answer {
         if !request.is_to_an_address() {
-            return Answer::no(Status::Misdirected, "ask by the address of this machine, or as localhost");
+            return Answer::no(Status::MISDIRECTED, "ask by the address of this machine, or as localhost");
         }
         match request.path()[..] {
             [""] => self.front_page(),
@@ -93,7 +93,7 @@ impl Mirror {
             }
             ["data", ""] => self.listing(),
             ["data", name] => self.file(name, other, speaker),
-            _ => Answer::no(Status::NotFound, "there is nothing here; the files are in /data/"),
+            _ => Answer::no(Status::NOT_FOUND, "there is nothing here; the files are in /data/"),
         }
     }
 
@@ -168,7 +168,7 @@ impl Mirror {
         }
     }
 
-    fn file(&self, name: &str, other: SocketAddr, speaker: Speaker) -> Answer {
+    fn file(&self, name: &str, other: SocketAddr, speaker: Writer) -> Answer {
         let (offer, whole, file) = match self.open(name) {
             Ok(opened) => opened,
             Err(no) => return Answer::from(&no),
@@ -181,7 +181,7 @@ impl Mirror {
             whole.check().map(|()| bytes)
         };
         let size = offer.manifest().layout().size();
-        let answer = Answer::file(&media_type(name), file, size).version(offer.id()).gated(pass);
+        let answer = Answer::file(&media_type(name), file, size, pass).version(offer.id());
         let answer =
             if is_harmless(name) { answer } else { answer.with("Content-Disposition", save_as(name)) };
         match changed {

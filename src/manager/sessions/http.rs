@@ -41,9 +41,9 @@ const SHOWN: usize = 5000;
 const STRANGER: PeerId = 0;
 
 /// Answers a request.
-pub fn answer(desk: &Desk, request: &Request) -> Answer {
+pub(crate) fn answer(desk: &Desk, request: &Request) -> Answer {
     if !request.is_to_an_address() {
-        return Answer::no(Status::Misdirected, "ask by the address of this machine, or as localhost");
+        return Answer::no(Status::MISDIRECTED, "ask by the address of this machine, or as localhost");
     }
     match request.path()[..] {
         [""] => the_board(),
@@ -51,7 +51,7 @@ pub fn answer(desk: &Desk, request: &Request) -> Answer {
         ["files"] => Answer::moved("/files/"),
         ["files", ""] => files(desk),
         ["files", name] => metalink(desk, name),
-        _ => Answer::no(Status::NotFound, "there is nothing here; / leads to everything"),
+        _ => Answer::no(Status::NOT_FOUND, "there is nothing here; / leads to everything"),
     }
 }
 
@@ -134,7 +134,7 @@ fn metalink(desk: &Desk, name: &str) -> Answer {
         _ => {
             let reason = "nobody has all of such a file, or its name lacks the `.meta4`; /files/ lists those that \
                           there are";
-            Answer::no(Status::NotFound, reason)
+            Answer::no(Status::NOT_FOUND, reason)
         }
     }
 }

@@ -101,9 +101,8 @@ impl<'m> Job<'m> {
             other => return Err(no_answer(&other, "multiply")),
         }
         self.tell(Progress::Computed);
-        let mut answer = connection.payload();
         in_portions(rows, cols, |first, portion| {
-            answer.receive_part(bytemuck::cast_slice_mut(portion))?;
+            connection.receive_payload(bytemuck::cast_slice_mut(portion))?;
             if let Verdict::Wrong { row } = probe.check(portion) {
                 return Err(Error::new(Kind::Check, format!("product {product} is wrong in row {row}")));
             }

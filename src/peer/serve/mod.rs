@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::matrix::View;
 use crate::matrix::strassen::{self, Abandoned};
-use crate::net::connection::{Connection, Received, is_gone};
+use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{Bound, FromPeer, LeaseId, ToManager, ToPeer, unexpected};
 
@@ -239,8 +239,8 @@ fn serve_product(
     let answer = {
         let Ok(cores) = serving.cores(connection) else { return Ok(Err(Abandoned)) };
         let mut answer = serving.answers.take(rows * cols)?;
-        let stream = Arc::clone(connection.stream());
-        let still_wanted = move || !is_gone(&stream);
+        let requester = connection.writer();
+        let still_wanted = move || !requester.is_gone();
         let (left, right) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
         if strassen::multiply(left, right, &mut answer, cores.taken, &still_wanted).is_err() {
             return Ok(Err(Abandoned));

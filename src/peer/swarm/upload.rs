@@ -34,7 +34,7 @@ use rand::rngs::StdRng;
 use super::rate::Fetching;
 use super::requesters::{Asker, Say, State};
 use crate::error::{Code, Error, Result};
-use crate::net::connection::{Connection, Received, Speaker};
+use crate::net::connection::{Connection, Received, Writer};
 use crate::net::limits;
 use crate::net::message::{FromPeer, PeerId, Refusal, ToPeer, unexpected};
 use crate::peer::config::UploadSettings;
@@ -188,13 +188,13 @@ impl Uploads {
     /// # Errors
     /// When they do not come whole and in time.
     pub fn receive(&self, connection: &mut Connection, bytes: &mut [u8]) -> Result<()> {
-        let mut payload = connection.payload_at(limits::PIECE_PACE);
+        connection.payload_pace(limits::PIECE_PACE);
         if self.settings.down.is_none() {
-            return payload.receive_part(bytes);
+            return connection.receive_payload(bytes);
         }
         for part in bytes.chunks_mut(STEP) {
-            self.pace(&self.down, part.len(), || payload.is_gone())?;
-            payload.receive_part(part)?;
+            self.pace(&self.down, part.len(), || connection.is_gone())?;
+            connection.receive_payload(part)?;
         }
         Ok(())
     }
@@ -298,11 +298,11 @@ pub fn serve_join(
         Place { uploads, asker }
     };
     let asker = place.asker;
-    let speaker = connection.speaker();
+    let speaker = connection.writer();
     // Whoever stands at the desk hears of every piece from now on; of those before, here.
     let have = offer.have();
-    speaker.send(&FromPeer::Bitfield { payload: have.as_bytes().len() as u64 })?;
-    speaker.send_bytes(have.as_bytes())?;
+    let bitfield = FromPeer::Bitfield { payload: have.as_bytes().len() as u64 };
+    speaker.send_with_payload(&bitfield, |out| out.write_all(have.as_bytes()))?;
     std::thread::scope(move |scope| {
         // Dropped at the end of this closure, which closes the channel and so ends the speaker.
         let place = place;
@@ -370,7 +370,7 @@ fn send_pieces(
     asker: AskerId,
     offer: &Offer,
     source: &mut Source,
-    speaker: &Speaker,
+    speaker: &Writer,
     from: &Receiver<Say>,
 ) -> Result<()> {
     for say in from {
@@ -410,7 +410,7 @@ fn send_pieces(
 }
 
 /// Sends one piece, no faster than allowed.
-fn send_piece(uploads: &Uploads, file: &File, speaker: &Speaker, piece: Piece) -> Result<()> {
+fn send_piece(uploads: &Uploads, file: &File, speaker: &Writer, piece: Piece) -> Result<()> {
     speaker.send(&FromPeer::Piece { piece: piece.index(), payload: piece.len() as u64 })?;
     let step = if uploads.settings.up.is_some() { STEP } else { piece.len() };
     let mut sent = 0;
