@@ -183,19 +183,19 @@ fn begin(host: &Arc<Host>, stream: TcpStream) -> Result<()> {
     let (name, full) = (host.name, others >= limits::CONNECTIONS);
     let host = Arc::clone(host);
     // It cannot leave before it has entered: both take the lock that is held here.
-    let thread = thread::start(name, move || Place { host: &host, id }.converse(connection, full))?;
+    let thread = thread::start(name, move || Seat { host: &host, id }.converse(connection, full))?;
     open.next += 1;
     open.enter(id, writer, thread);
     Ok(())
 }
 
-/// The place of a conversation, given back when its thread ends, also when it panics.
-struct Place<'a> {
+/// The seat of a conversation, given back when its thread ends, also when it panics.
+struct Seat<'a> {
     host: &'a Host,
     id: u64,
 }
 
-impl Place<'_> {
+impl Seat<'_> {
     fn converse(&self, mut connection: Connection, full: bool) {
         let served = if full {
             Err(Error::new(Code::Busy, format!("{} connections are open here", limits::CONNECTIONS))
@@ -222,7 +222,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Seat<'_> {
     fn drop(&mut self) {
         self.host.open.lock().leave(self.id);
     }

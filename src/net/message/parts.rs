@@ -65,10 +65,7 @@ impl From<&Error> for Refusal {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let error = Error::new(refusal.code, plain(&refusal.text));
-        match refusal.leasable {
-            Some(leasable) => error.with_leasable(leasable),
-            None => error,
-        }
+        refusal.leasable.into_iter().fold(error, Error::with_leasable)
     }
 }
 
