@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::library::Library;
-use super::library::drops::Drop as Dropped;
+use super::library::drops::Dropped;
 use super::manager_client::reach_manager;
 use super::network::Network;
 use super::replication::context::Replication;
@@ -194,7 +194,7 @@ impl Conversation<'_> {
             }
             FromManager::Drop { file, id: Some(id), at: Some(at) } => {
                 if let Some(replication) = &member.replication {
-                    replication.dropped(Dropped { file, id, at });
+                    replication.dropped(&Dropped { file, id, at });
                 }
             }
             FromManager::Drop { file, .. } => {
@@ -219,7 +219,7 @@ impl Conversation<'_> {
         let member = self.member;
         member.serving.rejoined();
         // Before the files, so that none is listed that was dropped.
-        member.library.drops().tell(&self.line);
+        member.library.tell_drops(&self.line);
         if !member.network.registered(peer) {
             self.line.send(&ToManager::Quit {});
             return ControlFlow::Break(());
