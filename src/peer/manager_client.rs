@@ -9,7 +9,7 @@ use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{FileState, FromManager, Holder, PeerId, State, ToManager};
+use crate::net::message::{FileState, FromManager, Holder, PeerId, State, ToManager, no_answer};
 use crate::share::{FileId, FileName, Manifest};
 
 /// A connection to the manager at this address.
@@ -49,8 +49,7 @@ impl ManagerClient {
     /// `not_found` when nobody else offers it.
     pub(crate) fn query(&mut self, peer: PeerId, file: &FileName) -> Result<Listing> {
         self.ask(|connection| {
-            connection.send(&ToManager::Query { peer, file: file.clone() })?;
-            match answer(connection)? {
+            match connection.ask(&ToManager::Query { peer, file: file.clone() }, limits::MESSAGE_TIME)? {
                 FromManager::Holders { file: told, size, piece_size, holders, payload, .. }
                     if told == *file =>
                 {
@@ -84,7 +83,7 @@ impl ManagerClient {
             let file = file.clone();
             let update = ToManager::Update { peer, file, size, piece_size, whole, published, payload };
             connection.send_with_payload(&update, |out| out.write_all(hashes))?;
-            match answer(connection)? {
+            match connection.answer(limits::MESSAGE_TIME)? {
                 FromManager::Updated { .. } => Ok(()),
                 other => Err(no_answer(&other, "update")),
             }
@@ -97,8 +96,8 @@ impl ManagerClient {
     /// `not_found` when nobody offers it.
     pub(crate) fn drop_file(&mut self, file: &FileName, id: Option<FileId>) -> Result<()> {
         self.ask(|connection| {
-            connection.send(&ToManager::Drop { file: file.clone(), id, at: None })?;
-            match answer(connection)? {
+            let drop = ToManager::Drop { file: file.clone(), id, at: None };
+            match connection.ask(&drop, limits::MESSAGE_TIME)? {
                 FromManager::Dropped {} => Ok(()),
                 other => Err(no_answer(&other, "drop")),
             }
@@ -114,7 +113,7 @@ impl ManagerClient {
             connection.send(&ToManager::Files { health })?;
             let mut files = Vec::new();
             loop {
-                match answer(connection)? {
+                match connection.answer(limits::MESSAGE_TIME)? {
                     FromManager::File(file) => files.push(file),
                     FromManager::End {} => return Ok(files),
                     other => return Err(no_answer(&other, "files")),
@@ -129,8 +128,7 @@ impl ManagerClient {
     /// When it does not answer.
     pub(crate) fn state(&mut self) -> Result<State> {
         let mut connection = reach_manager(self.addr)?;
-        connection.send(&ToManager::State {})?;
-        match answer(&mut connection)? {
+        match connection.ask(&ToManager::State {}, limits::MESSAGE_TIME)? {
             FromManager::State(state) => Ok(*state),
             other => Err(no_answer(&other, "state")),
         }
@@ -168,15 +166,4 @@ impl ManagerClient {
         let broken = |e: &Error| matches!(e.code(), Code::Failed | Code::BadMessage);
         self.connection = answered.as_ref().err().is_none_or(|e| !broken(e)).then_some(connection);
     }
-}
-
-fn answer(connection: &mut Connection) -> Result<FromManager> {
-    match connection.expect(limits::MESSAGE_TIME)? {
-        FromManager::Error(no) => Err(no.into()),
-        answer => Ok(answer),
-    }
-}
-
-fn no_answer(other: &FromManager, question: &str) -> Error {
-    Error::new(Code::BadMessage, format!("not an answer to `{question}`: {other:?}"))
 }

@@ -29,10 +29,10 @@ use super::network::Network;
 use super::replication::context::Replication;
 use super::serve::Serving;
 use super::swarm::upload::Uploads;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, PeerId, ToManager, VERSION};
+use crate::net::message::{FromManager, PeerId, ToManager, VERSION, no_answer};
 use crate::net::outbox::Outbox;
 use crate::thread::{self, Thread};
 use log::{info, warn};
@@ -205,12 +205,7 @@ impl Conversation<'_> {
                 member.library.tell_again();
             }
             FromManager::Error(no) => self.refused(no.into()),
-            other => {
-                return Err(Error::new(
-                    Code::BadMessage,
-                    format!("not expected from a manager now: {other:?}"),
-                ));
-            }
+            other => return Err(no_answer(&other, "register")),
         }
         Ok(ControlFlow::Continue(()))
     }

@@ -37,14 +37,21 @@ impl Health {
 }
 
 impl Store {
-    /// Moves a file to the trash, and says where it is now.
+    /// Moves a file to the trash, and says where it is now. Of a conflict copy the last version is kept there: a program
+    /// that goes on writing to one would fill it.
     ///
     /// # Errors
     /// `not_found` when there is none; others when there can be no trash. The file is as it was then, and known.
     pub fn trash(&self, name: &FileName) -> Result<PathBuf> {
         let place = self
             .trash_folder()
-            .and_then(|trash| numbered(&trash, name, |to| disk::rename_new(&self.path(name), to)))
+            .and_then(|trash| {
+                let put = |to: &Path| match is_any_conflict_copy(name) {
+                    true => fs::rename(self.path(name), to),
+                    false => disk::rename_new(&self.path(name), to),
+                };
+                numbered(&trash, name, put)
+            })
             .map_err(|error| disk::error(format!("cannot move {name} to the trash"), error))?;
         self.known.lock().remove(name);
         Ok(place)
@@ -178,6 +185,11 @@ pub fn is_conflict_copy(name: &FileName, peer: &str) -> bool {
     let Some((_, rest)) = name.as_str().split_once(&mark) else { return false };
     let hash = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
     hash == 8 && matches!(rest.as_bytes().get(hash), None | Some(b'.'))
+}
+
+/// Whether this looks like the conflict copy of any peer.
+fn is_any_conflict_copy(name: &FileName) -> bool {
+    name.as_str().split_once(".conflict-").is_some_and(|(_, rest)| rest.contains('-'))
 }
 
 /// A peer's name as a part of a file's.
