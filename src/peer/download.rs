@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -252,6 +252,15 @@ pub fn download(
         store.is_free(manifest.name())?;
         begin(store, &manifest, elsewhere.as_deref())?
     });
+    // The manager lists it: if it was dropped once, somebody has put it there since.
+    let published = asker.sharing.drops().put_back(manifest.name(), manifest.id());
+    let offer = Arc::new(Offer::part(store, &partial, published));
+    // The first sign of life; to hash what is there already may take a while.
+    let running = asker.sharing.fetching().begin(&offer);
+    if partial.needs_look() {
+        let _ = progress.send(Progress::Note(format!("looking what of {} is here already", manifest.name())));
+    }
+    partial.look(|| wish.stop.is_none_or(|stop| !stop.load(Ordering::SeqCst)))?;
     let began = Instant::now();
     let (layout, have) = (manifest.layout(), partial.have());
     let (pieces, size) = (layout.pieces(), layout.size());
@@ -260,10 +269,6 @@ pub fn download(
     asker.uploads.downloading(true);
     let state = State::new(Picker::new(have, wish.order, rand::random()), began);
     let (state, changed) = (Mutex::new(state), Condvar::new());
-    // The manager lists it: if it was dropped once, somebody has put it there since.
-    let published = asker.sharing.drops().put_back(manifest.name(), manifest.id());
-    let offer = Arc::new(Offer::part(store, &partial, published));
-    let running = asker.sharing.fetching().begin(&offer);
     let download = Download {
         asker,
         partial: &partial,

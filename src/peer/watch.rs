@@ -115,7 +115,7 @@ mod tests {
     }
 
     fn there(list: &[(&str, u64)]) -> Vec<(FileName, Stamp)> {
-        let stamp = |size| Stamp { size, changed: (0, 0), file: (0, 0) };
+        let stamp = |size| Stamp { size, ..Stamp::default() };
         list.iter().map(|(one, size)| (name(one), stamp(*size))).collect()
     }
 
