@@ -10,7 +10,7 @@
 //! ```text
 //! DIR/NAME                  what is offered: regular files with plain names, nothing else
 //! DIR/.peerlab/marker       says that this is the folder it was, and not an empty mount point
-//! DIR/.peerlab/partial/     downloads on their way: the bytes, and beside them what is verified
+//! DIR/.peerlab/partial/     downloads on their way: the bytes, and beside them what they should be
 //! DIR/.peerlab/incoming/    copies that `add` is making
 //! DIR/.peerlab/trash/       what was dropped
 //! DIR/.peerlab/drops        what the peer remembers of that
@@ -20,35 +20,40 @@
 //!   to its name, never over another file; then the folder is brought to the disk. Nothing shows half.
 //! - **Only regular files.** No link is followed, no FIFO or device is opened; that is looked at before the
 //!   file is opened and again after it. Where a name came from does not matter: only a [`FileName`] gets here.
-//! - **Unchanged files cost a stat.** A manifest is kept with the size, the time of the last change and the
-//!   inode of its file ([`Stamp`]). A file whose stamp changes while it is hashed is [`Reading::Changing`]:
-//!   try later.
+//! - **Unchanged files cost a stat.** A manifest is kept with the size, times and inode of its file ([`Stamp`]).
+//!   Another stamp means "hash it again"; where the bytes are the same, the new stamp is remembered. A file whose stamp
+//!   changes while it is hashed is [`Reading::Changing`]: try later. A rename changes a stamp, too; so that of a file that
+//!   is published is taken after it.
 //! - **Nothing is destroyed.** What is dropped goes to the trash, what stands in the way is set aside under
-//!   another name, and `add` copies (sharing the blocks where the file system can) and never moves.
+//!   another name, and `add` copies and never moves.
 //! - **Constant memory.** A piece at a time where it must be whole, else 128 KiB.
 //!
 //! # An example
 //! `add ~/a.bin`: a copy in `incoming`, hashed, synced, renamed to `DIR/a.bin`. A download of `b.bin`: its
 //! pieces go to `partial` one by one, each verified first ([`Partial`]); after a kill it goes on with what is
-//! there; when all are, it is renamed to `DIR/b.bin`.
+//! there; when all are, it is renamed to `DIR/b.bin`. `verify b.bin` finds a piece that has rotted: a download that
+//! begins with the good ones ([`Store::repair`]), and whose bytes take the place of the damaged ones
+//! ([`Store::replace`]).
 //!
 //! # What is missing
 //! A file that is edited in the same tick of the file system's clock in which it was hashed, to the same
 //! size, has the same stamp and goes unnoticed here; those who download it notice. Manifests are kept in
-//! memory only: after a restart everything is hashed once more.
+//! memory only: after a restart everything is hashed once more. The holes of a sparse file may fill up when it is added
+//! or downloaded.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{FileId, FileName, Layout, Manifest, Piece};
+use super::{FileId, FileName, Layout, Manifest};
+use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 
 mod disk;
@@ -74,6 +79,7 @@ pub struct Store {
     piece_size: Option<u64>,
     /// Whoever hashes a large file is to stop.
     stopped: AtomicBool,
+    expired: Vec<FileName>,
     /// Manifests of files as they were when they had this stamp. The lock is never held across I/O.
     known: Mutex<HashMap<FileName, (Stamp, Arc<Manifest>)>>,
 }
@@ -102,8 +108,9 @@ impl Store {
     /// # Errors
     /// When it cannot be read or written.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
-        let (piece_size, stopped, known) = (None, AtomicBool::new(false), Mutex::default());
-        let store = Self { dir: dir.into(), piece_size, stopped, known };
+        let (piece_size, stopped, expired, known) =
+            (None, AtomicBool::new(false), Vec::new(), Mutex::default());
+        let mut store = Self { dir: dir.into(), piece_size, stopped, expired, known };
         let make = || {
             for inner in INNER {
                 fs::create_dir_all(store.private(inner))?;
@@ -114,9 +121,10 @@ impl Store {
                     "peerlab keeps here what it needs for the folder above.\n",
                 )?;
             }
-            store.clear_incoming()
+            store.clear_incoming()?;
+            store.clear_partial()
         };
-        make().map_err(|error| {
+        store.expired = make().map_err(|error| {
             disk::error(format!("cannot keep files in {}", store.dir.display()), error)
                 .advise("choose another folder with --data, or `down -o`, or see to its permissions")
         })?;
@@ -142,21 +150,33 @@ impl Store {
         self.dir == folder || self.dir.canonicalize().is_ok_and(same)
     }
 
+    /// The downloads that nobody had touched for a week when the folder was opened, and that were given up.
+    pub fn expired(&self) -> &[FileName] {
+        &self.expired
+    }
+
     /// Where the peer remembers what was dropped.
     pub fn drops(&self) -> PathBuf {
         self.private("drops")
     }
 
     /// When somebody put a file here, in milliseconds since 1970: the time of the last change of its status (ctime).
-    /// A copy has its own, whatever time it says it was written at. `None` where there is no such file.
-    pub fn put_at(&self, name: &FileName) -> Option<u64> {
-        let meta = fs::symlink_metadata(self.path(name)).ok()?;
-        u64::try_from(meta.ctime() * 1000 + meta.ctime_nsec() / 1_000_000).ok()
+    /// `None` where there is no such file.
+    pub fn put_at(&self, name: &FileName) -> Option<Millis> {
+        self.stamp(name)?.put_at()
     }
 
     /// How a file looks now; `None` where there is none.
     pub fn stamp(&self, name: &FileName) -> Option<Stamp> {
         fs::symlink_metadata(self.path(name)).ok().map(|meta| Stamp::of(&meta))
+    }
+
+    /// Looks whether a name is free, before anything is fetched for it.
+    ///
+    /// # Errors
+    /// `conflict` when something of this name lies in the folder.
+    pub fn is_free(&self, name: &FileName) -> Result<()> {
+        self.stamp(name).map_or(Ok(()), |_| Err(taken(name)))
     }
 
     /// Whether the folder is still the one that was opened. An unmounted disk leaves an empty folder of
@@ -260,6 +280,13 @@ impl Store {
         Ok(Reading::Steady(self.learn(manifest, stamp)))
     }
 
+    /// A file that was hashed has got its name, which changed its stamp. It is known under the new one, unless somebody
+    /// has written to it meanwhile.
+    fn learn_renamed(&self, manifest: Manifest, file: &File, before: Stamp) -> io::Result<Arc<Manifest>> {
+        let stamp = Stamp::of(&file.metadata()?);
+        if stamp.is_renamed(&before) { Ok(self.learn(manifest, stamp)) } else { Ok(Arc::new(manifest)) }
+    }
+
     fn learn(&self, manifest: Manifest, stamp: Stamp) -> Arc<Manifest> {
         let manifest = Arc::new(manifest);
         self.known.lock().insert(manifest.name().clone(), (stamp, manifest.clone()));
@@ -279,8 +306,8 @@ impl Store {
             .map_err(|error| disk::error(format!("cannot open {name}"), error))
     }
 
-    /// Copies a file into the folder, sharing its blocks where the file system can, and hashes the copy.
-    /// The file itself is left as it is. A file of the folder is taken as it lies there.
+    /// Copies a file into the folder, and hashes the copy. The file itself is left as it is. A file of the folder is
+    /// taken as it lies there.
     ///
     /// # Errors
     /// `conflict` when another file has its name; `busy` when it changes while it is copied, or the disk
@@ -302,23 +329,24 @@ impl Store {
         let mode = fs::Permissions::from_mode(0o666);
         let mut copy = tempfile::Builder::new();
         let copy = copy.permissions(mode).tempfile_in(self.private("incoming")).map_err(failed)?;
-        let publish = || {
+        let copied = || {
             copy.as_file().try_lock()?;
-            disk::copy(&from, copy.as_file(), stamp.size)?;
+            // The standard library lets the kernel do it, which shares the blocks where the file system can.
+            let size = io::copy(&mut &from, &mut copy.as_file())?;
             copy.as_file().sync_all()?;
-            Ok::<_, io::Error>(Stamp::of(&from.metadata()?) == stamp)
+            Ok::<_, io::Error>(size == stamp.size && Stamp::of(&from.metadata()?) == stamp)
         };
-        if !publish().map_err(failed)? {
+        if !copied().map_err(failed)? {
             return Err(Error::new(Code::Busy, format!("{} changes while it is copied", path.display()))
                 .advise("add it when nobody writes to it"));
         }
-        let (bytes, copied) = disk::open_regular(copy.path()).map_err(failed)?;
-        let manifest = Manifest::read(name.clone(), self.layout(copied.size)?, bytes).map_err(failed)?;
+        let (bytes, before) = disk::open_regular(copy.path()).map_err(failed)?;
+        let manifest = Manifest::read(name.clone(), self.layout(before.size)?, &bytes).map_err(failed)?;
         match disk::rename_new(copy.path(), &here) {
-            Ok(()) => {
-                disk::sync_folder(&self.dir).map_err(failed)?;
-                Ok(self.learn(manifest, copied))
-            }
+            Ok(()) => self
+                .learn_renamed(manifest, &bytes, before)
+                .and_then(|manifest| disk::sync_folder(&self.dir).map(|()| manifest))
+                .map_err(failed),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let there = self.steady(&name)?;
                 if there.id() == manifest.id() {
@@ -343,7 +371,7 @@ impl Store {
     fn clear_incoming(&self) -> io::Result<()> {
         for entry in fs::read_dir(self.private("incoming"))? {
             let path = entry?.path();
-            if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            if let Some(_locked) = disk::lock_idle(&path) {
                 fs::remove_file(path)?;
             }
         }
@@ -386,27 +414,6 @@ impl Whole {
     /// Its manifest.
     pub fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
-    }
-
-    /// Reads a piece, from any thread.
-    ///
-    /// # Errors
-    /// `not_found` when the file was changed since it was hashed: its pieces are not those of the
-    /// manifest any more.
-    pub fn read(&self, piece: Piece, into: &mut Vec<u8>) -> Result<()> {
-        let name = self.manifest.name();
-        let mut read = || {
-            into.resize(piece.len(), 0);
-            self.file.read_exact_at(into, piece.offset())?;
-            // Looked at after reading: what was read before the change is good.
-            Ok::<_, io::Error>(Stamp::of(&self.file.metadata()?) == self.stamp)
-        };
-        match read() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(changed(name)),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(changed(name)),
-            Err(error) => Err(disk::error(format!("cannot read {name}"), error)),
-        }
     }
 
     /// The open file, for those who let the kernel send it. [`Whole::check`] says whether it is still the one

@@ -27,7 +27,7 @@ mod holder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -245,6 +245,13 @@ pub fn download(
         store.is_free(manifest.name())?;
         begin(store, &manifest, elsewhere.as_deref())?
     });
+    let offer = Arc::new(Offer::part(store, &partial));
+    // The first sign of life; to hash what is there already may take a while.
+    let running = asker.uploads.fetching().begin(&offer);
+    if partial.needs_look() {
+        let _ = progress.send(Progress::Note(format!("looking what of {} is here already", manifest.name())));
+    }
+    partial.look(|| wish.stop.is_none_or(|stop| !stop.load(Ordering::SeqCst)))?;
     let began = Instant::now();
     let (layout, have) = (manifest.layout(), partial.have());
     let (pieces, size) = (layout.pieces(), layout.size());
@@ -253,8 +260,6 @@ pub fn download(
     asker.uploads.downloading(true);
     let state = State::new(Picker::new(have, wish.order, rand::random()), began);
     let (state, changed) = (Mutex::new(state), Condvar::new());
-    let offer = Arc::new(Offer::part(store, &partial));
-    let running = asker.uploads.fetching().begin(&offer);
     let download = Download {
         asker,
         partial: &partial,
