@@ -1,16 +1,13 @@
 //! Every file on every peer, seen from the outside: real programs, real folders.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 
-use common::files::{folder, put, row, whole_at};
-use common::node::{Network, Node};
-use common::wire::Wire;
-use common::{PATIENCE, until};
+use crate::common::files::{folder, put, row, whole_at};
+use crate::common::node::{Network, Node};
+use crate::common::wire::Wire;
+use crate::common::{PATIENCE, until};
 use rustix::process::Signal;
 use serde_json::json;
 

@@ -5,8 +5,8 @@
 //! word, and see to it that nobody is promised a slot that somebody else has.
 //!
 //! # What it owns
-//! One table (the [`roster`], the [`lease`] book, the [`catalogue`] of files and the [`replicator`] that plans their
-//! copies) behind one lock ([`queue`]), a server that answers every [`session`], and three threads of its own:
+//! One table (what it knows: [`state`]) behind one lock ([`desk`]), a server that has every conversation
+//! ([`sessions`]), and three threads of its own:
 //! `heartbeat`, which asks every peer whether it is there, `broadcast_loop`, which tells everybody the list when it
 //! has changed, and `replicate_loop`, which asks peers to fetch the copies that are missing.
 //!
@@ -20,33 +20,24 @@
 //! it is away nobody gets a lease: a central manager is simple, fair, and a single point of failure.
 
 pub mod board;
-pub mod catalogue;
-pub mod events;
-pub mod healing;
-pub mod health;
-pub mod holder;
-pub mod lease;
-pub mod mirrors;
-pub mod queue;
-pub mod replicator;
-pub mod roster;
-pub mod session;
-pub mod tracker;
-pub mod view;
+pub mod desk;
+pub mod sessions;
+pub mod state;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::clock::Millis;
-use crate::error::{Error, Result};
-use crate::net::connection::encode;
+use crate::error::Result;
+use crate::net::message::encode;
 use crate::net::message::{FromManager, Replicas};
 use crate::net::outbox::Outbox;
 use crate::net::server::{Server, listen};
-use queue::Desk;
-use session::Rules;
+use crate::thread::{self, Thread};
+use desk::Desk;
+use sessions::Rules;
+use state::Table;
 
 /// The least time between two broadcasts of the list.
 pub const LIST_PAUSE: Duration = Duration::from_millis(200);
@@ -74,7 +65,7 @@ pub struct Config {
 pub struct Manager {
     desk: Arc<Desk>,
     server: Server,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
 }
 
 impl Manager {
@@ -88,23 +79,19 @@ impl Manager {
         let server = {
             let desk = Arc::clone(&desk);
             Server::start("serve_node", listen(config.listen)?, move |connection| {
-                session::serve_node(&desk, rules, connection)
+                sessions::serve_node(&desk, rules, connection)
             })?
         };
         let mut manager = Self { desk, server, threads: Vec::new() };
         let (ping, dead_after) = (config.ping, config.dead_after);
-        manager.spawn("heartbeat", move |desk| heartbeat(desk, ping, dead_after))?;
-        manager.spawn("broadcast_loop", broadcast_loop)?;
-        manager.spawn("replicate_loop", healing::replicate_loop)?;
+        let desk = || Arc::clone(&manager.desk);
+        let (beats, tells, orders) = (desk(), desk(), desk());
+        manager.threads = vec![
+            thread::start("heartbeat", move || heartbeat(&beats, ping, dead_after))?,
+            thread::start("broadcast_loop", move || broadcast_loop(&tells))?,
+            thread::start("replicate_loop", move || replicate_loop(&orders))?,
+        ];
         Ok(manager)
-    }
-
-    fn spawn(&mut self, name: &str, run: impl FnOnce(&Desk) + Send + 'static) -> Result<()> {
-        let desk = Arc::clone(&self.desk);
-        let thread = thread::Builder::new().name(name.into()).spawn(move || run(&desk));
-        let failed = |e| Error::failed(format!("cannot start the thread {name}")).because(e);
-        self.threads.push(thread.map_err(failed)?);
-        Ok(())
     }
 
     /// Where it listens.
@@ -116,9 +103,7 @@ impl Manager {
     pub fn stop(&mut self) {
         self.desk.change(|table, _| table.stopping = true);
         self.server.stop();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.threads.clear();
     }
 }
 
@@ -170,5 +155,15 @@ fn broadcast_loop(desk: &Desk) {
         if !desk.sleep(pause) {
             return;
         }
+    }
+}
+
+/// Orders the copies that are missing after every change, and when an order's time has come. It plans under the
+/// table's lock; the orders are posted there and flushed after it. Whatever happens while it plans is planned at once
+/// after it: the condition is tested under the lock before the thread sleeps, as in [`desk`].
+fn replicate_loop(desk: &Desk) {
+    let mut next = None;
+    while desk.wait_for_plan(next) {
+        next = desk.change(Table::replicate);
     }
 }

@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::limits;
-use super::message::{FromPeer, Refusal};
+use super::message::{FromPeer, Refusal, encode};
 use super::outbox::Outbox;
 use super::timed::{Limit, Timed, is_timeout};
 use crate::error::{Code, Error, Result};
@@ -437,17 +437,6 @@ pub fn is_gone(stream: &TcpStream) -> bool {
     let mut watched = [PollFd::new(stream, PollFlags::RDHUP)];
     // That nothing can be told of it is no sign that it is gone.
     poll(&mut watched, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-}
-
-/// A message as it goes over the wire: one line of JSON with its newline.
-///
-/// # Errors
-/// Never for the messages of this protocol; serde_json cannot know that.
-pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
-    let mut line =
-        serde_json::to_vec(message).map_err(|e| Error::failed("cannot write a message").because(e))?;
-    line.push(b'\n');
-    Ok(line)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use super::lease::Lease;
+use super::tasks::Next;
 use super::{Done, Job, Progress};
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::Operand;
@@ -13,8 +15,6 @@ use crate::matrix::freivalds::Verdict;
 use crate::net::connection::Connection;
 use crate::net::limits;
 use crate::net::message::{FromPeer, PeerCard, ProductStage, ToPeer};
-use crate::peer::lease::Lease;
-use crate::peer::tasks::Next;
 
 /// The slowest peer that is still worth waiting for, in floating-point operations per second.
 const SLOWEST_PEER: f64 = 5e7;

@@ -64,7 +64,7 @@ mod trash;
 
 pub use disk::Stamp;
 pub use partial::{Partial, Written};
-pub use trash::{Health, conflict_name};
+pub use trash::{Health, conflict_name, is_conflict_copy};
 
 /// Where everything is that is not offered.
 const PRIVATE: &str = ".peerlab";
@@ -147,6 +147,12 @@ impl Store {
     /// The downloads that nobody had touched for a week when the folder was opened, and that were given up.
     pub fn expired(&self) -> &[FileName] {
         &self.expired
+    }
+
+    /// Whether it is this folder, by whatever path.
+    pub fn is_at(&self, folder: &Path) -> bool {
+        let same = |own: PathBuf| folder.canonicalize().is_ok_and(|other| own == other);
+        self.dir == folder || self.dir.canonicalize().is_ok_and(same)
     }
 
     /// Where the peer remembers what was dropped.

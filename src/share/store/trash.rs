@@ -163,12 +163,25 @@ impl Store {
 /// # Ok::<(), peerlab::error::Error>(())
 /// ```
 pub fn conflict_name(name: &FileName, peer: &str, id: FileId) -> FileName {
-    let plain = |c: char| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c };
-    let peer: String = peer.chars().map(plain).collect();
-    let peer = &peer[..peer.floor_char_boundary(PEER_NAME)];
-    let conflict = with_suffix(name.as_str(), &format!(".conflict-{peer}-{}", id.short()));
+    let conflict = with_suffix(name.as_str(), &format!(".conflict-{}-{}", plain_peer(peer), id.short()));
     // Cannot fail: no part of it has anything that a name may not have, and it is short enough.
     FileName::try_from(conflict).unwrap_or_else(|_| name.clone())
+}
+
+/// Whether this is a conflict copy that the peer of this name has made.
+pub fn is_conflict_copy(name: &FileName, peer: &str) -> bool {
+    let mark = format!(".conflict-{}-", plain_peer(peer));
+    let Some((_, rest)) = name.as_str().split_once(&mark) else { return false };
+    let hash = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+    hash == 8 && matches!(rest.as_bytes().get(hash), None | Some(b'.'))
+}
+
+/// A peer's name as a part of a file's.
+fn plain_peer(peer: &str) -> String {
+    let plain = |c: char| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c };
+    let mut peer: String = peer.chars().map(plain).collect();
+    peer.truncate(peer.floor_char_boundary(PEER_NAME));
+    peer
 }
 
 /// Puts a file into a folder under its name, or the first numbered one that is free; says which.

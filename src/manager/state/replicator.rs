@@ -1,0 +1,542 @@
+//! Who should fetch what, so that every file is on as many peers as the policy asks for (B1, B2).
+//!
+//! # The problem
+//! Peers come, go, and lose files; each time, copies are missing somewhere. A hundred thousand files on a hundred peers
+//! change a thousand times a second while they are copied, so whoever looks through all of them at each change does
+//! nothing else. And an order can fail: the peer's disk is full, a cable is cut, a peer joins and leaves
+//! every second. To order again at once would make a storm; not to order again, a file that never heals.
+//!
+//! # The rules
+//! - **Policy.** `--replicas all`: every peer that keeps replicas has every file. A number N: N of them have it. 0:
+//!   nothing is ordered.
+//! - **An order** is a peer and a file: "fetch it". From whom, in which pieces, is the download's business. It is done
+//!   when the peer is listed as a whole holder, and void when the peer or the file is gone.
+//! - **At most [`ORDERS`] run at each peer.** The next is given when one is done, at once.
+//! - **The file with the fewest copies first**, orders that run counted as copies, among the next [`WINDOW`]. So what is
+//!   most in danger is copied first, and two empty peers fetch different files, then each from the other. Peers take
+//!   turns, those with the fewest orders and files first.
+//! - **Only what can be had is ordered**: somebody else has all of it, and can be reached.
+//! - **In vain.** An order without a sign of life for [`PATIENCE`], or without progress for [`STALL`], was in vain. The
+//!   same peer is asked for the same file again after [`PAUSE`], then after twice that, [`LONGEST_PAUSE`] at most.
+//! - **A peer that joins is asked for nothing** until the manager could connect to it and its own list has been quiet
+//!   for [`SETTLE`], because it may have the files already. One that leaves within [`STEADY`] of its coming waits twice
+//!   as long each time: a peer that flaps costs less and less.
+//! - **A young manager that wants N copies waits** for [`GRACE`]: its peers are on their way back with theirs. (Where
+//!   all are to have all, nobody's absence makes a copy too many, and it need not wait.)
+//!
+//! # How it is cheap
+//! Files are numbered as they come. Each peer walks through the numbers once, and stops where it has enough to do. What
+//! changes behind it (the catalogue says which files were touched) is put on its list of files to look at again. So a
+//! change costs a few steps for each peer, and not for each file.
+//!
+//! # An example
+//! ada has 1,000 files, ben and cyd join. After half a second of quiet each is asked for four: ben for 1, 3, 5, 7
+//! and cyd for 2, 4, 6, 8. Whenever one is done, the next is asked for. In the end ben takes the even ones from ada
+//! or from cyd. dan joins, whose disk is full: his four orders are in vain after five seconds, and he is asked for
+//! them again after 5, 10, 20, 40 and every 60 seconds.
+//!
+//! All of this is plain state: no socket, no thread, no clock. The orders are sent by [`Table::replicate`](super::Table::replicate),
+//! the words about a file's health are in [`health`](super::health).
+//!
+//! # What is missing
+//! Copies too many are never removed: a peer that was away while N others were found for its files comes back as one
+//! more. The manager does not know how much room a peer has, nor how fast it is. And nothing keeps N copies
+//! from being N peers on one machine.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::catalogue::{Catalogue, Entry, FileNumber};
+use super::lease_book::GRACE;
+use super::roster::{Peer, Reach, Roster};
+use crate::clock::Millis;
+use crate::net::message::{Download, Name, PeerId, Replicas};
+use crate::share::FileName;
+
+/// How many orders run at one peer at once: enough that small files are not waited for one by one, few enough that a
+/// large one does not share its peer's link with many.
+pub const ORDERS: usize = 4;
+
+/// Among how many of its next files a peer is given the one with the fewest copies.
+pub const WINDOW: usize = 16;
+
+/// How many files are looked at for one peer before the table is let go for others.
+const LOOK: usize = 512;
+
+/// How long an order may show no sign of life, in milliseconds.
+pub const PATIENCE: Millis = 5_000;
+
+/// How long a download that began may make no progress, in milliseconds: its peer gives up its holders one by one.
+pub const STALL: Millis = 30_000;
+
+/// How long a peer is not asked again for a file that it did not get, in milliseconds.
+pub const PAUSE: Millis = 5_000;
+
+/// The longest such pause.
+pub const LONGEST_PAUSE: Millis = 60_000;
+
+/// How long the list of a peer that joined must be quiet, in milliseconds.
+pub const SETTLE: Millis = 500;
+
+/// Who leaves sooner than this after joining flaps, in milliseconds.
+pub const STEADY: Millis = 60_000;
+
+/// How many peers that flap are remembered before those that stopped long ago are forgotten.
+const FLAPS: usize = 1024;
+
+/// "Fetch this."
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Who is to fetch it.
+    pub peer: PeerId,
+    /// What.
+    pub file: FileName,
+    /// Its size, in bytes.
+    pub size: u64,
+}
+
+/// What follows from a look at everything that changed.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// What is to be ordered now.
+    pub orders: Vec<Order>,
+    /// What was ordered in vain.
+    pub in_vain: Vec<Order>,
+    /// When to plan again if nothing changes before that.
+    pub next: Option<Millis>,
+}
+
+/// An order that runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    /// When it was given.
+    pub(super) since: Millis,
+    /// When the download was last seen to go on.
+    pub(super) sign: Option<Millis>,
+    /// How many pieces were there then.
+    have: u32,
+}
+
+impl Running {
+    /// When it counts as in vain, unless there is a sign of life before.
+    fn deadline(&self) -> Millis {
+        self.sign.map_or(self.since + PATIENCE, |sign| sign + STALL)
+    }
+}
+
+/// What came of the orders for one file at one peer: nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    /// How often.
+    pub(super) times: u32,
+    /// When it may be ordered again.
+    pub(super) until: Millis,
+}
+
+/// A peer that keeps replicas.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    name: Name,
+    joined: Millis,
+    /// When it last told of a file, or joined.
+    told: Millis,
+    /// For how long it must be quiet before it is asked for anything.
+    settle: Millis,
+    pub(super) settled: bool,
+    /// Its walk: every file with a smaller number was looked at.
+    walk: FileNumber,
+    /// Files behind that which changed since.
+    again: BTreeSet<FileNumber>,
+    pub(super) running: BTreeMap<FileNumber, Running>,
+    pub(super) paused: BTreeMap<FileNumber, Pause>,
+}
+
+/// One that came and went.
+#[derive(Clone, Copy, Debug)]
+struct Flap {
+    times: u32,
+    last: Millis,
+}
+
+/// Who should fetch what.
+#[derive(Debug)]
+pub struct Replicator {
+    policy: Replicas,
+    started: Millis,
+    pub(super) keepers: BTreeMap<PeerId, Keeper>,
+    /// How many orders run for a file.
+    under_way: HashMap<FileNumber, usize>,
+    /// When to look at an order or a pause, at the latest.
+    alarms: BTreeSet<(Millis, PeerId, FileNumber)>,
+    flaps: HashMap<Name, Flap>,
+    /// The version of the roster that was last looked at.
+    seen: Option<u64>,
+}
+
+impl Replicator {
+    /// Nothing is ordered yet.
+    pub fn new(policy: Replicas, now: Millis) -> Self {
+        Self {
+            policy,
+            started: now,
+            keepers: BTreeMap::new(),
+            under_way: HashMap::new(),
+            alarms: BTreeSet::new(),
+            flaps: HashMap::new(),
+            seen: None,
+        }
+    }
+
+    /// How many peers are to have each file.
+    pub fn policy(&self) -> Replicas {
+        self.policy
+    }
+
+    /// Whether anything changed since the last plan.
+    pub fn is_due(&self, catalogue: &Catalogue, roster: &Roster) -> bool {
+        catalogue.is_touched() || self.seen != Some(roster.version())
+    }
+
+    /// The manager could connect to somebody: look at the peers again.
+    pub fn reached(&mut self) {
+        self.seen = None;
+    }
+
+    /// A peer told of a file: its list is not quiet yet.
+    pub fn told(&mut self, peer: PeerId, now: Millis) {
+        if let Some(keeper) = self.keepers.get_mut(&peer) {
+            keeper.told = now;
+        }
+    }
+
+    /// A peer told what it is fetching: signs of life of its orders.
+    pub fn signs(&mut self, peer: PeerId, downloads: &[Download], catalogue: &Catalogue, now: Millis) {
+        let Some(keeper) = self.keepers.get_mut(&peer) else { return };
+        for download in downloads {
+            let number = catalogue.number(&download.file);
+            let running = number.and_then(|number| keeper.running.get_mut(&number));
+            if let Some(running) = running.filter(|it| it.sign.is_none() || download.have > it.have) {
+                running.sign = Some(now);
+                running.have = download.have;
+            }
+        }
+    }
+
+    // lab 5: begin
+    /// What should be fetched by whom, after all that changed. To be called after every change, and at `next`.
+    pub fn plan(&mut self, catalogue: &mut Catalogue, roster: &Roster, now: Millis) -> Plan {
+        let touched = catalogue.take_touched();
+        let mut plan = Plan::default();
+        self.meet(roster, now);
+        if self.policy == Replicas::Some(0) {
+            return plan;
+        }
+        for number in touched {
+            self.look_again(number, catalogue.entry(number), now);
+        }
+        self.ring(catalogue, now, &mut plan);
+        self.settle(roster, now, &mut plan);
+        let grace = self.started + GRACE;
+        if self.policy != Replicas::All && now < grace {
+            plan.wake_by(grace);
+            return plan;
+        }
+        // Those with the fewest orders and the fewest files first, one file each in turn.
+        let able = |id: PeerId| roster.get(id).is_some_and(can_fetch);
+        let ready = self.keepers.iter().filter(|(id, keeper)| keeper.settled && able(**id));
+        let mut ready: Vec<_> =
+            ready.map(|(&id, keeper)| (keeper.running.len(), catalogue.held_by(id), id)).collect();
+        ready.sort_unstable();
+        while !ready.is_empty() {
+            ready.retain(|&(.., id)| match self.choose(id, catalogue, roster, now, &mut plan) {
+                Some(number) => self.order(id, number, catalogue, now, &mut plan),
+                None => false,
+            });
+        }
+        if let Some(&(alarm, ..)) = self.alarms.first() {
+            plan.wake_by(alarm);
+        }
+        plan
+    }
+
+    /// The next file for this peer: of those it could fetch now, the one with the fewest copies.
+    fn choose(
+        &mut self,
+        peer: PeerId,
+        catalogue: &Catalogue,
+        roster: &Roster,
+        now: Millis,
+        plan: &mut Plan,
+    ) -> Option<FileNumber> {
+        if self.keepers.get(&peer)?.running.len() >= ORDERS {
+            return None;
+        }
+        // (copies, file)
+        let mut window: Vec<(usize, FileNumber)> = Vec::new();
+        let mut looks = 0;
+        while window.len() < WINDOW {
+            if looks == LOOK {
+                plan.wake_by(now);
+                break;
+            }
+            looks += 1;
+            let Some(number) = self.next_of(peer, catalogue) else { break };
+            let Some(entry) = catalogue.entry(number) else { continue };
+            if self.should_fetch(peer, number, entry, roster, now) {
+                let copies = entry.whole_holders().count() + self.under_way(number);
+                window.push((copies, number));
+            }
+        }
+        let &(_, chosen) = window.iter().min()?;
+        let rest = window.into_iter().map(|(_, number)| number).filter(|number| *number != chosen);
+        self.keepers.get_mut(&peer)?.again.extend(rest);
+        Some(chosen)
+    }
+
+    /// Whether this peer should have this file, and could get it now.
+    fn should_fetch(
+        &self,
+        peer: PeerId,
+        number: FileNumber,
+        entry: &Entry,
+        roster: &Roster,
+        now: Millis,
+    ) -> bool {
+        let Some(keeper) = self.keepers.get(&peer) else { return false };
+        let busy = keeper.running.contains_key(&number);
+        let paused = keeper.paused.get(&number).is_some_and(|pause| pause.until > now);
+        !entry.is_whole_at(peer)
+            && !busy
+            && !paused
+            && self.lacking(number, entry) > 0
+            && has_source(entry, peer, roster)
+    }
+    // lab 5: end
+
+    /// How many copies of a file are missing that nobody is fetching.
+    pub(super) fn lacking(&self, number: FileNumber, entry: &Entry) -> usize {
+        let coming = self.copies(entry) + self.under_way(number);
+        match self.policy {
+            Replicas::All => self.keepers.len(),
+            Replicas::Some(wanted) => wanted.min(self.keepers.len()),
+        }
+        .saturating_sub(coming)
+    }
+
+    /// How many of those who keep replicas have all of it. Others leave when they like, and do not count.
+    pub(super) fn copies(&self, entry: &Entry) -> usize {
+        entry.whole_holders().filter(|peer| self.keepers.contains_key(peer)).count()
+    }
+
+    fn under_way(&self, number: FileNumber) -> usize {
+        self.under_way.get(&number).copied().unwrap_or_default()
+    }
+
+    /// The next file that this peer has to look at.
+    fn next_of(&mut self, peer: PeerId, catalogue: &Catalogue) -> Option<FileNumber> {
+        let keeper = self.keepers.get_mut(&peer)?;
+        if let Some(number) = keeper.again.pop_first() {
+            return Some(number);
+        }
+        let (number, _) = catalogue.entries_from(keeper.walk).next()?;
+        keeper.walk = number + 1;
+        Some(number)
+    }
+}
+
+/// What becomes of an order: it is given, done, void, or in vain.
+impl Replicator {
+    /// Gives an order; true.
+    pub(super) fn order(
+        &mut self,
+        peer: PeerId,
+        number: FileNumber,
+        catalogue: &Catalogue,
+        now: Millis,
+        plan: &mut Plan,
+    ) -> bool {
+        let (Some(keeper), Some(order)) = (self.keepers.get_mut(&peer), order(peer, number, catalogue))
+        else {
+            return false;
+        };
+        let running = Running { since: now, sign: None, have: 0 };
+        keeper.running.insert(number, running);
+        *self.under_way.entry(number).or_default() += 1;
+        self.alarms.insert((running.deadline(), peer, number));
+        plan.orders.push(order);
+        true
+    }
+
+    /// An order is over, one way or the other.
+    pub(super) fn over(&mut self, peer: PeerId, number: FileNumber) {
+        let running = self.keepers.get_mut(&peer).and_then(|keeper| keeper.running.remove(&number));
+        if let Some(running) = running {
+            self.alarms.remove(&(running.deadline(), peer, number));
+            self.count_down(number);
+        }
+    }
+
+    pub(super) fn count_down(&mut self, number: FileNumber) {
+        if let Some(count) = self.under_way.get_mut(&number) {
+            *count -= 1;
+            if *count == 0 {
+                self.under_way.remove(&number);
+            }
+        }
+    }
+
+    /// A file was touched: it is new or gone, or has other holders.
+    pub(super) fn look_again(&mut self, number: FileNumber, entry: Option<&Entry>, now: Millis) {
+        let mut over = Vec::new();
+        for (&peer, keeper) in &mut self.keepers {
+            let Some(entry) = entry.filter(|entry| !entry.is_whole_at(peer)) else {
+                keeper.again.remove(&number);
+                keeper.paused.remove(&number);
+                if keeper.running.contains_key(&number) {
+                    over.push(peer);
+                    self.flaps.remove(&keeper.name);
+                }
+                continue;
+            };
+            match keeper.running.get_mut(&number) {
+                // It told that it has a part.
+                Some(running) if running.sign.is_none() && entry.holders().any(|(it, _)| it == peer) => {
+                    running.sign = Some(now);
+                }
+                Some(_) => {}
+                None if number < keeper.walk => drop(keeper.again.insert(number)),
+                None => {}
+            }
+        }
+        over.into_iter().for_each(|peer| self.over(peer, number));
+    }
+
+    /// Looks at the orders and pauses whose time has come.
+    pub(super) fn ring(&mut self, catalogue: &Catalogue, now: Millis, plan: &mut Plan) {
+        while let Some(&(at, peer, number)) = self.alarms.first()
+            && at <= now
+        {
+            self.alarms.pop_first();
+            let Some(keeper) = self.keepers.get_mut(&peer) else { continue };
+            let Some(running) = keeper.running.get(&number) else {
+                if keeper.paused.get(&number).is_some_and(|pause| pause.until <= now) {
+                    keeper.again.insert(number);
+                }
+                continue;
+            };
+            if running.deadline() > now {
+                self.alarms.insert((running.deadline(), peer, number));
+                continue;
+            }
+            let times = keeper.paused.get(&number).map_or(0, |pause| pause.times) + 1;
+            let pause = Pause { times, until: now + pause_after(times) };
+            keeper.paused.insert(number, pause);
+            self.over(peer, number);
+            self.alarms.insert((pause.until, peer, number));
+            plan.in_vain.extend(order(peer, number, catalogue));
+            // Somebody else may fetch it meanwhile.
+            self.look_again(number, catalogue.entry(number), now);
+        }
+    }
+}
+
+/// Who keeps replicas: peers that join, settle, and leave, and those that do it again and again.
+impl Replicator {
+    /// Strikes out who left, and writes down who joined.
+    pub(super) fn meet(&mut self, roster: &Roster, now: Millis) {
+        if self.seen.replace(roster.version()) == Some(roster.version()) {
+            return;
+        }
+        let left = self.keepers.keys().filter(|id| roster.get(**id).is_none());
+        for id in left.copied().collect::<Vec<_>>() {
+            self.leave(id, now);
+        }
+        for peer in roster.peers().filter(|peer| peer.is.keeps) {
+            if !self.keepers.contains_key(&peer.id) {
+                self.join(peer, now);
+            }
+        }
+    }
+
+    fn join(&mut self, peer: &Peer, now: Millis) {
+        let name = peer.is.name.clone();
+        let flaps = self.flaps.get(&name).map_or(0, |flap| flap.times);
+        let settle = (SETTLE << flaps.min(16)).min(LONGEST_PAUSE);
+        let keeper = Keeper {
+            name,
+            joined: now,
+            told: now,
+            settle,
+            settled: false,
+            walk: 0,
+            again: BTreeSet::new(),
+            running: BTreeMap::new(),
+            paused: BTreeMap::new(),
+        };
+        self.keepers.insert(peer.id, keeper);
+    }
+
+    fn leave(&mut self, peer: PeerId, now: Millis) {
+        let Some(keeper) = self.keepers.remove(&peer) else { return };
+        for (&number, running) in &keeper.running {
+            self.alarms.remove(&(running.deadline(), peer, number));
+            self.count_down(number);
+            // Under a policy of N, somebody else may be asked for it.
+            for other in self.keepers.values_mut().filter(|other| number < other.walk) {
+                other.again.insert(number);
+            }
+        }
+        for (&number, pause) in &keeper.paused {
+            self.alarms.remove(&(pause.until, peer, number));
+        }
+        if now.saturating_sub(keeper.joined) >= STEADY {
+            self.flaps.remove(&keeper.name);
+            return;
+        }
+        if self.flaps.len() >= FLAPS {
+            self.flaps.retain(|_, flap| now.saturating_sub(flap.last) < LONGEST_PAUSE);
+        }
+        let flap = self.flaps.entry(keeper.name).or_insert(Flap { times: 0, last: now });
+        *flap = Flap { times: flap.times + 1, last: now };
+    }
+
+    /// Those who joined and have been quiet for long enough may be asked for files from now on.
+    pub(super) fn settle(&mut self, roster: &Roster, now: Millis, plan: &mut Plan) {
+        for (&id, keeper) in self.keepers.iter_mut().filter(|(_, keeper)| !keeper.settled) {
+            let quiet_at = keeper.told + keeper.settle;
+            keeper.settled = now >= quiet_at && roster.get(id).is_some_and(can_fetch);
+            if now < quiet_at {
+                plan.wake_by(quiet_at);
+            }
+        }
+    }
+}
+
+impl Plan {
+    fn wake_by(&mut self, at: Millis) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
+
+/// Whether a peer can be asked to fetch anything. One that offers no slots is never connected back to.
+pub(super) fn can_fetch(peer: &Peer) -> bool {
+    peer.reach == Reach::Yes || peer.is.slots == 0
+}
+
+/// Whether anybody else has all of a file and can be reached.
+pub(super) fn has_source(entry: &Entry, peer: PeerId, roster: &Roster) -> bool {
+    let reachable = |id| roster.get(id).is_some_and(|row| !matches!(row.reach, Reach::No(_)));
+    entry.whole_holders().any(|holder| holder != peer && reachable(holder))
+}
+
+fn order(peer: PeerId, number: FileNumber, catalogue: &Catalogue) -> Option<Order> {
+    let entry = catalogue.entry(number)?;
+    Some(Order { peer, file: entry.name().clone(), size: entry.size() })
+}
+
+/// How long a file is not ordered again that was ordered so often in vain.
+fn pause_after(times: u32) -> Millis {
+    (PAUSE << (times - 1).min(16)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests;
