@@ -13,9 +13,10 @@ use crate::error::{Code, Error};
 
 /// How a file looks from outside. While this stays the same, so do its bytes.
 ///
-/// The time of its status (ctime) is what nobody can set: `cp -p` and `touch -r` give a changed file an old mtime, but
-/// not an old ctime. The price is that more than bytes changes it: a rename, `chmod`, another link. So another stamp says
-/// only "hash it again"; where the bytes are the same, the new stamp is remembered and nothing else happens.
+/// The time of its status (ctime) is what nobody can set: `cp -p` and `touch -r` give a changed file an old mtime,
+/// but not an old ctime. The price is that more than bytes changes it: a rename, `chmod`, another link. So another
+/// stamp says only "hash it again"; where the bytes are the same, the new stamp is remembered and nothing else
+/// happens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// Its size in bytes.
@@ -43,8 +44,8 @@ impl Stamp {
         Self { status: self.status, ..*before } == *self
     }
 
-    /// When it was put where it is, in milliseconds since 1970. A copy has a ctime of its own, whatever time it says it
-    /// was written at.
+    /// When it was put where it is, in milliseconds since 1970. A copy has a ctime of its own, whatever time it says
+    /// it was written at.
     pub(super) fn put_at(&self) -> Option<Millis> {
         Millis::try_from(self.status.0 * 1000 + self.status.1 / 1_000_000).ok()
     }
