@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use crate::matrix::strassen::MAX_LEVELS;
 use crate::share::FileName;
-use crate::share::picker::Order;
+use crate::share::picker::PickOrder;
 use crate::share::units::Bytes;
 
 /// What a user can ask for.
@@ -83,7 +83,7 @@ pub enum Command {
         stay: bool,
         /// Which pieces come first: rarest, sequential or split
         #[arg(long, default_value = "rarest", value_name = "ORDER")]
-        pick: Order,
+        pick: PickOrder,
     },
     /// Remove a file everywhere: every peer moves it into its trash
     Drop {

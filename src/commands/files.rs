@@ -19,8 +19,8 @@ use crate::peer::Peer;
 use crate::peer::library::offer::Offer;
 use crate::peer::manager_client::{Listing, ManagerClient};
 use crate::peer::swarm::download::{Asker, PATIENCE, Report, Wish, download, offered_from_elsewhere};
-use crate::share::picker::Order;
-use crate::share::store::{Health, Reading, Store};
+use crate::share::picker::PickOrder;
+use crate::share::store::{PieceCheck, Reading, Store};
 use crate::share::units::{about, counted};
 use crate::share::{FileName, Piece};
 use crate::thread;
@@ -121,7 +121,7 @@ impl Shell {
         file: &FileName,
         output: Option<PathBuf>,
         stay: bool,
-        order: Order,
+        order: PickOrder,
         json: bool,
     ) -> Result<()> {
         let peer = self.peer()?;
@@ -174,7 +174,7 @@ impl Shell {
             tell(format!("{file}: {pieces} (number {}), to be mended from others", list.join(", ")));
             let peer = self.peer()?;
             peer.library().put_back(file, manifest.id());
-            let order = Order::default();
+            let order = PickOrder::default();
             let (patience, stall, stop) = (PATIENCE, None, None);
             let wish = Wish { store: &store, order, repair: true, patience, stall, stop };
             run_download(&peer, wish, &mut manager, found)
@@ -224,7 +224,7 @@ fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<C
 }
 
 /// The numbers of the pieces that are wrong or missing. Of a file that is too long it is the last one.
-fn bad_pieces(health: &Health) -> Vec<u32> {
+fn bad_pieces(health: &PieceCheck) -> Vec<u32> {
     let missing: Vec<u32> = health.good.missing().map(Piece::index).collect();
     if missing.is_empty() && !health.is_right() {
         return health.good.layout().pieces().checked_sub(1).into_iter().collect();

@@ -23,7 +23,7 @@ use crate::net::connection::Connection;
 use crate::net::limits;
 use crate::net::message::{Condition, FileState, FromPeer, Health, PeerState, ToPeer, no_answer};
 use crate::peer::manager_client::ManagerClient;
-use crate::share::theory::{Bound, Setting, client_server, swarm};
+use crate::share::theory::{LowerBound, Setting, client_server, swarm};
 use crate::share::units::{Bytes, about, counted};
 use crate::share::{FileId, FileName};
 use crate::thread;
@@ -159,7 +159,7 @@ fn ask_files(addr: SocketAddr) -> Result<Vec<FromPeer>> {
 /// Prints the lecture's two bounds.
 pub(super) fn bounds(setting: &Setting, json: bool) -> Result<()> {
     let (cs, p2p) = (client_server(setting), swarm(setting));
-    let row = |bound: &Bound| json!({"seconds": bound.seconds, "term": bound.term.formula(), "because": bound.term.to_string()});
+    let row = |bound: &LowerBound| json!({"seconds": bound.seconds, "term": bound.term.formula(), "because": bound.term.to_string()});
     if json {
         return say_json(&json!({"client_server": row(&cs), "p2p": row(&p2p)}));
     }

@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::peer::manager_client::ManagerClient;
 use crate::peer::swarm::download::{Asker, Wish, download};
 use crate::share::FileName;
-use crate::share::picker::Order;
+use crate::share::picker::PickOrder;
 
 /// How long an ordered download without any holder waits for one: others wait for the place it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,7 +71,7 @@ fn fetch(
     }
     let uploads = &replication.uploads;
     let asker = Asker { number, library, uploads };
-    let order = Order::default();
+    let order = PickOrder::default();
     let (patience, stall, stop_when) = (PATIENCE, Some(stall(uploads.round())), Some(stop));
     let wish = Wish { store, order, repair: false, patience, stall, stop: stop_when };
     let (progress, _) = unbounded();

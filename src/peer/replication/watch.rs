@@ -86,7 +86,7 @@ impl Watch {
         let before = std::mem::take(&mut self.seen);
         let gone = |name: &&FileName| there.binary_search_by(|(other, _)| other.cmp(name)).is_err();
         look.vanished = offered.iter().map(|(name, _)| name).filter(gone).cloned().collect();
-        let bytes = |stamp: &Stamp| (stamp.size > 0).then_some((stamp.file, stamp.size, stamp.changed));
+        let bytes = |stamp: &Stamp| (stamp.size > 0).then_some((stamp.file, stamp.size, stamp.written));
         let new: BTreeSet<_> = there
             .iter()
             .filter(|(name, _)| !before.contains_key(name))

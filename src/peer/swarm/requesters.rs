@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 
 use crate::net::message::PeerId;
 use crate::share::choker::{Contender, Occasion, Service, judge};
-use crate::share::uplink::{AskerId, Request, Uplink};
+use crate::share::uplink::{PieceRequest, RequesterId, Uplink};
 use crate::share::{FileId, FileName, Piece};
 
 /// What one that speaks is to say.
@@ -18,7 +18,7 @@ pub(super) enum Say {
     Have(Piece),
     Choke,
     Unchoke,
-    Piece(Request),
+    Piece(PieceRequest),
 }
 
 /// A conversation with somebody who wants pieces.
@@ -52,8 +52,8 @@ pub(super) struct Meter {
 pub(super) struct State {
     /// Whether anybody is served at all: not by one who may upload nothing.
     pub(super) serves: bool,
-    pub(super) next: AskerId,
-    pub(super) askers: BTreeMap<AskerId, Asker>,
+    pub(super) next: RequesterId,
+    pub(super) askers: BTreeMap<RequesterId, Asker>,
     pub(super) uplink: Uplink,
     pub(super) received: HashMap<PeerId, Meter>,
     /// Downloads that run here; without one, this peer is a seed.
@@ -93,7 +93,7 @@ impl State {
             })
             .collect();
         let seeding = self.downloads == 0;
-        let served: HashMap<AskerId, Service> =
+        let served: HashMap<RequesterId, Service> =
             judge(&contenders, unchoke, seeding, occasion, &mut self.rng).into_iter().collect();
         for (id, asker) in &mut self.askers {
             let service = served.get(id).copied().unwrap_or(Service::Choked);
@@ -113,7 +113,7 @@ impl State {
     }
 
     /// Takes somebody off the desk, if he stands there, with his turns.
-    pub(super) fn remove(&mut self, asker: AskerId) {
+    pub(super) fn remove(&mut self, asker: RequesterId) {
         if let Some(gone) = self.askers.remove(&asker) {
             info!("{} has got {} pieces of {}", gone.name, gone.pieces, gone.file);
             if !self.askers.values().any(|asker| asker.id == gone.id) {
@@ -126,7 +126,7 @@ impl State {
     /// Gives the turns that are free to those who wait.
     pub(super) fn serve(&mut self) {
         while let Some(request) = self.uplink.next_request() {
-            let Some(asker) = self.askers.get(&request.asker) else {
+            let Some(asker) = self.askers.get(&request.requester) else {
                 self.uplink.done(request);
                 continue;
             };

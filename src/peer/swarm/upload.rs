@@ -42,7 +42,7 @@ use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
 use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS, Service};
 use crate::share::limiter::Limiter;
-use crate::share::uplink::{AskerId, Request, Uplink};
+use crate::share::uplink::{PieceRequest, RequesterId, Uplink};
 use crate::share::{FileId, FileName, Piece};
 use crate::thread::{self, Thread};
 
@@ -177,7 +177,7 @@ impl Uploads {
         let mut state = self.state.lock();
         let State { askers, uplink, .. } = &mut *state;
         for (&number, asker) in askers.iter_mut().filter(|(_, asker)| (asker.peer, asker.id) == (peer, id)) {
-            if uplink.cancel(Request { asker: number, file: id, piece }) {
+            if uplink.cancel(PieceRequest { requester: number, file: id, piece }) {
                 asker.open = asker.open.saturating_sub(1);
             }
         }
@@ -227,7 +227,7 @@ impl Uploads {
     }
 
     /// Somebody is served no more, and others may be.
-    fn leaves(&self, asker: AskerId) {
+    fn leaves(&self, asker: RequesterId) {
         let mut state = self.state.lock();
         state.remove(asker);
         state.judge(self.settings.unchoke, Occasion::Change);
@@ -256,7 +256,7 @@ impl Uploads {
 /// A place at the desk until it is dropped.
 struct Place<'a> {
     uploads: &'a Uploads,
-    asker: AskerId,
+    asker: RequesterId,
 }
 
 impl Drop for Place<'_> {
@@ -356,7 +356,7 @@ fn hear_wishes(place: &Place<'_>, connection: &mut Connection, offer: &Offer) ->
                         .advise(format!("keep {} at most", limits::OPEN_REQUESTS)));
                 }
                 asker.open += 1;
-                uplink.ask(Request { asker: place.asker, file: asker.id, piece });
+                uplink.ask(PieceRequest { requester: place.asker, file: asker.id, piece });
                 state.serve();
             }
             other => return Err(unexpected(&other, "interested or request")),
@@ -367,7 +367,7 @@ fn hear_wishes(place: &Place<'_>, connection: &mut Connection, offer: &Offer) ->
 /// Speaks to one that wants pieces, until he or his place is gone.
 fn send_pieces(
     uploads: &Uploads,
-    asker: AskerId,
+    asker: RequesterId,
     offer: &Offer,
     source: &mut Source,
     speaker: &Speaker,
@@ -469,7 +469,7 @@ mod tests {
         let uploads = Uploads::new(UploadSettings { up: Some(1), down: None, unchoke: 4, time_scale: 1.0 });
         let (to, _from) = unbounded();
         let (id, layout) = (FileId::from([0; 32]), Layout::new(4096, 1024).unwrap());
-        let request = |piece| Request { asker: 7, file: id, piece: layout.piece(piece).unwrap() };
+        let request = |piece| PieceRequest { requester: 7, file: id, piece: layout.piece(piece).unwrap() };
         {
             let mut state = uploads.state.lock();
             state.askers.insert(7, asker(2, to));

@@ -13,9 +13,10 @@ use crate::error::{Code, Error};
 
 /// How a file looks from outside. While this stays the same, so do its bytes.
 ///
-/// The time of its status (ctime) is what nobody can set: `cp -p` and `touch -r` give a changed file an old mtime, but
-/// not an old ctime. The price is that more than bytes changes it: a rename, `chmod`, another link. So another stamp says
-/// only "hash it again"; where the bytes are the same, the new stamp is remembered and nothing else happens.
+/// The time of its status (ctime) is what nobody can set: `cp -p` and `touch -r` give a changed file an old mtime,
+/// but not an old ctime. The price is that more than bytes changes it: a rename, `chmod`, another link. So another
+/// stamp says only "hash it again"; where the bytes are the same, the new stamp is remembered and nothing else
+/// happens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// Its size in bytes.
@@ -23,7 +24,7 @@ pub struct Stamp {
     /// When it was last written to (mtime): seconds since 1970, and nanoseconds.
     pub written: (i64, i64),
     /// When its status last changed (ctime).
-    pub changed: (i64, i64),
+    pub status: (i64, i64),
     /// Which file it is: device and inode.
     pub file: (u64, u64),
 }
@@ -33,20 +34,20 @@ impl Stamp {
         Self {
             size: meta.size(),
             written: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
+            status: (meta.ctime(), meta.ctime_nsec()),
             file: (meta.dev(), meta.ino()),
         }
     }
 
     /// Whether it is the same file as before with another name, and so with another ctime.
     pub(super) fn is_renamed(&self, before: &Self) -> bool {
-        Self { changed: self.changed, ..*before } == *self
+        Self { status: self.status, ..*before } == *self
     }
 
-    /// When it was put where it is, in milliseconds since 1970. A copy has a ctime of its own, whatever time it says it
-    /// was written at.
+    /// When it was put where it is, in milliseconds since 1970. A copy has a ctime of its own, whatever time it says
+    /// it was written at.
     pub(super) fn put_at(&self) -> Option<Millis> {
-        Millis::try_from(self.changed.0 * 1000 + self.changed.1 / 1_000_000).ok()
+        Millis::try_from(self.status.0 * 1000 + self.status.1 / 1_000_000).ok()
     }
 }
 

@@ -3,8 +3,8 @@
 //! # The problem
 //! People put files into a folder, edit them and delete them, while peers read it and write to it. A
 //! download may be killed in any instruction, the disk may be full, and a name may be a trap: a link to
-//! `/etc/passwd`, a FIFO that blocks whoever opens it. Whoever looks into the folder must see whole
-//! files only, and whoever downloads must not fetch anything twice.
+//! `/etc/passwd`, a FIFO that blocks the program that opens it. A look into the folder must show whole
+//! files only, and a download must not fetch anything twice.
 //!
 //! # The rules
 //! ```text
@@ -21,9 +21,9 @@
 //! - **Only regular files.** No link is followed, no FIFO or device is opened; that is looked at before the
 //!   file is opened and again after it. Where a name came from does not matter: only a [`FileName`] gets here.
 //! - **Unchanged files cost a stat.** A manifest is kept with the size, times and inode of its file ([`Stamp`]).
-//!   Another stamp means "hash it again"; where the bytes are the same, the new stamp is remembered. A file whose stamp
-//!   changes while it is hashed is [`Reading::Changing`]: try later. A rename changes a stamp, too; so that of a file that
-//!   is published is taken after it.
+//!   Another stamp means "hash it again"; where the bytes are the same, the new stamp is remembered. A file whose
+//!   stamp changes while it is hashed is [`Reading::Changing`]: try later. A rename changes a stamp, too; so that of
+//!   a file that is published is taken after it.
 //! - **Nothing is destroyed.** What is dropped goes to the trash, what stands in the way is set aside under
 //!   another name, and `add` copies and never moves.
 //! - **Constant memory.** A piece at a time where it must be whole, else 128 KiB.
@@ -36,10 +36,9 @@
 //! ([`Store::replace`]).
 //!
 //! # What is missing
-//! A file that is edited in the same tick of the file system's clock in which it was hashed, to the same
-//! size, has the same stamp and goes unnoticed here; those who download it notice. Manifests are kept in
-//! memory only: after a restart everything is hashed once more. The holes of a sparse file may fill up when it is added
-//! or downloaded.
+//! A file that is edited in the same tick of the file system's clock in which it was hashed, to the same size, has
+//! the same stamp and goes unnoticed here; those who download it notice. Manifests are kept in memory only: after a
+//! restart everything is hashed once more. The holes of a sparse file may fill up when it is added or downloaded.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -51,6 +50,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use tempfile::NamedTempFile;
 
 use super::{FileId, FileName, Layout, Manifest};
 use crate::clock::Millis;
@@ -64,7 +64,7 @@ mod trash;
 
 pub use disk::Stamp;
 pub use partial::{Partial, Written};
-pub use trash::{Health, conflict_name, is_conflict_copy};
+pub use trash::{PieceCheck, conflict_name, is_conflict_copy};
 
 /// Where everything is that is not offered.
 const PRIVATE: &str = ".peerlab";
@@ -77,7 +77,7 @@ const INNER: [&str; 3] = ["partial", "incoming", "trash"];
 pub struct Store {
     dir: PathBuf,
     piece_size: Option<u64>,
-    /// Whoever hashes a large file is to stop.
+    /// Threads that hash a large file are to stop.
     stopped: AtomicBool,
     expired: Vec<FileName>,
     /// Manifests of files as they were when they had this stamp. The lock is never held across I/O.
@@ -139,20 +139,19 @@ impl Store {
         self
     }
 
-    /// The folder.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The downloads that nobody had touched for a week when the folder was opened, and that were given up.
+    pub fn expired(&self) -> &[FileName] {
+        &self.expired
     }
 
     /// Whether it is this folder, by whatever path.
     pub fn is_at(&self, folder: &Path) -> bool {
         let same = |own: PathBuf| folder.canonicalize().is_ok_and(|other| own == other);
         self.dir == folder || self.dir.canonicalize().is_ok_and(same)
-    }
-
-    /// The downloads that nobody had touched for a week when the folder was opened, and that were given up.
-    pub fn expired(&self) -> &[FileName] {
-        &self.expired
     }
 
     /// Where the peer remembers what was dropped.
@@ -204,9 +203,6 @@ impl Store {
     pub fn scan(&self) -> Result<Scan> {
         let failed = |error| disk::error(format!("cannot read the folder {}", self.dir.display()), error);
         let mut scan = Scan::default();
-        // What is learned from here on may be too new to be seen in the folder.
-        let before: Vec<(FileName, Stamp)> =
-            self.known.lock().iter().map(|(name, (stamp, _))| (name.clone(), *stamp)).collect();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let meta = match entry.metadata() {
@@ -228,13 +224,11 @@ impl Store {
         }
         scan.files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let there = |name: &FileName| scan.files.binary_search_by(|(other, _)| other.cmp(name)).is_ok();
-        let mut known = self.known.lock();
-        for (name, stamp) in before {
-            if !there(&name) && known.get(&name).is_some_and(|(now, _)| *now == stamp) {
-                known.remove(&name);
-            }
+        let gone: Vec<FileName> = self.known.lock().keys().filter(|name| !there(name)).cloned().collect();
+        // What was learned while the folder was read need not have been seen in it.
+        for name in gone.iter().filter(|name| self.stamp(name).is_none()) {
+            self.known.lock().remove(name);
         }
-        drop(known);
         Ok(scan)
     }
 
@@ -253,7 +247,7 @@ impl Store {
         self.read_steady(name, stamp, &file, Stoppable { file: &file, stopped: &self.stopped })
     }
 
-    /// Makes whoever hashes a file here fail soon: the peer leaves, and a large file would keep it for seconds.
+    /// Makes all that hash a file here fail soon: the peer leaves, and a large file would keep it for seconds.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
     }
@@ -280,8 +274,8 @@ impl Store {
         Ok(Reading::Steady(self.learn(manifest, stamp)))
     }
 
-    /// A file that was hashed has got its name, which changed its stamp. It is known under the new one, unless somebody
-    /// has written to it meanwhile.
+    /// A file that was hashed has got its name, which changed its stamp. It is known under the new one, unless
+    /// somebody has written to it meanwhile.
     fn learn_renamed(&self, manifest: Manifest, file: &File, before: Stamp) -> io::Result<Arc<Manifest>> {
         let stamp = Stamp::of(&file.metadata()?);
         if stamp.is_renamed(&before) { Ok(self.learn(manifest, stamp)) } else { Ok(Arc::new(manifest)) }
@@ -326,20 +320,10 @@ impl Store {
         if disk::open_regular(&here).is_ok_and(|(_, here)| here.file == stamp.file) {
             return self.steady(&name);
         }
-        let mode = fs::Permissions::from_mode(0o666);
-        let mut copy = tempfile::Builder::new();
-        let copy = copy.permissions(mode).tempfile_in(self.private("incoming")).map_err(failed)?;
-        let copied = || {
-            copy.as_file().try_lock()?;
-            // The standard library lets the kernel do it, which shares the blocks where the file system can.
-            let size = io::copy(&mut &from, &mut copy.as_file())?;
-            copy.as_file().sync_all()?;
-            Ok::<_, io::Error>(size == stamp.size && Stamp::of(&from.metadata()?) == stamp)
-        };
-        if !copied().map_err(failed)? {
-            return Err(Error::new(Code::Busy, format!("{} changes while it is copied", path.display()))
-                .advise("add it when nobody writes to it"));
-        }
+        let copy = self.copy(&from, stamp).map_err(failed)?.ok_or_else(|| {
+            Error::new(Code::Busy, format!("{} changes while it is copied", path.display()))
+                .advise("add it when nobody writes to it")
+        })?;
         let (bytes, before) = disk::open_regular(copy.path()).map_err(failed)?;
         let manifest = Manifest::read(name.clone(), self.layout(before.size)?, &bytes).map_err(failed)?;
         match disk::rename_new(copy.path(), &here) {
@@ -356,6 +340,18 @@ impl Store {
             }
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Copies a file to `incoming` and brings the copy to the disk; `None` when the file changes meanwhile.
+    fn copy(&self, from: &File, stamp: Stamp) -> io::Result<Option<NamedTempFile>> {
+        let mut copy = tempfile::Builder::new();
+        let copy =
+            copy.permissions(fs::Permissions::from_mode(0o666)).tempfile_in(self.private("incoming"))?;
+        copy.as_file().try_lock()?;
+        // The standard library lets the kernel do it, which shares the blocks where the file system can.
+        let size = io::copy(&mut &*from, &mut copy.as_file())?;
+        copy.as_file().sync_all()?;
+        Ok((size == stamp.size && Stamp::of(&from.metadata()?) == stamp).then_some(copy))
     }
 
     /// The manifest of a file that should not be changing.
@@ -400,9 +396,9 @@ impl Store {
 /// A file that is offered whole, open: what is served is what was hashed.
 ///
 /// Between the moment when a file was hashed and the moment when a piece of it is served, somebody may have
-/// written to it. Its stamp tells: who serves looks at it for each piece, which costs one `fstat`, and answers
-/// `not_found` when it is another. So nobody is sent bytes that he would have to throw away, and nobody is
-/// taken for a liar because his user has edited a file.
+/// written to it. Its stamp tells: it is looked at for each piece, which costs one `fstat`, and where it is another
+/// the answer is `not_found`. So no peer is sent bytes that it would have to throw away, and none is taken for a liar
+/// because its owner has edited a file.
 #[derive(Debug)]
 pub struct Whole {
     manifest: Arc<Manifest>,
@@ -411,13 +407,8 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// Its manifest.
-    pub fn manifest(&self) -> &Arc<Manifest> {
-        &self.manifest
-    }
-
-    /// The open file, for those who let the kernel send it. [`Whole::check`] says whether it is still the one
-    /// that was hashed.
+    /// The open file, so that the kernel can send it. [`Whole::check`] says whether it is still the one that was
+    /// hashed.
     pub fn file(&self) -> &File {
         &self.file
     }
@@ -450,7 +441,7 @@ impl io::Read for Stoppable<'_> {
 }
 
 fn changed(name: &FileName) -> Error {
-    Error::new(Code::NotFound, format!("{name} was changed here")).advise("it is published anew soon")
+    Error::new(Code::NotFound, format!("{name} was changed here")).advise("it is published again soon")
 }
 
 fn taken(name: &FileName) -> Error {

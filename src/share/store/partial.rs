@@ -1,21 +1,22 @@
 //! A download on its way, from its first piece to the file under its name: bytes that survive a kill.
 //!
 //! # The rules
-//! - **Two files** for each download: its bytes (`KEY.part`), and beside them the manifest (`KEY.manifest`), written once.
+//! - **Two files** for each download: its bytes (`KEY.part`), and beside them the manifest (`KEY.manifest`), written
+//!   once.
 //! - A piece is verified, then written; then it counts. A kill in between costs that piece and no other.
-//! - **Nothing on the disk says which pieces are there.** Whoever goes on with a download hashes what it finds. A record
-//!   could be older or newer than the bytes after a power cut; hashes cannot lie. That takes half a second a GiB, so
-//!   [`Store::begin`] leaves it to [`Partial::look`]: in between the caller can say that the download lives, and while
-//!   it looks the pieces that it finds count one by one.
+//! - **Nothing on the disk says which pieces are there.** A run that goes on with a download hashes what it finds. A
+//!   record could be older or newer than the bytes after a power cut; hashes cannot lie. That takes half a second a
+//!   GiB, so [`Store::begin`] leaves it to [`Partial::look`]: in between the caller can say that the download lives,
+//!   and while it looks the pieces that it finds count one by one.
 //! - **One download writes to it**, which a lock makes sure of; any thread may read what is verified.
 //! - **What nobody has touched for a week goes** when the folder is opened; [`Store::expired`] says what.
 //!
 //! # An example
-//! `film.bin` has three pieces. `begin` finds a part that a killed run has left, in which pieces 0 and 2 are good and 1 is a
-//! hole. `have` is `000`; `look` makes it `100`, then `101`. Piece 1 comes, is verified and written: `111`. `publish`
-//! brings the bytes to the disk, renames the part to `film.bin`, and removes the manifest.
+//! `film.bin` has three pieces. `begin` finds a part that a killed run has left, in which pieces 0 and 2 are good and
+//! 1 is a hole. `have` is `000`; `look` makes it `100`, then `101`. Piece 1 comes, is verified and written: `111`.
+//! `publish` brings the bytes to the disk, renames the part to `film.bin`, and removes the manifest.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -68,24 +69,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    fn open(dir: &Path, manifest: Arc<Manifest>) -> Result<Self> {
-        let path = part_in(dir, manifest.name(), manifest.id());
-        let failed = |error| disk::error(format!("cannot write the download of {}", manifest.name()), error);
-        // Another program that saved a file here may have tidied up meanwhile.
-        fs::create_dir_all(dir).map_err(failed)?;
-        let bytes = lock(&path, manifest.name())?;
-        let resumed = bytes.metadata().map_err(failed)?.len() > 0;
-        // Also where that is its size: the part counts as touched.
-        bytes.set_len(manifest.layout().size()).map_err(failed)?;
-        if read_manifest(&path).is_none_or(|there| there != *manifest) {
-            write_manifest(&path, &manifest).map_err(failed)?;
-        }
-        let have = Mutex::new(Bitfield::empty(manifest.layout()));
-        Ok(Self { manifest, path, bytes, resumed, source: None, repairs: None, have })
-    }
-
-    /// Its manifest.
-    pub fn manifest(&self) -> &Arc<Manifest> {
+    pub(crate) fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
     }
 
@@ -104,9 +88,9 @@ impl Partial {
         self.resumed || self.source.is_some()
     }
 
-    /// Looks what is there already: hashes what a former run has left, and takes what is good of the file that it began
-    /// from. Each piece counts as soon as it is found. After each one `go_on` is asked; what was not looked at when it
-    /// says no counts as missing.
+    /// Looks what is there already: hashes what a former run has left, and takes what is good of the file that it
+    /// began from. Each piece counts as soon as it is found. After each one `go_on` is asked; what was not looked at
+    /// when it says no counts as missing.
     ///
     /// # Errors
     /// Those of [`Partial::write`].
@@ -152,7 +136,7 @@ impl Partial {
         Ok(Written::Kept)
     }
 
-    /// The bytes, open, for those who let the kernel send pieces that are there.
+    /// The bytes, open, so that the kernel can send pieces that are there.
     ///
     /// # Errors
     /// When the system has no descriptor left.
@@ -177,7 +161,7 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Whoever still sends from it has a clone of the descriptor, which alone would keep the lock.
+        // A thread that still sends from it has a clone of the descriptor, which alone would keep the lock.
         let _ = self.bytes.unlock();
     }
 }
@@ -188,7 +172,29 @@ impl Store {
     /// # Errors
     /// `busy` when another download of it is running, or the disk is full.
     pub fn begin(&self, manifest: Arc<Manifest>) -> Result<Partial> {
-        Partial::open(&self.private("partial"), manifest)
+        let (dir, name) = (self.private("partial"), manifest.name());
+        let path = part_in(&dir, name, manifest.id());
+        let begin = || {
+            // Another program that saved a file here may have tidied up meanwhile.
+            fs::create_dir_all(dir)?;
+            let bytes = lock(&path)?;
+            let resumed = bytes.metadata()?.len() > 0;
+            // Also where that is its size: the part counts as touched.
+            bytes.set_len(manifest.layout().size())?;
+            if read_manifest(&path).is_none_or(|there| there != *manifest) {
+                write_manifest(&path, &manifest)?;
+            }
+            Ok((bytes, resumed))
+        };
+        let (bytes, resumed) = begin().map_err(|error: io::Error| match error.kind() {
+            ErrorKind::WouldBlock => {
+                Error::new(Code::Busy, format!("{name} is being downloaded here already"))
+                    .advise("wait for that, or save into another folder with -o")
+            }
+            _ => disk::error(format!("cannot write the download of {name}"), error),
+        })?;
+        let have = Mutex::new(Bitfield::empty(manifest.layout()));
+        Ok(Partial { manifest, path, bytes, resumed, source: None, repairs: None, have })
     }
 
     /// The same, with the good pieces of another file, which is left as it is.
@@ -196,10 +202,10 @@ impl Store {
     /// # Errors
     /// Those of [`Store::begin`].
     pub fn begin_from(&self, manifest: Arc<Manifest>, there: &File) -> Result<Partial> {
-        let failed = |error| disk::error(format!("cannot copy {}", manifest.name()), error);
-        let there = there.try_clone().map_err(failed)?;
         let mut partial = self.begin(manifest)?;
-        partial.source = Some(there);
+        let name = partial.manifest.name();
+        let source = there.try_clone().map_err(|error| disk::error(format!("cannot copy {name}"), error))?;
+        partial.source = Some(source);
         Ok(partial)
     }
 
@@ -208,18 +214,13 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read.
     pub fn unfinished(&self) -> Result<Vec<Manifest>> {
-        let read = || {
-            let mut found = Vec::new();
-            for entry in fs::read_dir(self.private("partial"))? {
-                let path = entry?.path();
-                if has_ending(&path, PART) {
-                    found.extend(read_manifest(&path));
-                }
-            }
-            found.sort_by(|a, b| a.name().cmp(b.name()));
-            Ok(found)
-        };
-        read().map_err(|error| disk::error(format!("cannot read {}", self.dir.display()), error))
+        let failed = |error| disk::error(format!("cannot read {}", self.dir.display()), error);
+        let paths =
+            fs::read_dir(self.private("partial")).map_err(failed)?.flatten().map(|entry| entry.path());
+        let parts = paths.filter(|path| has_ending(path, PART));
+        let mut found: Vec<Manifest> = parts.filter_map(|part| read_manifest(&part)).collect();
+        found.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(found)
     }
 
     /// A download is whole: it is brought to the disk, then appears under its name.
@@ -306,21 +307,16 @@ fn remove(part: &Path) -> bool {
     fs::remove_file(part).is_ok()
 }
 
-/// Opens the bytes of a download and locks them. Whoever had the lock before may have published the file
+/// Opens the bytes of a download and locks them. The program that had the lock before may have published the file
 /// that was opened; then there is another one of this name now, or none.
-fn lock(path: &Path, name: &FileName) -> Result<File> {
-    let failed = |error| disk::error(format!("cannot write the download of {name}"), error);
+///
+/// # Errors
+/// [`ErrorKind::WouldBlock`] when another has the lock.
+fn lock(path: &Path) -> io::Result<File> {
     loop {
-        let bytes = disk::open_own(path).map_err(failed)?;
-        match bytes.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(Code::Busy, format!("{name} is being downloaded here already"))
-                    .advise("wait for that, or save into another folder with -o"));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
-        let is = Stamp::of(&bytes.metadata().map_err(failed)?);
+        let bytes = disk::open_own(path)?;
+        bytes.try_lock()?;
+        let is = Stamp::of(&bytes.metadata()?);
         if fs::symlink_metadata(path).is_ok_and(|meta| Stamp::of(&meta).file == is.file) {
             return Ok(bytes);
         }
@@ -329,25 +325,12 @@ fn lock(path: &Path, name: &FileName) -> Result<File> {
 
 /// Hashes one piece of a file after another, and says which are right. What cannot be read is not.
 pub(super) fn check_pieces(manifest: &Manifest, file: &File) -> impl Iterator<Item = (Piece, bool)> {
-    let mut buffer = Vec::new();
+    let mut bytes = Vec::new();
     manifest.layout().iter().map(move |piece| {
-        let bytes = At { file, offset: piece.offset() };
-        (piece, manifest.verify_next(piece, bytes, &mut buffer).unwrap_or(false))
+        bytes.resize(piece.len(), 0);
+        let read = file.read_exact_at(&mut bytes, piece.offset());
+        (piece, read.is_ok() && manifest.verify(piece, &bytes))
     })
-}
-
-/// Reads a file from a place on, whatever others read.
-struct At<'a> {
-    file: &'a File,
-    offset: u64,
-}
-
-impl Read for At<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read_at(into, self.offset)?;
-        self.offset += n as u64;
-        Ok(n)
-    }
 }
 
 /// The manifest beside the bytes of a download, if it is whole: a line with name, size and size of a piece, then the

@@ -495,7 +495,7 @@ fn a_whole_file_serves_its_pieces_until_it_is_changed() {
     lab.store.manifest(&name("a")).unwrap();
     let whole = lab.store.open_known(&name("a"), id).unwrap();
     whole.check().unwrap();
-    for piece in whole.manifest().layout().iter() {
+    for piece in whole.manifest.layout().iter() {
         assert_eq!(read_at(whole.file(), piece), piece_of(&content, piece));
     }
     assert_eq!(lab.store.open_known(&name("a"), FileId::from([0; 32])).unwrap_err().code(), Code::NotFound);
@@ -706,13 +706,13 @@ fn a_repair_moves_nothing_that_is_no_file() {
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
 }
 
-/// Writes bytes of the same length and restores the time at which it was written to, until the clock of the file system
-/// has ticked.
+/// Writes bytes of the same length and restores the time at which it was written to, until the clock of the file
+/// system has ticked.
 fn rewrite_unseen(path: &Path, bytes: &[u8], before: &Stamp) {
     let file = File::options().write(true).open(path).unwrap();
     let then = fs::metadata(path).unwrap().modified().unwrap();
     let began = Instant::now();
-    while Stamp::of(&file.metadata().unwrap()).changed == before.changed {
+    while Stamp::of(&file.metadata().unwrap()).status == before.status {
         file.write_all_at(bytes, 0).unwrap();
         file.set_modified(then).unwrap();
         assert!(began.elapsed() < Duration::from_secs(10), "the clock stands still");

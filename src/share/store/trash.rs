@@ -20,19 +20,20 @@ const PEER_NAME: usize = 64;
 /// How many files of one name the trash, and conflicts of one file, are numbered up to.
 const NUMBERED: u32 = 10_000;
 
-/// How many files that are saved under the name of a repaired one, faster than it can take its place, make way for it.
+/// How many files that are saved under the name of a repaired one, faster than it can take its place, make way for
+/// it.
 const SAVES: u32 = 100;
 
 /// What is left of a file, piece by piece.
 #[derive(Clone, Debug)]
-pub struct Health {
+pub struct PieceCheck {
     /// The pieces whose hashes are right.
     pub good: Bitfield,
     /// Bytes that it has, right or wrong.
     pub size: u64,
 }
 
-impl Health {
+impl PieceCheck {
     /// Whether the file is what its manifest says, neither more nor less.
     pub fn is_right(&self) -> bool {
         self.good.is_full() && self.size == self.good.layout().size()
@@ -80,13 +81,13 @@ impl Store {
     ///
     /// # Errors
     /// `not_found` when there is no such file.
-    pub fn verify(&self, manifest: &Manifest) -> Result<Health> {
+    pub fn verify(&self, manifest: &Manifest) -> Result<PieceCheck> {
         let (file, stamp) = self.open_file(manifest.name())?;
         let mut good = Bitfield::empty(manifest.layout());
         for (piece, _) in check_pieces(manifest, &file).filter(|(_, good)| *good) {
             good.insert(piece);
         }
-        Ok(Health { good, size: stamp.size })
+        Ok(PieceCheck { good, size: stamp.size })
     }
 
     /// Begins to repair a file: a download that starts with its good pieces. See [`Store::replace`].
@@ -105,12 +106,12 @@ impl Store {
         }
     }
 
-    /// A repair is whole: it takes the place of the file that was damaged, which goes to the trash. What lies there may
-    /// be another file by now, because somebody has saved it; then that becomes a conflict copy ([`Store::set_aside`]),
-    /// whose name is returned.
+    /// A repair is whole: it takes the place of the file that was damaged, which goes to the trash. What lies there
+    /// may be another file by now, because somebody has saved it; then that becomes a conflict copy
+    /// ([`Store::set_aside`]), whose name is returned.
     ///
-    /// For a moment there is no file of this name. A repair that is killed then is published when the folder is opened
-    /// again: that it is whole, and at the disk, can be seen by its ending.
+    /// For a moment there is no file of this name. A repair that is killed then is published when the folder is
+    /// opened again: that it is whole, and at the disk, can be seen by its ending.
     ///
     /// # Errors
     /// When the disk does not let it, or something that is no file lies there. The repair can be gone on with.

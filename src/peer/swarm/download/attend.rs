@@ -190,13 +190,13 @@ impl Download<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::share::picker::{Order, Picker};
+    use crate::share::picker::{PickOrder, Picker};
     use crate::share::{Bitfield, Layout};
 
     #[test]
     fn a_full_disk_is_said_before_anything_about_holders() {
         let have = Bitfield::empty(Layout::of(1).unwrap());
-        let mut state = State::new(Picker::new(have, Order::default(), 7), Instant::now());
+        let mut state = State::new(Picker::new(have, PickOrder::default(), 7), Instant::now());
         assert!(why_quiet(&state).ends_with("no holder can be reached"), "{}", why_quiet(&state));
         state.disk_full = true;
         assert!(why_quiet(&state).ends_with("the disk is full; make room there"), "{}", why_quiet(&state));

@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{FromPeer, Holder, ToPeer, no_answer};
-use crate::share::picker::{Arrival, Verdict, is_slow};
+use crate::share::picker::{Arrival, Penalty, is_slow};
 use crate::share::store::Written;
 use crate::share::{Bitfield, Piece};
 
@@ -132,13 +132,13 @@ impl Download<'_> {
 
     /// A piece was wrong: it is fetched elsewhere.
     fn remember_liar(&self, holder: &Holder, piece: Piece) -> Result<()> {
-        let mut verdict = Verdict::Warned;
-        self.change(|state| verdict = state.picker.failed(holder.peer, piece));
+        let mut penalty = Penalty::Warned;
+        self.change(|state| penalty = state.picker.failed(holder.peer, piece));
         let (name, number) = (&holder.name, piece.index());
         self.note(format!("{name} sent wrong bytes for piece {number}: asking elsewhere"));
-        match verdict {
-            Verdict::Warned => Ok(()),
-            Verdict::Barred => Err(Error::failed("it sent wrong bytes again, and is not asked any more")),
+        match penalty {
+            Penalty::Warned => Ok(()),
+            Penalty::Barred => Err(Error::failed("it sent wrong bytes again, and is not asked any more")),
         }
     }
 

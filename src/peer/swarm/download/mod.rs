@@ -44,7 +44,7 @@ use crate::peer::library::offer::{Offer, Source};
 use crate::peer::manager_client::{Listing, ManagerClient};
 use crate::peer::swarm::rate::Running;
 use crate::peer::swarm::upload::Uploads;
-use crate::share::picker::{Order, Picker};
+use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Store};
 use crate::share::{FileName, Manifest};
 
@@ -117,7 +117,7 @@ pub struct Wish<'a> {
     /// Into which folder.
     pub store: &'a Arc<Store>,
     /// In which order.
-    pub order: Order,
+    pub order: PickOrder,
     /// It is a repair of the file that is there.
     pub repair: bool,
     /// How long it waits for a holder when there is none.
