@@ -11,7 +11,7 @@ if [[ -z $(type -P chromium chromium-browser google-chrome google-chrome-stable)
 fi
 
 case ${1-both} in
-test | both) cargo test --locked --test board ;;
+test | both) cargo test --locked --test main board:: ;;
 picture) ;;
 *) echo "usage: scripts/board.sh [test | picture]" >&2; exit 2 ;;
 esac
@@ -19,7 +19,7 @@ esac
 case ${1-both} in
 picture | both)
     picture=$PWD/report/figures/board.png
-    BOARD_PICTURE=$picture cargo test --locked --quiet --test board -- --ignored picture
+    BOARD_PICTURE=$picture cargo test --locked --quiet --test main -- --ignored board::picture
     # 128 colours are enough, and a third of the bytes.
     if type -P pngquant >/dev/null; then
         pngquant --force --skip-if-larger --ext .png 128 "$picture"

@@ -29,7 +29,7 @@ fill_transcripts() {
 }
 
 echo "== Excerpts of the source"
-UPDATE_REPORT=1 cargo test --locked --quiet --test report every_excerpt_is_what_the_source_says
+UPDATE_REPORT=1 cargo test --locked --quiet --test main every_excerpt_is_what_the_source_says
 
 echo "== Transcripts"
 for page in README.md report/*.md; do

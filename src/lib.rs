@@ -82,9 +82,11 @@
 
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod error;
 pub mod manager;
 pub mod matrix;
 pub mod net;
 pub mod peer;
 pub mod share;
+pub mod thread;

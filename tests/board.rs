@@ -1,18 +1,15 @@
 //! The board as its readers have it: in a real browser, beside real programs. Skipped, in words, where there
 //! is no Chromium.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use common::browser::Browser;
-use common::fake::{Answer, FakePeer, HONEST, Manners};
-use common::node::{Network, Node, start_manager};
-use common::wire::Wire;
-use common::{PATIENCE, integers, save, until};
+use crate::common::browser::Browser;
+use crate::common::fake::{Answer, FakePeer, HONEST, Manners};
+use crate::common::node::{Network, Node, start_manager};
+use crate::common::wire::Wire;
+use crate::common::{PATIENCE, integers, save, until};
 use serde_json::json;
 
 /// The two sizes for which the page is made.

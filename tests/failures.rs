@@ -1,14 +1,11 @@
 //! What fails in a network, and what a multiply makes of it: the answer is right, or there is none.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::time::{Duration, Instant};
 
-use common::fake::{Answer, FakePeer, HONEST, Manners};
-use common::node::{Network, Node, Outcome};
-use common::wire::{Heard, Wire};
-use common::{PATIENCE, assert_is_product, integers, save, until};
+use crate::common::fake::{Answer, FakePeer, HONEST, Manners};
+use crate::common::node::{Network, Node, Outcome};
+use crate::common::wire::{Heard, Wire};
+use crate::common::{PATIENCE, assert_is_product, integers, save, until};
 use peerlab::matrix::Matrix;
 use rustix::process::Signal;
 use serde_json::{Value, json};

@@ -1,7 +1,4 @@
 //! Files, seen from the outside: real programs that offer and fetch, and holders that lie.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::fs;
 use std::io::Read;
@@ -12,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::files::{bytes, put, row, whole_at};
-use common::node::{Network, Node};
-use common::wire::{Heard, Wire};
-use common::{PATIENCE, until};
+use crate::common::files::{bytes, put, row, whole_at};
+use crate::common::node::{Network, Node};
+use crate::common::wire::{Heard, Wire};
+use crate::common::{PATIENCE, until};
 use peerlab::share::{Bitfield, Layout, Manifest};
 use rustix::process::Signal;
 use serde_json::{Value, json};

@@ -1,9 +1,6 @@
 //! HTTP, seen from the outside: real clients, and raw bytes from clients that are none.
 //!
 //! A client that is not installed is passed over, and said so; `scripts/check.sh` installs what it can.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -12,10 +9,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use common::files::{bytes, put, row, whole_at};
-use common::node::{Network, Node};
-use common::wire::Wire;
-use common::{PATIENCE, until};
+use crate::common::files::{bytes, put, row, whole_at};
+use crate::common::node::{Network, Node};
+use crate::common::wire::Wire;
+use crate::common::{PATIENCE, until};
 use peerlab::net::http::answer::encode;
 use peerlab::net::limits;
 use peerlab::share::{Layout, Manifest};

@@ -1,7 +1,4 @@
 //! Leases, seen from the outside: plain JSON over sockets, and peers that count what is bound to them.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::fake::{FakePeer, HONEST};
-use common::node::Network;
-use common::wire::{Heard, Wire};
-use common::{PATIENCE, until};
+use crate::common::fake::{FakePeer, HONEST};
+use crate::common::node::Network;
+use crate::common::wire::{Heard, Wire};
+use crate::common::{PATIENCE, until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};

@@ -1,11 +1,8 @@
 //! Whole multiplications by real programs: whatever the shapes, levels and slots, the answer is exact.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod common;
-
-use common::node::{Network, Outcome};
-use common::wire::Wire;
-use common::{PATIENCE, assert_is_product, integers, load, save, until};
+use crate::common::node::{Network, Outcome};
+use crate::common::wire::Wire;
+use crate::common::{PATIENCE, assert_is_product, integers, load, save, until};
 use peerlab::matrix::Matrix;
 use serde_json::Value;
 

@@ -1,15 +1,12 @@
 //! Replication as a manager orders it, seen from the wire: peers that are plain connections, JSON by hand.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use common::node::{Node, start_manager};
-use common::wire::{Heard, Wire};
-use common::{PATIENCE, until};
+use crate::common::node::{Node, start_manager};
+use crate::common::wire::{Heard, Wire};
+use crate::common::{PATIENCE, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

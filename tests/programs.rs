@@ -1,17 +1,14 @@
 //! The programs as a script sees them: the ready line, signals, exit statuses and what is said on stderr.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use common::fake::{FakePeer, HONEST};
-use common::node::{Network, Node, Outcome, start_manager};
-use common::wire::{Heard, Wire, peer_of_mine};
-use common::{PATIENCE, assert_is_product, integers, save, until};
+use crate::common::fake::{FakePeer, HONEST};
+use crate::common::node::{Network, Node, Outcome, start_manager};
+use crate::common::wire::{Heard, Wire, peer_of_mine};
+use crate::common::{PATIENCE, assert_is_product, integers, save, until};
 use peerlab::matrix::Matrix;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -320,7 +317,7 @@ fn a_peer_that_is_started_before_its_manager_joins_when_it_comes() {
     assert_eq!(peer.stdout(), "", "it is not ready yet");
     let (_manager, addr) = start_manager(dir.path(), &at, &[]);
     peer.ready();
-    let state = common::node::state(addr);
+    let state = crate::common::node::state(addr);
     assert_eq!(state["peers"][0]["name"], "early");
     // And one that is told to stop before that, stops.
     let mut waiting = Node::start("peer", dir.path(), "info", &["--manager", "127.0.0.1:1", "serve"]);
@@ -336,7 +333,7 @@ fn make_writes_what_its_seed_says_and_json_names_it() {
     let made = make(&["a", "20", "30", "--seed", "5", "--json"]).json();
     assert_eq!(made, json!({"file": "a.npy", "rows": 20, "cols": 30, "seed": 5, "integers": false}));
     make(&["b.npy", "20", "30", "--seed", "5"]);
-    let read = |name: &str| common::load(&dir.path().join(name));
+    let read = |name: &str| crate::common::load(&dir.path().join(name));
     assert!(read("a.npy") == read("b.npy"), "the same seed makes the same matrix");
     let again = make(&["c", "20", "30", "--json"]).json()["seed"].as_u64().unwrap();
     make(&["d", "20", "30", "--seed", &again.to_string()]);

@@ -3,7 +3,6 @@
 //! The rules for authors stand in `report/README.md`. Each rule is a function from a text to complaints, so
 //! that it can be tried on texts that break it: the second half of this file does that.
 //! `UPDATE_REPORT=1` writes excerpts that differ anew instead of complaining about them.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

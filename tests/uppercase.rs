@@ -1,5 +1,4 @@
 //! The four first programs, from the outside: run as a reader of the report runs them.
-#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};

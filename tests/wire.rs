@@ -1,7 +1,7 @@
 //! The wire as golden transcripts: what is said by hand, and what a manager and a peer answer.
 //!
 //! A transcript is a file in `tests/golden`. It is played as it stands: what follows `NAME>` is said on the
-//! connection of that name, what follows `NAME<` must be heard there. `UPDATE_GOLDEN=1 cargo test --test wire`
+//! connection of that name, what follows `NAME<` must be heard there. `UPDATE_GOLDEN=1 cargo test --test main wire`
 //! writes what is heard instead; `git diff` then shows what changed.
 //!
 //! ```text
@@ -21,9 +21,6 @@
 //! What differs from run to run has a name instead: numbers of peers and leases are `N1`, `N2`, ... in the order
 //! in which they appear, times are `TIME` or `DATE`, remaining times are `MS`, ports are `$NAME`, or `PORT` if they have no
 //! name. Between the lines, pings and waits are answered with `ok`, and lists are passed over.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod common;
 
 use std::collections::HashMap;
 use std::fs;
@@ -31,9 +28,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::PATIENCE;
-use common::node::{Node, start_manager};
-use common::wire::{Heard, Wire, peer_of_mine};
+use crate::common::PATIENCE;
+use crate::common::node::{Node, start_manager};
+use crate::common::wire::{Heard, Wire, peer_of_mine};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -14,18 +14,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use crossbeam_channel::Receiver;
 use peerlab::cli;
+use peerlab::commands::command::Command;
+use peerlab::commands::context::Shell;
+use peerlab::commands::{self, prompt};
 use peerlab::error::{Code, Error, Result};
 use peerlab::net::message::Name;
-use peerlab::peer::commands::{Command, Shell};
-use peerlab::peer::upload::Manners;
-use peerlab::peer::{Config, Peer, prompt};
+use peerlab::peer::Peer;
+use peerlab::peer::config::{Config, UploadSettings};
 use peerlab::share::choker::UNCHOKE;
+use peerlab::thread::{self, Thread};
 use rustix::termios::OptionalActions;
 
 /// The exit status of a command that a signal ended, as shells have it for SIGINT.
@@ -115,7 +117,7 @@ fn run(options: Options) -> Result<()> {
         data: data.clone(),
         offers: true,
         scan: options.scan,
-        manners: Manners {
+        upload: UploadSettings {
             up: options.up,
             down: options.down,
             unchoke: options.unchoke.into(),
@@ -131,7 +133,7 @@ fn run(options: Options) -> Result<()> {
             let mut shell =
                 Shell::for_one_command(Config { slots: 0, keeps: false, offers: false, ..config });
             leave_on_signal(stop, shell.place_of_peer(), shell.done())?;
-            let done = shell.run(command, options.json);
+            let done = commands::run(&mut shell, command, options.json);
             shell.leave();
             done
         }
@@ -140,7 +142,7 @@ fn run(options: Options) -> Result<()> {
             let peer = Arc::new(Peer::start(config)?);
             leave_on_signal(stop, Arc::new(Arc::clone(&peer).into()), Arc::default())?;
             // Without a manager some commands still work, and it may come.
-            match peer.membership().first_number() {
+            match peer.network().first_number() {
                 Err(no) if no.code() != Code::Failed => return Err(no),
                 Err(no) => cli::tell(no),
                 Ok(_) => {}
@@ -157,7 +159,7 @@ fn run(options: Options) -> Result<()> {
 fn serve(config: Config, stop: &Receiver<()>) -> Result<()> {
     let mut peer = Peer::start(config)?;
     let told_to_stop = loop {
-        match peer.membership().number(JOIN_CHECK) {
+        match peer.network().wait_for_number(JOIN_CHECK) {
             Ok(_) => break false,
             Err(no) if no.code() != Code::Failed => return Err(no),
             Err(_) if stop.try_recv().is_ok() => break true,
@@ -196,13 +198,9 @@ fn leave_on_signal(stop: Receiver<()>, peer: Arc<OnceLock<Arc<Peer>>>, done: Arc
             let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &terminal);
         }
         if let Some(peer) = peer.get() {
-            peer.membership().say_goodbye();
+            peer.network().say_goodbye();
         }
         std::process::exit(if done.load(Ordering::SeqCst) { 0 } else { INTERRUPTED });
     };
-    thread::Builder::new()
-        .name("leave_on_signal".into())
-        .spawn(leave)
-        .map(drop)
-        .map_err(|e| Error::failed("cannot start a thread for signals").because(e))
+    thread::start("leave_on_signal", leave).map(Thread::detach)
 }

@@ -35,8 +35,8 @@ use super::state::lease_book::Standing;
 use super::state::roster::Candidate;
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
-use crate::net::connection::encode;
-use crate::net::message::{Bound, FromManager, LeaseId, PeerId, Replicas};
+
+use crate::net::message::{Bound, FromManager, LeaseId, PeerId, Replicas, encode};
 use crate::net::outbox::Outbox;
 
 /// The table with its lock, and those who wait for it to change.

@@ -26,13 +26,12 @@ mod state;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
-use crate::net::connection::encode;
-use crate::net::message::Replicas;
+use crate::error::Result;
+use crate::net::message::{Replicas, encode};
 use crate::net::server::{Server, listen};
+use crate::thread::{self, Thread};
 use desk::Desk;
 use sessions::Rules;
 use state::Table;
@@ -63,7 +62,7 @@ pub struct Config {
 pub struct Manager {
     desk: Arc<Desk>,
     server: Server,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
 }
 
 impl Manager {
@@ -82,18 +81,14 @@ impl Manager {
         };
         let mut manager = Self { desk, server, threads: Vec::new() };
         let (ping, dead_after) = (config.ping, config.dead_after);
-        manager.spawn("heartbeat", move |desk| heartbeat(desk, ping, dead_after))?;
-        manager.spawn("broadcast_loop", broadcast_loop)?;
-        manager.spawn("replicate_loop", replicate_loop)?;
+        let desk = || Arc::clone(&manager.desk);
+        let (beats, tells, orders) = (desk(), desk(), desk());
+        manager.threads = vec![
+            thread::start("heartbeat", move || heartbeat(&beats, ping, dead_after))?,
+            thread::start("broadcast_loop", move || broadcast_loop(&tells))?,
+            thread::start("replicate_loop", move || replicate_loop(&orders))?,
+        ];
         Ok(manager)
-    }
-
-    fn spawn(&mut self, name: &str, run: impl FnOnce(&Desk) + Send + 'static) -> Result<()> {
-        let desk = Arc::clone(&self.desk);
-        let thread = thread::Builder::new().name(name.into()).spawn(move || run(&desk));
-        let failed = |e| Error::failed(format!("cannot start the thread {name}")).because(e);
-        self.threads.push(thread.map_err(failed)?);
-        Ok(())
     }
 
     /// Where it listens.
@@ -105,9 +100,7 @@ impl Manager {
     pub fn stop(&mut self) {
         self.desk.stop();
         self.server.stop();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.threads.clear();
     }
 }
 

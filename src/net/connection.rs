@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::limits;
-use super::message::{FromPeer, Refusal};
+use super::message::{FromPeer, Refusal, Reply, encode};
 use super::outbox::Outbox;
 use super::timed::{Limit, Timed, is_timeout};
 use crate::error::{Code, Error, Result};
@@ -174,6 +174,24 @@ impl Connection {
             Error::new(Code::BadMessage, format!("not a message of this protocol, from {}", self.other))
                 .because(e)
         })
+    }
+
+    /// Asks a question; the answer must come within `wait`. Not for one that speaks by an outbox.
+    ///
+    /// # Errors
+    /// As [`Connection::send`] and [`Connection::answer`].
+    pub fn ask<A: Reply>(&mut self, question: &impl Serialize, wait: Duration) -> Result<A> {
+        self.send(question)?;
+        self.answer(wait)
+    }
+
+    /// The answer, or the next part of the answer, to a question that was sent.
+    ///
+    /// # Errors
+    /// The reason where the answer is a "no"; else as [`Connection::receive`], and when the other side ends the
+    /// conversation or stays silent.
+    pub fn answer<A: Reply>(&mut self, wait: Duration) -> Result<A> {
+        self.expect::<A>(wait)?.granted()
     }
 
     /// The answer to a question: a message that must come within `wait`.
@@ -437,17 +455,6 @@ pub fn is_gone(stream: &TcpStream) -> bool {
     let mut watched = [PollFd::new(stream, PollFlags::RDHUP)];
     // That nothing can be told of it is no sign that it is gone.
     poll(&mut watched, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-}
-
-/// A message as it goes over the wire: one line of JSON with its newline.
-///
-/// # Errors
-/// Never for the messages of this protocol; serde_json cannot know that.
-pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
-    let mut line =
-        serde_json::to_vec(message).map_err(|e| Error::failed("cannot write a message").because(e))?;
-    line.push(b'\n');
-    Ok(line)
 }
 
 #[cfg(test)]

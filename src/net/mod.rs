@@ -30,7 +30,6 @@
 //! understood, so a message costs its sender's bandwidth and [`limits::LINE`] bytes of our memory.
 
 pub mod connection;
-pub mod fingerprint;
 pub mod http;
 pub mod limits;
 pub mod message;

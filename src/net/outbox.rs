@@ -22,7 +22,6 @@
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, trace};
@@ -30,8 +29,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::net::{SendFlags, send};
 use serde::Serialize;
 
-use super::connection::encode;
 use super::limits;
+use super::message::encode;
+use crate::thread;
 
 /// How often one flush sends; then a thread takes over, since others may go on posting for ever.
 const ROUNDS: usize = 32;
@@ -117,9 +117,11 @@ impl Outbox {
 
     fn leave_to_thread(&self, queue: &mut MutexGuard<'_, Queue>) {
         let shared = Arc::clone(&self.shared);
-        let thread = thread::Builder::new().name("drain_outbox".into());
-        if MutexGuard::unlocked(queue, || thread.spawn(move || shared.drain_outbox())).is_err() {
-            self.shared.close(queue);
+        let started =
+            MutexGuard::unlocked(queue, || thread::start("drain_outbox", move || shared.drain_outbox()));
+        match started {
+            Ok(thread) => thread.detach(),
+            Err(_) => self.shared.close(queue),
         }
     }
 
@@ -211,7 +213,7 @@ mod tests {
         let (mut here, mut there) = pair();
         let outbox = here.outbox();
         let pad = "x".repeat(2000);
-        thread::scope(|scope| {
+        std::thread::scope(|scope| {
             for speaker in 0..8 {
                 let (outbox, pad) = (&outbox, &pad);
                 scope.spawn(move || (0..200).for_each(|n| outbox.send(&(speaker, n, pad))));
@@ -219,7 +221,7 @@ mod tests {
         });
         drop(here);
         there.set_read_timeout(Some(limits::MESSAGE_TIME)).unwrap();
-        let reader = thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut text = String::new();
             // 8 x 200 lines; the outbox lives on in its drainer until all is read.
             let mut buffer = vec![0; 4096];
@@ -257,7 +259,7 @@ mod tests {
         let (mut here, there) = pair();
         let outbox = here.outbox();
         outbox.shared.queue.lock().sending = true;
-        thread::scope(|scope| {
+        std::thread::scope(|scope| {
             scope.spawn(|| {
                 here.refuse(&Error::new(Code::Busy, "not now"));
                 here.linger();

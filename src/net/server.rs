@@ -19,7 +19,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use log::{debug, warn};
@@ -29,6 +28,7 @@ use socket2::{Domain, Socket, Type};
 use super::connection::{Connection, Received};
 use super::limits;
 use crate::error::{Code, Error, Kind, Result};
+use crate::thread::{self, Thread};
 
 /// How long the accept loop rests when `accept` itself fails.
 const REST_AFTER_FAILURE: Duration = Duration::from_millis(50);
@@ -44,7 +44,7 @@ type Serve = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
 pub struct Server {
     addr: SocketAddr,
     shared: Arc<Shared>,
-    accept: Option<JoinHandle<()>>,
+    accept: Option<Thread>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    conversations: HashMap<u64, (Arc<TcpStream>, Option<JoinHandle<()>>)>,
+    conversations: HashMap<u64, (Arc<TcpStream>, Option<Thread>)>,
     /// Those of them in which nothing was said yet; the numbers grow, so the first is the oldest.
     silent: BTreeSet<u64>,
 }
@@ -124,10 +124,7 @@ impl Server {
         let accept = {
             let shared = Arc::clone(&shared);
             let serve: Arc<Serve> = Arc::new(serve);
-            thread::Builder::new()
-                .name("accept_loop".into())
-                .spawn(move || accept_loop(name, &listener, &shared, &serve))
-                .map_err(failed)?
+            thread::start("accept_loop", move || accept_loop(name, &listener, &shared, &serve))?
         };
         Ok(Self { addr, shared, accept: Some(accept) })
     }
@@ -149,25 +146,18 @@ impl Server {
             ip => ip,
         };
         let _ = TcpStream::connect_timeout(&(ip, self.addr.port()).into(), limits::CONNECT_TIME);
-        join(accept);
+        drop(accept);
         let conversations = std::mem::take(&mut self.shared.open.lock().conversations);
         for (stream, _) in conversations.values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        conversations.into_values().filter_map(|(_, thread)| thread).for_each(join);
+        drop(conversations); // Which joins their threads.
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-fn join(thread: JoinHandle<()>) {
-    let name = thread.thread().name().unwrap_or("?").to_owned();
-    if thread.join().is_err() {
-        warn!("the thread {name} panicked");
     }
 }
 
@@ -178,7 +168,9 @@ fn accept_loop(name: &'static str, listener: &TcpListener, shared: &Arc<Shared>,
         if shared.stopping.load(Ordering::SeqCst) {
             return;
         }
-        let begun = accepted.and_then(|(stream, _)| begin(name, stream, shared, serve));
+        let begun = accepted
+            .map_err(|e| Error::failed("accept failed").because(e))
+            .and_then(|(stream, _)| begin(name, stream, shared, serve));
         // Said once, not twenty times a second for as long as it lasts.
         match begun {
             Ok(()) => failing = false,
@@ -187,14 +179,14 @@ fn accept_loop(name: &'static str, listener: &TcpListener, shared: &Arc<Shared>,
                     warn!("cannot take another connection: {e}");
                 }
                 failing = true;
-                thread::sleep(REST_AFTER_FAILURE);
+                std::thread::sleep(REST_AFTER_FAILURE);
             }
         }
     }
 }
 
 /// Starts the thread of one conversation.
-fn begin(name: &'static str, stream: TcpStream, shared: &Arc<Shared>, serve: &Arc<Serve>) -> io::Result<()> {
+fn begin(name: &'static str, stream: TcpStream, shared: &Arc<Shared>, serve: &Arc<Serve>) -> Result<()> {
     let Ok(mut connection) = Connection::accepted(stream) else {
         return Ok(()); // It is gone already, which is no failure of ours.
     };
@@ -206,7 +198,7 @@ fn begin(name: &'static str, stream: TcpStream, shared: &Arc<Shared>, serve: &Ar
     let id = open.enter(connection.stream());
     let spawned = {
         let (shared, serve) = (Arc::clone(shared), Arc::clone(serve));
-        thread::Builder::new().name(name.into()).spawn(move || {
+        thread::start(name, move || {
             let conversation = Conversation { shared: &shared, id };
             if full {
                 converse(connection, &refuse_full);

@@ -30,7 +30,9 @@
 //! * [`store`]: the shared folder; pieces that survive a kill, files that appear only when whole.
 //! * [`picker`]: which piece to ask of whom.
 //! * [`choker`]: who is served, and [`uplink`]: whose request is served next.
-//! * [`drops`]: which files were removed everywhere, and are not to come back by themselves.
+//! * [`versions`]: which files were published and which were removed everywhere; the later wins. ([`drops`]: the same
+//!   for drops alone.)
+//! * [`fingerprint`]: one number for a whole list of files.
 //! * [`limiter`]: how fast. [`theory`]: how fast it could be at best. [`units`]: how people write that.
 //!
 //! Nothing here opens a socket, starts a thread or looks at a clock; time and randomness are passed in,
@@ -50,15 +52,17 @@ use crate::error::{Code, Error};
 pub mod bitfield;
 pub mod choker;
 pub mod drops;
+pub mod fingerprint;
 pub mod limiter;
 pub mod manifest;
 pub mod picker;
 pub mod store;
 #[cfg(test)]
-mod swarm;
+mod swarm_tests;
 pub mod theory;
 pub mod units;
 pub mod uplink;
+pub mod versions;
 
 pub use bitfield::Bitfield;
 pub use manifest::{Layout, Manifest, Piece};

@@ -5,16 +5,28 @@
 //! nothing comes twice, and what only one holder has is safe before that one leaves?
 //!
 //! # The rules
-//! - **Rarest first** ([`Order::Rarest`]), or another order: which of the open pieces a holder is asked for. In
-//!   `picker/order.rs`.
+//! - **Rarest first** ([`Order::Rarest`]): a holder is asked for the open piece that the fewest holders have. Were all to
+//!   ask from the front, the end of the file would be at its first holder alone, and lost with it; and nobody would
+//!   have anything to give to the others. Among equally rare ones the order is random, for each downloader another: they
+//!   would all fetch the same piece otherwise, and again have nothing to give to each other.
+//! - **Other orders**, to compare: [`Order::Sequential`] asks from the front. [`Order::Split`] is the sources' "part i of
+//!   n": holder i of n begins at part i and goes on, round the end of the file; so it takes over what a slow or lost
+//!   holder left undone.
 //! - **Some requests in flight** for each holder, so that its link never rests while an answer and the next
 //!   request pass each other; not many, because what is asked of one is not asked of another. A holder that
 //!   takes long for a piece is asked for one at a time ([`is_slow`]).
-//! - **Choke voids.** A holder that chokes or leaves owes nothing any more: what was asked of it is open
-//!   again, for anybody (E8). **Bytes that fail their hash** are asked for elsewhere, and their sender is
-//!   remembered. In `picker/reopen.rs`.
-//! - **Endgame.** When every missing piece is asked for, a holder with nothing to do is asked for a piece that
-//!   another owes. In `picker/endgame.rs`.
+//! - **Choke voids.** A holder that chokes or leaves owes nothing any more. What nobody else owes is open again, for
+//!   anybody (E8).
+//! - **Bytes that fail their hash** are asked for elsewhere, and their sender is remembered, also when it leaves and
+//!   comes back; after the second time it is not asked any more. Only where nobody else has the piece is the same
+//!   holder asked for it again.
+//! - **A full disk** is nobody's fault: the piece is open again, and its sender is not blamed.
+//! - **Endgame.** When nothing is open any more, the download lasts as long as the slowest holder takes for what it
+//!   owes, while the fast ones have nothing to do. So a holder with nothing to do is asked for a piece that another
+//!   owes: the one that lies deepest in a queue, because it would come last. At most [`COPIES`] are asked for one piece,
+//!   and a holder for one such piece at a time. The loser hears from us that we `have` the piece, if it downloads from
+//!   us too; then it sends it no more ([`Picker::taken_back`]). Otherwise its answer is ignored and counted
+//!   ([`Waste::duplicates`]).
 //!
 //! A piece that is missing is *open*, or *asked for*, or has arrived and is being checked; the picker's state is who
 //! has what, and which of the three each piece is.
@@ -33,19 +45,14 @@
 //! keeps the pieces sorted by rarity, which makes a request cheaper and this file longer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Bitfield, Layout, Piece};
+use crate::error::{Error, Kind};
 
-mod endgame;
-mod order;
-mod reopen;
 #[cfg(test)]
 mod tests;
-
-pub use endgame::COPIES;
-pub use order::Order;
-pub use reopen::{FAILURES, Verdict};
 
 /// Requests in flight for each holder: one that is being answered, and one that waits behind it.
 pub const IN_FLIGHT: usize = 2;
@@ -53,6 +60,12 @@ pub const IN_FLIGHT: usize = 2;
 /// A holder that takes this many round trips for a piece is asked for one at a time: its link may rest for one
 /// of them after each, a fiftieth of its time.
 const SLOW: u32 = 50;
+
+/// How many holders may be asked for one piece at once, in the endgame.
+pub const COPIES: usize = 2;
+
+/// How often a holder may send bytes that fail their hash before it is no longer asked.
+pub const FAILURES: u32 = 2;
 
 /// What the downloader calls a holder: any number, the same for the same holder when it comes back.
 pub type HolderId = u64;
@@ -66,6 +79,32 @@ pub fn is_slow(took: Duration, round_trip: Duration) -> bool {
     took >= round_trip * SLOW
 }
 
+/// In which order pieces are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// What the fewest have comes first.
+    #[default]
+    Rarest,
+    /// From the front: for somebody who watches while it comes.
+    Sequential,
+    /// Part i of n from holder i of n.
+    Split,
+}
+
+impl FromStr for Order {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.to_ascii_lowercase().as_str() {
+            "rarest" => Ok(Self::Rarest),
+            "sequential" => Ok(Self::Sequential),
+            "split" => Ok(Self::Split),
+            _ => Err(Error::new(Kind::Usage, format!("{text:.40?} is no order of pieces"))
+                .advise("use rarest, sequential or split")),
+        }
+    }
+}
+
 /// What became of bytes that a holder sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
@@ -76,6 +115,15 @@ pub enum Arrival {
     Duplicate,
     /// Nobody asked this holder for them; or its choke and our request have crossed.
     NotAsked,
+}
+
+/// What is thought of a holder whose bytes failed their hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Once may be an accident.
+    Warned,
+    /// It is not asked any more, for anything.
+    Barred,
 }
 
 /// What a download has cost beyond its bytes.
@@ -231,6 +279,46 @@ impl Picker {
         Some(piece)
     }
 
+    /// The open pieces that a holder has, in order; not what it sent wrongly, unless nobody else has it.
+    fn candidates(&self, holder: HolderId, known: &Holder) -> impl Iterator<Item = Piece> {
+        let elsewhere = move |piece: Piece| self.spread[piece.index() as usize] > 1;
+        self.open
+            .common(&known.has)
+            .filter(move |&piece| !self.failed_with(holder, piece) || !elsewhere(piece))
+    }
+
+    /// How many have it, then a lot drawn by the seed.
+    fn rarity(&self, piece: Piece) -> (u32, u64) {
+        (self.spread[piece.index() as usize], lot(self.seed, piece.index()))
+    }
+
+    /// The first open piece in part i of n, or after it, round the end of the file.
+    fn first_of_its_part(&self, holder: HolderId, known: &Holder) -> Option<Piece> {
+        let i = self.holders.range(..holder).count() as u64;
+        let first = u64::from(self.layout().pieces()) * i / self.holders.len() as u64;
+        let behind = self.candidates(holder, known).find(|piece| u64::from(piece.index()) >= first);
+        behind.or_else(|| self.candidates(holder, known).next())
+    }
+
+    /// When all that is missing was asked for: a piece that somebody else owes, the one that lies deepest
+    /// in a queue. One such piece at a time.
+    fn endgame(&self, holder: HolderId, known: &Holder) -> Option<Piece> {
+        if self.open.count() > 0 || !known.owes.is_empty() {
+            return None;
+        }
+        let depth = |owers: &[HolderId], piece| {
+            let owes = owers.first().and_then(|ower| self.holders.get(ower)).map(|ower| &ower.owes);
+            owes.and_then(|owes| owes.iter().position(|&owed| owed == piece))
+        };
+        let could = self.asked.iter().filter(|&(&piece, owers)| {
+            let asked_too = owers.len() >= COPIES || owers.contains(&holder);
+            !asked_too && known.has.contains(piece) && !self.failed_with(holder, piece)
+        });
+        could
+            .max_by_key(|&(&piece, owers)| (depth(owers, piece), lot(self.seed, piece.index())))
+            .map(|(&p, _)| p)
+    }
+
     /// Bytes have come. Says whether they are worth checking.
     pub fn arrived(&mut self, holder: HolderId, piece: Piece) -> Arrival {
         let owes = self.holders.get_mut(&holder).map(|known| &mut known.owes);
@@ -266,8 +354,89 @@ impl Picker {
         losers
     }
 
+    /// A holder will not send a piece that is here already: it hears that we have it. So it owes it no more. (If
+    /// it had begun to send it, that is a duplicate like any other.)
+    pub fn taken_back(&mut self, holder: HolderId, piece: Piece) {
+        if let Some(known) = self.holders.get_mut(&holder).filter(|_| self.have.contains(piece)) {
+            known.owes.retain(|&owed| owed != piece);
+        }
+    }
+
+    /// A holder chokes: what it owed is open again.
+    pub fn choked(&mut self, holder: HolderId) {
+        self.void(holder, |_| true);
+        if let Some(known) = self.holders.get_mut(&holder) {
+            known.choked = true;
+        }
+    }
+
+    /// A holder is gone; what it owed is open again.
+    pub fn left(&mut self, holder: HolderId) {
+        self.choked(holder);
+        if let Some(gone) = self.holders.remove(&holder) {
+            gone.has.iter().for_each(|piece| self.spread[piece.index() as usize] -= 1);
+        }
+    }
+
+    /// What a holder owes and `which` names, it owes no more. Where nobody else owes it, it is open.
+    fn void(&mut self, holder: HolderId, which: impl Fn(Piece) -> bool) {
+        let Some(known) = self.holders.get_mut(&holder) else { return };
+        for piece in known.owes.extract_if(.., |piece| which(*piece)) {
+            // What is not in `asked` has arrived from somebody else.
+            let Some(owers) = self.asked.get_mut(&piece) else { continue };
+            owers.retain(|&ower| ower != holder);
+            if owers.is_empty() {
+                self.asked.remove(&piece);
+                self.open.insert(piece);
+            }
+        }
+    }
+
+    /// The bytes are not those of the piece: it is open again, for others.
+    pub fn failed(&mut self, holder: HolderId, piece: Piece) -> Verdict {
+        self.waste.refetched += 1;
+        self.reopen(piece);
+        let (failures, pieces) = self.failures.entry(holder).or_default();
+        *failures += 1;
+        pieces.insert(piece);
+        if *failures < FAILURES {
+            return Verdict::Warned;
+        }
+        self.left(holder);
+        Verdict::Barred
+    }
+
+    /// A piece that had arrived is missing after all.
+    fn reopen(&mut self, piece: Piece) {
+        let owes = self.holders.iter().filter(|(_, known)| known.owes.contains(&piece));
+        let owers: Vec<_> = owes.map(|(&holder, _)| holder).collect();
+        if owers.is_empty() {
+            self.open.insert(piece);
+        } else {
+            self.asked.insert(piece, owers);
+        }
+    }
+
+    /// Whether a holder has failed too often to be asked again.
+    pub fn barred(&self, holder: HolderId) -> bool {
+        self.failures.get(&holder).is_some_and(|&(failures, _)| failures >= FAILURES)
+    }
+
+    fn failed_with(&self, holder: HolderId, piece: Piece) -> bool {
+        self.failures.get(&holder).is_some_and(|(_, pieces)| pieces.contains(&piece))
+    }
+
     /// The missing pieces that no holder has: what a download waits for that cannot go on.
     pub fn nowhere(&self) -> impl Iterator<Item = Piece> {
         self.have.missing().filter(|piece| self.spread[piece.index() as usize] == 0)
     }
+}
+
+/// A number that looks random, the same for the same seed and piece: splitmix64, by Steele, Lea and Flood
+/// ("Fast splittable pseudorandom number generators", 2014).
+fn lot(seed: u64, index: u32) -> u64 {
+    let mut z = seed.wrapping_add(u64::from(index).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

@@ -3,7 +3,6 @@
 //!
 //! Everything here looks at the programs from the outside: their arguments, stdout, stderr, exit status,
 //! and bytes on a socket. Nothing waits for a time to pass; [`until`] polls for what it waits for.
-#![allow(dead_code, reason = "every test program uses another part of this")]
 
 pub(crate) mod browser;
 pub(crate) mod fake;

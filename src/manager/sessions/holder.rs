@@ -17,14 +17,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::unexpected::unexpected;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::{Desk, Ticket};
 use crate::manager::state::lease_book::Standing;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Refusal, ToManager};
+use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Refusal, ToManager, unexpected};
 use crate::net::outbox::Outbox;
 use crate::share::units::counted;
 

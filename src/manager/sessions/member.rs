@@ -9,17 +9,16 @@
 //! A thread of its own connects back to the peer, again and again until it succeeds.
 
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::unexpected::unexpected;
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::Desk;
 use crate::manager::state::roster::{Candidate, Reach, Roster};
 use crate::net::connection::{Connection, Received};
-use crate::net::message::{Bound, FromManager, Name, PeerId, Refusal, ToManager, VERSION};
+use crate::net::message::{Bound, FromManager, Name, PeerId, Refusal, ToManager, VERSION, unexpected};
+use crate::thread;
 
 /// How long connecting back to a peer may take.
 const PROBE_TIME: Duration = Duration::from_secs(1);
@@ -77,15 +76,12 @@ pub(super) fn serve_member(
     let (addr, slots) = (candidate.addr, candidate.slots);
     let peer = desk.admit(candidate, bound, &line)?;
     let mut registration = Registration { desk, peer, why: "its connection broke" };
-    thread::scope(|scope| {
+    std::thread::scope(|scope| {
         // The peer leaves the table when the conversation is over; the probe, which hears of that by `_over`, may take a
         // moment longer.
         let (_over, over) = bounded(0);
         if slots > 0 {
-            thread::Builder::new()
-                .name("probe".into())
-                .spawn_scoped(scope, move || probe(desk, peer, addr, &over))
-                .map_err(|e| Error::new(Code::Busy, "no thread to try the address with").because(e))?;
+            thread::start_scoped(scope, "probe", move || probe(desk, peer, addr, &over))?;
         }
         let ended = stay_known(connection, &mut registration);
         drop(registration);

@@ -16,7 +16,6 @@ mod holder;
 mod http;
 mod member;
 mod tracker;
-mod unexpected;
 
 use std::time::Duration;
 
@@ -25,11 +24,10 @@ use super::state::roster::Candidate;
 use crate::error::Result;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, ToManager};
+use crate::net::message::{FromManager, ToManager, unexpected};
 use holder::serve_holder;
 use member::{address, serve_member};
 use tracker::serve_tracker;
-use unexpected::unexpected;
 
 /// What a session must know of the manager's configuration.
 #[derive(Clone, Copy, Debug)]

@@ -10,12 +10,11 @@
 //! Any number of requests, one after another, on one connection; many connections at the same time, a thread
 //! each (C4). A request that is refused does not end the conversation, hashes that do not fit their file do.
 
-use super::unexpected::unexpected;
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::Desk;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FileState, FromManager, PeerId, ToManager};
+use crate::net::message::{FileState, FromManager, PeerId, ToManager, unexpected};
 use crate::share::{FileName, Manifest};
 
 /// Serves one who asks about files, beginning with the first request.

@@ -34,10 +34,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::roster::Roster;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
-use crate::net::fingerprint::Fingerprint;
 use crate::net::limits;
 use crate::net::message::{FileState, Holder, PeerId};
 use crate::share::drops::Drops;
+use crate::share::fingerprint::Fingerprint;
 use crate::share::{FileId, FileName, Manifest};
 
 /// How many holders a `conflict` names.

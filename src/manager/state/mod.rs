@@ -25,12 +25,12 @@ use log::info;
 
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
-use crate::net::fingerprint::Fingerprint;
 use crate::net::limits;
 use crate::net::message::{
     Bound, DoneState, Download, FileState, FromManager, Holder, LeaseId, PeerCard, PeerId, ProductStage,
     Progress, Refusal, Replicas, plain,
 };
+use crate::share::fingerprint::Fingerprint;
 use crate::share::units::counted;
 use crate::share::{FileId, FileName, Manifest};
 use catalogue::{Catalogue, Change, cards, not_found};

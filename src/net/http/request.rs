@@ -26,7 +26,69 @@ use httparse::Header;
 use percent_encoding::percent_decode_str;
 
 use super::super::limits;
-use super::answer::Status;
+
+/// The statuses that are used here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Here it is.
+    Ok,
+    /// Here is the part that was asked for.
+    Partial,
+    /// It is somewhere else.
+    Moved,
+    /// The asker has it already.
+    NotModified,
+    /// This cannot be understood.
+    BadRequest,
+    /// There is no such thing.
+    NotFound,
+    /// Only reading is allowed.
+    MethodNotAllowed,
+    /// It came too slowly.
+    Timeout,
+    /// There is no such part.
+    RangeNotSatisfiable,
+    /// It was sent to a name that may not be ours.
+    Misdirected,
+    /// The head is too long.
+    HeadersTooLarge,
+    /// It should be here, but cannot be read.
+    Failed,
+    /// Too many ask at once.
+    Busy,
+}
+
+impl Status {
+    /// Its number.
+    pub fn code(self) -> u16 {
+        self.line().0
+    }
+
+    fn line(self) -> (u16, &'static str) {
+        match self {
+            Self::Ok => (200, "OK"),
+            Self::Partial => (206, "Partial Content"),
+            Self::Moved => (301, "Moved Permanently"),
+            Self::NotModified => (304, "Not Modified"),
+            Self::BadRequest => (400, "Bad Request"),
+            Self::NotFound => (404, "Not Found"),
+            Self::MethodNotAllowed => (405, "Method Not Allowed"),
+            Self::Timeout => (408, "Request Timeout"),
+            Self::RangeNotSatisfiable => (416, "Range Not Satisfiable"),
+            Self::Misdirected => (421, "Misdirected Request"),
+            Self::HeadersTooLarge => (431, "Request Header Fields Too Large"),
+            Self::Failed => (500, "Internal Server Error"),
+            Self::Busy => (503, "Service Unavailable"),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (code, reason) = self.line();
+        write!(f, "{code} {reason}")
+    }
+}
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

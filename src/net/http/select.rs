@@ -14,8 +14,8 @@
 
 use std::ops::Range;
 
-use super::answer::{Answer, Status};
-use super::request::{Method, Request};
+use super::answer::Answer;
+use super::request::{Method, Request, Status};
 
 /// What of something long is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]

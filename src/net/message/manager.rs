@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, is_false, yes};
 use super::state::{Download, FileState, Progress, State};
-use super::{LeaseId, Name, PeerId, Refusal};
 use crate::clock::Millis;
-use crate::net::fingerprint::Fingerprint;
+use crate::share::fingerprint::Fingerprint;
 use crate::share::{FileId, FileName};
 
 /// What is said to a manager.
@@ -243,50 +243,4 @@ pub enum FromManager {
     State(Box<State>),
     /// "No", with the reason.
     Error(Refusal),
-}
-
-/// A peer as others see it. In `peers`, `slots` is what it offers; in `leased`, what was leased there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PeerCard {
-    /// The peer's number.
-    pub peer: PeerId,
-    /// Its name.
-    pub name: Name,
-    /// Where it listens.
-    pub addr: SocketAddr,
-    /// How many slots.
-    pub slots: u32,
-}
-
-/// A lease that a peer still serves although it lost the connection over which it was bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Bound {
-    /// The lease.
-    pub lease: LeaseId,
-    /// How many of the peer's slots it takes.
-    pub slots: u32,
-}
-
-/// One who has a file, or a part of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Holder {
-    /// Its number.
-    pub peer: PeerId,
-    /// Its name.
-    pub name: Name,
-    /// Where it listens.
-    pub addr: SocketAddr,
-    /// Whether it has all of it.
-    pub whole: bool,
-}
-
-fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
-pub(super) fn yes() -> bool {
-    true
 }

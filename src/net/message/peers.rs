@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LeaseId, PeerId, Refusal};
+use super::parts::{LeaseId, PeerId, Refusal};
 use crate::share::{FileId, FileName};
 
 /// What is said to a peer by another peer.

@@ -9,8 +9,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::manager::yes;
-use super::{Holder, LeaseId, Name, PeerCard, PeerId};
+use super::parts::{Holder, LeaseId, Name, PeerCard, PeerId, yes};
 use crate::clock::Millis;
 use crate::error::{Error, Kind};
 use crate::share::{FileId, FileName};

@@ -1,4 +1,4 @@
-//! A download on its way: bytes that survive a kill.
+//! A download on its way, from its first piece to the file under its name: bytes that survive a kill.
 //!
 //! # The rules
 //! - A piece is verified, then written, then *marked*. A kill in between costs that piece and no other.
@@ -15,7 +15,7 @@
 //! The marks of a file of three pieces, of which the last is there, after the hashes: `001`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::disk::{self, Stamp};
+use super::{Store, taken};
 use crate::error::{Code, Error, Result};
 use crate::share::manifest::HASH_SIZE;
 use crate::share::{Bitfield, FileId, FileName, Hash, Layout, Manifest, Piece};
@@ -185,16 +186,16 @@ impl Partial {
         self.bytes.try_clone().map_err(|error| disk::error(format!("cannot open {name}"), error))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn stamp(&self) -> io::Result<Stamp> {
+    fn stamp(&self) -> io::Result<Stamp> {
         Ok(Stamp::of(&self.bytes.metadata()?))
     }
 
     /// The marks are not needed any more. If they cannot be removed, [`list`] will.
-    pub(super) fn forget_marks(&self) {
+    fn forget_marks(&self) {
         let _ = fs::remove_file(self.path.with_extension(MARKS));
     }
 }
@@ -206,6 +207,83 @@ impl Drop for Partial {
     }
 }
 
+impl Store {
+    /// Looks whether a name is free, before anything is fetched for it.
+    ///
+    /// # Errors
+    /// `conflict` when something of this name lies in the folder.
+    pub fn is_free(&self, name: &FileName) -> Result<()> {
+        match fs::symlink_metadata(self.path(name)) {
+            Ok(_) => Err(taken(name)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Begins a download, or goes on with one: what is there and verified is not fetched again.
+    ///
+    /// # Errors
+    /// `busy` when another download of it is running, or the disk is full.
+    pub fn begin(&self, manifest: Arc<Manifest>) -> Result<Partial> {
+        Partial::open(&self.private("partial"), manifest)
+    }
+
+    /// The same, with the good pieces of another file, which is left as it is.
+    ///
+    /// # Errors
+    /// Those of [`Store::begin`].
+    pub fn begin_from(&self, manifest: Arc<Manifest>, there: &File) -> Result<Partial> {
+        let partial = self.begin(manifest)?;
+        partial.take_over(there)?;
+        Ok(partial)
+    }
+
+    /// Downloads that were begun and are neither published nor discarded: their manifests.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn unfinished(&self) -> Result<Vec<Manifest>> {
+        list(&self.private("partial"))
+            .map_err(|error| disk::error(format!("cannot read {}", self.dir.display()), error))
+    }
+
+    /// A download is whole: it appears under its name. Brings it to the disk first, unless
+    /// [`Partial::sync`] already has.
+    ///
+    /// # Errors
+    /// `conflict` when another file has its name; the download stays as it is then.
+    pub fn publish(&self, partial: &Partial) -> Result<()> {
+        self.finish(partial, disk::rename_new)
+    }
+
+    pub(super) fn finish(
+        &self,
+        partial: &Partial,
+        rename: impl FnOnce(&Path, &Path) -> io::Result<()>,
+    ) -> Result<()> {
+        let manifest = partial.manifest();
+        let name = manifest.name();
+        let failed = |error| disk::error(format!("cannot publish {name}"), error);
+        if !partial.have().is_full() {
+            return Err(Error::failed(format!("{name} is not whole"))
+                .advise("its missing pieces must be fetched first"));
+        }
+        partial.sync()?;
+        match rename(partial.path(), &self.path(name)) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken(name)),
+            renamed => renamed.map_err(failed)?,
+        }
+        disk::sync_folder(&self.dir).map_err(failed)?;
+        partial.forget_marks();
+        self.learn(Manifest::clone(manifest), partial.stamp().map_err(failed)?);
+        Ok(())
+    }
+
+    /// Gives up what is there of a download that nobody is writing to now.
+    pub fn forget_download(&self, name: &FileName, id: FileId) {
+        forget(&self.private("partial"), name, id);
+    }
+}
+
 /// What a download is called on the disk: one content may be on its way under two names.
 fn key(name: &FileName, id: FileId) -> String {
     let name = FileId::from(Hash::from(Sha256::digest(name.as_str())));
@@ -213,7 +291,7 @@ fn key(name: &FileName, id: FileId) -> String {
 }
 
 /// Removes a download, unless somebody is writing to it.
-pub(super) fn forget(dir: &Path, name: &FileName, id: FileId) {
+fn forget(dir: &Path, name: &FileName, id: FileId) {
     let path = dir.join(format!("{}.{BYTES}", key(name, id)));
     if File::open(&path).is_ok_and(|bytes| bytes.try_lock().is_ok()) {
         let _ = fs::remove_file(path.with_extension(MARKS));
@@ -330,7 +408,7 @@ fn boot() -> String {
 }
 
 /// The manifests of all downloads in a folder; marks without bytes are removed.
-pub(super) fn list(dir: &Path) -> io::Result<Vec<Manifest>> {
+fn list(dir: &Path) -> io::Result<Vec<Manifest>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();

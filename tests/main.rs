@@ -1,0 +1,17 @@
+//! Every integration test, in one program: it is linked once. Each file looks at one subject from the outside;
+//! `cargo test --test main leases::` runs those of one file.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod board;
+mod common;
+mod failures;
+mod files;
+mod http;
+mod leases;
+mod multiply;
+mod orders;
+mod programs;
+mod replication;
+mod report;
+mod uppercase;
+mod wire;
