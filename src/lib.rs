@@ -19,9 +19,9 @@
 //! # Thinking apart from waiting
 //! Some modules *think*: plain state that is changed by plain calls, without sockets, threads or a clock;
 //! time and randomness are passed in. Those are all of [`matrix`] (but a product uses all cores), of [`share`]
-//! (but its `store` reads and writes the disk), and [`manager::state`], [`manager::board`], [`peer::bindings`], [`peer::tasks`] and [`peer::watch`]. They can be tested as tables, by
-//! properties and by the million. The others *wait*: threads that
-//! move bytes in and out of that state.
+//! (but its `store` reads and writes the disk), and `manager::state`, `manager::board`, [`peer::bindings`],
+//! [`peer::tasks`] and [`peer::watch`]. They can be tested as tables, by properties and by the million. The others
+//! *wait*: threads that move bytes in and out of that state.
 //!
 //! # The threads
 //! Each is named after the function that it runs.
@@ -57,7 +57,7 @@
 //! Almost every lock here is alone: whoever holds it takes no other. The exceptions, in the order in
 //! which they are taken:
 //!
-//! 1. the manager's table ([`manager::desk::Desk`]), then a listener's [`net::outbox::Outbox`], whose
+//! 1. the manager's table (`manager::desk`), then a listener's [`net::outbox::Outbox`], whose
 //!    lock is held for a copy in memory;
 //! 2. a peer's membership, then its bindings, the list of what it offers, or the outbox to the manager; a
 //!    lease, then its outbox;
