@@ -64,7 +64,7 @@ pub struct Replication {
     /// What it offers.
     pub library: Arc<Library>,
     /// What it uploads.
-    pub uploads: Arc<Uploads>,
+    pub(crate) uploads: Arc<Uploads>,
     tasks: Sender<Task>,
     state: Mutex<State>,
     changed: Condvar,
