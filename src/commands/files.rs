@@ -17,7 +17,7 @@ use crate::error::{Code, Error, Kind, Result};
 use crate::net::message::{PeerId, Replicas};
 use crate::peer::Peer;
 use crate::peer::library::offer::Offer;
-use crate::peer::manager_client::{Found, ManagerClient};
+use crate::peer::manager_client::{Listing, ManagerClient};
 use crate::peer::swarm::download::{DownloadReport, download, offered_from_elsewhere};
 use crate::peer::swarm::transfer::DownloadSettings;
 use crate::share::picker::Order;
@@ -41,9 +41,11 @@ impl Shell {
         let manifest = store.import(path)?;
         let name = manifest.name().clone();
         // To add is the wish: it counts from now on, also for a file that has lain there since before it was dropped.
-        let put = store.put_at(&name).max(Some(Clock::new().now()));
-        peer.library().offer(Arc::new(Offer::whole(&store, Arc::clone(&manifest), put)));
-        peer.library().published(&name, PUBLISHING).inspect_err(|no| {
+        let put = store.put_at(&name).unwrap_or_default().max(Clock::new().now());
+        let id = manifest.id();
+        peer.library().published(&name, id, put);
+        peer.library().offer(Arc::new(Offer::whole(&store, Arc::clone(&manifest))));
+        peer.library().wait_until_told(&name, PUBLISHING).inspect_err(|no| {
             // A copy that nobody may have under this name is of no use; the original is where it was. A peer that
             // watches its folder sets it aside.
             if no.code() == Code::Conflict && !lay_there && peer.replication().is_none() {
@@ -51,8 +53,7 @@ impl Shell {
                 let _ = store.trash(&name);
             }
         })?;
-        let (id, size, pieces) = (manifest.id(), manifest.layout().size(), manifest.layout().pieces());
-        peer.library().drops().put_back(&name, id);
+        let (size, pieces) = (manifest.layout().size(), manifest.layout().pieces());
         if json {
             say_json(&json!({"file": name, "id": id, "size": size, "pieces": pieces}))?;
         } else {
@@ -95,7 +96,7 @@ impl Shell {
 
     /// Removes a file everywhere.
     pub(super) fn drop(&mut self, file: &FileName, json: bool) -> Result<()> {
-        ManagerClient::new(self.config.manager).drop(file)?;
+        ManagerClient::new(self.config.manager).drop_file(file, None)?;
         if json {
             return say_json(&json!({"file": file, "dropped": true}));
         }
@@ -136,6 +137,7 @@ impl Shell {
                 let copies = offered_from_elsewhere(peer.library(), file, &folder).is_some();
                 let own = peer.network().wait_for_number(Duration::ZERO)?;
                 let found = manager.query(if copies { 0 } else { own }, file)?;
+                peer.library().put_back(file, found.manifest.id());
                 let store = self.store(&folder)?;
                 let settings = DownloadSettings { order, ..DownloadSettings::into_folder(&store) };
                 let report = match lies_there(&peer, &store, &found)? {
@@ -171,6 +173,7 @@ impl Shell {
             let pieces = counted(bad.len(), "wrong piece");
             tell(format!("{file}: {pieces} (number {}), to be mended from others", list.join(", ")));
             let peer = self.peer()?;
+            peer.library().put_back(file, manifest.id());
             let settings = DownloadSettings { repair: true, ..DownloadSettings::into_folder(&store) };
             run_download(&peer, settings, &mut manager, found)
                 .map_err(|e| Error::new(Kind::Check, format!("{file} has {pieces}")).because(e))?;
@@ -234,13 +237,13 @@ fn already_here(peer: &Peer, file: &FileName, folder: &Path) -> Option<DownloadR
 }
 
 /// A file that need not be fetched, because what lies there is just that.
-fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Found) -> Result<Option<DownloadReport>> {
+fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Listing) -> Result<Option<DownloadReport>> {
     if store.is_free(found.manifest.name()).is_ok() {
         return Ok(None);
     }
     match store.manifest(found.manifest.name())? {
         Reading::Steady(there) if there.id() == found.manifest.id() => {
-            let offer = Arc::new(Offer::whole(store, there, None));
+            let offer = Arc::new(Offer::whole(store, there));
             if offered_from_elsewhere(peer.library(), offer.name(), store.dir()).is_none() {
                 peer.library().offer(Arc::clone(&offer));
             }
@@ -262,7 +265,7 @@ fn run_download(
     peer: &Peer,
     settings: DownloadSettings<'_>,
     manager: &mut ManagerClient,
-    found: Found,
+    found: Listing,
 ) -> Result<DownloadReport> {
     let (events, shown) = unbounded();
     std::thread::scope(|scope| {

@@ -18,13 +18,11 @@ use serde_json::json;
 
 use super::context::Shell;
 use crate::cli::{say, say_json, tell};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{
-    Condition, FileState, FromManager, FromPeer, Health, PeerState, ToManager, ToPeer,
-};
-use crate::peer::manager_client::{ManagerClient, reach_manager};
+use crate::net::message::{Condition, FileState, FromPeer, Health, PeerState, ToPeer, no_answer};
+use crate::peer::manager_client::ManagerClient;
 use crate::share::theory::{Bound, Setting, client_server, swarm};
 use crate::share::units::{Bytes, about, counted};
 use crate::share::{FileId, FileName};
@@ -68,19 +66,7 @@ impl Shell {
 
     /// Lists the manager's catalogue.
     pub(super) fn files(&mut self, health: bool, json: bool) -> Result<()> {
-        let mut connection = reach_manager(self.config.manager)?;
-        connection.send(&ToManager::Files { health })?;
-        let mut files: Vec<FileState> = Vec::new();
-        loop {
-            match connection.expect(limits::MESSAGE_TIME)? {
-                FromManager::File(file) => files.push(file),
-                FromManager::End {} => break,
-                FromManager::Error(no) => return Err(no.into()),
-                other => {
-                    return Err(Error::new(Code::BadMessage, format!("not an answer to `files`: {other:?}")));
-                }
-            }
-        }
+        let files = ManagerClient::new(self.config.manager).files(health)?;
         if json {
             return say_json(&json!({"files": files}));
         }
@@ -161,11 +147,10 @@ fn ask_files(addr: SocketAddr) -> Result<Vec<FromPeer>> {
     let end = Instant::now() + limits::MESSAGE_TIME;
     let mut files = Vec::new();
     while files.len() < limits::FILES {
-        match connection.expect(end.saturating_duration_since(Instant::now()))? {
+        match connection.answer(end.saturating_duration_since(Instant::now()))? {
             file @ FromPeer::File { .. } => files.push(file),
             FromPeer::End {} => break,
-            FromPeer::Error(no) => return Err(no.into()),
-            other => return Err(Error::new(Code::BadMessage, format!("not an answer to `get`: {other:?}"))),
+            other => return Err(no_answer(&other, "get")),
         }
     }
     Ok(files)

@@ -12,7 +12,6 @@ use log::info;
 
 use super::context::Replication;
 use crate::error::{Code, Error, Result};
-use crate::peer::library::Task;
 use crate::peer::manager_client::ManagerClient;
 use crate::peer::swarm::download::download;
 use crate::peer::swarm::transfer::DownloadSettings;
@@ -41,7 +40,7 @@ fn stall(round: Duration) -> Duration {
 /// Fetches one file after another until the peer leaves.
 pub(super) fn obey_fetch(replication: &Replication) {
     let mut manager = ManagerClient::new(replication.library.network().manager());
-    while let Some((file, stop)) = replication.next_fetch() {
+    while let Some((file, stop)) = replication.next_order() {
         if let Err(e) = fetch(replication, &mut manager, &file, &stop) {
             info!("{file} was not fetched: {e}");
         }
@@ -62,6 +61,7 @@ fn fetch(
     }
     let found = manager.query(0, file)?;
     let id = found.manifest.id();
+    let is_whole_somewhere = found.holders.iter().any(|holder| holder.whole);
     if !replication.fetches(file, id) {
         return Err(Error::failed("it was dropped meanwhile"));
     }
@@ -69,7 +69,7 @@ fn fetch(
         return Ok(()); // It is here, or on its way.
     }
     let uploads = &replication.uploads;
-    let stall = Some(stall(uploads.round()));
+    let stall = Some(stall(uploads.round));
     let settings = DownloadSettings {
         patience: PATIENCE,
         stall,
@@ -83,11 +83,14 @@ fn fetch(
             Ok(())
         }
         Err(no) if no.code() == Code::Conflict => {
-            replication.ask(Task::InTheWay { file: file.clone(), wanted: id });
+            // Where nobody has all of it, what lies here may be the better copy.
+            if is_whole_somewhere {
+                library.in_the_way(file, id);
+            }
             Err(no)
         }
         Err(no) => {
-            if stop.load(Ordering::SeqCst) && library.drops().when(file, id).is_some() {
+            if stop.load(Ordering::SeqCst) && library.when_dropped(file, id).is_some() {
                 store.forget_download(file, id);
             }
             Err(no)

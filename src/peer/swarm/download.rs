@@ -39,7 +39,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::message::Holder;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
-use crate::peer::manager_client::{Found, ManagerClient};
+use crate::peer::manager_client::{Listing, ManagerClient};
 use crate::share::picker::Picker;
 use crate::share::store::Partial;
 use crate::share::{FileName, Manifest};
@@ -67,9 +67,6 @@ const NEIGHBOURS: usize = 40;
 /// What all pieces together may take that are on their way, in bytes; each neighbour has one in memory.
 const IN_MEMORY: usize = 24 << 20;
 
-/// How long a holder is left alone whose conversation failed, or with which none began.
-const LOST_PAUSE: Duration = Duration::from_secs(2);
-
 /// What a download has cost.
 #[derive(Debug, Serialize)]
 pub(crate) struct DownloadReport {
@@ -90,16 +87,9 @@ pub(crate) struct DownloadReport {
 impl DownloadReport {
     /// Of one that fetched nothing.
     pub(crate) fn of(manifest: &Manifest) -> Self {
-        Self {
-            file: manifest.name().clone(),
-            size: manifest.layout().size(),
-            seconds: 0.0,
-            fsync_seconds: 0.0,
-            pieces: manifest.layout().pieces(),
-            refetched: 0,
-            duplicates: 0,
-            from: Vec::new(),
-        }
+        let (file, layout, from) = (manifest.name().clone(), manifest.layout(), Vec::new());
+        let (size, pieces, seconds, fsync_seconds) = (layout.size(), layout.pieces(), 0.0, 0.0);
+        Self { file, size, seconds, fsync_seconds, pieces, refetched: 0, duplicates: 0, from }
     }
 }
 
@@ -114,45 +104,48 @@ pub(crate) fn download(
     uploads: &Uploads,
     settings: DownloadSettings<'_>,
     manager: &mut ManagerClient,
-    found: Found,
+    found: Listing,
     events: Sender<DownloadEvent>,
 ) -> Result<DownloadReport> {
     let manifest = Arc::new(found.manifest);
     let elsewhere = offered_from_elsewhere(library, manifest.name(), settings.store.dir());
     let number = library.network().wait_for_number(Duration::ZERO)?;
     let partial = Arc::new(begin(&settings, &manifest, elsewhere.as_deref())?);
-    let began = Instant::now();
-    let have = partial.have();
+    let (began, have) = (Instant::now(), partial.have());
     let (pieces, size) = (manifest.layout().pieces(), manifest.layout().size());
     let _ = events.send(DownloadEvent::Begun { have: have.count(), pieces, size });
-    // The manager lists it: if it was dropped once, somebody has put it there since.
-    let published = library.drops().put_back(manifest.name(), manifest.id());
-    let offer = Arc::new(Offer::part(settings.store, &partial, published));
+    let offer = Arc::new(Offer::part(settings.store, &partial));
+    let download = uploads.requesters.lock().register.begin(manifest.name().clone(), &have, began);
+    let picker = Picker::new(have, settings.order, rand::random());
+    let neighbours = Mutex::new(Neighbours::new(picker, began));
+    let (copies, changed) = (elsewhere.is_some(), Condvar::new());
     let transfer = Transfer {
         library,
+        uploads,
         settings,
         number,
+        download,
         partial,
-        copies: elsewhere.is_some(),
-        fetching: uploads.begin_download(&offer),
-        neighbours: Mutex::new(Neighbours::new(Picker::new(have, settings.order, rand::random()), began)),
-        changed: Condvar::new(),
+        copies,
+        neighbours,
+        changed,
         events,
     };
-    if !transfer.copies {
+    if !copies {
         library.offer(Arc::clone(&offer));
     }
     let fetched = transfer.fetch(manager, found.holders);
-    let (fetched_at, waste) = (Instant::now(), transfer.neighbours.lock().picker.waste());
+    let fetched_at = Instant::now();
     fetched.and_then(|()| transfer.publish()).inspect_err(|_| library.take_back(&offer))?;
     offer.complete();
     library.completed(manifest.name());
+    let waste = transfer.neighbours.lock().picker.waste();
     Ok(DownloadReport {
         seconds: (fetched_at - began).as_secs_f64(),
         fsync_seconds: fetched_at.elapsed().as_secs_f64(),
         refetched: waste.refetched,
         duplicates: waste.duplicates,
-        from: transfer.fetching.shares(),
+        from: uploads.requesters.lock().register.shares(download),
         ..DownloadReport::of(&manifest)
     })
 }
@@ -239,7 +232,7 @@ impl Transfer<'_> {
     fn wait_for_pieces(&self, pause: Duration) -> Result<bool> {
         let end = Instant::now() + pause;
         let mut state = self.neighbours.lock();
-        while !state.picker.is_done() && state.failed.is_none() && Instant::now() < end {
+        while !state.picker.is_done() && !state.over && Instant::now() < end {
             if self.settings.stop.is_some_and(|stop| stop.load(Ordering::SeqCst)) {
                 return Err(Error::failed(format!("{} is not wanted any more", self.name())));
             }
@@ -248,25 +241,25 @@ impl Transfer<'_> {
         state.failed.take().map_or(Ok(state.picker.is_done()), Err)
     }
 
-    /// Says why nothing comes, and gives up when that lasts longer than it may.
+    /// Says why nothing comes, and gives up when that lasts longer than it may. Neighbours that have had nothing to do
+    /// for us for long hear that we are still there.
     fn see_whether_it_goes_on(&self) -> Result<()> {
-        let (mut state, settings) = (self.neighbours.lock(), &self.settings);
-        let quiet = state.last_piece.elapsed();
-        if settings.stall.is_some_and(|stall| quiet >= stall) {
-            return Err(Error::failed(state.why_quiet()).advise("the pieces are kept"));
-        }
-        if quiet >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
-            self.note(format!("{}; it goes on when that changes", state.why_quiet()));
-        }
-        if state.lonely() >= settings.patience {
+        let settings = &self.settings;
+        self.change(|state| {
+            let quiet = state.last_piece.elapsed();
+            if settings.stall.is_some_and(|stall| quiet >= stall) {
+                return Err(Error::failed(state.why_quiet()).advise("the pieces are kept"));
+            }
+            if quiet >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
+                self.note(format!("{}; it goes on when that changes", state.why_quiet()));
+            }
+            if state.lonely() < settings.patience {
+                return Ok(());
+            }
             let (name, seconds) = (self.name(), settings.patience.as_secs());
-            let why = format!("no holder of {name} could be reached for {seconds} s");
-            return Err(Error::new(Code::NotFound, why)
-                .advise("the pieces are kept; run `down` again when a holder is back"));
-        }
-        // So those that have had nothing to do for us for long hear that we are still there.
-        self.let_go(state);
-        Ok(())
+            Err(Error::new(Code::NotFound, format!("no holder of {name} could be reached for {seconds} s"))
+                .advise("the pieces are kept; run `down` again when a holder is back"))
+        })
     }
 
     /// Who has the file now. A manager that is away delays only newcomers; one that is stopped delays the end of the
@@ -314,7 +307,6 @@ impl Transfer<'_> {
         self.change(|state| {
             state.left(holder.peer);
             if let (Err(e), false) = (why, state.over) {
-                state.avoid(holder.peer, LOST_PAUSE);
                 self.note(format!("{} is lost: {e}", holder.name));
             }
         });

@@ -5,21 +5,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::transfer::{DownloadEvent, Transfer};
+use super::transfer::{DownloadEvent, SILENCE, Transfer};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromPeer, Holder, ToPeer, unexpected};
+use crate::net::message::{FromPeer, Holder, ToPeer, no_answer};
 use crate::share::picker::{Arrival, Verdict, is_slow};
 use crate::share::store::Written;
 use crate::share::{Bitfield, Layout, Piece};
 
 /// How long a holder may say nothing before it has told which pieces it has: that takes it no thought.
 const FIRST_WORD: Duration = limits::MESSAGE_TIME;
-
-/// How long a holder that owes a piece may say nothing, and how long it is left alone then.
-const SILENCE: Duration = Duration::from_secs(60);
-const SILENT_PAUSE: Duration = Duration::from_secs(60);
 
 /// The pause before the disk is tried again when it was full.
 const DISK_PAUSE: Duration = Duration::from_secs(1);
@@ -28,6 +24,7 @@ const DISK_PAUSE: Duration = Duration::from_secs(1);
 struct Fetcher<'a> {
     transfer: &'a Transfer<'a>,
     holder: &'a Holder,
+    layout: Layout,
     connection: Connection,
     round_trip: Duration,
     /// When its last piece came.
@@ -46,8 +43,8 @@ pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder) -> Result<()>
     }
     let manifest = transfer.partial.manifest();
     line.send(&ToPeer::Join { peer: transfer.number, file: manifest.name().clone(), id: manifest.id() });
-    let (last_piece, bytes) = (None, Vec::new());
-    let mut fetcher = Fetcher { transfer, holder, connection, round_trip, last_piece, bytes };
+    let (layout, last_piece, bytes) = (manifest.layout(), None, Vec::new());
+    let mut fetcher = Fetcher { transfer, holder, layout, connection, round_trip, last_piece, bytes };
     let mut patience = FIRST_WORD;
     loop {
         match fetcher.connection.receive(Some(patience))? {
@@ -60,10 +57,6 @@ pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder) -> Result<()>
 }
 
 impl Fetcher<'_> {
-    fn layout(&self) -> Layout {
-        self.transfer.partial.manifest().layout()
-    }
-
     fn hear(&mut self, message: FromPeer) -> Result<()> {
         let (transfer, peer) = (self.transfer, self.holder.peer);
         transfer.neighbours.lock().heard(peer);
@@ -73,19 +66,20 @@ impl Fetcher<'_> {
                 transfer.change(|state| state.picker.joined(peer, has));
             }
             FromPeer::Have { piece } => {
-                let piece = self.layout().piece(piece)?;
+                let piece = self.layout.piece(piece)?;
                 transfer.change(|state| state.picker.gained(peer, piece));
-                transfer.fetching.heard(peer, piece);
+                let id = transfer.partial.manifest().id();
+                transfer.uploads.requesters.lock().heard(peer, id, piece);
             }
             FromPeer::Choke {} => transfer.change(|state| state.picker.choked(peer)),
             FromPeer::Unchoke {} => transfer.change(|state| state.picker.unchoked(peer)),
             FromPeer::Piece { piece, payload } => {
-                let piece = self.layout().piece(piece)?;
+                let piece = self.layout.piece(piece)?;
                 self.receive_piece(piece, payload)?;
                 self.take(piece)?;
             }
             FromPeer::Error(no) => return Err(no.into()),
-            other => return Err(unexpected(&other, "bitfield, have, choke, unchoke or piece")),
+            other => return Err(no_answer(&other, "join")),
         }
         Ok(())
     }
@@ -93,25 +87,23 @@ impl Fetcher<'_> {
     /// A holder has said nothing for as long as we had patience: that is right when it has said which pieces it has,
     /// and owes none.
     fn bear_silence(&self, patience: Duration) -> Result<()> {
-        let (peer, mut state) = (self.holder.peer, self.transfer.neighbours.lock());
-        let owes = match (patience < SILENCE, state.picker.owes(peer)) {
+        let owes_pieces = self.transfer.neighbours.lock().picker.owes(self.holder.peer);
+        let owes = match (patience < SILENCE, owes_pieces) {
             (true, _) => "word which pieces it has",
             (false, true) => "pieces",
             (false, false) => return Ok(()),
         };
-        state.avoid(peer, SILENT_PAUSE);
         let what = format!("it owes {owes} and has said nothing for {} s", patience.as_secs());
         Err(Error::failed(what).advise("others are asked"))
     }
 
     fn receive_bitfield(&mut self, payload: u64) -> Result<Bitfield> {
-        let layout = self.layout();
-        if payload != Bitfield::wire_size(layout) as u64 {
+        if payload != Bitfield::wire_size(self.layout) as u64 {
             return Err(Error::new(Code::BadMessage, format!("a bitfield of {payload} bytes")));
         }
         let mut bits = vec![0; payload as usize];
         self.connection.receive_payload(&mut bits)?;
-        Bitfield::from_wire(layout, &bits)
+        Bitfield::from_wire(self.layout, &bits)
     }
 
     /// Receives the bytes of a piece, no faster than allowed, and sees how long a piece takes at this holder.
@@ -124,11 +116,11 @@ impl Fetcher<'_> {
             )));
         }
         self.bytes.resize(piece.len(), 0);
-        let link = &self.transfer.fetching.uploads.link;
+        let lane = &self.transfer.uploads.link.down;
         let mut bytes = self.connection.payload_at(limits::PIECE_PACE);
         let mut rest = &mut self.bytes[..];
         while !rest.is_empty() {
-            let step = link.down.pass(rest.len() as u64, || bytes.is_gone())?;
+            let step = lane.pass(rest.len() as u64, || bytes.is_gone())?;
             let (part, later) = rest.split_at_mut(step as usize);
             bytes.receive_part(part)?;
             rest = later;
@@ -151,7 +143,11 @@ impl Fetcher<'_> {
             Some(Written::WrongHash) => return self.remember_liar(piece),
             None => return Ok(()),
         }
-        let told = transfer.fetching.came(self.holder, piece);
+        let told = {
+            let mut requesters = transfer.uploads.requesters.lock();
+            requesters.register.came(transfer.download, self.holder, piece.len() as u64, Instant::now());
+            requesters.have(transfer.partial.manifest().id(), piece)
+        };
         let holders = transfer.change(|state| {
             (state.last_piece, state.told_quiet, state.disk_full) = (Instant::now(), false, false);
             let losers = state.picker.verified(piece);
@@ -175,27 +171,24 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Verifies a piece and writes it; while the disk is full, again and again until the download is given up.
-    /// `None` when it was.
+    /// Verifies a piece and writes it; while the disk is full, again and again until the download is over. `None` when
+    /// it is.
     fn write(&self, piece: Piece) -> Option<Written> {
         let transfer = self.transfer;
-        let mut said = false;
         loop {
             let no = match transfer.partial.write(piece, &self.bytes) {
                 Ok(written) => return Some(written),
                 Err(no) => no,
             };
             let mut state = transfer.neighbours.lock();
-            if state.over || state.failed.is_some() {
-                return None;
-            }
-            if no.code() != Code::Busy {
-                state.failed = Some(no.advise("the pieces that are there are kept"));
+            if no.code() != Code::Busy && !state.over {
+                (state.over, state.failed) = (true, Some(no.advise("the pieces that are there are kept")));
                 transfer.changed.notify_all();
+            }
+            if state.over {
                 return None;
             }
-            state.disk_full = true;
-            if !std::mem::replace(&mut said, true) {
+            if !std::mem::replace(&mut state.disk_full, true) {
                 transfer.note("the disk is full: the download goes on when there is room".into());
             }
             transfer.changed.wait_for(&mut state, DISK_PAUSE);

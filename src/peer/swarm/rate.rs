@@ -78,10 +78,8 @@ pub(super) struct Register {
 /// One download.
 #[derive(Debug)]
 struct Account {
-    file: FileName,
-    /// Pieces that are here, and all.
-    have: u32,
-    pieces: u32,
+    /// What does not depend on the time at which one looks.
+    row: Download,
     began: Instant,
     rate: Rate,
     /// A holder that comes back under another number is the same.
@@ -105,8 +103,9 @@ impl Register {
     pub(super) fn begin(&mut self, file: FileName, have: &Bitfield, now: Instant) -> u64 {
         let number = self.downloads.last_key_value().map_or(0, |(last, _)| last + 1);
         let (have, pieces) = (have.count(), have.layout().pieces());
+        let row = Download { file, have, pieces, since_ms_ago: 0, bytes_per_s: 0, from: Vec::new() };
         let (rate, givers) = (Rate::over(WINDOW), BTreeMap::new());
-        self.downloads.insert(number, Account { file, have, pieces, began: now, rate, givers });
+        self.downloads.insert(number, Account { row, began: now, rate, givers });
         number
     }
 
@@ -114,7 +113,7 @@ impl Register {
     pub(super) fn came(&mut self, download: u64, holder: &Holder, bytes: u64, now: Instant) {
         self.lately.entry(holder.peer).or_insert_with(|| Rate::over(self.round)).add(bytes, now);
         let Some(account) = self.downloads.get_mut(&download) else { return };
-        account.have += 1;
+        account.row.have += 1;
         account.rate.add(bytes, now);
         let new = Giver { peer: holder.peer, pieces: 0, last: now };
         let giver = account.givers.entry(holder.name.clone()).or_insert(new);
@@ -146,12 +145,10 @@ impl Register {
             let seconds = since.min(WINDOW).as_secs_f64().max(0.001);
             let gives = |giver: &&Giver| now.saturating_duration_since(giver.last) < WINDOW;
             Download {
-                file: account.file.clone(),
-                have: account.have,
-                pieces: account.pieces,
                 since_ms_ago: since.as_millis() as u64,
                 bytes_per_s: (account.rate.bytes(now) as f64 / seconds) as u64,
                 from: account.givers.values().filter(gives).map(|giver| giver.peer).collect(),
+                ..account.row.clone()
             }
         };
         self.downloads.values().take(limits::DOWNLOADS).map(row).collect()

@@ -3,9 +3,10 @@
 //! Time is passed in. What is to be said goes into the channels of the threads that speak.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use log::{debug, info};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -16,9 +17,10 @@ use crate::error::{Code, Error, Result};
 use crate::net::limits;
 use crate::net::message::PeerId;
 use crate::peer::config::UploadSettings;
+use crate::peer::library::offer::Offer;
 use crate::share::choker::{Contender, Occasion, Service, judge};
 use crate::share::uplink::{AskerId, Request, Uplink};
-use crate::share::{FileId, FileName, Manifest, Piece};
+use crate::share::{FileId, FileName, Piece};
 
 /// How many pieces a link without a limit carries at a time: it is the machine that limits.
 const UNLIMITED_AT_ONCE: usize = 16;
@@ -41,18 +43,22 @@ pub(super) enum Say {
 pub(super) struct Requester {
     peer: PeerId,
     name: String,
-    file: FileName,
-    id: FileId,
+    offer: Arc<Offer>,
     interested: bool,
     service: Service,
     /// Requests that wait or are being served.
     open: usize,
     to: Sender<Say>,
-    /// How much may wait there to be said: a requester that lets more pile up is served no more.
-    room: usize,
     /// What was sent to it in the last round, and the pieces in all.
     sent: Rate,
     pieces: u64,
+}
+
+impl Requester {
+    /// It lets pile up what it is told.
+    fn is_deaf(&self) -> bool {
+        self.to.len() > self.offer.manifest().layout().pieces() as usize + UNSAID
+    }
 }
 
 /// A requester, for `status`.
@@ -96,34 +102,23 @@ impl Requesters {
         }
     }
 
-    /// A peer wants pieces of a file, and is told of them by `to` from now on.
+    /// A peer wants pieces of a file. What it is to be told from now on comes out of the receiver.
     pub(super) fn admit(
         &mut self,
         peer: PeerId,
         name: String,
-        manifest: &Manifest,
-        to: Sender<Say>,
-    ) -> Result<AskerId> {
+        offer: Arc<Offer>,
+    ) -> Result<(AskerId, Receiver<Say>)> {
         if self.all.len() >= limits::JOINS {
             return Err(Error::new(Code::Busy, format!("{} others are served here", limits::JOINS))
                 .advise("ask another holder, or later"));
         }
+        let ((to, says), sent) = (unbounded(), Rate::over(self.round));
+        let (interested, service, open, pieces) = (false, Service::Choked, 0, 0);
         self.last += 1;
-        let requester = Requester {
-            peer,
-            name,
-            file: manifest.name().clone(),
-            id: manifest.id(),
-            interested: false,
-            service: Service::Choked,
-            open: 0,
-            to,
-            room: manifest.layout().pieces() as usize + UNSAID,
-            sent: Rate::over(self.round),
-            pieces: 0,
-        };
-        self.all.insert(self.last, requester);
-        Ok(self.last)
+        let new = Requester { peer, name, offer, interested, service, open, to, sent, pieces };
+        self.all.insert(self.last, new);
+        Ok((self.last, says))
     }
 
     /// A requester lacks pieces that are here, or no longer. False when it is served no more.
@@ -150,7 +145,7 @@ impl Requesters {
                 .advise(format!("keep {} at most", limits::OPEN_REQUESTS)));
         }
         known.open += 1;
-        self.uplink.ask(Request { asker: requester, file: known.id, piece });
+        self.uplink.ask(Request { asker: requester, file: known.offer.id(), piece });
         self.serve();
         Ok(true)
     }
@@ -162,25 +157,21 @@ impl Requesters {
             known.sent.add(request.piece.len() as u64, now);
             known.pieces += 1;
             known.open = known.open.saturating_sub(1);
-            info!("sent piece {} of {} to {}", request.piece.index() + 1, known.file, known.name);
+            info!("sent piece {} of {} to {}", request.piece.index() + 1, known.offer.name(), known.name);
         }
         self.serve();
     }
 
     /// A piece is here now: every requester of this file hears it. Returns which peers those are.
     pub(super) fn have(&mut self, id: FileId, piece: Piece) -> HashSet<PeerId> {
-        let told = self.all.values().filter(|requester| requester.id == id);
-        told.map(|requester| {
-            let _ = requester.to.send(Say::Have(piece));
-            requester.peer
-        })
-        .collect()
+        let told = self.all.values().filter(|requester| requester.offer.id() == id);
+        told.inspect(|requester| drop(requester.to.send(Say::Have(piece)))).map(|told| told.peer).collect()
     }
 
     /// A peer says that it has a piece: if it has asked for it here, too, it is not sent it any more.
     pub(super) fn heard(&mut self, peer: PeerId, id: FileId, piece: Piece) {
-        let its = self.all.iter_mut().filter(|(_, requester)| (requester.peer, requester.id) == (peer, id));
-        for (&asker, requester) in its {
+        let is_its = |requester: &Requester| (requester.peer, requester.offer.id()) == (peer, id);
+        for (&asker, requester) in self.all.iter_mut().filter(|(_, requester)| is_its(requester)) {
             if self.uplink.cancel(Request { asker, file: id, piece }) {
                 requester.open = requester.open.saturating_sub(1);
             }
@@ -189,7 +180,7 @@ impl Requesters {
 
     /// Judges who is served from now on, and tells those for whom that is a change.
     pub(super) fn judge(&mut self, occasion: Occasion, now: Instant) {
-        let deaf = self.all.iter().filter(|(_, requester)| requester.to.len() > requester.room);
+        let deaf = self.all.iter().filter(|(_, requester)| requester.is_deaf());
         for id in deaf.map(|(&id, _)| id).collect::<Vec<_>>() {
             self.remove(id);
         }
@@ -210,10 +201,10 @@ impl Requesters {
             if (before == Service::Choked) == (service == Service::Choked) {
                 continue;
             }
-            debug!("{} is {service:?} for {}", requester.name, requester.file);
+            debug!("{} is {service:?} for {}", requester.name, requester.offer.name());
             let say = if service == Service::Choked { Say::Choke } else { Say::Unchoke };
             if service == Service::Choked {
-                self.uplink.void(*id, requester.id);
+                self.uplink.void(*id, requester.offer.id());
                 requester.open = 0;
             }
             let _ = requester.to.send(say);
@@ -229,9 +220,10 @@ impl Requesters {
 
     fn remove(&mut self, requester: AskerId) {
         if let Some(gone) = self.all.remove(&requester) {
-            info!("{} has got {} pieces of {}", gone.name, gone.pieces, gone.file);
-            if !self.all.values().any(|requester| requester.id == gone.id) {
-                self.uplink.forget_file(gone.id);
+            let file = gone.offer.id();
+            info!("{} has got {} pieces of {}", gone.name, gone.pieces, gone.offer.name());
+            if !self.all.values().any(|requester| requester.offer.id() == file) {
+                self.uplink.forget_file(file);
             }
         }
         self.uplink.forget(requester);
@@ -251,7 +243,7 @@ impl Requesters {
     pub(super) fn status(&self) -> Vec<Upload> {
         let line = |requester: &Requester| Upload {
             to: requester.name.clone(),
-            file: requester.file.clone(),
+            file: requester.offer.name().clone(),
             served: requester.service != Service::Choked,
             pieces: requester.pieces,
         };
@@ -261,18 +253,14 @@ impl Requesters {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use crossbeam_channel::{Receiver, unbounded};
-
     use super::*;
-    use crate::share::Layout;
-    use crate::share::manifest::HASH_SIZE;
+    use crate::share::store::Store;
+    use crate::share::{Layout, Manifest};
 
     /// Somebody who wants pieces of a file of four pieces, and what it is told.
     struct Asked {
         requesters: Requesters,
-        file: Arc<Manifest>,
+        id: FileId,
         ben: AskerId,
         told: Receiver<Say>,
         now: Instant,
@@ -281,11 +269,14 @@ mod tests {
     fn asked(up: Option<u64>) -> Asked {
         let settings = UploadSettings { up, down: None, unchoke: 4, time_scale: 1.0 };
         let mut requesters = Requesters::new(&settings, Duration::from_secs(10));
-        let hashes = vec![0; 4 * HASH_SIZE];
-        let file = Arc::new(Manifest::from_wire("a".parse().unwrap(), 4096, 1024, &hashes).unwrap());
-        let (to, told) = unbounded();
-        let ben = requesters.admit(2, "ben".into(), &file, to).unwrap();
-        Asked { requesters, file, ben, told, now: Instant::now() }
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let layout = Layout::new(4096, 1024).unwrap();
+        let manifest = Manifest::read("a".parse().unwrap(), layout, &[0; 4096][..]).unwrap();
+        let id = manifest.id();
+        let offer = Arc::new(Offer::whole(&store, Arc::new(manifest)));
+        let (ben, told) = requesters.admit(2, "ben".into(), offer).unwrap();
+        Asked { requesters, id, ben, told, now: Instant::now() }
     }
 
     #[test]
@@ -301,8 +292,8 @@ mod tests {
 
     #[test]
     fn a_requester_that_says_that_it_has_a_piece_is_not_sent_it_any_more() {
-        let Asked { mut requesters, file, ben, told, now } = asked(Some(1));
-        let (id, layout) = (file.id(), Layout::new(4096, 1024).unwrap());
+        let Asked { mut requesters, id, ben, told, now } = asked(Some(1));
+        let layout = Layout::new(4096, 1024).unwrap();
         let piece = |index| layout.piece(index).unwrap();
         assert!(requesters.interested(ben, true, now));
         (0..3).for_each(|index| assert!(requesters.ask(ben, piece(index), true).unwrap()));

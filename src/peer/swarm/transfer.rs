@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use log::debug;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
-use super::upload::Fetching;
+use super::upload::Uploads;
 use crate::error::Error;
 use crate::net::message::{PeerId, ToPeer};
 use crate::net::outbox::Outbox;
@@ -25,6 +25,12 @@ use crate::share::store::{Partial, Store};
 
 /// How long a download that a person asked for waits for a holder when there is none.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a holder that owes a piece may say nothing, and the longest time for which one is left alone.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long a holder is left alone at least whose conversation failed, or with which none began.
+const LOST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How often a neighbour that we have nothing to say to hears that we are still there.
 const STILL_HERE: Duration = Duration::from_secs(20);
@@ -90,35 +96,28 @@ pub(super) struct Neighbours {
     pub(super) told_quiet: bool,
     /// A piece that has come could not be written for want of room, and none since then.
     pub(super) disk_full: bool,
+    /// The download has ended; where the disk failed, with that.
     pub(super) over: bool,
     pub(super) failed: Option<Error>,
 }
 
 impl Neighbours {
     pub(super) fn new(picker: Picker, now: Instant) -> Self {
-        Self {
-            picker,
-            all: BTreeMap::new(),
-            avoided: BTreeMap::new(),
-            last_seen: now,
-            last_piece: now,
-            told_quiet: false,
-            disk_full: false,
-            over: false,
-            failed: None,
-        }
+        let (all, avoided, last_seen, last_piece) = (BTreeMap::new(), BTreeMap::new(), now, now);
+        let (told_quiet, disk_full, over, failed) = (false, false, false, None);
+        Self { picker, all, avoided, last_seen, last_piece, told_quiet, disk_full, over, failed }
     }
 
     /// A thread is to listen to this holder, unless one does, or the holder is left alone, or there are `most` already.
     pub(super) fn admit(&mut self, holder: PeerId, most: usize) -> bool {
         let now = Instant::now();
         let avoided = self.avoided.get(&holder).is_some_and(|until| now < *until);
-        let known = avoided || self.all.contains_key(&holder) || self.picker.barred(holder);
-        if known || self.over || self.all.len() >= most {
-            return false;
+        let room = self.all.len() < most && !self.all.contains_key(&holder);
+        let admitted = room && !avoided && !self.picker.barred(holder);
+        if admitted {
+            self.all.insert(holder, Neighbour { line: None, heard: now, told: (false, now) });
         }
-        self.all.insert(holder, Neighbour { line: None, heard: now, told: (false, now) });
-        true
+        admitted
     }
 
     /// A holder is connected. False when the download is over.
@@ -136,17 +135,13 @@ impl Neighbours {
         }
     }
 
-    /// Nobody listens to a holder any more.
+    /// Nobody listens to a holder any more. It is left alone for as long as it was silent, within limits.
     pub(super) fn left(&mut self, holder: PeerId) {
-        self.all.remove(&holder);
         self.picker.left(holder);
-    }
-
-    /// Leaves a holder alone for so long, or longer if that was said before.
-    pub(super) fn avoid(&mut self, holder: PeerId, pause: Duration) {
-        let until = Instant::now() + pause;
-        let at = self.avoided.entry(holder).or_insert(until);
-        *at = until.max(*at);
+        if let Some(gone) = self.all.remove(&holder) {
+            let pause = gone.heard.elapsed().clamp(LOST_PAUSE, SILENCE);
+            self.avoided.insert(holder, Instant::now() + pause);
+        }
     }
 
     /// How many are connected.
@@ -209,36 +204,39 @@ impl Neighbours {
 /// One download.
 pub(super) struct Transfer<'a> {
     pub(super) library: &'a Library,
+    pub(super) uploads: &'a Uploads,
     pub(super) settings: DownloadSettings<'a>,
     /// This peer's own number.
     pub(super) number: PeerId,
+    /// The number of this download in the register.
+    pub(super) download: u64,
     pub(super) partial: Arc<Partial>,
     /// The file is offered from another folder, and stays so: this is only a copy.
     pub(super) copies: bool,
-    pub(super) fetching: Fetching<'a>,
     pub(super) neighbours: Mutex<Neighbours>,
     pub(super) changed: Condvar,
     pub(super) events: Sender<DownloadEvent>,
 }
 
+impl Drop for Transfer<'_> {
+    fn drop(&mut self) {
+        self.uploads.requesters.lock().register.end(self.download, Instant::now());
+    }
+}
+
 impl Transfer<'_> {
     /// Changes the state, and asks all neighbours for what they can be asked for now.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Neighbours) -> T) -> T {
-        let mut neighbours = self.neighbours.lock();
-        let changed = change(&mut neighbours);
-        self.let_go(neighbours);
-        changed
-    }
-
-    /// Posts what follows from a change, lets go of the lock, and flushes.
-    pub(super) fn let_go(&self, mut neighbours: MutexGuard<'_, Neighbours>) {
-        let posted = neighbours.post();
-        let done = neighbours.picker.is_done();
-        drop(neighbours);
+        let mut state = self.neighbours.lock();
+        let changed = change(&mut state);
+        let posted = state.post();
+        let done = state.picker.is_done();
+        drop(state);
         posted.iter().for_each(Outbox::flush);
         if done {
             self.changed.notify_all();
         }
+        changed
     }
 
     /// Says something that a person wants to know.

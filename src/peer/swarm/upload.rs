@@ -20,35 +20,34 @@
 //! # What is missing
 //! A requester tells its number itself; one that tells another's is served for what the other gave.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::Receiver;
 use log::{debug, info};
 use parking_lot::{Condvar, Mutex};
 
 use super::link::Link;
-use super::rate::Share;
 use super::requesters::{Requesters, Say, Upload};
 use crate::error::{Code, Result};
 use crate::net::connection::{Connection, Received, Speaker};
 use crate::net::limits;
-use crate::net::message::{Download, FromPeer, Holder, PeerId, ToPeer, unexpected};
+use crate::net::message::{Download, FromPeer, PeerId, ToPeer, unexpected};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
 use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS};
 use crate::share::uplink::AskerId;
-use crate::share::{FileId, FileName, Manifest, Piece};
+use crate::share::{FileId, FileName, Piece};
 use crate::thread::{self, Thread};
 
 /// What this peer gives, and is given.
 #[derive(Debug)]
 pub(crate) struct Uploads {
     pub(crate) link: Link,
-    round: Duration,
-    requesters: Mutex<Requesters>,
+    /// How long a round of choking takes.
+    pub(crate) round: Duration,
+    pub(super) requesters: Mutex<Requesters>,
     stopping: Condvar,
 }
 
@@ -62,11 +61,6 @@ impl Uploads {
             requesters: Mutex::new(Requesters::new(&settings, round)),
             stopping: Condvar::new(),
         }
-    }
-
-    /// How long a round of choking takes.
-    pub(crate) fn round(&self) -> Duration {
-        self.round
     }
 
     /// Starts the thread that judges in rounds.
@@ -91,13 +85,6 @@ impl Uploads {
         self.requesters.lock().register.rows(Instant::now())
     }
 
-    /// A download begins, with these pieces here already.
-    pub(super) fn begin_download(&self, offer: &Offer) -> Fetching<'_> {
-        let (file, id, have) = (offer.name().clone(), offer.id(), offer.have());
-        let download = self.requesters.lock().register.begin(file, &have, Instant::now());
-        Fetching { uploads: self, download, id }
-    }
-
     fn judge_uploads(&self) {
         for round in 1.. {
             let end = Instant::now() + self.round;
@@ -113,57 +100,10 @@ impl Uploads {
     }
 }
 
-/// A download that runs; dropped, it is over.
-#[derive(Debug)]
-pub(super) struct Fetching<'a> {
-    pub(super) uploads: &'a Uploads,
-    download: u64,
-    id: FileId,
-}
-
-impl Fetching<'_> {
-    /// A piece has come from a holder, and is right. Every requester of this file hears it; returns which those are.
-    pub(super) fn came(&self, holder: &Holder, piece: Piece) -> HashSet<PeerId> {
-        let mut requesters = self.uploads.requesters.lock();
-        requesters.register.came(self.download, holder, piece.len() as u64, Instant::now());
-        requesters.have(self.id, piece)
-    }
-
-    /// A holder says that it has a piece now.
-    pub(super) fn heard(&self, holder: PeerId, piece: Piece) {
-        self.uploads.requesters.lock().heard(holder, self.id, piece);
-    }
-
-    /// How many pieces came from whom.
-    pub(super) fn shares(&self) -> Vec<Share> {
-        self.uploads.requesters.lock().register.shares(self.download)
-    }
-}
-
-impl Drop for Fetching<'_> {
-    fn drop(&mut self) {
-        self.uploads.requesters.lock().register.end(self.download, Instant::now());
-    }
-}
-
 /// A place among the requesters, until it is dropped.
 struct Place<'a> {
     uploads: &'a Uploads,
     requester: AskerId,
-}
-
-impl<'a> Place<'a> {
-    /// For a peer that wants pieces of a file; what it is to be told comes out of the receiver.
-    fn take(
-        uploads: &'a Uploads,
-        peer: PeerId,
-        name: String,
-        file: &Manifest,
-    ) -> Result<(Self, Receiver<Say>)> {
-        let (to, says) = unbounded();
-        let requester = uploads.requesters.lock().admit(peer, name, file, to)?;
-        Ok((Self { uploads, requester }, says))
-    }
 }
 
 impl Drop for Place<'_> {
@@ -188,13 +128,9 @@ pub(crate) fn serve_join(
     let source = offer.open()?;
     let name = library.network().name_of(peer, connection.other());
     info!("{name} wants pieces of {file}");
-    let (place, says) = Place::take(uploads, peer, name, offer.manifest())?;
-    let speaker = connection.speaker();
-    // A requester hears of every piece that comes from now on; of those before, here.
-    let have = offer.have();
-    speaker.send(&FromPeer::Bitfield { payload: have.as_bytes().len() as u64 })?;
-    speaker.send_bytes(have.as_bytes())?;
-    let sender = PieceSender { uploads, requester: place.requester, offer: &offer, source, speaker };
+    let (requester, says) = uploads.requesters.lock().admit(peer, name, Arc::clone(&offer))?;
+    let place = Place { uploads, requester };
+    let sender = PieceSender { uploads, requester, offer: &offer, source, speaker: connection.speaker() };
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "send_pieces", move || sender.send_pieces(&says))?;
         // Whatever comes of it, the place is given up here, which closes the channel and so ends the other thread. A
@@ -238,19 +174,23 @@ struct PieceSender<'a> {
 impl PieceSender<'_> {
     /// Speaks to a requester until it or its place is gone.
     fn send_pieces(mut self, says: &Receiver<Say>) {
-        for say in says {
-            let Err(e) = self.say(say) else { continue };
-            debug!("{e}");
-            let told = e.code() == Code::NotFound && self.speaker.send(&FromPeer::Error((&e).into())).is_ok();
-            if told {
-                // The other side closes when it has read this; closing here might destroy it. Until then it is no
-                // requester any more: turns that it was given would be nobody's.
-                self.uploads.requesters.lock().leave(self.requester, Instant::now());
-            } else {
-                self.speaker.close();
-            }
-            return;
+        let Err(e) = self.say_all(says) else { return };
+        debug!("{e}");
+        if e.code() == Code::NotFound && self.speaker.send(&FromPeer::Error((&e).into())).is_ok() {
+            // The other side closes when it has read this; closing here might destroy it. Until then it is no
+            // requester any more: turns that it was given would be nobody's.
+            self.uploads.requesters.lock().leave(self.requester, Instant::now());
+        } else {
+            self.speaker.close();
         }
+    }
+
+    fn say_all(&mut self, says: &Receiver<Say>) -> Result<()> {
+        // A requester hears of every piece that comes from now on; of those before, here.
+        let have = self.offer.have();
+        self.speaker.send(&FromPeer::Bitfield { payload: have.as_bytes().len() as u64 })?;
+        self.speaker.send_bytes(have.as_bytes())?;
+        says.iter().try_for_each(|say| self.say(say))
     }
 
     fn say(&mut self, say: Say) -> Result<()> {
