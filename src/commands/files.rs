@@ -18,7 +18,8 @@ use crate::net::message::{PeerId, Replicas};
 use crate::peer::Peer;
 use crate::peer::library::offer::Offer;
 use crate::peer::manager_client::{Listing, ManagerClient};
-use crate::peer::swarm::download::{Asker, PATIENCE, Report, Wish, download, offered_from_elsewhere};
+use crate::peer::swarm::download::{DownloadReport, download, offered_from_elsewhere};
+use crate::peer::swarm::transfer::DownloadSettings;
 use crate::share::picker::PickOrder;
 use crate::share::store::{PieceCheck, Reading, Store};
 use crate::share::units::{about, counted};
@@ -138,11 +139,10 @@ impl Shell {
                 let found = manager.query(if copies { 0 } else { own }, file)?;
                 peer.library().put_back(file, found.manifest.id());
                 let store = self.store(&folder)?;
-                let (patience, stall, stop) = (PATIENCE, None, None);
-                let wish = Wish { store: &store, order, repair: false, patience, stall, stop };
+                let settings = DownloadSettings { order, ..DownloadSettings::into_folder(&store) };
                 let report = match lies_there(&peer, &store, &found)? {
                     Some(report) => Ok(report),
-                    None => run_download(&peer, wish, &mut manager, found),
+                    None => run_download(&peer, settings, &mut manager, found),
                 };
                 if !self.stays {
                     store.tidy();
@@ -174,10 +174,8 @@ impl Shell {
             tell(format!("{file}: {pieces} (number {}), to be mended from others", list.join(", ")));
             let peer = self.peer()?;
             peer.library().put_back(file, manifest.id());
-            let order = PickOrder::default();
-            let (patience, stall, stop) = (PATIENCE, None, None);
-            let wish = Wish { store: &store, order, repair: true, patience, stall, stop };
-            run_download(&peer, wish, &mut manager, found)
+            let settings = DownloadSettings { repair: true, ..DownloadSettings::into_folder(&store) };
+            run_download(&peer, settings, &mut manager, found)
                 .map_err(|e| Error::new(Kind::Check, format!("{file} has {pieces}")).because(e))?;
         }
         if json {
@@ -233,13 +231,13 @@ fn bad_pieces(health: &PieceCheck) -> Vec<u32> {
 }
 
 /// A file that need not be fetched, because it is offered here, from this folder.
-fn already_here(peer: &Peer, file: &FileName, folder: &Path) -> Option<Report> {
+fn already_here(peer: &Peer, file: &FileName, folder: &Path) -> Option<DownloadReport> {
     let offer = peer.library().get(file).filter(|offer| offer.is_whole() && offer.open().is_ok())?;
     offer.store().is_at(folder).then(|| nothing_to_do(&offer))
 }
 
 /// A file that need not be fetched, because what lies there is just that.
-fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Listing) -> Result<Option<Report>> {
+fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Listing) -> Result<Option<DownloadReport>> {
     if store.is_free(found.manifest.name()).is_ok() {
         return Ok(None);
     }
@@ -256,28 +254,28 @@ fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Listing) -> Result<Option
 }
 
 /// The report of a download that fetched nothing.
-fn nothing_to_do(offer: &Offer) -> Report {
-    let file = offer.name().clone();
+fn nothing_to_do(offer: &Offer) -> DownloadReport {
+    let file = offer.name();
     tell(format!("{file} is here already: {}", offer.store().dir().join(file.as_str()).display()));
-    let layout = offer.manifest().layout();
-    let (size, pieces) = (layout.size(), layout.pieces());
-    let (seconds, fsync_seconds, refetched, duplicates) = (0.0, 0.0, 0, 0);
-    Report { file, size, seconds, fsync_seconds, pieces, refetched, duplicates, from: Vec::new() }
+    DownloadReport::of(offer.manifest())
 }
 
 /// Downloads, with its progress on stderr.
-fn run_download(peer: &Peer, wish: Wish<'_>, manager: &mut ManagerClient, found: Listing) -> Result<Report> {
-    let (progress, events) = unbounded();
-    let number = peer.network().wait_for_number(Duration::ZERO)?;
-    let asker = Asker { number, library: peer.library(), uploads: peer.uploads() };
+fn run_download(
+    peer: &Peer,
+    settings: DownloadSettings<'_>,
+    manager: &mut ManagerClient,
+    found: Listing,
+) -> Result<DownloadReport> {
+    let (events, shown) = unbounded();
     std::thread::scope(|scope| {
-        thread::start_scoped(scope, "show_progress", move || show_download(&events))?;
-        download(asker, wish, manager, found, progress)
+        thread::start_scoped(scope, "show_progress", move || show_download(&shown))?;
+        download(peer.library(), peer.uploads(), settings, manager, found, events)
     })
 }
 
 /// "a.bin: 32.0 MiB in 0.120 s (266.7 MiB/s) from ada 43, ben 85".
-fn summary(report: &Report, folder: &Path) -> String {
+fn summary(report: &DownloadReport, folder: &Path) -> String {
     let place = folder.join(report.file.as_str());
     if report.from.is_empty() {
         return format!("{}: {}, nothing had to be fetched", place.display(), about(report.size));

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::tell;
 use crate::peer::multiply::Progress;
-use crate::peer::swarm::download;
+use crate::peer::swarm::transfer::DownloadEvent;
 use crate::share::units::{about, counted};
 
 /// How often a bar moves although nothing happened, to show that the program lives.
@@ -94,7 +94,7 @@ pub(super) fn show_progress(events: &Receiver<Progress>, products: usize) {
 const TENTHS: u64 = 10;
 
 /// Shows what happens to a download until it ends: a bar on a terminal, a line for each tenth elsewhere.
-pub(super) fn show_download(events: &Receiver<download::Progress>) {
+pub(super) fn show_download(events: &Receiver<DownloadEvent>) {
     let terminal = io::stderr().is_terminal();
     let bar = if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() };
     let template = "{bar:21} {percent:>3}% {bytes_per_sec}, {eta} left  {wide_msg}";
@@ -105,7 +105,7 @@ pub(super) fn show_download(events: &Receiver<download::Progress>) {
     let (mut size, mut here, mut tenth, mut fetched) = (0, 0, 0, 0);
     for event in events {
         match event {
-            download::Progress::Begun { have, pieces, size: all } => {
+            DownloadEvent::Begun { have, pieces, size: all } => {
                 size = all;
                 here = if pieces == 0 { all } else { u64::from(have) * all / u64::from(pieces) };
                 tenth = (here * TENTHS).checked_div(size).unwrap_or(TENTHS);
@@ -115,7 +115,7 @@ pub(super) fn show_download(events: &Receiver<download::Progress>) {
                     bar.suspend(|| tell(format!("{have} of {pieces} pieces are here already")));
                 }
             }
-            download::Progress::Piece { bytes, holders } => {
+            DownloadEvent::Piece { bytes, holders } => {
                 here += bytes;
                 fetched += bytes;
                 bar.inc(bytes);
@@ -128,7 +128,7 @@ pub(super) fn show_download(events: &Receiver<download::Progress>) {
                 tenth = now;
                 bar.set_message(text);
             }
-            download::Progress::Note(text) => bar.suspend(|| tell(text)),
+            DownloadEvent::Note(text) => bar.suspend(|| tell(text)),
         }
     }
     bar.finish_and_clear();

@@ -177,7 +177,7 @@ impl Mirror {
         let changed = file.metadata().ok().and_then(|is| modified(&is));
         let uploads = Arc::clone(&self.uploads);
         let pass = move |left| {
-            let bytes = uploads.pass(left, || speaker.is_gone())?;
+            let bytes = uploads.link.up.pass(left, || speaker.is_gone())?;
             whole.check().map(|()| bytes)
         };
         let size = offer.manifest().layout().size();

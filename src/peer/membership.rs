@@ -228,7 +228,7 @@ impl Conversation<'_> {
     /// "I am still here", with what the manager can compare with its own list. How often it pings says how long a
     /// silence means that it is dead.
     fn answer_ping(&mut self) {
-        let (list, downloads) = (self.member.library.fingerprint(), self.member.uploads.fetching().list());
+        let (list, downloads) = (self.member.library.fingerprint(), self.member.uploads.downloads());
         self.line.send(&ToManager::Ok { list, downloads });
         if let Some(last) = self.last_ping.replace(Instant::now()) {
             self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);

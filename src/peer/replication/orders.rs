@@ -13,9 +13,9 @@ use log::info;
 use super::context::Replication;
 use crate::error::{Code, Error, Result};
 use crate::peer::manager_client::ManagerClient;
-use crate::peer::swarm::download::{Asker, Wish, download};
+use crate::peer::swarm::download::download;
+use crate::peer::swarm::transfer::DownloadSettings;
 use crate::share::FileName;
-use crate::share::picker::PickOrder;
 
 /// How long an ordered download without any holder waits for one: others wait for the place it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,7 +59,6 @@ fn fetch(
         // The empty place where a disk should be mounted is not filled.
         return Err(Error::failed(format!("{} has lost its marker", store.dir().display())));
     }
-    let number = library.network().number().ok_or_else(|| Error::failed("the manager is away"))?;
     let found = manager.query(0, file)?;
     let id = found.manifest.id();
     let is_whole_somewhere = found.holders.iter().any(|holder| holder.whole);
@@ -70,12 +69,15 @@ fn fetch(
         return Ok(()); // It is here, or on its way.
     }
     let uploads = &replication.uploads;
-    let asker = Asker { number, library, uploads };
-    let order = PickOrder::default();
-    let (patience, stall, stop_when) = (PATIENCE, Some(stall(uploads.round())), Some(stop));
-    let wish = Wish { store, order, repair: false, patience, stall, stop: stop_when };
-    let (progress, _) = unbounded();
-    match download(asker, wish, manager, found, progress) {
+    let stall = Some(stall(uploads.round));
+    let settings = DownloadSettings {
+        patience: PATIENCE,
+        stall,
+        stop: Some(stop),
+        ..DownloadSettings::into_folder(store)
+    };
+    let (events, _) = unbounded();
+    match download(library, uploads, settings, manager, found, events) {
         Ok(report) => {
             info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
             Ok(())
