@@ -402,3 +402,85 @@ fn at_whom(whole: &[String], partial: &[String]) -> String {
         _ => format!("at {at}, in part at {}", partial.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::message::Holder;
+    use crate::peer::swarm::download::Share;
+
+    fn id(digit: char) -> FileId {
+        digit.to_string().repeat(64).parse().unwrap()
+    }
+
+    #[test]
+    fn a_catalogue_says_at_whom_each_file_is_and_with_health_how_it_does() {
+        assert_eq!(catalogue(&[]), "nobody offers a file; `add PATH` does");
+        let addr = "127.0.0.1:40312".parse().unwrap();
+        let holder = |name: &str, whole| Holder { peer: 7, name: name.parse().unwrap(), addr, whole };
+        let file = |name: &str, holders| FileState {
+            file: name.parse().unwrap(),
+            id: id('a'),
+            size: 3 << 20,
+            piece_size: 1 << 18,
+            holders,
+            health: None,
+        };
+        let mut files = [
+            file("a.bin", vec![holder("ada", true), holder("ben", false), holder("cyd", true)]),
+            file("b.bin", vec![]),
+        ];
+        assert_eq!(
+            catalogue(&files),
+            "a.bin                       3.0 MiB  aaaaaaaa  at ada, cyd, in part at ben\n\
+             b.bin                       3.0 MiB  aaaaaaaa  at nobody"
+        );
+        files[1].health = Some(Health { state: Condition::Missing, reason: "nobody has it".into() });
+        assert_eq!(
+            catalogue(&files[1..]),
+            "missing  b.bin                       3.0 MiB  aaaaaaaa  at nobody; nobody has it"
+        );
+    }
+
+    #[test]
+    fn what_peers_offer_is_a_row_for_each_content_with_the_names_of_its_holders() {
+        let mut offered = BTreeMap::new();
+        let file =
+            |digit, whole| FromPeer::File { file: "a.bin".parse().unwrap(), id: id(digit), size: 5, whole };
+        for (answer, peer) in [
+            (file('b', true), "ada"),
+            (file('a', false), "ben"),
+            (file('b', true), "cyd"),
+            (FromPeer::End {}, "dan"),
+        ] {
+            enter(&mut offered, answer, peer.to_owned());
+        }
+        let rows: Vec<_> = offered.into_values().map(|row| (row.id, row.whole, row.partial)).collect();
+        let [ada, ben, cyd] = ["ada", "ben", "cyd"].map(String::from);
+        assert_eq!(rows, [(id('a'), vec![], vec![ben]), (id('b'), vec![ada, cyd], vec![])]);
+    }
+
+    #[test]
+    fn a_download_is_summed_up_with_what_each_gave() {
+        let share = |peer: &str, pieces| Share { peer: peer.into(), pieces };
+        let mut report = Report {
+            file: "a.bin".parse().unwrap(),
+            size: 32 << 20,
+            seconds: 0.125,
+            fsync_seconds: 0.5,
+            pieces: 128,
+            refetched: 0,
+            duplicates: 0,
+            from: vec![share("ada", 43), share("ben", 85)],
+        };
+        let text = "into/a.bin: 32.0 MiB in 0.125 s (256.0 MiB/s), pieces from ada 43, ben 85";
+        assert_eq!(summary(&report, Path::new("into")), text);
+        report.refetched = 2;
+        assert_eq!(
+            summary(&report, Path::new("into")),
+            format!("{text}; 2 came wrong and were fetched again")
+        );
+        report.from.clear();
+        assert_eq!(summary(&report, Path::new("")), "a.bin: 32.0 MiB, nothing had to be fetched");
+    }
+}

@@ -263,3 +263,36 @@ fn save(matrix: &Matrix, path: &Path) -> Result<()> {
     file.persist(path).map_err(|e| failed(e.error.into()))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(e.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_and_multiplied_is_told_to_people_and_to_programs() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        let made = make(place("a"), 4, 4, Some(5), true).unwrap();
+        let file = place("a.npy");
+        let name = file.to_str().unwrap();
+        assert_eq!(made.to_string(), format!("{name}: 4 x 4 whole numbers, made with --seed 5"));
+        assert_eq!(
+            serde_json::to_string(&made).unwrap(),
+            format!(r#"{{"cols":4,"file":"{name}","integers":true,"rows":4,"seed":5}}"#)
+        );
+        let outcome = multiply(&file, &file, None, How::Local).unwrap();
+        let text = outcome.to_string();
+        assert!(text.starts_with("the product: 4 x 4 in 0."), "{text}");
+        assert!(
+            text.ends_with(
+                "s, without peers; checked by Freivalds\nnot written to a file: -o C.npy does that"
+            )
+        );
+        let data = serde_json::to_string(&outcome).unwrap();
+        assert!(data.starts_with(r#"{"rows":4,"inner":4,"cols":4,"seconds":0."#), "{data}");
+        assert!(data.ends_with(r#""wait_seconds":0.0,"levels":0,"checked":true,"products":[]}"#), "{data}");
+        let answer = place("c.npy");
+        let outcome = multiply(&file, &file, Some(&answer), How::Local).unwrap().to_string();
+        assert!(outcome.starts_with(answer.to_str().unwrap()) && !outcome.contains('\n'), "{outcome}");
+    }
+}

@@ -191,3 +191,70 @@ pub(super) fn bounds(setting: &Setting) -> Outcome {
     }
     Outcome::new(json!({"client_server": row(&cs), "p2p": row(&p2p)}), text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(name: &str, slots: u32, reason: &str) -> PeerState {
+        PeerState {
+            peer: 7,
+            name: name.parse().unwrap(),
+            addr: "127.0.0.1:40312".parse().unwrap(),
+            slots,
+            used: 1,
+            since: 0,
+            leasable: reason.is_empty(),
+            reason: reason.into(),
+            keeps: true,
+            up: None,
+            down: None,
+            downloads: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_table_of_peers_says_why_one_that_has_slots_is_not_leased() {
+        assert_eq!(table(&[]), "nobody is here; `peer serve` starts a peer");
+        let peers = [peer("ada", 4, ""), peer("ben", 2, "it is slow"), peer("cyd", 0, "it has no slots")];
+        assert_eq!(
+            table(&peers),
+            "name             address               slots used\n\
+             ada              127.0.0.1:40312           4    1\n\
+             ben              127.0.0.1:40312           2    1  it is slow\n\
+             cyd              127.0.0.1:40312           0    1"
+        );
+    }
+
+    #[test]
+    fn a_place_in_the_queue_says_for_what_and_since_when() {
+        let [reason, somebody] = ["2 of your 3 slots are free".to_owned(), "somebody".into()];
+        let mut waiter = WaiterState { position: 1, peer: 7, name: None, asked: 3, since: 4000, reason };
+        let text = "waits for 3 slots since 2 s: 2 of your 3 slots are free";
+        assert_eq!(place_in_queue(&waiter, 6000), format!("1. {somebody} {text}"));
+        waiter.name = Some("ada".parse().unwrap());
+        assert_eq!(place_in_queue(&waiter, 6000), format!("1. ada {text}"));
+        assert!(place_in_queue(&waiter, 0).contains("since 0 s"), "the clocks differ");
+    }
+
+    #[test]
+    fn bounds_are_shown_as_a_formula_each_and_as_numbers() {
+        let outcome = bounds(&Setting::alike(32 << 20, 8 << 20, 16, 4 << 20, None));
+        assert_eq!(
+            outcome.to_string(),
+            "F = 32MiB, N = 16, u_s = 8MiB/s\n\
+             D_cs   >=     64.000 s = N F / u_s              the server must upload a copy for every peer\n\
+             D_p2p  >=      7.111 s = N F / (u_s + sum u_i)  all uploads together must carry a copy for every peer"
+        );
+        let data = json!({
+            "client_server": {
+                "because": "the server must upload a copy for every peer", "seconds": 64.0, "term": "N F / u_s",
+            },
+            "p2p": {
+                "because": "all uploads together must carry a copy for every peer",
+                "seconds": 512.0 / 72.0, "term": "N F / (u_s + sum u_i)",
+            },
+        });
+        assert_eq!(serde_json::to_value(&outcome).unwrap(), data);
+    }
+}

@@ -168,3 +168,15 @@ pub(super) fn show_download(events: &Receiver<download::Progress>) {
     }
     bar.finish_and_clear();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_its_data_for_programs_and_its_text_for_people() {
+        let outcome = Outcome::new(serde_json::json!({"slots": 3, "lease": 7}), "leased 3 slots");
+        assert_eq!(serde_json::to_string(&outcome).unwrap(), r#"{"lease":7,"slots":3}"#);
+        assert_eq!(outcome.to_string(), "leased 3 slots");
+    }
+}
