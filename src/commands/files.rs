@@ -26,12 +26,10 @@ use crate::clock::Clock;
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{
-    Condition, FileState, FromManager, FromPeer, Health, PeerState, Replicas, ToManager, ToPeer,
-};
+use crate::net::message::{Condition, FileState, FromPeer, Health, PeerState, Replicas, ToPeer, no_answer};
 use crate::peer::Peer;
 use crate::peer::library::offer::Offer;
-use crate::peer::manager_client::{Found, ManagerClient, reach_manager};
+use crate::peer::manager_client::{Listing, ManagerClient};
 use crate::peer::swarm::download::{Asker, PATIENCE, Report, Wish, download, offered_from_elsewhere};
 use crate::share::picker::Order;
 use crate::share::store::{Reading, Store};
@@ -53,9 +51,11 @@ pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)>
     let manifest = store.import(path)?;
     let file = manifest.name().clone();
     // To add is the wish: it counts from now on, also for a file that has lain there since before it was dropped.
-    let put = store.put_at(&file).max(Some(Clock::new().now()));
-    peer.library().offer(Arc::new(Offer::whole(&store, Arc::clone(&manifest), put)));
-    peer.library().published(&file, PUBLISHING).inspect_err(|no| {
+    let put = store.put_at(&file).unwrap_or_default().max(Clock::new().now());
+    let (id, size, pieces) = (manifest.id(), manifest.layout().size(), manifest.layout().pieces());
+    peer.library().published(&file, id, put);
+    peer.library().offer(Arc::new(Offer::whole(&store, manifest)));
+    peer.library().wait_until_told(&file, PUBLISHING).inspect_err(|no| {
         // A copy that nobody may have under this name is of no use; the original is where it was. A peer that
         // watches its folder sets it aside.
         if no.code() == Code::Conflict && !lay_there && peer.replication().is_none() {
@@ -63,8 +63,6 @@ pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)>
             let _ = store.trash(&file);
         }
     })?;
-    peer.library().drops().put_back(&file, manifest.id());
-    let (id, size, pieces) = (manifest.id(), manifest.layout().size(), manifest.layout().pieces());
     let text = format!("{file}: {}, {}, id {}", about(size), counted(pieces, "piece"), id.short());
     Ok((Outcome::new(json!({"file": file, "id": id, "size": size, "pieces": pieces}), text), file))
 }
@@ -158,6 +156,7 @@ fn fetch(context: &Context, file: &FileName, folder: &Path, order: Order) -> Res
     let own = peer.network().wait_for_number(Duration::ZERO)?;
     let mut manager = context.manager();
     let found = manager.query(if copies { 0 } else { own }, file)?;
+    peer.library().put_back(file, found.manifest.id());
     let store = context.store(folder)?;
     let report = match lies_there(peer, &store, &found)? {
         Some(offer) => Ok(nothing_to_do(&offer)),
@@ -170,14 +169,14 @@ fn fetch(context: &Context, file: &FileName, folder: &Path, order: Order) -> Res
 }
 
 /// The file that is to be fetched, if it is just what lies there; then it is offered.
-fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Found) -> Result<Option<Arc<Offer>>> {
+fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Listing) -> Result<Option<Arc<Offer>>> {
     let name = found.manifest.name();
     if store.is_free(name).is_ok() {
         return Ok(None);
     }
     match store.manifest(name)? {
         Reading::Steady(there) if there.id() == found.manifest.id() => {
-            let offer = Arc::new(Offer::whole(store, there, None));
+            let offer = Arc::new(Offer::whole(store, there));
             if offered_from_elsewhere(peer.library(), name, store.dir()).is_none() {
                 peer.library().offer(Arc::clone(&offer));
             }
@@ -204,7 +203,7 @@ fn run_download(
     order: Order,
     repair: bool,
     manager: &mut ManagerClient,
-    found: Found,
+    found: Listing,
 ) -> Result<Report> {
     let (progress, events) = unbounded();
     let number = peer.network().wait_for_number(Duration::ZERO)?;
@@ -235,7 +234,7 @@ fn summary(report: &Report, folder: &Path) -> String {
 
 /// Removes a file everywhere.
 pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
-    context.manager().drop(file)?;
+    context.manager().drop_file(file, None)?;
     let text = format!("{file} is dropped: every peer moves it into its trash (DIR/.peerlab/trash)");
     Ok(Outcome::new(json!({"file": file, "dropped": true}), text))
 }
@@ -257,7 +256,9 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
         let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
         let wrong = counted(bad.len(), "wrong piece");
         tell(format!("{file}: {wrong} (number {}), to be mended from others", list.join(", ")));
-        run_download(context.peer()?, &store, Order::default(), true, &mut manager, found)
+        let peer = context.peer()?;
+        peer.library().put_back(file, id);
+        run_download(peer, &store, Order::default(), true, &mut manager, found)
             .map_err(|e| Error::new(Kind::Check, format!("{file} has {wrong}")).because(e))?;
     }
     let text = match bad.len() {
@@ -326,11 +327,10 @@ fn ask_files(addr: SocketAddr) -> Result<Vec<FromPeer>> {
     let end = Instant::now() + limits::MESSAGE_TIME;
     let mut files = Vec::new();
     while files.len() < limits::FILES {
-        match connection.expect(end.saturating_duration_since(Instant::now()))? {
+        match connection.answer(end.saturating_duration_since(Instant::now()))? {
             file @ FromPeer::File { .. } => files.push(file),
             FromPeer::End {} => break,
-            FromPeer::Error(no) => return Err(no.into()),
-            other => return Err(Error::new(Code::BadMessage, format!("not an answer to `get`: {other:?}"))),
+            other => return Err(no_answer(&other, "get")),
         }
     }
     Ok(files)
@@ -346,24 +346,8 @@ fn enter(offered: &mut BTreeMap<(FileName, FileId), Offered>, file: FromPeer, pe
 
 /// Lists the manager's catalogue.
 pub(super) fn files(context: &Context, health: bool) -> Result<Outcome> {
-    let files = ask_catalogue(context, health)?;
+    let files = context.manager().files(health)?;
     Ok(Outcome::new(json!({"files": files}), catalogue(&files)))
-}
-
-fn ask_catalogue(context: &Context, health: bool) -> Result<Vec<FileState>> {
-    let mut connection = reach_manager(context.config.manager)?;
-    connection.send(&ToManager::Files { health })?;
-    let mut files: Vec<FileState> = Vec::new();
-    loop {
-        match connection.expect(limits::MESSAGE_TIME)? {
-            FromManager::File(file) => files.push(file),
-            FromManager::End {} => return Ok(files),
-            FromManager::Error(no) => return Err(no.into()),
-            other => {
-                return Err(Error::new(Code::BadMessage, format!("not an answer to `files`: {other:?}")));
-            }
-        }
-    }
 }
 
 fn catalogue(files: &[FileState]) -> String {

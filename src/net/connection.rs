@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::limits;
-use super::message::{FromPeer, Refusal, encode};
+use super::message::{FromPeer, Refusal, Reply, encode};
 use super::outbox::Outbox;
 use super::timed::{Limit, Timed, is_timeout};
 use crate::error::{Code, Error, Result};
@@ -174,6 +174,24 @@ impl Connection {
             Error::new(Code::BadMessage, format!("not a message of this protocol, from {}", self.other))
                 .because(e)
         })
+    }
+
+    /// Asks a question; the answer must come within `wait`. Not for one that speaks by an outbox.
+    ///
+    /// # Errors
+    /// As [`Connection::send`] and [`Connection::answer`].
+    pub fn ask<A: Reply>(&mut self, question: &impl Serialize, wait: Duration) -> Result<A> {
+        self.send(question)?;
+        self.answer(wait)
+    }
+
+    /// The answer, or the next part of the answer, to a question that was sent.
+    ///
+    /// # Errors
+    /// The reason where the answer is a "no"; else as [`Connection::receive`], and when the other side ends the
+    /// conversation or stays silent.
+    pub fn answer<A: Reply>(&mut self, wait: Duration) -> Result<A> {
+        self.expect::<A>(wait)?.granted()
     }
 
     /// The answer to a question: a message that must come within `wait`.

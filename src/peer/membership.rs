@@ -23,16 +23,16 @@ use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::library::Library;
-use super::library::drops::Drop as Dropped;
+use super::library::drops::Dropped;
 use super::manager_client::reach_manager;
 use super::network::Network;
 use super::replication::context::Replication;
 use super::serve::Serving;
 use super::swarm::upload::Uploads;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, PeerId, ToManager, VERSION};
+use crate::net::message::{FromManager, PeerId, ToManager, VERSION, no_answer};
 use crate::net::outbox::Outbox;
 use crate::thread::{self, Thread};
 use log::{info, warn};
@@ -194,7 +194,7 @@ impl Conversation<'_> {
             }
             FromManager::Drop { file, id: Some(id), at: Some(at) } => {
                 if let Some(replication) = &member.replication {
-                    replication.dropped(Dropped { file, id, at });
+                    replication.dropped(&Dropped { file, id, at });
                 }
             }
             FromManager::Drop { file, .. } => {
@@ -205,12 +205,7 @@ impl Conversation<'_> {
                 member.library.tell_again();
             }
             FromManager::Error(no) => self.refused(no.into()),
-            other => {
-                return Err(Error::new(
-                    Code::BadMessage,
-                    format!("not expected from a manager now: {other:?}"),
-                ));
-            }
+            other => return Err(no_answer(&other, "register")),
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -219,7 +214,7 @@ impl Conversation<'_> {
         let member = self.member;
         member.serving.rejoined();
         // Before the files, so that none is listed that was dropped.
-        member.library.drops().tell(&self.line);
+        member.library.tell_drops(&self.line);
         if !member.network.registered(peer) {
             self.line.send(&ToManager::Quit {});
             return ControlFlow::Break(());

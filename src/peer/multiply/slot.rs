@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use super::lease::Lease;
 use super::tasks::Next;
 use super::{Done, Job, Progress};
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{FromPeer, PeerCard, ProductStage, ToPeer};
+use crate::net::message::{FromPeer, PeerCard, ProductStage, ToPeer, no_answer};
 
 /// The slowest peer that is still worth waiting for, in floating-point operations per second.
 const SLOWEST_PEER: f64 = 5e7;
@@ -92,16 +92,13 @@ impl<'m> Job<'m> {
         let work = 2.0 * rows as f64 * inner as f64 * cols as f64;
         let deadline = limits::MESSAGE_TIME * 3 + Duration::from_secs_f64(work / SLOWEST_PEER);
         let expected = (product as u32, rows as u32, cols as u32, 8 * (rows * cols) as u64);
-        match connection.expect(deadline)? {
+        match connection.answer(deadline)? {
             FromPeer::Product { product, rows, cols, payload }
                 if (product, rows, cols, payload) == expected => {}
             FromPeer::Product { .. } => {
                 return Err(Error::new(Kind::Check, "an answer to another question"));
             }
-            FromPeer::Error(no) => return Err(no.into()),
-            other => {
-                return Err(Error::new(Code::BadMessage, format!("not an answer to `multiply`: {other:?}")));
-            }
+            other => return Err(no_answer(&other, "multiply")),
         }
         self.tell(Progress::Computed);
         let mut answer = connection.payload();

@@ -12,7 +12,6 @@ use log::info;
 
 use super::context::Replication;
 use crate::error::{Code, Error, Result};
-use crate::peer::library::Task;
 use crate::peer::manager_client::ManagerClient;
 use crate::peer::swarm::download::{Asker, Wish, download};
 use crate::share::FileName;
@@ -41,7 +40,7 @@ fn stall(round: Duration) -> Duration {
 /// Fetches one file after another until the peer leaves.
 pub(super) fn obey_fetch(replication: &Replication) {
     let mut manager = ManagerClient::new(replication.library.network().manager());
-    while let Some((file, stop)) = replication.next_fetch() {
+    while let Some((file, stop)) = replication.next_order() {
         if let Err(e) = fetch(replication, &mut manager, &file, &stop) {
             info!("{file} was not fetched: {e}");
         }
@@ -63,6 +62,7 @@ fn fetch(
     let number = library.network().number().ok_or_else(|| Error::failed("the manager is away"))?;
     let found = manager.query(0, file)?;
     let id = found.manifest.id();
+    let is_whole_somewhere = found.holders.iter().any(|holder| holder.whole);
     if !replication.fetches(file, id) {
         return Err(Error::failed("it was dropped meanwhile"));
     }
@@ -81,11 +81,14 @@ fn fetch(
             Ok(())
         }
         Err(no) if no.code() == Code::Conflict => {
-            replication.ask(Task::InTheWay { file: file.clone(), wanted: id });
+            // Where nobody has all of it, what lies here may be the better copy.
+            if is_whole_somewhere {
+                library.in_the_way(file, id);
+            }
             Err(no)
         }
         Err(no) => {
-            if stop.load(Ordering::SeqCst) && library.drops().when(file, id).is_some() {
+            if stop.load(Ordering::SeqCst) && library.when_dropped(file, id).is_some() {
                 store.forget_download(file, id);
             }
             Err(no)

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::error::{Code, Error};
 
 /// How a file looks from outside. While this stays the same, so do its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// Its size in bytes.
     pub size: u64,

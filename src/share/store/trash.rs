@@ -37,14 +37,21 @@ impl Health {
 }
 
 impl Store {
-    /// Moves a file to the trash, and says where it is now.
+    /// Moves a file to the trash, and says where it is now. Of a conflict copy the last version is kept there: a program
+    /// that goes on writing to one would fill it.
     ///
     /// # Errors
     /// `not_found` when there is none; others when there can be no trash. The file is as it was then, and known.
     pub fn trash(&self, name: &FileName) -> Result<PathBuf> {
         let place = self
             .trash_folder()
-            .and_then(|trash| numbered(&trash, name, |to| disk::rename_new(&self.path(name), to)))
+            .and_then(|trash| {
+                let put = |to: &Path| match is_any_conflict_copy(name) {
+                    true => fs::rename(self.path(name), to),
+                    false => disk::rename_new(&self.path(name), to),
+                };
+                numbered(&trash, name, put)
+            })
             .map_err(|error| disk::error(format!("cannot move {name} to the trash"), error))?;
         self.known.lock().remove(name);
         Ok(place)
@@ -167,12 +174,30 @@ fn take_the_place(part: &Path, here: &Path, trash: &Path, name: &FileName) -> io
 /// # Ok::<(), peerlab::error::Error>(())
 /// ```
 pub fn conflict_name(name: &FileName, peer: &str, id: FileId) -> FileName {
-    let plain = |c: char| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c };
-    let peer: String = peer.chars().map(plain).collect();
-    let peer = &peer[..peer.floor_char_boundary(PEER_NAME)];
-    let conflict = with_suffix(name.as_str(), &format!(".conflict-{peer}-{}", id.short()));
+    let conflict = with_suffix(name.as_str(), &format!(".conflict-{}-{}", plain_peer(peer), id.short()));
     // Cannot fail: no part of it has anything that a name may not have, and it is short enough.
     FileName::try_from(conflict).unwrap_or_else(|_| name.clone())
+}
+
+/// Whether this is a conflict copy that the peer of this name has made.
+pub fn is_conflict_copy(name: &FileName, peer: &str) -> bool {
+    let mark = format!(".conflict-{}-", plain_peer(peer));
+    let Some((_, rest)) = name.as_str().split_once(&mark) else { return false };
+    let hash = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+    hash == 8 && matches!(rest.as_bytes().get(hash), None | Some(b'.'))
+}
+
+/// Whether this looks like the conflict copy of any peer.
+fn is_any_conflict_copy(name: &FileName) -> bool {
+    name.as_str().split_once(".conflict-").is_some_and(|(_, rest)| rest.contains('-'))
+}
+
+/// A peer's name as a part of a file's.
+fn plain_peer(peer: &str) -> String {
+    let plain = |c: char| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c };
+    let mut peer: String = peer.chars().map(plain).collect();
+    peer.truncate(peer.floor_char_boundary(PEER_NAME));
+    peer
 }
 
 /// Puts a file into a folder under its name, or the first numbered one that is free; says which.

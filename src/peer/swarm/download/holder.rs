@@ -9,7 +9,7 @@ use super::{Download, FIRST_WORD, Neighbour, Progress, SILENCE, SILENT_PAUSE};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromPeer, Holder, ToPeer};
+use crate::net::message::{FromPeer, Holder, ToPeer, no_answer};
 use crate::share::picker::{Arrival, Verdict, is_slow};
 use crate::share::store::Written;
 use crate::share::{Bitfield, Piece};
@@ -81,9 +81,7 @@ impl Download<'_> {
                     self.take(holder, piece, &bytes)?;
                 }
                 FromPeer::Error(no) => return Err(no.into()),
-                other => {
-                    return Err(Error::new(Code::BadMessage, format!("not expected here: {other:?}")));
-                }
+                other => return Err(no_answer(&other, "join")),
             }
         }
     }

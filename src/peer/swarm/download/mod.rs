@@ -41,7 +41,7 @@ use crate::net::message::{PeerId, ToPeer};
 use crate::net::outbox::Outbox;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
-use crate::peer::manager_client::{Found, ManagerClient};
+use crate::peer::manager_client::{Listing, ManagerClient};
 use crate::peer::swarm::rate::Running;
 use crate::peer::swarm::upload::Uploads;
 use crate::share::picker::{Order, Picker};
@@ -233,10 +233,10 @@ pub fn download(
     asker: Asker<'_>,
     wish: Wish<'_>,
     manager: &mut ManagerClient,
-    found: Found,
+    found: Listing,
     progress: Sender<Progress>,
 ) -> Result<Report> {
-    let Found { manifest, holders } = found;
+    let Listing { manifest, holders } = found;
     let (manifest, store) = (Arc::new(manifest), wish.store);
     let elsewhere = offered_from_elsewhere(asker.library, manifest.name(), store.dir());
     let partial = Arc::new(if wish.repair {
@@ -253,9 +253,7 @@ pub fn download(
     asker.uploads.downloading(true);
     let state = State::new(Picker::new(have, wish.order, rand::random()), began);
     let (state, changed) = (Mutex::new(state), Condvar::new());
-    // The manager lists it: if it was dropped once, somebody has put it there since.
-    let published = asker.library.drops().put_back(manifest.name(), manifest.id());
-    let offer = Arc::new(Offer::part(store, &partial, published));
+    let offer = Arc::new(Offer::part(store, &partial));
     let running = asker.uploads.fetching().begin(&offer);
     let download = Download {
         asker,
