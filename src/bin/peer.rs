@@ -120,27 +120,14 @@ fn run(options: PeerOptions) -> Result<()> {
 
 /// How a peer with these options behaves.
 fn config(options: &PeerOptions) -> Result<Config> {
+    let PeerOptions { manager, listen, advertise, slots, scan, up, down, unchoke, time_scale, .. } = *options;
     let name = match &options.name {
         Some(name) => name.clone(),
         None => format!("peer-{:04x}", rand::random::<u16>()).parse()?,
     };
-    Ok(Config {
-        manager: options.manager,
-        listen: options.listen,
-        advertise: options.advertise,
-        data: options.data.clone().unwrap_or_else(|| format!("peerlab-{name}").into()),
-        name,
-        slots: options.slots,
-        keeps: true,
-        offers: true,
-        scan: options.scan,
-        upload: UploadSettings {
-            up: options.up,
-            down: options.down,
-            unchoke: options.unchoke.into(),
-            time_scale: options.time_scale,
-        },
-    })
+    let data = options.data.clone().unwrap_or_else(|| format!("peerlab-{name}").into());
+    let upload = UploadSettings { up, down, unchoke: unchoke.into(), time_scale };
+    Ok(Config { manager, listen, advertise, name, slots, keeps: true, data, offers: true, scan, upload })
 }
 
 /// Runs the prompt, or the script that stands in its place.
@@ -162,21 +149,18 @@ fn open_prompt(config: Config, stop: Receiver<()>) -> Result<()> {
 
 /// Serves until a signal. It is ready when it has joined; a manager that is not there yet is waited for.
 fn serve(config: Config, stop: &Receiver<()>) -> Result<()> {
-    let mut peer = Peer::start(config)?;
-    let told_to_stop = loop {
+    let peer = Peer::start(config)?;
+    loop {
         match peer.network().wait_for_number(JOIN_CHECK) {
-            Ok(_) => break false,
+            Ok(_) => break,
             Err(no) if no.code() != Code::Failed => return Err(no),
-            Err(_) if stop.try_recv().is_ok() => break true,
+            Err(_) if stop.try_recv().is_ok() => return Ok(()),
             Err(_) => {}
         }
-    };
-    if !told_to_stop {
-        say_ready(&peer)?;
-        // It ends when the handler says so; it cannot be dropped before.
-        let _ = stop.recv();
     }
-    peer.leave();
+    say_ready(&peer)?;
+    // It ends when the handler says so; it cannot be dropped before.
+    let _ = stop.recv();
     Ok(())
 }
 
