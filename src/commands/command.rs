@@ -130,3 +130,19 @@ pub enum Command {
     /// Leave the prompt
     Quit,
 }
+
+/// Where the command stands among `words`: the first that is neither an option nor an option's value.
+pub fn command_place(words: &[String], grammar: &clap::Command) -> Option<usize> {
+    let takes_value = |word: &str| {
+        let long = word.strip_prefix("--");
+        let named = |arg: &&clap::Arg| long.is_some() && arg.get_long() == long;
+        grammar.get_arguments().find(named).is_some_and(|arg| arg.get_action().takes_values())
+    };
+    let mut value = false;
+    words.iter().position(|word| {
+        let option = word.starts_with('-');
+        let command = !value && !option;
+        value = !value && option && takes_value(word);
+        command
+    })
+}
