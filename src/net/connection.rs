@@ -121,16 +121,8 @@ impl Connection {
     /// The reason where the answer is a "no"; else as [`Connection::receive`], and when the other side ends the
     /// conversation or stays silent.
     pub fn answer<A: Reply>(&mut self, wait: Duration) -> Result<A> {
-        self.expect::<A>(wait)?.granted()
-    }
-
-    /// The answer to a question: a message that must come within `wait`.
-    ///
-    /// # Errors
-    /// As [`Connection::receive`]; and when the other side ends the conversation or stays silent.
-    pub fn expect<M: DeserializeOwned>(&mut self, wait: Duration) -> Result<M> {
-        match self.receive(Some(wait))? {
-            Received::Message(message) => Ok(message),
+        match self.receive::<A>(Some(wait))? {
+            Received::Message(answer) => answer.granted(),
             Received::End => Err(Error::failed(format!("{} closed the connection", self.other))),
             Received::Silence => {
                 let what = format!("{} did not answer within {:.0} s", self.other, wait.as_secs_f32());

@@ -82,9 +82,6 @@ impl Mirror {
     }
 
     fn answer(&self, request: &Request, other: SocketAddr, speaker: Writer) -> Answer {
-        if !request.is_to_an_address() {
-            return Answer::no(Status::MISDIRECTED, "ask by the address of this machine, or as localhost");
-        }
         match request.path()[..] {
             [""] => self.front_page(),
             ["data"] => Answer::moved("/data/"),
@@ -177,7 +174,7 @@ impl Mirror {
         let changed = file.metadata().ok().and_then(|is| modified(&is));
         let uploads = Arc::clone(&self.uploads);
         let pass = move |left| {
-            let bytes = uploads.pass(left, || speaker.is_gone())?;
+            let bytes = uploads.link.up.pass(left, || speaker.is_gone())?;
             whole.check().map(|()| bytes)
         };
         let size = offer.manifest().layout().size();

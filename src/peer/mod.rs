@@ -27,7 +27,7 @@ pub mod network;
 pub mod replication;
 pub mod serve;
 mod sessions;
-pub mod swarm;
+pub(crate) mod swarm;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -140,7 +140,7 @@ impl Peer {
     }
 
     /// What it uploads.
-    pub fn uploads(&self) -> &Uploads {
+    pub(crate) fn uploads(&self) -> &Uploads {
         &self.uploads
     }
 

@@ -68,7 +68,6 @@ pub(crate) struct Request {
     pub(super) head_only: bool,
     path: Vec<String>,
     query: String,
-    host: Option<String>,
     pub(super) range: Option<String>,
     pub(super) if_range: Option<String>,
     pub(super) if_none_match: Option<String>,
@@ -103,16 +102,19 @@ impl Request {
             return bad("HTTP/1.1 needs a Host");
         }
         let (path, query) = origin.split_once('?').unwrap_or((origin, ""));
-        Ok(Self {
+        let request = Self {
             head_only: parsed.method == Some("HEAD"),
             path: names(path)?,
             query: query.to_owned(),
-            // One that names the authority in the target means that one.
-            host: authority.map(str::to_owned).or(host),
             range: once("range")?,
             if_range: once("if-range")?,
             if_none_match: once("if-none-match")?,
-        })
+        };
+        // A request that names the authority in its target means that one.
+        if authority.or(host.as_deref()).is_some_and(|host| !is_address(host)) {
+            return Err(No(Status::MISDIRECTED, "ask by the address of this machine, or as localhost"));
+        }
+        Ok(request)
     }
 
     /// The names of the path, decoded: `["data", "a b"]` for `/data/a%20b`. The last one is empty where the path
@@ -124,12 +126,6 @@ impl Request {
     /// Whether the query has this flag: `?json`, `?json=1`, `?x&json`.
     pub(crate) fn has(&self, flag: &str) -> bool {
         self.query.split('&').any(|part| part.split('=').next() == Some(flag))
-    }
-
-    /// Whether it was sent to an address or to `localhost`, and not to a name that somebody else may have
-    /// made to stand for this machine. HTTP/1.0 may leave that out: no browser does.
-    pub(crate) fn is_to_an_address(&self) -> bool {
-        self.host.as_deref().is_none_or(is_address)
     }
 }
 
@@ -189,7 +185,8 @@ fn decode(part: &str) -> Result<String, No> {
         .map_or_else(|_| bad("a name that is not UTF-8"), |name| Ok(name.into()))
 }
 
-/// Whether a `Host` is an address or `localhost`, with or without a port.
+/// Whether a `Host` is an address or `localhost`, with or without a port, and not a name that somebody else may have
+/// made to stand for this machine. HTTP/1.0 may leave it out: no browser does.
 fn is_address(host: &str) -> bool {
     let before_digits = host.trim_end_matches(|c: char| c.is_ascii_digit());
     let name = before_digits.strip_suffix(':').unwrap_or(host);
@@ -360,8 +357,9 @@ mod tests {
         ] {
             assert!(!is_address(host), "{host}");
         }
-        let authority = get("http://evil.example/").unwrap();
-        assert!(!authority.is_to_an_address(), "the target's authority is what counts");
+        let refused = get("http://evil.example/").unwrap_err();
+        assert_eq!(refused.0, Status::MISDIRECTED, "the target's authority is what counts");
+        assert_eq!(get("http://evil.example/..").unwrap_err().0, Status::BAD_REQUEST);
     }
 
     #[test]
@@ -376,7 +374,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_understood_or_refused_with_a_4xx(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            for head in [bytes.clone(), [b"GET /".to_vec(), bytes, b" HTTP/1.1\r\nHost: ::\r\n\r\n".to_vec()].concat()] {
+            for head in [bytes.clone(), [b"GET /".to_vec(), bytes, b" HTTP/1.1\r\nHost: [::1]\r\n\r\n".to_vec()].concat()] {
                 match Request::parse(&head) {
                     Err(no) => prop_assert!((400..500).contains(&no.0.0)),
                     Ok(request) => for name in request.path() {

@@ -1,0 +1,327 @@
+//! A file from all its holders at once.
+//!
+//! # The problem
+//! Each of several holders has all of a file or some of it. They are fast or slow, come and go, choke, lie, or
+//! fall silent. The file is to be here soon, and right.
+//!
+//! # The rule
+//! One thread for each holder ([`fetch_from`]) listens to it; the [`Picker`] behind one lock knows who has what
+//! and who owes what, and whatever changes that also asks for more ([`transfer`](super::transfer)). The thread of
+//! the download itself sees to it that there are holders to listen to, says why nothing comes, and gives up when it
+//! is told to, or when nobody has been there for long.
+//!
+//! A piece counts when its hash is right and it is written. A wrong one is thrown away, its sender remembered,
+//! and after the second no longer asked. What a lost holder owed is open again (E8). Holders that appear
+//! while it runs are asked, too: the tracker is queried every second, and more often at the start.
+//!
+//! The part that is here is offered from the beginning, and the manager is told of it.
+//!
+//! # What is missing
+//! Only a peer that downloads from us hears that we have a piece, and so does not send it a second time. From a
+//! seed, or from one that has begun to send it, a piece may come twice in the endgame. It is counted.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use log::debug;
+use parking_lot::{Condvar, Mutex};
+use serde::Serialize;
+
+use super::holder::fetch_from;
+use super::rate::Share;
+use super::transfer::{DownloadEvent, DownloadSettings, Neighbours, Transfer};
+use super::upload::Uploads;
+use crate::error::{Code, Error, Result};
+use crate::net::message::Holder;
+use crate::peer::library::Library;
+use crate::peer::library::offer::{Offer, Source};
+use crate::peer::manager_client::{Listing, ManagerClient};
+use crate::share::picker::Picker;
+use crate::share::store::Partial;
+use crate::share::{FileName, Manifest};
+use crate::thread;
+
+/// How long after its first answer the tracker is asked for new holders. A peer that begins at the same moment is not
+/// listed yet when we ask; until we know it, neither has anything from the other.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often it is asked later: the pause doubles until it is this long.
+const QUERY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a download that may be given up looks whether it is.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+
+/// How long no piece comes before it is said, and why.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// How long a holder that is not listed any more may say nothing.
+const GONE: Duration = Duration::from_secs(5);
+
+/// The most holders that are asked at the same time: our neighbours.
+const NEIGHBOURS: usize = 40;
+
+/// What all pieces together may take that are on their way, in bytes; each neighbour has one in memory.
+const IN_MEMORY: usize = 24 << 20;
+
+/// What a download has cost.
+#[derive(Debug, Serialize)]
+pub(crate) struct DownloadReport {
+    pub(crate) file: FileName,
+    pub(crate) size: u64,
+    /// From the first answer of the tracker to the last piece, verified and written.
+    pub(crate) seconds: f64,
+    /// What the disk took to have it for good.
+    pub(crate) fsync_seconds: f64,
+    pub(crate) pieces: u32,
+    /// Pieces that came wrong and were fetched again.
+    pub(crate) refetched: u64,
+    /// Pieces that came twice.
+    pub(crate) duplicates: u64,
+    pub(crate) from: Vec<Share>,
+}
+
+impl DownloadReport {
+    /// Of one that fetched nothing.
+    pub(crate) fn of(manifest: &Manifest) -> Self {
+        let (file, layout, from) = (manifest.name().clone(), manifest.layout(), Vec::new());
+        let (size, pieces, seconds, fsync_seconds) = (layout.size(), layout.pieces(), 0.0, 0.0);
+        Self { file, size, seconds, fsync_seconds, pieces, refetched: 0, duplicates: 0, from }
+    }
+}
+
+/// Fetches a file that the tracker has found.
+///
+/// # Errors
+/// `conflict` when another file of its name is in the way; `busy` when it is being fetched already, or the
+/// disk is full; `not_found` when no holder has been there for `settings.patience`; a plain failure when the disk
+/// fails or it is given up.
+pub(crate) fn download(
+    library: &Library,
+    uploads: &Uploads,
+    settings: DownloadSettings<'_>,
+    manager: &mut ManagerClient,
+    found: Listing,
+    events: Sender<DownloadEvent>,
+) -> Result<DownloadReport> {
+    let manifest = Arc::new(found.manifest);
+    let elsewhere = offered_from_elsewhere(library, manifest.name(), settings.store.dir());
+    let number = library.network().wait_for_number(Duration::ZERO)?;
+    let partial = Arc::new(begin(&settings, &manifest, elsewhere.as_deref())?);
+    if partial.needs_look() {
+        // The first sign of life: to hash what is there already may take a while.
+        let look = format!("looking what of {} is here already", manifest.name());
+        let _ = events.send(DownloadEvent::Note(look));
+    }
+    partial.look(|| settings.stop.is_none_or(|stop| !stop.load(Ordering::SeqCst)))?;
+    let (began, have) = (Instant::now(), partial.have());
+    let (pieces, size) = (manifest.layout().pieces(), manifest.layout().size());
+    let _ = events.send(DownloadEvent::Begun { have: have.count(), pieces, size });
+    let offer = Arc::new(Offer::part(settings.store, &partial));
+    let download = uploads.requesters.lock().register.begin(manifest.name().clone(), &have, began);
+    let picker = Picker::new(have, settings.order, rand::random());
+    let neighbours = Mutex::new(Neighbours::new(picker, began));
+    let (copies, changed) = (elsewhere.is_some(), Condvar::new());
+    let transfer = Transfer {
+        library,
+        uploads,
+        settings,
+        number,
+        download,
+        partial,
+        copies,
+        neighbours,
+        changed,
+        events,
+    };
+    if !copies {
+        library.offer(Arc::clone(&offer));
+    }
+    let fetched = transfer.fetch(manager, found.holders);
+    let fetched_at = Instant::now();
+    fetched.and_then(|()| transfer.publish()).inspect_err(|_| library.take_back(&offer))?;
+    offer.complete();
+    library.completed(manifest.name());
+    let waste = transfer.neighbours.lock().picker.waste();
+    Ok(DownloadReport {
+        seconds: (fetched_at - began).as_secs_f64(),
+        fsync_seconds: fetched_at.elapsed().as_secs_f64(),
+        refetched: waste.refetched,
+        duplicates: waste.duplicates,
+        from: uploads.requesters.lock().register.shares(download),
+        ..DownloadReport::of(&manifest)
+    })
+}
+
+/// The offer of a file of this name from another folder than this one, if it can be had there. It stays what is
+/// offered: what is saved elsewhere is a copy, which its owner may move or delete without telling anybody.
+pub(crate) fn offered_from_elsewhere(
+    library: &Library,
+    file: &FileName,
+    folder: &Path,
+) -> Option<Arc<Offer>> {
+    let offer = library.get(file)?;
+    (!offer.store().is_at(folder) && offer.open().is_ok()).then_some(offer)
+}
+
+/// Begins a download on the disk, with what of it lies in another folder of this peer already.
+fn begin(
+    settings: &DownloadSettings<'_>,
+    manifest: &Arc<Manifest>,
+    elsewhere: Option<&Offer>,
+) -> Result<Partial> {
+    let (store, manifest) = (settings.store, Arc::clone(manifest));
+    if settings.repair {
+        return store.repair(manifest);
+    }
+    store.is_free(manifest.name())?;
+    match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
+        Some(Ok(Source::Whole(there))) => store.begin_from(manifest, there.file()),
+        _ => store.begin(manifest),
+    }
+}
+
+impl Transfer<'_> {
+    /// Fetches what is missing, and ends every conversation.
+    fn fetch(&self, manager: &mut ManagerClient, holders: Vec<Holder>) -> Result<()> {
+        std::thread::scope(|scope| {
+            let fetched = self.attend(scope, manager, holders);
+            let mut state = self.neighbours.lock();
+            state.over = true;
+            state.close(|_, _| true);
+            self.changed.notify_all();
+            fetched
+        })
+    }
+
+    /// The file appears under its name.
+    fn publish(&self) -> Result<()> {
+        let store = self.settings.store;
+        if !self.settings.repair {
+            return store.publish(&self.partial);
+        }
+        if let Some(aside) = store.replace(&self.partial, &self.library.network().own_name().to_string())? {
+            self.note(format!("{} was saved while it was repaired: that is kept as {aside}", self.name()));
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> &FileName {
+        self.partial.manifest().name()
+    }
+
+    /// Sees to it that there are holders to listen to, until the file is whole.
+    fn attend<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        manager: &mut ManagerClient,
+        mut holders: Vec<Holder>,
+    ) -> Result<()> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            for holder in holders {
+                self.listen_to(scope, holder);
+            }
+            if self.wait_for_pieces(pause)? {
+                return Ok(());
+            }
+            pause = QUERY_PAUSE.min(pause * 2);
+            self.see_whether_it_goes_on()?;
+            holders = self.query_again(manager)?;
+        }
+    }
+
+    /// Waits so long; true when the file is whole.
+    fn wait_for_pieces(&self, pause: Duration) -> Result<bool> {
+        let end = Instant::now() + pause;
+        let mut state = self.neighbours.lock();
+        while !state.picker.is_done() && !state.over && Instant::now() < end {
+            if self.settings.stop.is_some_and(|stop| stop.load(Ordering::SeqCst)) {
+                return Err(Error::failed(format!("{} is not wanted any more", self.name())));
+            }
+            self.changed.wait_until(&mut state, end.min(Instant::now() + STOP_CHECK));
+        }
+        state.failed.take().map_or(Ok(state.picker.is_done()), Err)
+    }
+
+    /// Says why nothing comes, and gives up when that lasts longer than it may. Neighbours that have had nothing to do
+    /// for us for long hear that we are still there.
+    fn see_whether_it_goes_on(&self) -> Result<()> {
+        let settings = &self.settings;
+        self.change(|state| {
+            let quiet = state.last_piece.elapsed();
+            if settings.stall.is_some_and(|stall| quiet >= stall) {
+                return Err(Error::failed(state.why_quiet()).advise("the pieces are kept"));
+            }
+            if quiet >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
+                self.note(format!("{}; it goes on when that changes", state.why_quiet()));
+            }
+            if state.lonely() < settings.patience {
+                return Ok(());
+            }
+            let (name, seconds) = (self.name(), settings.patience.as_secs());
+            Err(Error::new(Code::NotFound, format!("no holder of {name} could be reached for {seconds} s"))
+                .advise("the pieces are kept; run `down` again when a holder is back"))
+        })
+    }
+
+    /// Who has the file now. A manager that is away delays only newcomers; one that is stopped delays the end of the
+    /// download, too, by the time that an answer may take.
+    fn query_again(&self, manager: &mut ManagerClient) -> Result<Vec<Holder>> {
+        // A peer that asks under its own number for a file that it is listed for has lost it. One that repairs it, or
+        // copies it to another folder, has it.
+        let has = self.settings.repair || self.copies;
+        match manager.query(if has { 0 } else { self.number }, self.name()) {
+            Ok(found) if found.manifest.id() == self.partial.manifest().id() => {
+                self.leave_the_gone(&found.holders);
+                Ok(found.holders)
+            }
+            Ok(_) => {
+                Err(Error::new(Code::Conflict, format!("{} stands for another content now", self.name()))
+                    .advise("run `down` again for that"))
+            }
+            Err(no) => {
+                debug!("{no}");
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Starts a thread that listens to a holder, unless there is one.
+    fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder) {
+        let own = holder.peer == self.number || holder.addr == self.library.network().addr();
+        let piece_size = self.partial.manifest().layout().piece_size() as usize;
+        let most = (IN_MEMORY / piece_size).clamp(4, NEIGHBOURS);
+        if own || !self.neighbours.lock().admit(holder.peer, most) {
+            return;
+        }
+        let listened = holder.clone();
+        let thread = thread::start_scoped(scope, "fetch_from", move || {
+            self.lost(&listened, fetch_from(self, &listened));
+        });
+        if let Err(e) = thread {
+            // The holders that are listened to go on.
+            self.lost(&holder, Err(e));
+        }
+    }
+
+    /// Nobody listens to a holder any more.
+    fn lost(&self, holder: &Holder, why: Result<()>) {
+        self.change(|state| {
+            state.left(holder.peer);
+            if let (Err(e), false) = (why, state.over) {
+                self.note(format!("{} is lost: {e}", holder.name));
+            }
+        });
+    }
+
+    /// Ends the conversations with neighbours that are silent and not listed any more: the manager has struck
+    /// them out, and what they owe is to be asked of others.
+    fn leave_the_gone(&self, listed: &[Holder]) {
+        let is_listed = |peer| listed.iter().any(|holder| holder.peer == peer);
+        self.neighbours.lock().close(|peer, silent| silent >= GONE && !is_listed(peer));
+    }
+}
