@@ -19,7 +19,7 @@
 //! # Thinking apart from waiting
 //! Some modules *think*: plain state that is changed by plain calls, without sockets, threads or a clock;
 //! time and randomness are passed in. Those are all of [`matrix`] (but a product uses all cores), of [`share`]
-//! (but its `store` reads and writes the disk), and [`manager::state`], [`manager::board`], [`peer::bindings`], [`peer::tasks`] and [`peer::watch`]. They can be tested as tables, by
+//! (but its `store` reads and writes the disk), and [`manager::state`], [`manager::board`], `peer::serve::bindings` and [`peer::watch`]. They can be tested as tables, by
 //! properties and by the million. The others *wait*: threads that
 //! move bytes in and out of that state.
 //!
@@ -59,12 +59,10 @@
 //!
 //! 1. the manager's table ([`manager::desk::Desk`]), then a listener's [`net::outbox::Outbox`], whose
 //!    lock is held for a copy in memory;
-//! 2. a peer's membership, then its bindings, the list of what it offers, or the outbox to the manager; a
-//!    lease, then its outbox;
-//! 3. a multiply's list of finished products, then its tasks, then their stages or the terms of its lease;
-//! 4. a download's state, then the outboxes to its holders;
-//! 5. the drops that a peer remembers, then the outbox to the manager;
-//! 6. the list of what a peer offers, its upload desk, or the account of a download, then one file's pieces.
+//! 2. a peer's membership, then its bindings, the list of what it offers, or the outbox to the manager;
+//! 3. a download's state, then the outboxes to its holders;
+//! 4. the drops that a peer remembers, then the outbox to the manager;
+//! 5. the list of what a peer offers, its upload desk, or the account of a download, then one file's pieces.
 //!
 //! No lock is held while a thread waits for somebody else's program. This is wrong:
 //!

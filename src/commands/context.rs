@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crate::error::Result;
 use crate::peer::Peer;
 use crate::peer::config::Config;
-use crate::peer::multiply::lease::Lease;
+use crate::peer::multiply::lease::HeldLease;
 use crate::share::store::Store;
 
 /// Where commands run: a peer that has joined, or one that has not yet, and how results are shown.
@@ -15,7 +15,7 @@ use crate::share::store::Store;
 pub struct Shell {
     pub(super) config: Config,
     pub(super) peer: Arc<OnceLock<Arc<Peer>>>,
-    pub(super) lease: Option<Lease>,
+    pub(super) lease: Option<HeldLease>,
     /// At the prompt: the peer stays between commands.
     pub(super) stays: bool,
     /// What was asked for is done: a signal is the ordinary end.

@@ -30,7 +30,7 @@ use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::strassen::Plan;
 use crate::matrix::{Matrix, both, npy};
 use crate::peer::Peer;
-use crate::peer::multiply::{self, Done, Question, Report};
+use crate::peer::multiply::{self, Done, MultiplyReport, Question};
 use crate::share::units::counted;
 use crate::thread::{self, cores};
 
@@ -153,7 +153,7 @@ pub(super) fn run_multiply(a: &Path, b: &Path, output: Option<&Path>, how: &How,
         save(&c, path)?;
     }
     let save_seconds = if output.is_some() { saving.elapsed().as_secs_f64() } else { 0.0 };
-    let Report { seconds, wait_seconds, products } = report;
+    let MultiplyReport { seconds, wait_seconds, products } = report;
     let summary = Summary {
         rows,
         inner,
@@ -183,14 +183,14 @@ fn by_whom(products: &[Done]) -> String {
 }
 
 /// On all cores of this machine.
-fn multiply_here(question: Question<'_>, c: &mut Matrix) -> Result<Report> {
+fn multiply_here(question: Question<'_>, c: &mut Matrix) -> Result<MultiplyReport> {
     let began = Instant::now();
     question.multiply_here(c)?;
-    Ok(Report { seconds: began.elapsed().as_secs_f64(), wait_seconds: 0.0, products: Vec::new() })
+    Ok(MultiplyReport { seconds: began.elapsed().as_secs_f64(), wait_seconds: 0.0, products: Vec::new() })
 }
 
 /// By leased peers, with its progress on stderr.
-fn multiply_there(peer: &Peer, question: Question<'_>, c: &mut Matrix, slots: u32) -> Result<Report> {
+fn multiply_there(peer: &Peer, question: Question<'_>, c: &mut Matrix, slots: u32) -> Result<MultiplyReport> {
     let (progress, events) = unbounded();
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "show_progress", move || show_progress(&events, question.products()))?;

@@ -17,7 +17,7 @@ use crate::cli::{say, say_json, tell};
 use crate::clock::Clock;
 use crate::error::{Code, Error, Kind, Result};
 use crate::peer::manager_client::ManagerClient;
-use crate::peer::multiply::lease::{Lease, Wait};
+use crate::peer::multiply::lease::{HeldLease, Wait};
 use crate::peer::replication::context::ReplicationStatus;
 use crate::share::units::counted;
 
@@ -45,9 +45,8 @@ impl Shell {
                 tell(&wait);
                 told = Some(wait.position);
             }
-            Ok(())
         };
-        let lease = Lease::ask(self.config.manager, asker, slots, &mut on_wait)?;
+        let lease = HeldLease::ask(self.config.manager, asker, slots, &mut on_wait)?;
         if json {
             let left = lease.left().map_or(0, |left| left.as_millis() as u64);
             say_json(&json!({"lease": lease.number(), "for_ms": left, "slots": lease.slots()}))?;
@@ -170,7 +169,7 @@ impl Shell {
     /// What is waited for, by this peer and by others.
     pub(super) fn why(&mut self, json: bool) -> Result<()> {
         let trouble = self.peer.get().and_then(|peer| peer.network().standing().trouble);
-        let over = self.lease.as_ref().and_then(Lease::over);
+        let over = self.lease.as_ref().and_then(HeldLease::over);
         let state = ManagerClient::new(self.config.manager).state()?;
         let mut reasons: Vec<String> = Vec::new();
         reasons
