@@ -1,8 +1,8 @@
 //! The verbs for files. `add`, `down`, `drop` and `verify` move them; `get` and `files` list them.
 //!
-//! `get` and `files` look alike and ask different people. `get` is the sources' GET (E6): it asks the peers themselves,
-//! all at once, a thread each; so it says what is really offered now, and is silent about a peer that does not answer
-//! (but for a line on stderr). `files` asks the manager alone: it says what the catalogue holds, which may be a moment
+//! `get` and `files` look alike, but their answers come from different places. `get` is the sources' GET (E6): it asks
+//! the peers themselves, all at once, a thread each; so it says what is really offered now, and of a peer that does not
+//! answer only on stderr. `files` asks the manager alone: it says what the catalogue holds, which may be a moment
 //! behind, and with `--health` whether that is enough and what is done about it.
 //!
 //! A peer that came for one command has something to do after its answer, too: having added a file it serves it until
