@@ -139,10 +139,13 @@ impl Shell {
                 let found = manager.query(if copies { 0 } else { own }, file)?;
                 peer.library().put_back(file, found.manifest.id());
                 let store = self.store(&folder)?;
-                let settings = DownloadSettings { order, ..DownloadSettings::into_folder(&store) };
+                let settings = DownloadSettings {
+                    order,
+                    ..DownloadSettings::new(peer.library(), peer.uploads(), &store)
+                };
                 let report = match lies_there(&peer, &store, &found)? {
                     Some(report) => Ok(report),
-                    None => run_download(&peer, settings, &mut manager, found),
+                    None => run_download(settings, &mut manager, found),
                 };
                 if !self.stays {
                     store.tidy();
@@ -174,8 +177,11 @@ impl Shell {
             tell(format!("{file}: {pieces} (number {}), to be mended from others", list.join(", ")));
             let peer = self.peer()?;
             peer.library().put_back(file, manifest.id());
-            let settings = DownloadSettings { repair: true, ..DownloadSettings::into_folder(&store) };
-            run_download(&peer, settings, &mut manager, found)
+            let settings = DownloadSettings {
+                repair: true,
+                ..DownloadSettings::new(peer.library(), peer.uploads(), &store)
+            };
+            run_download(settings, &mut manager, found)
                 .map_err(|e| Error::new(Kind::Check, format!("{file} has {pieces}")).because(e))?;
         }
         if json {
@@ -262,7 +268,6 @@ fn nothing_to_do(offer: &Offer) -> DownloadReport {
 
 /// Downloads, with its progress on stderr.
 fn run_download(
-    peer: &Peer,
     settings: DownloadSettings<'_>,
     manager: &mut ManagerClient,
     found: Listing,
@@ -270,7 +275,7 @@ fn run_download(
     let (events, shown) = unbounded();
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "show_progress", move || show_download(&shown))?;
-        download(peer.library(), peer.uploads(), settings, manager, found, events)
+        download(settings, manager, found, events)
     })
 }
 
