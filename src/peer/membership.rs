@@ -101,13 +101,8 @@ impl Membership {
         let line = connection.outbox();
         self.network.connected(line.clone());
         line.send(&self.register(self.advertised(&connection)?));
-        let mut talk = Conversation {
-            member: self,
-            line,
-            silence: limits::MESSAGE_TIME,
-            last_ping: None,
-            refusal: None,
-        };
+        let mut talk =
+            Talk { member: self, line, silence: limits::MESSAGE_TIME, last_ping: None, refusal: None };
         loop {
             match connection.receive(Some(talk.silence))? {
                 Received::Message(message) => {
@@ -161,7 +156,7 @@ impl Membership {
 }
 
 /// What one conversation with the manager has come to.
-struct Conversation<'a> {
+struct Talk<'a> {
     member: &'a Membership,
     line: Outbox,
     /// How long the manager may be silent now. It must answer `register` like any other question; later it may have
@@ -172,7 +167,7 @@ struct Conversation<'a> {
     refusal: Option<Error>,
 }
 
-impl Conversation<'_> {
+impl Talk<'_> {
     /// Does what one message asks for; breaks off when this peer has left meanwhile.
     fn hear(&mut self, message: FromManager) -> Result<ControlFlow<()>> {
         let member = self.member;

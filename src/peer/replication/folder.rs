@@ -30,11 +30,11 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 
 use super::context::Replication;
-use super::decide::{Action, Facts, Offered, OnDisk, PATIENT_LOOKS, decide};
+use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
 use super::watch::{Look, Watch};
 use crate::error::{Code, Error, Result};
 use crate::peer::library::offer::Offer;
-use crate::peer::library::{Case, Next};
+use crate::peer::library::{Case, Wake};
 use crate::peer::manager_client::ManagerClient;
 use crate::share::store::{Reading, Stamp, is_conflict_copy};
 use crate::share::{FileId, FileName, Manifest};
@@ -93,9 +93,9 @@ impl Folder {
         let replication = Arc::clone(&self.replication);
         loop {
             match replication.library.next_unsettled(next) {
-                Next::Settle(file) => drop(self.settle(&file, Sight::default())),
-                Next::Look => return true,
-                Next::Leave => {
+                Wake::Settle(file) => drop(self.settle(&file, Sight::default())),
+                Wake::Look => return true,
+                Wake::Leave => {
                     self.save_drops();
                     return false;
                 }
@@ -267,9 +267,9 @@ impl Folder {
         let library = &self.replication.library;
         let offer = case.offer.as_ref().filter(|offer| Arc::ptr_eq(offer.store(), &self.replication.store));
         let offered = match offer {
-            None => Offered::No,
-            Some(offer) if offer.is_whole() => Offered::Whole(offer.id()),
-            Some(_) => Offered::Part,
+            None => OnOffer::No,
+            Some(offer) if offer.is_whole() => OnOffer::Whole(offer.id()),
+            Some(_) => OnOffer::Part,
         };
         let on_disk = match reading {
             Ok(Reading::Changing) => OnDisk::Changing { looks: sight.changing },
@@ -282,8 +282,8 @@ impl Folder {
             _ => offer.map(|offer| offer.id()),
         };
         if let OnDisk::Bytes(id) = on_disk
-            && offered != Offered::Whole(id)
-            && offered != Offered::Part
+            && offered != OnOffer::Whole(id)
+            && offered != OnOffer::Part
             && let Some(put) = self.replication.store.put_at(file)
         {
             // A person has put it there then; what was fetched is offered already.

@@ -22,7 +22,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
@@ -108,7 +107,7 @@ pub(crate) fn download(
     let manifest = Arc::new(found.manifest);
     let elsewhere = offered_from_elsewhere(library, manifest.name(), store.dir());
     let number = library.network().wait_for_number(Duration::ZERO)?;
-    let partial = Arc::new(begin(&settings, &manifest, elsewhere.as_deref())?);
+    let partial = Arc::new(begin(&settings, &manifest, elsewhere.as_deref(), &events)?);
     let (began, have, copies) = (Instant::now(), partial.have(), elsewhere.is_some());
     let (pieces, size) = (manifest.layout().pieces(), manifest.layout().size());
     let _ = events.send(DownloadEvent::Begun { have: have.count(), pieces, size });
@@ -147,21 +146,29 @@ pub(crate) fn offered_from_elsewhere(
     (!offer.store().is_at(folder) && offer.open().is_ok()).then_some(offer)
 }
 
-/// Begins a download on the disk, with what of it lies in another folder of this peer already.
+/// Begins a download on the disk, with what is there of it already: from a former run, in the file that it repairs, or in
+/// another folder of this peer.
 fn begin(
     settings: &DownloadSettings<'_>,
     manifest: &Arc<Manifest>,
     elsewhere: Option<&Offer>,
+    events: &Sender<DownloadEvent>,
 ) -> Result<Partial> {
-    let (store, manifest) = (settings.store, Arc::clone(manifest));
-    if settings.repair {
-        return store.repair(manifest);
+    let (store, name, new) = (settings.store, manifest.name(), Arc::clone(manifest));
+    if !settings.repair {
+        store.is_free(name)?;
     }
-    store.is_free(manifest.name())?;
-    match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
-        Some(Ok(Source::Whole(there))) => store.begin_from(manifest, there.file()),
-        _ => store.begin(manifest),
+    let partial = match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
+        _ if settings.repair => store.repair(new)?,
+        Some(Ok(Source::Whole(there))) => store.begin_from(new, there.file())?,
+        _ => store.begin(new)?,
+    };
+    if partial.needs_look() {
+        // The first sign of life: to hash what is there may take a while.
+        let _ = events.send(DownloadEvent::Note(format!("looking what of {name} is here already")));
     }
+    partial.look(|| !settings.is_stopped())?;
+    Ok(partial)
 }
 
 impl Transfer<'_> {
@@ -229,14 +236,14 @@ impl Transfer<'_> {
 
     /// Whether the download has come to an end, and how.
     fn ended(&self, state: &mut Neighbours) -> Option<Result<()>> {
-        let (name, DownloadSettings { patience, stall, stop, .. }) = (self.name(), self.settings);
+        let (name, DownloadSettings { patience, stall, .. }) = (self.name(), self.settings);
         if let Some(failed) = state.failed.take() {
             return Some(Err(failed));
         }
         if state.picker.is_done() {
             return Some(Ok(()));
         }
-        if stop.is_some_and(|stop| stop.load(Ordering::SeqCst)) {
+        if self.settings.is_stopped() {
             return Some(Err(Error::failed(format!("{name} is not wanted any more"))));
         }
         if stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {

@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{FromPeer, Holder, ToPeer, no_answer};
-use crate::share::picker::{Arrival, Verdict, is_slow};
+use crate::share::picker::{Arrival, Penalty, is_slow};
 use crate::share::store::Written;
 use crate::share::{Bitfield, Layout, Piece};
 
@@ -164,8 +164,8 @@ impl Fetcher<'_> {
         let (name, number) = (&self.holder.name, piece.index());
         self.transfer.note(format!("{name} sent wrong bytes for piece {number}: asking elsewhere"));
         match verdict {
-            Verdict::Warned => Ok(()),
-            Verdict::Barred => Err(Error::failed("it sent wrong bytes again, and is not asked any more")),
+            Penalty::Warned => Ok(()),
+            Penalty::Barred => Err(Error::failed("it sent wrong bytes again, and is not asked any more")),
         }
     }
 

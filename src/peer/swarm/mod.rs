@@ -16,7 +16,7 @@
 pub(crate) mod download;
 mod holder;
 mod link;
-mod rate;
-mod requesters;
+pub(crate) mod rate;
+pub(crate) mod requesters;
 pub(crate) mod transfer;
 pub(crate) mod upload;

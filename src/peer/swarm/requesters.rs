@@ -19,7 +19,7 @@ use crate::net::message::{FromPeer, PeerId};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::offer::Offer;
 use crate::share::choker::{Contender, Occasion, Service, judge};
-use crate::share::uplink::{AskerId, Request, Uplink};
+use crate::share::uplink::{PieceRequest, RequesterId, Uplink};
 use crate::share::{FileId, FileName, Piece};
 
 /// How many pieces a link without a limit carries at a time: it is the machine that limits.
@@ -34,7 +34,7 @@ const UNSAID: usize = 1000;
 pub(super) enum Say {
     Message(FromPeer),
     /// It is the turn of this request.
-    Piece(Request),
+    Piece(PieceRequest),
 }
 
 /// A conversation with a peer that wants pieces.
@@ -79,8 +79,8 @@ pub(crate) struct Upload {
 pub(super) struct Requesters {
     settings: UploadSettings,
     round: Duration,
-    last: AskerId,
-    all: BTreeMap<AskerId, Requester>,
+    last: RequesterId,
+    all: BTreeMap<RequesterId, Requester>,
     uplink: Uplink,
     /// What this peer is given itself.
     pub(super) register: Register,
@@ -103,7 +103,7 @@ impl Requesters {
         peer: PeerId,
         name: String,
         offer: Arc<Offer>,
-    ) -> Result<(AskerId, Receiver<Say>)> {
+    ) -> Result<(RequesterId, Receiver<Say>)> {
         if self.all.len() >= limits::JOINS {
             return Err(Error::new(Code::Busy, format!("{} others are served here", limits::JOINS))
                 .advise("ask another holder, or later"));
@@ -117,7 +117,7 @@ impl Requesters {
     }
 
     /// A requester lacks pieces that are here, or no longer. False when it is served no more.
-    pub(super) fn interested(&mut self, requester: AskerId, on: bool, now: Instant) -> bool {
+    pub(super) fn interested(&mut self, requester: RequesterId, on: bool, now: Instant) -> bool {
         let Some(known) = self.all.get_mut(&requester) else { return false };
         known.interested = on;
         self.judge(Occasion::Change, now);
@@ -125,7 +125,7 @@ impl Requesters {
     }
 
     /// A requester asks for a piece, which is `here` or not. False when it is served no more.
-    pub(super) fn ask(&mut self, requester: AskerId, piece: Piece, here: bool) -> Result<bool> {
+    pub(super) fn ask(&mut self, requester: RequesterId, piece: Piece, here: bool) -> Result<bool> {
         let Some(known) = self.all.get_mut(&requester) else { return Ok(false) };
         // A request that has crossed a choke is void.
         if known.service == Service::Choked {
@@ -140,15 +140,15 @@ impl Requesters {
                 .advise(format!("keep {} at most", limits::OPEN_REQUESTS)));
         }
         known.open += 1;
-        self.uplink.ask(Request { asker: requester, file: known.offer.id(), piece });
+        self.uplink.ask(PieceRequest { requester, file: known.offer.id(), piece });
         self.serve();
         Ok(true)
     }
 
     /// A turn is over: the piece was sent, or could not be.
-    pub(super) fn done(&mut self, request: Request, sent: bool, now: Instant) {
+    pub(super) fn done(&mut self, request: PieceRequest, sent: bool, now: Instant) {
         self.uplink.done(request);
-        if let Some(known) = self.all.get_mut(&request.asker).filter(|_| sent) {
+        if let Some(known) = self.all.get_mut(&request.requester).filter(|_| sent) {
             known.sent.add(request.piece.len() as u64, now);
             known.pieces += 1;
             known.open = known.open.saturating_sub(1);
@@ -167,10 +167,10 @@ impl Requesters {
 
     /// A peer says that it has a piece: if it has asked for it here, too, it is not sent it any more.
     pub(super) fn heard(&mut self, peer: PeerId, id: FileId, piece: Piece) {
-        let is_its = |requester: &Requester| (requester.peer, requester.offer.id()) == (peer, id);
-        for (&asker, requester) in self.all.iter_mut().filter(|(_, requester)| is_its(requester)) {
-            if self.uplink.cancel(Request { asker, file: id, piece }) {
-                requester.open = requester.open.saturating_sub(1);
+        let is_its = |known: &Requester| (known.peer, known.offer.id()) == (peer, id);
+        for (&requester, known) in self.all.iter_mut().filter(|(_, known)| is_its(known)) {
+            if self.uplink.cancel(PieceRequest { requester, file: id, piece }) {
+                known.open = known.open.saturating_sub(1);
             }
         }
     }
@@ -182,7 +182,7 @@ impl Requesters {
             self.remove(id);
         }
         let received = self.register.received(now);
-        let contender = |(&id, requester): (&AskerId, &Requester)| Contender {
+        let contender = |(&id, requester): (&RequesterId, &Requester)| Contender {
             peer: id,
             interested: requester.interested && self.settings.up != Some(0),
             service: requester.service,
@@ -191,7 +191,7 @@ impl Requesters {
         };
         let contenders: Vec<Contender> = self.all.iter().map(contender).collect();
         let seeding = self.register.is_seeding();
-        let served: HashMap<AskerId, Service> =
+        let served: HashMap<RequesterId, Service> =
             judge(&contenders, self.settings.unchoke, seeding, occasion, &mut self.rng).into_iter().collect();
         for (id, requester) in &mut self.all {
             let service = served.get(id).copied().unwrap_or(Service::Choked);
@@ -210,12 +210,12 @@ impl Requesters {
     }
 
     /// A requester is served no more, nor are its turns; others may be.
-    pub(super) fn leave(&mut self, requester: AskerId, now: Instant) {
+    pub(super) fn leave(&mut self, requester: RequesterId, now: Instant) {
         self.remove(requester);
         self.judge(Occasion::Change, now);
     }
 
-    fn remove(&mut self, requester: AskerId) {
+    fn remove(&mut self, requester: RequesterId) {
         if let Some(gone) = self.all.remove(&requester) {
             let file = gone.offer.id();
             info!("{} has got {} pieces of {}", gone.name, gone.pieces, gone.offer.name());
@@ -229,7 +229,7 @@ impl Requesters {
     /// Gives the turns that are free to those that wait.
     fn serve(&mut self) {
         while let Some(request) = self.uplink.next_request() {
-            let to = self.all.get(&request.asker).map(|requester| &requester.to);
+            let to = self.all.get(&request.requester).map(|requester| &requester.to);
             if to.is_none_or(|to| to.send(Say::Piece(request)).is_err()) {
                 self.uplink.done(request);
             }
@@ -258,7 +258,7 @@ mod tests {
     struct Asked {
         requesters: Requesters,
         id: FileId,
-        ben: AskerId,
+        ben: RequesterId,
         told: Receiver<Say>,
         now: Instant,
     }
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(open(&requesters), 3, "it is being sent");
         requesters.heard(2, id, piece(1));
         assert_eq!(open(&requesters), 2);
-        let request = |index| Request { asker: ben, file: id, piece: piece(index) };
+        let request = |index| PieceRequest { requester: ben, file: id, piece: piece(index) };
         requesters.done(request(0), true, now);
         let pieces = told.try_iter().filter_map(|say| match say {
             Say::Piece(request) => Some(request.piece.index()),

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::net::message::{PeerId, ToPeer};
 use crate::net::outbox::Outbox;
 use crate::peer::library::Library;
-use crate::share::picker::{Order, Picker};
+use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Store};
 
 /// How long a download that a person asked for waits for a holder when there is none.
@@ -42,7 +42,7 @@ pub(crate) struct DownloadSettings<'a> {
     pub(crate) uploads: &'a Uploads,
     /// Into which folder.
     pub(crate) store: &'a Arc<Store>,
-    pub(crate) order: Order,
+    pub(crate) order: PickOrder,
     /// It is a repair of the file that is there.
     pub(crate) repair: bool,
     /// How long it waits for a holder when there is none.
@@ -56,8 +56,12 @@ pub(crate) struct DownloadSettings<'a> {
 impl<'a> DownloadSettings<'a> {
     /// As a person asks for a file that is to lie in this folder.
     pub(crate) fn new(library: &'a Library, uploads: &'a Uploads, store: &'a Arc<Store>) -> Self {
-        let (order, repair, patience) = (Order::default(), false, PATIENCE);
+        let (order, repair, patience) = (PickOrder::default(), false, PATIENCE);
         Self { library, uploads, store, order, repair, patience, stall: None, stop: None }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::SeqCst))
     }
 }
 
@@ -254,7 +258,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_said_before_anything_about_holders() {
         let have = Bitfield::empty(Layout::of(1).unwrap());
-        let mut state = Neighbours::new(Picker::new(have, Order::default(), 7), Instant::now());
+        let mut state = Neighbours::new(Picker::new(have, PickOrder::default(), 7), Instant::now());
         assert!(state.why_quiet().ends_with("no holder can be reached"), "{}", state.why_quiet());
         state.disk_full = true;
         assert!(state.why_quiet().ends_with("the disk is full; make room there"), "{}", state.why_quiet());

@@ -37,7 +37,7 @@ use crate::peer::config::UploadSettings;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
 use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS};
-use crate::share::uplink::AskerId;
+use crate::share::uplink::RequesterId;
 use crate::share::{FileId, FileName, Piece};
 use crate::thread::{self, Thread};
 
@@ -103,7 +103,7 @@ impl Uploads {
 /// A place among the requesters, until it is dropped.
 struct Place<'a> {
     uploads: &'a Uploads,
-    requester: AskerId,
+    requester: RequesterId,
 }
 
 impl Drop for Place<'_> {
@@ -165,7 +165,7 @@ fn hear_wishes(place: Place<'_>, connection: &mut Connection, offer: &Offer) -> 
 /// What one requester is served from.
 struct PieceSender<'a> {
     uploads: &'a Uploads,
-    requester: AskerId,
+    requester: RequesterId,
     offer: &'a Offer,
     source: Source,
     speaker: Speaker,

@@ -72,7 +72,7 @@ impl Lab {
 
     fn settle_all(&mut self) {
         let library = Arc::clone(&self.replication.library);
-        while let Next::Settle(file) = library.next_unsettled(Instant::now()) {
+        while let Wake::Settle(file) = library.next_unsettled(Instant::now()) {
             self.folder.settle(&file, Sight::default());
         }
     }
