@@ -69,15 +69,14 @@ fn fetch(
         return Ok(()); // It is here, or on its way.
     }
     let uploads = &replication.uploads;
-    let stall = Some(stall(uploads.round));
     let settings = DownloadSettings {
         patience: PATIENCE,
-        stall,
+        stall: Some(stall(uploads.round)),
         stop: Some(stop),
-        ..DownloadSettings::into_folder(store)
+        ..DownloadSettings::new(library, uploads, store)
     };
     let (events, _) = unbounded();
-    match download(library, uploads, settings, manager, found, events) {
+    match download(settings, manager, found, events) {
         Ok(report) => {
             info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
             Ok(())

@@ -58,7 +58,7 @@ impl Uploads {
         Self {
             link: Link::new(settings.up, settings.down),
             round,
-            requesters: Mutex::new(Requesters::new(&settings, round)),
+            requesters: Mutex::new(Requesters::new(settings, round)),
             stopping: Condvar::new(),
         }
     }
@@ -195,9 +195,7 @@ impl PieceSender<'_> {
 
     fn say(&mut self, say: Say) -> Result<()> {
         match say {
-            Say::Have(piece) => self.speaker.send(&FromPeer::Have { piece: piece.index() }),
-            Say::Choke => self.speaker.send(&FromPeer::Choke {}),
-            Say::Unchoke => self.speaker.send(&FromPeer::Unchoke {}),
+            Say::Message(message) => self.speaker.send(&message),
             Say::Piece(request) => {
                 let sent = self.send_piece(request.piece);
                 self.uploads.requesters.lock().done(request, sent.is_ok(), Instant::now());
