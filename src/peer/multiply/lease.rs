@@ -38,16 +38,14 @@ const QUEUE_SILENCE: Duration = Duration::from_secs(15);
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What one that waits in the queue is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wait {
+#[derive(Clone, Debug)]
+pub(crate) struct Wait {
     /// The place in the queue; 1 is the head.
-    pub position: usize,
+    pub(crate) position: usize,
     /// How many slots were asked for.
-    pub asked: u32,
-    /// How many could be had now.
-    pub free: u32,
+    asked: u32,
     /// For what, and what would end it.
-    pub reason: String,
+    reason: String,
 }
 
 impl fmt::Display for Wait {
@@ -59,7 +57,7 @@ impl fmt::Display for Wait {
 
 /// A lease that is held; dropping it gives it back.
 #[derive(Debug)]
-pub struct HeldLease {
+pub(crate) struct HeldLease {
     number: LeaseId,
     slots: Vec<PeerCard>,
     line: Outbox,
@@ -75,15 +73,20 @@ impl HeldLease {
     ///
     /// # Errors
     /// `infeasible` when there are too few slots; a plain failure when the manager is not there.
-    pub fn ask(manager: SocketAddr, own: PeerId, slots: u32, on_wait: &mut dyn FnMut(Wait)) -> Result<Self> {
+    pub(crate) fn ask(
+        manager: SocketAddr,
+        own: PeerId,
+        slots: u32,
+        on_wait: &mut dyn FnMut(Wait),
+    ) -> Result<Self> {
         let mut connection = reach_manager(manager)?;
         let line = connection.outbox();
         line.send(&ToManager::Lease { peer: own, slots });
         loop {
             match connection.answer(QUEUE_SILENCE)? {
-                FromManager::Wait { position, asked, free, reason } => {
+                FromManager::Wait { position, asked, reason, .. } => {
                     line.send(&ToManager::Ok { list: None, downloads: Vec::new() });
-                    on_wait(Wait { position, asked, free, reason });
+                    on_wait(Wait { position, asked, reason });
                 }
                 FromManager::Leased { lease, for_ms, slots } => {
                     return Self::keep(connection, line, lease, slots, for_ms);
@@ -119,28 +122,28 @@ impl HeldLease {
     }
 
     /// The lease's number, to be named in every product.
-    pub fn number(&self) -> LeaseId {
+    pub(crate) fn number(&self) -> LeaseId {
         self.number
     }
 
     /// Where its slots are.
-    pub fn slots(&self) -> &[PeerCard] {
+    pub(crate) fn slots(&self) -> &[PeerCard] {
         &self.slots
     }
 
     /// How many slots it has, those of peers that were lost not counted.
-    pub fn size(&self) -> u32 {
+    pub(crate) fn size(&self) -> u32 {
         let lost = &self.terms.lock().lost;
         self.slots.iter().filter(|card| !lost.contains(&card.peer)).map(|card| card.slots).sum()
     }
 
     /// How long it still runs unless it is renewed; `None` when it is over.
-    pub fn left(&self) -> Option<Duration> {
+    pub(crate) fn left(&self) -> Option<Duration> {
         self.terms.lock().left()
     }
 
     /// Why it ended before its time, if it did.
-    pub fn over(&self) -> Option<String> {
+    pub(crate) fn over(&self) -> Option<String> {
         self.terms.lock().over.clone()
     }
 

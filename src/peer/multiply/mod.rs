@@ -19,7 +19,7 @@
 //! # What is missing
 //! A product that runs on a very slow peer is not also given to a fast one that has nothing left to do.
 
-pub mod lease;
+pub(crate) mod lease;
 mod products;
 mod slot;
 
@@ -30,8 +30,8 @@ use log::debug;
 use parking_lot::Mutex;
 
 use self::lease::{HeldLease, Wait};
-use self::products::Products;
-pub use self::products::{Done, Tally};
+pub(crate) use self::products::Done;
+use self::products::{Products, Tally};
 use super::network::Network;
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::Matrix;
@@ -56,10 +56,8 @@ const ROUND_PAUSE: Duration = Duration::from_millis(300);
 
 /// What a multiply has to tell while it runs.
 #[derive(Clone, Debug)]
-pub enum MultiplyEvent {
-    /// It waits for slots.
+pub(crate) enum MultiplyEvent {
     Waiting(Wait),
-    /// It has slots.
     Leased(Vec<PeerCard>),
     /// Fewer slots than asked for are all there are.
     Fewer(u32),
@@ -67,32 +65,29 @@ pub enum MultiplyEvent {
     Tally(Tally),
     /// A product must be done again, and why.
     Redone {
-        /// The product.
         product: usize,
-        /// What happened.
         why: String,
     },
-    /// The lease ended before the work.
+    /// The lease ended before the work; so many products are done.
     LeaseOver {
-        /// Products that are done.
         done: usize,
     },
 }
 
 /// How a multiply went.
 #[derive(Clone, Debug)]
-pub struct MultiplyReport {
+pub(crate) struct MultiplyReport {
     /// From both operands, and memory for the answer, at hand to the whole answer, waiting for leases excluded.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Waiting for leases.
-    pub wait_seconds: f64,
+    pub(crate) wait_seconds: f64,
     /// Every product, in order.
-    pub products: Vec<Done>,
+    pub(crate) products: Vec<Done>,
 }
 
 /// What is to be multiplied, and how: operands that were looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub(crate) struct Question<'a> {
     a: &'a Matrix,
     b: &'a Matrix,
     plan: Plan,
@@ -105,14 +100,14 @@ impl<'a> Question<'a> {
     ///
     /// # Errors
     /// What is wrong with them; `plan.levels()` counts.
-    pub fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan) -> Result<Self> {
+    pub(crate) fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan) -> Result<Self> {
         let largest = Magnitudes { left: a.max_abs(), right: b.max_abs() };
         check_operands(largest, &plan)?;
         Ok(Self { a, b, plan, largest })
     }
 
     /// How many products there are.
-    pub fn products(&self) -> usize {
+    pub(crate) fn products(&self) -> usize {
         self.plan.products()
     }
 
@@ -120,7 +115,7 @@ impl<'a> Question<'a> {
     ///
     /// # Errors
     /// When this machine computes wrongly.
-    pub fn multiply_here(&self, c: &mut Matrix) -> Result<()> {
+    pub(crate) fn multiply_here(&self, c: &mut Matrix) -> Result<()> {
         let Self { a, b, largest, .. } = *self;
         strassen::multiply(a.view(), b.view(), c.as_mut_slice(), cores(), &|| true)?;
         if let Verdict::Wrong { row } = freivalds::check(a, b, c, largest, cores(), &mut rand::rng()) {
@@ -164,7 +159,7 @@ fn check_operands(largest: Magnitudes, plan: &Plan) -> Result<()> {
 /// # Errors
 /// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
 /// no peer can be reached.
-pub fn multiply(
+pub(crate) fn multiply(
     network: &Network,
     question: Question<'_>,
     c: &mut Matrix,

@@ -106,11 +106,11 @@ pub(super) enum Next<'p> {
 
 /// How many products have come how far, for the bar: "sent 7, computed 5, checked 4 (ada 2, ben 2)".
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     sent: usize,
     computed: usize,
     /// How many are done.
-    pub checked: usize,
+    pub(crate) checked: usize,
     by: BTreeMap<Name, usize>,
 }
 
@@ -124,19 +124,19 @@ impl fmt::Display for Tally {
 
 /// One product, as it was done in the end.
 #[derive(Clone, Debug, Serialize)]
-pub struct Done {
+pub(crate) struct Done {
     /// Its number in the plan.
-    pub product: usize,
+    pub(crate) product: usize,
     /// The name of the peer that computed it.
-    pub peer: String,
+    pub(crate) peer: String,
     /// From its first byte sent to its answer checked and added.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Bytes of its operands.
-    pub bytes_out: u64,
+    pub(crate) bytes_out: u64,
     /// Bytes of its answer.
-    pub bytes_in: u64,
+    pub(crate) bytes_in: u64,
     /// How often it was begun.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
 }
 
 /// All products of one multiply.

@@ -8,8 +8,8 @@
 //! A "no" does not end the conversation: the payload of a refused product is read and thrown away, and
 //! the next request is heard. Only what is no message at all ends it.
 
-pub mod bindings;
-pub mod buffers;
+mod bindings;
+mod buffers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,20 +37,19 @@ const GONE_CHECK: Duration = Duration::from_millis(100);
 
 /// What this peer serves, and the way to tell the manager about it.
 #[derive(Debug)]
-pub struct Serving {
+pub(super) struct Serving {
     network: Arc<Network>,
     clock: Clock,
     bindings: Mutex<Bindings>,
     bound: Condvar,
     free_cores: Mutex<usize>,
     core_free: Condvar,
-    operands: Buffers,
-    answers: Buffers,
+    buffers: Buffers,
 }
 
 impl Serving {
     /// Serves `slots` products at once, and computes them on `cores` cores.
-    pub fn new(network: Arc<Network>, slots: u32, cores: usize) -> Self {
+    pub(super) fn new(network: Arc<Network>, slots: u32, cores: usize) -> Self {
         Self {
             network,
             clock: Clock::new(),
@@ -58,30 +57,27 @@ impl Serving {
             bound: Condvar::new(),
             free_cores: Mutex::new(cores),
             core_free: Condvar::new(),
-            operands: Buffers::of_this_machine(3),
-            answers: Buffers::of_this_machine(6).on_huge_pages(),
+            buffers: Buffers::of_this_machine(),
         }
     }
 
     /// How many slots there are, and how many products are being served.
-    pub fn load(&self) -> (u32, u32) {
-        let bindings = self.bindings.lock();
-        (bindings.slots(), bindings.serving())
+    pub(super) fn load(&self) -> (u32, u32) {
+        self.bindings.lock().load()
     }
 
     /// Another manager knows this peer now.
-    pub fn rejoined(&self) {
+    pub(super) fn rejoined(&self) {
         self.bindings.lock().rejoined();
     }
 
     /// Gives back memory that no product has wanted for a while.
-    pub fn tidy(&self) {
-        self.operands.tidy();
-        self.answers.tidy();
+    pub(super) fn tidy(&self) {
+        self.buffers.tidy();
     }
 
     /// The manager said `bind`.
-    pub fn bind(&self, lease: LeaseId, slots: u32, for_ms: u64) {
+    pub(super) fn bind(&self, lease: LeaseId, slots: u32, for_ms: u64) {
         self.bindings.lock().bind(lease, slots, self.clock.now().saturating_add(for_ms));
         self.bound.notify_all();
     }
@@ -89,12 +85,12 @@ impl Serving {
     /// The manager said `unbind`. True if nothing of the lease is served any more, so that it can be told at
     /// once; else it is told when the last product ends.
     #[must_use]
-    pub fn unbind(&self, lease: LeaseId) -> bool {
+    pub(super) fn unbind(&self, lease: LeaseId) -> bool {
         self.bindings.lock().unbind(lease)
     }
 
     /// What is still served although the manager is gone.
-    pub fn still_bound(&self) -> Vec<Bound> {
+    pub(super) fn still_bound(&self) -> Vec<Bound> {
         self.bindings.lock().still_bound(self.clock.now())
     }
 
@@ -223,12 +219,12 @@ pub(super) fn serve_products(serving: &Serving, connection: &mut Connection, fir
 /// Takes the operands in, computes, gives the answer out.
 fn serve_product(serving: &Serving, connection: &mut Connection, request: ProductRequest) -> Result<()> {
     let ProductRequest { product, rows, inner, cols, .. } = request;
-    let mut left = serving.operands.take(rows * inner)?;
+    let mut left = serving.buffers.take(rows * inner)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut left))?;
-    let mut right = serving.operands.take(inner * cols)?;
+    let mut right = serving.buffers.take(inner * cols)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut right))?;
     let cores = serving.cores(connection)?;
-    let mut answer = serving.answers.take(rows * cols)?;
+    let mut answer = serving.buffers.take(rows * cols)?;
     let still_wanted = || !connection.is_gone();
     let (a, b) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
     strassen::multiply(a, b, &mut answer, cores.taken, &still_wanted)?;
