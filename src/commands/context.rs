@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::peer::Peer;
 use crate::peer::config::Config;
 use crate::peer::manager_client::ManagerClient;
-use crate::peer::multiply::lease::Lease;
+use crate::peer::multiply::lease::HeldLease;
 use crate::share::store::Store;
 
 /// Where commands run.
@@ -17,7 +17,7 @@ pub struct Context {
     pub(super) config: Config,
     /// At the prompt: the peer stays between commands, and so does a lease.
     pub(super) stays: bool,
-    pub(super) lease: Option<Lease>,
+    pub(super) lease: Option<HeldLease>,
     pub(super) work: Arc<Work>,
 }
 

@@ -204,10 +204,11 @@ fn run_download(
     found: Listing,
 ) -> Result<DownloadReport> {
     let (events, shown) = unbounded();
-    let settings = DownloadSettings { order, repair, ..DownloadSettings::into_folder(store) };
+    let new = DownloadSettings::new(peer.library(), peer.uploads(), store);
+    let settings = DownloadSettings { order, repair, ..new };
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "show_progress", move || show_download(&shown))?;
-        download(peer.library(), peer.uploads(), settings, manager, found, events)
+        download(settings, manager, found, events)
     })
 }
 

@@ -27,7 +27,7 @@ use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::strassen::Plan;
 use crate::matrix::{Matrix, both, npy};
 use crate::peer::Peer;
-use crate::peer::multiply::{self, Done, Question, Report};
+use crate::peer::multiply::{self, Done, MultiplyReport, Question};
 use crate::share::units::counted;
 use crate::thread::{self, cores};
 
@@ -103,7 +103,7 @@ pub(super) fn multiply(
     let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels))?;
     let mut c = Matrix::try_zeros(rows, cols)?.on_huge_pages().in_memory(cores());
     let load_seconds = began.elapsed().as_secs_f64();
-    let Report { seconds, wait_seconds, products } = match how {
+    let MultiplyReport { seconds, wait_seconds, products } = match how {
         How::Local => multiply_here(question, &mut c)?,
         How::Leased { peer, slots, .. } => multiply_there(peer, question, &mut c, slots)?,
     };
@@ -160,14 +160,14 @@ fn by_whom(products: &[Done]) -> String {
 }
 
 /// On all cores of this machine.
-fn multiply_here(question: Question<'_>, c: &mut Matrix) -> Result<Report> {
+fn multiply_here(question: Question<'_>, c: &mut Matrix) -> Result<MultiplyReport> {
     let began = Instant::now();
     question.multiply_here(c)?;
-    Ok(Report { seconds: began.elapsed().as_secs_f64(), wait_seconds: 0.0, products: Vec::new() })
+    Ok(MultiplyReport { seconds: began.elapsed().as_secs_f64(), wait_seconds: 0.0, products: Vec::new() })
 }
 
 /// By leased peers, with its progress on stderr.
-fn multiply_there(peer: &Peer, question: Question<'_>, c: &mut Matrix, slots: u32) -> Result<Report> {
+fn multiply_there(peer: &Peer, question: Question<'_>, c: &mut Matrix, slots: u32) -> Result<MultiplyReport> {
     let (progress, events) = unbounded();
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "show_progress", move || show_progress(&events, question.products()))?;

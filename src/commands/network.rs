@@ -19,7 +19,7 @@ use crate::cli::tell;
 use crate::clock::{Clock, Millis};
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::message::{PeerState, WaiterState};
-use crate::peer::multiply::lease::{Lease, Wait};
+use crate::peer::multiply::lease::{HeldLease, Wait};
 use crate::peer::replication::context::ReplicationStatus;
 use crate::peer::swarm::requesters::Upload;
 use crate::share::theory::{LowerBound, Setting, client_server, swarm};
@@ -43,9 +43,8 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
         if told.replace(wait.position) != Some(wait.position) {
             tell(wait);
         }
-        Ok(())
     };
-    let lease = Lease::ask(context.config.manager, own, slots, &mut on_wait)?;
+    let lease = HeldLease::ask(context.config.manager, own, slots, &mut on_wait)?;
     let lease = context.lease.insert(lease);
     let mut text = format!("leased {}, renewed while nobody else waits:", counted(lease.size(), "slot"));
     for card in lease.slots() {
@@ -55,7 +54,7 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
 }
 
 /// A lease as programs see it.
-fn terms(lease: &Lease) -> Value {
+fn terms(lease: &HeldLease) -> Value {
     let left = lease.left().map_or(0, |left| left.as_millis() as u64);
     json!({"lease": lease.number(), "for_ms": left, "slots": lease.slots()})
 }
@@ -160,7 +159,7 @@ fn since_when((why, since): &(String, Instant)) -> String {
 /// What is waited for, by this peer and by others.
 pub(super) fn why(context: &Context) -> Result<Outcome> {
     let trouble = context.work.peer.get().and_then(|peer| peer.network().standing().trouble);
-    let over = context.lease.as_ref().and_then(Lease::over);
+    let over = context.lease.as_ref().and_then(HeldLease::over);
     let state = context.manager().state()?;
     let mut reasons = Vec::new();
     reasons.extend(trouble.as_ref().map(since_when));

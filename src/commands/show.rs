@@ -4,7 +4,6 @@
 //! "Stuck" without a reason is what users of every such system complain of most. So whatever waits says
 //! for what, and whatever is done twice says why.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use serde_json::Value;
 
 use crate::cli::{say, say_json, tell};
 use crate::error::Result;
-use crate::peer::multiply::Progress;
+use crate::peer::multiply::MultiplyEvent;
 use crate::peer::swarm::transfer::DownloadEvent;
 use crate::share::units::{about, counted};
 
@@ -62,70 +61,46 @@ fn bar(length: usize, template: &str) -> ProgressBar {
     }
 }
 
-/// What was seen so far.
-#[derive(Debug, Default)]
-struct Seen {
-    sent: usize,
-    computed: usize,
-    checked: usize,
-    by: BTreeMap<String, usize>,
-    place: Option<usize>,
-}
-
-impl Seen {
-    /// "sent 7, computed 5, checked 4 (ada 2, ben 2)".
-    fn summary(&self) -> String {
-        let by: Vec<String> = self.by.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        let by = if by.is_empty() { String::new() } else { format!(" ({})", by.join(", ")) };
-        format!("sent {}, computed {}, checked {}{by}", self.sent, self.computed, self.checked)
-    }
-}
-
 /// Shows what happens to a multiply of `products` products until it ends.
-pub(super) fn show_progress(events: &Receiver<Progress>, products: usize) {
+pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
     let bar = bar(products, "{bar:21} {pos}/{len} products, {elapsed}  {wide_msg}");
     bar.enable_steady_tick(TICK);
     let say = |line: String| {
         bar.suspend(|| tell(&line));
     };
-    let mut seen = Seen::default();
+    let mut place = None;
     for event in events {
         match event {
-            Progress::Waiting(wait) => {
+            MultiplyEvent::Waiting(wait) => {
                 // A terminal's line is renewed every second; elsewhere one line for each place is enough.
                 let text = wait.to_string();
-                if bar.is_hidden() && seen.place.replace(wait.position) != Some(wait.position) {
+                if bar.is_hidden() && place.replace(wait.position) != Some(wait.position) {
                     say(text);
                 } else {
                     bar.set_message(text);
                 }
-                continue;
             }
-            Progress::Leased(slots) => {
-                seen.place = None;
+            MultiplyEvent::Leased(slots) => {
+                place = None;
                 let at: Vec<String> =
                     slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
                 let count: u32 = slots.iter().map(|card| card.slots).sum();
                 say(format!("leased {}: {}", counted(count, "slot"), at.join(", ")));
             }
-            Progress::Fewer(slots) => {
+            MultiplyEvent::Fewer(slots) => {
                 say(format!("the others offer {} in all: taking those", counted(slots, "slot")))
             }
-            Progress::Sent => seen.sent += 1,
-            Progress::Computed => seen.computed += 1,
-            Progress::Checked { by } => {
-                seen.checked += 1;
-                *seen.by.entry(by.name.to_string()).or_default() += 1;
-                bar.inc(1);
+            MultiplyEvent::Tally(tally) => {
+                bar.set_position(tally.checked as u64);
+                bar.set_message(tally.to_string());
             }
-            Progress::Redone { product, why } => {
+            MultiplyEvent::Redone { product, why } => {
                 say(format!("product {product} must be done again: {why}"));
             }
-            Progress::LeaseOver { done } => {
+            MultiplyEvent::LeaseOver { done } => {
                 say(format!("the lease is over, {done} of {products} products are done: asking for another"));
             }
         }
-        bar.set_message(seen.summary());
     }
     bar.finish_and_clear();
 }

@@ -149,7 +149,8 @@ impl Membership {
             return Ok(own);
         }
         let local = connection
-            .local()
+            .stream()
+            .local_addr()
             .map_err(|e| Error::failed("the connection to the manager broke").because(e))?;
         Ok(SocketAddr::new(local.ip(), own.port()))
     }

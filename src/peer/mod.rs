@@ -71,7 +71,7 @@ impl Peer {
         let library = Arc::new(Library::new(Arc::clone(&network)));
         let uploads = Arc::new(Uploads::new(config.upload));
         let store = config.offers.then(|| Store::open(&config.data)).transpose()?.map(Arc::new);
-        let mirror = Mirror::new(Arc::clone(&library), Arc::clone(&uploads));
+        let mirror = Mirror { library: Arc::clone(&library), uploads: Arc::clone(&uploads) };
         let server = {
             let (serving, library, uploads) =
                 (Arc::clone(&serving), Arc::clone(&library), Arc::clone(&uploads));

@@ -35,7 +35,7 @@ pub struct NetworkView {
 }
 
 #[derive(Debug, Default)]
-struct Place {
+struct Contact {
     standing: NetworkView,
     /// The conversation in which this peer is registered, or tries to be.
     line: Option<Outbox>,
@@ -52,7 +52,7 @@ pub struct Network {
     manager: SocketAddr,
     addr: SocketAddr,
     name: Name,
-    known: Mutex<Place>,
+    known: Mutex<Contact>,
     changed: Condvar,
 }
 
@@ -123,7 +123,7 @@ impl Network {
         self.number_when(limits::CONNECT_TIME + limits::MESSAGE_TIME, |known| known.attempts > 0)
     }
 
-    fn number_when(&self, patience: Duration, enough: impl Fn(&Place) -> bool) -> Result<PeerId> {
+    fn number_when(&self, patience: Duration, enough: impl Fn(&Contact) -> bool) -> Result<PeerId> {
         let end = Instant::now() + patience;
         let mut known = self.known.lock();
         loop {

@@ -69,33 +69,23 @@ fn fetch(
         return Ok(()); // It is here, or on its way.
     }
     let uploads = &replication.uploads;
-    let stall = Some(stall(uploads.round));
     let settings = DownloadSettings {
         patience: PATIENCE,
-        stall,
+        stall: Some(stall(uploads.round)),
         stop: Some(stop),
-        ..DownloadSettings::into_folder(store)
+        ..DownloadSettings::new(library, uploads, store)
     };
     let (events, _) = unbounded();
-    match download(library, uploads, settings, manager, found, events) {
-        Ok(report) => {
-            info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
-            Ok(())
-        }
-        Err(no) if no.code() == Code::Conflict => {
+    let report = download(settings, manager, found, events).inspect_err(|no| {
+        if no.code() == Code::Conflict && is_whole_somewhere {
             // Where nobody has all of it, what lies here may be the better copy.
-            if is_whole_somewhere {
-                library.in_the_way(file, id);
-            }
-            Err(no)
+            library.in_the_way(file, id);
+        } else if stop.load(Ordering::SeqCst) && library.when_dropped(file, id).is_some() {
+            store.forget_download(file, id);
         }
-        Err(no) => {
-            if stop.load(Ordering::SeqCst) && library.when_dropped(file, id).is_some() {
-                store.forget_download(file, id);
-            }
-            Err(no)
-        }
-    }
+    })?;
+    info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
+    Ok(())
 }
 
 #[cfg(test)]

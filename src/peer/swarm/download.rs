@@ -22,7 +22,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
@@ -34,7 +33,6 @@ use serde::Serialize;
 use super::holder::fetch_from;
 use super::rate::Share;
 use super::transfer::{DownloadEvent, DownloadSettings, Neighbours, Transfer};
-use super::upload::Uploads;
 use crate::error::{Code, Error, Result};
 use crate::net::message::Holder;
 use crate::peer::library::Library;
@@ -100,46 +98,27 @@ impl DownloadReport {
 /// disk is full; `not_found` when no holder has been there for `settings.patience`; a plain failure when the disk
 /// fails or it is given up.
 pub(crate) fn download(
-    library: &Library,
-    uploads: &Uploads,
     settings: DownloadSettings<'_>,
     manager: &mut ManagerClient,
     found: Listing,
     events: Sender<DownloadEvent>,
 ) -> Result<DownloadReport> {
+    let DownloadSettings { library, uploads, store, order, .. } = settings;
     let manifest = Arc::new(found.manifest);
-    let elsewhere = offered_from_elsewhere(library, manifest.name(), settings.store.dir());
+    let elsewhere = offered_from_elsewhere(library, manifest.name(), store.dir());
     let number = library.network().wait_for_number(Duration::ZERO)?;
-    let partial = Arc::new(begin(&settings, &manifest, elsewhere.as_deref())?);
-    if partial.needs_look() {
-        // The first sign of life: to hash what is there already may take a while.
-        let look = format!("looking what of {} is here already", manifest.name());
-        let _ = events.send(DownloadEvent::Note(look));
-    }
-    partial.look(|| settings.stop.is_none_or(|stop| !stop.load(Ordering::SeqCst)))?;
-    let (began, have) = (Instant::now(), partial.have());
+    let partial = Arc::new(begin(&settings, &manifest, elsewhere.as_deref(), &events)?);
+    let (began, have, copies) = (Instant::now(), partial.have(), elsewhere.is_some());
     let (pieces, size) = (manifest.layout().pieces(), manifest.layout().size());
     let _ = events.send(DownloadEvent::Begun { have: have.count(), pieces, size });
-    let offer = Arc::new(Offer::part(settings.store, &partial));
-    let download = uploads.requesters.lock().register.begin(manifest.name().clone(), &have, began);
-    let picker = Picker::new(have, settings.order, rand::random());
-    let neighbours = Mutex::new(Neighbours::new(picker, began));
-    let (copies, changed) = (elsewhere.is_some(), Condvar::new());
-    let transfer = Transfer {
-        library,
-        uploads,
-        settings,
-        number,
-        download,
-        partial,
-        copies,
-        neighbours,
-        changed,
-        events,
-    };
+    let offer = Arc::new(Offer::part(store, &partial));
     if !copies {
         library.offer(Arc::clone(&offer));
     }
+    let download = uploads.requesters.lock().register.begin(manifest.name().clone(), &have, began);
+    let state = Neighbours::new(Picker::new(have, order, rand::random()), began);
+    let (neighbours, changed) = (Mutex::new(state), Condvar::new());
+    let transfer = Transfer { settings, number, download, partial, copies, neighbours, changed, events };
     let fetched = transfer.fetch(manager, found.holders);
     let fetched_at = Instant::now();
     fetched.and_then(|()| transfer.publish()).inspect_err(|_| library.take_back(&offer))?;
@@ -167,21 +146,29 @@ pub(crate) fn offered_from_elsewhere(
     (!offer.store().is_at(folder) && offer.open().is_ok()).then_some(offer)
 }
 
-/// Begins a download on the disk, with what of it lies in another folder of this peer already.
+/// Begins a download on the disk, with what is there of it already: from a former run, in the file that it repairs, or in
+/// another folder of this peer.
 fn begin(
     settings: &DownloadSettings<'_>,
     manifest: &Arc<Manifest>,
     elsewhere: Option<&Offer>,
+    events: &Sender<DownloadEvent>,
 ) -> Result<Partial> {
-    let (store, manifest) = (settings.store, Arc::clone(manifest));
-    if settings.repair {
-        return store.repair(manifest);
+    let (store, name, new) = (settings.store, manifest.name(), Arc::clone(manifest));
+    if !settings.repair {
+        store.is_free(name)?;
     }
-    store.is_free(manifest.name())?;
-    match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
-        Some(Ok(Source::Whole(there))) => store.begin_from(manifest, there.file()),
-        _ => store.begin(manifest),
+    let partial = match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
+        _ if settings.repair => store.repair(new)?,
+        Some(Ok(Source::Whole(there))) => store.begin_from(new, there.file())?,
+        _ => store.begin(new)?,
+    };
+    if partial.needs_look() {
+        // The first sign of life: to hash what is there may take a while.
+        let _ = events.send(DownloadEvent::Note(format!("looking what of {name} is here already")));
     }
+    partial.look(|| !settings.is_stopped())?;
+    Ok(partial)
 }
 
 impl Transfer<'_> {
@@ -203,7 +190,9 @@ impl Transfer<'_> {
         if !self.settings.repair {
             return store.publish(&self.partial);
         }
-        if let Some(aside) = store.replace(&self.partial, &self.library.network().own_name().to_string())? {
+        if let Some(aside) =
+            store.replace(&self.partial, &self.settings.library.network().own_name().to_string())?
+        {
             self.note(format!("{} was saved while it was repaired: that is kept as {aside}", self.name()));
         }
         Ok(())
@@ -213,7 +202,7 @@ impl Transfer<'_> {
         self.partial.manifest().name()
     }
 
-    /// Sees to it that there are holders to listen to, until the file is whole.
+    /// Sees to it that there are holders to listen to, until the download has come to an end.
     fn attend<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -225,45 +214,44 @@ impl Transfer<'_> {
             for holder in holders {
                 self.listen_to(scope, holder);
             }
-            if self.wait_for_pieces(pause)? {
-                return Ok(());
-            }
+            let end = Instant::now() + pause;
             pause = QUERY_PAUSE.min(pause * 2);
-            self.see_whether_it_goes_on()?;
+            let mut state = self.neighbours.lock();
+            while Instant::now() < end {
+                if let Some(ended) = self.ended(&mut state) {
+                    return ended;
+                }
+                self.changed.wait_until(&mut state, end.min(Instant::now() + STOP_CHECK));
+            }
+            drop(state);
+            // So neighbours that have had nothing to do for us for long hear that we are still there.
+            self.change(|state| {
+                if state.last_piece.elapsed() >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
+                    self.note(format!("{}; it goes on when that changes", state.why_quiet()));
+                }
+            });
             holders = self.query_again(manager)?;
         }
     }
 
-    /// Waits so long; true when the file is whole.
-    fn wait_for_pieces(&self, pause: Duration) -> Result<bool> {
-        let end = Instant::now() + pause;
-        let mut state = self.neighbours.lock();
-        while !state.picker.is_done() && !state.over && Instant::now() < end {
-            if self.settings.stop.is_some_and(|stop| stop.load(Ordering::SeqCst)) {
-                return Err(Error::failed(format!("{} is not wanted any more", self.name())));
-            }
-            self.changed.wait_until(&mut state, end.min(Instant::now() + STOP_CHECK));
+    /// Whether the download has come to an end, and how.
+    fn ended(&self, state: &mut Neighbours) -> Option<Result<()>> {
+        let (name, DownloadSettings { patience, stall, .. }) = (self.name(), self.settings);
+        if let Some(failed) = state.failed.take() {
+            return Some(Err(failed));
         }
-        state.failed.take().map_or(Ok(state.picker.is_done()), Err)
-    }
-
-    /// Says why nothing comes, and gives up when that lasts longer than it may. Neighbours that have had nothing to do
-    /// for us for long hear that we are still there.
-    fn see_whether_it_goes_on(&self) -> Result<()> {
-        let settings = &self.settings;
-        self.change(|state| {
-            let quiet = state.last_piece.elapsed();
-            if settings.stall.is_some_and(|stall| quiet >= stall) {
-                return Err(Error::failed(state.why_quiet()).advise("the pieces are kept"));
-            }
-            if quiet >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
-                self.note(format!("{}; it goes on when that changes", state.why_quiet()));
-            }
-            if state.lonely() < settings.patience {
-                return Ok(());
-            }
-            let (name, seconds) = (self.name(), settings.patience.as_secs());
-            Err(Error::new(Code::NotFound, format!("no holder of {name} could be reached for {seconds} s"))
+        if state.picker.is_done() {
+            return Some(Ok(()));
+        }
+        if self.settings.is_stopped() {
+            return Some(Err(Error::failed(format!("{name} is not wanted any more"))));
+        }
+        if stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {
+            return Some(Err(Error::failed(state.why_quiet()).advise("the pieces are kept")));
+        }
+        let why = format!("no holder of {name} could be reached for {} s", patience.as_secs());
+        (state.lonely() >= patience).then(|| {
+            Err(Error::new(Code::NotFound, why)
                 .advise("the pieces are kept; run `down` again when a holder is back"))
         })
     }
@@ -274,25 +262,27 @@ impl Transfer<'_> {
         // A peer that asks under its own number for a file that it is listed for has lost it. One that repairs it, or
         // copies it to another folder, has it.
         let has = self.settings.repair || self.copies;
-        match manager.query(if has { 0 } else { self.number }, self.name()) {
-            Ok(found) if found.manifest.id() == self.partial.manifest().id() => {
-                self.leave_the_gone(&found.holders);
-                Ok(found.holders)
-            }
-            Ok(_) => {
-                Err(Error::new(Code::Conflict, format!("{} stands for another content now", self.name()))
-                    .advise("run `down` again for that"))
-            }
+        let found = match manager.query(if has { 0 } else { self.number }, self.name()) {
+            Ok(found) => found,
             Err(no) => {
                 debug!("{no}");
-                Ok(Vec::new())
+                return Ok(Vec::new());
             }
+        };
+        if found.manifest.id() != self.partial.manifest().id() {
+            let why = format!("{} stands for another content now", self.name());
+            return Err(Error::new(Code::Conflict, why).advise("run `down` again for that"));
         }
+        // The manager has struck out neighbours that are silent and not listed any more. What they owe is to be asked
+        // of others.
+        let is_listed = |peer| found.holders.iter().any(|holder| holder.peer == peer);
+        self.neighbours.lock().close(|peer, silent| silent >= GONE && !is_listed(peer));
+        Ok(found.holders)
     }
 
     /// Starts a thread that listens to a holder, unless there is one.
     fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder) {
-        let own = holder.peer == self.number || holder.addr == self.library.network().addr();
+        let own = holder.peer == self.number || holder.addr == self.settings.library.network().addr();
         let piece_size = self.partial.manifest().layout().piece_size() as usize;
         let most = (IN_MEMORY / piece_size).clamp(4, NEIGHBOURS);
         if own || !self.neighbours.lock().admit(holder.peer, most) {
@@ -316,12 +306,5 @@ impl Transfer<'_> {
                 self.note(format!("{} is lost: {e}", holder.name));
             }
         });
-    }
-
-    /// Ends the conversations with neighbours that are silent and not listed any more: the manager has struck
-    /// them out, and what they owe is to be asked of others.
-    fn leave_the_gone(&self, listed: &[Holder]) {
-        let is_listed = |peer| listed.iter().any(|holder| holder.peer == peer);
-        self.neighbours.lock().close(|peer, silent| silent >= GONE && !is_listed(peer));
     }
 }

@@ -69,7 +69,7 @@ impl Fetcher<'_> {
                 let piece = self.layout.piece(piece)?;
                 transfer.change(|state| state.picker.gained(peer, piece));
                 let id = transfer.partial.manifest().id();
-                transfer.uploads.requesters.lock().heard(peer, id, piece);
+                transfer.settings.uploads.requesters.lock().heard(peer, id, piece);
             }
             FromPeer::Choke {} => transfer.change(|state| state.picker.choked(peer)),
             FromPeer::Unchoke {} => transfer.change(|state| state.picker.unchoked(peer)),
@@ -109,20 +109,18 @@ impl Fetcher<'_> {
     /// Receives the bytes of a piece, no faster than allowed, and sees how long a piece takes at this holder.
     fn receive_piece(&mut self, piece: Piece, payload: u64) -> Result<()> {
         if payload != piece.len() as u64 {
-            return Err(Error::new(Code::BadMessage, format!("a piece of {payload} bytes")).advise(format!(
-                "piece {} has {}",
-                piece.index(),
-                piece.len()
-            )));
+            let (number, size) = (piece.index(), piece.len());
+            let what = format!("{payload} bytes for piece {number}, which has {size}");
+            return Err(Error::new(Code::BadMessage, what));
         }
         self.bytes.resize(piece.len(), 0);
-        let lane = &self.transfer.uploads.link.down;
-        let mut bytes = self.connection.payload_at(limits::PIECE_PACE);
+        let lane = &self.transfer.settings.uploads.link.down;
+        self.connection.payload_pace(limits::PIECE_PACE);
         let mut rest = &mut self.bytes[..];
         while !rest.is_empty() {
-            let step = lane.pass(rest.len() as u64, || bytes.is_gone())?;
+            let step = lane.pass(rest.len() as u64, || self.connection.is_gone())?;
             let (part, later) = rest.split_at_mut(step as usize);
-            bytes.receive_part(part)?;
+            self.connection.receive_payload(part)?;
             rest = later;
         }
         if let Some(last) = self.last_piece.replace(Instant::now()) {
@@ -144,7 +142,7 @@ impl Fetcher<'_> {
             None => return Ok(()),
         }
         let told = {
-            let mut requesters = transfer.uploads.requesters.lock();
+            let mut requesters = transfer.settings.uploads.requesters.lock();
             requesters.register.came(transfer.download, self.holder, piece.len() as u64, Instant::now());
             requesters.have(transfer.partial.manifest().id(), piece)
         };

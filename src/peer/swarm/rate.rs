@@ -24,54 +24,50 @@ use crate::share::{Bitfield, FileName};
 /// How far back the board looks.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// In how many parts a window is counted: whatever came in it takes no more memory than that.
+/// In how many parts the longest window is counted: whatever came in it takes no more memory than that.
 const SLICES: u32 = 50;
 
-/// What passed in the last so many seconds.
+/// What passed lately.
 #[derive(Debug)]
 pub(super) struct Rate {
-    window: Duration,
-    /// The parts of the window in which something passed: when each began, and its bytes.
+    longest: Duration,
+    /// The parts of the longest window in which something passed: when each began, and its bytes.
     slices: Vec<(Instant, u64)>,
 }
 
 impl Rate {
-    pub(super) fn over(window: Duration) -> Self {
-        Self { window, slices: Vec::new() }
+    /// Nothing yet; no window will be longer than this.
+    pub(super) fn new(longest: Duration) -> Self {
+        Self { longest, slices: Vec::new() }
     }
 
     pub(super) fn add(&mut self, bytes: u64, now: Instant) {
-        let Self { window, slices } = self;
-        slices.retain(|(began, _)| now.saturating_duration_since(*began) < *window);
+        let Self { longest, slices } = self;
+        slices.retain(|(began, _)| now.saturating_duration_since(*began) < *longest);
         match slices.last_mut() {
-            Some((began, sum)) if now.saturating_duration_since(*began) < *window / SLICES => *sum += bytes,
+            Some((began, sum)) if now.saturating_duration_since(*began) < *longest / SLICES => *sum += bytes,
             _ => slices.push((now, bytes)),
         }
     }
 
     /// The bytes of the window that ends now.
-    pub(super) fn bytes(&self, now: Instant) -> u64 {
-        let recent = |(began, _): &&(Instant, u64)| now.saturating_duration_since(*began) < self.window;
+    pub(super) fn bytes(&self, window: Duration, now: Instant) -> u64 {
+        let recent = |(began, _): &&(Instant, u64)| now.saturating_duration_since(*began) < window;
         self.slices.iter().filter(recent).map(|(_, bytes)| bytes).sum()
     }
 }
 
 /// What one holder gave to a download.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Share {
-    /// Its name.
     pub(crate) peer: Name,
-    /// How many pieces.
     pub(crate) pieces: u64,
 }
 
-/// What was given to this peer.
+/// What is given to this peer: to each download that runs, in the order in which they began.
 #[derive(Debug)]
 pub(super) struct Register {
     round: Duration,
-    /// By each peer, in the last round.
-    lately: HashMap<PeerId, Rate>,
-    /// To each download that runs, in the order in which they began.
     downloads: BTreeMap<u64, Account>,
 }
 
@@ -81,8 +77,7 @@ struct Account {
     /// What does not depend on the time at which one looks.
     row: Download,
     began: Instant,
-    rate: Rate,
-    /// A holder that comes back under another number is the same.
+    /// By name: a holder that comes back under another number is the same.
     givers: BTreeMap<Name, Giver>,
 }
 
@@ -90,13 +85,13 @@ struct Account {
 struct Giver {
     peer: PeerId,
     pieces: u64,
-    last: Instant,
+    rate: Rate,
 }
 
 impl Register {
     /// Of a peer whose rounds of choking are this long.
     pub(super) fn new(round: Duration) -> Self {
-        Self { round, lately: HashMap::new(), downloads: BTreeMap::new() }
+        Self { round, downloads: BTreeMap::new() }
     }
 
     /// A download begins, with these pieces here already. Returns its number.
@@ -104,26 +99,23 @@ impl Register {
         let number = self.downloads.last_key_value().map_or(0, |(last, _)| last + 1);
         let (have, pieces) = (have.count(), have.layout().pieces());
         let row = Download { file, have, pieces, since_ms_ago: 0, bytes_per_s: 0, from: Vec::new() };
-        let (rate, givers) = (Rate::over(WINDOW), BTreeMap::new());
-        self.downloads.insert(number, Account { row, began: now, rate, givers });
+        self.downloads.insert(number, Account { row, began: now, givers: BTreeMap::new() });
         number
     }
 
     /// A piece has come for a download, and is right.
     pub(super) fn came(&mut self, download: u64, holder: &Holder, bytes: u64, now: Instant) {
-        self.lately.entry(holder.peer).or_insert_with(|| Rate::over(self.round)).add(bytes, now);
         let Some(account) = self.downloads.get_mut(&download) else { return };
+        let new = || Giver { peer: 0, pieces: 0, rate: Rate::new(self.round.max(WINDOW)) };
+        let giver = account.givers.entry(holder.name.clone()).or_insert_with(new);
+        (giver.peer, giver.pieces) = (holder.peer, giver.pieces + 1);
+        giver.rate.add(bytes, now);
         account.row.have += 1;
-        account.rate.add(bytes, now);
-        let new = Giver { peer: holder.peer, pieces: 0, last: now };
-        let giver = account.givers.entry(holder.name.clone()).or_insert(new);
-        (giver.peer, giver.pieces, giver.last) = (holder.peer, giver.pieces + 1, now);
     }
 
-    /// A download is over, well or badly.
-    pub(super) fn end(&mut self, download: u64, now: Instant) {
+    /// A download is over, well or badly. What it was given counts no more.
+    pub(super) fn end(&mut self, download: u64) {
         self.downloads.remove(&download);
-        self.lately.retain(|_, rate| rate.bytes(now) > 0);
     }
 
     /// Whether nothing is fetched, so that this peer is a seed.
@@ -131,23 +123,27 @@ impl Register {
         self.downloads.is_empty()
     }
 
-    /// For the choker: the bytes that came from a peer in the last round. A round that has just begun counts, too: a
-    /// peer that begins to give is not judged by the time in which it gave nothing.
-    pub(super) fn received(&self, peer: PeerId, now: Instant) -> u64 {
-        self.lately.get(&peer).map_or(0, |rate| rate.bytes(now))
+    /// For the choker: the bytes that came from each peer in the last round. It ends now, and not when the choker
+    /// judged last: a peer that has just begun to give is not judged by a time in which it gave nothing.
+    pub(super) fn received(&self, now: Instant) -> HashMap<PeerId, u64> {
+        let mut received = HashMap::new();
+        for giver in self.downloads.values().flat_map(|account| account.givers.values()) {
+            *received.entry(giver.peer).or_default() += giver.rate.bytes(self.round, now);
+        }
+        received
     }
 
-    /// For the board: what is being fetched, as many downloads as a message may name. A holder gives while a piece of
-    /// the last [`WINDOW`] is its own.
+    /// For the board: what is being fetched, as many downloads as a message may name.
     pub(super) fn rows(&self, now: Instant) -> Vec<Download> {
         let row = |account: &Account| {
             let since = now.saturating_duration_since(account.began);
-            let seconds = since.min(WINDOW).as_secs_f64().max(0.001);
-            let gives = |giver: &&Giver| now.saturating_duration_since(giver.last) < WINDOW;
+            let givers = account.givers.values().map(|giver| (giver.peer, giver.rate.bytes(WINDOW, now)));
+            let givers: Vec<_> = givers.filter(|(_, bytes)| *bytes > 0).collect();
+            let bytes: u64 = givers.iter().map(|(_, bytes)| bytes).sum();
             Download {
                 since_ms_ago: since.as_millis() as u64,
-                bytes_per_s: (account.rate.bytes(now) as f64 / seconds) as u64,
-                from: account.givers.values().filter(gives).map(|giver| giver.peer).collect(),
+                bytes_per_s: (bytes as f64 / since.min(WINDOW).as_secs_f64().max(0.001)) as u64,
+                from: givers.into_iter().map(|(peer, _)| peer).collect(),
                 ..account.row.clone()
             }
         };
@@ -198,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_gave_counts_for_a_round_whatever_the_file_and_when_that_is_over() {
+    fn what_a_peer_gave_counts_for_a_round_whatever_the_file() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut register = Register::new(Duration::from_secs(10));
@@ -208,22 +204,25 @@ mod tests {
         let (a, b) = (begin(&mut register, "a"), begin(&mut register, "b"));
         register.came(a, &holder(7, "ada"), 100, at(1));
         register.came(b, &holder(7, "ada"), 10, at(9));
-        register.end(a, at(9));
-        assert_eq!((register.received(7, at(9)), register.received(9, at(9))), (110, 0));
-        assert_eq!(register.received(7, at(12)), 10);
+        register.came(b, &holder(9, "ben"), 1, at(9));
+        let received =
+            |register: &Register, now| register.received(now).into_iter().collect::<BTreeMap<_, _>>();
+        assert_eq!(received(&register, at(9)), [(7, 110), (9, 1)].into());
+        assert_eq!(received(&register, at(12)), [(7, 10), (9, 1)].into());
+        register.end(b);
         assert!(!register.is_seeding());
-        register.end(b, at(19));
-        assert!(register.is_seeding() && register.lately.is_empty());
+        register.end(a);
+        assert!(register.is_seeding() && received(&register, at(12)).is_empty());
     }
 
     #[test]
     fn a_rate_takes_no_more_memory_than_its_parts() {
-        let (start, mut rate) = (Instant::now(), Rate::over(Duration::from_secs(10)));
+        let (start, mut rate) = (Instant::now(), Rate::new(Duration::from_secs(10)));
         for ms in 0..30_000 {
             rate.add(1, start + Duration::from_millis(ms));
         }
         assert!(rate.slices.len() <= SLICES as usize, "{}", rate.slices.len());
-        let bytes = rate.bytes(start + Duration::from_secs(30));
+        let bytes = rate.bytes(Duration::from_secs(10), start + Duration::from_secs(30));
         assert!((9_799..=10_000).contains(&bytes), "{bytes} in the last ten seconds");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use log::{debug, info};
+use log::info;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::rate::{Rate, Register};
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
-use crate::net::message::PeerId;
+use crate::net::message::{FromPeer, PeerId};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::offer::Offer;
 use crate::share::choker::{Contender, Occasion, Service, judge};
@@ -32,9 +32,8 @@ const UNSAID: usize = 1000;
 /// What the thread that speaks to a requester is to say.
 #[derive(Debug)]
 pub(super) enum Say {
-    Have(Piece),
-    Choke,
-    Unchoke,
+    Message(FromPeer),
+    /// It is the turn of this request.
     Piece(PieceRequest),
 }
 
@@ -55,9 +54,14 @@ pub(super) struct Requester {
 }
 
 impl Requester {
-    /// It lets pile up what it is told.
-    fn is_deaf(&self) -> bool {
-        self.to.len() > self.offer.manifest().layout().pieces() as usize + UNSAID
+    /// How much may wait to be said to it: one that lets more pile up is served no more.
+    fn room(&self) -> usize {
+        self.offer.manifest().layout().pieces() as usize + UNSAID
+    }
+
+    fn say(&self, message: FromPeer) {
+        // Where nobody speaks any more, its place is about to be given up.
+        let _ = self.to.send(Say::Message(message));
     }
 }
 
@@ -73,9 +77,7 @@ pub(crate) struct Upload {
 /// All requesters.
 #[derive(Debug)]
 pub(super) struct Requesters {
-    /// Whether anybody is served at all: not by a peer that may upload nothing.
-    serves: bool,
-    unchoke: usize,
+    settings: UploadSettings,
     round: Duration,
     last: RequesterId,
     all: BTreeMap<RequesterId, Requester>,
@@ -88,18 +90,11 @@ pub(super) struct Requesters {
 
 impl Requesters {
     /// Nobody yet. `round` is how long a round of choking takes.
-    pub(super) fn new(settings: &UploadSettings, round: Duration) -> Self {
-        Self {
-            serves: settings.up != Some(0),
-            unchoke: settings.unchoke,
-            round,
-            last: 0,
-            all: BTreeMap::new(),
-            uplink: Uplink::new(if settings.up.is_some() { 1 } else { UNLIMITED_AT_ONCE }),
-            register: Register::new(round),
-            rng: StdRng::from_rng(&mut rand::rng()),
-            over: false,
-        }
+    pub(super) fn new(settings: UploadSettings, round: Duration) -> Self {
+        let uplink = Uplink::new(if settings.up.is_some() { 1 } else { UNLIMITED_AT_ONCE });
+        let (all, register, rng) =
+            (BTreeMap::new(), Register::new(round), StdRng::from_rng(&mut rand::rng()));
+        Self { settings, round, last: 0, all, uplink, register, rng, over: false }
     }
 
     /// A peer wants pieces of a file. What it is to be told from now on comes out of the receiver.
@@ -113,7 +108,7 @@ impl Requesters {
             return Err(Error::new(Code::Busy, format!("{} others are served here", limits::JOINS))
                 .advise("ask another holder, or later"));
         }
-        let ((to, says), sent) = (unbounded(), Rate::over(self.round));
+        let ((to, says), sent) = (unbounded(), Rate::new(self.round));
         let (interested, service, open, pieces) = (false, Service::Choked, 0, 0);
         self.last += 1;
         let new = Requester { peer, name, offer, interested, service, open, to, sent, pieces };
@@ -145,7 +140,7 @@ impl Requesters {
                 .advise(format!("keep {} at most", limits::OPEN_REQUESTS)));
         }
         known.open += 1;
-        self.uplink.ask(PieceRequest { requester: requester, file: known.offer.id(), piece });
+        self.uplink.ask(PieceRequest { requester, file: known.offer.id(), piece });
         self.serve();
         Ok(true)
     }
@@ -165,49 +160,51 @@ impl Requesters {
     /// A piece is here now: every requester of this file hears it. Returns which peers those are.
     pub(super) fn have(&mut self, id: FileId, piece: Piece) -> HashSet<PeerId> {
         let told = self.all.values().filter(|requester| requester.offer.id() == id);
-        told.inspect(|requester| drop(requester.to.send(Say::Have(piece)))).map(|told| told.peer).collect()
+        told.inspect(|requester| requester.say(FromPeer::Have { piece: piece.index() }))
+            .map(|told| told.peer)
+            .collect()
     }
 
     /// A peer says that it has a piece: if it has asked for it here, too, it is not sent it any more.
     pub(super) fn heard(&mut self, peer: PeerId, id: FileId, piece: Piece) {
-        let is_its = |requester: &Requester| (requester.peer, requester.offer.id()) == (peer, id);
-        for (&asker, requester) in self.all.iter_mut().filter(|(_, requester)| is_its(requester)) {
-            if self.uplink.cancel(PieceRequest { requester: asker, file: id, piece }) {
-                requester.open = requester.open.saturating_sub(1);
+        let is_its = |known: &Requester| (known.peer, known.offer.id()) == (peer, id);
+        for (&requester, known) in self.all.iter_mut().filter(|(_, known)| is_its(known)) {
+            if self.uplink.cancel(PieceRequest { requester, file: id, piece }) {
+                known.open = known.open.saturating_sub(1);
             }
         }
     }
 
     /// Judges who is served from now on, and tells those for whom that is a change.
     pub(super) fn judge(&mut self, occasion: Occasion, now: Instant) {
-        let deaf = self.all.iter().filter(|(_, requester)| requester.is_deaf());
+        let deaf = self.all.iter().filter(|(_, requester)| requester.to.len() > requester.room());
         for id in deaf.map(|(&id, _)| id).collect::<Vec<_>>() {
             self.remove(id);
         }
+        let received = self.register.received(now);
         let contender = |(&id, requester): (&RequesterId, &Requester)| Contender {
             peer: id,
-            interested: requester.interested && self.serves,
+            interested: requester.interested && self.settings.up != Some(0),
             service: requester.service,
-            received: self.register.received(requester.peer, now),
-            sent: requester.sent.bytes(now),
+            received: received.get(&requester.peer).copied().unwrap_or_default(),
+            sent: requester.sent.bytes(self.round, now),
         };
         let contenders: Vec<Contender> = self.all.iter().map(contender).collect();
         let seeding = self.register.is_seeding();
         let served: HashMap<RequesterId, Service> =
-            judge(&contenders, self.unchoke, seeding, occasion, &mut self.rng).into_iter().collect();
+            judge(&contenders, self.settings.unchoke, seeding, occasion, &mut self.rng).into_iter().collect();
         for (id, requester) in &mut self.all {
             let service = served.get(id).copied().unwrap_or(Service::Choked);
             let before = std::mem::replace(&mut requester.service, service);
-            if (before == Service::Choked) == (service == Service::Choked) {
-                continue;
+            match (before == Service::Choked, service == Service::Choked) {
+                (true, false) => requester.say(FromPeer::Unchoke {}),
+                (false, true) => {
+                    self.uplink.void(*id, requester.offer.id());
+                    requester.open = 0;
+                    requester.say(FromPeer::Choke {});
+                }
+                _ => {}
             }
-            debug!("{} is {service:?} for {}", requester.name, requester.offer.name());
-            let say = if service == Service::Choked { Say::Choke } else { Say::Unchoke };
-            if service == Service::Choked {
-                self.uplink.void(*id, requester.offer.id());
-                requester.open = 0;
-            }
-            let _ = requester.to.send(say);
         }
         self.serve();
     }
@@ -268,7 +265,7 @@ mod tests {
 
     fn asked(up: Option<u64>) -> Asked {
         let settings = UploadSettings { up, down: None, unchoke: 4, time_scale: 1.0 };
-        let mut requesters = Requesters::new(&settings, Duration::from_secs(10));
+        let mut requesters = Requesters::new(settings, Duration::from_secs(10));
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path()).unwrap());
         let layout = Layout::new(4096, 1024).unwrap();

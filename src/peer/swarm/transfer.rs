@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -38,6 +38,8 @@ const STILL_HERE: Duration = Duration::from_secs(20);
 /// How a file is to be fetched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DownloadSettings<'a> {
+    pub(crate) library: &'a Library,
+    pub(crate) uploads: &'a Uploads,
     /// Into which folder.
     pub(crate) store: &'a Arc<Store>,
     pub(crate) order: PickOrder,
@@ -53,9 +55,13 @@ pub(crate) struct DownloadSettings<'a> {
 
 impl<'a> DownloadSettings<'a> {
     /// As a person asks for a file that is to lie in this folder.
-    pub(crate) fn into_folder(store: &'a Arc<Store>) -> Self {
-        let order = PickOrder::default();
-        Self { store, order, repair: false, patience: PATIENCE, stall: None, stop: None }
+    pub(crate) fn new(library: &'a Library, uploads: &'a Uploads, store: &'a Arc<Store>) -> Self {
+        let (order, repair, patience) = (PickOrder::default(), false, PATIENCE);
+        Self { library, uploads, store, order, repair, patience, stall: None, stop: None }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::SeqCst))
     }
 }
 
@@ -203,8 +209,6 @@ impl Neighbours {
 
 /// One download.
 pub(super) struct Transfer<'a> {
-    pub(super) library: &'a Library,
-    pub(super) uploads: &'a Uploads,
     pub(super) settings: DownloadSettings<'a>,
     /// This peer's own number.
     pub(super) number: PeerId,
@@ -220,7 +224,7 @@ pub(super) struct Transfer<'a> {
 
 impl Drop for Transfer<'_> {
     fn drop(&mut self) {
-        self.uploads.requesters.lock().register.end(self.download, Instant::now());
+        self.settings.uploads.requesters.lock().register.end(self.download);
     }
 }
 

@@ -30,7 +30,7 @@ use parking_lot::{Condvar, Mutex};
 use super::link::Link;
 use super::requesters::{Requesters, Say, Upload};
 use crate::error::{Code, Result};
-use crate::net::connection::{Connection, Received, Speaker};
+use crate::net::connection::{Connection, Received, Writer};
 use crate::net::limits;
 use crate::net::message::{Download, FromPeer, PeerId, ToPeer, unexpected};
 use crate::peer::config::UploadSettings;
@@ -58,7 +58,7 @@ impl Uploads {
         Self {
             link: Link::new(settings.up, settings.down),
             round,
-            requesters: Mutex::new(Requesters::new(&settings, round)),
+            requesters: Mutex::new(Requesters::new(settings, round)),
             stopping: Condvar::new(),
         }
     }
@@ -130,7 +130,7 @@ pub(crate) fn serve_join(
     info!("{name} wants pieces of {file}");
     let (requester, says) = uploads.requesters.lock().admit(peer, name, Arc::clone(&offer))?;
     let place = Place { uploads, requester };
-    let sender = PieceSender { uploads, requester, offer: &offer, source, speaker: connection.speaker() };
+    let sender = PieceSender { uploads, requester, offer: &offer, source, speaker: connection.writer() };
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "send_pieces", move || sender.send_pieces(&says))?;
         // Whatever comes of it, the place is given up here, which closes the channel and so ends the other thread. A
@@ -168,7 +168,7 @@ struct PieceSender<'a> {
     requester: RequesterId,
     offer: &'a Offer,
     source: Source,
-    speaker: Speaker,
+    speaker: Writer,
 }
 
 impl PieceSender<'_> {
@@ -188,16 +188,14 @@ impl PieceSender<'_> {
     fn say_all(&mut self, says: &Receiver<Say>) -> Result<()> {
         // A requester hears of every piece that comes from now on; of those before, here.
         let have = self.offer.have();
-        self.speaker.send(&FromPeer::Bitfield { payload: have.as_bytes().len() as u64 })?;
-        self.speaker.send_bytes(have.as_bytes())?;
+        let bitfield = FromPeer::Bitfield { payload: have.as_bytes().len() as u64 };
+        self.speaker.send_with_payload(&bitfield, |out| out.write_all(have.as_bytes()))?;
         says.iter().try_for_each(|say| self.say(say))
     }
 
     fn say(&mut self, say: Say) -> Result<()> {
         match say {
-            Say::Have(piece) => self.speaker.send(&FromPeer::Have { piece: piece.index() }),
-            Say::Choke => self.speaker.send(&FromPeer::Choke {}),
-            Say::Unchoke => self.speaker.send(&FromPeer::Unchoke {}),
+            Say::Message(message) => self.speaker.send(&message),
             Say::Piece(request) => {
                 let sent = self.send_piece(request.piece);
                 self.uploads.requesters.lock().done(request, sent.is_ok(), Instant::now());

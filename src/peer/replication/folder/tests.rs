@@ -8,7 +8,6 @@ use crate::peer::library::Library;
 use crate::peer::library::drops::Dropped;
 use crate::peer::network::Network;
 use crate::peer::swarm::upload::Uploads;
-use crate::share::store::Store;
 
 /// A peer's folder without threads.
 struct Lab {
