@@ -14,7 +14,7 @@
 //! # The Condvar
 //! A slot waits for "one product was given back, or checked". It looks for work and begins to wait under one lock; an
 //! attempt ends under that lock, and notifies afterwards: so no end falls between the look and the wait. The lock is
-//! alone: the lease is looked at before it is taken, and again after each wait ([`Next::Changed`]).
+//! alone: the lease is looked at before it is taken, and again after each wait ([`Turn::Changed`]).
 //!
 //! # What is told
 //! The table changes thousands of times a second where products are small, and an eye cannot see that. So one thread,
@@ -64,7 +64,7 @@ impl From<Stage> for ProductStage {
 
 /// One product.
 #[derive(Debug, Default)]
-struct Row {
+struct ProductRow {
     stage: Stage,
     /// Who has it now, or had it last.
     peer: Option<Arc<PeerCard>>,
@@ -76,14 +76,14 @@ struct Row {
 
 #[derive(Debug)]
 struct Rows {
-    all: Vec<Row>,
+    all: Vec<ProductRow>,
     /// No product below this one waits.
     lowest: usize,
 }
 
 impl Rows {
     fn take(&mut self, peer: &Arc<PeerCard>) -> Option<usize> {
-        let waits = |row: &Row| row.stage == Stage::Waiting;
+        let waits = |row: &ProductRow| row.stage == Stage::Waiting;
         let product = self.lowest + self.all[self.lowest..].iter().position(waits)?;
         self.lowest = product + 1;
         let row = &mut self.all[product];
@@ -95,7 +95,7 @@ impl Rows {
 
 /// What a slot is to do.
 #[derive(Debug)]
-pub(super) enum Next<'p> {
+pub(super) enum Turn<'p> {
     /// Compute this product.
     Product(Attempt<'p>),
     /// Nothing was to do, and it has waited: look whether the lease still runs, and ask again.
@@ -150,21 +150,21 @@ pub(super) struct Products {
 impl Products {
     /// None is begun.
     pub(super) fn new(plan: Plan) -> Self {
-        let all = (0..plan.products()).map(|_| Row::default()).collect();
+        let all = (0..plan.products()).map(|_| ProductRow::default()).collect();
         Self { plan, rows: Mutex::new(Rows { all, lowest: 0 }), changed: Condvar::new() }
     }
 
     /// The next product for a slot of this peer; if there is none, waits until something changes.
-    pub(super) fn next(&self, peer: &Arc<PeerCard>) -> Next<'_> {
+    pub(super) fn next(&self, peer: &Arc<PeerCard>) -> Turn<'_> {
         let mut rows = self.rows.lock();
         if let Some(product) = rows.take(peer) {
-            return Next::Product(Attempt { products: self, product, began: Instant::now() });
+            return Turn::Product(Attempt { products: self, product, began: Instant::now() });
         }
         if rows.all.iter().all(|row| row.stage == Stage::Checked) {
-            return Next::Done;
+            return Turn::Done;
         }
         self.changed.wait(&mut rows);
-        Next::Changed
+        Turn::Changed
     }
 
     /// How many are done.
@@ -197,7 +197,7 @@ impl Products {
     /// How far each is, for the manager's board.
     fn progress(&self) -> Progress {
         let (rows, inner, cols) = self.plan.shape();
-        let told = |(product, row): (usize, &Row)| ProductState {
+        let told = |(product, row): (usize, &ProductRow)| ProductState {
             product: product as u32,
             peer: row.peer.as_ref().map_or(0, |card| card.peer),
             state: row.stage.into(),
@@ -226,7 +226,7 @@ impl Products {
     /// What is told of a multiply that is done.
     pub(super) fn report(self) -> Vec<Done> {
         let (rows, inner, cols) = self.plan.block();
-        let done = |(product, row): (usize, Row)| Done {
+        let done = |(product, row): (usize, ProductRow)| Done {
             product,
             peer: row.peer.map(|card| card.name.to_string()).unwrap_or_default(),
             seconds: row.seconds,
@@ -291,7 +291,7 @@ mod tests {
     #[track_caller]
     fn takes<'p>(products: &'p Products, by: &Arc<PeerCard>) -> Attempt<'p> {
         match products.next(by) {
-            Next::Product(attempt) => attempt,
+            Turn::Product(attempt) => attempt,
             other => panic!("{other:?}"),
         }
     }
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(products.tally().to_string(), "sent 1, computed 1, checked 1 (p12 1)");
         zero.finish();
         (2..7).for_each(|_| takes(&products, &ada).finish());
-        assert!(matches!(products.next(&ada), Next::Done));
+        assert!(matches!(products.next(&ada), Turn::Done));
         assert_eq!(products.done(), 7);
         let report = products.report();
         assert_eq!((report[1].product, &*report[1].peer, report[1].attempts), (1, "p12", 2));
@@ -334,9 +334,9 @@ mod tests {
             let waits = scope.spawn(|| {
                 loop {
                     match products.next(&ada) {
-                        Next::Product(attempt) => return attempt.finish(),
-                        Next::Changed => {}
-                        Next::Done => panic!("the only product is given up, not done"),
+                        Turn::Product(attempt) => return attempt.finish(),
+                        Turn::Changed => {}
+                        Turn::Done => panic!("the only product is given up, not done"),
                     }
                 }
             });

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::HeldLease;
-use super::products::{Attempt, Next, Stage};
+use super::products::{Attempt, Stage, Turn};
 use super::{Multiplication, MultiplyEvent};
 use crate::error::{Error, Kind, Result};
 use crate::matrix::Operand;
@@ -33,9 +33,9 @@ impl Multiplication<'_> {
         let card = Arc::new(card.clone());
         while lease.serves(card.peer) {
             let attempt = match self.products.next(&card) {
-                Next::Product(attempt) => attempt,
-                Next::Changed => continue,
-                Next::Done => break,
+                Turn::Product(attempt) => attempt,
+                Turn::Changed => continue,
+                Turn::Done => break,
             };
             if let Err(why) = self.compute(lease, &mut connection, &attempt) {
                 let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));

@@ -101,12 +101,12 @@ impl Uploads {
 }
 
 /// A seat among the requesters, until it is dropped.
-struct Seat<'a> {
+struct UploadSeat<'a> {
     uploads: &'a Uploads,
     requester: RequesterId,
 }
 
-impl Drop for Seat<'_> {
+impl Drop for UploadSeat<'_> {
     fn drop(&mut self) {
         self.uploads.requesters.lock().leave(self.requester, Instant::now());
     }
@@ -129,7 +129,7 @@ pub(crate) fn serve_join(
     let name = library.network().name_of(peer, connection.other());
     info!("{name} wants pieces of {file}");
     let (requester, says) = uploads.requesters.lock().admit(peer, name, Arc::clone(&offer))?;
-    let seat = Seat { uploads, requester };
+    let seat = UploadSeat { uploads, requester };
     let sender = PieceSender { uploads, requester, offer: &offer, source, speaker: connection.writer() };
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "send_pieces", move || sender.send_pieces(&says))?;
@@ -140,7 +140,7 @@ pub(crate) fn serve_join(
 }
 
 /// Listens to one requester, until it is gone.
-fn hear_wishes(seat: Seat<'_>, connection: &mut Connection, offer: &Offer) -> Result<()> {
+fn hear_wishes(seat: UploadSeat<'_>, connection: &mut Connection, offer: &Offer) -> Result<()> {
     let (layout, requesters) = (offer.manifest().layout(), &seat.uploads.requesters);
     loop {
         // A requester that has nothing to ask for says `interested` again now and then.
