@@ -46,13 +46,13 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use log::{info, warn};
 use peerlab::cli;
 use peerlab::error::{Error, Result};
+use peerlab::thread;
 
 /// The longest line, in bytes. As a datagram it fits into one packet everywhere: IPv6 promises 1280
 /// bytes, of which its own header and UDP's take 48.
@@ -109,16 +109,20 @@ fn tcp_server(addr: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(addr).map_err(|e| cannot_listen(addr, e))?;
     say_where(listener.local_addr())?;
     loop {
-        let served = listener.accept().and_then(|(stream, client)| {
+        let accepted = listener.accept().map_err(|e| Error::failed("accept failed").because(e));
+        let served = accepted.and_then(|(stream, client)| {
             info!("{client} is here");
-            thread::Builder::new().name("serve_client".into()).spawn(move || match serve_client(&stream) {
+            thread::start("serve_client", move || match serve_client(&stream) {
                 Ok(()) => info!("{client} is done"),
                 Err(e) => warn!("{client} is dropped: {e}"),
             })
         });
-        if let Err(e) = served {
-            warn!("cannot serve another client: {e}");
-            thread::sleep(REST);
+        match served {
+            Ok(thread) => thread.detach(),
+            Err(e) => {
+                warn!("cannot serve another client: {e}");
+                std::thread::sleep(REST);
+            }
         }
     }
 }
@@ -169,7 +173,7 @@ fn udp_server(addr: SocketAddr) -> Result<()> {
             },
             Err(e) => {
                 warn!("cannot receive: {e}");
-                thread::sleep(REST);
+                std::thread::sleep(REST);
             }
         }
     }

@@ -39,12 +39,12 @@
 //! `f64`, sparse matrices, and transposition. A matrix that is mostly zeros is multiplied zero by zero.
 
 use std::hint::black_box;
-use std::thread;
 
 use parking_lot::Mutex;
 use rand::{Rng, RngExt};
 
 use crate::error::{Error, Result};
+use crate::thread;
 
 pub mod freivalds;
 pub mod kernel;
@@ -209,8 +209,8 @@ pub(crate) fn both<X: Send, Y>(
 ) -> (X, Y) {
     let first = Mutex::new(Some(first));
     let run_first = || first.lock().take().map(|first| first());
-    thread::scope(|scope| {
-        let helper = thread::Builder::new().name(name.into()).spawn_scoped(scope, run_first);
+    std::thread::scope(|scope| {
+        let helper = thread::start_scoped(scope, name, run_first);
         let second = second();
         let first = match helper {
             Ok(helper) => helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
@@ -433,8 +433,8 @@ pub(crate) mod tests {
 
     #[test]
     fn both_are_done_and_a_panic_of_one_is_not_lost() {
-        let here = thread::current().id();
-        let (other, mine) = both("other", || thread::current().id(), || thread::current().id());
+        let here = std::thread::current().id();
+        let (other, mine) = both("other", || std::thread::current().id(), || std::thread::current().id());
         assert!(mine == here && other != here);
         assert!(std::panic::catch_unwind(|| both("other", || panic!("on purpose"), || ())).is_err());
     }
