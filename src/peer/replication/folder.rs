@@ -349,7 +349,7 @@ impl Folder {
                 Ok(())
             }
             Err(e) => {
-                Err(Error::new(e.kind(), format!("{file} was dropped and should go to the trash")).because(e))
+                Err(Error::new(e.kind(), format!("{file} should go to the trash, since it was dropped")).because(e))
             }
         }
     }
