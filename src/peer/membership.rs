@@ -101,13 +101,8 @@ impl Membership {
         let line = connection.outbox();
         self.network.connected(line.clone());
         line.send(&self.register(self.advertised(&connection)?));
-        let mut talk = Conversation {
-            member: self,
-            line,
-            silence: limits::MESSAGE_TIME,
-            last_ping: None,
-            refusal: None,
-        };
+        let mut talk =
+            Talk { member: self, line, silence: limits::MESSAGE_TIME, last_ping: None, refusal: None };
         loop {
             match connection.receive(Some(talk.silence))? {
                 Received::Message(message) => {
@@ -154,14 +149,15 @@ impl Membership {
             return Ok(own);
         }
         let local = connection
-            .local()
+            .stream()
+            .local_addr()
             .map_err(|e| Error::failed("the connection to the manager broke").because(e))?;
         Ok(SocketAddr::new(local.ip(), own.port()))
     }
 }
 
 /// What one conversation with the manager has come to.
-struct Conversation<'a> {
+struct Talk<'a> {
     member: &'a Membership,
     line: Outbox,
     /// How long the manager may be silent now. It must answer `register` like any other question; later it may have
@@ -172,7 +168,7 @@ struct Conversation<'a> {
     refusal: Option<Error>,
 }
 
-impl Conversation<'_> {
+impl Talk<'_> {
     /// Does what one message asks for; breaks off when this peer has left meanwhile.
     fn hear(&mut self, message: FromManager) -> Result<ControlFlow<()>> {
         let member = self.member;
@@ -228,7 +224,7 @@ impl Conversation<'_> {
     /// "I am still here", with what the manager can compare with its own list. How often it pings says how long a
     /// silence means that it is dead.
     fn answer_ping(&mut self) {
-        let (list, downloads) = (self.member.library.fingerprint(), self.member.uploads.fetching().list());
+        let (list, downloads) = (self.member.library.fingerprint(), self.member.uploads.downloads());
         self.line.send(&ToManager::Ok { list, downloads });
         if let Some(last) = self.last_ping.replace(Instant::now()) {
             self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);

@@ -41,16 +41,13 @@ const STRANGER: PeerId = 0;
 
 /// Answers a request.
 pub(super) fn answer(desk: &Desk, request: &Request) -> Answer {
-    if !request.is_to_an_address() {
-        return Answer::no(Status::Misdirected, "ask by the address of this machine, or as localhost");
-    }
     match request.path()[..] {
         [""] => the_board(),
         ["state"] => state(desk),
         ["files"] => Answer::moved("/files/"),
         ["files", ""] => files(desk),
         ["files", name] => metalink(desk, name),
-        _ => Answer::no(Status::NotFound, "there is nothing here; / leads to everything"),
+        _ => Answer::no(Status::NOT_FOUND, "there is nothing here; / leads to everything"),
     }
 }
 
@@ -132,7 +129,7 @@ fn metalink(desk: &Desk, name: &str) -> Answer {
         _ => {
             let reason = "nobody has all of such a file, or its name lacks the `.meta4`; /files/ lists those that \
                           there are";
-            Answer::no(Status::NotFound, reason)
+            Answer::no(Status::NOT_FOUND, reason)
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn address(
         .advise("run the same release of peerlab on every node"));
     }
     let addr = spell(addr)?;
-    if connection.local().is_ok_and(|local| local == addr) {
+    if connection.stream().local_addr().is_ok_and(|local| local == addr) {
         return Err(Error::new(Code::Conflict, format!("{addr} is the address of the manager"))
             .advise("give the peer's own address with --advertise"));
     }

@@ -1,4 +1,4 @@
-//! Every message of the protocol, and why it exists. Whoever has read this folder knows the wire.
+//! Every message of the protocol, and why it exists. Read this folder, and you know the wire.
 //!
 //! # The rules
 //! - A message is **one line of JSON**, an object whose `type` says which message it is. There is one enum for each

@@ -51,7 +51,7 @@ const ROOM: usize = 10_000;
 
 /// What is known of one name.
 #[derive(Debug, Default)]
-struct Row {
+struct Title {
     offer: Option<Arc<Offer>>,
     /// What the manager lists for this peer, and whether as whole.
     told: Option<(FileId, bool)>,
@@ -78,7 +78,7 @@ pub(super) struct Case {
 
 #[derive(Debug)]
 struct Known {
-    rows: BTreeMap<FileName, Row>,
+    rows: BTreeMap<FileName, Title>,
     versions: Versions,
     /// There are drops that the disk does not know.
     unsaved: bool,
@@ -91,7 +91,7 @@ struct Known {
 }
 
 impl Known {
-    fn row(&mut self, file: &FileName) -> &mut Row {
+    fn row(&mut self, file: &FileName) -> &mut Title {
         self.rows.entry(file.clone()).or_default()
     }
 
@@ -127,7 +127,7 @@ impl Known {
 
 /// What came of waiting for something to decide.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum Wake {
     /// The fate of this name is to be decided.
     Settle(FileName),
     /// The time is over.
@@ -397,17 +397,17 @@ impl Library {
     }
 
     /// Waits for a name that is unsettled, until `next`.
-    pub(super) fn next_unsettled(&self, next: Instant) -> Next {
+    pub(super) fn next_unsettled(&self, next: Instant) -> Wake {
         let mut known = self.known.lock();
         loop {
             if known.over {
-                return Next::Leave;
+                return Wake::Leave;
             }
             if let Some(file) = known.unsettled.pop_first() {
-                return Next::Settle(file);
+                return Wake::Settle(file);
             }
             if self.to_settle.wait_until(&mut known, next).timed_out() {
-                return Next::Look;
+                return Wake::Look;
             }
         }
     }

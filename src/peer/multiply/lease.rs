@@ -1,7 +1,7 @@
-//! Holding a lease: asking for slots, replication them, giving them back.
+//! Holding a lease: asking for slots, keeping them, giving them back.
 //!
 //! # The rule
-//! [`Lease::ask`] returns when the slots are ours. From then on the thread `keep_lease` listens: it asks
+//! [`HeldLease::ask`] returns when the slots are ours. From then on the thread `keep_lease` listens: it asks
 //! for more time at half-time, hears of peers that are gone, and notices when the time is up. Dropping
 //! the lease gives it back.
 //!
@@ -9,7 +9,7 @@
 //!
 //! # Who is woken
 //! A thread that waits for an answer of a peer that is gone would wait for long. So each connection to a
-//! leased peer is given to the lease ([`Lease::watch`]), which closes it when the peer is reported
+//! leased peer is given to the lease ([`HeldLease::watch`]), which closes it when the peer is reported
 //! `lost`; that wakes its reader.
 
 use std::collections::HashSet;
@@ -59,7 +59,7 @@ impl fmt::Display for Wait {
 
 /// A lease that is held; dropping it gives it back.
 #[derive(Debug)]
-pub struct Lease {
+pub struct HeldLease {
     number: LeaseId,
     slots: Vec<PeerCard>,
     line: Outbox,
@@ -69,37 +69,21 @@ pub struct Lease {
     _keeper: Thread,
 }
 
-#[derive(Debug)]
-struct Terms {
-    until: Instant,
-    /// Why it ended before its time, if it did.
-    over: Option<String>,
-    lost: HashSet<PeerId>,
-    /// Weak: a connection that is given up is closed, and the peer sees it.
-    watched: Vec<(PeerId, Weak<TcpStream>)>,
-}
-
-impl Lease {
-    /// Asks the manager for `slots` slots of others than number `asker`, and waits for them. `on_wait`
-    /// hears what is waited for, and may give up by an error.
+impl HeldLease {
+    /// Asks the manager for `slots` slots of others than number `own`, and waits for them. `on_wait` hears what is
+    /// waited for.
     ///
     /// # Errors
-    /// `infeasible` when there are too few slots; the error of `on_wait`; a plain failure when the
-    /// manager is not there.
-    pub fn ask(
-        manager: SocketAddr,
-        asker: PeerId,
-        slots: u32,
-        on_wait: &mut dyn FnMut(Wait) -> Result<()>,
-    ) -> Result<Self> {
+    /// `infeasible` when there are too few slots; a plain failure when the manager is not there.
+    pub fn ask(manager: SocketAddr, own: PeerId, slots: u32, on_wait: &mut dyn FnMut(Wait)) -> Result<Self> {
         let mut connection = reach_manager(manager)?;
         let line = connection.outbox();
-        line.send(&ToManager::Lease { peer: asker, slots });
+        line.send(&ToManager::Lease { peer: own, slots });
         loop {
             match connection.answer(QUEUE_SILENCE)? {
                 FromManager::Wait { position, asked, free, reason } => {
                     line.send(&ToManager::Ok { list: None, downloads: Vec::new() });
-                    on_wait(Wait { position, asked, free, reason })?;
+                    on_wait(Wait { position, asked, free, reason });
                 }
                 FromManager::Leased { lease, for_ms, slots } => {
                     return Self::keep(connection, line, lease, slots, for_ms);
@@ -118,6 +102,7 @@ impl Lease {
     ) -> Result<Self> {
         let terms = Arc::new(Mutex::new(Terms {
             until: Instant::now() + Duration::from_millis(for_ms),
+            renewing: false,
             over: None,
             lost: HashSet::new(),
             watched: Vec::new(),
@@ -127,7 +112,7 @@ impl Lease {
             let (line, terms) = (line.clone(), Arc::clone(&terms));
             thread::start("keep_lease", move || {
                 let _ends: Sender<()> = ends;
-                keep_lease(&mut connection, &line, number, &terms);
+                keep_lease(&mut connection, &line, &terms);
             })?
         };
         Ok(Self { number, slots, line, terms, ended, _keeper: keeper })
@@ -151,11 +136,7 @@ impl Lease {
 
     /// How long it still runs unless it is renewed; `None` when it is over.
     pub fn left(&self) -> Option<Duration> {
-        let terms = self.terms.lock();
-        if terms.over.is_some() {
-            return None;
-        }
-        terms.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        self.terms.lock().left()
     }
 
     /// Why it ended before its time, if it did.
@@ -164,12 +145,13 @@ impl Lease {
     }
 
     /// Whether a product may be begun at `peer`.
-    pub fn serves(&self, peer: PeerId) -> bool {
-        self.left().is_some() && !self.terms.lock().lost.contains(&peer)
+    pub(super) fn serves(&self, peer: PeerId) -> bool {
+        let terms = self.terms.lock();
+        terms.left().is_some() && !terms.lost.contains(&peer)
     }
 
     /// Closes this connection to a leased peer when the peer is reported lost.
-    pub fn watch(&self, peer: PeerId, stream: &Arc<TcpStream>) {
+    pub(super) fn watch(&self, peer: PeerId, stream: &Arc<TcpStream>) {
         let mut terms = self.terms.lock();
         if terms.lost.contains(&peer) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -178,66 +160,93 @@ impl Lease {
     }
 
     /// Tells the manager how far the multiply is for which this lease is held.
-    pub fn progress(&self, progress: Progress) {
+    pub(super) fn progress(&self, progress: Progress) {
         self.line.send(&ToManager::Progress(progress));
     }
 
     /// Tells the manager that a peer of this lease answered wrongly.
-    pub fn blame(&self, peer: PeerId, reason: String) {
+    pub(super) fn blame(&self, peer: PeerId, reason: String) {
         self.line.send(&ToManager::Blame { peer, reason });
     }
 }
 
-impl Drop for Lease {
+impl Drop for HeldLease {
     fn drop(&mut self) {
         self.line.send(&ToManager::Release {});
-        // Whoever looks at the queue next shall find the slots given back. Should the manager not answer,
+        // The next one that looks at the queue shall find the slots given back. Should the manager not answer,
         // the end of the connection says the same.
         let _ = self.ended.recv_timeout(GOODBYE);
         self.line.close(); // The keeper ends, and is joined.
     }
 }
 
-/// Listens to the manager for as long as the lease lasts, and until it is given back.
-fn keep_lease(connection: &mut Connection, line: &Outbox, lease: LeaseId, terms: &Mutex<Terms>) {
-    let mut renewing = false;
-    loop {
-        let wait = {
-            let terms = terms.lock();
-            let left = terms.until.saturating_duration_since(Instant::now());
-            let quiet = renewing || terms.over.is_some();
-            if quiet { left + limits::MESSAGE_TIME } else { left / 2 }
-        };
-        let received = connection.receive(Some(wait));
-        let mut terms = terms.lock();
-        match received {
-            Ok(Received::Silence) if !renewing && terms.over.is_none() => {
-                renewing = true;
-                line.send(&ToManager::Renew {});
-            }
-            Ok(Received::Message(FromManager::Leased { for_ms, .. })) => {
+/// What the manager has said of a lease.
+#[derive(Debug)]
+struct Terms {
+    until: Instant,
+    /// More time was asked for, or need not be: somebody waits.
+    renewing: bool,
+    /// Why it ended before its time, if it did.
+    over: Option<String>,
+    lost: HashSet<PeerId>,
+    /// Weak: a connection that is given up is closed, and the peer sees it.
+    watched: Vec<(PeerId, Weak<TcpStream>)>,
+}
+
+impl Terms {
+    fn left(&self) -> Option<Duration> {
+        let left = self.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
+        left.filter(|_| self.over.is_none())
+    }
+
+    /// How long the manager may be silent: until half-time, or until the lease is surely over.
+    fn silence(&self) -> Duration {
+        let left = self.until.saturating_duration_since(Instant::now());
+        let quiet = self.renewing || self.over.is_some();
+        if quiet { left + limits::MESSAGE_TIME } else { left / 2 }
+    }
+
+    /// The manager was silent for so long; whether it shall be asked for more time now.
+    fn renews(&mut self) -> bool {
+        self.over.is_none() && !std::mem::replace(&mut self.renewing, true)
+    }
+
+    fn hear(&mut self, message: FromManager) {
+        match message {
+            FromManager::Leased { for_ms, .. } => {
                 let until = Instant::now() + Duration::from_millis(for_ms);
                 // Asked for more and got it: ask again at half-time. Otherwise somebody waits.
-                renewing = until <= terms.until + Duration::from_millis(for_ms / 4);
-                terms.until = until;
+                self.renewing = until <= self.until + Duration::from_millis(for_ms / 4);
+                self.until = until;
             }
-            Ok(Received::Message(FromManager::Lost { lease: of, peer })) if of == lease => {
+            FromManager::Lost { peer, .. } => {
                 info!("the peer {peer} of the lease is gone");
-                terms.lost.insert(peer);
-                let watched = terms.watched.iter().filter(|(of, _)| *of == peer);
+                self.lost.insert(peer);
+                let watched = self.watched.iter().filter(|(of, _)| *of == peer);
                 for stream in watched.filter_map(|(_, stream)| stream.upgrade()) {
                     let _ = stream.shutdown(Shutdown::Both);
                 }
             }
-            Ok(Received::Message(FromManager::Expired { .. })) => {
-                terms.over.get_or_insert_with(|| "its time was up, and others wait".into());
+            FromManager::Expired { .. } => {
+                self.over.get_or_insert_with(|| "its time was up, and others wait".into());
             }
-            Ok(Received::Message(FromManager::Error(no))) => debug!("the manager refuses: {}", no.text),
+            FromManager::Error(no) => debug!("the manager refuses: {}", no.text),
+            other => debug!("not expected during a lease: {other:?}"),
+        }
+    }
+}
+
+/// Listens to the manager until the lease is given back, or the manager is gone: the peers serve the lease until
+/// its time is over.
+fn keep_lease(connection: &mut Connection, line: &Outbox, terms: &Mutex<Terms>) {
+    loop {
+        let silence = terms.lock().silence();
+        match connection.receive(Some(silence)) {
             Ok(Received::Message(FromManager::Released {})) => return,
-            Ok(Received::Message(other)) => debug!("not expected during a lease: {other:?}"),
+            Ok(Received::Message(message)) => terms.lock().hear(message),
+            Ok(Received::Silence) if terms.lock().renews() => line.send(&ToManager::Renew {}),
             Ok(Received::End | Received::Silence) | Err(_) => {
-                // The manager is gone; the peers serve the lease until its time is over.
-                debug!("the manager no longer answers for the lease {lease}");
+                debug!("the manager no longer answers for the lease");
                 return;
             }
         }
@@ -258,7 +267,7 @@ mod tests {
         let connect = || (Connection::connect(addr, limits::LINE).unwrap(), listener.accept().unwrap().0);
         let (mut to_manager, _manager) = connect();
         let line = to_manager.outbox();
-        let lease = Lease::keep(to_manager, line, 7, Vec::new(), 60_000).unwrap();
+        let lease = HeldLease::keep(to_manager, line, 7, Vec::new(), 60_000).unwrap();
         let (to_peer, mut peer) = connect();
         lease.watch(3, to_peer.stream());
         drop(to_peer);

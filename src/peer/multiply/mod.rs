@@ -20,27 +20,25 @@
 //! A product that runs on a very slow peer is not also given to a fast one that has nothing left to do.
 
 pub mod lease;
+mod products;
 mod slot;
-pub mod stages;
-pub mod tasks;
 
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use log::debug;
-use parking_lot::{Condvar, Mutex};
-use serde::Serialize;
+use parking_lot::Mutex;
 
-use self::lease::{Lease, Wait};
-use self::stages::Stages;
-use self::tasks::Tasks;
+use self::lease::{HeldLease, Wait};
+use self::products::Products;
+pub use self::products::{Done, Tally};
 use super::network::Network;
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::Matrix;
 use crate::matrix::freivalds::{self, Magnitudes, Verdict, Witness};
 use crate::matrix::strassen::{self, Assembly, Plan};
 use crate::net::limits;
-use crate::net::message::PeerCard;
+use crate::net::message::{PeerCard, PeerId};
 use crate::thread::{self, cores};
 
 /// How long a multiply that has begun waits for a manager that is gone to come back, and for its peers.
@@ -58,22 +56,15 @@ const ROUND_PAUSE: Duration = Duration::from_millis(300);
 
 /// What a multiply has to tell while it runs.
 #[derive(Clone, Debug)]
-pub enum Progress {
+pub enum MultiplyEvent {
     /// It waits for slots.
     Waiting(Wait),
     /// It has slots.
     Leased(Vec<PeerCard>),
     /// Fewer slots than asked for are all there are.
     Fewer(u32),
-    /// A product's operands are at the peer.
-    Sent,
-    /// Its answer begins to come back.
-    Computed,
-    /// The answer is right, and part of C.
-    Checked {
-        /// Whose answer it is.
-        by: PeerCard,
-    },
+    /// So far it is; told a few times a second.
+    Tally(Tally),
     /// A product must be done again, and why.
     Redone {
         /// The product.
@@ -88,26 +79,9 @@ pub enum Progress {
     },
 }
 
-/// One product, as it was done in the end.
-#[derive(Clone, Debug, Serialize)]
-pub struct Done {
-    /// Its number in the plan.
-    pub product: usize,
-    /// The name of the peer that computed it.
-    pub peer: String,
-    /// From its first byte sent to its answer checked and added.
-    pub seconds: f64,
-    /// Bytes of its operands.
-    pub bytes_out: u64,
-    /// Bytes of its answer.
-    pub bytes_in: u64,
-    /// How often it was begun.
-    pub attempts: u32,
-}
-
 /// How a multiply went.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct MultiplyReport {
     /// From both operands, and memory for the answer, at hand to the whole answer, waiting for leases excluded.
     pub seconds: f64,
     /// Waiting for leases.
@@ -185,22 +159,6 @@ fn check_operands(largest: Magnitudes, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// What all threads of one multiply share.
-struct Job<'a> {
-    plan: Plan,
-    a: &'a Matrix,
-    b: &'a Matrix,
-    witness: Witness,
-    assembly: Assembly<'a>,
-    tasks: Mutex<Tasks>,
-    stages: Stages,
-    changed: Condvar,
-    done: Mutex<Vec<Done>>,
-    /// The last failure of a slot, for the case that nothing works.
-    failure: Mutex<Option<Error>>,
-    progress: Sender<Progress>,
-}
-
 /// The answer by leased peers, into `c`.
 ///
 /// # Errors
@@ -211,126 +169,108 @@ pub fn multiply(
     question: Question<'_>,
     c: &mut Matrix,
     slots: u32,
-    progress: Sender<Progress>,
-) -> Result<Report> {
-    let Question { a, b, plan, largest } = question;
+    events: Sender<MultiplyEvent>,
+) -> Result<MultiplyReport> {
     let began = Instant::now();
-    let (rows, inner, cols) = plan.block();
-    if rows * inner * cols == 0 {
+    let (rows, inner, cols) = question.plan.block();
+    let (waited, products) = if rows * inner * cols == 0 {
         // Nothing to multiply: an empty answer, or a sum of nothing.
         c.as_mut_slice().fill(0.0);
-        return Ok(Report {
-            seconds: began.elapsed().as_secs_f64(),
-            wait_seconds: 0.0,
-            products: Vec::new(),
-        });
-    }
-    let products = plan.products();
-    // More slots than products would only be kept from others.
-    let slots = slots.min(products.try_into().unwrap_or(u32::MAX));
-    // Each level may double the entries of an operand.
-    let grown = 2f64.powi(plan.levels() as i32);
-    let operands = Magnitudes { left: largest.left * grown, right: largest.right * grown };
-    let job = Job {
-        plan,
-        a,
-        b,
-        witness: Witness::new(plan, b, operands, cores(), &mut rand::rng()),
-        assembly: Assembly::new(plan, c),
-        tasks: Mutex::new(Tasks::new(products)),
-        stages: Stages::new((a.rows(), a.cols(), b.cols()), products),
-        changed: Condvar::new(),
-        done: Mutex::default(),
-        failure: Mutex::default(),
-        progress,
+        (Duration::ZERO, Vec::new())
+    } else {
+        let multiplication = Multiplication::new(question, c, events);
+        (multiplication.run(network, slots)?, multiplication.products.report())
     };
-    let mut waited = Duration::ZERO;
-    let mut fruitless = 0;
-    let mut ever_leased = false;
-    while !job.tasks.lock().all_done() {
-        let asked = Instant::now();
-        let lease = job.lease(network, slots, ever_leased)?;
-        waited += asked.elapsed();
-        ever_leased = true;
-        let before = job.tasks.lock().done();
-        job.round(&lease);
-        let done = job.tasks.lock().done();
-        if done == products {
-            break;
+    let seconds = began.elapsed().saturating_sub(waited).as_secs_f64();
+    Ok(MultiplyReport { seconds, wait_seconds: waited.as_secs_f64(), products })
+}
+
+/// What all threads of one multiply share.
+struct Multiplication<'a> {
+    plan: Plan,
+    a: &'a Matrix,
+    b: &'a Matrix,
+    witness: Witness,
+    assembly: Assembly<'a>,
+    products: Products,
+    /// The last failure of a slot, for the case that nothing works.
+    failure: Mutex<Option<Error>>,
+    events: Sender<MultiplyEvent>,
+}
+
+impl<'a> Multiplication<'a> {
+    fn new(question: Question<'a>, c: &'a mut Matrix, events: Sender<MultiplyEvent>) -> Self {
+        let Question { a, b, plan, largest } = question;
+        // Each level may double the entries of an operand.
+        let grown = 2f64.powi(plan.levels() as i32);
+        let operands = Magnitudes { left: largest.left * grown, right: largest.right * grown };
+        Self {
+            plan,
+            a,
+            b,
+            witness: Witness::new(plan, b, operands, cores(), &mut rand::rng()),
+            assembly: Assembly::new(plan, c),
+            products: Products::new(plan),
+            failure: Mutex::default(),
+            events,
         }
-        job.tell(Progress::LeaseOver { done });
-        fruitless = if done > before { 0 } else { fruitless + 1 };
-        if fruitless == FRUITLESS_ROUNDS {
-            let why = job.failure.lock().take();
-            return Err(why.unwrap_or_else(|| {
-                Error::failed("no leased peer computes anything")
-                    .advise("see what `why` says; a --quantum of the manager that is too short does this too")
-            }));
-        }
-        drop(lease);
-        if fruitless > 0 {
+    }
+
+    fn tell(&self, event: MultiplyEvent) {
+        // Nobody may listen any more.
+        let _ = self.events.send(event);
+    }
+
+    /// Works under one lease after another until all is done; gives the time that was spent waiting for them.
+    fn run(&self, network: &Network, slots: u32) -> Result<Duration> {
+        let products = self.plan.products();
+        // More slots than products would only be kept from others.
+        let slots = slots.min(products.try_into().unwrap_or(u32::MAX));
+        let mut patience = Patience::new();
+        let (mut waited, mut fruitless, mut done) = (Duration::ZERO, 0, 0);
+        loop {
+            let asked = Instant::now();
+            let lease = self.lease(network, slots, &mut patience)?;
+            waited += asked.elapsed();
+            self.round(&lease);
+            let before = std::mem::replace(&mut done, self.products.done());
+            if done == products {
+                return Ok(waited);
+            }
+            self.tell(MultiplyEvent::LeaseOver { done });
+            fruitless = if done > before { 0 } else { fruitless + 1 };
+            if fruitless == FRUITLESS_ROUNDS {
+                let why = self.failure.lock().take();
+                return Err(why.unwrap_or_else(|| {
+                    Error::failed("no leased peer computes anything").advise(
+                        "see what `why` says; a --quantum of the manager that is too short does this too",
+                    )
+                }));
+            }
+            drop(lease);
             std::thread::sleep(ROUND_PAUSE * fruitless);
         }
     }
-    let mut products = job.done.into_inner();
-    products.sort_by_key(|done| done.product);
-    let seconds = began.elapsed().saturating_sub(waited).as_secs_f64();
-    Ok(Report { seconds, wait_seconds: waited.as_secs_f64(), products })
-}
 
-impl<'m> Job<'m> {
-    fn tell(&self, progress: Progress) {
-        // Whoever listened may have stopped to.
-        let _ = self.progress.send(progress);
-    }
-
-    /// Leases `slots` slots, or as many as there are. One that has worked before (`again`), or has waited,
-    /// bears with a manager that is away, and with peers that are.
-    fn lease(&self, network: &Network, slots: u32, again: bool) -> Result<Lease> {
+    /// Leases `slots` slots, or as many as there are.
+    fn lease(&self, network: &Network, slots: u32, patience: &mut Patience) -> Result<HeldLease> {
         let mut wanted = slots;
-        let (mut had_manager, mut away_since) = (again, None);
-        let (mut had_peers, mut alone_since) = (again, None);
         loop {
-            let asker = match had_manager {
+            let own = match patience.manager.seen {
                 true => network.wait_for_number(MANAGER_PATIENCE)?,
                 false => network.first_number()?,
             };
-            let others = network.standing().peers;
-            let mut on_wait = |wait| {
-                (had_manager, away_since) = (true, None);
-                had_peers |= others.iter().any(|card| card.peer != asker && card.slots > 0);
-                self.tell(Progress::Waiting(wait));
-                Ok(())
-            };
-            let why = match Lease::ask(network.manager(), asker, wanted, &mut on_wait) {
-                Ok(lease) => {
-                    self.tell(Progress::Leased(lease.slots().to_vec()));
-                    return Ok(lease);
-                }
+            let why = match self.ask_for_lease(network, own, wanted, patience) {
+                Ok(lease) => return Ok(lease),
                 Err(why) => why,
             };
             match why.leasable() {
                 Some(fewer) if (1..wanted).contains(&fewer) => {
-                    self.tell(Progress::Fewer(fewer));
+                    self.tell(MultiplyEvent::Fewer(fewer));
                     wanted = fewer;
                 }
-                Some(_)
-                    if !had_peers
-                        || alone_since.get_or_insert_with(Instant::now).elapsed() > PEERS_PATIENCE =>
-                {
-                    // Nobody may be left because everybody lied.
-                    let lie = self.failure.lock().take().filter(|why| why.kind() == Kind::Check);
-                    return Err(lie.unwrap_or_else(|| {
-                        Error::new(Code::Infeasible, "no other peer offers a slot")
-                            .advise("start one with `peer serve`, or multiply with --local")
-                            .with_leasable(0)
-                    }));
-                }
-                None if !had_manager
-                    || away_since.get_or_insert_with(Instant::now).elapsed() > MANAGER_PATIENCE =>
-                {
-                    return Err(why);
-                }
+                Some(_) if patience.peers.is_over() => return Err(self.nobody_left()),
+                None if patience.manager.is_over() => return Err(why),
                 _ => {
                     debug!("no lease: {why}; trying again");
                     wanted = slots;
@@ -340,14 +280,48 @@ impl<'m> Job<'m> {
         }
     }
 
-    /// Works under one lease until the work or the lease is done, and tells the manager how far it is.
-    fn round(&self, lease: &Lease) {
+    fn ask_for_lease(
+        &self,
+        network: &Network,
+        own: PeerId,
+        slots: u32,
+        patience: &mut Patience,
+    ) -> Result<HeldLease> {
+        let others = network.standing().peers;
+        let alone = !others.iter().any(|card| card.peer != own && card.slots > 0);
+        let lease = HeldLease::ask(network.manager(), own, slots, &mut |wait| {
+            patience.manager.is_here();
+            if !alone {
+                patience.peers.is_here();
+            }
+            self.tell(MultiplyEvent::Waiting(wait));
+        })?;
+        patience.manager.is_here();
+        patience.peers.is_here();
+        self.tell(MultiplyEvent::Leased(lease.slots().to_vec()));
+        Ok(lease)
+    }
+
+    /// Why there is nobody to lease: perhaps all have lied.
+    fn nobody_left(&self) -> Error {
+        let lie = self.failure.lock().take().filter(|why| why.kind() == Kind::Check);
+        lie.unwrap_or_else(|| {
+            Error::new(Code::Infeasible, "no other peer offers a slot")
+                .advise("start one with `peer serve`, or multiply with --local")
+                .with_leasable(0)
+        })
+    }
+
+    /// Works under one lease until the work or the lease is done, and tells how far it is.
+    fn round(&self, lease: &HeldLease) {
         let (ends, over) = bounded(0);
-        self.stages.tell_again();
         std::thread::scope(|scope| {
-            let tell = move || self.stages.tell_progress(&over, |progress| lease.progress(progress));
+            let tell = move || {
+                let tell_user = |tally| self.tell(MultiplyEvent::Tally(tally));
+                self.products.tell_progress(&over, |progress| lease.progress(progress), tell_user);
+            };
             if let Err(e) = thread::start_scoped(scope, "tell_progress", tell) {
-                debug!("the board is not told how far this is: {e}");
+                debug!("nobody is told how far this is: {e}");
             }
             self.work(lease);
             drop::<Sender<()>>(ends);
@@ -355,7 +329,7 @@ impl<'m> Job<'m> {
     }
 
     /// A thread for each slot.
-    fn work(&self, lease: &Lease) {
+    fn work(&self, lease: &HeldLease) {
         std::thread::scope(|scope| {
             let slots = lease.slots().iter().flat_map(|card| (0..card.slots).map(move |_| card));
             for card in slots {
@@ -372,5 +346,35 @@ impl<'m> Job<'m> {
                 }
             }
         });
+    }
+}
+
+/// A multiply bears with a manager that is away, and with peers that are, if they were here before.
+struct Patience {
+    manager: Absence,
+    peers: Absence,
+}
+
+impl Patience {
+    fn new() -> Self {
+        let absence = |most| Absence { most, seen: false, since: None };
+        Self { manager: absence(MANAGER_PATIENCE), peers: absence(PEERS_PATIENCE) }
+    }
+}
+
+struct Absence {
+    most: Duration,
+    seen: bool,
+    since: Option<Instant>,
+}
+
+impl Absence {
+    fn is_here(&mut self) {
+        (self.seen, self.since) = (true, None);
+    }
+
+    /// Whether it has lasted too long.
+    fn is_over(&mut self) -> bool {
+        !self.seen || self.since.get_or_insert_with(Instant::now).elapsed() > self.most
     }
 }

@@ -37,7 +37,7 @@ pub(super) enum OnDisk {
 
 /// What this peer offers under a name from the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Offered {
+pub(super) enum OnOffer {
     /// Nothing, or something from another folder.
     No,
     /// What is there of a download.
@@ -52,7 +52,7 @@ pub(super) struct Facts {
     /// What lies there.
     pub(super) on_disk: OnDisk,
     /// What is offered.
-    pub(super) offered: Offered,
+    pub(super) offered: OnOffer,
     /// What lies there, or what is offered where nothing does, was dropped and not published later.
     pub(super) dropped: bool,
     /// Why the manager does not list what lies there, if it said so.
@@ -96,21 +96,21 @@ pub(super) fn decide(facts: &Facts) -> Action {
     use OnDisk::{Bytes, Changing, Nothing, Unreadable};
     let Facts { on_disk, offered, dropped, refused, wanted, failed, unsteady_copy, paused } = *facts;
     match (on_disk, offered) {
-        (_, Offered::Whole(_)) if paused && dropped => Withdraw,
+        (_, OnOffer::Whole(_)) if paused && dropped => Withdraw,
         _ if paused || failed => Leave,
         (Unreadable, _) => Withdraw,
-        (Nothing { whole_look }, Offered::Whole(_)) if whole_look || dropped => Withdraw,
+        (Nothing { whole_look }, OnOffer::Whole(_)) if whole_look || dropped => Withdraw,
         (Nothing { .. }, _) => Leave,
-        (Changing { looks }, Offered::Whole(_)) if looks >= PATIENT_LOOKS || dropped => Withdraw,
+        (Changing { looks }, OnOffer::Whole(_)) if looks >= PATIENT_LOOKS || dropped => Withdraw,
         (Changing { .. }, _) => LookAgain,
-        (Bytes(_), Offered::Part) => Leave, // The download finds it in its way.
-        (Bytes(id), Offered::Whole(known)) if id != known && unsteady_copy => LookAgain,
-        (Bytes(id), Offered::Whole(known)) if id != known => Replace,
+        (Bytes(_), OnOffer::Part) => Leave, // The download finds it in its way.
+        (Bytes(id), OnOffer::Whole(known)) if id != known && unsteady_copy => LookAgain,
+        (Bytes(id), OnOffer::Whole(known)) if id != known => Replace,
         (Bytes(_), _) if dropped || refused == Some(Code::Expired) => Trash,
-        (Bytes(id), Offered::No) if wanted.is_some_and(|wanted| wanted != id) => SetAside,
-        (Bytes(_), Offered::No) => Offer,
-        (Bytes(_), Offered::Whole(_)) if refused == Some(Code::Conflict) => SetAside,
-        (Bytes(_), Offered::Whole(_)) => Leave,
+        (Bytes(id), OnOffer::No) if wanted.is_some_and(|wanted| wanted != id) => SetAside,
+        (Bytes(_), OnOffer::No) => Offer,
+        (Bytes(_), OnOffer::Whole(_)) if refused == Some(Code::Conflict) => SetAside,
+        (Bytes(_), OnOffer::Whole(_)) => Leave,
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
         OnDisk::Bytes(id(1))
     }
 
-    fn of(on_disk: OnDisk, offered: Offered, change: impl FnOnce(&mut Facts)) -> Action {
+    fn of(on_disk: OnDisk, offered: OnOffer, change: impl FnOnce(&mut Facts)) -> Action {
         let mut facts = Facts {
             on_disk,
             offered,
@@ -144,24 +144,24 @@ mod tests {
 
     #[test]
     fn a_file_that_is_found_is_offered_unless_it_was_dropped_or_others_are_wanted() {
-        assert_eq!(of(there(), Offered::No, |_| ()), Action::Offer);
-        assert_eq!(of(there(), Offered::No, |facts| facts.dropped = true), Action::Trash);
-        assert_eq!(of(there(), Offered::No, |facts| facts.wanted = Some(id(2))), Action::SetAside);
+        assert_eq!(of(there(), OnOffer::No, |_| ()), Action::Offer);
+        assert_eq!(of(there(), OnOffer::No, |facts| facts.dropped = true), Action::Trash);
+        assert_eq!(of(there(), OnOffer::No, |facts| facts.wanted = Some(id(2))), Action::SetAside);
         assert_eq!(
-            of(there(), Offered::No, |facts| facts.wanted = Some(id(1))),
+            of(there(), OnOffer::No, |facts| facts.wanted = Some(id(1))),
             Action::Offer,
             "these very bytes"
         );
-        assert_eq!(of(there(), Offered::Part, |facts| facts.dropped = true), Action::Leave);
+        assert_eq!(of(there(), OnOffer::Part, |facts| facts.dropped = true), Action::Leave);
     }
 
     #[test]
     fn an_offered_file_is_left_until_it_is_edited_dropped_or_refused() {
-        let whole = Offered::Whole(id(1));
+        let whole = OnOffer::Whole(id(1));
         assert_eq!(of(there(), whole, |_| ()), Action::Leave);
-        assert_eq!(of(there(), Offered::Whole(id(2)), |_| ()), Action::Replace);
-        assert_eq!(of(there(), Offered::Whole(id(2)), |facts| facts.dropped = true), Action::Replace);
-        assert_eq!(of(there(), Offered::Whole(id(2)), |facts| facts.unsteady_copy = true), Action::LookAgain);
+        assert_eq!(of(there(), OnOffer::Whole(id(2)), |_| ()), Action::Replace);
+        assert_eq!(of(there(), OnOffer::Whole(id(2)), |facts| facts.dropped = true), Action::Replace);
+        assert_eq!(of(there(), OnOffer::Whole(id(2)), |facts| facts.unsteady_copy = true), Action::LookAgain);
         assert_eq!(of(there(), whole, |facts| facts.dropped = true), Action::Trash);
         assert_eq!(of(there(), whole, |facts| facts.refused = Some(Code::Expired)), Action::Trash);
         assert_eq!(of(there(), whole, |facts| facts.refused = Some(Code::Conflict)), Action::SetAside);
@@ -171,29 +171,29 @@ mod tests {
     #[test]
     fn absence_counts_only_from_a_look_at_the_whole_folder() {
         let (glance, look) = (OnDisk::Nothing { whole_look: false }, OnDisk::Nothing { whole_look: true });
-        let whole = Offered::Whole(id(1));
+        let whole = OnOffer::Whole(id(1));
         assert_eq!(of(glance, whole, |_| ()), Action::Leave);
         assert_eq!(of(look, whole, |_| ()), Action::Withdraw);
         assert_eq!(of(glance, whole, |facts| facts.dropped = true), Action::Withdraw);
-        assert_eq!(of(look, Offered::Part, |_| ()), Action::Leave);
-        assert_eq!(of(look, Offered::No, |_| ()), Action::Leave);
+        assert_eq!(of(look, OnOffer::Part, |_| ()), Action::Leave);
+        assert_eq!(of(look, OnOffer::No, |_| ()), Action::Leave);
     }
 
     #[test]
     fn a_file_that_is_written_to_is_offered_for_three_looks_more() {
         let (first, third) = (OnDisk::Changing { looks: 2 }, OnDisk::Changing { looks: 3 });
-        assert_eq!(of(first, Offered::Whole(id(1)), |_| ()), Action::LookAgain);
-        assert_eq!(of(third, Offered::Whole(id(1)), |_| ()), Action::Withdraw);
-        assert_eq!(of(first, Offered::Whole(id(1)), |facts| facts.dropped = true), Action::Withdraw);
-        assert_eq!(of(third, Offered::No, |_| ()), Action::LookAgain);
+        assert_eq!(of(first, OnOffer::Whole(id(1)), |_| ()), Action::LookAgain);
+        assert_eq!(of(third, OnOffer::Whole(id(1)), |_| ()), Action::Withdraw);
+        assert_eq!(of(first, OnOffer::Whole(id(1)), |facts| facts.dropped = true), Action::Withdraw);
+        assert_eq!(of(third, OnOffer::No, |_| ()), Action::LookAgain);
     }
 
     #[test]
     fn what_cannot_be_read_is_withdrawn_and_what_failed_waits() {
-        assert_eq!(of(OnDisk::Unreadable, Offered::Whole(id(1)), |_| ()), Action::Withdraw);
-        assert_eq!(of(OnDisk::Unreadable, Offered::No, |facts| facts.failed = true), Action::Leave);
+        assert_eq!(of(OnDisk::Unreadable, OnOffer::Whole(id(1)), |_| ()), Action::Withdraw);
+        assert_eq!(of(OnDisk::Unreadable, OnOffer::No, |facts| facts.failed = true), Action::Leave);
         assert_eq!(
-            of(there(), Offered::No, |facts| (facts.failed, facts.dropped) = (true, true)),
+            of(there(), OnOffer::No, |facts| (facts.failed, facts.dropped) = (true, true)),
             Action::Leave
         );
     }
@@ -207,11 +207,11 @@ mod tests {
             OnDisk::Changing { looks: 9 },
         ];
         for on_disk in all {
-            for offered in [Offered::No, Offered::Part, Offered::Whole(id(1))] {
+            for offered in [OnOffer::No, OnOffer::Part, OnOffer::Whole(id(1))] {
                 for dropped in [false, true] {
                     let action =
                         of(on_disk, offered, |facts| (facts.paused, facts.dropped) = (true, dropped));
-                    let withdraws = dropped && offered == Offered::Whole(id(1));
+                    let withdraws = dropped && offered == OnOffer::Whole(id(1));
                     assert_eq!(action, if withdraws { Action::Withdraw } else { Action::Leave });
                 }
             }

@@ -30,13 +30,13 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 
 use super::context::Replication;
-use super::decide::{Action, Facts, Offered, OnDisk, PATIENT_LOOKS, decide};
+use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
 use super::watch::{Look, Watch};
 use crate::error::{Code, Error, Result};
 use crate::peer::library::offer::Offer;
-use crate::peer::library::{Case, Next};
+use crate::peer::library::{Case, Wake};
 use crate::peer::manager_client::ManagerClient;
-use crate::share::store::{Reading, Stamp, is_conflict_copy};
+use crate::share::store::{Reading, Stamp, Store, is_conflict_copy};
 use crate::share::{FileId, FileName, Manifest};
 
 /// The first pause after an action that failed, by which it grows each time, and which it does not exceed.
@@ -50,6 +50,35 @@ struct Sight {
     whole_look: bool,
     /// In how many looks in a row its file was seen to change.
     changing: u32,
+}
+
+/// What was found out about a name.
+#[derive(Debug)]
+struct Evidence {
+    case: Case,
+    stamp: Option<Stamp>,
+    reading: Result<Reading>,
+    sight: Sight,
+}
+
+impl Evidence {
+    fn on_disk(&self) -> OnDisk {
+        match &self.reading {
+            Ok(Reading::Changing) => OnDisk::Changing { looks: self.sight.changing },
+            Ok(Reading::Steady(manifest)) => OnDisk::Bytes(manifest.id()),
+            Err(no) if no.code() == Code::NotFound => OnDisk::Nothing { whole_look: self.sight.whole_look },
+            Err(_) => OnDisk::Unreadable,
+        }
+    }
+
+    /// What is offered from this folder.
+    fn offered(&self, store: &Arc<Store>) -> (OnOffer, Option<FileId>) {
+        match self.case.offer.as_ref().filter(|offer| Arc::ptr_eq(offer.store(), store)) {
+            None => (OnOffer::No, None),
+            Some(offer) if offer.is_whole() => (OnOffer::Whole(offer.id()), Some(offer.id())),
+            Some(offer) => (OnOffer::Part, Some(offer.id())),
+        }
+    }
 }
 
 /// An action that failed.
@@ -93,9 +122,9 @@ impl Folder {
         let replication = Arc::clone(&self.replication);
         loop {
             match replication.library.next_unsettled(next) {
-                Next::Settle(file) => drop(self.settle(&file, Sight::default())),
-                Next::Look => return true,
-                Next::Leave => {
+                Wake::Settle(file) => drop(self.settle(&file, Sight::default())),
+                Wake::Look => return true,
+                Wake::Leave => {
                     self.save_drops();
                     return false;
                 }
@@ -202,104 +231,97 @@ impl Folder {
 
     /// Does about one name what its facts ask for; false when it must be looked at again soon.
     fn settle(&mut self, file: &FileName, sight: Sight) -> bool {
-        let replication = Arc::clone(&self.replication);
-        let case = replication.library.take_case(file, replication.is_paused());
-        for id in &case.dropped {
-            replication.store.forget_download(file, *id);
-        }
-        let stamp = replication.store.stamp(file);
-        let reading = match sight.changing {
-            0 => replication.store.manifest(file),
-            _ => Ok(Reading::Changing), // It need not be read to see that.
-        };
-        let manifest = match &reading {
-            Ok(Reading::Steady(manifest)) => Some(Arc::clone(manifest)),
-            _ => None,
-        };
-        let facts = self.facts(file, &case, &reading, stamp, sight);
+        let evidence = self.gather(file, sight);
+        let (facts, stamp) = (self.facts(file, &evidence), evidence.stamp);
         let action = decide(&facts);
         debug!("{file}: {action:?} of {facts:?}");
-        let done = match (action, manifest) {
-            (Action::LookAgain, _) => return false,
-            (Action::Withdraw, _) => {
-                info!("{file} is offered no more");
-                replication.library.withdraw(file);
-                match reading {
-                    Err(why) if why.code() != Code::NotFound => Err(why),
-                    _ => Ok(()),
+        match self.act(file, action, evidence) {
+            Ok(settled) => {
+                if !matches!(action, Action::Leave | Action::LookAgain) {
+                    self.failures.remove(file);
                 }
+                return settled;
             }
-            (Action::Offer, Some(manifest)) => Ok(self.offer(manifest)),
-            (Action::Trash, Some(_)) => self.trash(file),
-            (Action::SetAside, Some(manifest)) => {
-                let done =
-                    self.set_aside(file, &manifest, None, "is the name of another file in the network");
-                if facts.wanted.is_some() {
-                    replication.fetch(file.clone());
-                }
-                done
-            }
-            (Action::Replace, Some(manifest)) => match self.replace(file, &manifest, case) {
-                Ok(done) => done,
-                Err(e) => {
-                    debug!("{file} was edited, and the manager cannot be asked who else has it: {e}");
-                    return false;
-                }
-            },
-            _ => return true,
-        };
-        match done {
-            Ok(()) => drop(self.failures.remove(file)),
-            Err(why) if replication.library.is_over() => debug!("{why}"),
+            Err(why) if self.replication.library.is_over() => debug!("{why}"),
             Err(why) => self.remember_failure(file, stamp, why.to_string()),
         }
         true
     }
 
-    fn facts(
-        &self,
-        file: &FileName,
-        case: &Case,
-        reading: &Result<Reading>,
-        stamp: Option<Stamp>,
-        sight: Sight,
-    ) -> Facts {
-        let library = &self.replication.library;
-        let offer = case.offer.as_ref().filter(|offer| Arc::ptr_eq(offer.store(), &self.replication.store));
-        let offered = match offer {
-            None => Offered::No,
-            Some(offer) if offer.is_whole() => Offered::Whole(offer.id()),
-            Some(_) => Offered::Part,
+    fn gather(&self, file: &FileName, sight: Sight) -> Evidence {
+        let Replication { store, library, .. } = &*self.replication;
+        let case = library.take_case(file, self.replication.is_paused());
+        for id in &case.dropped {
+            store.forget_download(file, *id);
+        }
+        let stamp = store.stamp(file);
+        let reading = match sight.changing {
+            0 => store.manifest(file),
+            _ => Ok(Reading::Changing), // It need not be read to see that.
         };
-        let on_disk = match reading {
-            Ok(Reading::Changing) => OnDisk::Changing { looks: sight.changing },
-            Ok(Reading::Steady(manifest)) => OnDisk::Bytes(manifest.id()),
-            Err(no) if no.code() == Code::NotFound => OnDisk::Nothing { whole_look: sight.whole_look },
-            Err(_) => OnDisk::Unreadable,
-        };
+        Evidence { case, stamp, reading, sight }
+    }
+
+    fn facts(&self, file: &FileName, evidence: &Evidence) -> Facts {
+        let Replication { store, library, .. } = &*self.replication;
+        let (on_disk, (offered, offered_id)) = (evidence.on_disk(), evidence.offered(store));
         let id = match on_disk {
             OnDisk::Bytes(id) => Some(id),
-            _ => offer.map(|offer| offer.id()),
+            _ => offered_id,
         };
         if let OnDisk::Bytes(id) = on_disk
-            && offered != Offered::Whole(id)
-            && offered != Offered::Part
-            && let Some(put) = self.replication.store.put_at(file)
+            && offered != OnOffer::Whole(id)
+            && offered != OnOffer::Part
+            && let Some(put) = store.put_at(file)
         {
             // A person has put it there then; what was fetched is offered already.
             library.published(file, id, put);
         }
-        let own = self.replication.library.network().own_name().to_string();
+        let refused = evidence.case.refused.filter(|(refused, _)| Some(*refused) == id);
+        let own = library.network().own_name().to_string();
         Facts {
             on_disk,
             offered,
             dropped: id.is_some_and(|id| library.when_dropped(file, id).is_some()),
-            refused: case.refused.filter(|(refused, _)| Some(*refused) == id).map(|(_, code)| code),
-            wanted: case.wanted,
-            failed: fails(&self.failures, file, stamp),
+            refused: refused.map(|(_, code)| code),
+            wanted: evidence.case.wanted,
+            failed: fails(&self.failures, file, evidence.stamp),
             unsteady_copy: is_conflict_copy(file, &own) && !self.watch.is_still(file),
             paused: self.replication.is_paused(),
         }
+    }
+
+    /// Does what was decided; false when the name must be looked at again soon.
+    ///
+    /// # Errors
+    /// What failed; it is tried again later.
+    fn act(&mut self, file: &FileName, action: Action, evidence: Evidence) -> Result<bool> {
+        let Evidence { case, reading, .. } = evidence;
+        match (action, reading) {
+            (Action::LookAgain, _) => return Ok(false),
+            (Action::Withdraw, reading) => {
+                info!("{file} is offered no more");
+                self.replication.library.withdraw(file);
+                if let Err(why) = reading
+                    && why.code() != Code::NotFound
+                {
+                    return Err(why);
+                }
+            }
+            (Action::Offer, Ok(Reading::Steady(manifest))) => self.offer(manifest),
+            (Action::Trash, _) => self.trash(file)?,
+            (Action::SetAside, Ok(Reading::Steady(manifest))) => {
+                let aside =
+                    self.set_aside(file, &manifest, None, "is the name of another file in the network");
+                if case.wanted.is_some() {
+                    self.replication.fetch(file.clone());
+                }
+                aside?;
+            }
+            (Action::Replace, Ok(Reading::Steady(manifest))) => return self.replace(file, &manifest, case),
+            _ => {}
+        }
+        Ok(true)
     }
 
     fn remember_failure(&mut self, file: &FileName, stamp: Option<Stamp>, why: String) {
@@ -332,27 +354,32 @@ impl Folder {
         }
     }
 
-    /// An offered file has other bytes now. The manager takes this peer off, and says who is left.
+    /// An offered file has other bytes now. The manager takes this peer off, and says who is left; false when it cannot
+    /// be asked.
     ///
     /// # Errors
-    /// When the manager cannot be asked; inside, when the file cannot be set aside.
-    fn replace(&mut self, file: &FileName, manifest: &Arc<Manifest>, case: Case) -> Result<Result<()>> {
+    /// When the file cannot be set aside.
+    fn replace(&mut self, file: &FileName, manifest: &Arc<Manifest>, case: Case) -> Result<bool> {
         let replication = Arc::clone(&self.replication);
-        let number = replication.library.network().number().ok_or_else(|| Error::failed("not registered"))?;
+        let Some(number) = replication.library.network().number() else { return Ok(false) };
         let elsewhere = match self.manager.query(number, file) {
             Ok(listing) => listing.holders.iter().any(|holder| holder.whole),
             Err(no) if no.code() == Code::NotFound => false,
-            Err(e) => return Err(e),
+            Err(e) => {
+                debug!("{file} was edited, and the manager cannot be asked who else has it: {e}");
+                return Ok(false);
+            }
         };
         replication.library.taken_off(file);
         if elsewhere {
-            let former = case.offer.map(|offer| offer.id());
-            return Ok(self.set_aside(file, manifest, former, "was edited here"));
+            self.set_aside(file, manifest, case.offer.map(|offer| offer.id()), "was edited here")?;
+        } else {
+            replication.note(format!(
+                "{file} was edited, and nobody else has all of it: it is offered as it is now"
+            ));
+            self.offer(Arc::clone(manifest));
         }
-        replication
-            .note(format!("{file} was edited, and nobody else has all of it: it is offered as it is now"));
-        self.offer(Arc::clone(manifest));
-        Ok(Ok(()))
+        Ok(true)
     }
 
     /// A file that is not the one of its name is offered under another; the original heals. A conflict copy of this peer

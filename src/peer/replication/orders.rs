@@ -13,9 +13,9 @@ use log::info;
 use super::context::Replication;
 use crate::error::{Code, Error, Result};
 use crate::peer::manager_client::ManagerClient;
-use crate::peer::swarm::download::{Asker, Wish, download};
+use crate::peer::swarm::download::download;
+use crate::peer::swarm::transfer::DownloadSettings;
 use crate::share::FileName;
-use crate::share::picker::Order;
 
 /// How long an ordered download without any holder waits for one: others wait for the place it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,7 +59,6 @@ fn fetch(
         // The empty place where a disk should be mounted is not filled.
         return Err(Error::failed(format!("{} has lost its marker", store.dir().display())));
     }
-    let number = library.network().number().ok_or_else(|| Error::failed("the manager is away"))?;
     let found = manager.query(0, file)?;
     let id = found.manifest.id();
     let is_whole_somewhere = found.holders.iter().any(|holder| holder.whole);
@@ -70,30 +69,23 @@ fn fetch(
         return Ok(()); // It is here, or on its way.
     }
     let uploads = &replication.uploads;
-    let asker = Asker { number, library, uploads };
-    let order = Order::default();
-    let (patience, stall, stop_when) = (PATIENCE, Some(stall(uploads.round())), Some(stop));
-    let wish = Wish { store, order, repair: false, patience, stall, stop: stop_when };
-    let (progress, _) = unbounded();
-    match download(asker, wish, manager, found, progress) {
-        Ok(report) => {
-            info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
-            Ok(())
-        }
-        Err(no) if no.code() == Code::Conflict => {
+    let settings = DownloadSettings {
+        patience: PATIENCE,
+        stall: Some(stall(uploads.round)),
+        stop: Some(stop),
+        ..DownloadSettings::new(library, uploads, store)
+    };
+    let (events, _) = unbounded();
+    let report = download(settings, manager, found, events).inspect_err(|no| {
+        if no.code() == Code::Conflict && is_whole_somewhere {
             // Where nobody has all of it, what lies here may be the better copy.
-            if is_whole_somewhere {
-                library.in_the_way(file, id);
-            }
-            Err(no)
+            library.in_the_way(file, id);
+        } else if stop.load(Ordering::SeqCst) && library.when_dropped(file, id).is_some() {
+            store.forget_download(file, id);
         }
-        Err(no) => {
-            if stop.load(Ordering::SeqCst) && library.when_dropped(file, id).is_some() {
-                store.forget_download(file, id);
-            }
-            Err(no)
-        }
-    }
+    })?;
+    info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
+    Ok(())
 }
 
 #[cfg(test)]

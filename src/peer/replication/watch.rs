@@ -59,7 +59,7 @@ impl Look {
 
 /// A file as the last looks saw it.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct Sighting {
     stamp: Stamp,
     /// How many looks in a row saw the same, and how many saw another than the one before.
     same: u32,
@@ -70,7 +70,7 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     looked: bool,
-    seen: BTreeMap<FileName, Seen>,
+    seen: BTreeMap<FileName, Sighting>,
 }
 
 impl Watch {
@@ -86,7 +86,7 @@ impl Watch {
         let before = std::mem::take(&mut self.seen);
         let gone = |name: &&FileName| there.binary_search_by(|(other, _)| other.cmp(name)).is_err();
         look.vanished = offered.iter().map(|(name, _)| name).filter(gone).cloned().collect();
-        let bytes = |stamp: &Stamp| (stamp.size > 0).then_some((stamp.file, stamp.size, stamp.changed));
+        let bytes = |stamp: &Stamp| (stamp.size > 0).then_some((stamp.file, stamp.size, stamp.written));
         let new: BTreeSet<_> = there
             .iter()
             .filter(|(name, _)| !before.contains_key(name))
@@ -98,9 +98,9 @@ impl Watch {
         look.renamed = look.vanished.iter().filter(has_a_new_name).count();
         for (name, stamp) in there {
             let seen = match before.get(name) {
-                Some(seen) if seen.stamp == *stamp => Seen { same: seen.same + 1, moved: 0, ..*seen },
-                Some(seen) => Seen { stamp: *stamp, same: 1, moved: seen.moved + 1 },
-                None => Seen { stamp: *stamp, same: 1, moved: self.looked.into() },
+                Some(seen) if seen.stamp == *stamp => Sighting { same: seen.same + 1, moved: 0, ..*seen },
+                Some(seen) => Sighting { stamp: *stamp, same: 1, moved: seen.moved + 1 },
+                None => Sighting { stamp: *stamp, same: 1, moved: self.looked.into() },
             };
             self.seen.insert(name.clone(), seen);
             if is_known(name, stamp) {

@@ -14,7 +14,7 @@ pub mod buffers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{debug, info};
+use log::debug;
 use parking_lot::{Condvar, Mutex};
 
 use self::bindings::{Begin, Bindings};
@@ -25,7 +25,7 @@ use crate::error::{Code, Error, Result};
 use crate::matrix::View;
 use crate::matrix::kernel::Abandoned;
 use crate::matrix::strassen;
-use crate::net::connection::{Connection, Received, is_gone};
+use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{Bound, FromPeer, LeaseId, ToManager, ToPeer, unexpected};
 
@@ -167,7 +167,7 @@ impl Drop for Cores<'_> {
 
 /// A product as it was asked for; its shape is checked against its payload.
 #[derive(Clone, Copy, Debug)]
-struct Task {
+struct ProductRequest {
     lease: LeaseId,
     product: u32,
     rows: usize,
@@ -176,7 +176,7 @@ struct Task {
     payload: u64,
 }
 
-impl Task {
+impl ProductRequest {
     fn new(message: &ToPeer) -> Result<Self> {
         let ToPeer::Multiply { lease, product, rows, inner, cols, payload } = *message else {
             return Err(unexpected(message, "multiply"));
@@ -204,19 +204,13 @@ impl Task {
 pub(super) fn serve_products(serving: &Serving, connection: &mut Connection, first: ToPeer) -> Result<()> {
     let mut message = first;
     loop {
-        let task = Task::new(&message)?;
-        match serving.begin(task.lease) {
-            Ok(in_service) => {
-                if let Err(Abandoned) = serve_product(serving, connection, task)? {
-                    info!("product {} was abandoned: {} is gone", task.product, connection.other());
-                    return Ok(());
-                }
-                drop(in_service);
-            }
+        let request = ProductRequest::new(&message)?;
+        match serving.begin(request.lease) {
+            Ok(_in_service) => serve_product(serving, connection, request)?,
             Err(no) => {
-                debug!("refused product {} of {}: {no}", task.product, connection.other());
+                debug!("refused product {} of {}: {no}", request.product, connection.other());
                 connection.refuse(&no);
-                connection.discard_payload(task.payload)?;
+                connection.discard_payload(request.payload)?;
             }
         }
         message = match connection.receive(Some(limits::REST_TIME))? {
@@ -227,31 +221,20 @@ pub(super) fn serve_products(serving: &Serving, connection: &mut Connection, fir
 }
 
 /// Takes the operands in, computes, gives the answer out.
-fn serve_product(
-    serving: &Serving,
-    connection: &mut Connection,
-    task: Task,
-) -> Result<Result<(), Abandoned>> {
-    let Task { product, rows, inner, cols, .. } = task;
+fn serve_product(serving: &Serving, connection: &mut Connection, request: ProductRequest) -> Result<()> {
+    let ProductRequest { product, rows, inner, cols, .. } = request;
     let mut left = serving.operands.take(rows * inner)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut left))?;
     let mut right = serving.operands.take(inner * cols)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut right))?;
-    let answer = {
-        let Ok(cores) = serving.cores(connection) else { return Ok(Err(Abandoned)) };
-        let mut answer = serving.answers.take(rows * cols)?;
-        let stream = Arc::clone(connection.stream());
-        let still_wanted = move || !is_gone(&stream);
-        let (left, right) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
-        if strassen::multiply(left, right, &mut answer, cores.taken, &still_wanted).is_err() {
-            return Ok(Err(Abandoned));
-        }
-        answer
-    };
-    drop((left, right));
+    let cores = serving.cores(connection)?;
+    let mut answer = serving.answers.take(rows * cols)?;
+    let still_wanted = || !connection.is_gone();
+    let (a, b) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
+    strassen::multiply(a, b, &mut answer, cores.taken, &still_wanted)?;
+    drop((cores, left, right));
     let bytes: &[u8] = bytemuck::cast_slice(&answer);
     let payload = bytes.len() as u64;
     let header = FromPeer::Product { product, rows: rows as u32, cols: cols as u32, payload };
-    connection.send_with_payload(&header, |out| out.write_all(bytes))?;
-    Ok(Ok(()))
+    connection.send_with_payload(&header, |out| out.write_all(bytes))
 }

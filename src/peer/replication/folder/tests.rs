@@ -8,7 +8,6 @@ use crate::peer::library::Library;
 use crate::peer::library::drops::Dropped;
 use crate::peer::network::Network;
 use crate::peer::swarm::upload::Uploads;
-use crate::share::store::Store;
 
 /// A peer's folder without threads.
 struct Lab {
@@ -72,7 +71,7 @@ impl Lab {
 
     fn settle_all(&mut self) {
         let library = Arc::clone(&self.replication.library);
-        while let Next::Settle(file) = library.next_unsettled(Instant::now()) {
+        while let Wake::Settle(file) = library.next_unsettled(Instant::now()) {
             self.folder.settle(&file, Sight::default());
         }
     }
