@@ -27,11 +27,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::state::Table;
 use super::state::effect::Effect;
-use super::state::lease_book::Standing;
+use super::state::lease_book::TicketStanding;
 use super::state::roster::Candidate;
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
@@ -39,52 +39,50 @@ use crate::error::Result;
 use crate::net::message::{Bound, FromManager, LeaseId, PeerId, Replicas, encode};
 use crate::net::outbox::Outbox;
 
-/// The table with its lock, and those who wait for it to change.
+/// The table with its lock, and the threads that wait for it to change.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(super) struct Desk {
     clock: Clock,
     locked: Mutex<Locked>,
     list_changed: Condvar,
     plan_due: Condvar,
 }
 
-/// What the lock is around: the table, and the ways to those who are to hear of its changes.
+/// What the lock is around: the table, and the ways to all that are to hear of its changes.
 #[derive(Debug)]
 struct Locked {
     table: Table,
     /// The way to each peer.
     lines: HashMap<PeerId, Outbox>,
-    waiting: HashMap<LeaseId, Waiting>,
-    /// The version of the list that was sent last.
-    listed: u64,
+    waiting: HashMap<LeaseId, Waking>,
     stopping: bool,
 }
 
 /// How to reach one that waits for a lease, or holds it: its thread by the Condvar, its program by the outbox.
 #[derive(Debug)]
-struct Waiting {
+struct Waking {
     turn: Arc<Condvar>,
     line: Outbox,
 }
 
 impl Desk {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers.
-    pub(crate) fn new(quantum: Duration, replicas: Replicas) -> Self {
+    pub(super) fn new(quantum: Duration, replicas: Replicas) -> Self {
         let clock = Clock::new();
         let table = Table::new(quantum.as_millis() as Millis, replicas, clock.first_number(), clock.now());
         let (lines, waiting) = (HashMap::new(), HashMap::new());
-        let locked = Mutex::new(Locked { table, lines, waiting, listed: 0, stopping: false });
+        let locked = Mutex::new(Locked { table, lines, waiting, stopping: false });
         Self { clock, locked, list_changed: Condvar::new(), plan_due: Condvar::new() }
     }
 
     /// The time now.
-    pub(crate) fn now(&self) -> Millis {
+    pub(super) fn now(&self) -> Millis {
         self.clock.now()
     }
 
     /// Changes the table and carries out what follows: posts messages and wakes tickets under the lock,
     /// in the order in which they follow, and flushes after it.
-    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Table, Millis) -> R) -> R {
+    pub(super) fn change<R>(&self, change: impl FnOnce(&mut Table, Millis) -> R) -> R {
         self.change_all(|locked, now| change(&mut locked.table, now))
     }
 
@@ -102,7 +100,7 @@ impl Desk {
     ) -> (R, Vec<Outbox>) {
         let result = change(locked, self.clock.now());
         let flush = locked.carry_out();
-        if locked.list_is_due() || locked.stopping {
+        if locked.table.is_list_due() || locked.stopping {
             self.list_changed.notify_all();
         }
         if locked.table.is_plan_due() || locked.stopping {
@@ -115,7 +113,7 @@ impl Desk {
     ///
     /// # Errors
     /// What [`Table::admit`] says.
-    pub(crate) fn admit(&self, candidate: Candidate, bound: &[Bound], line: &Outbox) -> Result<PeerId> {
+    pub(super) fn admit(&self, candidate: Candidate, bound: &[Bound], line: &Outbox) -> Result<PeerId> {
         self.change_all(|locked, now| {
             let peer = locked.table.admit(candidate, bound, now)?;
             locked.lines.insert(peer, line.clone());
@@ -124,7 +122,7 @@ impl Desk {
     }
 
     /// A peer's conversation is over, though it may still have to be told why: it leaves the table.
-    pub(crate) fn leave(&self, peer: PeerId, why: &str) {
+    pub(super) fn leave(&self, peer: PeerId, why: &str) {
         self.change_all(|locked, now| {
             locked.lines.remove(&peer);
             locked.table.strike(peer, why, now);
@@ -132,69 +130,62 @@ impl Desk {
     }
 
     /// Takes a ticket for `slots` slots. Its end in any way gives back what it took.
-    pub(crate) fn ask(&self, asker: PeerId, slots: u32, line: &Outbox) -> Ticket<'_> {
+    pub(super) fn ask(&self, asker: PeerId, slots: u32, line: &Outbox) -> Ticket<'_> {
         let turn = Arc::new(Condvar::new());
         let number = self.change_all(|locked, now| {
             let number = locked.table.ask(asker, slots, now);
-            locked.waiting.insert(number, Waiting { turn: Arc::clone(&turn), line: line.clone() });
+            locked.waiting.insert(number, Waking { turn: Arc::clone(&turn), line: line.clone() });
             number
         });
         Ticket { desk: self, number, turn }
     }
 
     /// Waits until the list of peers is not the one that was sent last; `None` when the manager stops.
-    pub(crate) fn wait_for_list(&self) -> Option<(FromManager, Vec<Outbox>)> {
-        let mut locked = self.locked.lock();
-        while !locked.list_is_due() && !locked.stopping {
-            self.list_changed.wait(&mut locked);
-        }
-        if locked.stopping {
-            return None;
-        }
-        locked.listed = locked.table.list_version();
-        Some((FromManager::Peers { peers: locked.table.list() }, locked.lines.values().cloned().collect()))
+    pub(super) fn wait_for_list(&self) -> Option<(FromManager, Vec<Outbox>)> {
+        let mut locked = self.wait(&self.list_changed, None, |locked| locked.table.is_list_due())?;
+        Some((locked.table.take_list(), locked.lines.values().cloned().collect()))
     }
 
     /// Waits until files or peers have changed since the last plan, or until `next`; false when the manager stops.
-    pub(crate) fn wait_for_plan(&self, next: Option<Millis>) -> bool {
-        let mut locked = self.locked.lock();
-        loop {
-            let now = self.clock.now();
-            let is_time = next.is_some_and(|next| next <= now);
-            if locked.stopping || is_time || locked.table.is_plan_due() {
-                return !locked.stopping;
-            }
-            match next {
-                None => self.plan_due.wait(&mut locked),
-                Some(next) => drop(self.plan_due.wait_for(&mut locked, Duration::from_millis(next - now))),
-            }
-        }
+    pub(super) fn wait_for_plan(&self, next: Option<Millis>) -> bool {
+        let left = next.map(|next| Duration::from_millis(next.saturating_sub(self.now())));
+        self.wait(&self.plan_due, left, |locked| locked.table.is_plan_due()).is_some()
     }
 
     /// Sleeps, but no longer than the manager runs; false when it stops.
-    pub(crate) fn sleep(&self, how_long: Duration) -> bool {
-        let end = Instant::now() + how_long;
+    pub(super) fn sleep(&self, how_long: Duration) -> bool {
+        self.wait(&self.list_changed, Some(how_long), |_| false).is_some()
+    }
+
+    /// Waits until it is `due`, for `at_most` so long; `None` when the manager stops.
+    fn wait(
+        &self,
+        changed: &Condvar,
+        at_most: Option<Duration>,
+        due: impl Fn(&Locked) -> bool,
+    ) -> Option<MutexGuard<'_, Locked>> {
+        let end = at_most.map(|at_most| Instant::now() + at_most);
         let mut locked = self.locked.lock();
         while !locked.stopping {
-            if self.list_changed.wait_until(&mut locked, end).timed_out() {
-                return true;
+            if due(&locked) || end.is_some_and(|end| end <= Instant::now()) {
+                return Some(locked);
+            }
+            match end {
+                None => changed.wait(&mut locked),
+                Some(end) => drop(changed.wait_until(&mut locked, end)),
             }
         }
-        false
+        None
     }
 
     /// Ends every wait for good.
-    pub(crate) fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.change_all(|locked, _| locked.stopping = true);
     }
 }
 
 impl Locked {
-    fn list_is_due(&self) -> bool {
-        self.table.list_version() != self.listed
-    }
-
-    /// Posts and wakes what follows from the last change; says who has something to be flushed.
+    /// Posts and wakes what follows from the last change; gives the outboxes that are to be flushed.
     fn carry_out(&mut self) -> Vec<Outbox> {
         let mut flush = Vec::new();
         for effect in self.table.take_effects() {
@@ -234,7 +225,7 @@ impl Locked {
 
 /// A place in the queue, and later a lease.
 #[derive(Debug)]
-pub(crate) struct Ticket<'a> {
+pub(super) struct Ticket<'a> {
     desk: &'a Desk,
     number: LeaseId,
     turn: Arc<Condvar>,
@@ -242,23 +233,23 @@ pub(crate) struct Ticket<'a> {
 
 impl Ticket<'_> {
     /// The ticket's number, which is the lease's.
-    pub(crate) fn number(&self) -> LeaseId {
+    pub(super) fn number(&self) -> LeaseId {
         self.number
     }
 
     /// Where the request stands now.
-    pub(crate) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> TicketStanding {
         self.wait_for_turn(Duration::ZERO)
     }
 
     /// Sleeps while the request waits in the queue, for `at_most` that long.
-    pub(crate) fn wait_for_turn(&self, at_most: Duration) -> Standing {
+    pub(super) fn wait_for_turn(&self, at_most: Duration) -> TicketStanding {
         let end = Instant::now() + at_most;
         let mut locked = self.desk.locked.lock();
         let (standing, flush) = loop {
             let standing = |locked: &mut Locked, now| locked.table.standing(self.number, now);
             let (standing, flush) = self.desk.change_under(&mut locked, standing);
-            let waits = matches!(standing, Standing::Waiting { .. });
+            let waits = matches!(standing, TicketStanding::Waiting { .. });
             if !waits || Instant::now() >= end {
                 break (standing, flush);
             }

@@ -28,12 +28,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::Args;
+
+use crate::cli;
 use crate::error::Result;
 use crate::net::message::{Replicas, encode};
 use crate::net::server::{Server, listen};
 use crate::thread::{self, Thread};
 use desk::Desk;
-use sessions::Rules;
 use state::Table;
 
 /// The least time between two broadcasts of the list.
@@ -42,18 +44,23 @@ pub const LIST_PAUSE: Duration = Duration::from_millis(200);
 /// What all lists together may take, in bytes per second.
 pub const LIST_RATE: u64 = 64 << 20;
 
-/// How a manager is to behave.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where it listens.
+/// How a manager is to behave, as it is said on its command line.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// Where to listen; port 0 takes any free port
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7000", value_parser = cli::parse_addr)]
     pub listen: SocketAddr,
-    /// How long a lease lasts.
+    /// How long a lease lasts while others wait
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::parse_time)]
     pub quantum: Duration,
-    /// How often peers are asked whether they are there.
+    /// How often peers are asked whether they are there
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = cli::parse_time)]
     pub ping: Duration,
-    /// How long a peer may stay silent.
+    /// How long a peer may stay silent before it is taken off the list
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = cli::parse_time)]
     pub dead_after: Duration,
-    /// How many peers are to have each file.
+    /// How many peers are to have each file: all, or a number; 0 keeps no replicas
+    #[arg(long, value_name = "N", default_value = "all")]
     pub replicas: Replicas,
 }
 
@@ -70,24 +77,20 @@ impl Manager {
     ///
     /// # Errors
     /// When it cannot listen, or no thread can be started.
-    pub fn start(config: &Config) -> Result<Self> {
-        let desk = Arc::new(Desk::new(config.quantum, config.replicas));
-        let rules = Rules { dead_after: config.dead_after };
-        let server = {
-            let desk = Arc::clone(&desk);
-            Server::start("serve_node", listen(config.listen)?, move |connection| {
-                sessions::serve_node(&desk, rules, connection)
-            })?
-        };
+    pub fn start(settings: &Settings) -> Result<Self> {
+        let (ping, dead_after) = (settings.ping, settings.dead_after);
+        let desk = Arc::new(Desk::new(settings.quantum, settings.replicas));
+        let here = || Arc::clone(&desk);
+        let (served, beats, tells, orders) = (here(), here(), here(), here());
+        let server = Server::start("serve_node", listen(settings.listen)?, move |connection| {
+            sessions::serve_node(&served, dead_after, connection)
+        })?;
+        // One that cannot be started ends the others, which hear of it from the desk.
         let mut manager = Self { desk, server, threads: Vec::new() };
-        let (ping, dead_after) = (config.ping, config.dead_after);
-        let desk = || Arc::clone(&manager.desk);
-        let (beats, tells, orders) = (desk(), desk(), desk());
-        manager.threads = vec![
-            thread::start("heartbeat", move || heartbeat(&beats, ping, dead_after))?,
-            thread::start("broadcast_loop", move || broadcast_loop(&tells))?,
-            thread::start("replicate_loop", move || replicate_loop(&orders))?,
-        ];
+        let threads = &mut manager.threads;
+        threads.push(thread::start("heartbeat", move || heartbeat(&beats, ping, dead_after))?);
+        threads.push(thread::start("broadcast_loop", move || broadcast_loop(&tells))?);
+        threads.push(thread::start("replicate_loop", move || replicate_loop(&orders))?);
         Ok(manager)
     }
 
@@ -110,8 +113,8 @@ impl Drop for Manager {
     }
 }
 
-/// Asks every peer whether it is there, and strikes out who has been silent for too long, or has not
-/// given back its slots. Looks four times as often as it asks, so that silence is noticed in time.
+/// Asks every peer whether it is there, and strikes those that have been silent for too long, or have not
+/// given back their slots. Looks four times as often as it asks, so that silence is noticed in time.
 ///
 /// A manager that was itself stopped, by a signal or by a machine with too much to do, has heard nobody
 /// meanwhile. That is its own fault: the time by which it came late is not counted against its peers.

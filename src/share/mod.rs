@@ -30,8 +30,7 @@
 //! * [`store`]: the shared folder; pieces that survive a kill, files that appear only when whole.
 //! * [`picker`]: which piece to ask of which neighbour.
 //! * [`choker`]: which peers are served, and [`uplink`]: which of their requests is next.
-//! * [`versions`]: which files were published and which were removed everywhere; the later wins. ([`drops`]: the same
-//!   for drops alone.)
+//! * [`versions`]: which files were published and which were removed everywhere; the later wins.
 //! * [`fingerprint`]: one number for a whole list of files.
 //! * [`limiter`]: how fast. [`theory`]: how fast it could be at best. [`units`]: how people write that.
 //!
@@ -51,7 +50,6 @@ use crate::error::{Code, Error};
 
 pub mod bitfield;
 pub mod choker;
-pub mod drops;
 pub mod fingerprint;
 pub mod limiter;
 pub mod manifest;

@@ -1,7 +1,7 @@
-//! How long the running downloads take at least: the lecture's bound, with the rates of those who are here.
+//! How long the running downloads take at least: the lecture's bound, with the rates of the peers that are here.
 //!
 //! # The rule
-//! For each file that somebody is fetching: the *seeds* are those who have all of it, N is how many fetch
+//! For each file that somebody is fetching: the *seeds* are the peers that have all of it, N is how many fetch
 //! it, and each rate is the cap that its peer registered with. The seeds together are the lecture's server:
 //! a byte has to leave them once. Where nothing is capped nothing binds, and that is said instead.
 //!
@@ -24,21 +24,21 @@ use crate::share::theory::{Setting, swarm};
 
 /// The least time in which a file can be brought to all that fetch it now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct FileBound {
+pub(super) struct FileBound {
     /// The file.
-    pub(crate) file: FileName,
+    pub(super) file: FileName,
     /// How many fetch it.
-    pub(crate) peers: u64,
+    pub(super) peers: u64,
     /// The least time in seconds; `None` where nothing binds, or nobody has all of it.
-    pub(crate) seconds: Option<f64>,
+    pub(super) seconds: Option<f64>,
     /// The term that binds, as the lecture writes it; empty where none does.
-    pub(crate) formula: String,
+    pub(super) formula: String,
     /// Why it cannot be less, or why there is no bound.
-    pub(crate) words: String,
+    pub(super) words: String,
 }
 
 /// The bound of every file that is being fetched.
-pub(crate) fn bounds(state: &State) -> Vec<FileBound> {
+pub(super) fn bounds(state: &State) -> Vec<FileBound> {
     let mut fetchers: BTreeMap<&FileName, Vec<&PeerState>> = BTreeMap::new();
     for peer in &state.peers {
         for download in &peer.downloads {

@@ -1,7 +1,7 @@
 //! The board: what the manager knows, as a page that a class can read from the back of the room.
 //!
 //! # The problem
-//! The network is invisible. A student who waits wants to see for whom; a teacher wants to point at the
+//! The network is invisible. Students that wait want to see for whom; a teacher wants to point at the
 //! slot that is free and say why nobody gets it. So the manager serves one page, at `/`: the peers with
 //! their slots, the queue, each running multiply as cells, each file with its copies, and the last events.
 //!
@@ -9,8 +9,8 @@
 //! - **One page, whole.** Markup, style and script are compiled into the program and sent as one answer
 //!   ([`page`]). It asks for nothing from anywhere else, so it works in a room without a network.
 //! - **The browser asks, the manager answers.** Twice a second the page asks for `/state`, the same state
-//!   that a `state` message is answered with. The answer carries a version ([`Snapshot::version`]), and who
-//!   has that version already is told so in a hundred bytes. A page that nobody looks at does not ask.
+//!   that a `state` message is answered with. The answer carries a version ([`Snapshot::version`]), and a
+//!   browser that has that version already is told so in a hundred bytes. A page that nobody looks at does not ask.
 //! - **A name is never markup.** `<b>` is a legal name of a file. The script puts all text from the network
 //!   in as text. And should it ever forget to: the page's policy lets a browser run this one script
 //!   and no other, known by its hash, load nothing, and refuse every assignment of markup (trusted types).
@@ -52,15 +52,15 @@ const SCRIPT_MARK: &str = "/*script.js*/";
 
 /// What is sent at `/`.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(super) struct Page {
     /// Everything, as one page.
-    pub(crate) html: String,
+    pub(super) html: String,
     /// Its `Content-Security-Policy`: what a browser lets it do.
-    pub(crate) policy: String,
+    pub(super) policy: String,
 }
 
 /// The page; put together once.
-pub(crate) fn page() -> &'static Page {
+pub(super) fn page() -> &'static Page {
     static PAGE: LazyLock<Page> = LazyLock::new(|| Page {
         html: MARKUP.replacen(STYLE_MARK, STYLE, 1).replacen(SCRIPT_MARK, SCRIPT, 1),
         policy: policy(STYLE, SCRIPT),
@@ -89,20 +89,11 @@ fn policy(style: &str, script: &str) -> String {
 
 /// What is sent at `/state`.
 #[derive(Debug)]
-pub(crate) struct Snapshot {
+pub(super) struct Snapshot {
     /// A `state` message, and the bounds of the downloads that run.
-    pub(crate) json: Vec<u8>,
+    pub(super) json: Vec<u8>,
     /// Changes when anything but the time does.
-    pub(crate) version: String,
-}
-
-#[derive(Serialize)]
-struct Shown<'a> {
-    r#type: &'static str,
-    #[serde(flatten)]
-    state: &'a State,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    bounds: Vec<FileBound>,
+    pub(super) version: String,
 }
 
 impl Snapshot {
@@ -110,22 +101,29 @@ impl Snapshot {
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub(crate) fn of(mut state: State) -> Result<Self> {
+    pub(super) fn of(mut state: State) -> Result<Self> {
         let bounds = bounds(&state);
         let now = state.manager.as_mut().map(|manager| std::mem::take(&mut manager.now));
-        let mut shown = Shown { r#type: "state", state: &state, bounds };
-        let hash = Sha256::digest(json(&shown)?);
+        let hash = Sha256::digest(json(&state, &bounds)?);
         let version = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        let bounds = std::mem::take(&mut shown.bounds);
         if let (Some(manager), Some(now)) = (&mut state.manager, now) {
             manager.now = now;
         }
-        Ok(Self { json: json(&Shown { r#type: "state", state: &state, bounds })?, version })
+        Ok(Self { json: json(&state, &bounds)?, version })
     }
 }
 
-fn json(shown: &Shown<'_>) -> Result<Vec<u8>> {
-    serde_json::to_vec(shown).map_err(|e| Error::failed("cannot write the state as JSON").because(e))
+fn json(state: &State, bounds: &[FileBound]) -> Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        r#type: &'static str,
+        #[serde(flatten)]
+        state: &'a State,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        bounds: &'a [FileBound],
+    }
+    serde_json::to_vec(&Shown { r#type: "state", state, bounds })
+        .map_err(|e| Error::failed("cannot write the state as JSON").because(e))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::{Desk, Ticket};
-use crate::manager::state::lease_book::Standing;
+use crate::manager::state::lease_book::TicketStanding;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Refusal, ToManager, unexpected};
@@ -31,7 +31,7 @@ use crate::share::units::counted;
 const WAIT_NOTICE: Duration = Duration::from_secs(1);
 
 /// What comes next in the conversation.
-enum Next<'a> {
+enum Step<'a> {
     /// It has asked for so many slots.
     Wait(u32),
     /// They are granted, until then.
@@ -68,13 +68,13 @@ pub(super) fn serve_holder(
 ) -> Result<()> {
     let line = connection.outbox();
     let mut holder = Leaseholder { desk, connection, line, dead_after, asker, began: None };
-    let mut next = Next::Wait(slots);
+    let mut step = Step::Wait(slots);
     loop {
-        next = match next {
-            Next::Wait(slots) => holder.wait(slots)?,
-            Next::Hold(ticket, until, slots) => holder.hold(ticket, until, slots)?,
-            Next::Rest(last) => holder.rest(last)?,
-            Next::End => return Ok(()),
+        step = match step {
+            Step::Wait(slots) => holder.wait(slots)?,
+            Step::Hold(ticket, until, slots) => holder.hold(ticket, until, slots)?,
+            Step::Rest(last) => holder.rest(last)?,
+            Step::End => return Ok(()),
         }
     }
 }
@@ -82,7 +82,7 @@ pub(super) fn serve_holder(
 impl<'a> Leaseholder<'a> {
     /// In the queue: until it is its turn, or it goes away. When it leaves the queue its ticket ends here; kept while it
     /// rests, the ticket would hold up those behind it.
-    fn wait(&mut self, slots: u32) -> Result<Next<'a>> {
+    fn wait(&mut self, slots: u32) -> Result<Step<'a>> {
         if slots == 0 {
             return Err(
                 Error::new(Code::BadMessage, "a lease of 0 slots is none").advise("ask for 1 or more")
@@ -93,17 +93,17 @@ impl<'a> Leaseholder<'a> {
         let mut standing = ticket.standing();
         loop {
             match standing {
-                Standing::Waiting { position, asked, free, reason } => {
+                TicketStanding::Waiting { position, asked, free, reason } => {
                     self.line.send(&FromManager::Wait { position, asked, free, reason });
                     match self.receive_but_progress(self.dead_after)? {
                         Received::Message(ToManager::Ok { .. }) => {}
                         Received::Message(ToManager::Release {}) => {
                             drop(ticket);
                             self.line.send(&FromManager::Released {});
-                            return Ok(Next::Rest(lease));
+                            return Ok(Step::Rest(lease));
                         }
                         Received::Message(other) => return Err(unexpected(&other, "ok or release")),
-                        Received::End => return Ok(Next::End),
+                        Received::End => return Ok(Step::End),
                         Received::Silence => {
                             return Err(Error::new(Code::Expired, "a `wait` was not answered")
                                 .advise("say `ok` to each, or your place in the queue is given away"));
@@ -111,13 +111,13 @@ impl<'a> Leaseholder<'a> {
                     }
                     standing = ticket.wait_for_turn(WAIT_NOTICE);
                 }
-                Standing::Leased { .. } if self.connection.is_gone() => return Ok(Next::End),
-                Standing::Leased { until, slots } => return Ok(Next::Hold(ticket, until, slots)),
-                Standing::Infeasible { leasable } => {
+                TicketStanding::Leased { .. } if self.connection.is_gone() => return Ok(Step::End),
+                TicketStanding::Leased { until, slots } => return Ok(Step::Hold(ticket, until, slots)),
+                TicketStanding::Infeasible { leasable } => {
                     self.refuse(&infeasible(leasable));
-                    return Ok(Next::Rest(lease));
+                    return Ok(Step::Rest(lease));
                 }
-                Standing::Over => return Ok(Next::Rest(lease)),
+                TicketStanding::Over => return Ok(Step::Rest(lease)),
             }
         }
     }
@@ -134,7 +134,7 @@ impl<'a> Leaseholder<'a> {
     }
 
     /// Holding a lease: until it gives it back, or its time is over.
-    fn hold(&mut self, ticket: Ticket<'a>, mut until: Millis, slots: Vec<PeerCard>) -> Result<Next<'a>> {
+    fn hold(&mut self, ticket: Ticket<'a>, mut until: Millis, slots: Vec<PeerCard>) -> Result<Step<'a>> {
         let lease = ticket.number();
         let count: u32 = slots.iter().map(|card| card.slots).sum();
         let at: Vec<String> = slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
@@ -159,7 +159,7 @@ impl<'a> Leaseholder<'a> {
                     drop(ticket);
                     self.tell("gave back its slots");
                     self.line.send(&FromManager::Released {});
-                    return Ok(Next::Rest(lease));
+                    return Ok(Step::Rest(lease));
                 }
                 Received::Message(other) => {
                     return Err(unexpected(&other, "renew, release, progress or blame"));
@@ -168,12 +168,12 @@ impl<'a> Leaseholder<'a> {
                     drop(ticket);
                     self.tell("held its slots to the end of their time");
                     self.line.send(&FromManager::Expired { lease });
-                    return Ok(Next::Rest(lease));
+                    return Ok(Step::Rest(lease));
                 }
                 Received::End => {
                     drop(ticket);
                     self.tell("went away, which gives back its slots");
-                    return Ok(Next::End);
+                    return Ok(Step::End);
                 }
             }
         }
@@ -183,19 +183,19 @@ impl<'a> Leaseholder<'a> {
     fn renew(&self, ticket: &Ticket<'_>) -> Option<Millis> {
         let lease = ticket.number();
         self.desk.change(|table, now| table.renew(lease, now));
-        let Standing::Leased { until, slots } = ticket.standing() else { return None };
+        let TicketStanding::Leased { until, slots } = ticket.standing() else { return None };
         self.line.send(&leased(lease, until, self.desk.now(), slots));
         Some(until)
     }
 
     /// Holding nothing, after `last`: until it asks again, goes away, or says nothing for
     /// [`limits::REST_TIME`].
-    fn rest(&mut self, last: LeaseId) -> Result<Next<'a>> {
+    fn rest(&mut self, last: LeaseId) -> Result<Step<'a>> {
         loop {
             match self.connection.receive(Some(limits::REST_TIME))? {
                 Received::Message(ToManager::Lease { peer, slots }) => {
                     self.asker = peer;
-                    return Ok(Next::Wait(slots));
+                    return Ok(Step::Wait(slots));
                 }
                 Received::Message(ToManager::Ok { .. } | ToManager::Progress(_)) => {}
                 Received::Message(ToManager::Renew {}) => {
@@ -207,7 +207,7 @@ impl<'a> Leaseholder<'a> {
                     self.refuse(&Error::new(Code::Unauthorised, why));
                 }
                 Received::Message(other) => return Err(unexpected(&other, "lease")),
-                Received::End | Received::Silence => return Ok(Next::End),
+                Received::End | Received::Silence => return Ok(Step::End),
             }
         }
     }

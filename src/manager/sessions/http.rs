@@ -36,7 +36,7 @@ use crate::share::{FileName, Hash, Manifest};
 /// How many files the page shows; a program reads `/state`, or asks for `files`.
 const SHOWN: usize = 5000;
 
-/// Who asks is nobody that is registered.
+/// The number of an asker that is not registered.
 const STRANGER: PeerId = 0;
 
 /// Answers a request.
@@ -60,7 +60,7 @@ fn the_board() -> Answer {
         .versioned()
 }
 
-/// Everything the manager knows. Who asks again with its version is told when nothing has changed.
+/// Everything the manager knows. A browser that asks again with its version is told when nothing has changed.
 fn state(desk: &Desk) -> Answer {
     match Snapshot::of(desk.change(|table, now| table.state(now))) {
         Ok(Snapshot { json, version }) => Answer::bytes("application/json", json).version(version),

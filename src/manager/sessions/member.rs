@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::Desk;
-use crate::manager::state::roster::{Candidate, Reach, Roster};
+use crate::manager::state::roster::{Candidate, Reach, spell};
 use crate::net::connection::{Connection, Received};
 use crate::net::message::{Bound, FromManager, Name, PeerId, Refusal, ToManager, VERSION, unexpected};
 use crate::thread;
@@ -43,7 +43,7 @@ pub(super) fn address(
         )
         .advise("run the same release of peerlab on every node"));
     }
-    let addr = Roster::spell(addr)?;
+    let addr = spell(addr)?;
     if connection.stream().local_addr().is_ok_and(|local| local == addr) {
         return Err(Error::new(Code::Conflict, format!("{addr} is the address of the manager"))
             .advise("give the peer's own address with --advertise"));

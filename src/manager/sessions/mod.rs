@@ -29,18 +29,11 @@ use holder::serve_holder;
 use member::{address, serve_member};
 use tracker::serve_tracker;
 
-/// What a session must know of the manager's configuration.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    /// How long one that owes an `ok` may take.
-    pub(crate) dead_after: Duration,
-}
-
-/// Serves one connection: reads which conversation it is, and has it.
+/// Serves one connection: reads which conversation it is, and has it. One that owes an `ok` may take `dead_after`.
 ///
 /// # Errors
 /// What the other side is to be told before its connection is closed.
-pub(crate) fn serve_node(desk: &Desk, rules: Rules, connection: &mut Connection) -> Result<()> {
+pub(super) fn serve_node(desk: &Desk, dead_after: Duration, connection: &mut Connection) -> Result<()> {
     if crate::net::http::serve(connection, |request| http::answer(desk, request))? {
         return Ok(());
     }
@@ -52,7 +45,7 @@ pub(crate) fn serve_node(desk: &Desk, rules: Rules, connection: &mut Connection)
             let addr = address(connection, version, &name, addr)?;
             serve_member(desk, connection, Candidate { name, addr, slots, keeps, up, down }, &bound)
         }
-        ToManager::Lease { peer, slots } => serve_holder(desk, rules.dead_after, connection, peer, slots),
+        ToManager::Lease { peer, slots } => serve_holder(desk, dead_after, connection, peer, slots),
         ToManager::State {} => serve_state(desk, connection),
         request @ (ToManager::Query { .. }
         | ToManager::Update { .. }

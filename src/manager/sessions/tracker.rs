@@ -17,10 +17,10 @@ use crate::net::limits;
 use crate::net::message::{FileState, FromManager, PeerId, ToManager, unexpected};
 use crate::share::{FileName, Manifest};
 
-/// Serves one who asks about files, beginning with the first request.
+/// Serves one that asks about files, beginning with the first request.
 ///
 /// # Errors
-/// What he is to be told before his connection is closed.
+/// What it is to be told before its connection is closed.
 pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToManager) -> Result<()> {
     let mut request = first;
     loop {

@@ -6,7 +6,7 @@
 //!
 //! # The rule
 //! Changes of files are told by *who* and *what*. One of the same who and what, within [`GATHER`] of the last one, is
-//! added to the line that is there: "ada offers 1000 files, f999 the last, 9.8 MiB together". The line moves to the
+//! added to the line that is there: "ada offers f999 and 999 more, 9.8 MiB together". The line moves to the
 //! end, with the time of its last change. Every other event is a line of its own. The last [`EVENTS`] lines are kept.
 //!
 //! All of this is plain state: no socket, no thread, no clock.
@@ -21,17 +21,17 @@ use crate::share::FileName;
 use crate::share::units::about;
 
 /// How many of the last events are kept.
-pub(crate) const EVENTS: usize = 200;
+const EVENTS: usize = 200;
 
 /// How long a line waits for others of its kind, in milliseconds.
-pub(crate) const GATHER: Millis = 2_000;
+const GATHER: Millis = 2_000;
 
 /// How many of the last lines are looked at for one of the same kind: more kinds than go on at once.
 const RECENT: usize = 32;
 
 /// What can happen to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(super) enum What {
     /// Somebody has a file that was not there before.
     Offers,
     /// Somebody has put it there again, though it was dropped.
@@ -55,118 +55,90 @@ pub(crate) enum What {
     /// Somebody was asked to fetch it.
     Asked,
     /// Somebody was asked, and nothing came of it.
-    InVain,
+    Failed,
 }
 
 impl What {
-    /// The line for one file.
-    fn one(self, who: &str, file: &str, size: u64) -> String {
-        match self {
-            Self::Offers => format!("{who} offers {file}, {}", about(size)),
-            Self::BringsBack => format!("{who} put {file} there again on purpose after it was dropped"),
-            Self::HasToo => format!("{who} has {file}, too"),
-            Self::Begins => format!("{who} has begun to fetch {file}"),
-            Self::Completes => format!("{who} has all of {file}"),
-            Self::Reduces => format!("{who} has only a part of {file} now"),
-            Self::Loses => format!("{who} has lost {file}: it asks for it"),
-            Self::Gone => format!("nobody offers {file} any more"),
-            Self::Dropped => format!("{file} is dropped: whoever has it puts it into its trash"),
-            Self::Refused => format!("{who} still has {file}, which was dropped: it is told to drop it, too"),
-            Self::Asked => format!("{who} is asked to fetch {file}, {}", about(size)),
-            Self::InVain => {
-                format!("{who} was asked to fetch {file}, and nothing came of it; it is asked again later")
+    /// The line for one file, or for `count` of them of which `file` is the last.
+    fn line(self, who: &str, file: &str, count: usize, size: u64) -> String {
+        let (files, size, they, them, were) = match count {
+            1 => (file.to_owned(), about(size), "it", "it", "was"),
+            _ => {
+                let (files, size) =
+                    (format!("{file} and {} more", count - 1), format!("{} together", about(size)));
+                (files, size, "they", "them", "were")
             }
-        }
-    }
-
-    /// The line for several.
-    fn many(self, who: &str, count: usize, last: &str, size: u64) -> String {
-        let size = about(size);
+        };
         match self {
-            Self::Offers => format!("{who} offers {count} files, {last} the last, {size} together"),
+            Self::Offers => format!("{who} offers {files}, {size}"),
             Self::BringsBack => {
-                format!(
-                    "{who} put {count} files there again on purpose after they were dropped, {last} the last"
-                )
+                format!("{who} put {files} there again on purpose after {they} {were} dropped")
             }
-            Self::HasToo => format!("{who} has {count} files, too, {last} the last"),
-            Self::Begins => format!("{who} has begun to fetch {count} files, {last} the last"),
-            Self::Completes => format!("{who} has all of {count} files, {last} the last, {size} together"),
-            Self::Reduces => format!("{who} has only a part of {count} files now, {last} the last"),
-            Self::Loses => format!("{who} has lost {count} files, {last} the last: it asks for them"),
-            Self::Gone => format!("nobody offers {count} files any more, {last} the last"),
-            Self::Dropped => {
-                format!(
-                    "{count} files are dropped, {last} the last: whoever has them puts them into its trash"
-                )
-            }
+            Self::HasToo => format!("{who} has {files}, too"),
+            Self::Begins => format!("{who} has begun to fetch {files}"),
+            Self::Completes => format!("{who} has all of {files}"),
+            Self::Reduces => format!("{who} has only a part of {files} now"),
+            Self::Loses => format!("{who} has lost {files}: it asks for {them}"),
+            Self::Gone => format!("nobody offers {files} any more"),
+            Self::Dropped => format!("{files} {were} dropped: each peer moves {them} to its trash"),
             Self::Refused => {
-                format!(
-                    "{who} still has {count} files that were dropped, {last} the last: it is told to drop them, too"
-                )
+                format!("{who} still has {files}, which {were} dropped: it is told to drop {them}, too")
             }
-            Self::Asked => format!("{who} is asked to fetch {count} files, {last} the last, {size} together"),
-            Self::InVain => format!(
-                "{who} was asked to fetch {count} files, {last} the last, and nothing came of it; it is asked again later"
-            ),
+            Self::Asked => format!("{who} is asked to fetch {files}, {size}"),
+            Self::Failed => {
+                format!("{who} was asked to fetch {files}, and nothing came of it; it is asked again later")
+            }
         }
     }
 }
 
-/// A line to which more may be added.
+/// An event, and what may be added to it.
 #[derive(Debug)]
-struct Gathering {
-    who: String,
-    what: What,
+struct Line {
+    event: Event,
+    /// Who and what, where files are counted.
+    kind: Option<(String, What)>,
     count: usize,
     size: u64,
 }
 
 /// The last events, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Events {
-    lines: VecDeque<(Event, Option<Gathering>)>,
+pub(super) struct Events {
+    lines: VecDeque<Line>,
 }
 
 impl Events {
     /// An event that is a line of its own.
-    pub(crate) fn tell(&mut self, at: Millis, text: String) {
+    pub(super) fn tell(&mut self, at: Millis, text: String) {
         info!("{text}");
-        self.push(Event { at, text }, None);
+        self.push(Line { event: Event { at, text }, kind: None, count: 1, size: 0 });
     }
 
     /// Something happened to a file.
-    pub(crate) fn tell_of(&mut self, at: Millis, who: String, what: What, file: &FileName, size: u64) {
-        let file = file.as_str();
-        info!("{}", what.one(&who, file, size));
-        let same = |(event, line): &&(Event, Option<Gathering>)| {
-            let like = line.as_ref().is_some_and(|line| line.what == what && line.who == who);
-            like && at.saturating_sub(event.at) < GATHER
-        };
-        // The newest is at the end.
-        let known = self.lines.iter().rev().take(RECENT).position(|line| same(&line));
-        let known = known.and_then(|back| self.lines.remove(self.lines.len() - 1 - back)?.1);
-        let line = match known {
-            Some(line) => Gathering { count: line.count + 1, size: line.size.saturating_add(size), ..line },
-            None => Gathering { who, what, count: 1, size },
-        };
-        let text = match line.count {
-            1 => what.one(&line.who, file, size),
-            count => what.many(&line.who, count, file, line.size),
-        };
-        self.push(Event { at, text }, Some(line));
+    pub(super) fn tell_of(&mut self, at: Millis, who: String, what: What, file: &FileName, size: u64) {
+        info!("{}", what.line(&who, file.as_str(), 1, size));
+        let kind = Some((who, what));
+        let older = self.lines.len().saturating_sub(RECENT);
+        let same = |line: &Line| line.kind == kind && at.saturating_sub(line.event.at) < GATHER;
+        let known = self.lines.iter().skip(older).rposition(same);
+        let known = known.and_then(|place| self.lines.remove(older + place));
+        let (count, size) = known.map_or((1, size), |it| (it.count + 1, it.size.saturating_add(size)));
+        let who = kind.as_ref().map_or("", |(who, _)| who);
+        let text = what.line(who, file.as_str(), count, size);
+        self.push(Line { event: Event { at, text }, kind, count, size });
     }
 
-    fn push(&mut self, event: Event, line: Option<Gathering>) {
+    fn push(&mut self, line: Line) {
         if self.lines.len() == EVENTS {
             self.lines.pop_front();
         }
-        self.lines.push_back((event, line));
+        self.lines.push_back(line);
     }
 
-    /// The lines, oldest first.
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Event> {
-        self.lines.iter().map(|(event, _)| event)
+    /// Oldest first.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.lines.iter().map(|line| &line.event)
     }
 }
 

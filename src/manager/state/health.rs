@@ -4,33 +4,29 @@
 //! else *healing*. A word alone would leave the question that everybody asks next: why is it not done? So each
 //! peer that lacks its copy is named, with what it waits for.
 
-use super::catalogue::{Entry, FileNumber};
-use super::replicator::{Keeper, ORDERS, Replicator, can_fetch, has_source};
+use super::catalogue::{FileNumber, ListedFile};
+use super::replicator::{Keeper, ORDERS, Replicator, Scene, can_fetch, has_source};
 use super::roster::{Reach, Roster};
 use crate::clock::Millis;
-use crate::net::message::{Condition, Health, PeerId, Replicas};
+use crate::net::message::{Condition, Health, PeerId};
 
 /// How many peers are named; the others are counted.
 const NAMED: usize = 3;
 
 impl Replicator {
     /// Whether enough peers have this file, and what is done about it.
-    pub(crate) fn health(&self, number: FileNumber, entry: &Entry, roster: &Roster, now: Millis) -> Health {
-        let have: Vec<PeerId> = entry.whole_holders().collect();
+    pub(super) fn health(&self, number: FileNumber, listing: &ListedFile, scene: Scene) -> Health {
+        let have: Vec<PeerId> = listing.whole_holders().collect();
         if have.is_empty() {
-            return missing(entry, roster);
+            return missing(listing, scene.roster);
         }
-        let wanted = match self.policy() {
-            Replicas::All => self.keepers.len(),
-            Replicas::Some(wanted) => wanted,
-        };
-        let copies = self.copies(entry);
+        let (wanted, copies) = (self.wanted(), self.copies(listing));
         if copies >= wanted {
-            let reason = format!("{} all of it", has(&names(have, roster)));
+            let reason = format!("{} all of it", has(&names(have, scene.roster)));
             return Health { state: Condition::Whole, reason };
         }
         let mut reasons = vec![format!("{copies} of {wanted} copies are there")];
-        reasons.extend(self.obstacles(number, entry, roster, now));
+        reasons.extend(self.obstacles(number, listing, scene));
         if self.keepers.len() < wanted {
             reasons.push(match self.keepers.len() {
                 0 => "no peer here keeps replicas".into(),
@@ -42,10 +38,10 @@ impl Replicator {
     }
 
     /// What the peers that should have a copy wait for, the most telling ones first.
-    fn obstacles(&self, number: FileNumber, entry: &Entry, roster: &Roster, now: Millis) -> Vec<String> {
+    fn obstacles(&self, number: FileNumber, listing: &ListedFile, scene: Scene) -> Vec<String> {
         let concerned = |(id, keeper): &(&PeerId, &Keeper)| {
             let asked = keeper.running.contains_key(&number) || keeper.paused.contains_key(&number);
-            !entry.is_whole_at(**id) && (asked || self.lacking(number, entry) > 0)
+            !listing.is_whole_at(**id) && (asked || self.lacking(number, listing) > 0)
         };
         let mut concerned: Vec<_> = self.keepers.iter().filter(concerned).collect();
         concerned.sort_by_key(|(id, keeper)| {
@@ -55,8 +51,8 @@ impl Replicator {
         let named = concerned.into_iter().take(NAMED);
         let mut reasons: Vec<_> = named
             .map(|(&id, keeper)| {
-                let waits = waits_for(id, keeper, number, entry, roster, now);
-                format!("{} {waits}", roster.name(id))
+                let waits = waits_for(id, keeper, number, listing, scene);
+                format!("{} {waits}", scene.roster.name(id))
             })
             .collect();
         if left_out > 0 {
@@ -67,21 +63,15 @@ impl Replicator {
 }
 
 /// Nobody has all of it.
-fn missing(entry: &Entry, roster: &Roster) -> Health {
-    let parts = names(entry.holders().map(|(peer, _)| peer), roster);
+fn missing(listing: &ListedFile, roster: &Roster) -> Health {
+    let parts = names(listing.holders().map(|(peer, _)| peer), roster);
     let reason = format!("nobody has all of it; {} a part", has(&parts));
     Health { state: Condition::Missing, reason }
 }
 
 /// What a peer that lacks a file waits for.
-fn waits_for(
-    id: PeerId,
-    keeper: &Keeper,
-    number: FileNumber,
-    entry: &Entry,
-    roster: &Roster,
-    now: Millis,
-) -> String {
+fn waits_for(id: PeerId, keeper: &Keeper, number: FileNumber, listing: &ListedFile, scene: Scene) -> String {
+    let Scene { roster, now, .. } = scene;
     let seconds = |ms: Millis| ms.div_ceil(1000);
     if let Some(running) = keeper.running.get(&number) {
         let since = seconds(now.saturating_sub(running.since));
@@ -90,12 +80,15 @@ fn waits_for(
             None => format!("was asked {since} s ago to fetch it"),
         };
     }
-    if !has_source(entry, id, roster) {
-        return "waits for somebody who has it and can be reached".into();
+    if !has_source(listing, id, roster) {
+        return "waits for a peer that has it and can be reached".into();
     }
     if let Some(pause) = keeper.paused.get(&number).filter(|pause| pause.until > now) {
         let times = if pause.times == 1 { "once".into() } else { format!("{} times", pause.times) };
-        return format!("was asked {times} in vain, and is asked again in {} s", seconds(pause.until - now));
+        return format!(
+            "was asked {times} without success, and is asked again in {} s",
+            seconds(pause.until - now)
+        );
     }
     match roster.get(id) {
         Some(row) if !can_fetch(row) => match &row.reach {

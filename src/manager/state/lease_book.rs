@@ -41,19 +41,19 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use super::effect::Effect;
 use super::roster::{Member, Roster};
 use crate::clock::Millis;
-use crate::net::message::{FromManager, LeaseId, LeaseState, PeerCard, PeerId, WaiterState};
+use crate::net::message::{Bound, FromManager, LeaseId, LeaseState, PeerCard, PeerId, WaiterState};
 use crate::share::units::counted;
 
 /// How long a manager that has just started lets infeasible requests wait, in milliseconds: its peers
 /// reconnect within three seconds.
-pub(crate) const GRACE: Millis = 5_000;
+pub(super) const GRACE: Millis = 5_000;
 
 /// How many quanta a peer may take to finish what runs under an ended lease before it is dropped.
 const PATIENCE: u64 = 10;
 
 /// Where a request stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum TicketStanding {
     /// In the queue.
     Waiting {
         /// Its place; 1 is the head.
@@ -105,7 +105,7 @@ struct Unbinding {
 
 /// The queue, the running leases, and the slots in use.
 #[derive(Debug)]
-pub(crate) struct LeaseBook {
+pub(super) struct LeaseBook {
     quantum: Millis,
     started: Millis,
     next: LeaseId,
@@ -120,7 +120,7 @@ pub(crate) struct LeaseBook {
 
 impl LeaseBook {
     /// An empty book whose leases last `quantum`. Its numbers start from `first`.
-    pub(crate) fn new(quantum: Millis, first: LeaseId, now: Millis) -> Self {
+    pub(super) fn new(quantum: Millis, first: LeaseId, now: Millis) -> Self {
         Self {
             quantum,
             started: now,
@@ -134,24 +134,24 @@ impl LeaseBook {
     }
 
     /// How long a lease lasts.
-    pub(crate) fn quantum(&self) -> Millis {
+    pub(super) fn quantum(&self) -> Millis {
         self.quantum
     }
 
     /// What follows from the changes since the last call.
-    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
     /// The next number, for a ticket or a peer; no number is given twice.
-    pub(crate) fn next_number(&mut self) -> u64 {
+    pub(super) fn next_number(&mut self) -> u64 {
         self.next += 1;
         self.next - 1
     }
 
     /// Puts a request at the end of the queue, and serves it if it can be. Look at its
     /// [`LeaseBook::standing`] next.
-    pub(crate) fn ask(&mut self, roster: &Roster, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
+    pub(super) fn ask(&mut self, roster: &Roster, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
         let ticket = self.next_number();
         self.queue.push_back(Waiter { ticket, asker, slots, since: now });
         if self.queue.len() == 1 {
@@ -162,7 +162,7 @@ impl LeaseBook {
 
     // lab 2: begin
     /// Grants what can be granted: the head takes all it asked for, or nobody takes anything.
-    pub(crate) fn serve(&mut self, roster: &Roster, now: Millis) {
+    pub(super) fn serve(&mut self, roster: &Roster, now: Millis) {
         while let Some(head) = self.queue.front() {
             let (lease, holder, wanted) = (head.ticket, head.asker, head.slots);
             let Some(slots) = self.take(roster, wanted, holder) else { return };
@@ -182,17 +182,16 @@ impl LeaseBook {
             return None;
         }
         // (free slots, peer, slots taken)
-        let mut spare: Vec<(u32, &Member, u32)> =
-            roster.others(asker).map(|peer| (self.free_at(peer), peer, 0)).collect();
+        let spare = roster.others(asker).map(|peer| (self.free_at(peer), peer, 0));
+        let mut spare: Vec<(u32, &Member, u32)> = spare.filter(|&(free, ..)| free > 0).collect();
         spare.sort_by_key(|&(free, peer, _)| (Reverse(free), peer.id));
         let mut missing = wanted;
         while missing > 0 {
-            for (_, _, taken) in spare.iter_mut().filter(|(free, _, taken)| taken < free) {
-                if missing == 0 {
-                    break;
+            for (free, _, taken) in &mut spare {
+                if missing > 0 && taken < free {
+                    *taken += 1;
+                    missing -= 1;
                 }
-                *taken += 1;
-                missing -= 1;
             }
         }
         let shares = spare.into_iter().filter(|&(_, _, taken)| taken > 0);
@@ -217,7 +216,7 @@ impl LeaseBook {
     }
 
     /// How many slots of this peer are in use.
-    pub(crate) fn used(&self, peer: PeerId) -> u32 {
+    pub(super) fn used(&self, peer: PeerId) -> u32 {
         self.used.get(&peer).copied().unwrap_or_default()
     }
 
@@ -231,18 +230,18 @@ impl LeaseBook {
     }
 
     /// Where a request stands now. One that has become infeasible is taken off the queue.
-    pub(crate) fn standing(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> Standing {
+    pub(super) fn standing(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> TicketStanding {
         if let Some(lease) = self.leases.get(&ticket) {
-            return Standing::Leased { until: lease.until, slots: lease.slots.clone() };
+            return TicketStanding::Leased { until: lease.until, slots: lease.slots.clone() };
         }
-        let Some(place) = self.place(ticket) else { return Standing::Over };
+        let Some(place) = self.place(ticket) else { return TicketStanding::Over };
         let Waiter { asker, slots, .. } = self.queue[place];
         let leasable = roster.leasable(asker);
         if slots > leasable && !self.in_grace(now) {
             self.leave(roster, ticket, now);
-            return Standing::Infeasible { leasable };
+            return TicketStanding::Infeasible { leasable };
         }
-        Standing::Waiting {
+        TicketStanding::Waiting {
             position: place + 1,
             asked: slots,
             free: self.free(roster, asker),
@@ -252,7 +251,7 @@ impl LeaseBook {
 
     /// A request that waits, or a lease that runs, is over: the requester released it, went away, or
     /// its time is up. Says who held it.
-    pub(crate) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> Option<PeerId> {
+    pub(super) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> Option<PeerId> {
         if let Some(place) = self.place(ticket) {
             self.queue.remove(place);
             if place == 0 {
@@ -267,7 +266,7 @@ impl LeaseBook {
     }
 
     /// Extends a lease while nobody waits.
-    pub(crate) fn renew(&mut self, ticket: LeaseId, now: Millis) {
+    pub(super) fn renew(&mut self, ticket: LeaseId, now: Millis) {
         let Some(lease) = self.leases.get_mut(&ticket) else { return };
         if self.queue.is_empty() && now < lease.until {
             lease.until = now + self.quantum;
@@ -277,13 +276,13 @@ impl LeaseBook {
     }
 
     /// Who holds the running lease that `peer` serves.
-    pub(crate) fn holder(&self, lease: LeaseId, peer: PeerId) -> Option<PeerId> {
+    pub(super) fn holder(&self, lease: LeaseId, peer: PeerId) -> Option<PeerId> {
         let lease = self.leases.get(&lease)?;
         lease.slots.iter().any(|card| card.peer == peer).then_some(lease.holder)
     }
 
     /// A peer is done with the last product of an ended lease.
-    pub(crate) fn unbound(&mut self, roster: &Roster, peer: PeerId, lease: LeaseId, now: Millis) {
+    pub(super) fn unbound(&mut self, roster: &Roster, peer: PeerId, lease: LeaseId, now: Millis) {
         if let Some(Unbinding { slots, .. }) = self.unbinding.remove(&(peer, lease))
             && let Some(used) = self.used.get_mut(&peer)
         {
@@ -294,17 +293,10 @@ impl LeaseBook {
 
     /// A peer joined that still serves a lease of its former life: its slots count as used until it
     /// says `unbound`, which it is asked to at once.
-    pub(crate) fn still_bound(
-        &mut self,
-        roster: &Roster,
-        peer: PeerId,
-        lease: LeaseId,
-        slots: u32,
-        now: Millis,
-    ) {
+    pub(super) fn still_bound(&mut self, roster: &Roster, peer: PeerId, bound: &Bound, now: Millis) {
         let Some(row) = roster.get(peer) else { return };
-        let card = self.mark_used(row, slots);
-        self.unbind(peer, lease, card.slots, now);
+        let card = self.mark_used(row, bound.slots);
+        self.unbind(peer, bound.lease, card.slots, now);
     }
 
     /// These slots are over for the lease; they are free when the peer says `unbound`.
@@ -314,9 +306,9 @@ impl LeaseBook {
         self.effects.push(Effect::Tell(peer, FromManager::Unbind { lease }));
     }
 
-    /// A peer is gone, and was struck out of the roster: leases lose its slots, and who asked for more
+    /// A peer is gone, and is not in the roster any more: leases lose its slots, and one that asked for more
     /// than there is now is told.
-    pub(crate) fn lost(&mut self, roster: &Roster, peer: PeerId, now: Millis) {
+    pub(super) fn lost(&mut self, roster: &Roster, peer: PeerId, now: Millis) {
         self.unbinding.retain(|&(unbinding, _), _| unbinding != peer);
         self.used.remove(&peer);
         for (&lease, terms) in &mut self.leases {
@@ -329,8 +321,8 @@ impl LeaseBook {
         self.capacity_fell(roster, now);
     }
 
-    /// There are fewer slots than before: wake everybody who asked for more than there is.
-    pub(crate) fn capacity_fell(&mut self, roster: &Roster, now: Millis) {
+    /// There are fewer slots than before: wake all that asked for more than there is.
+    pub(super) fn capacity_fell(&mut self, roster: &Roster, now: Millis) {
         if !self.in_grace(now) {
             let hopeless = self.queue.iter().filter(|w| w.slots > roster.leasable(w.asker));
             self.effects.extend(hopeless.map(|waiter| Effect::Turn(waiter.ticket)));
@@ -339,13 +331,13 @@ impl LeaseBook {
     }
 
     /// Peers that have not said `unbound` in [`PATIENCE`] quanta.
-    pub(crate) fn overdue(&self, now: Millis) -> Vec<PeerId> {
+    pub(super) fn overdue(&self, now: Millis) -> Vec<PeerId> {
         let late = |unbinding: &Unbinding| now.saturating_sub(unbinding.since) > PATIENCE * self.quantum;
         self.unbinding.iter().filter(|(_, unbinding)| late(unbinding)).map(|(&(peer, _), _)| peer).collect()
     }
 
     /// The queue as the `state` answer shows it.
-    pub(crate) fn waiters(&self, roster: &Roster, now: Millis) -> Vec<WaiterState> {
+    pub(super) fn waiters(&self, roster: &Roster, now: Millis) -> Vec<WaiterState> {
         let state = |(place, waiter): (usize, &Waiter)| WaiterState {
             position: place + 1,
             peer: waiter.asker,
@@ -358,7 +350,7 @@ impl LeaseBook {
     }
 
     /// The running leases as the `state` answer shows them.
-    pub(crate) fn leases(&self, roster: &Roster) -> Vec<LeaseState> {
+    pub(super) fn leases(&self, roster: &Roster) -> Vec<LeaseState> {
         let state = |(&lease, terms): (&LeaseId, &Grant)| LeaseState {
             lease,
             peer: terms.holder,

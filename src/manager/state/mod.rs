@@ -9,13 +9,13 @@
 //! A verb is told the time, changes the table, and leaves behind what follows from that ([`effect`]): no socket, no
 //! thread, no clock. The lock and the sockets are in [`desk`](super::desk).
 
-pub(crate) mod catalogue;
-pub(crate) mod effect;
+pub(super) mod catalogue;
+pub(super) mod effect;
 mod events;
 mod health;
-pub(crate) mod lease_book;
+pub(super) mod lease_book;
 mod replicator;
-pub(crate) mod roster;
+pub(super) mod roster;
 mod view;
 
 use std::collections::{HashMap, VecDeque};
@@ -27,17 +27,17 @@ use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
 use crate::net::message::{
-    Bound, DoneState, Download, FileState, FromManager, Holder, LeaseId, PeerCard, PeerId, ProductStage,
-    Progress, Refusal, Replicas, plain,
+    Bound, DoneState, Download, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
+    Refusal, Replicas, plain,
 };
 use crate::share::fingerprint::Fingerprint;
 use crate::share::units::counted;
 use crate::share::{FileId, FileName, Manifest};
-use catalogue::{Catalogue, Change, cards, not_found};
+use catalogue::{Catalogue, cards, not_found};
 use effect::Effect;
 use events::{Events, What};
-use lease_book::{LeaseBook, Standing};
-use replicator::Replicator;
+use lease_book::{LeaseBook, TicketStanding};
+use replicator::{Replicator, Scene};
 use roster::{Candidate, Reach, Roster};
 
 /// How many of the multiplies that were finished are kept for the board.
@@ -45,7 +45,7 @@ const DONE: usize = 5;
 
 /// Everything the manager knows.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(super) struct Table {
     roster: Roster,
     book: LeaseBook,
     catalogue: Catalogue,
@@ -56,13 +56,15 @@ pub(crate) struct Table {
     /// The multiplies that were finished last, oldest first.
     done: VecDeque<DoneState>,
     started: Millis,
+    /// Whether the list of peers is not the one that was told last.
+    list_changed: bool,
     effects: Vec<Effect>,
 }
 
 impl Table {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers. Its numbers start from
     /// `first`.
-    pub(crate) fn new(quantum: Millis, replicas: Replicas, first: u64, now: Millis) -> Self {
+    pub(super) fn new(quantum: Millis, replicas: Replicas, first: u64, now: Millis) -> Self {
         Self {
             roster: Roster::default(),
             book: LeaseBook::new(quantum, first, now),
@@ -72,74 +74,73 @@ impl Table {
             progress: HashMap::new(),
             done: VecDeque::new(),
             started: now,
+            list_changed: false,
             effects: Vec::new(),
         }
     }
 
     /// What follows from the changes since the last call, in this order.
-    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
         let mut effects = std::mem::take(&mut self.effects);
         effects.append(&mut self.book.take_effects());
         effects
-    }
-
-    /// An event in plain words, for the board and the log.
-    fn tell(&mut self, at: Millis, text: String) {
-        self.events.tell(at, text);
     }
 }
 
 /// Peers come, stay and leave.
 impl Table {
-    /// Counts the changes of who is here.
-    pub(crate) fn list_version(&self) -> u64 {
-        self.roster.version()
+    /// Whether the list of peers is to be told: it has changed since that was last done.
+    pub(super) fn is_list_due(&self) -> bool {
+        self.list_changed
     }
 
-    /// Everybody who is here.
-    pub(crate) fn list(&self) -> Vec<PeerCard> {
-        self.roster.cards()
+    /// Everybody who is here, to be told.
+    pub(super) fn take_list(&mut self) -> FromManager {
+        self.list_changed = false;
+        FromManager::Peers { peers: self.roster.cards() }
     }
 
     /// Takes a peer into the table, in the place of its former self if there is one.
-    pub(crate) fn admit(&mut self, candidate: Candidate, bound: &[Bound], now: Millis) -> Result<PeerId> {
+    pub(super) fn admit(&mut self, candidate: Candidate, bound: &[Bound], now: Millis) -> Result<PeerId> {
         if let Some(former) = self.roster.former_self(&candidate)? {
             self.strike(former, "it came back", now);
         }
         let peer = self.book.next_number();
         self.effects.push(Effect::Tell(peer, FromManager::Registered { peer }));
         let Candidate { name, addr, slots, .. } = &candidate;
-        self.tell(now, format!("{name} joined from {addr} with {}", counted(*slots, "slot")));
+        self.events.tell(now, format!("{name} joined from {addr} with {}", counted(*slots, "slot")));
         if candidate.keeps {
-            self.replicator.join(peer, &candidate.name, now);
+            self.replicator.join(peer, now);
         }
         self.roster.admit(peer, candidate, now);
+        self.list_changed = true;
         for bound in bound {
-            self.book.still_bound(&self.roster, peer, bound.lease, bound.slots, now);
+            self.book.still_bound(&self.roster, peer, bound, now);
         }
         Ok(peer)
     }
 
     /// Takes a peer out of the table, if it is still there: its slots, its files and its orders go with it.
-    pub(crate) fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
+    pub(super) fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
         let Some(row) = self.roster.remove(peer) else { return };
+        self.list_changed = true;
         self.effects.push(Effect::HangUp(peer));
-        self.tell(now, format!("{} left: {why}", row.is.name));
+        self.events.tell(now, format!("{} left: {why}", row.is.name));
         self.book.lost(&self.roster, peer, now);
         for file in self.catalogue.leave(peer) {
             self.events.tell_of(now, String::new(), What::Gone, &file, 0);
         }
-        self.replicator.leave(peer, now);
+        self.replicator.leave(peer);
     }
 
     /// Asks everybody whether it is there.
-    pub(crate) fn ping(&mut self) {
+    pub(super) fn ping(&mut self) {
         self.effects.push(Effect::TellAll(FromManager::Ping {}));
     }
 
     /// Strikes out the peers that have been silent for `dead_after`, or have not given back their slots. For so long as
     /// the manager was late nobody could be heard, through no fault of a peer.
-    pub(crate) fn strike_silent(&mut self, late: Duration, dead_after: Duration, now: Millis) {
+    pub(super) fn strike_silent(&mut self, late: Duration, dead_after: Duration, now: Millis) {
         self.roster.excuse(late.as_millis() as Millis, now);
         for peer in self.roster.silent(dead_after.as_millis() as Millis, now) {
             self.strike(peer, &format!("silent for {} s", dead_after.as_secs_f32()), now);
@@ -151,7 +152,7 @@ impl Table {
 
     /// A peer said `ok`, and what it is fetching. If its list of files is not the one that is kept here, it is to tell
     /// them again.
-    pub(crate) fn heard(
+    pub(super) fn heard(
         &mut self,
         peer: PeerId,
         list: Option<Fingerprint>,
@@ -166,7 +167,7 @@ impl Table {
     }
 
     /// The manager tried to connect back to a peer. One that others cannot reach must not be leased, and is told why.
-    pub(crate) fn tried(&mut self, peer: PeerId, reach: Reach, now: Millis) {
+    pub(super) fn tried(&mut self, peer: PeerId, reach: Reach, now: Millis) {
         let Some(row) = self.roster.tried(peer, reach.clone()) else { return };
         let Reach::No(why) = reach else {
             self.replicator.reached();
@@ -178,7 +179,7 @@ impl Table {
                 .because(why)
                 .advise("let the port through the firewall, or give the right address with --advertise");
         let event = format!("{} cannot be leased: {no}", row.is.name);
-        self.tell(now, event);
+        self.events.tell(now, event);
         self.effects.push(Effect::Tell(peer, FromManager::Error(Refusal::from(&no))));
         self.book.capacity_fell(&self.roster, now);
     }
@@ -187,22 +188,22 @@ impl Table {
 /// Slots are asked for, leased and given back.
 impl Table {
     /// Somebody asks for slots; the ticket's number, which is the lease's.
-    pub(crate) fn ask(&mut self, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
+    pub(super) fn ask(&mut self, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
         self.book.ask(&self.roster, asker, slots, now)
     }
 
     /// Where a request stands now.
-    pub(crate) fn standing(&mut self, ticket: LeaseId, now: Millis) -> Standing {
+    pub(super) fn standing(&mut self, ticket: LeaseId, now: Millis) -> TicketStanding {
         self.book.standing(&self.roster, ticket, now)
     }
 
     /// Extends a lease while nobody waits.
-    pub(crate) fn renew(&mut self, lease: LeaseId, now: Millis) {
+    pub(super) fn renew(&mut self, lease: LeaseId, now: Millis) {
         self.book.renew(lease, now);
     }
 
     /// A ticket is given back. A multiply that was finished with it is kept for the board.
-    pub(crate) fn leave(&mut self, ticket: LeaseId, now: Millis) {
+    pub(super) fn leave(&mut self, ticket: LeaseId, now: Millis) {
         let holder = self.book.leave(&self.roster, ticket, now);
         let (Some(peer), Some((began, progress))) = (holder, self.progress.remove(&ticket)) else { return };
         if progress.products.iter().any(|product| product.state != ProductStage::Checked) {
@@ -217,12 +218,12 @@ impl Table {
     }
 
     /// A peer is done with the last product of an ended lease.
-    pub(crate) fn unbound(&mut self, peer: PeerId, lease: LeaseId, now: Millis) {
+    pub(super) fn unbound(&mut self, peer: PeerId, lease: LeaseId, now: Millis) {
         self.book.unbound(&self.roster, peer, lease, now);
     }
 
     /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub(crate) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
+    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
         progress.products.truncate(limits::PRODUCTS);
         self.progress.insert(lease, (began, progress));
     }
@@ -231,23 +232,24 @@ impl Table {
     ///
     /// # Errors
     /// `unauthorised` when the peer is not in that lease.
-    pub(crate) fn blame(&mut self, lease: LeaseId, peer: PeerId, reason: &str, now: Millis) -> Result<()> {
+    pub(super) fn blame(&mut self, lease: LeaseId, peer: PeerId, reason: &str, now: Millis) -> Result<()> {
         let Some(holder) = self.book.holder(lease, peer) else {
             return Err(Error::new(Code::Unauthorised, format!("the peer {peer} is not in your lease")));
         };
         let quarantined = self.roster.blame(peer);
         let (who, whom) = (self.roster.name(holder), self.roster.name(peer));
-        self.tell(now, format!("{who} blames {whom}: {}", plain(reason)));
+        self.events.tell(now, format!("{who} blames {whom}: {}", plain(reason)));
         if quarantined {
-            self.tell(now, format!("{whom} is quarantined: it is not leased until it registers again"));
+            self.events
+                .tell(now, format!("{whom} is quarantined: it is not leased until it registers again"));
             self.book.capacity_fell(&self.roster, now);
         }
         Ok(())
     }
 
     /// What somebody who asked for slots did, for the board.
-    pub(crate) fn tell_of(&mut self, asker: PeerId, did: &str, now: Millis) {
-        self.tell(now, format!("{} {did}", self.roster.name(asker)));
+    pub(super) fn tell_of(&mut self, asker: PeerId, did: &str, now: Millis) {
+        self.events.tell(now, format!("{} {did}", self.roster.name(asker)));
     }
 }
 
@@ -257,7 +259,7 @@ impl Table {
     ///
     /// # Errors
     /// `unauthorised` when there is no such peer; else what [`Catalogue::update`] says.
-    pub(crate) fn update(
+    pub(super) fn update(
         &mut self,
         peer: PeerId,
         manifest: &Manifest,
@@ -272,14 +274,12 @@ impl Table {
         self.replicator.told(peer, now);
         let (who, file, size) = (self.roster.name(peer), manifest.name(), manifest.layout().size());
         let changed = self.catalogue.update(peer, manifest, whole, published, &self.roster, now);
-        let what = match changed {
-            Ok(Change::New) => What::Offers,
-            Ok(Change::Again) => What::BringsBack,
-            Ok(Change::Joined) if whole => What::HasToo,
-            Ok(Change::Joined) => What::Begins,
-            Ok(Change::Completed) => What::Completes,
-            Ok(Change::Reduced) => What::Reduces,
-            Ok(Change::Nothing) => return Ok(()),
+        match changed {
+            Ok(None) => Ok(()),
+            Ok(Some(what)) => {
+                self.events.tell_of(now, who, what, file, size);
+                Ok(())
+            }
             Err(no) => {
                 info!("{who} cannot offer {file}: {no}");
                 // It offers what was dropped: it is told so, however often it offers it.
@@ -289,18 +289,16 @@ impl Table {
                     self.events.tell_of(now, who, What::Refused, file, size);
                     self.effects.push(Effect::Tell(peer, dropped(file, manifest.id(), at)));
                 }
-                return Err(no);
+                Err(no)
             }
-        };
-        self.events.tell_of(now, who, what, file, size);
-        Ok(())
+        }
     }
 
     /// Who has this file but the asker? A whole holder that asks has lost it.
     ///
     /// # Errors
     /// `not_found` when nobody else has it.
-    pub(crate) fn query(
+    pub(super) fn query(
         &mut self,
         asker: PeerId,
         file: &FileName,
@@ -320,7 +318,7 @@ impl Table {
     ///
     /// # Errors
     /// `not_found` when it is not listed, or when nobody said which bytes, and the name stands for nothing.
-    pub(crate) fn drop_file(
+    pub(super) fn drop_file(
         &mut self,
         file: &FileName,
         id: Option<FileId>,
@@ -331,47 +329,50 @@ impl Table {
         if !remembers && !self.catalogue.lists(file, id) {
             return Err(not_found(file));
         }
-        let done = self.catalogue.drop_file(file, id, at, now)?;
-        if done.news {
+        if let Some((id, at)) = self.catalogue.drop_file(file, id, at, now)? {
             self.events.tell_of(now, String::new(), What::Dropped, file, 0);
-            self.effects.push(Effect::TellAll(dropped(file, done.id, done.at)));
+            self.effects.push(Effect::TellAll(dropped(file, id, at)));
         }
         Ok(())
     }
 
     /// Whether copies are to be planned: files or peers have changed since that was last done.
-    pub(crate) fn is_plan_due(&self) -> bool {
+    pub(super) fn is_plan_due(&self) -> bool {
         self.replicator.is_due(&self.catalogue)
     }
 
     /// Orders the copies that are missing; says when to look again if nothing changes before that.
-    pub(crate) fn replicate(&mut self, now: Millis) -> Option<Millis> {
+    pub(super) fn replicate(&mut self, now: Millis) -> Option<Millis> {
         let plan = self.replicator.plan(&mut self.catalogue, &self.roster, now);
-        for order in plan.in_vain {
-            self.events.tell_of(now, self.roster.name(order.peer), What::InVain, &order.file, order.size);
-        }
-        for order in plan.orders {
-            self.events.tell_of(now, self.roster.name(order.peer), What::Asked, &order.file, order.size);
-            self.effects.push(Effect::Tell(order.peer, FromManager::Fetch { file: order.file }));
+        let failed = plan.failed.into_iter().map(|order| (What::Failed, order));
+        let asked = plan.orders.into_iter().map(|order| (What::Asked, order));
+        for (what, (peer, number)) in failed.chain(asked) {
+            let Some(listing) = self.catalogue.listing(number) else { continue };
+            self.events.tell_of(now, self.roster.name(peer), what, listing.name(), listing.size());
+            if what == What::Asked {
+                let fetch = FromManager::Fetch { file: listing.name().clone() };
+                self.effects.push(Effect::Tell(peer, fetch));
+            }
         }
         plan.next
     }
 
     /// How many files there are.
-    pub(crate) fn files_len(&self) -> usize {
+    pub(super) fn files_len(&self) -> usize {
         self.catalogue.len()
     }
 
     /// All files with their holders, in order of their names.
-    pub(crate) fn files(&self) -> impl Iterator<Item = FileState> {
-        self.catalogue.entries().map(|(_, entry)| entry.state(&self.roster))
+    pub(super) fn files(&self) -> impl Iterator<Item = FileState> {
+        self.catalogue.listings().map(|(_, listing)| listing.state(&self.roster))
     }
 
     /// The same, with their health.
-    pub(crate) fn files_with_health(&self, now: Millis) -> impl Iterator<Item = FileState> {
-        self.catalogue.entries().map(move |(number, entry)| {
-            let health = self.replicator.health(number, entry, &self.roster, now);
-            FileState { health: Some(health), ..entry.state(&self.roster) }
+    pub(super) fn files_with_health(&self, now: Millis) -> impl Iterator<Item = FileState> {
+        let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
+        self.catalogue.listings().map(move |(number, listing)| {
+            let health = self.replicator.health(number, listing, scene);
+            FileState { health: Some(health), ..listing.state(&self.roster) }
         })
     }
 }

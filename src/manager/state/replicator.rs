@@ -2,8 +2,8 @@
 //!
 //! # The problem
 //! Peers come, go, and lose files; each time, copies are missing somewhere. A hundred thousand files on a hundred peers
-//! change a thousand times a second while they are copied, so whoever looks through all of them at each change does
-//! nothing else. And an order can fail: the peer's disk is full, a cable is cut, a peer joins and leaves
+//! change a thousand times a second while they are copied, so a manager that looks through all of them at each change
+//! does nothing else. And an order can fail: the peer's disk is full, a cable is cut, a peer joins and leaves
 //! every second. To order again at once would make a storm; not to order again, a file that never heals.
 //!
 //! # The rules
@@ -16,11 +16,10 @@
 //!   most in danger is copied first, and two empty peers fetch different files, then each from the other. Peers take
 //!   turns, those with the fewest orders and files first.
 //! - **Only what can be had is ordered**: somebody else has all of it, and can be reached.
-//! - **In vain.** An order without a sign of life for [`PATIENCE`], or without progress for [`STALL`], was in vain. The
+//! - **An order fails** that shows no sign of life for [`PATIENCE`], or no progress for [`STALL`]. The
 //!   same peer is asked for the same file again after [`PAUSE`], then after twice that, [`LONGEST_PAUSE`] at most.
 //! - **A peer that joins is asked for nothing** until the manager could connect to it and its own list has been quiet
-//!   for [`SETTLE`], because it may have the files already. One that leaves within [`STEADY`] of its coming waits twice
-//!   as long each time: a peer that flaps costs less and less.
+//!   for [`SETTLE`], because it may have the files already.
 //! - **A young manager that wants N copies waits** for [`GRACE`]: its peers are on their way back with theirs. (Where
 //!   all are to have all, nobody's absence makes a copy too many, and it need not wait.)
 //!
@@ -32,7 +31,7 @@
 //! # An example
 //! ada has 1,000 files, ben and cyd join. After half a second of quiet each is asked for four: ben for 1, 3, 5, 7
 //! and cyd for 2, 4, 6, 8. Whenever one is done, the next is asked for. In the end ben takes the even ones from ada
-//! or from cyd. dan joins, whose disk is full: his four orders are in vain after five seconds, and he is asked for
+//! or from cyd. dan joins, whose disk is full: its four orders have failed after five seconds, and it is asked for
 //! them again after 5, 10, 20, 40 and every 60 seconds.
 //!
 //! All of this is plain state: no socket, no thread, no clock. The orders are sent by [`Table::replicate`](super::Table::replicate),
@@ -41,68 +40,59 @@
 //! # What is missing
 //! Copies too many are never removed: a peer that was away while N others were found for its files comes back as one
 //! more. The manager does not know how much room a peer has, nor how fast it is. And nothing keeps N copies
-//! from being N peers on one machine.
+//! from being N peers on one machine. A peer that comes and goes is given four orders each time.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::catalogue::{Catalogue, Entry, FileNumber};
+use super::catalogue::{Catalogue, FileNumber, ListedFile};
 use super::lease_book::GRACE;
 use super::roster::{Member, Reach, Roster};
 use crate::clock::Millis;
-use crate::net::message::{Download, Name, PeerId, Replicas};
-use crate::share::FileName;
+use crate::net::message::{Download, PeerId, Replicas};
 
 /// How many orders run at one peer at once: enough that small files are not waited for one by one, few enough that a
 /// large one does not share its peer's link with many.
 pub(super) const ORDERS: usize = 4;
 
 /// Among how many of its next files a peer is given the one with the fewest copies.
-pub(super) const WINDOW: usize = 16;
+const WINDOW: usize = 16;
 
 /// How many files are looked at for one peer before the table is let go for others.
 const LOOK: usize = 512;
 
 /// How long an order may show no sign of life, in milliseconds.
-pub(super) const PATIENCE: Millis = 5_000;
+const PATIENCE: Millis = 5_000;
 
 /// How long a download that began may make no progress, in milliseconds: its peer gives up its holders one by one.
-pub(super) const STALL: Millis = 30_000;
+const STALL: Millis = 30_000;
 
 /// How long a peer is not asked again for a file that it did not get, in milliseconds.
-pub(super) const PAUSE: Millis = 5_000;
+const PAUSE: Millis = 5_000;
 
 /// The longest such pause.
-pub(super) const LONGEST_PAUSE: Millis = 60_000;
+const LONGEST_PAUSE: Millis = 60_000;
 
 /// How long the list of a peer that joined must be quiet, in milliseconds.
-pub(super) const SETTLE: Millis = 500;
-
-/// Who leaves sooner than this after joining flaps, in milliseconds.
-pub(super) const STEADY: Millis = 60_000;
-
-/// How many peers that flap are remembered before those that stopped long ago are forgotten.
-const FLAPS: usize = 1024;
-
-/// "Fetch this."
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CopyOrder {
-    /// Who is to fetch it.
-    pub(super) peer: PeerId,
-    /// What.
-    pub(super) file: FileName,
-    /// Its size, in bytes.
-    pub(super) size: u64,
-}
+const SETTLE: Millis = 500;
 
 /// What follows from a look at everything that changed.
 #[derive(Debug, Default)]
 pub(super) struct CopyPlan {
-    /// What is to be ordered now.
-    pub(super) orders: Vec<CopyOrder>,
-    /// What was ordered in vain.
-    pub(super) in_vain: Vec<CopyOrder>,
+    /// Who is to fetch what now.
+    pub(super) orders: Vec<(PeerId, FileNumber)>,
+    /// Orders that failed.
+    pub(super) failed: Vec<(PeerId, FileNumber)>,
     /// When to plan again if nothing changes before that.
     pub(super) next: Option<Millis>,
+}
+
+/// What is looked at, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) roster: &'a Roster,
+    pub(super) now: Millis,
 }
 
 /// An order that runs.
@@ -117,7 +107,7 @@ pub(super) struct RunningOrder {
 }
 
 impl RunningOrder {
-    /// When it counts as in vain, unless there is a sign of life before.
+    /// When it counts as failed, unless there is a sign of life before.
     fn deadline(&self) -> Millis {
         self.sign.map_or(self.since + PATIENCE, |sign| sign + STALL)
     }
@@ -133,14 +123,11 @@ pub(super) struct Pause {
 }
 
 /// A peer that keeps replicas.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Keeper {
-    name: Name,
-    joined: Millis,
     /// When it last told of a file, or joined.
     told: Millis,
-    /// For how long it must be quiet before it is asked for anything.
-    settle: Millis,
+    /// Its list was quiet for long enough once.
     pub(super) settled: bool,
     /// Its walk: every file with a smaller number was looked at.
     walk: FileNumber,
@@ -148,13 +135,6 @@ pub(super) struct Keeper {
     again: BTreeSet<FileNumber>,
     pub(super) running: BTreeMap<FileNumber, RunningOrder>,
     pub(super) paused: BTreeMap<FileNumber, Pause>,
-}
-
-/// One that came and went.
-#[derive(Clone, Copy, Debug)]
-struct Flap {
-    times: u32,
-    last: Millis,
 }
 
 /// Who should fetch what.
@@ -165,9 +145,9 @@ pub(super) struct Replicator {
     pub(super) keepers: BTreeMap<PeerId, Keeper>,
     /// How many orders run for a file.
     under_way: HashMap<FileNumber, usize>,
-    /// When to look at an order or a pause, at the latest.
+    /// When to look at a peer and a file, at the latest. What is found then counts, so an alarm for what is over long
+    /// since does no harm.
     alarms: BTreeSet<(Millis, PeerId, FileNumber)>,
-    flaps: HashMap<Name, Flap>,
     /// Whether a peer joined, left or was reached since the last plan.
     peers_changed: bool,
 }
@@ -181,7 +161,6 @@ impl Replicator {
             keepers: BTreeMap::new(),
             under_way: HashMap::new(),
             alarms: BTreeSet::new(),
-            flaps: HashMap::new(),
             peers_changed: false,
         }
     }
@@ -194,6 +173,24 @@ impl Replicator {
     /// Whether anything changed since the last plan.
     pub(super) fn is_due(&self, catalogue: &Catalogue) -> bool {
         self.peers_changed || catalogue.is_touched()
+    }
+
+    /// A peer that keeps replicas joined.
+    pub(super) fn join(&mut self, peer: PeerId, now: Millis) {
+        self.keepers.insert(peer, Keeper { told: now, ..Keeper::default() });
+        self.peers_changed = true;
+    }
+
+    /// A peer left. Under a policy of N, another may be asked for what it was fetching.
+    pub(super) fn leave(&mut self, peer: PeerId) {
+        let Some(keeper) = self.keepers.remove(&peer) else { return };
+        self.peers_changed = true;
+        for &number in keeper.running.keys() {
+            count_down(&mut self.under_way, number);
+            for other in self.keepers.values_mut().filter(|other| number < other.walk) {
+                other.again.insert(number);
+            }
+        }
     }
 
     /// The manager could connect to somebody: look at the peers again.
@@ -225,16 +222,17 @@ impl Replicator {
     /// What should be fetched by whom, after all that changed. To be called after every change, and at `next`.
     pub(super) fn plan(&mut self, catalogue: &mut Catalogue, roster: &Roster, now: Millis) -> CopyPlan {
         let touched = catalogue.take_touched();
+        let scene = Scene { catalogue, roster, now };
         let mut plan = CopyPlan::default();
         self.peers_changed = false;
         if self.policy == Replicas::Some(0) {
             return plan;
         }
         for number in touched {
-            self.look_again(number, catalogue.entry(number), now);
+            self.look_again(number, scene);
         }
-        self.ring(catalogue, now, &mut plan);
-        self.settle(roster, now, &mut plan);
+        self.ring(scene, &mut plan);
+        self.settle(scene, &mut plan);
         let grace = self.started + GRACE;
         if self.policy != Replicas::All && now < grace {
             plan.wake_by(grace);
@@ -244,12 +242,12 @@ impl Replicator {
         let able = |id: PeerId| roster.get(id).is_some_and(can_fetch);
         let ready = self.keepers.iter().filter(|(id, keeper)| keeper.settled && able(**id));
         let mut ready: Vec<_> =
-            ready.map(|(&id, keeper)| (keeper.running.len(), catalogue.held_by(id), id)).collect();
+            ready.map(|(&id, keeper)| (keeper.running.len(), scene.catalogue.held_by(id), id)).collect();
         ready.sort_unstable();
         while !ready.is_empty() {
-            ready.retain(|&(.., id)| match self.choose(id, catalogue, roster, now, &mut plan) {
-                Some(number) => self.order(id, number, catalogue, now, &mut plan),
-                None => false,
+            ready.retain(|&(.., id)| {
+                let chosen = self.choose(id, scene, &mut plan);
+                chosen.map(|number| self.order(id, number, now, &mut plan)).is_some()
             });
         }
         if let Some(&(alarm, ..)) = self.alarms.first() {
@@ -259,14 +257,7 @@ impl Replicator {
     }
 
     /// The next file for this peer: of those it could fetch now, the one with the fewest copies.
-    fn choose(
-        &mut self,
-        peer: PeerId,
-        catalogue: &Catalogue,
-        roster: &Roster,
-        now: Millis,
-        plan: &mut CopyPlan,
-    ) -> Option<FileNumber> {
+    fn choose(&mut self, peer: PeerId, scene: Scene, plan: &mut CopyPlan) -> Option<FileNumber> {
         if self.keepers.get(&peer)?.running.len() >= ORDERS {
             return None;
         }
@@ -275,15 +266,14 @@ impl Replicator {
         let mut looks = 0;
         while window.len() < WINDOW {
             if looks == LOOK {
-                plan.wake_by(now);
+                plan.wake_by(scene.now);
                 break;
             }
             looks += 1;
-            let Some(number) = self.next_of(peer, catalogue) else { break };
-            let Some(entry) = catalogue.entry(number) else { continue };
-            if self.should_fetch(peer, number, entry, roster, now) {
-                let copies = entry.whole_holders().count() + self.under_way(number);
-                window.push((copies, number));
+            let Some(number) = self.next_of(peer, scene.catalogue) else { break };
+            let Some(listing) = scene.catalogue.listing(number) else { continue };
+            if self.should_fetch(peer, number, listing, scene) {
+                window.push((listing.whole_holders().count() + self.under_way(number), number));
             }
         }
         let &(_, chosen) = window.iter().min()?;
@@ -293,43 +283,17 @@ impl Replicator {
     }
 
     /// Whether this peer should have this file, and could get it now.
-    fn should_fetch(
-        &self,
-        peer: PeerId,
-        number: FileNumber,
-        entry: &Entry,
-        roster: &Roster,
-        now: Millis,
-    ) -> bool {
+    fn should_fetch(&self, peer: PeerId, number: FileNumber, listing: &ListedFile, scene: Scene) -> bool {
         let Some(keeper) = self.keepers.get(&peer) else { return false };
         let busy = keeper.running.contains_key(&number);
-        let paused = keeper.paused.get(&number).is_some_and(|pause| pause.until > now);
-        !entry.is_whole_at(peer)
+        let paused = keeper.paused.get(&number).is_some_and(|pause| pause.until > scene.now);
+        !listing.is_whole_at(peer)
             && !busy
             && !paused
-            && self.lacking(number, entry) > 0
-            && has_source(entry, peer, roster)
+            && self.lacking(number, listing) > 0
+            && has_source(listing, peer, scene.roster)
     }
     // lab 5: end
-
-    /// How many copies of a file are missing that nobody is fetching.
-    pub(super) fn lacking(&self, number: FileNumber, entry: &Entry) -> usize {
-        let coming = self.copies(entry) + self.under_way(number);
-        match self.policy {
-            Replicas::All => self.keepers.len(),
-            Replicas::Some(wanted) => wanted.min(self.keepers.len()),
-        }
-        .saturating_sub(coming)
-    }
-
-    /// How many of those who keep replicas have all of it. Others leave when they like, and do not count.
-    pub(super) fn copies(&self, entry: &Entry) -> usize {
-        entry.whole_holders().filter(|peer| self.keepers.contains_key(peer)).count()
-    }
-
-    fn under_way(&self, number: FileNumber) -> usize {
-        self.under_way.get(&number).copied().unwrap_or_default()
-    }
 
     /// The next file that this peer has to look at.
     fn next_of(&mut self, peer: PeerId, catalogue: &Catalogue) -> Option<FileNumber> {
@@ -337,164 +301,101 @@ impl Replicator {
         if let Some(number) = keeper.again.pop_first() {
             return Some(number);
         }
-        let (number, _) = catalogue.entries_from(keeper.walk).next()?;
+        let (number, _) = catalogue.listings_from(keeper.walk).next()?;
         keeper.walk = number + 1;
         Some(number)
     }
-}
 
-/// What becomes of an order: it is given, done, void, or in vain.
-impl Replicator {
-    /// Gives an order; true.
-    fn order(
-        &mut self,
-        peer: PeerId,
-        number: FileNumber,
-        catalogue: &Catalogue,
-        now: Millis,
-        plan: &mut CopyPlan,
-    ) -> bool {
-        let (Some(keeper), Some(order)) = (self.keepers.get_mut(&peer), order(peer, number, catalogue))
-        else {
-            return false;
-        };
+    fn order(&mut self, peer: PeerId, number: FileNumber, now: Millis, plan: &mut CopyPlan) {
         let running = RunningOrder { since: now, sign: None, have: 0 };
-        keeper.running.insert(number, running);
+        self.keepers.entry(peer).or_default().running.insert(number, running);
         *self.under_way.entry(number).or_default() += 1;
         self.alarms.insert((running.deadline(), peer, number));
-        plan.orders.push(order);
-        true
+        plan.orders.push((peer, number));
     }
 
-    /// An order is over, one way or the other.
-    fn over(&mut self, peer: PeerId, number: FileNumber) {
-        let running = self.keepers.get_mut(&peer).and_then(|keeper| keeper.running.remove(&number));
-        if let Some(running) = running {
-            self.alarms.remove(&(running.deadline(), peer, number));
-            self.count_down(number);
-        }
-    }
-
-    fn count_down(&mut self, number: FileNumber) {
-        if let Some(count) = self.under_way.get_mut(&number) {
-            *count -= 1;
-            if *count == 0 {
-                self.under_way.remove(&number);
-            }
-        }
-    }
-
-    /// A file was touched: it is new or gone, or has other holders.
-    fn look_again(&mut self, number: FileNumber, entry: Option<&Entry>, now: Millis) {
-        let mut over = Vec::new();
+    /// A file was touched: it is new or gone, or has other holders. So orders are done, void, or have shown a sign of life.
+    fn look_again(&mut self, number: FileNumber, scene: Scene) {
+        let listing = scene.catalogue.listing(number);
         for (&peer, keeper) in &mut self.keepers {
-            let Some(entry) = entry.filter(|entry| !entry.is_whole_at(peer)) else {
+            let Some(listing) = listing.filter(|listing| !listing.is_whole_at(peer)) else {
                 keeper.again.remove(&number);
                 keeper.paused.remove(&number);
-                if keeper.running.contains_key(&number) {
-                    over.push(peer);
-                    self.flaps.remove(&keeper.name);
+                if keeper.running.remove(&number).is_some() {
+                    count_down(&mut self.under_way, number);
                 }
                 continue;
             };
             match keeper.running.get_mut(&number) {
                 // It told that it has a part.
-                Some(running) if running.sign.is_none() && entry.holders().any(|(it, _)| it == peer) => {
-                    running.sign = Some(now);
+                Some(running) if running.sign.is_none() && listing.holders().any(|(it, _)| it == peer) => {
+                    running.sign = Some(scene.now);
                 }
                 Some(_) => {}
                 None if number < keeper.walk => drop(keeper.again.insert(number)),
                 None => {}
             }
         }
-        over.into_iter().for_each(|peer| self.over(peer, number));
     }
 
     /// Looks at the orders and pauses whose time has come.
-    fn ring(&mut self, catalogue: &Catalogue, now: Millis, plan: &mut CopyPlan) {
+    fn ring(&mut self, scene: Scene, plan: &mut CopyPlan) {
+        let now = scene.now;
         while let Some(&(at, peer, number)) = self.alarms.first()
             && at <= now
         {
             self.alarms.pop_first();
             let Some(keeper) = self.keepers.get_mut(&peer) else { continue };
-            let Some(running) = keeper.running.get(&number) else {
-                if keeper.paused.get(&number).is_some_and(|pause| pause.until <= now) {
-                    keeper.again.insert(number);
+            match keeper.running.get(&number).map(RunningOrder::deadline) {
+                None => drop(keeper.again.insert(number)),
+                Some(deadline) if deadline > now => drop(self.alarms.insert((deadline, peer, number))),
+                Some(_) => {
+                    keeper.running.remove(&number);
+                    count_down(&mut self.under_way, number);
+                    let times = keeper.paused.get(&number).map_or(0, |pause| pause.times) + 1;
+                    let pause = Pause { times, until: now + pause_after(times) };
+                    keeper.paused.insert(number, pause);
+                    self.alarms.insert((pause.until, peer, number));
+                    plan.failed.push((peer, number));
+                    // Somebody else may fetch it meanwhile.
+                    self.look_again(number, scene);
                 }
-                continue;
-            };
-            if running.deadline() > now {
-                self.alarms.insert((running.deadline(), peer, number));
-                continue;
-            }
-            let times = keeper.paused.get(&number).map_or(0, |pause| pause.times) + 1;
-            let pause = Pause { times, until: now + pause_after(times) };
-            keeper.paused.insert(number, pause);
-            self.over(peer, number);
-            self.alarms.insert((pause.until, peer, number));
-            plan.in_vain.extend(order(peer, number, catalogue));
-            // Somebody else may fetch it meanwhile.
-            self.look_again(number, catalogue.entry(number), now);
-        }
-    }
-}
-
-/// Who keeps replicas: peers that join, settle, and leave, and those that do it again and again.
-impl Replicator {
-    /// A peer that keeps replicas joined.
-    pub(super) fn join(&mut self, peer: PeerId, name: &Name, now: Millis) {
-        self.peers_changed = true;
-        let flaps = self.flaps.get(name).map_or(0, |flap| flap.times);
-        let settle = (SETTLE << flaps.min(16)).min(LONGEST_PAUSE);
-        let keeper = Keeper {
-            name: name.clone(),
-            joined: now,
-            told: now,
-            settle,
-            settled: false,
-            walk: 0,
-            again: BTreeSet::new(),
-            running: BTreeMap::new(),
-            paused: BTreeMap::new(),
-        };
-        self.keepers.insert(peer, keeper);
-    }
-
-    /// A peer left.
-    pub(super) fn leave(&mut self, peer: PeerId, now: Millis) {
-        let Some(keeper) = self.keepers.remove(&peer) else { return };
-        self.peers_changed = true;
-        for (&number, running) in &keeper.running {
-            self.alarms.remove(&(running.deadline(), peer, number));
-            self.count_down(number);
-            // Under a policy of N, somebody else may be asked for it.
-            for other in self.keepers.values_mut().filter(|other| number < other.walk) {
-                other.again.insert(number);
             }
         }
-        for (&number, pause) in &keeper.paused {
-            self.alarms.remove(&(pause.until, peer, number));
-        }
-        if now.saturating_sub(keeper.joined) >= STEADY {
-            self.flaps.remove(&keeper.name);
-            return;
-        }
-        if self.flaps.len() >= FLAPS {
-            self.flaps.retain(|_, flap| now.saturating_sub(flap.last) < LONGEST_PAUSE);
-        }
-        let flap = self.flaps.entry(keeper.name).or_insert(Flap { times: 0, last: now });
-        *flap = Flap { times: flap.times + 1, last: now };
     }
 
-    /// Those who joined and have been quiet for long enough may be asked for files from now on.
-    fn settle(&mut self, roster: &Roster, now: Millis, plan: &mut CopyPlan) {
+    /// Peers that joined and have been quiet for long enough may be asked for files from now on.
+    fn settle(&mut self, scene: Scene, plan: &mut CopyPlan) {
         for (&id, keeper) in self.keepers.iter_mut().filter(|(_, keeper)| !keeper.settled) {
-            let quiet_at = keeper.told + keeper.settle;
-            keeper.settled = now >= quiet_at && roster.get(id).is_some_and(can_fetch);
-            if now < quiet_at {
+            let quiet_at = keeper.told + SETTLE;
+            keeper.settled = scene.now >= quiet_at && scene.roster.get(id).is_some_and(can_fetch);
+            if scene.now < quiet_at {
                 plan.wake_by(quiet_at);
             }
         }
+    }
+
+    /// How many copies there should be.
+    pub(super) fn wanted(&self) -> usize {
+        match self.policy {
+            Replicas::All => self.keepers.len(),
+            Replicas::Some(wanted) => wanted,
+        }
+    }
+
+    /// How many copies of a file are missing that nobody is fetching.
+    pub(super) fn lacking(&self, number: FileNumber, listing: &ListedFile) -> usize {
+        let coming = self.copies(listing) + self.under_way(number);
+        self.wanted().min(self.keepers.len()).saturating_sub(coming)
+    }
+
+    /// How many of those that keep replicas have all of it. Others leave when they like, and do not count.
+    pub(super) fn copies(&self, listing: &ListedFile) -> usize {
+        listing.whole_holders().filter(|peer| self.keepers.contains_key(peer)).count()
+    }
+
+    fn under_way(&self, number: FileNumber) -> usize {
+        self.under_way.get(&number).copied().unwrap_or_default()
     }
 }
 
@@ -504,23 +405,28 @@ impl CopyPlan {
     }
 }
 
+/// One order less runs for a file.
+fn count_down(under_way: &mut HashMap<FileNumber, usize>, number: FileNumber) {
+    if let Entry::Occupied(mut count) = under_way.entry(number) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
+
 /// Whether a peer can be asked to fetch anything. One that offers no slots is never connected back to.
 pub(super) fn can_fetch(peer: &Member) -> bool {
     peer.reach == Reach::Yes || peer.is.slots == 0
 }
 
 /// Whether anybody else has all of a file and can be reached.
-pub(super) fn has_source(entry: &Entry, peer: PeerId, roster: &Roster) -> bool {
+pub(super) fn has_source(listing: &ListedFile, peer: PeerId, roster: &Roster) -> bool {
     let reachable = |id| roster.get(id).is_some_and(|row| !matches!(row.reach, Reach::No(_)));
-    entry.whole_holders().any(|holder| holder != peer && reachable(holder))
+    listing.whole_holders().any(|holder| holder != peer && reachable(holder))
 }
 
-fn order(peer: PeerId, number: FileNumber, catalogue: &Catalogue) -> Option<CopyOrder> {
-    let entry = catalogue.entry(number)?;
-    Some(CopyOrder { peer, file: entry.name().clone(), size: entry.size() })
-}
-
-/// How long a file is not ordered again that was ordered so often in vain.
+/// How long a file is not ordered again that was ordered so often without success.
 fn pause_after(times: u32) -> Millis {
     (PAUSE << (times - 1).min(16)).min(LONGEST_PAUSE)
 }

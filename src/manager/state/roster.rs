@@ -27,7 +27,7 @@ use crate::net::message::{Download, Name, PeerCard, PeerId, PeerState};
 
 /// How often a peer may be blamed for a wrong answer before it is no longer leased: once may be a
 /// requester's mistake.
-pub(crate) const BLAMES: u32 = 2;
+pub(super) const BLAMES: u32 = 2;
 
 /// Whether the manager could connect back to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,21 +59,21 @@ pub(crate) struct Candidate {
 
 /// A row of the table.
 #[derive(Clone, Debug)]
-pub(crate) struct Member {
+pub(super) struct Member {
     /// Its number.
-    pub(crate) id: PeerId,
+    pub(super) id: PeerId,
     /// What it said of itself.
-    pub(crate) is: Candidate,
+    pub(super) is: Candidate,
     /// Since when it is here.
-    pub(crate) since: Millis,
+    pub(super) since: Millis,
     /// When it was last heard of.
-    pub(crate) heard: Millis,
+    pub(super) heard: Millis,
     /// Whether others can reach it.
-    pub(crate) reach: Reach,
+    pub(super) reach: Reach,
     /// How often it was blamed.
-    pub(crate) blames: u32,
+    pub(super) blames: u32,
     /// What it is fetching, as it said last.
-    pub(crate) downloads: Vec<Download>,
+    pub(super) downloads: Vec<Download>,
 }
 
 impl Member {
@@ -82,7 +82,7 @@ impl Member {
     }
 
     /// Slots that can be leased now, if they are not in use.
-    pub(crate) fn open(&self) -> u32 {
+    pub(super) fn open(&self) -> u32 {
         if self.reach == Reach::Yes { self.leasable() } else { 0 }
     }
 
@@ -111,12 +111,12 @@ impl Member {
     }
 
     /// The row as others see it, with `slots` slots.
-    pub(crate) fn card(&self, slots: u32) -> PeerCard {
+    pub(super) fn card(&self, slots: u32) -> PeerCard {
         PeerCard { peer: self.id, name: self.is.name.clone(), addr: self.is.addr, slots }
     }
 
     /// The row as the `state` answer shows it, with `used` slots in use.
-    pub(crate) fn state(&self, used: u32) -> PeerState {
+    pub(super) fn state(&self, used: u32) -> PeerState {
         let obstacle = self.obstacle();
         PeerState {
             peer: self.id,
@@ -137,53 +137,33 @@ impl Member {
 
 /// The table.
 #[derive(Debug, Default)]
-pub(crate) struct Roster {
+pub(super) struct Roster {
     peers: BTreeMap<PeerId, Member>,
     names: HashMap<Name, PeerId>,
     addrs: HashMap<SocketAddr, PeerId>,
-    version: u64,
 }
 
 impl Roster {
-    /// Counts the changes of who is here.
-    pub(crate) fn version(&self) -> u64 {
-        self.version
-    }
-
     /// The rows, in order of their numbers.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = &Member> {
+    pub(super) fn peers(&self) -> impl Iterator<Item = &Member> {
         self.peers.values()
     }
 
     /// A row.
-    pub(crate) fn get(&self, id: PeerId) -> Option<&Member> {
+    pub(super) fn get(&self, id: PeerId) -> Option<&Member> {
         self.peers.get(&id)
     }
 
     /// What to call number `id` in a sentence.
-    pub(crate) fn name(&self, id: PeerId) -> String {
+    pub(super) fn name(&self, id: PeerId) -> String {
         self.peers.get(&id).map_or_else(|| "somebody".into(), |peer| peer.is.name.to_string())
-    }
-
-    /// An address in the one way in which it is written here, so that two spellings of one are one.
-    ///
-    /// # Errors
-    /// `bad_message` for an address that nobody can connect to.
-    pub(crate) fn spell(addr: SocketAddr) -> Result<SocketAddr> {
-        // Without the flow and the scope that an IPv6 address may carry.
-        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        if addr.ip().is_unspecified() || addr.port() == 0 {
-            return Err(Error::new(Code::BadMessage, format!("nobody can connect to {addr}"))
-                .advise("give an address of this machine with --advertise"));
-        }
-        Ok(addr)
     }
 
     /// The former self of a candidate, if it is still in the table.
     ///
     /// # Errors
     /// `conflict` when its name or its address is somebody else's; `bad_message` for too many slots.
-    pub(crate) fn former_self(&self, candidate: &Candidate) -> Result<Option<PeerId>> {
+    pub(super) fn former_self(&self, candidate: &Candidate) -> Result<Option<PeerId>> {
         let Candidate { name, addr, slots, .. } = candidate;
         if *slots > limits::SLOTS {
             return Err(Error::new(Code::BadMessage, format!("{slots} slots are too many"))
@@ -206,27 +186,25 @@ impl Roster {
     }
 
     /// Writes a new row. Its former self must have been removed.
-    pub(crate) fn admit(&mut self, id: PeerId, candidate: Candidate, now: Millis) {
+    pub(super) fn admit(&mut self, id: PeerId, candidate: Candidate, now: Millis) {
         self.names.insert(candidate.name.clone(), id);
         self.addrs.insert(candidate.addr, id);
         let reach = Reach::Unknown;
         let downloads = Vec::new();
         let peer = Member { id, is: candidate, since: now, heard: now, reach, blames: 0, downloads };
         self.peers.insert(id, peer);
-        self.version += 1;
     }
 
-    /// Strikes a row out.
-    pub(crate) fn remove(&mut self, id: PeerId) -> Option<Member> {
+    /// Takes a row out.
+    pub(super) fn remove(&mut self, id: PeerId) -> Option<Member> {
         let peer = self.peers.remove(&id)?;
         self.names.remove(&peer.is.name);
         self.addrs.remove(&peer.is.addr);
-        self.version += 1;
         Some(peer)
     }
 
     /// A peer was heard of, and said what it is fetching.
-    pub(crate) fn heard(&mut self, id: PeerId, mut downloads: Vec<Download>, now: Millis) {
+    pub(super) fn heard(&mut self, id: PeerId, mut downloads: Vec<Download>, now: Millis) {
         if let Some(peer) = self.peers.get_mut(&id) {
             downloads.truncate(limits::DOWNLOADS);
             peer.heard = now;
@@ -235,46 +213,60 @@ impl Roster {
     }
 
     /// For `late` milliseconds nobody could be heard, through no fault of a peer.
-    pub(crate) fn excuse(&mut self, late: Millis, now: Millis) {
+    pub(super) fn excuse(&mut self, late: Millis, now: Millis) {
         for peer in self.peers.values_mut() {
             peer.heard = (peer.heard + late).min(now);
         }
     }
 
-    /// Who has not been heard of for `dead_after` milliseconds.
-    pub(crate) fn silent(&self, dead_after: Millis, now: Millis) -> Vec<PeerId> {
+    /// The peers that have not been heard of for `dead_after` milliseconds.
+    pub(super) fn silent(&self, dead_after: Millis, now: Millis) -> Vec<PeerId> {
         let silent = |peer: &&Member| now.saturating_sub(peer.heard) >= dead_after;
         self.peers().filter(silent).map(|peer| peer.id).collect()
     }
 
     /// The manager tried to connect back.
-    pub(crate) fn tried(&mut self, id: PeerId, reach: Reach) -> Option<&Member> {
+    pub(super) fn tried(&mut self, id: PeerId, reach: Reach) -> Option<&Member> {
         let peer = self.peers.get_mut(&id)?;
         peer.reach = reach;
         Some(peer)
     }
 
     /// Blames a peer for a wrong answer; true when that puts it into quarantine.
-    pub(crate) fn blame(&mut self, id: PeerId) -> bool {
+    pub(super) fn blame(&mut self, id: PeerId) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return false };
         peer.blames += 1;
         peer.blames == BLAMES
     }
 
     /// Slots that anybody but `asker` offers and that could be leased some time.
-    pub(crate) fn leasable(&self, asker: PeerId) -> u32 {
+    pub(super) fn leasable(&self, asker: PeerId) -> u32 {
         self.others(asker).map(Member::leasable).sum()
     }
 
     /// Everybody but `asker`.
-    pub(crate) fn others(&self, asker: PeerId) -> impl Iterator<Item = &Member> {
+    pub(super) fn others(&self, asker: PeerId) -> impl Iterator<Item = &Member> {
         self.peers.values().filter(move |peer| peer.id != asker)
     }
 
     /// The whole table for all to see: everybody's card.
-    pub(crate) fn cards(&self) -> Vec<PeerCard> {
+    pub(super) fn cards(&self) -> Vec<PeerCard> {
         self.peers().map(|peer| peer.card(peer.is.slots)).collect()
     }
+}
+
+/// An address in the one way in which it is written here, so that two spellings of one are one.
+///
+/// # Errors
+/// `bad_message` for an address that nobody can connect to.
+pub(crate) fn spell(addr: SocketAddr) -> Result<SocketAddr> {
+    // Without the flow and the scope that an IPv6 address may carry.
+    let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+    if addr.ip().is_unspecified() || addr.port() == 0 {
+        return Err(Error::new(Code::BadMessage, format!("nobody can connect to {addr}"))
+            .advise("give an address of this machine with --advertise"));
+    }
+    Ok(addr)
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@
 use serde::Serialize;
 
 use super::Table;
-use super::events::EVENTS;
 use crate::clock::Millis;
 use crate::net::limits;
 use crate::net::message::{ManagerState, State};
@@ -50,7 +49,7 @@ impl Table {
     /// Everything, for the `state` answer.
     pub(crate) fn state(&self, now: Millis) -> State {
         let mut room = Room(ANSWER);
-        let mut events = room.fit(EVENTS_SHARE, self.events.iter().rev().take(EVENTS).cloned());
+        let mut events = room.fit(EVENTS_SHARE, self.events.iter().rev().cloned());
         events.reverse();
         let mut done = room.fit(DONE_SHARE, self.done.iter().rev().cloned());
         done.reverse();

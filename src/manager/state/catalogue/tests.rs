@@ -40,12 +40,12 @@ fn holders(catalogue: &mut Catalogue, asker: PeerId, name: &str) -> Option<Vec<(
 fn the_example_of_the_lecture() {
     let (roster, notes) = (roster(), file("notes.pdf", b"x"));
     let mut catalogue = Catalogue::default();
-    assert_eq!(catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap(), Change::New);
+    assert_eq!(catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap(), Some(What::Offers));
     assert_eq!(holders(&mut catalogue, BEN, "notes.pdf").unwrap(), [(ADA, true)]);
-    assert_eq!(catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap(), Change::Joined);
-    assert_eq!(holders(&mut catalogue, BEN, "notes.pdf").unwrap(), [(ADA, true)], "he is no loser");
-    assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), Change::Completed);
-    assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), Change::Nothing);
+    assert_eq!(catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap(), Some(What::Begins));
+    assert_eq!(holders(&mut catalogue, BEN, "notes.pdf").unwrap(), [(ADA, true)], "it has lost nothing");
+    assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), Some(What::Completes));
+    assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), None);
     assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(ADA, true), (BEN, true)]);
     assert!(catalogue.query(ADA, notes.name()).lost);
     assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(BEN, true)]);
@@ -73,7 +73,10 @@ fn another_content_under_the_same_name_is_a_conflict_that_names_the_holders() {
     assert!(no.to_string().contains("held by ada, ben;"), "{no}");
     catalogue.leave(ADA);
     assert_eq!(catalogue.leave(BEN), ["a".parse().unwrap()]);
-    assert_eq!(catalogue.update(CYD, &file("a", b"two"), true, None, &roster, LATE).unwrap(), Change::New);
+    assert_eq!(
+        catalogue.update(CYD, &file("a", b"two"), true, None, &roster, LATE).unwrap(),
+        Some(What::Offers)
+    );
 }
 
 #[test]
@@ -83,8 +86,7 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
     let mut catalogue = Catalogue::default();
     catalogue.update(ADA, &notes, true, Some(5), &roster, LATE).unwrap();
     catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap();
-    let dropped = catalogue.drop_file(&name, None, None, 10).unwrap();
-    assert_eq!(dropped, Dropped { id, at: 10, listed: true, news: true });
+    assert_eq!(catalogue.drop_file(&name, None, None, 10).unwrap(), Some((id, 10)));
     assert!(catalogue.len() == 0 && catalogue.hashes == 0);
     for peer in [ADA, BEN] {
         assert_eq!((catalogue.held_by(peer), catalogue.peers[&peer].print), (0, Fingerprint::default()));
@@ -100,19 +102,19 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
     let other = file("other.pdf", b"x");
     assert_eq!(
         catalogue.update(ADA, &other, true, None, &roster, LATE).unwrap(),
-        Change::New,
+        Some(What::Offers),
         "another name"
     );
     let revised = file("notes.pdf", b"y");
     assert_eq!(
         catalogue.update(ADA, &revised, true, None, &roster, LATE).unwrap(),
-        Change::New,
+        Some(What::Offers),
         "another content"
     );
     let no = catalogue.update(BEN, &notes, true, Some(11), &roster, LATE).unwrap_err();
     assert_eq!(no.code(), Code::Conflict, "the name stands for something else now");
     catalogue.drop_file(&name, None, None, 11).unwrap();
-    assert_eq!(catalogue.update(BEN, &notes, true, Some(11), &roster, LATE).unwrap(), Change::Again);
+    assert_eq!(catalogue.update(BEN, &notes, true, Some(11), &roster, LATE).unwrap(), Some(What::BringsBack));
     assert_eq!(catalogue.when_dropped(&name, id), None, "the drop is forgotten");
 }
 
@@ -122,15 +124,13 @@ fn of_a_drop_that_somebody_remembers_and_a_publication_the_later_wins() {
     let (name, id) = (notes.name().clone(), notes.id());
     let mut catalogue = Catalogue::default();
     catalogue.update(ADA, &notes, true, Some(20), &roster, LATE).unwrap();
-    let older = catalogue.drop_file(&name, Some(id), Some(19), 99).unwrap();
-    assert_eq!(older, Dropped { id, at: 19, listed: false, news: false });
+    assert_eq!(catalogue.drop_file(&name, Some(id), Some(19), 99).unwrap(), None, "an older one");
     assert_eq!(catalogue.len(), 1);
-    let later = catalogue.drop_file(&name, Some(id), Some(20), 99).unwrap();
-    assert_eq!(later, Dropped { id, at: 20, listed: true, news: true });
-    let again = catalogue.drop_file(&name, Some(id), Some(20), 99).unwrap();
-    assert!(!again.news && !again.listed, "known");
-    assert_eq!(catalogue.update(ADA, &notes, true, Some(21), &roster, LATE).unwrap(), Change::Again);
-    assert_eq!(catalogue.drop_file(&name, None, None, 99).unwrap().at, 99);
+    assert_eq!(catalogue.drop_file(&name, Some(id), Some(20), 99).unwrap(), Some((id, 20)));
+    assert_eq!(catalogue.len(), 0);
+    assert_eq!(catalogue.drop_file(&name, Some(id), Some(20), 99).unwrap(), None, "known");
+    assert_eq!(catalogue.update(ADA, &notes, true, Some(21), &roster, LATE).unwrap(), Some(What::BringsBack));
+    assert_eq!(catalogue.drop_file(&name, None, None, 99).unwrap(), Some((id, 99)));
     assert_eq!(catalogue.drop_file(&name, None, None, 99).unwrap_err().code(), Code::NotFound);
 }
 
@@ -151,7 +151,7 @@ fn files_have_numbers_of_their_own_and_it_is_known_which_were_touched() {
     assert_eq!(catalogue.take_touched(), [two].into());
     catalogue.leave(ADA);
     assert_eq!(catalogue.take_touched(), [one].into());
-    assert!(catalogue.entry(one).is_none());
+    assert!(catalogue.listing(one).is_none());
     catalogue.update(ADA, &b, true, None, &roster, LATE).unwrap();
     assert!(catalogue.number(b.name()).unwrap() > two, "no number is used twice");
 }
@@ -163,7 +163,7 @@ fn a_part_that_was_given_up_is_in_nobodys_way() {
     let (old, new) = (file("a", b"one"), file("a", b"two"));
     catalogue.update(ADA, &old, false, None, &roster, LATE).unwrap();
     assert_eq!(catalogue.update(BEN, &new, true, None, &roster, LATE).unwrap_err().code(), Code::Conflict);
-    assert_eq!(catalogue.update(ADA, &new, true, None, &roster, LATE).unwrap(), Change::New);
+    assert_eq!(catalogue.update(ADA, &new, true, None, &roster, LATE).unwrap(), Some(What::Offers));
     // And a part of which a peer does not speak any more is taken off when it is asked for its list.
     catalogue.update(BEN, &new, false, None, &roster, LATE).unwrap();
     let nothing = Fingerprint::default();
@@ -179,16 +179,19 @@ fn nobody_drops_or_publishes_later_than_now() {
     let notes = file("notes.pdf", b"x");
     let (name, id) = (notes.name(), notes.id());
     catalogue.update(ADA, &notes, true, Some(5), &roster, 5).unwrap();
-    assert_eq!(catalogue.drop_file(name, Some(id), Some(u64::MAX), 9).unwrap().at, 9);
-    assert_eq!(catalogue.update(ADA, &notes, true, Some(u64::MAX), &roster, 10).unwrap(), Change::Again);
+    assert_eq!(catalogue.drop_file(name, Some(id), Some(u64::MAX), 9).unwrap(), Some((id, 9)));
+    assert_eq!(
+        catalogue.update(ADA, &notes, true, Some(u64::MAX), &roster, 10).unwrap(),
+        Some(What::BringsBack)
+    );
     // One that has it, too, and whose clock is wrong.
     catalogue.update(BEN, &notes, true, Some(u64::MAX), &roster, 11).unwrap();
-    let dropped = catalogue.drop_file(name, None, None, 12).unwrap();
-    assert_eq!(dropped, Dropped { id, at: 12, listed: true, news: true });
+    assert_eq!(catalogue.drop_file(name, None, None, 12).unwrap(), Some((id, 12)));
     assert_eq!(catalogue.update(BEN, &notes, true, Some(12), &roster, 13).unwrap_err().code(), Code::Expired);
     // A drop that somebody remembers wins against it, too.
     catalogue.update(BEN, &notes, true, Some(u64::MAX), &roster, 14).unwrap();
-    assert!(catalogue.drop_file(name, Some(id), Some(15), 15).unwrap().listed);
+    assert!(catalogue.drop_file(name, Some(id), Some(15), 15).unwrap().is_some());
+    assert_eq!(catalogue.len(), 0);
 }
 
 #[test]
@@ -264,8 +267,8 @@ proptest! {
             }
             model.retain(|_, (_, holders)| !holders.is_empty());
         }
-        let listed: Vec<_> = catalogue.entries()
-            .map(|(_, entry)| (entry.name().to_string(), entry.holders().collect())).collect();
+        let listed: Vec<_> = catalogue.listings()
+            .map(|(_, listing)| (listing.name().to_string(), listing.holders().collect())).collect();
         let expected: Vec<(String, BTreeMap<PeerId, bool>)> =
             model.iter().map(|(name, (_, holders))| (name.clone(), holders.clone())).collect();
         prop_assert_eq!(listed, expected);

@@ -22,11 +22,7 @@ fn a_thousand_files_of_one_peer_are_one_line_that_counts() {
     }
     assert_eq!(
         texts(&events),
-        [
-            "ada joined",
-            "ben offers other, 1.0 KiB",
-            "ada offers 1000 files, f999 the last, 1000.0 KiB together"
-        ]
+        ["ada joined", "ben offers other, 1.0 KiB", "ada offers f999 and 999 more, 1000.0 KiB together"]
     );
     assert_eq!(events.iter().last().unwrap().at, 999);
 }
@@ -43,7 +39,7 @@ fn what_comes_later_is_a_line_of_its_own_and_so_is_something_else() {
         [
             "ada offers a, 1.0 KiB",
             "ada has lost a: it asks for it",
-            "ada offers 2 files, c the last, 2.0 KiB together"
+            "ada offers c and 1 more, 2.0 KiB together"
         ]
     );
 }

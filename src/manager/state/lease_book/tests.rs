@@ -33,7 +33,7 @@ fn granted(book: &mut LeaseBook) -> Vec<LeaseId> {
 /// The lease ends and every peer says `unbound` at once.
 fn finish(roster: &Roster, book: &mut LeaseBook, lease: LeaseId, now: Millis) {
     let cards = match book.standing(roster, lease, now) {
-        Standing::Leased { slots, .. } => slots,
+        TicketStanding::Leased { slots, .. } => slots,
         other => panic!("{lease} is {other:?}"),
     };
     book.leave(roster, lease, now);
@@ -76,7 +76,7 @@ fn only_the_head_takes_and_a_request_that_fits_does_not_overtake() {
     let cyd = book.ask(&roster, 0, 1, NOW);
     assert_eq!(granted(&mut book), [ada]);
     match book.standing(&roster, cyd, NOW) {
-        Standing::Waiting { position: 2, asked: 1, free: 1, reason } => {
+        TicketStanding::Waiting { position: 2, asked: 1, free: 1, reason } => {
             assert_eq!(reason, "one is before you; the head of the queue waits for 7 slots, 1 is free")
         }
         other => panic!("{other:?}"),
@@ -92,7 +92,7 @@ fn slots_return_only_when_the_peer_says_unbound() {
     let ben = book.ask(&roster, 0, 1, NOW);
     book.leave(&roster, ada, NOW);
     assert!(book.take_effects().contains(&Effect::Tell(1, FromManager::Unbind { lease: ada })));
-    assert!(matches!(book.standing(&roster, ben, NOW), Standing::Waiting { .. }));
+    assert!(matches!(book.standing(&roster, ben, NOW), TicketStanding::Waiting { .. }));
     assert!(book.overdue(NOW + PATIENCE * QUANTUM).is_empty());
     assert_eq!(book.overdue(NOW + PATIENCE * QUANTUM + 1), [1]);
     book.unbound(&roster, 1, ada, NOW);
@@ -116,14 +116,14 @@ fn a_lease_is_renewed_only_while_nobody_waits() {
     assert_eq!(book.take_effects(), []);
     assert_eq!(book.leave(&roster, ada, NOW + 1600), Some(0), "it was held by 0");
     book.renew(ada, NOW + 1600);
-    assert_eq!(book.standing(&roster, ada, NOW + 1600), Standing::Over);
+    assert_eq!(book.standing(&roster, ada, NOW + 1600), TicketStanding::Over);
 }
 
 #[test]
 fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
     let (mut roster, mut book) = desk(&[4, 4]);
     let large = book.ask(&roster, 1, 5, NOW);
-    assert_eq!(book.standing(&roster, large, NOW), Standing::Infeasible { leasable: 4 });
+    assert_eq!(book.standing(&roster, large, NOW), TicketStanding::Infeasible { leasable: 4 });
     let all = book.ask(&roster, 0, 8, NOW);
     let waits = book.ask(&roster, 0, 8, NOW);
     let small = book.ask(&roster, 0, 2, NOW);
@@ -136,7 +136,7 @@ fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
         "{effects:?}"
     );
     assert!(effects.contains(&Effect::Turn(waits)), "{effects:?}");
-    assert_eq!(book.standing(&roster, waits, NOW), Standing::Infeasible { leasable: 4 });
+    assert_eq!(book.standing(&roster, waits, NOW), TicketStanding::Infeasible { leasable: 4 });
     finish(&roster, &mut book, all, NOW);
     assert_eq!(granted(&mut book), [small]);
 }
@@ -145,14 +145,14 @@ fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
 fn a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
     let (roster, mut book) = desk(&[]);
     let early = book.ask(&roster, 0, 7, GRACE - 1);
-    assert!(matches!(book.standing(&roster, early, GRACE - 1), Standing::Waiting { .. }));
-    assert_eq!(book.standing(&roster, early, GRACE), Standing::Infeasible { leasable: 0 });
+    assert!(matches!(book.standing(&roster, early, GRACE - 1), TicketStanding::Waiting { .. }));
+    assert_eq!(book.standing(&roster, early, GRACE), TicketStanding::Infeasible { leasable: 0 });
 }
 
 #[test]
 fn a_lease_of_a_former_life_counts_until_its_peer_is_done_with_it() {
     let (roster, mut book) = desk(&[4]);
-    book.still_bound(&roster, 1, 17, 3, NOW);
+    book.still_bound(&roster, 1, &Bound { lease: 17, slots: 3 }, NOW);
     assert_eq!(book.free(&roster, 0), 1);
     assert_eq!(book.take_effects(), [Effect::Tell(1, FromManager::Unbind { lease: 17 })]);
     book.unbound(&roster, 1, 17, NOW);
@@ -162,8 +162,8 @@ fn a_lease_of_a_former_life_counts_until_its_peer_is_done_with_it() {
 #[test]
 fn a_lease_that_a_peer_names_twice_leaks_no_slots() {
     let (roster, mut book) = desk(&[4]);
-    book.still_bound(&roster, 1, 17, 3, NOW);
-    book.still_bound(&roster, 1, 17, 9, NOW);
+    book.still_bound(&roster, 1, &Bound { lease: 17, slots: 3 }, NOW);
+    book.still_bound(&roster, 1, &Bound { lease: 17, slots: 9 }, NOW);
     assert_eq!(book.free(&roster, 0), 0);
     book.unbound(&roster, 1, 17, NOW);
     assert_eq!(book.free(&roster, 0), 4);
@@ -215,7 +215,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: no slot serves two, nobody overtakes, nobody gets his own.
+    /// Whatever happens in whatever order: no slot serves two, nobody overtakes, nobody gets its own.
     #[test]
     fn no_slot_serves_two_and_nobody_overtakes(acts in prop::collection::vec(act(), 1..200)) {
         let (mut roster, mut book) = desk(&[4, 3, 1]);
@@ -243,11 +243,11 @@ proptest! {
             }
             waiting.retain(|&ticket| {
                 let standing = book.standing(&roster, ticket, NOW);
-                !matches!(standing, Standing::Over | Standing::Infeasible { .. })
+                !matches!(standing, TicketStanding::Over | TicketStanding::Infeasible { .. })
             });
             for effect in book.take_effects() {
                 if let Effect::Turn(ticket) = effect
-                    && let Standing::Leased { slots, .. } = book.standing(&roster, ticket, NOW)
+                    && let TicketStanding::Leased { slots, .. } = book.standing(&roster, ticket, NOW)
                 {
                     prop_assert_eq!(waiting.first(), Some(&ticket), "somebody was overtaken");
                     waiting.remove(0);

@@ -34,7 +34,7 @@ fn names_and_addresses_are_a_set_and_only_the_same_peer_comes_back() {
 
 #[test]
 fn an_address_is_spelt_in_one_way() {
-    let spelt = |text: &str| Roster::spell(text.parse().unwrap()).map(|addr| addr.to_string());
+    let spelt = |text: &str| spell(text.parse().unwrap()).map(|addr| addr.to_string());
     assert_eq!(spelt("[::ffff:127.0.0.1%7]:9").unwrap(), "127.0.0.1:9");
     assert_eq!(spelt("[fe80::1%3]:9").unwrap(), "[fe80::1]:9");
     assert_eq!(spelt("0.0.0.0:9").unwrap_err().code(), Code::BadMessage);
