@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use crate::matrix::strassen::MAX_LEVELS;
 use crate::share::FileName;
-use crate::share::picker::Order;
+use crate::share::picker::PickOrder;
 use crate::share::units::Bytes;
 
 /// What a user can ask for.
@@ -83,7 +83,7 @@ pub enum Command {
         stay: bool,
         /// Which pieces come first: rarest, sequential or split
         #[arg(long, default_value = "rarest", value_name = "ORDER")]
-        pick: Order,
+        pick: PickOrder,
     },
     /// Remove a file everywhere: every peer moves it into its trash
     Drop {
@@ -129,4 +129,20 @@ pub enum Command {
     Why,
     /// Leave the prompt
     Quit,
+}
+
+/// Where the command stands among `words`: the first that is neither an option nor an option's value.
+pub fn command_place(words: &[String], grammar: &clap::Command) -> Option<usize> {
+    let takes_value = |word: &str| {
+        let long = word.strip_prefix("--");
+        let named = |arg: &&clap::Arg| long.is_some() && arg.get_long() == long;
+        grammar.get_arguments().find(named).is_some_and(|arg| arg.get_action().takes_values())
+    };
+    let mut value = false;
+    words.iter().position(|word| {
+        let option = word.starts_with('-');
+        let command = !value && !option;
+        value = !value && option && takes_value(word);
+        command
+    })
 }

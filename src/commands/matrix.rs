@@ -8,13 +8,11 @@
 //! An answer appears under its name only when it is whole and on the disk; a multiply that is interrupted leaves the
 //! former file as it was.
 //!
-//! They stand apart from the other verbs because they need nothing of the prompt's state: `make` and
-//! `multiply --local` do not even need a manager.
+//! `make` and `multiply --local` do not even need a manager.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crossbeam_channel::unbounded;
@@ -24,8 +22,7 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 use serde_json::json;
 
-use super::show::show_progress;
-use crate::cli::{say, say_json};
+use super::show::{Outcome, show_progress};
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::strassen::Plan;
 use crate::matrix::{Matrix, both, npy};
@@ -36,21 +33,16 @@ use crate::thread::{self, cores};
 
 /// Writes a random matrix.
 pub(super) fn make(
-    name: &Path,
+    mut file: PathBuf,
     rows: usize,
     cols: usize,
     seed: Option<u64>,
     integers: bool,
-    json: bool,
-) -> Result<()> {
-    let path = if name.extension().is_some_and(|e| e == "npy") {
-        name.to_owned()
-    } else {
-        let mut name = name.as_os_str().to_owned();
-        name.push(".npy");
-        name.into()
-    };
-    check_place(&path)?;
+) -> Result<Outcome> {
+    if file.extension().is_none_or(|e| e != "npy") {
+        file.as_mut_os_string().push(".npy");
+    }
+    check_place(&file)?;
     // A seed that JSON readers agree on, below 2^53.
     let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
     let mut rng = StdRng::seed_from_u64(seed);
@@ -60,29 +52,27 @@ pub(super) fn make(
         true => Matrix::random_integers(rows, cols, &mut rng),
         false => Matrix::random(rows, cols, &mut rng),
     };
-    save(&matrix, &path)?;
-    if json {
-        return say_json(
-            &json!({"file": path, "rows": rows, "cols": cols, "seed": seed, "integers": integers}),
-        );
-    }
+    save(&matrix, &file)?;
     let what = if integers { "whole numbers" } else { "reals" };
-    say(format_args!("{}: {rows} x {cols} {what}, made with --seed {seed}", path.display()))?;
-    Ok(())
+    let file = file.to_string_lossy();
+    let text = format!("{file}: {rows} x {cols} {what}, made with --seed {seed}");
+    let data = json!({"file": file, "rows": rows, "cols": cols, "seed": seed, "integers": integers});
+    Ok(Outcome::new(data, text))
 }
 
 /// How a product is computed.
-pub(super) enum How {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How<'a> {
     /// By this machine alone.
     Local,
     /// By leased slots.
-    Leased { peer: Arc<Peer>, levels: u32, slots: u32 },
+    Leased { peer: &'a Peer, levels: u32, slots: u32 },
 }
 
-/// What `multiply --json` prints. `load_seconds` is reading both operands and getting memory for the answer,
-/// `seconds` from then to the whole answer in it, waiting for leases excluded.
+/// A product. `load_seconds` is reading both operands and getting memory for the answer, `seconds` from then to the
+/// whole answer in it, waiting for leases excluded.
 #[derive(Debug, Serialize)]
-struct Summary {
+pub(super) struct Multiplied {
     rows: usize,
     inner: usize,
     cols: usize,
@@ -95,66 +85,35 @@ struct Summary {
     products: Vec<Done>,
 }
 
-impl Summary {
-    /// In words; the answer was written to `output`.
-    fn say(&self, output: Option<&Path>) -> Result<()> {
-        let Self { rows, cols, seconds, wait_seconds, .. } = self;
-        let by = by_whom(&self.products);
-        let target = output.map_or_else(|| "the product".into(), |path| path.display().to_string());
-        say(format_args!("{target}: {rows} x {cols} in {seconds:.3} s, {by}; checked by Freivalds"))?;
-        if *wait_seconds > 0.5 {
-            say(format_args!("waited {wait_seconds:.1} s for slots"))?;
-        }
-        if output.is_none() {
-            say(format_args!("not written to a file: -o C.npy does that"))?;
-        }
-        Ok(())
-    }
-}
-
-/// Loads, multiplies, checks, saves, tells.
-pub(super) fn run_multiply(a: &Path, b: &Path, output: Option<&Path>, how: &How, json: bool) -> Result<()> {
-    if let Some(path) = output {
-        check_place(path)?;
-    }
+/// Loads, multiplies, checks, saves.
+pub(super) fn multiply(
+    a: &Path,
+    b: &Path,
+    output: Option<&Path>,
+    how: How<'_>,
+) -> Result<Outcome<Multiplied>> {
+    output.map_or(Ok(()), check_place)?;
     let began = Instant::now();
-    let (path_a, path_b) = (a, b);
-    // At once: on a quick disk most of the time goes into fresh memory for them.
-    let (b, a) = both("load", || load(path_b), || load(path_a));
-    let (a, b) = (a?, b?);
+    let (a, b) = load_both(a, b)?;
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
-    if inner != b.rows() {
-        return Err(Error::new(
-            Kind::Usage,
-            format!(
-                "the shapes do not fit: {} is {rows} x {inner}, {} is {} x {cols}",
-                path_a.display(),
-                path_b.display(),
-                b.rows()
-            ),
-        )
-        .advise("the left matrix needs as many columns as the right one has rows"));
-    }
     let levels = match how {
         How::Local => 0,
-        How::Leased { levels, .. } => *levels,
+        How::Leased { levels, .. } => levels,
     };
-    let plan = Plan::new(rows, inner, cols, levels);
-    let question = Question::new(&a, &b, plan)?;
+    let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels))?;
     let mut c = Matrix::try_zeros(rows, cols)?.on_huge_pages().in_memory(cores());
     let load_seconds = began.elapsed().as_secs_f64();
-    let report = match how {
+    let MultiplyReport { seconds, wait_seconds, products } = match how {
         How::Local => multiply_here(question, &mut c)?,
-        How::Leased { peer, slots, .. } => multiply_there(peer, question, &mut c, *slots)?,
+        How::Leased { peer, slots, .. } => multiply_there(peer, question, &mut c, slots)?,
     };
     drop((a, b));
     let saving = Instant::now();
-    if let Some(path) = output {
-        save(&c, path)?;
-    }
-    let save_seconds = if output.is_some() { saving.elapsed().as_secs_f64() } else { 0.0 };
-    let MultiplyReport { seconds, wait_seconds, products } = report;
-    let summary = Summary {
+    let save_seconds = match output {
+        Some(path) => save(&c, path).map(|()| saving.elapsed().as_secs_f64())?,
+        None => 0.0,
+    };
+    let multiplied = Multiplied {
         rows,
         inner,
         cols,
@@ -166,7 +125,25 @@ pub(super) fn run_multiply(a: &Path, b: &Path, output: Option<&Path>, how: &How,
         checked: true,
         products,
     };
-    if json { say_json(&summary) } else { summary.say(output) }
+    let text = multiplied.text(output);
+    Ok(Outcome::new(multiplied, text))
+}
+
+impl Multiplied {
+    /// In words; the answer was written to `output`.
+    fn text(&self, output: Option<&Path>) -> String {
+        let Self { rows, cols, seconds, wait_seconds, .. } = self;
+        let (target, by) =
+            (output.map_or("the product".into(), Path::to_string_lossy), by_whom(&self.products));
+        let mut text = format!("{target}: {rows} x {cols} in {seconds:.3} s, {by}; checked by Freivalds");
+        if *wait_seconds > 0.5 {
+            text += &format!("\nwaited {wait_seconds:.1} s for slots");
+        }
+        if output.is_none() {
+            text += "\nnot written to a file: -o C.npy does that";
+        }
+        text
+    }
 }
 
 /// "7 products by 3 peers (ada 3, ben 2, cyd 2)".
@@ -198,6 +175,20 @@ fn multiply_there(peer: &Peer, question: Question<'_>, c: &mut Matrix, slots: u3
     })
 }
 
+/// Reads both operands, whose shapes must fit.
+fn load_both(path_a: &Path, path_b: &Path) -> Result<(Matrix, Matrix)> {
+    // At once: on a quick disk most of the time goes into fresh memory for them.
+    let (b, a) = both("load", || load(path_b), || load(path_a));
+    let (a, b) = (a?, b?);
+    if a.cols() != b.rows() {
+        let shape = |path: &Path, m: &Matrix| format!("{} is {} x {}", path.display(), m.rows(), m.cols());
+        let shapes = format!("{}, {}", shape(path_a, &a), shape(path_b, &b));
+        return Err(Error::new(Kind::Usage, format!("the shapes do not fit: {shapes}"))
+            .advise("the left matrix needs as many columns as the right one has rows"));
+    }
+    Ok((a, b))
+}
+
 /// Reads a matrix from a file, and refuses one with an entry that is no finite number: Strassen would
 /// spread it over the whole answer.
 fn load(path: &Path) -> Result<Matrix> {
@@ -227,7 +218,7 @@ fn load(path: &Path) -> Result<Matrix> {
 
 /// Looks whether an answer could be written there, before others work for it.
 fn check_place(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     if !folder.is_dir() {
         return Err(Error::new(Code::NotFound, format!("there is no folder {}", folder.display()))
             .advise("make it first, or choose another place"));
@@ -237,6 +228,10 @@ fn check_place(path: &Path) -> Result<()> {
             .advise("give that of a file in it"));
     }
     Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// Writes a matrix to a file, which appears under its name only when it is whole and on the disk. What is
@@ -253,10 +248,7 @@ fn save(matrix: &Matrix, path: &Path) -> Result<()> {
         let device = File::options().write(true).open(path).map_err(|e| failed(e.into()))?;
         return npy::write(matrix, device).map_err(|e| failed(e.into()));
     }
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {
@@ -270,4 +262,37 @@ fn save(matrix: &Matrix, path: &Path) -> Result<()> {
     file.as_file().sync_all().map_err(|e| failed(e.into()))?;
     file.persist(path).map_err(|e| failed(e.error.into()))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(e.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_and_multiplied_is_told_to_people_and_to_programs() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        let made = make(place("a"), 4, 4, Some(5), true).unwrap();
+        let file = place("a.npy");
+        let name = file.to_str().unwrap();
+        assert_eq!(made.to_string(), format!("{name}: 4 x 4 whole numbers, made with --seed 5"));
+        assert_eq!(
+            serde_json::to_string(&made).unwrap(),
+            format!(r#"{{"cols":4,"file":"{name}","integers":true,"rows":4,"seed":5}}"#)
+        );
+        let outcome = multiply(&file, &file, None, How::Local).unwrap();
+        let text = outcome.to_string();
+        assert!(text.starts_with("the product: 4 x 4 in 0."), "{text}");
+        assert!(
+            text.ends_with(
+                "s, without peers; checked by Freivalds\nnot written to a file: -o C.npy does that"
+            )
+        );
+        let data = serde_json::to_string(&outcome).unwrap();
+        assert!(data.starts_with(r#"{"rows":4,"inner":4,"cols":4,"seconds":0."#), "{data}");
+        assert!(data.ends_with(r#""wait_seconds":0.0,"levels":0,"checked":true,"products":[]}"#), "{data}");
+        let answer = place("c.npy");
+        let outcome = multiply(&file, &file, Some(&answer), How::Local).unwrap().to_string();
+        assert!(outcome.starts_with(answer.to_str().unwrap()) && !outcome.contains('\n'), "{outcome}");
+    }
 }

@@ -1,19 +1,19 @@
-//! The FIFO-fair queue around the lease book: one Mutex, and a Condvar for each that waits.
+//! The lock around the table: one Mutex, and a Condvar for each thread that waits.
 //!
 //! # The problem
-//! Requests come from many threads, one for each connection, and change one table (the roster and the
-//! book). Two of them at once must not both find the same slot free. And who waits must be woken when it
-//! is his turn, not before, not never, and not all of them together: a Condvar promises no order, and
-//! waking everybody so that one may go on costs more than ten times the grants.
+//! Requests come from many threads, one for each connection, and change one [`Table`]. Two of them at once must not
+//! both find the same slot free. And a thread that waits must be woken when it is its turn, not before, not never,
+//! and not all of them together: a Condvar promises no order, and waking everybody so that one may go on costs more
+//! than ten times the grants.
 //!
 //! # The rule
 //! The table stands behind one Mutex ([`Desk::change`] is the only way in). Each waiter has a Condvar of
-//! its own under its ticket. Whoever changes the table also carries out what follows from the change: it
-//! wakes the tickets whose standing changed, and no others.
+//! its own under its ticket. The thread that changes the table also carries out what follows from the change
+//! ([`Effect`]): it wakes the tickets whose standing changed, and no others.
 //!
 //! # Why no wake-up is lost
 //! 1. A waiter tests its standing and goes to sleep under the lock (`wait_for` releases it atomically).
-//! 2. Whoever grants changes the standing under the same lock, and notifies before it lets go.
+//! 2. The thread that grants changes the standing under the same lock, and notifies before it lets go.
 //! 3. So either the test sees the grant, or the sleeper is there to be woken. There is no moment between.
 //!
 //! # No lock is held across I/O
@@ -23,44 +23,73 @@
 //! What was taken is given back in [`Ticket`]'s `Drop`, whether its thread ended well, badly or in a
 //! panic.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::state::Table;
+use super::state::effect::Effect;
 use super::state::lease_book::Standing;
-use super::state::{Table, Waking};
+use super::state::roster::Candidate;
 use crate::clock::{Clock, Millis};
-use crate::net::message::{FromManager, LeaseId, PeerId, Replicas};
+use crate::error::Result;
+
+use crate::net::message::{Bound, FromManager, LeaseId, PeerId, Replicas, encode};
 use crate::net::outbox::Outbox;
 
 /// The table with its lock, and those who wait for it to change.
 #[derive(Debug)]
-pub struct Desk {
+pub(crate) struct Desk {
     clock: Clock,
-    table: Mutex<Table>,
+    locked: Mutex<Locked>,
     list_changed: Condvar,
     plan_due: Condvar,
 }
 
+/// What the lock is around: the table, and the ways to those who are to hear of its changes.
+#[derive(Debug)]
+struct Locked {
+    table: Table,
+    /// The way to each peer.
+    lines: HashMap<PeerId, Outbox>,
+    waiting: HashMap<LeaseId, Waiting>,
+    /// The version of the list that was sent last.
+    listed: u64,
+    stopping: bool,
+}
+
+/// How to reach one that waits for a lease, or holds it: its thread by the Condvar, its program by the outbox.
+#[derive(Debug)]
+struct Waiting {
+    turn: Arc<Condvar>,
+    line: Outbox,
+}
+
 impl Desk {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers.
-    pub fn new(quantum: Duration, replicas: Replicas) -> Self {
+    pub(crate) fn new(quantum: Duration, replicas: Replicas) -> Self {
         let clock = Clock::new();
-        let now = clock.now();
-        let table = Table::new(quantum.as_millis() as Millis, replicas, clock.first_number(), now);
-        Self { clock, table: Mutex::new(table), list_changed: Condvar::new(), plan_due: Condvar::new() }
+        let table = Table::new(quantum.as_millis() as Millis, replicas, clock.first_number(), clock.now());
+        let (lines, waiting) = (HashMap::new(), HashMap::new());
+        let locked = Mutex::new(Locked { table, lines, waiting, listed: 0, stopping: false });
+        Self { clock, locked, list_changed: Condvar::new(), plan_due: Condvar::new() }
     }
 
     /// The time now.
-    pub fn now(&self) -> Millis {
+    pub(crate) fn now(&self) -> Millis {
         self.clock.now()
     }
 
     /// Changes the table and carries out what follows: posts messages and wakes tickets under the lock,
     /// in the order in which they follow, and flushes after it.
-    pub fn change<R>(&self, change: impl FnOnce(&mut Table, Millis) -> R) -> R {
-        let (result, flush) = self.change_under(&mut self.table.lock(), change);
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Table, Millis) -> R) -> R {
+        self.change_all(|locked, now| change(&mut locked.table, now))
+    }
+
+    fn change_all<R>(&self, change: impl FnOnce(&mut Locked, Millis) -> R) -> R {
+        let (result, flush) = self.change_under(&mut self.locked.lock(), change);
         flush.iter().for_each(Outbox::flush);
         result
     }
@@ -68,110 +97,175 @@ impl Desk {
     /// The part of a change that happens under the lock; the outboxes are to be flushed after it.
     fn change_under<R>(
         &self,
-        table: &mut Table,
-        change: impl FnOnce(&mut Table, Millis) -> R,
+        locked: &mut Locked,
+        change: impl FnOnce(&mut Locked, Millis) -> R,
     ) -> (R, Vec<Outbox>) {
-        let result = change(table, self.clock.now());
-        let flush = table.carry_out();
-        if table.roster.version() != table.listed || table.stopping {
+        let result = change(locked, self.clock.now());
+        let flush = locked.carry_out();
+        if locked.list_is_due() || locked.stopping {
             self.list_changed.notify_all();
         }
-        if table.replicator.is_due(&table.catalogue, &table.roster) || table.stopping {
+        if locked.table.is_plan_due() || locked.stopping {
             self.plan_due.notify_all();
         }
         (result, flush)
     }
 
+    /// Takes a peer into the table; what it is told goes into `line`.
+    ///
+    /// # Errors
+    /// What [`Table::admit`] says.
+    pub(crate) fn admit(&self, candidate: Candidate, bound: &[Bound], line: &Outbox) -> Result<PeerId> {
+        self.change_all(|locked, now| {
+            let peer = locked.table.admit(candidate, bound, now)?;
+            locked.lines.insert(peer, line.clone());
+            Ok(peer)
+        })
+    }
+
+    /// A peer's conversation is over, though it may still have to be told why: it leaves the table.
+    pub(crate) fn leave(&self, peer: PeerId, why: &str) {
+        self.change_all(|locked, now| {
+            locked.lines.remove(&peer);
+            locked.table.strike(peer, why, now);
+        });
+    }
+
     /// Takes a ticket for `slots` slots. Its end in any way gives back what it took.
-    pub fn ask(&self, asker: PeerId, slots: u32, line: &Outbox) -> Ticket<'_> {
+    pub(crate) fn ask(&self, asker: PeerId, slots: u32, line: &Outbox) -> Ticket<'_> {
         let turn = Arc::new(Condvar::new());
-        let number = self.change(|table, now| {
-            let number = table.book.ask(&mut table.roster, asker, slots, now);
-            let waking = Waking { turn: Arc::clone(&turn), line: line.clone(), progress: None };
-            table.tickets.insert(number, waking);
+        let number = self.change_all(|locked, now| {
+            let number = locked.table.ask(asker, slots, now);
+            locked.waiting.insert(number, Waiting { turn: Arc::clone(&turn), line: line.clone() });
             number
         });
-        Ticket { desk: self, number, asker, turn }
+        Ticket { desk: self, number, turn }
     }
 
     /// Waits until the list of peers is not the one that was sent last; `None` when the manager stops.
-    pub fn wait_for_list(&self) -> Option<(FromManager, Vec<Outbox>)> {
-        let mut table = self.table.lock();
-        while table.roster.version() == table.listed && !table.stopping {
-            self.list_changed.wait(&mut table);
+    pub(crate) fn wait_for_list(&self) -> Option<(FromManager, Vec<Outbox>)> {
+        let mut locked = self.locked.lock();
+        while !locked.list_is_due() && !locked.stopping {
+            self.list_changed.wait(&mut locked);
         }
-        if table.stopping {
+        if locked.stopping {
             return None;
         }
-        table.listed = table.roster.version();
-        Some((FromManager::Peers { peers: table.roster.cards() }, table.lines.values().cloned().collect()))
+        locked.listed = locked.table.list_version();
+        Some((FromManager::Peers { peers: locked.table.list() }, locked.lines.values().cloned().collect()))
     }
 
     /// Waits until files or peers have changed since the last plan, or until `next`; false when the manager stops.
-    pub fn wait_for_plan(&self, next: Option<Millis>) -> bool {
-        let mut table = self.table.lock();
+    pub(crate) fn wait_for_plan(&self, next: Option<Millis>) -> bool {
+        let mut locked = self.locked.lock();
         loop {
             let now = self.clock.now();
             let is_time = next.is_some_and(|next| next <= now);
-            if table.stopping || is_time || table.replicator.is_due(&table.catalogue, &table.roster) {
-                return !table.stopping;
+            if locked.stopping || is_time || locked.table.is_plan_due() {
+                return !locked.stopping;
             }
             match next {
-                None => self.plan_due.wait(&mut table),
-                Some(next) => drop(self.plan_due.wait_for(&mut table, Duration::from_millis(next - now))),
+                None => self.plan_due.wait(&mut locked),
+                Some(next) => drop(self.plan_due.wait_for(&mut locked, Duration::from_millis(next - now))),
             }
         }
     }
 
     /// Sleeps, but no longer than the manager runs; false when it stops.
-    pub fn sleep(&self, how_long: Duration) -> bool {
+    pub(crate) fn sleep(&self, how_long: Duration) -> bool {
         let end = Instant::now() + how_long;
-        let mut table = self.table.lock();
-        while !table.stopping {
-            if self.list_changed.wait_until(&mut table, end).timed_out() {
+        let mut locked = self.locked.lock();
+        while !locked.stopping {
+            if self.list_changed.wait_until(&mut locked, end).timed_out() {
                 return true;
             }
         }
         false
     }
+
+    /// Ends every wait for good.
+    pub(crate) fn stop(&self) {
+        self.change_all(|locked, _| locked.stopping = true);
+    }
+}
+
+impl Locked {
+    fn list_is_due(&self) -> bool {
+        self.table.list_version() != self.listed
+    }
+
+    /// Posts and wakes what follows from the last change; says who has something to be flushed.
+    fn carry_out(&mut self) -> Vec<Outbox> {
+        let mut flush = Vec::new();
+        for effect in self.table.take_effects() {
+            let (line, message) = match effect {
+                Effect::Tell(peer, message) => (self.lines.get(&peer), message),
+                Effect::TellHolder(lease, message) => {
+                    (self.waiting.get(&lease).map(|waiting| &waiting.line), message)
+                }
+                Effect::TellAll(message) => {
+                    if let Ok(line) = encode(&message) {
+                        self.lines.values().for_each(|listener| listener.post_line(&line));
+                        flush.extend(self.lines.values().cloned());
+                    }
+                    continue;
+                }
+                Effect::Turn(ticket) => {
+                    if let Some(waiting) = self.waiting.get(&ticket) {
+                        waiting.turn.notify_one();
+                    }
+                    continue;
+                }
+                Effect::HangUp(peer) => {
+                    if let Some(line) = self.lines.remove(&peer) {
+                        line.close();
+                    }
+                    continue;
+                }
+            };
+            if let Some(line) = line {
+                line.post(&message);
+                flush.push(line.clone());
+            }
+        }
+        flush
+    }
 }
 
 /// A place in the queue, and later a lease.
 #[derive(Debug)]
-pub struct Ticket<'a> {
+pub(crate) struct Ticket<'a> {
     desk: &'a Desk,
     number: LeaseId,
-    asker: PeerId,
     turn: Arc<Condvar>,
 }
 
 impl Ticket<'_> {
     /// The ticket's number, which is the lease's.
-    pub fn number(&self) -> LeaseId {
+    pub(crate) fn number(&self) -> LeaseId {
         self.number
     }
 
     /// Where the request stands now.
-    pub fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         self.wait_for_turn(Duration::ZERO)
     }
 
     /// Sleeps while the request waits in the queue, for `at_most` that long.
-    pub fn wait_for_turn(&self, at_most: Duration) -> Standing {
+    pub(crate) fn wait_for_turn(&self, at_most: Duration) -> Standing {
         let end = Instant::now() + at_most;
-        let mut table = self.desk.table.lock();
+        let mut locked = self.desk.locked.lock();
         let (standing, flush) = loop {
-            let (standing, flush) = self.desk.change_under(&mut table, |Table { book, roster, .. }, now| {
-                book.standing(roster, self.number, now)
-            });
+            let standing = |locked: &mut Locked, now| locked.table.standing(self.number, now);
+            let (standing, flush) = self.desk.change_under(&mut locked, standing);
             let waits = matches!(standing, Standing::Waiting { .. });
             if !waits || Instant::now() >= end {
                 break (standing, flush);
             }
             // Nothing is lost with `flush`: to look at one that goes on waiting changes nothing.
-            self.turn.wait_until(&mut table, end);
+            self.turn.wait_until(&mut locked, end);
         };
-        drop(table);
+        drop(locked);
         flush.iter().for_each(Outbox::flush);
         standing
     }
@@ -179,9 +273,9 @@ impl Ticket<'_> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.desk.change(|table, now| {
-            table.end_ticket(self.number, self.asker, now);
-            table.book.leave(&mut table.roster, self.number, now);
+        self.desk.change_all(|locked, now| {
+            locked.waiting.remove(&self.number);
+            locked.table.leave(self.number, now);
         });
     }
 }

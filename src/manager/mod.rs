@@ -19,20 +19,17 @@
 //! The manager keeps no database; when it dies, its peers come back and tell it everything again. While
 //! it is away nobody gets a lease: a central manager is simple, fair, and a single point of failure.
 
-pub mod board;
-pub mod desk;
-pub mod sessions;
-pub mod state;
+mod board;
+mod desk;
+mod sessions;
+mod state;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock::Millis;
 use crate::error::Result;
-use crate::net::message::encode;
-use crate::net::message::{FromManager, Replicas};
-use crate::net::outbox::Outbox;
+use crate::net::message::{Replicas, encode};
 use crate::net::server::{Server, listen};
 use crate::thread::{self, Thread};
 use desk::Desk;
@@ -101,7 +98,7 @@ impl Manager {
 
     /// Ends every conversation and joins every thread.
     pub fn stop(&mut self) {
-        self.desk.change(|table, _| table.stopping = true);
+        self.desk.stop();
         self.server.stop();
         self.threads.clear();
     }
@@ -125,19 +122,15 @@ fn heartbeat(desk: &Desk, ping: Duration, dead_after: Duration) {
     while desk.sleep(look) {
         let late = looked.elapsed().saturating_sub(look * 2);
         looked = Instant::now();
-        if asked.elapsed() >= ping {
-            asked = Instant::now();
-            let lines: Vec<Outbox> = desk.change(|table, _| table.lines.values().cloned().collect());
-            lines.iter().for_each(|line| line.send(&FromManager::Ping {}));
+        let ask = asked.elapsed() >= ping;
+        if ask {
+            asked = looked;
         }
         desk.change(|table, now| {
-            table.roster.excuse(late.as_millis() as Millis, now);
-            for id in table.roster.silent(dead_after.as_millis() as Millis, now) {
-                table.strike(id, &format!("silent for {} s", dead_after.as_secs_f32()), now);
+            if ask {
+                table.ping();
             }
-            for id in table.book.overdue(now) {
-                table.strike(id, "it did not give back its slots in time (ten quanta)", now);
-            }
+            table.strike_silent(late, dead_after, now);
         });
     }
 }

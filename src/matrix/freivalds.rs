@@ -67,7 +67,7 @@
 use rand::{Rng, RngExt};
 
 use super::strassen::{self, Plan};
-use super::{Matrix, View, ViewMut, both, first_share, kernel, operand};
+use super::{Matrix, View, ViewMut, both, first_share, micro};
 
 /// Unit roundoff: no operation is off by more than this share of its result.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -165,7 +165,7 @@ impl Witness {
         let plan = Plan::new(rows, inner, self.blocks.cols(), self.plan.levels());
         let mut right = vec![0.0; depth];
         plan.right(i, &self.blocks).fill_rows(0, &mut right);
-        let max = operand::max_abs(&right);
+        let max = micro::max_abs(&right);
         Probe { witness: self, right, max, left: Times::new(height), judged: 0, threads: 1 }
     }
 }
@@ -262,7 +262,7 @@ fn scale(inner: usize, cols: usize, largest: Magnitudes) -> f64 {
 /// The relative error of a row times a vector, a sum of `terms` products: as many partial sums as there are
 /// lanes, and then their sum.
 fn rounding(terms: usize) -> f64 {
-    (terms.div_ceil(operand::LANES) + operand::LANES + 1) as f64 * UNIT
+    (terms.div_ceil(micro::LANES) + micro::LANES + 1) as f64 * UNIT
 }
 
 /// The rows of a matrix, each cut into blocks as long as x, times x: a number for each block into the same row of
@@ -273,7 +273,7 @@ fn times_blocks(matrix: View<'_>, x: &[f64], mut out: ViewMut<'_>, threads: usiz
         let mut max = 0.0_f64;
         for i in 0..rows {
             for (block, sum) in matrix.row(i).chunks(x.len().max(1)).zip(out.row(i)) {
-                max = max.max(kernel::times(block, &x[..block.len()], std::slice::from_mut(sum)));
+                max = max.max(micro::times(block, &x[..block.len()], std::slice::from_mut(sum)));
             }
         }
         return max;

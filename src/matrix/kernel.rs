@@ -23,20 +23,18 @@
 //! the way; and a finished tile is added, with signs, to several windows of C instead of one. No sum and no
 //! product of blocks is ever stored on its own.
 //!
-//! The micro-kernels, for the vectors that the processor has, are in `kernel/micro.rs`, with all the
+//! The micro-kernels, for the vectors that the processor has, are in `micro.rs`, with all the
 //! `unsafe` there is. While one computes, it also asks the memory for what the loops will need next.
 //!
 //! What is missing: the block sizes fit two processors (AMD Zen 5, Intel Xeon) and are not measured at run time;
 //! on a core with less than 1 MiB of L2 they cost some speed. Very thin products (a row times a matrix) are
 //! limited by memory and gain nothing from packing, but pay for it.
 
-mod micro;
+use std::fmt;
 
-use super::strassen::Abandoned;
+use super::micro::{self, Ahead, LINE, Tile, Width};
 use super::{Operand, View, ViewMut};
-use micro::Width;
-
-pub(super) use micro::{fill_rows, prefer_huge_pages, times};
+use crate::error::Error;
 
 /// Inner size of a packed block. Each tile of C is read and written once per KC steps, so KC is long: a
 /// panel of B (KC x 24 x 8 bytes = 96 KiB) need not fit into the 48 KiB of L1. It comes from L2 with 192
@@ -57,9 +55,6 @@ const NC: usize = 1056;
 /// Rows of B that are summed before they are dealt out to the panels: each panel then gets a few cache
 /// lines at a time.
 const DEAL: usize = 4;
-
-/// Entries in a cache line of 64 bytes.
-const LINE: usize = 8;
 
 /// One place where a product goes.
 #[derive(Debug)]
@@ -100,6 +95,24 @@ impl<'t> Task<'t> {
             Task { left: above, right: right.clone(), into: into_above },
             Task { left: below, right, into: into_below },
         )
+    }
+}
+
+/// A product was given up because nobody waits for it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abandoned;
+
+impl fmt::Display for Abandoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the product was abandoned")
+    }
+}
+
+impl std::error::Error for Abandoned {}
+
+impl From<Abandoned> for Error {
+    fn from(abandoned: Abandoned) -> Self {
+        Error::failed(abandoned.to_string())
     }
 }
 
@@ -176,36 +189,6 @@ struct Job<'j, 't> {
     keep_going: &'j (dyn Fn() -> bool + Sync),
 }
 
-/// MR x NR numbers of C on their way from registers to memory.
-#[repr(align(64))]
-struct Tile<const MR: usize, const NR: usize>([[f64; NR]; MR]);
-
-/// Addresses that are wanted soon, each the first of [`Ahead::RUN`] cache lines. The micro-kernel asks the
-/// memory for a run with each bunch of steps. That costs it a twentieth, and without it a quarter would be lost
-/// with waiting.
-#[derive(Default)]
-struct Ahead(Vec<*const f64>);
-
-impl Ahead {
-    /// Lines fetched from each address: as few as bring a panel of B while the rows of a block of A pass it.
-    const RUN: usize = 2;
-
-    /// Lines that a row of the widest tile touches at most.
-    const ROW: usize = 4;
-
-    /// A row of C.
-    fn want_row(&mut self, row: &[f64]) {
-        self.0.extend((0..Self::ROW).step_by(Self::RUN).map(|line| row.as_ptr().wrapping_add(line * LINE)));
-    }
-
-    /// The next panel of B, or the part of it that this call should fetch when `calls` share the work.
-    fn want_share(&mut self, panel: &[f64], call: usize, calls: usize) {
-        let share = panel.len().div_ceil(calls).next_multiple_of(Self::RUN * LINE);
-        let part = panel.get(call * share..).unwrap_or_default();
-        self.0.extend(part.chunks(Self::RUN * LINE).take(share / (Self::RUN * LINE)).map(<[f64]>::as_ptr));
-    }
-}
-
 /// Cuts `0..length` into pieces of at most `size`, as equal as they can be: (start, length).
 ///
 /// A product of 513 columns by pieces of 512 would otherwise end in a piece of 1, which costs as much
@@ -215,55 +198,57 @@ fn pieces(length: usize, size: usize, multiple: usize) -> impl Iterator<Item = (
     (0..length).step_by(size).map(move |start| (start, size.min(length - start)))
 }
 
-/// The five loops around a micro-kernel of MR x NR.
-///
-/// Always inlined, so that packing and storing are compiled for the same vectors as the micro-kernel.
-#[inline(always)]
-fn five_loops<const MR: usize, const NR: usize>(
-    job: Job<'_, '_>,
-    micro_kernel: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>),
-) -> Result<(), Abandoned> {
-    const { assert!(MC.is_multiple_of(MR) && NC.is_multiple_of(NR), "panels fill their blocks") };
-    let Job { task: Task { left, right, into }, packs, keep_going } = job;
-    let (rows, inner, cols) = (left.rows(), left.cols(), right.cols());
-    let kc = inner.min(KC);
-    let left_pack = aligned(&mut packs.left, rows.min(MC).next_multiple_of(MR) * kc);
-    let right_pack = aligned(&mut packs.right, cols.min(NC).next_multiple_of(NR) * kc);
-    let dealt = aligned(&mut packs.rows, cols.min(NC).next_multiple_of(NR) * DEAL);
-    let mut tile = Tile([[0.0; NR]; MR]);
-    let mut ahead = Ahead::default();
+impl micro::Job for Job<'_, '_> {
+    type Answer = Result<(), Abandoned>;
 
-    // Loop 5: columns of B and C.
-    for (j0, nb) in pieces(cols, NC, NR) {
-        // Loop 4: columns of A, rows of B.
-        for (p0, kb) in pieces(inner, KC, 1) {
-            pack_right::<NR>(&right.window(p0, j0, kb, nb), right_pack, dealt);
-            // Loop 3: rows of A and C.
-            for (i0, mb) in pieces(rows, MC, MR) {
-                if !keep_going() {
-                    return Err(Abandoned);
-                }
-                pack_left::<MR>(&left.window(i0, p0, mb, kb), left_pack);
-                // Loop 2: panels of B.
-                for j in (0..nb).step_by(NR) {
-                    let (b, rest) = right_pack[j * kb..].split_at(NR * kb);
-                    let next = &rest[..rest.len().min(NR * kb)];
-                    // Loop 1: panels of A.
-                    for i in (0..mb).step_by(MR) {
-                        let a = &left_pack[i * kb..][..MR * kb];
-                        let part =
-                            Part { row: i0 + i, col: j0 + j, rows: MR.min(mb - i), cols: NR.min(nb - j) };
-                        ahead.0.clear();
-                        part.want(into, &mut ahead);
-                        ahead.want_share(next, i / MR, mb.div_ceil(MR));
-                        micro_kernel(a, b, &ahead, &mut tile);
-                        part.store(&tile, into, p0 == 0);
+    /// The five loops around a micro-kernel of MR x NR. Packing and storing are compiled for the same vectors.
+    #[inline(always)]
+    fn run<const MR: usize, const NR: usize>(
+        self,
+        micro_kernel: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>),
+    ) -> Result<(), Abandoned> {
+        const { assert!(MC.is_multiple_of(MR) && NC.is_multiple_of(NR), "panels fill their blocks") };
+        let Job { task: Task { left, right, into }, packs, keep_going } = self;
+        let (rows, inner, cols) = (left.rows(), left.cols(), right.cols());
+        let kc = inner.min(KC);
+        let left_pack = aligned(&mut packs.left, rows.min(MC).next_multiple_of(MR) * kc);
+        let right_pack = aligned(&mut packs.right, cols.min(NC).next_multiple_of(NR) * kc);
+        let dealt = aligned(&mut packs.rows, cols.min(NC).next_multiple_of(NR) * DEAL);
+        let mut tile = Tile([[0.0; NR]; MR]);
+        let mut ahead = Ahead::default();
+
+        // Loop 5: columns of B and C.
+        for (j0, nb) in pieces(cols, NC, NR) {
+            // Loop 4: columns of A, rows of B.
+            for (p0, kb) in pieces(inner, KC, 1) {
+                pack_right::<NR>(&right.window(p0, j0, kb, nb), right_pack, dealt);
+                // Loop 3: rows of A and C.
+                for (i0, mb) in pieces(rows, MC, MR) {
+                    if !keep_going() {
+                        return Err(Abandoned);
+                    }
+                    pack_left::<MR>(&left.window(i0, p0, mb, kb), left_pack);
+                    // Loop 2: panels of B.
+                    for j in (0..nb).step_by(NR) {
+                        let (b, rest) = right_pack[j * kb..].split_at(NR * kb);
+                        let next = &rest[..rest.len().min(NR * kb)];
+                        // Loop 1: panels of A.
+                        for i in (0..mb).step_by(MR) {
+                            let a = &left_pack[i * kb..][..MR * kb];
+                            let part =
+                                Part { row: i0 + i, col: j0 + j, rows: MR.min(mb - i), cols: NR.min(nb - j) };
+                            ahead.0.clear();
+                            part.want(into, &mut ahead);
+                            ahead.want_share(next, i / MR, mb.div_ceil(MR));
+                            micro_kernel(a, b, &ahead, &mut tile);
+                            part.store(&tile, into, p0 == 0);
+                        }
                     }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The first `len` entries of `space`, grown where needed, that begin on a cache line: a vector that lies
@@ -271,7 +256,7 @@ fn five_loops<const MR: usize, const NR: usize>(
 fn aligned(space: &mut Vec<f64>, len: usize) -> &mut [f64] {
     if space.len() < len + LINE {
         *space = vec![0.0; len + LINE];
-        prefer_huge_pages(space);
+        micro::prefer_huge_pages(space);
     }
     let skip = space.as_ptr().align_offset(LINE * size_of::<f64>()).min(LINE);
     &mut space[skip..][..len]

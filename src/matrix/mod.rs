@@ -48,6 +48,7 @@ use crate::error::{Error, Result};
 
 pub mod freivalds;
 pub mod kernel;
+mod micro;
 pub mod npy;
 mod operand;
 pub mod strassen;
@@ -92,7 +93,7 @@ impl Matrix {
     /// quick to read with long strides and slow to get: for what is used again and again.
     #[must_use]
     pub fn on_huge_pages(self) -> Self {
-        kernel::prefer_huge_pages(&self.data);
+        micro::prefer_huge_pages(&self.data);
         self
     }
 
@@ -171,13 +172,16 @@ impl Matrix {
     /// The largest magnitude of an entry, max |a_ij|; zero if there is none. A NaN is passed over:
     /// [`Matrix::first_non_finite`] finds it.
     pub fn max_abs(&self) -> f64 {
-        operand::max_abs(&self.data)
+        micro::max_abs(&self.data)
     }
 
     /// Row and column of the first entry that is NaN or infinite. Strassen's sums would spread it over
     /// whole quadrants, so such inputs are refused by name.
     pub fn first_non_finite(&self) -> Option<(usize, usize)> {
-        let at = operand::first_non_finite(&self.data)?;
+        // Whole chunks are judged without leaving early, which takes vectors; then the one is searched.
+        let sound = |chunk: &[f64]| chunk.iter().fold(true, |sound, x| sound & x.is_finite());
+        let chunk = self.data.chunks(1024).position(|chunk| !sound(chunk))? * 1024;
+        let at = chunk + self.data[chunk..].iter().position(|x| !x.is_finite())?;
         Some((at / self.cols, at % self.cols))
     }
 }

@@ -1,6 +1,7 @@
 //! A signed sum of windows that is never built.
 
-use super::{View, kernel};
+use super::View;
+use super::micro::{self, Ahead, Job, Tile, Width};
 
 /// One operand of one product: a sum of blocks of A (or of B) with signs, such as `A21 - A11`.
 ///
@@ -51,15 +52,7 @@ impl<'a> Operand<'a> {
         }
         assert_eq!(out.len() % self.cols, 0, "whole rows of {} entries", self.cols);
         assert!(first_row + out.len() / self.cols <= self.rows, "rows within the sum");
-        kernel::fill_rows(self, first_row, out);
-    }
-
-    /// [`Operand::fill_rows`], to be compiled for the vectors of its caller.
-    #[inline(always)]
-    pub(super) fn fill_rows_inlined(&self, first_row: usize, out: &mut [f64]) {
-        for (i, out) in out.chunks_exact_mut(self.cols).enumerate() {
-            self.fill_row(first_row + i, out);
-        }
+        micro::run(Width::best(), FillRows { sum: self, first_row, out });
     }
 
     /// Row `i` of the sum. One, two and four terms, as they come from no, one and two levels, are added in
@@ -110,52 +103,20 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// How many partial results the loops below keep, so that the compiler can hold them in vector registers.
-pub(super) const LANES: usize = 32;
+/// [`Operand::fill_rows`], to be compiled for all widths of vectors.
+struct FillRows<'f, 'a> {
+    sum: &'f Operand<'a>,
+    first_row: usize,
+    out: &'f mut [f64],
+}
 
-/// The largest magnitude, zero if there is none; a NaN is passed over.
-pub(super) fn max_abs(data: &[f64]) -> f64 {
-    let mut maxima = [0.0; LANES];
-    for chunk in data.chunks(LANES) {
-        for (max, x) in maxima.iter_mut().zip(chunk) {
-            *max = if x.abs() > *max { x.abs() } else { *max };
+impl Job for FillRows<'_, '_> {
+    type Answer = ();
+
+    #[inline(always)]
+    fn run<const MR: usize, const NR: usize>(self, _: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>)) {
+        for (i, out) in self.out.chunks_exact_mut(self.sum.cols).enumerate() {
+            self.sum.fill_row(self.first_row + i, out);
         }
     }
-    maxima.into_iter().fold(0.0, f64::max)
-}
-
-/// Rows times a vector, one number for each row, into `out`. Returns the largest magnitude in the rows.
-///
-/// Always inlined, to be compiled for the vectors of its caller.
-#[inline(always)]
-pub(super) fn times_inlined(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
-    let mut maxima = [0.0; LANES];
-    let (whole, rest) = vector.as_chunks::<LANES>();
-    for (row, out) in rows.chunks_exact(vector.len()).zip(out) {
-        let mut sums = [0.0; LANES];
-        let (row, row_rest) = row.as_chunks::<LANES>();
-        for (row, vector) in row.iter().zip(whole) {
-            weigh(row, vector, &mut sums, &mut maxima);
-        }
-        weigh(row_rest, rest, &mut sums, &mut maxima);
-        *out = sums.iter().sum();
-    }
-    maxima.into_iter().fold(0.0, f64::max)
-}
-
-/// Adds as many products as there are lanes, and keeps the largest magnitudes of their first factors.
-#[inline(always)]
-fn weigh(row: &[f64], vector: &[f64], sums: &mut [f64; LANES], maxima: &mut [f64; LANES]) {
-    for (((x, y), sum), max) in row.iter().zip(vector).zip(sums).zip(maxima) {
-        *sum += x * y;
-        *max = if x.abs() > *max { x.abs() } else { *max };
-    }
-}
-
-/// Where the first NaN or infinity stands.
-pub(super) fn first_non_finite(data: &[f64]) -> Option<usize> {
-    // Whole chunks are judged without leaving early, which takes vectors; then the one is searched.
-    let sound = |chunk: &[f64]| chunk.iter().fold(true, |sound, x| sound & x.is_finite());
-    let chunk = data.chunks(1024).position(|chunk| !sound(chunk))? * 1024;
-    data[chunk..].iter().position(|x| !x.is_finite()).map(|at| chunk + at)
 }

@@ -36,14 +36,12 @@
 //! intermediate sum stays below 2^53 ([`exact_bound`]).
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::kernel::{Kernel, Packs, Target, Task};
+use super::kernel::{Abandoned, Kernel, Packs, Target, Task};
 use super::{Matrix, Operand, View, ViewMut, both, first_share};
-use crate::error::Error;
 
 /// What one of the seven multiplies and where its answer goes: a sign for each quadrant, in the order
 /// 11, 12, 21, 22; zero where the quadrant has no part.
@@ -306,24 +304,6 @@ impl<'a> Assembly<'a> {
             }
         }
         self.added[i].store(end, Relaxed);
-    }
-}
-
-/// A product was given up because nobody waits for it any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Abandoned;
-
-impl fmt::Display for Abandoned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the product was abandoned")
-    }
-}
-
-impl std::error::Error for Abandoned {}
-
-impl From<Abandoned> for Error {
-    fn from(abandoned: Abandoned) -> Self {
-        Error::failed(abandoned.to_string())
     }
 }
 

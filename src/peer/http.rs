@@ -24,7 +24,7 @@
 //! hashes himself; `aria2c` does so with the manager's Metalink. And nobody is asked who he is: whoever can
 //! reach this port can read what is offered.
 
-use std::fs::{self, File, Metadata};
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -38,11 +38,10 @@ use super::library::offer::{Offer, Source};
 use super::swarm::upload::Uploads;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
-use crate::net::connection::{Connection, Speaker};
+use crate::net::connection::{Connection, Writer};
 use crate::net::http::answer::encode;
 use crate::net::http::{self, Answer, Request, Status};
 use crate::net::message::Name;
-use crate::share::store::Whole;
 use crate::share::units::about;
 use crate::share::{FileId, FileName};
 
@@ -52,13 +51,13 @@ const END_OF_DATES: Duration = Duration::from_secs(253_402_300_800);
 /// A peer's files over HTTP.
 #[derive(Debug)]
 pub(super) struct Mirror {
-    library: Arc<Library>,
-    uploads: Arc<Uploads>,
+    pub(super) library: Arc<Library>,
+    pub(super) uploads: Arc<Uploads>,
 }
 
 /// A line of the listing.
-#[derive(Debug, Serialize)]
-struct Line {
+#[derive(Serialize)]
+struct Listed {
     file: FileName,
     id: FileId,
     size: u64,
@@ -67,33 +66,25 @@ struct Line {
 }
 
 impl Mirror {
-    /// A mirror of what `library` offers.
-    pub(super) fn new(library: Arc<Library>, uploads: Arc<Uploads>) -> Self {
-        Self { library, uploads }
-    }
-
     /// Serves a connection if it begins with a request; true when nothing is left to do.
     ///
     /// # Errors
     /// When the connection broke.
     pub(super) fn serve(&self, connection: &mut Connection) -> Result<bool> {
-        let (other, speaker) = (connection.other(), connection.speaker());
+        let (other, speaker) = (connection.other(), connection.writer());
         http::serve(connection, |request| self.answer(request, other, speaker))
     }
 
-    fn answer(&self, request: &Request, other: SocketAddr, speaker: Speaker) -> Answer {
-        if !request.is_to_an_address() {
-            return Answer::no(Status::Misdirected, "ask by the address of this machine, or as localhost");
-        }
+    fn answer(&self, request: &Request, other: SocketAddr, speaker: Writer) -> Answer {
         match request.path()[..] {
             [""] => self.front_page(),
             ["data"] => Answer::moved("/data/"),
             ["data", ""] if request.has("json") => {
-                Answer::json(&serde_json::json!({"peer": self.name(), "files": self.lines()})).versioned()
+                Answer::json(&serde_json::json!({"peer": self.name(), "files": self.files()})).versioned()
             }
             ["data", ""] => self.listing(),
-            ["data", name] => self.file(name, other, speaker),
-            _ => Answer::no(Status::NotFound, "there is nothing here; the files are in /data/"),
+            ["data", name] => self.file(name, other, speaker).unwrap_or_else(|no| Answer::from(&no)),
+            _ => Answer::no(Status::NOT_FOUND, "there is nothing here; the files are in /data/"),
         }
     }
 
@@ -115,23 +106,19 @@ impl Mirror {
     }
 
     /// The files that are whole, in the order of their names.
-    fn lines(&self) -> Vec<Line> {
-        let line = |offer: Arc<Offer>| {
-            let is = fs::symlink_metadata(offer.store().dir().join(offer.name().as_str())).ok();
-            let size = offer.manifest().layout().size();
-            Line {
-                file: offer.name().clone(),
-                id: offer.id(),
-                size,
-                modified: is.as_ref().and_then(modified),
-            }
+    fn files(&self) -> Vec<Listed> {
+        let listed = |offer: Arc<Offer>| {
+            let is = fs::symlink_metadata(offer.store().dir().join(offer.name().as_str()));
+            let modified = is.and_then(|is| is.modified()).ok().and_then(datable);
+            let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest().layout().size());
+            Listed { file, id, size, modified }
         };
-        self.library.whole().into_iter().map(line).collect()
+        self.library.whole().into_iter().map(listed).collect()
     }
 
     /// It has no links but those to the files: `wget -r` follows every link that it finds.
     fn listing(&self) -> Answer {
-        let lines = self.lines();
+        let lines = self.files();
         let title = format!("The files of {}", self.name());
         let size: u64 = lines.iter().map(|line| line.size).sum();
         let content = html! {
@@ -153,45 +140,34 @@ impl Mirror {
         Answer::page(&title, &content).versioned()
     }
 
-    /// Looks a name up, and opens what it stands for.
-    fn open(&self, name: &str) -> Result<(Arc<Offer>, Whole, File)> {
+    /// Looks a name up, and sends what it stands for.
+    fn file(&self, name: &str, other: SocketAddr, speaker: Writer) -> Result<Answer> {
         let none =
             || Error::new(Code::NotFound, "no such file is offered here").advise("/data/ lists what is");
         let offer = name.parse().ok().and_then(|name: FileName| self.library.get(&name)).ok_or_else(none)?;
-        match offer.open()? {
-            Source::Whole(whole) => {
-                let file = whole.file().try_clone();
-                let file = file.map_err(|e| Error::failed(format!("cannot send {name}")).because(e))?;
-                Ok((offer, whole, file))
-            }
-            Source::Part(_) => Err(none()),
-        }
-    }
-
-    fn file(&self, name: &str, other: SocketAddr, speaker: Speaker) -> Answer {
-        let (offer, whole, file) = match self.open(name) {
-            Ok(opened) => opened,
-            Err(no) => return Answer::from(&no),
-        };
+        let Source::Whole(whole) = offer.open()? else { return Err(none()) };
+        let file = whole.file().try_clone();
+        let file = file.map_err(|e| Error::failed(format!("cannot send {name}")).because(e))?;
         info!("{other} fetches {name} over HTTP");
-        let changed = file.metadata().ok().and_then(|is| modified(&is));
+        let changed = file.metadata().and_then(|is| is.modified()).ok().and_then(datable);
         let uploads = Arc::clone(&self.uploads);
         let pass = move |left| {
-            let bytes = uploads.pass(left, || speaker.is_gone())?;
+            let bytes = uploads.link.up.pass(left, || speaker.is_gone())?;
             whole.check().map(|()| bytes)
         };
         let size = offer.manifest().layout().size();
-        let answer = Answer::file(&media_type(name), file, size).version(offer.id()).gated(pass);
-        let answer =
-            if is_harmless(name) { answer } else { answer.with("Content-Disposition", save_as(name)) };
-        match changed {
-            Some(changed) => answer.with("Last-Modified", httpdate::fmt_http_date(date(changed))),
-            None => answer,
+        let mut answer = Answer::file(&media_type(name), file, size, pass).version(offer.id());
+        if !is_harmless(name) {
+            answer = answer.with("Content-Disposition", save_as(name));
         }
+        if let Some(changed) = changed {
+            answer = answer.with("Last-Modified", httpdate::fmt_http_date(date(changed)));
+        }
+        Ok(answer)
     }
 }
 
-fn row(line: &Line) -> Markup {
+fn row(line: &Listed) -> Markup {
     html! {
         tr {
             td { a href=(encode(line.file.as_str())) { bdi { (line.file) } } }
@@ -204,11 +180,6 @@ fn row(line: &Line) -> Markup {
             }
         }
     }
-}
-
-/// When a file was last written to, if that is a time that can be written as a date.
-fn modified(is: &Metadata) -> Option<Millis> {
-    datable(is.modified().ok()?)
 }
 
 /// Anybody can give a file any time; a year before 1970 or after 9999 has no form here.
@@ -224,11 +195,8 @@ fn date(time: Millis) -> SystemTime {
 /// The media type that a file of this name probably has. Texts are said to be UTF-8, which most are.
 fn media_type(name: &str) -> String {
     let guess = mime_guess::from_path(name).first_or_octet_stream();
-    if guess.type_() == mime_guess::mime::TEXT {
-        format!("{guess}; charset=utf-8")
-    } else {
-        guess.to_string()
-    }
+    let charset = if guess.type_() == mime_guess::mime::TEXT { "; charset=utf-8" } else { "" };
+    format!("{guess}{charset}")
 }
 
 /// Whether a browser can show a file of this name without running anything that is in it.

@@ -23,16 +23,16 @@ use std::time::{Duration, Instant};
 
 use super::config::Config;
 use super::library::Library;
-use super::library::drops::Drop as Dropped;
+use super::library::drops::Dropped;
 use super::manager_client::reach_manager;
 use super::network::Network;
 use super::replication::context::Replication;
 use super::serve::Serving;
 use super::swarm::upload::Uploads;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, PeerId, ToManager, VERSION};
+use crate::net::message::{FromManager, PeerId, ToManager, VERSION, no_answer};
 use crate::net::outbox::Outbox;
 use crate::thread::{self, Thread};
 use log::{info, warn};
@@ -101,13 +101,8 @@ impl Membership {
         let line = connection.outbox();
         self.network.connected(line.clone());
         line.send(&self.register(self.advertised(&connection)?));
-        let mut talk = Conversation {
-            member: self,
-            line,
-            silence: limits::MESSAGE_TIME,
-            last_ping: None,
-            refusal: None,
-        };
+        let mut talk =
+            Talk { member: self, line, silence: limits::MESSAGE_TIME, last_ping: None, refusal: None };
         loop {
             match connection.receive(Some(talk.silence))? {
                 Received::Message(message) => {
@@ -154,14 +149,15 @@ impl Membership {
             return Ok(own);
         }
         let local = connection
-            .local()
+            .stream()
+            .local_addr()
             .map_err(|e| Error::failed("the connection to the manager broke").because(e))?;
         Ok(SocketAddr::new(local.ip(), own.port()))
     }
 }
 
 /// What one conversation with the manager has come to.
-struct Conversation<'a> {
+struct Talk<'a> {
     member: &'a Membership,
     line: Outbox,
     /// How long the manager may be silent now. It must answer `register` like any other question; later it may have
@@ -172,7 +168,7 @@ struct Conversation<'a> {
     refusal: Option<Error>,
 }
 
-impl Conversation<'_> {
+impl Talk<'_> {
     /// Does what one message asks for; breaks off when this peer has left meanwhile.
     fn hear(&mut self, message: FromManager) -> Result<ControlFlow<()>> {
         let member = self.member;
@@ -194,7 +190,7 @@ impl Conversation<'_> {
             }
             FromManager::Drop { file, id: Some(id), at: Some(at) } => {
                 if let Some(replication) = &member.replication {
-                    replication.dropped(Dropped { file, id, at });
+                    replication.dropped(&Dropped { file, id, at });
                 }
             }
             FromManager::Drop { file, .. } => {
@@ -205,12 +201,7 @@ impl Conversation<'_> {
                 member.library.tell_again();
             }
             FromManager::Error(no) => self.refused(no.into()),
-            other => {
-                return Err(Error::new(
-                    Code::BadMessage,
-                    format!("not expected from a manager now: {other:?}"),
-                ));
-            }
+            other => return Err(no_answer(&other, "register")),
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -219,7 +210,7 @@ impl Conversation<'_> {
         let member = self.member;
         member.serving.rejoined();
         // Before the files, so that none is listed that was dropped.
-        member.library.drops().tell(&self.line);
+        member.library.tell_drops(&self.line);
         if !member.network.registered(peer) {
             self.line.send(&ToManager::Quit {});
             return ControlFlow::Break(());
@@ -233,7 +224,7 @@ impl Conversation<'_> {
     /// "I am still here", with what the manager can compare with its own list. How often it pings says how long a
     /// silence means that it is dead.
     fn answer_ping(&mut self) {
-        let (list, downloads) = (self.member.library.fingerprint(), self.member.uploads.fetching().list());
+        let (list, downloads) = (self.member.library.fingerprint(), self.member.uploads.downloads());
         self.line.send(&ToManager::Ok { list, downloads });
         if let Some(last) = self.last_ping.replace(Instant::now()) {
             self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);

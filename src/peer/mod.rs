@@ -27,7 +27,7 @@ pub mod network;
 pub mod replication;
 pub mod serve;
 mod sessions;
-pub mod swarm;
+pub(crate) mod swarm;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Peer {
         let library = Arc::new(Library::new(Arc::clone(&network)));
         let uploads = Arc::new(Uploads::new(config.upload));
         let store = config.offers.then(|| Store::open(&config.data)).transpose()?.map(Arc::new);
-        let mirror = Mirror::new(Arc::clone(&library), Arc::clone(&uploads));
+        let mirror = Mirror { library: Arc::clone(&library), uploads: Arc::clone(&uploads) };
         let server = {
             let (serving, library, uploads) =
                 (Arc::clone(&serving), Arc::clone(&library), Arc::clone(&uploads));
@@ -140,7 +140,7 @@ impl Peer {
     }
 
     /// What it uploads.
-    pub fn uploads(&self) -> &Uploads {
+    pub(crate) fn uploads(&self) -> &Uploads {
         &self.uploads
     }
 

@@ -25,7 +25,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What is known of the network now.
 #[derive(Clone, Debug, Default)]
-pub struct Standing {
+pub struct NetworkView {
     /// This peer's number, while it is registered.
     pub number: Option<PeerId>,
     /// Everybody who is here, this peer too.
@@ -35,8 +35,8 @@ pub struct Standing {
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    standing: Standing,
+struct Place {
+    standing: NetworkView,
     /// The conversation in which this peer is registered, or tries to be.
     line: Option<Outbox>,
     /// The manager has refused this peer, which tries no more.
@@ -52,7 +52,7 @@ pub struct Network {
     manager: SocketAddr,
     addr: SocketAddr,
     name: Name,
-    known: Mutex<Known>,
+    known: Mutex<Place>,
     changed: Condvar,
 }
 
@@ -79,7 +79,7 @@ impl Network {
     }
 
     /// What is known of the network now.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> NetworkView {
         self.known.lock().standing.clone()
     }
 
@@ -123,7 +123,7 @@ impl Network {
         self.number_when(limits::CONNECT_TIME + limits::MESSAGE_TIME, |known| known.attempts > 0)
     }
 
-    fn number_when(&self, patience: Duration, enough: impl Fn(&Known) -> bool) -> Result<PeerId> {
+    fn number_when(&self, patience: Duration, enough: impl Fn(&Place) -> bool) -> Result<PeerId> {
         let end = Instant::now() + patience;
         let mut known = self.known.lock();
         loop {

@@ -10,8 +10,8 @@
 //! one hash, and the empty list is zero. It travels with each `ok` as 16 hex digits.
 //!
 //! # What is missing
-//! Exclusive or is no defence against somebody who looks for two lists with one number; he would deceive
-//! nobody but himself.
+//! Exclusive or is no defence against a peer that looks for two lists with one number; it would deceive
+//! nobody but itself.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,13 +19,15 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{FileId, FileName};
+use super::{FileId, FileName, as_text};
 use crate::error::{Code, Error};
 
 /// What a list of files comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fingerprint(u64);
+
+as_text!(Fingerprint);
 
 impl Fingerprint {
     /// Adds a file to the list, or takes it off.
@@ -44,12 +46,6 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-impl From<Fingerprint> for String {
-    fn from(print: Fingerprint) -> Self {
-        print.to_string()
-    }
-}
-
 impl FromStr for Fingerprint {
     type Err = Error;
 
@@ -60,14 +56,6 @@ impl FromStr for Fingerprint {
             Error::new(Code::BadMessage, format!("{hex:.40?} is no fingerprint of a list"))
                 .advise("it has 16 hex digits")
         })
-    }
-}
-
-impl TryFrom<String> for Fingerprint {
-    type Error = Error;
-
-    fn try_from(hex: String) -> Result<Self, Error> {
-        hex.parse()
     }
 }
 

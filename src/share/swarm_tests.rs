@@ -14,9 +14,9 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::choker::{Contender, Occasion, ROUND_SECONDS, Service, UNCHOKE, judge};
-use super::picker::{Arrival, IN_FLIGHT, Order, Picker, is_slow};
+use super::picker::{Arrival, IN_FLIGHT, PickOrder, Picker, is_slow};
 use super::theory::{self, Setting};
-use super::uplink::{Request, Uplink};
+use super::uplink::{PieceRequest, Uplink};
 use super::{Bitfield, FileId, Layout, Piece};
 
 /// Virtual microseconds.
@@ -39,13 +39,13 @@ struct Plan {
     peers: usize,
     seed_up: u64,
     peer_up: u64,
-    order: Order,
+    order: PickOrder,
     unchoke: usize,
     at_once: usize,
     in_flight: usize,
-    /// Whether slow holders are asked for one piece at a time.
+    /// Whether slow neighbours are asked for one piece at a time.
     pace: bool,
-    /// Whether a holder that hears that the asker has the piece sends it no more.
+    /// Whether a neighbour that hears that the requester has the piece sends it no more.
     take_back: bool,
     /// How many others a peer connects to; all where there are no more.
     neighbours: usize,
@@ -53,7 +53,8 @@ struct Plan {
     time_scale: u64,
     /// Whether a peer leaves when it has everything.
     selfish: bool,
-    lot: u64,
+    /// For all that is random.
+    seed: u64,
 }
 
 /// The measurement of the goals: F = 32 MiB, a seed of 8 MiB/s, peers of 4 MiB/s.
@@ -62,7 +63,7 @@ const GOAL: Plan = Plan {
     peers: 3,
     seed_up: 8 * MIB,
     peer_up: 4 * MIB,
-    order: Order::Rarest,
+    order: PickOrder::Rarest,
     unchoke: UNCHOKE,
     at_once: 1,
     in_flight: IN_FLIGHT,
@@ -71,7 +72,7 @@ const GOAL: Plan = Plan {
     neighbours: usize::MAX,
     time_scale: 1,
     selfish: false,
-    lot: 0,
+    seed: 0,
 };
 
 /// As many do it: five pieces at a time, five requests in flight, and none is taken back.
@@ -110,7 +111,7 @@ struct Node {
     uplink: Uplink,
     up: u64,
     /// What the link carries, in turn: (request, blocks left).
-    sending: VecDeque<(Request, u64)>,
+    sending: VecDeque<(PieceRequest, u64)>,
     /// Whether a block is under way.
     busy: bool,
     contenders: BTreeMap<NodeId, Contender>,
@@ -158,10 +159,10 @@ fn run(plan: Plan) -> Outcome {
     }
 }
 
-/// The mean and the worst ratio of many lots.
-fn mean_and_worst(plan: Plan, lots: u64) -> (f64, f64) {
-    let ratios: Vec<f64> = (0..lots).map(|lot| run(Plan { lot, ..plan }).ratio).collect();
-    (ratios.iter().sum::<f64>() / lots as f64, ratios.iter().copied().fold(0.0, f64::max))
+/// The mean and the worst ratio of many runs.
+fn mean_and_worst(plan: Plan, seeds: u64) -> (f64, f64) {
+    let ratios: Vec<f64> = (0..seeds).map(|seed| run(Plan { seed, ..plan }).ratio).collect();
+    (ratios.iter().sum::<f64>() / seeds as f64, ratios.iter().copied().fold(0.0, f64::max))
 }
 
 impl Swarm {
@@ -170,7 +171,7 @@ impl Swarm {
         let node = |id: NodeId| {
             let have = if id == 0 { Bitfield::full(layout) } else { Bitfield::empty(layout) };
             let picker =
-                Picker::new(have, plan.order, plan.lot << 32 | id as u64).with_in_flight(plan.in_flight);
+                Picker::new(have, plan.order, plan.seed << 32 | id as u64).with_in_flight(plan.in_flight);
             Node {
                 picker,
                 uplink: Uplink::new(plan.at_once),
@@ -192,7 +193,7 @@ impl Swarm {
             last: BTreeMap::new(),
             nodes: (0..=plan.peers).map(node).collect(),
             unfinished: plan.peers,
-            rng: SmallRng::seed_from_u64(plan.lot),
+            rng: SmallRng::seed_from_u64(plan.seed),
             file: FileId::from([0; 32]),
         };
         swarm.meet();
@@ -251,21 +252,22 @@ impl Swarm {
     }
 
     fn arrives(&mut self, from: NodeId, to: NodeId, message: Message) {
-        let (holder, asker, node) = (from as u64, from as u64, &mut self.nodes[to]);
+        let (neighbour, requester, node) = (from as u64, from as u64, &mut self.nodes[to]);
         match message {
             Message::Bitfield(has) => {
                 let has = Bitfield::from_wire(node.picker.layout(), &has).unwrap();
-                node.picker.joined(holder, has);
-                node.picker.paced(holder, self.plan.pace);
+                node.picker.joined(neighbour, has);
+                node.picker.paced(neighbour, self.plan.pace);
                 let service = Service::Choked;
-                let contender = Contender { peer: asker, interested: false, service, received: 0, sent: 0 };
+                let contender =
+                    Contender { peer: requester, interested: false, service, received: 0, sent: 0 };
                 node.contenders.insert(from, contender);
                 self.ask(to, from);
             }
             Message::Have(piece) => {
-                node.picker.gained(holder, piece);
+                node.picker.gained(neighbour, piece);
                 if self.plan.take_back {
-                    node.uplink.cancel(Request { asker, file: self.file, piece });
+                    node.uplink.cancel(PieceRequest { requester, file: self.file, piece });
                 }
                 self.ask(to, from);
             }
@@ -274,25 +276,25 @@ impl Swarm {
                 self.judge(to, Occasion::Change);
             }
             Message::Choke => {
-                node.picker.choked(holder);
+                node.picker.choked(neighbour);
                 self.ask_all(to);
             }
             Message::Unchoke => {
-                node.picker.unchoked(holder);
+                node.picker.unchoked(neighbour);
                 self.ask(to, from);
             }
             Message::Request(piece) => {
                 if node.contenders[&from].service != Service::Choked {
-                    node.uplink.ask(Request { asker, file: self.file, piece });
+                    node.uplink.ask(PieceRequest { requester, file: self.file, piece });
                     self.serve(to);
                 }
             }
             Message::Piece(piece) => self.piece(from, to, piece),
             Message::Gone => {
-                node.picker.left(holder);
-                node.uplink.forget(asker);
+                node.picker.left(neighbour);
+                node.uplink.forget(requester);
                 node.contenders.remove(&from);
-                node.sending.retain(|(request, _)| request.asker != asker);
+                node.sending.retain(|(request, _)| request.requester != requester);
                 self.judge(to, Occasion::Change);
                 self.ask_all(to);
                 self.serve(to);
@@ -332,18 +334,18 @@ impl Swarm {
     }
 
     fn ask_all(&mut self, who: NodeId) {
-        let holders: Vec<_> = self.nodes[who].contenders.keys().copied().collect();
-        holders.into_iter().for_each(|holder| self.ask(who, holder));
+        let neighbours: Vec<_> = self.nodes[who].contenders.keys().copied().collect();
+        neighbours.into_iter().for_each(|neighbour| self.ask(who, neighbour));
     }
 
     /// Says whether it is interested, and asks for what it may.
-    fn ask(&mut self, who: NodeId, holder: NodeId) {
-        let on = self.nodes[who].picker.interested(holder as u64);
-        if self.nodes[who].interested_in.insert(holder, on).unwrap_or(false) != on {
-            self.send(who, holder, Message::Interested(on));
+    fn ask(&mut self, who: NodeId, neighbour: NodeId) {
+        let on = self.nodes[who].picker.interested(neighbour as u64);
+        if self.nodes[who].interested_in.insert(neighbour, on).unwrap_or(false) != on {
+            self.send(who, neighbour, Message::Interested(on));
         }
-        while let Some(piece) = self.nodes[who].picker.next(holder as u64) {
-            self.send(who, holder, Message::Request(piece));
+        while let Some(piece) = self.nodes[who].picker.next(neighbour as u64) {
+            self.send(who, neighbour, Message::Request(piece));
         }
     }
 
@@ -387,7 +389,7 @@ impl Swarm {
         match node.sending.pop_front() {
             Some((request, 1)) => {
                 node.uplink.done(request);
-                let to = request.asker as NodeId;
+                let to = request.requester as NodeId;
                 if let Some(contender) = node.contenders.get_mut(&to) {
                     contender.sent += request.piece.len() as u64;
                 }
@@ -400,7 +402,7 @@ impl Swarm {
     }
 }
 
-/// The mean of ten lots may be 7 % over the bound, and no lot 9 %.
+/// The mean of ten runs may be 7 % over the bound, and no run 9 %.
 #[test]
 fn the_last_peer_is_done_soon_after_the_bound() {
     for peers in [3, 8, 16] {
@@ -422,8 +424,8 @@ fn every_rule_earns_its_place() {
         ("either", Plan { take_back: false, pace: false, ..GOAL }, 0.02),
         ("one piece at a time", Plan { at_once: 5, ..GOAL }, 0.02),
         ("any of them, and with five in flight", FIVE, 0.10),
-        ("rarest first, split", Plan { order: Order::Split, ..GOAL }, 0.30),
-        ("rarest first, sequential", Plan { order: Order::Sequential, ..GOAL }, 0.30),
+        ("rarest first, split", Plan { order: PickOrder::Split, ..GOAL }, 0.30),
+        ("rarest first, sequential", Plan { order: PickOrder::Sequential, ..GOAL }, 0.30),
     ] {
         let ratio = cost(plan);
         println!("without {without}: {ratio:.3} instead of {goal:.3}");
@@ -450,9 +452,9 @@ fn a_swarm_of_selfish_peers_finishes_later_but_finishes() {
 }
 
 #[test]
-fn the_same_lot_is_the_same_run() {
-    let outcome = |lot| {
-        let Outcome { ratio, duplicates } = run(Plan { peers: 5, lot, ..GOAL });
+fn the_same_seed_is_the_same_run() {
+    let outcome = |seed| {
+        let Outcome { ratio, duplicates } = run(Plan { peers: 5, seed, ..GOAL });
         (ratio, duplicates)
     };
     assert_eq!(outcome(1), outcome(1));

@@ -8,17 +8,17 @@
 //! # The rule
 //! There is one [`Mark`] for these bytes under this name: when they were last *published* (a person put them into a
 //! folder) or *dropped* (a person removed them everywhere). Of two marks **the later wins**; at equal times the drop
-//! wins. So marks can be told in any order, twice, and by anybody: all that hear the same marks agree. (The literature
-//! calls this a set of elements in which the last writer wins, with a bias to removal.)
+//! wins. So marks can be told in any order, twice, and by anybody: all that hear the same marks agree. (The
+//! literature calls this a set of elements in which the last writer wins, with a bias to removal.)
 //!
 //! - Name *and* id: the id says nothing of the name. Dropping `draft` must not drop `final` with the same bytes, nor
 //!   the next `draft` with others.
 //! - A drop leaves its mark behind, a *tombstone*; else nothing would stop an old copy. Tombstones are what a peer
-//!   writes to its disk. **There is room for so many**, and the oldest go, so that nobody who drops without end fills
-//!   the memory of others. Where there is no room for one that is older than all others, it is **no news**: else it
-//!   would be news each time it is told.
-//! - The mark of a publication needs no room of its own, since it lives as long as the file's row: whoever takes the
-//!   row away says [`Versions::forget`].
+//!   writes to its disk. **There is room for so many**, and the oldest go, so that a peer that drops without end does
+//!   not fill the memory of others. Where there is no room for one that is older than all others, it is **no news**:
+//!   else it would be news each time it is told.
+//! - The mark of a publication needs no room of its own, since it lives as long as the file's row: with the row goes
+//!   the mark ([`Versions::forget`]).
 //! - To ask for one mark, or to change one, does not look at all of them.
 //!
 //! # An example
@@ -30,20 +30,21 @@
 //! | 12 | cyd copies the same bytes into her folder | published 12 | yes: she wants it, so it is back |
 //! | 13 | dee is back and tells the drop that she remembers, of 10 | published 12 | no: nothing is removed |
 //!
-//! # Who keeps such a record
+//! # Where such a record is kept
 //! **The manager's catalogue**, with a row for each file that is listed. An update merges a publication, at 0 where
-//! nobody said when; if that loses, [`Versions::dropped`] says when the file was dropped, and the update is `expired`. It
-//! is asked before the row is made, so that a full catalogue can refuse. A file that is put back is one whose mark was
-//! a drop before. A drop is merged in the same way, and the row goes unless [`Versions::published`] still answers: then
-//! the publication is the later one. That is asked, and not whether the drop was news, because a drop without room
-//! removes a file too. A row that goes for want of holders is forgotten.
+//! nobody said when; if that loses, [`Versions::dropped`] says when the file was dropped, and the update is
+//! `expired`. It is asked before the row is made, so that a full catalogue can refuse. A file that is put back is one
+//! whose mark was a drop before. A drop is merged in the same way, and the row goes unless [`Versions::published`]
+//! still answers: then the publication is the later one. That is asked, and not whether the drop was news, because a
+//! drop without room removes a file too. A row that goes for want of holders is forgotten.
 //!
-//! **The peer's library**, with a row for each name in its folder or on its way there. It merges what it reads from its
-//! disk at the start, what it is told, and its own `drop`. A file that it finds is a publication at the time at which
-//! it was put there; if that loses, it goes to the trash. A file that the manager lists although this peer remembers its
-//! drop of 10 was put there since, at a time that nobody tells: the peer marks it as published at 11, the first moment
-//! after the drop, and tells that time with the file. Else nobody would know when the publisher has left and the manager
-//! is a new one, and any peer that still remembers the drop would be believed. A drop of `t` that waits for its turn is
+//! **The peer's library**, with a row for each name in its folder or on its way there. It merges what it reads from
+//! its disk at the start, what it is told, and its own `drop`. A file that it finds is a publication at the time at
+//! which it was put there; if that loses, it goes to the trash. A file that the manager lists although this peer
+//! remembers its drop of 10 was put there since, at a time that nobody tells: the peer marks it as published at 11,
+//! the first moment after the drop, and tells that time with the file. Else nobody would know when the publisher has
+//! left and the manager is a new one, and any peer that still remembers the drop would be believed. A drop of `t`
+//! that waits for its turn is
 //! *void* if by then [`Versions::published`] is later than `t`.
 //!
 //! All of this is plain state: no socket, no thread, no clock.

@@ -24,21 +24,21 @@ use crate::share::theory::{Setting, swarm};
 
 /// The least time in which a file can be brought to all that fetch it now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct FileBound {
+pub(crate) struct FileBound {
     /// The file.
-    pub file: FileName,
+    pub(crate) file: FileName,
     /// How many fetch it.
-    pub peers: u64,
+    pub(crate) peers: u64,
     /// The least time in seconds; `None` where nothing binds, or nobody has all of it.
-    pub seconds: Option<f64>,
+    pub(crate) seconds: Option<f64>,
     /// The term that binds, as the lecture writes it; empty where none does.
-    pub formula: String,
+    pub(crate) formula: String,
     /// Why it cannot be less, or why there is no bound.
-    pub words: String,
+    pub(crate) words: String,
 }
 
 /// The bound of every file that is being fetched.
-pub fn bounds(state: &State) -> Vec<FileBound> {
+pub(crate) fn bounds(state: &State) -> Vec<FileBound> {
     let mut fetchers: BTreeMap<&FileName, Vec<&PeerState>> = BTreeMap::new();
     for peer in &state.peers {
         for download in &peer.downloads {

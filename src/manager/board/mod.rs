@@ -29,7 +29,7 @@
 //! is some hundred kilobytes for each browser and look. Sending only what changed would be less, and harder
 //! to get right.
 
-pub mod bounds;
+mod bounds;
 
 use std::sync::LazyLock;
 
@@ -52,15 +52,15 @@ const SCRIPT_MARK: &str = "/*script.js*/";
 
 /// What is sent at `/`.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     /// Everything, as one page.
-    pub html: String,
+    pub(crate) html: String,
     /// Its `Content-Security-Policy`: what a browser lets it do.
-    pub policy: String,
+    pub(crate) policy: String,
 }
 
 /// The page; put together once.
-pub fn page() -> &'static Page {
+pub(crate) fn page() -> &'static Page {
     static PAGE: LazyLock<Page> = LazyLock::new(|| Page {
         html: MARKUP.replacen(STYLE_MARK, STYLE, 1).replacen(SCRIPT_MARK, SCRIPT, 1),
         policy: policy(STYLE, SCRIPT),
@@ -89,11 +89,11 @@ fn policy(style: &str, script: &str) -> String {
 
 /// What is sent at `/state`.
 #[derive(Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// A `state` message, and the bounds of the downloads that run.
-    pub json: Vec<u8>,
+    pub(crate) json: Vec<u8>,
     /// Changes when anything but the time does.
-    pub version: String,
+    pub(crate) version: String,
 }
 
 #[derive(Serialize)]
@@ -110,7 +110,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub fn of(mut state: State) -> Result<Self> {
+    pub(crate) fn of(mut state: State) -> Result<Self> {
         let bounds = bounds(&state);
         let now = state.manager.as_mut().map(|manager| std::mem::take(&mut manager.now));
         let mut shown = Shown { r#type: "state", state: &state, bounds };

@@ -1,4 +1,4 @@
-//! The conversation of one who wants slots: he asks, waits, holds, gives back, and may ask again.
+//! The conversation of one that wants slots: it asks, waits, holds, gives back, and may ask again.
 //!
 //! ```text
 //!            lease                     leased                    release, or the end of its time
@@ -11,9 +11,9 @@
 //! and `expired` are also said unasked, when they happen; they carry the lease's number, so that one said late
 //! is not taken for news of the next lease. The end of the connection is a release.
 //!
-//! One thread does all of it, so who waits is looked after in turns: he is told `wait`, his `ok` is
-//! awaited, and then the thread sleeps until his turn, for a second at most. Nobody is told
-//! `leased` before the manager has looked whether he is still there.
+//! One thread does all of it, so one that waits is looked after in turns: it is told `wait`, its `ok` is
+//! awaited, and then the thread sleeps until its turn, for a second at most. Nobody is told
+//! `leased` before the manager has looked whether it is still there.
 
 use std::time::{Duration, Instant};
 
@@ -23,93 +23,73 @@ use crate::manager::desk::{Desk, Ticket};
 use crate::manager::state::lease_book::Standing;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Refusal, ToManager, plain, unexpected};
+use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Refusal, ToManager, unexpected};
 use crate::net::outbox::Outbox;
 use crate::share::units::counted;
 
-/// How often one that waits is told where he stands.
+/// How often one that waits is told where it stands.
 const WAIT_NOTICE: Duration = Duration::from_secs(1);
 
-/// What is asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Request {
-    /// Who asks; 0 for one that is not registered.
-    pub asker: PeerId,
-    /// For how many slots.
-    pub slots: u32,
+/// What comes next in the conversation.
+enum Next<'a> {
+    /// It has asked for so many slots.
+    Wait(u32),
+    /// They are granted, until then.
+    Hold(Ticket<'a>, Millis, Vec<PeerCard>),
+    /// It holds nothing; this was its last lease.
+    Rest(LeaseId),
+    /// It is gone.
+    End,
 }
 
-/// What comes after a wait or a lease.
-enum After {
-    /// The requester may ask again.
-    Rest,
-    /// The requester is gone.
-    Gone,
-}
-
-/// How a wait ended.
-enum Waited<'a> {
-    Granted { ticket: Ticket<'a>, until: Millis, slots: Vec<PeerCard> },
-    Not(After),
-}
-
-/// How a lease ended.
-enum Ending {
-    Released,
-    Expired,
-    WentAway,
-}
-
-/// A conversation with one holder.
-struct Holder<'a> {
+/// One that asks for slots, and what this conversation knows of it.
+struct Leaseholder<'a> {
     desk: &'a Desk,
     connection: &'a mut Connection,
     line: Outbox,
-    /// How long he may take to say `ok`.
+    /// How long it may take to say `ok`.
     dead_after: Duration,
-    /// When the multiply began that he is at: with the first of the leases that he holds one after another.
+    /// Its own number, as its last request says; 0 for one that is not registered.
+    asker: PeerId,
+    /// When the multiply began that it is at: with the first of the leases that it holds one after another.
     began: Option<Millis>,
 }
 
-/// Serves one who wants slots, beginning with his first request.
+/// Serves one that wants slots, beginning with its first request.
 ///
 /// # Errors
-/// What he is to be told before his connection is closed.
-pub fn serve_holder(
+/// What it is to be told before its connection is closed.
+pub(super) fn serve_holder(
     desk: &Desk,
     dead_after: Duration,
     connection: &mut Connection,
-    first: Request,
+    asker: PeerId,
+    slots: u32,
 ) -> Result<()> {
     let line = connection.outbox();
-    let mut holder = Holder { desk, connection, line, dead_after, began: None };
-    let mut request = first;
+    let mut holder = Leaseholder { desk, connection, line, dead_after, asker, began: None };
+    let mut next = Next::Wait(slots);
     loop {
-        if request.slots == 0 {
+        next = match next {
+            Next::Wait(slots) => holder.wait(slots)?,
+            Next::Hold(ticket, until, slots) => holder.hold(ticket, until, slots)?,
+            Next::Rest(last) => holder.rest(last)?,
+            Next::End => return Ok(()),
+        }
+    }
+}
+
+impl<'a> Leaseholder<'a> {
+    /// In the queue: until it is its turn, or it goes away. When it leaves the queue its ticket ends here; kept while it
+    /// rests, the ticket would hold up those behind it.
+    fn wait(&mut self, slots: u32) -> Result<Next<'a>> {
+        if slots == 0 {
             return Err(
                 Error::new(Code::BadMessage, "a lease of 0 slots is none").advise("ask for 1 or more")
             );
         }
-        let ticket = desk.ask(request.asker, request.slots, &holder.line);
+        let ticket = self.desk.ask(self.asker, slots, &self.line);
         let lease = ticket.number();
-        let after = match holder.wait(ticket)? {
-            Waited::Granted { ticket, until, slots } => holder.hold(ticket, request.asker, until, slots)?,
-            Waited::Not(after) => after,
-        };
-        request = match after {
-            After::Gone => return Ok(()),
-            After::Rest => match holder.rest(lease)? {
-                Some(request) => request,
-                None => return Ok(()),
-            },
-        };
-    }
-}
-
-impl<'a> Holder<'a> {
-    /// In the queue: until it is his turn, or he goes away. Whoever leaves the queue leaves his ticket
-    /// here; kept while he rests, it would hold up those behind him.
-    fn wait(&mut self, ticket: Ticket<'a>) -> Result<Waited<'a>> {
         let mut standing = ticket.standing();
         loop {
             match standing {
@@ -120,10 +100,10 @@ impl<'a> Holder<'a> {
                         Received::Message(ToManager::Release {}) => {
                             drop(ticket);
                             self.line.send(&FromManager::Released {});
-                            return Ok(Waited::Not(After::Rest));
+                            return Ok(Next::Rest(lease));
                         }
                         Received::Message(other) => return Err(unexpected(&other, "ok or release")),
-                        Received::End => return Ok(Waited::Not(After::Gone)),
+                        Received::End => return Ok(Next::End),
                         Received::Silence => {
                             return Err(Error::new(Code::Expired, "a `wait` was not answered")
                                 .advise("say `ok` to each, or your place in the queue is given away"));
@@ -131,25 +111,18 @@ impl<'a> Holder<'a> {
                     }
                     standing = ticket.wait_for_turn(WAIT_NOTICE);
                 }
-                Standing::Leased { .. } if self.connection.is_gone() => return Ok(Waited::Not(After::Gone)),
-                Standing::Leased { until, slots } => return Ok(Waited::Granted { ticket, until, slots }),
+                Standing::Leased { .. } if self.connection.is_gone() => return Ok(Next::End),
+                Standing::Leased { until, slots } => return Ok(Next::Hold(ticket, until, slots)),
                 Standing::Infeasible { leasable } => {
-                    let no =
-                        Error::new(Code::Infeasible, "more slots asked for than all others own together")
-                            .advise(match leasable {
-                                0 => "start a peer that offers slots: `peer serve`".into(),
-                                _ => format!("ask for {leasable} at most, or start more peers"),
-                            })
-                            .with_leasable(leasable);
-                    self.line.send(&FromManager::Error(Refusal::from(&no)));
-                    return Ok(Waited::Not(After::Rest));
+                    self.refuse(&infeasible(leasable));
+                    return Ok(Next::Rest(lease));
                 }
-                Standing::Over => return Ok(Waited::Not(After::Rest)),
+                Standing::Over => return Ok(Next::Rest(lease)),
             }
         }
     }
 
-    /// What he says next but how far his multiply is, which may come late, when its lease is over.
+    /// What it says next but how far its multiply is, which may come late, when its lease is over.
     fn receive_but_progress(&mut self, within: Duration) -> Result<Received<ToManager>> {
         let end = Instant::now() + within;
         loop {
@@ -160,73 +133,69 @@ impl<'a> Holder<'a> {
         }
     }
 
-    /// Holding a lease: until he gives it back, or its time is over.
-    fn hold(
-        &mut self,
-        ticket: Ticket<'_>,
-        asker: PeerId,
-        mut until: Millis,
-        slots: Vec<PeerCard>,
-    ) -> Result<After> {
+    /// Holding a lease: until it gives it back, or its time is over.
+    fn hold(&mut self, ticket: Ticket<'a>, mut until: Millis, slots: Vec<PeerCard>) -> Result<Next<'a>> {
         let lease = ticket.number();
         let count: u32 = slots.iter().map(|card| card.slots).sum();
         let at: Vec<String> = slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
-        self.tell(asker, &format!("leased {} ({})", counted(count, "slot"), at.join(", ")));
+        self.tell(&format!("leased {} ({})", counted(count, "slot"), at.join(", ")));
         self.line.send(&leased(lease, until, self.desk.now(), slots));
         let began = *self.began.get_or_insert(self.desk.now());
-        let ending = loop {
+        loop {
             let left = Duration::from_millis(until.saturating_sub(self.desk.now()));
             match self.connection.receive_by(Instant::now() + left)? {
                 // It may have come while the lease was granted.
                 Received::Message(ToManager::Ok { .. }) => {}
-                Received::Message(ToManager::Renew {}) => {
-                    self.desk.change(|table, now| table.book.renew(lease, now));
-                    if let Standing::Leased { until: renewed, slots } = ticket.standing() {
-                        until = renewed;
-                        self.line.send(&leased(lease, until, self.desk.now(), slots));
-                    }
-                }
+                Received::Message(ToManager::Renew {}) => until = self.renew(&ticket).unwrap_or(until),
                 Received::Message(ToManager::Blame { peer, reason }) => {
-                    self.blame(lease, asker, peer, &reason)
+                    let blamed = self.desk.change(|table, now| table.blame(lease, peer, &reason, now));
+                    blamed.unwrap_or_else(|no| self.refuse(&no));
                 }
                 Received::Message(ToManager::Progress(progress)) => {
                     self.desk.change(|table, _| table.progress(lease, began, progress));
                 }
-                Received::Message(ToManager::Release {}) => break Ending::Released,
+                Received::Message(ToManager::Release {}) => {
+                    self.began = None;
+                    drop(ticket);
+                    self.tell("gave back its slots");
+                    self.line.send(&FromManager::Released {});
+                    return Ok(Next::Rest(lease));
+                }
                 Received::Message(other) => {
                     return Err(unexpected(&other, "renew, release, progress or blame"));
                 }
-                Received::End => break Ending::WentAway,
-                Received::Silence => break Ending::Expired,
-            }
-        };
-        drop(ticket);
-        match ending {
-            Ending::Released => {
-                self.began = None;
-                self.tell(asker, "gave back its slots");
-                self.line.send(&FromManager::Released {});
-                Ok(After::Rest)
-            }
-            Ending::Expired => {
-                self.tell(asker, "held its slots to the end of their time");
-                self.line.send(&FromManager::Expired { lease });
-                Ok(After::Rest)
-            }
-            Ending::WentAway => {
-                self.tell(asker, "went away, which gives back its slots");
-                Ok(After::Gone)
+                Received::Silence => {
+                    drop(ticket);
+                    self.tell("held its slots to the end of their time");
+                    self.line.send(&FromManager::Expired { lease });
+                    return Ok(Next::Rest(lease));
+                }
+                Received::End => {
+                    drop(ticket);
+                    self.tell("went away, which gives back its slots");
+                    return Ok(Next::End);
+                }
             }
         }
     }
 
-    /// Holding nothing, after `last`: until he asks again, goes away, or says nothing for
+    /// Extends the lease if that can be; says when it ends now.
+    fn renew(&self, ticket: &Ticket<'_>) -> Option<Millis> {
+        let lease = ticket.number();
+        self.desk.change(|table, now| table.renew(lease, now));
+        let Standing::Leased { until, slots } = ticket.standing() else { return None };
+        self.line.send(&leased(lease, until, self.desk.now(), slots));
+        Some(until)
+    }
+
+    /// Holding nothing, after `last`: until it asks again, goes away, or says nothing for
     /// [`limits::REST_TIME`].
-    fn rest(&mut self, last: LeaseId) -> Result<Option<Request>> {
+    fn rest(&mut self, last: LeaseId) -> Result<Next<'a>> {
         loop {
             match self.connection.receive(Some(limits::REST_TIME))? {
                 Received::Message(ToManager::Lease { peer, slots }) => {
-                    return Ok(Some(Request { asker: peer, slots }));
+                    self.asker = peer;
+                    return Ok(Next::Wait(slots));
                 }
                 Received::Message(ToManager::Ok { .. } | ToManager::Progress(_)) => {}
                 Received::Message(ToManager::Renew {}) => {
@@ -234,42 +203,32 @@ impl<'a> Holder<'a> {
                 }
                 Received::Message(ToManager::Release {}) => self.line.send(&FromManager::Released {}),
                 Received::Message(ToManager::Blame { .. }) => {
-                    let no = Error::new(Code::Unauthorised, "only the holder of a lease can blame its peers");
-                    self.line.send(&FromManager::Error(Refusal::from(&no)));
+                    let why = "only the holder of a lease can blame its peers";
+                    self.refuse(&Error::new(Code::Unauthorised, why));
                 }
                 Received::Message(other) => return Err(unexpected(&other, "lease")),
-                Received::End | Received::Silence => return Ok(None),
+                Received::End | Received::Silence => return Ok(Next::End),
             }
         }
     }
 
-    /// Counts a wrong answer against a peer of the lease.
-    fn blame(&self, lease: LeaseId, asker: PeerId, peer: PeerId, reason: &str) {
-        let counted = self.desk.change(|table, now| {
-            if !table.book.includes(lease, peer) {
-                return false;
-            }
-            let quarantined = table.roster.blame(peer);
-            let (who, whom) = (table.roster.name(asker), table.roster.name(peer));
-            table.tell(now, format!("{who} blames {whom}: {}", plain(reason)));
-            if quarantined {
-                table.tell(now, format!("{whom} is quarantined: it is not leased until it registers anew"));
-                table.book.capacity_fell(&mut table.roster, now);
-            }
-            true
-        });
-        if !counted {
-            let no = Error::new(Code::Unauthorised, format!("the peer {peer} is not in your lease"));
-            self.line.send(&FromManager::Error(Refusal::from(&no)));
-        }
+    fn refuse(&self, no: &Error) {
+        self.line.send(&FromManager::Error(Refusal::from(no)));
     }
 
-    fn tell(&self, asker: PeerId, what: &str) {
-        self.desk.change(|table, now| {
-            let text = format!("{} {what}", table.roster.name(asker));
-            table.tell(now, text);
-        });
+    fn tell(&self, did: &str) {
+        self.desk.change(|table, now| table.tell_of(self.asker, did, now));
     }
+}
+
+fn infeasible(leasable: u32) -> Error {
+    let advice = match leasable {
+        0 => "start a peer that offers slots: `peer serve`".into(),
+        _ => format!("ask for {leasable} at most, or start more peers"),
+    };
+    Error::new(Code::Infeasible, "more slots asked for than all others own together")
+        .advise(advice)
+        .with_leasable(leasable)
 }
 
 fn leased(lease: LeaseId, until: Millis, now: Millis, slots: Vec<PeerCard>) -> FromManager {

@@ -27,7 +27,6 @@ use sha2::{Digest, Sha256};
 
 use crate::manager::board::{self, Snapshot};
 use crate::manager::desk::Desk;
-use crate::manager::state::Table;
 use crate::net::http::answer::encode;
 use crate::net::http::{Answer, Request, Status};
 use crate::net::message::{FileState, Holder, PeerId};
@@ -41,17 +40,14 @@ const SHOWN: usize = 5000;
 const STRANGER: PeerId = 0;
 
 /// Answers a request.
-pub fn answer(desk: &Desk, request: &Request) -> Answer {
-    if !request.is_to_an_address() {
-        return Answer::no(Status::Misdirected, "ask by the address of this machine, or as localhost");
-    }
+pub(super) fn answer(desk: &Desk, request: &Request) -> Answer {
     match request.path()[..] {
         [""] => the_board(),
         ["state"] => state(desk),
         ["files"] => Answer::moved("/files/"),
         ["files", ""] => files(desk),
         ["files", name] => metalink(desk, name),
-        _ => Answer::no(Status::NotFound, "there is nothing here; / leads to everything"),
+        _ => Answer::no(Status::NOT_FOUND, "there is nothing here; / leads to everything"),
     }
 }
 
@@ -74,9 +70,8 @@ fn state(desk: &Desk) -> Answer {
 
 /// Every file with its mirrors.
 fn files(desk: &Desk) -> Answer {
-    let (count, shown) = desk.change(|Table { catalogue, roster, .. }, _| {
-        (catalogue.len(), catalogue.states(roster).take(SHOWN).collect::<Vec<_>>())
-    });
+    let (count, shown) =
+        desk.change(|table, _| (table.files_len(), table.files().take(SHOWN).collect::<Vec<_>>()));
     let content = html! {
         h1 { "Files" }
         p.soft {
@@ -134,7 +129,7 @@ fn metalink(desk: &Desk, name: &str) -> Answer {
         _ => {
             let reason = "nobody has all of such a file, or its name lacks the `.meta4`; /files/ lists those that \
                           there are";
-            Answer::no(Status::NotFound, reason)
+            Answer::no(Status::NOT_FOUND, reason)
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! register                          registered, and from then on peers, ping, bind, unbind, fetch, drop, list
 //! ok, unbound, drop                 nothing
-//! quit, or the connection ends      it is struck out of the table
+//! quit, or the connection ends      it leaves the table
 //! ```
 //!
 //! A thread of its own connects back to the peer, again and again until it succeeds.
@@ -18,7 +18,6 @@ use crate::manager::desk::Desk;
 use crate::manager::state::roster::{Candidate, Reach, Roster};
 use crate::net::connection::{Connection, Received};
 use crate::net::message::{Bound, FromManager, Name, PeerId, Refusal, ToManager, VERSION, unexpected};
-use crate::net::outbox::Outbox;
 use crate::thread;
 
 /// How long connecting back to a peer may take.
@@ -45,7 +44,7 @@ pub(super) fn address(
         .advise("run the same release of peerlab on every node"));
     }
     let addr = Roster::spell(addr)?;
-    if connection.local().is_ok_and(|local| local == addr) {
+    if connection.stream().local_addr().is_ok_and(|local| local == addr) {
         return Err(Error::new(Code::Conflict, format!("{addr} is the address of the manager"))
             .advise("give the peer's own address with --advertise"));
     }
@@ -62,12 +61,12 @@ struct Registration<'a> {
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
-        self.desk.change(|table, now| table.strike(self.peer, self.why, now));
+        self.desk.leave(self.peer, self.why);
     }
 }
 
 /// The conversation in which a peer stays known.
-pub(super) fn serve_peer(
+pub(super) fn serve_member(
     desk: &Desk,
     connection: &mut Connection,
     candidate: Candidate,
@@ -75,22 +74,19 @@ pub(super) fn serve_peer(
 ) -> Result<()> {
     let line = connection.outbox();
     let (addr, slots) = (candidate.addr, candidate.slots);
-    let peer = desk.change(|table, now| table.admit(candidate, bound, &line, now))?;
-    let registration = Registration { desk, peer, why: "its connection broke" };
-    line.flush();
-    std::thread::scope(move |scope| {
-        // The peer is struck out when the conversation is over; the probe, which hears of that by `_over`,
-        // may take a moment longer.
-        let mut registration = registration;
+    let peer = desk.admit(candidate, bound, &line)?;
+    let mut registration = Registration { desk, peer, why: "its connection broke" };
+    std::thread::scope(|scope| {
+        // The peer leaves the table when the conversation is over; the probe, which hears of that by `_over`, may take a
+        // moment longer.
         let (_over, over) = bounded(0);
         if slots > 0 {
-            let line = line.clone();
-            thread::start_scoped(scope, "probe", move || probe(desk, peer, addr, &line, &over))?;
+            thread::start_scoped(scope, "probe", move || probe(desk, peer, addr, &over))?;
         }
         let ended = stay_known(connection, &mut registration);
-        if ended.is_err() {
-            // It is struck out now, but still to be told why: whoever tells it closes the connection.
-            desk.change(|table, _| table.lines.remove(&peer));
+        drop(registration);
+        if ended.is_ok() {
+            line.close();
         }
         ended
     })
@@ -107,22 +103,13 @@ fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) 
         })?;
         match received {
             Received::Message(ToManager::Ok { list, downloads }) => {
-                let differs = desk.change(|table, now| {
-                    table.roster.heard(peer, now);
-                    table.replicator.signs(peer, &downloads, &table.catalogue, now);
-                    table.roster.fetches(peer, downloads);
-                    list.is_some_and(|list| table.catalogue.differs(peer, list))
-                });
-                if differs {
-                    connection.outbox().send(&FromManager::List {});
-                }
+                desk.change(|table, now| table.heard(peer, list, downloads, now));
             }
-            Received::Message(ToManager::Unbound { lease }) => desk.change(|table, now| {
-                table.book.unbound(&mut table.roster, peer, lease, now);
-            }),
-            // It remembers what was dropped before this manager began, so the file need not be listed.
+            Received::Message(ToManager::Unbound { lease }) => {
+                desk.change(|table, now| table.unbound(peer, lease, now));
+            }
             Received::Message(ToManager::Drop { file, id, at }) => {
-                let dropped = desk.change(|table, now| table.drop_file(&file, id, at, now));
+                let dropped = desk.change(|table, now| table.drop_file(&file, id, at, true, now));
                 if let Err(no) = dropped {
                     connection.outbox().send(&FromManager::Error(Refusal::from(&no)));
                 }
@@ -140,30 +127,15 @@ fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) 
     }
 }
 
-/// Connects back to a new peer, again and again with growing pauses until it succeeds: a peer that
-/// others cannot reach must not be leased, and must be told why.
-fn probe(desk: &Desk, peer: PeerId, addr: SocketAddr, line: &Outbox, over: &Receiver<()>) {
+/// Connects back to a new peer, again and again with growing pauses until it succeeds.
+fn probe(desk: &Desk, peer: PeerId, addr: SocketAddr, over: &Receiver<()>) {
     let mut pause = Duration::from_millis(500);
     loop {
-        let Err(e) = TcpStream::connect_timeout(&addr, PROBE_TIME) else {
-            return desk.change(|table, now| {
-                table.roster.tried(peer, Reach::Yes);
-                table.replicator.reached();
-                table.catalogue.touch_files_of(peer);
-                table.book.serve(&mut table.roster, now);
-            });
-        };
-        let why = Error::failed(format!("the manager cannot connect to {addr}, so nobody is sent there"))
-            .because(e.to_string())
-            .advise("let the port through the firewall, or give the right address with --advertise");
-        desk.change(|table, now| {
-            table.roster.tried(peer, Reach::No(e.to_string()));
-            table.book.capacity_fell(&mut table.roster, now);
-            let name = table.roster.name(peer);
-            table.tell(now, format!("{name} cannot be leased: {why}"));
-        });
-        line.send(&FromManager::Error(Refusal::from(&why)));
-        if over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+        let tried = TcpStream::connect_timeout(&addr, PROBE_TIME);
+        let reached = tried.is_ok();
+        let reach = tried.map_or_else(|e| Reach::No(e.to_string()), |_| Reach::Yes);
+        desk.change(|table, now| table.tried(peer, reach, now));
+        if reached || over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
             return;
         }
         pause = (pause * 2).min(PROBE_PAUSE);

@@ -12,10 +12,10 @@
 //!
 //! Sessions wait, they do not think: what is answered is decided by the [`state`](super::state).
 
-pub mod holder;
-pub mod http;
-pub mod member;
-pub mod tracker;
+mod holder;
+mod http;
+mod member;
+mod tracker;
 
 use std::time::Duration;
 
@@ -25,22 +25,22 @@ use crate::error::Result;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{FromManager, ToManager, unexpected};
-use holder::{Request, serve_holder};
-use member::{address, serve_peer};
+use holder::serve_holder;
+use member::{address, serve_member};
 use tracker::serve_tracker;
 
 /// What a session must know of the manager's configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// How long one that owes an `ok` may take.
-    pub dead_after: Duration,
+    pub(crate) dead_after: Duration,
 }
 
 /// Serves one connection: reads which conversation it is, and has it.
 ///
 /// # Errors
 /// What the other side is to be told before its connection is closed.
-pub fn serve_node(desk: &Desk, rules: Rules, connection: &mut Connection) -> Result<()> {
+pub(crate) fn serve_node(desk: &Desk, rules: Rules, connection: &mut Connection) -> Result<()> {
     if crate::net::http::serve(connection, |request| http::answer(desk, request))? {
         return Ok(());
     }
@@ -50,11 +50,9 @@ pub fn serve_node(desk: &Desk, rules: Rules, connection: &mut Connection) -> Res
     match first {
         ToManager::Register { version, name, addr, slots, keeps, bound, up, down } => {
             let addr = address(connection, version, &name, addr)?;
-            serve_peer(desk, connection, Candidate { name, addr, slots, keeps, up, down }, &bound)
+            serve_member(desk, connection, Candidate { name, addr, slots, keeps, up, down }, &bound)
         }
-        ToManager::Lease { peer, slots } => {
-            serve_holder(desk, rules.dead_after, connection, Request { asker: peer, slots })
-        }
+        ToManager::Lease { peer, slots } => serve_holder(desk, rules.dead_after, connection, peer, slots),
         ToManager::State {} => serve_state(desk, connection),
         request @ (ToManager::Query { .. }
         | ToManager::Update { .. }

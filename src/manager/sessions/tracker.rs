@@ -21,7 +21,7 @@ use crate::share::{FileName, Manifest};
 ///
 /// # Errors
 /// What he is to be told before his connection is closed.
-pub fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToManager) -> Result<()> {
+pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToManager) -> Result<()> {
     let mut request = first;
     loop {
         let answered = match request {
@@ -33,7 +33,7 @@ pub fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToManager)
             }
             ToManager::Files { health } => serve_files(desk, connection, health),
             ToManager::Drop { file, id, at } => desk
-                .change(|table, now| table.drop_listed(&file, id, at, now))
+                .change(|table, now| table.drop_file(&file, id, at, false, now))
                 .and_then(|()| connection.send(&FromManager::Dropped {})),
             other => return Err(unexpected(&other, "query, update, files or drop")),
         };
@@ -84,7 +84,7 @@ fn serve_query(desk: &Desk, connection: &mut Connection, peer: PeerId, file: &Fi
 fn serve_files(desk: &Desk, connection: &mut Connection, health: bool) -> Result<()> {
     let files: Vec<FileState> = desk.change(|table, now| match health {
         true => table.files_with_health(now).collect(),
-        false => table.catalogue.states(&table.roster).collect(),
+        false => table.files().collect(),
     });
     let messages = files.into_iter().map(FromManager::File).chain([FromManager::End {}]);
     connection.send_all(messages)

@@ -47,11 +47,11 @@ const NAMED: usize = 3;
 const LAST_MOMENT: Millis = 253_402_300_799_000;
 
 /// A file's number in the catalogue: later ones are higher, and no number is used twice.
-pub type FileNumber = u64;
+pub(crate) type FileNumber = u64;
 
 /// What an update changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// The file was not there before.
     New,
     /// It was not there because it was dropped, and was put there again later.
@@ -68,29 +68,29 @@ pub enum Change {
 
 /// What a query found.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// The file's manifest and its holders but the asker, if there is such a file and anybody else has it.
-    pub file: Option<(Manifest, Vec<(PeerId, bool)>)>,
+    pub(crate) file: Option<(Manifest, Vec<(PeerId, bool)>)>,
     /// The asker was listed as a whole holder, and is no more.
-    pub lost: bool,
+    pub(crate) lost: bool,
 }
 
 /// What a drop did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dropped {
+pub(crate) struct Dropped {
     /// Which bytes were dropped.
-    pub id: FileId,
+    pub(crate) id: FileId,
     /// When.
-    pub at: Millis,
+    pub(crate) at: Millis,
     /// The file was listed, and is no more.
-    pub listed: bool,
+    pub(crate) listed: bool,
     /// It was not known before: everybody is to be told.
-    pub news: bool,
+    pub(crate) news: bool,
 }
 
 /// One file.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     manifest: Manifest,
     /// Who has it, and whether all of it.
     holders: BTreeMap<PeerId, bool>,
@@ -100,27 +100,27 @@ pub struct Entry {
 
 impl Entry {
     /// What it is called.
-    pub fn name(&self) -> &FileName {
+    pub(crate) fn name(&self) -> &FileName {
         self.manifest.name()
     }
 
     /// Its size, in bytes.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.manifest.layout().size()
     }
 
     /// Who has it, and whether all of it.
-    pub fn holders(&self) -> impl Iterator<Item = (PeerId, bool)> {
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (PeerId, bool)> {
         self.holders.iter().map(|(&peer, &whole)| (peer, whole))
     }
 
     /// Who has all of it.
-    pub fn whole_holders(&self) -> impl Iterator<Item = PeerId> {
+    pub(crate) fn whole_holders(&self) -> impl Iterator<Item = PeerId> {
         self.holders().filter(|(_, whole)| *whole).map(|(peer, _)| peer)
     }
 
     /// Whether this peer has all of it.
-    pub fn is_whole_at(&self, peer: PeerId) -> bool {
+    pub(crate) fn is_whole_at(&self, peer: PeerId) -> bool {
         self.holders.get(&peer) == Some(&true)
     }
 
@@ -142,7 +142,7 @@ struct Holdings {
 
 /// Which files there are.
 #[derive(Debug)]
-pub struct Catalogue {
+pub(crate) struct Catalogue {
     files: BTreeMap<FileNumber, Entry>,
     names: BTreeMap<FileName, FileNumber>,
     next: FileNumber,
@@ -168,13 +168,8 @@ impl Default for Catalogue {
 
 impl Catalogue {
     /// How many files there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.files.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
     }
 
     // lab 4: begin
@@ -185,7 +180,7 @@ impl Catalogue {
     /// # Errors
     /// `conflict` when the name stands for another content; `expired` when the file was dropped, and not put there
     /// later; `busy` when the catalogue is full.
-    pub fn update(
+    pub(crate) fn update(
         &mut self,
         peer: PeerId,
         manifest: &Manifest,
@@ -233,7 +228,7 @@ impl Catalogue {
     }
 
     /// Who has this file? A whole holder that asks has lost it.
-    pub fn query(&mut self, asker: PeerId, file: &FileName) -> Found {
+    pub(crate) fn query(&mut self, asker: PeerId, file: &FileName) -> Found {
         let lost = self.number(file).filter(|number| self.files[number].is_whole_at(asker));
         if let Some(number) = lost {
             self.take_off(asker, number);
@@ -245,7 +240,7 @@ impl Catalogue {
     }
 
     /// A peer is gone; gives the files that are gone with it.
-    pub fn leave(&mut self, peer: PeerId) -> Vec<FileName> {
+    pub(crate) fn leave(&mut self, peer: PeerId) -> Vec<FileName> {
         let Some(holdings) = self.peers.remove(&peer) else { return Vec::new() };
         holdings.files.into_iter().filter_map(|number| self.take_off(peer, number)).collect()
     }
@@ -272,7 +267,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// `not_found` when no `id` is given and the name stands for nothing.
-    pub fn drop_file(
+    pub(crate) fn drop_file(
         &mut self,
         file: &FileName,
         id: Option<FileId>,
@@ -294,12 +289,12 @@ impl Catalogue {
     }
 
     /// Whether there is a file of this name, and of these bytes if it is said which.
-    pub fn lists(&self, file: &FileName, id: Option<FileId>) -> bool {
+    pub(crate) fn lists(&self, file: &FileName, id: Option<FileId>) -> bool {
         self.named(file).is_some_and(|entry| id.is_none_or(|id| entry.manifest.id() == id))
     }
 
     /// When these bytes under this name were dropped, if they were.
-    pub fn when_dropped(&self, file: &FileName, id: FileId) -> Option<Millis> {
+    pub(crate) fn when_dropped(&self, file: &FileName, id: FileId) -> Option<Millis> {
         self.drops.when(file, id)
     }
 
@@ -333,12 +328,12 @@ impl Catalogue {
     }
 
     /// The number of a file.
-    pub fn number(&self, file: &FileName) -> Option<FileNumber> {
+    pub(crate) fn number(&self, file: &FileName) -> Option<FileNumber> {
         self.names.get(file).copied()
     }
 
     /// The file with this number.
-    pub fn entry(&self, number: FileNumber) -> Option<&Entry> {
+    pub(crate) fn entry(&self, number: FileNumber) -> Option<&Entry> {
         self.files.get(&number)
     }
 
@@ -347,29 +342,29 @@ impl Catalogue {
     }
 
     /// The files from this number on, in order of their numbers.
-    pub fn entries_from(&self, number: FileNumber) -> impl Iterator<Item = (FileNumber, &Entry)> {
+    pub(crate) fn entries_from(&self, number: FileNumber) -> impl Iterator<Item = (FileNumber, &Entry)> {
         self.files.range(number..).map(|(&number, entry)| (number, entry))
     }
 
     /// How many files this peer has, whole or in part.
-    pub fn held_by(&self, peer: PeerId) -> usize {
+    pub(crate) fn held_by(&self, peer: PeerId) -> usize {
         self.peers.get(&peer).map_or(0, |holdings| holdings.files.len())
     }
 
     /// Counts all files of this peer as touched: it can be reached, after all.
-    pub fn touch_files_of(&mut self, peer: PeerId) {
+    pub(crate) fn touch_files_of(&mut self, peer: PeerId) {
         if let Some(holdings) = self.peers.get(&peer) {
             self.touched.extend(&holdings.files);
         }
     }
 
     /// Whether a file was touched since [`Catalogue::take_touched`] was last called.
-    pub fn is_touched(&self) -> bool {
+    pub(crate) fn is_touched(&self) -> bool {
         !self.touched.is_empty()
     }
 
     /// Which files are new, or gone, or have other holders, since this was last called.
-    pub fn take_touched(&mut self) -> BTreeSet<FileNumber> {
+    pub(crate) fn take_touched(&mut self) -> BTreeSet<FileNumber> {
         std::mem::take(&mut self.touched)
     }
 
@@ -387,7 +382,7 @@ impl Catalogue {
 
     /// A peer says what its list comes to; true when it is to send its files again. An `update` may be on its
     /// way while the peer speaks, so a difference must be seen twice, unchanged, to count.
-    pub fn differs(&mut self, peer: PeerId, claim: Fingerprint) -> bool {
+    pub(crate) fn differs(&mut self, peer: PeerId, claim: Fingerprint) -> bool {
         let holdings = self.peers.entry(peer).or_default();
         if claim == holdings.print {
             holdings.claimed = None;
@@ -409,19 +404,14 @@ impl Catalogue {
     }
 
     /// All files in order of their names.
-    pub fn entries(&self) -> impl Iterator<Item = (FileNumber, &Entry)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (FileNumber, &Entry)> {
         self.names.values().filter_map(|&number| Some((number, self.files.get(&number)?)))
-    }
-
-    /// All files with their holders, in order of their names.
-    pub fn states(&self, roster: &Roster) -> impl Iterator<Item = FileState> {
-        self.entries().map(|(_, entry)| entry.state(roster))
     }
 }
 
 impl Entry {
     /// The file as others see it.
-    pub fn state(&self, roster: &Roster) -> FileState {
+    pub(crate) fn state(&self, roster: &Roster) -> FileState {
         FileState {
             file: self.manifest.name().clone(),
             id: self.manifest.id(),
@@ -434,7 +424,7 @@ impl Entry {
 }
 
 /// Holders as others see them.
-pub fn cards(holders: impl IntoIterator<Item = (PeerId, bool)>, roster: &Roster) -> Vec<Holder> {
+pub(crate) fn cards(holders: impl IntoIterator<Item = (PeerId, bool)>, roster: &Roster) -> Vec<Holder> {
     let card = |(peer, whole)| {
         let row = roster.get(peer)?;
         Some(Holder { peer, name: row.is.name.clone(), addr: row.is.addr, whole })

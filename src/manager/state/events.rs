@@ -21,17 +21,17 @@ use crate::share::FileName;
 use crate::share::units::about;
 
 /// How many of the last events are kept.
-pub const EVENTS: usize = 200;
+pub(crate) const EVENTS: usize = 200;
 
 /// How long a line waits for others of its kind, in milliseconds.
-pub const GATHER: Millis = 2_000;
+pub(crate) const GATHER: Millis = 2_000;
 
 /// How many of the last lines are looked at for one of the same kind: more kinds than go on at once.
 const RECENT: usize = 32;
 
 /// What can happen to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub(crate) enum What {
     /// Somebody has a file that was not there before.
     Offers,
     /// Somebody has put it there again, though it was dropped.
@@ -124,19 +124,19 @@ struct Gathering {
 
 /// The last events, oldest first.
 #[derive(Debug, Default)]
-pub struct Events {
+pub(crate) struct Events {
     lines: VecDeque<(Event, Option<Gathering>)>,
 }
 
 impl Events {
     /// An event that is a line of its own.
-    pub fn tell(&mut self, at: Millis, text: String) {
+    pub(crate) fn tell(&mut self, at: Millis, text: String) {
         info!("{text}");
         self.push(Event { at, text }, None);
     }
 
     /// Something happened to a file.
-    pub fn tell_of(&mut self, at: Millis, who: String, what: What, file: &FileName, size: u64) {
+    pub(crate) fn tell_of(&mut self, at: Millis, who: String, what: What, file: &FileName, size: u64) {
         let file = file.as_str();
         info!("{}", what.one(&who, file, size));
         let same = |(event, line): &&(Event, Option<Gathering>)| {
@@ -165,7 +165,7 @@ impl Events {
     }
 
     /// The lines, oldest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Event> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Event> {
         self.lines.iter().map(|(event, _)| event)
     }
 }

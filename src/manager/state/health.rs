@@ -15,7 +15,7 @@ const NAMED: usize = 3;
 
 impl Replicator {
     /// Whether enough peers have this file, and what is done about it.
-    pub fn health(&self, number: FileNumber, entry: &Entry, roster: &Roster, now: Millis) -> Health {
+    pub(crate) fn health(&self, number: FileNumber, entry: &Entry, roster: &Roster, now: Millis) -> Health {
         let have: Vec<PeerId> = entry.whole_holders().collect();
         if have.is_empty() {
             return missing(entry, roster);

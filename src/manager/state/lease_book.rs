@@ -21,66 +21,39 @@
 //!   peers are on their way back.
 //!
 //! # An example
+//! Three peers of four slots, and one of them asks for seven: its own do not count, and the seven are spread over
+//! the two others, four from one and three from the other.
+//!
 //! Eight slots. Ada asks for 7 and has them (1 free). Ben asks for 7 and waits as the head. Cyd asks for
 //! 1 and waits too, although one slot is free. Ada's quantum ends; her peers finish what runs and say
 //! `unbound`; Ben has his seven, and at the same moment Cyd has the eighth.
 //!
 //! The book is plain state: each call changes it and says what follows from that ([`Effect`]); the time
-//! is passed in. The Mutex and the Condvars around it are in [`desk`](crate::manager::desk).
+//! is passed in.
 //!
 //! # What is missing
 //! One slow peer holds back a lease of seven. There are no priorities, and a requester may queue as
 //! often as it likes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::roster::Roster;
+use super::effect::Effect;
+use super::roster::{Member, Roster};
 use crate::clock::Millis;
-use crate::net::message::{LeaseId, LeaseState, PeerCard, PeerId, WaiterState};
+use crate::net::message::{FromManager, LeaseId, LeaseState, PeerCard, PeerId, WaiterState};
 use crate::share::units::counted;
 
 /// How long a manager that has just started lets infeasible requests wait, in milliseconds: its peers
 /// reconnect within three seconds.
-pub const GRACE: Millis = 5_000;
+pub(crate) const GRACE: Millis = 5_000;
 
 /// How many quanta a peer may take to finish what runs under an ended lease before it is dropped.
-pub const PATIENCE: u64 = 10;
-
-/// What follows from a change of the book, to be carried out by the shell around it, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// The standing of this ticket changed: wake the thread that waits for it, and no other.
-    Turn(LeaseId),
-    /// Tell the peer to serve the lease.
-    Bind {
-        /// The peer.
-        peer: PeerId,
-        /// The lease.
-        lease: LeaseId,
-        /// Its slots there.
-        slots: u32,
-        /// For how long.
-        for_ms: Millis,
-    },
-    /// Tell the peer to begin nothing more for the lease.
-    Unbind {
-        /// The peer.
-        peer: PeerId,
-        /// The lease.
-        lease: LeaseId,
-    },
-    /// Tell the holder that a peer of its lease is gone.
-    Lost {
-        /// The lease.
-        lease: LeaseId,
-        /// The peer.
-        peer: PeerId,
-    },
-}
+const PATIENCE: u64 = 10;
 
 /// Where a request stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// In the queue.
     Waiting {
         /// Its place; 1 is the head.
@@ -117,7 +90,7 @@ struct Waiter {
 }
 
 #[derive(Debug)]
-struct Lease {
+struct Grant {
     holder: PeerId,
     until: Millis,
     slots: Vec<PeerCard>,
@@ -125,57 +98,60 @@ struct Lease {
 
 /// Slots of a lease that ended, whose peer has not yet said `unbound`.
 #[derive(Debug)]
-struct Ending {
+struct Unbinding {
     slots: u32,
     since: Millis,
 }
 
-/// The queue and the running leases.
+/// The queue, the running leases, and the slots in use.
 #[derive(Debug)]
-pub struct LeaseBook {
+pub(crate) struct LeaseBook {
     quantum: Millis,
     started: Millis,
     next: LeaseId,
     /// In order of arrival, and so of their tickets.
     queue: VecDeque<Waiter>,
-    leases: BTreeMap<LeaseId, Lease>,
-    ending: BTreeMap<(PeerId, LeaseId), Ending>,
+    leases: BTreeMap<LeaseId, Grant>,
+    unbinding: BTreeMap<(PeerId, LeaseId), Unbinding>,
+    /// How many slots of each peer are leased, or still busy with the last product of a lease that ended.
+    used: HashMap<PeerId, u32>,
     effects: Vec<Effect>,
 }
 
 impl LeaseBook {
     /// An empty book whose leases last `quantum`. Its numbers start from `first`.
-    pub fn new(quantum: Millis, first: LeaseId, now: Millis) -> Self {
+    pub(crate) fn new(quantum: Millis, first: LeaseId, now: Millis) -> Self {
         Self {
             quantum,
             started: now,
             next: first,
             queue: VecDeque::new(),
             leases: BTreeMap::new(),
-            ending: BTreeMap::new(),
+            unbinding: BTreeMap::new(),
+            used: HashMap::new(),
             effects: Vec::new(),
         }
     }
 
     /// How long a lease lasts.
-    pub fn quantum(&self) -> Millis {
+    pub(crate) fn quantum(&self) -> Millis {
         self.quantum
     }
 
     /// What follows from the changes since the last call.
-    pub fn take_effects(&mut self) -> Vec<Effect> {
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
     /// The next number, for a ticket or a peer; no number is given twice.
-    pub fn next_number(&mut self) -> u64 {
+    pub(crate) fn next_number(&mut self) -> u64 {
         self.next += 1;
         self.next - 1
     }
 
     /// Puts a request at the end of the queue, and serves it if it can be. Look at its
     /// [`LeaseBook::standing`] next.
-    pub fn ask(&mut self, roster: &mut Roster, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
+    pub(crate) fn ask(&mut self, roster: &Roster, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
         let ticket = self.next_number();
         self.queue.push_back(Waiter { ticket, asker, slots, since: now });
         if self.queue.len() == 1 {
@@ -186,23 +162,76 @@ impl LeaseBook {
 
     // lab 2: begin
     /// Grants what can be granted: the head takes all it asked for, or nobody takes anything.
-    pub fn serve(&mut self, roster: &mut Roster, now: Millis) {
+    pub(crate) fn serve(&mut self, roster: &Roster, now: Millis) {
         while let Some(head) = self.queue.front() {
-            let Some(slots) = roster.take(head.slots, head.asker) else { return };
-            let (lease, holder) = (head.ticket, head.asker);
+            let (lease, holder, wanted) = (head.ticket, head.asker, head.slots);
+            let Some(slots) = self.take(roster, wanted, holder) else { return };
             self.queue.pop_front();
-            for card in &slots {
-                let (peer, slots) = (card.peer, card.slots);
-                self.effects.push(Effect::Bind { peer, lease, slots, for_ms: self.quantum });
-            }
-            self.leases.insert(lease, Lease { holder, until: now + self.quantum, slots });
+            self.bind(lease, &slots);
+            self.leases.insert(lease, Grant { holder, until: now + self.quantum, slots });
             self.effects.push(Effect::Turn(lease));
         }
     }
     // lab 2: end
 
+    // lab 1: begin
+    /// Takes `wanted` slots for `asker`, never its own, all or none, spread over as many peers as possible: one from
+    /// each in turn, beginning with those that have most to spare.
+    fn take(&mut self, roster: &Roster, wanted: u32, asker: PeerId) -> Option<Vec<PeerCard>> {
+        if self.free(roster, asker) < wanted {
+            return None;
+        }
+        // (free slots, peer, slots taken)
+        let mut spare: Vec<(u32, &Member, u32)> =
+            roster.others(asker).map(|peer| (self.free_at(peer), peer, 0)).collect();
+        spare.sort_by_key(|&(free, peer, _)| (Reverse(free), peer.id));
+        let mut missing = wanted;
+        while missing > 0 {
+            for (_, _, taken) in spare.iter_mut().filter(|(free, _, taken)| taken < free) {
+                if missing == 0 {
+                    break;
+                }
+                *taken += 1;
+                missing -= 1;
+            }
+        }
+        let shares = spare.into_iter().filter(|&(_, _, taken)| taken > 0);
+        Some(shares.map(|(_, peer, taken)| self.mark_used(peer, taken)).collect())
+    }
+    // lab 1: end
+
+    /// Counts `slots` of a peer as used, no more than it has; the card says how many.
+    fn mark_used(&mut self, peer: &Member, slots: u32) -> PeerCard {
+        let used = self.used.entry(peer.id).or_default();
+        let slots = slots.min(peer.is.slots - *used);
+        *used += slots;
+        peer.card(slots)
+    }
+
+    /// Tells the peers of a lease to serve it for a quantum from now.
+    fn bind(&mut self, lease: LeaseId, slots: &[PeerCard]) {
+        let for_ms = self.quantum;
+        let bind =
+            |card: &PeerCard| Effect::Tell(card.peer, FromManager::Bind { lease, slots: card.slots, for_ms });
+        self.effects.extend(slots.iter().map(bind));
+    }
+
+    /// How many slots of this peer are in use.
+    pub(crate) fn used(&self, peer: PeerId) -> u32 {
+        self.used.get(&peer).copied().unwrap_or_default()
+    }
+
+    fn free_at(&self, peer: &Member) -> u32 {
+        peer.open().saturating_sub(self.used(peer.id))
+    }
+
+    /// How many slots `asker` could have now.
+    fn free(&self, roster: &Roster, asker: PeerId) -> u32 {
+        roster.others(asker).map(|peer| self.free_at(peer)).sum()
+    }
+
     /// Where a request stands now. One that has become infeasible is taken off the queue.
-    pub fn standing(&mut self, roster: &mut Roster, ticket: LeaseId, now: Millis) -> Standing {
+    pub(crate) fn standing(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> Standing {
         if let Some(lease) = self.leases.get(&ticket) {
             return Standing::Leased { until: lease.until, slots: lease.slots.clone() };
         }
@@ -216,89 +245,92 @@ impl LeaseBook {
         Standing::Waiting {
             position: place + 1,
             asked: slots,
-            free: roster.free(asker),
+            free: self.free(roster, asker),
             reason: self.reason(roster, place, now),
         }
     }
 
     /// A request that waits, or a lease that runs, is over: the requester released it, went away, or
-    /// its time is up.
-    pub fn leave(&mut self, roster: &mut Roster, ticket: LeaseId, now: Millis) {
+    /// its time is up. Says who held it.
+    pub(crate) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> Option<PeerId> {
         if let Some(place) = self.place(ticket) {
             self.queue.remove(place);
             if place == 0 {
                 self.serve(roster, now);
             }
         }
-        let Some(lease) = self.leases.remove(&ticket) else { return };
-        for card in lease.slots {
-            self.end(card.peer, ticket, card.slots, now);
+        let Grant { holder, slots, .. } = self.leases.remove(&ticket)?;
+        for card in slots {
+            self.unbind(card.peer, ticket, card.slots, now);
         }
+        Some(holder)
     }
 
-    /// Extends a lease while nobody waits; says when it ends, `None` when it has ended.
-    pub fn renew(&mut self, ticket: LeaseId, now: Millis) -> Option<Millis> {
-        let lease = self.leases.get_mut(&ticket)?;
+    /// Extends a lease while nobody waits.
+    pub(crate) fn renew(&mut self, ticket: LeaseId, now: Millis) {
+        let Some(lease) = self.leases.get_mut(&ticket) else { return };
         if self.queue.is_empty() && now < lease.until {
             lease.until = now + self.quantum;
-            for card in &lease.slots {
-                let (peer, slots) = (card.peer, card.slots);
-                self.effects.push(Effect::Bind { peer, lease: ticket, slots, for_ms: self.quantum });
-            }
+            let slots = lease.slots.clone();
+            self.bind(ticket, &slots);
         }
-        Some(lease.until)
     }
 
-    /// Whether `peer` serves the running lease `ticket`.
-    pub fn includes(&self, ticket: LeaseId, peer: PeerId) -> bool {
-        self.leases.get(&ticket).is_some_and(|lease| lease.slots.iter().any(|card| card.peer == peer))
+    /// Who holds the running lease that `peer` serves.
+    pub(crate) fn holder(&self, lease: LeaseId, peer: PeerId) -> Option<PeerId> {
+        let lease = self.leases.get(&lease)?;
+        lease.slots.iter().any(|card| card.peer == peer).then_some(lease.holder)
     }
 
     /// A peer is done with the last product of an ended lease.
-    pub fn unbound(&mut self, roster: &mut Roster, peer: PeerId, lease: LeaseId, now: Millis) {
-        if let Some(ending) = self.ending.remove(&(peer, lease)) {
-            roster.give_back(peer, ending.slots);
+    pub(crate) fn unbound(&mut self, roster: &Roster, peer: PeerId, lease: LeaseId, now: Millis) {
+        if let Some(Unbinding { slots, .. }) = self.unbinding.remove(&(peer, lease))
+            && let Some(used) = self.used.get_mut(&peer)
+        {
+            *used -= slots;
             self.serve(roster, now);
         }
     }
 
     /// A peer joined that still serves a lease of its former life: its slots count as used until it
     /// says `unbound`, which it is asked to at once.
-    pub fn still_bound(
+    pub(crate) fn still_bound(
         &mut self,
-        roster: &mut Roster,
+        roster: &Roster,
         peer: PeerId,
         lease: LeaseId,
         slots: u32,
         now: Millis,
     ) {
-        let Some(card) = roster.mark_used(peer, slots) else { return };
-        self.end(peer, lease, card.slots, now);
+        let Some(row) = roster.get(peer) else { return };
+        let card = self.mark_used(row, slots);
+        self.unbind(peer, lease, card.slots, now);
     }
 
     /// These slots are over for the lease; they are free when the peer says `unbound`.
-    fn end(&mut self, peer: PeerId, lease: LeaseId, slots: u32, now: Millis) {
+    fn unbind(&mut self, peer: PeerId, lease: LeaseId, slots: u32, now: Millis) {
         // A peer may name one lease twice, or one that is yet to come: what it named adds up.
-        self.ending.entry((peer, lease)).or_insert(Ending { slots: 0, since: now }).slots += slots;
-        self.effects.push(Effect::Unbind { peer, lease });
+        self.unbinding.entry((peer, lease)).or_insert(Unbinding { slots: 0, since: now }).slots += slots;
+        self.effects.push(Effect::Tell(peer, FromManager::Unbind { lease }));
     }
 
     /// A peer is gone, and was struck out of the roster: leases lose its slots, and who asked for more
     /// than there is now is told.
-    pub fn lost(&mut self, roster: &mut Roster, peer: PeerId, now: Millis) {
-        self.ending.retain(|&(ending, _), _| ending != peer);
+    pub(crate) fn lost(&mut self, roster: &Roster, peer: PeerId, now: Millis) {
+        self.unbinding.retain(|&(unbinding, _), _| unbinding != peer);
+        self.used.remove(&peer);
         for (&lease, terms) in &mut self.leases {
             let before = terms.slots.len();
             terms.slots.retain(|card| card.peer != peer);
             if terms.slots.len() < before {
-                self.effects.push(Effect::Lost { lease, peer });
+                self.effects.push(Effect::TellHolder(lease, FromManager::Lost { lease, peer }));
             }
         }
         self.capacity_fell(roster, now);
     }
 
     /// There are fewer slots than before: wake everybody who asked for more than there is.
-    pub fn capacity_fell(&mut self, roster: &mut Roster, now: Millis) {
+    pub(crate) fn capacity_fell(&mut self, roster: &Roster, now: Millis) {
         if !self.in_grace(now) {
             let hopeless = self.queue.iter().filter(|w| w.slots > roster.leasable(w.asker));
             self.effects.extend(hopeless.map(|waiter| Effect::Turn(waiter.ticket)));
@@ -307,13 +339,13 @@ impl LeaseBook {
     }
 
     /// Peers that have not said `unbound` in [`PATIENCE`] quanta.
-    pub fn overdue(&self, now: Millis) -> Vec<PeerId> {
-        let late = |ending: &Ending| now.saturating_sub(ending.since) > PATIENCE * self.quantum;
-        self.ending.iter().filter(|(_, ending)| late(ending)).map(|(&(peer, _), _)| peer).collect()
+    pub(crate) fn overdue(&self, now: Millis) -> Vec<PeerId> {
+        let late = |unbinding: &Unbinding| now.saturating_sub(unbinding.since) > PATIENCE * self.quantum;
+        self.unbinding.iter().filter(|(_, unbinding)| late(unbinding)).map(|(&(peer, _), _)| peer).collect()
     }
 
     /// The queue as the `state` answer shows it.
-    pub fn waiters(&self, roster: &Roster, now: Millis) -> Vec<WaiterState> {
+    pub(crate) fn waiters(&self, roster: &Roster, now: Millis) -> Vec<WaiterState> {
         let state = |(place, waiter): (usize, &Waiter)| WaiterState {
             position: place + 1,
             peer: waiter.asker,
@@ -326,8 +358,8 @@ impl LeaseBook {
     }
 
     /// The running leases as the `state` answer shows them.
-    pub fn leases(&self, roster: &Roster) -> Vec<LeaseState> {
-        let state = |(&lease, terms): (&LeaseId, &Lease)| LeaseState {
+    pub(crate) fn leases(&self, roster: &Roster) -> Vec<LeaseState> {
+        let state = |(&lease, terms): (&LeaseId, &Grant)| LeaseState {
             lease,
             peer: terms.holder,
             name: roster.get(terms.holder).map(|row| row.is.name.clone()),
@@ -349,7 +381,7 @@ impl LeaseBook {
     /// Why the waiter at `place` waits, and what would end it.
     fn reason(&self, roster: &Roster, place: usize, now: Millis) -> String {
         let head = &self.queue[0];
-        let free = roster.free(head.asker);
+        let free = self.free(roster, head.asker);
         let are = if free == 1 { "is" } else { "are" };
         if place > 0 {
             let before = if place == 1 { "one is".into() } else { format!("{place} are") };
@@ -361,7 +393,7 @@ impl LeaseBook {
         let until = if let Some(lease) = self.leases.values().min_by_key(|lease| lease.until) {
             let left = lease.until.saturating_sub(now) as f64 / 1000.0;
             format!("the lease of {} ends in {left:.1} s at the latest", roster.name(lease.holder))
-        } else if let Some((peer, _)) = self.ending.keys().next() {
+        } else if let Some((peer, _)) = self.unbinding.keys().next() {
             format!("{} finishes the last product of a lease that ended", roster.name(*peer))
         } else if self.in_grace(now) {
             "the manager has just started, and peers may be on their way back".into()

@@ -1,136 +1,263 @@
 //! What the manager knows: one table, and every verb that changes it.
 //!
+//! # The rule
 //! Who is here ([`roster`]), who may use which slots ([`lease_book`]), which files there are and who has them
-//! ([`catalogue`]), who should fetch what ([`replicator`]), and what happened last ([`events`]). Each of them is plain
-//! state with rules of its own; [`Table`] holds them together. Whatever concerns more than one of them is a verb of the
-//! table, and stands here.
+//! ([`catalogue`]), who should fetch what ([`replicator`]), and what happened last ([`events`]) are plain state, each with
+//! rules of its own. [`Table`] holds them together: it is changed by its verbs alone, which all stand in this file, so
+//! that what concerns several of them (a peer that leaves has slots, files and orders) is said once.
+//!
+//! A verb is told the time, changes the table, and leaves behind what follows from that ([`effect`]): no socket, no
+//! thread, no clock. The lock and the sockets are in [`desk`](super::desk).
 
-pub mod catalogue;
-pub mod events;
-pub mod health;
-pub mod lease_book;
-pub mod replicator;
-pub mod roster;
-pub mod view;
+pub(crate) mod catalogue;
+pub(crate) mod effect;
+mod events;
+mod health;
+pub(crate) mod lease_book;
+mod replicator;
+pub(crate) mod roster;
+mod view;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::time::Duration;
 
 use log::info;
-use parking_lot::Condvar;
 
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
 use crate::net::message::{
-    Bound, DoneState, FileState, FromManager, Holder, LeaseId, LeaseState, PeerId, ProductStage, Progress,
-    Replicas, encode,
+    Bound, DoneState, Download, FileState, FromManager, Holder, LeaseId, PeerCard, PeerId, ProductStage,
+    Progress, Refusal, Replicas, plain,
 };
-use crate::net::outbox::Outbox;
+use crate::share::fingerprint::Fingerprint;
 use crate::share::units::counted;
 use crate::share::{FileId, FileName, Manifest};
 use catalogue::{Catalogue, Change, cards, not_found};
+use effect::Effect;
 use events::{Events, What};
-use lease_book::{Effect, LeaseBook};
+use lease_book::{LeaseBook, Standing};
 use replicator::Replicator;
-use roster::{Candidate, Roster};
+use roster::{Candidate, Reach, Roster};
 
 /// How many of the multiplies that were finished are kept for the board.
 const DONE: usize = 5;
 
-/// Everything the manager knows, behind the desk's lock.
+/// Everything the manager knows.
 #[derive(Debug)]
-pub struct Table {
-    /// Who is here.
-    pub roster: Roster,
-    /// Who may use which slots.
-    pub book: LeaseBook,
-    /// Which files there are, and who has them.
-    pub catalogue: Catalogue,
-    /// Who should fetch what.
-    pub replicator: Replicator,
-    /// What happened last.
-    pub events: Events,
+pub(crate) struct Table {
+    roster: Roster,
+    book: LeaseBook,
+    catalogue: Catalogue,
+    replicator: Replicator,
+    events: Events,
+    /// When the multiply of a lease's holder began, and how far it is, as it said last.
+    progress: HashMap<LeaseId, (Millis, Progress)>,
     /// The multiplies that were finished last, oldest first.
-    pub(super) done: VecDeque<DoneState>,
-    /// Since when the manager runs.
-    pub(super) started: Millis,
-    /// The way to each peer.
-    pub lines: HashMap<PeerId, Outbox>,
-    /// Ends the manager's service for good.
-    pub stopping: bool,
-    pub(super) tickets: HashMap<LeaseId, Waking>,
-    /// Outboxes in which something waits to be flushed.
-    pub(super) posted: Vec<Outbox>,
-    pub(super) listed: u64,
-}
-
-/// How to reach one that waits or holds: its thread by the Condvar, its program by the outbox.
-#[derive(Debug)]
-pub(super) struct Waking {
-    pub(super) turn: Arc<Condvar>,
-    pub(super) line: Outbox,
-    /// When its multiply began, and how far it is, as it said last.
-    pub(super) progress: Option<(Millis, Progress)>,
+    done: VecDeque<DoneState>,
+    started: Millis,
+    effects: Vec<Effect>,
 }
 
 impl Table {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers. Its numbers start from
     /// `first`.
-    pub(super) fn new(quantum: Millis, replicas: Replicas, first: u64, now: Millis) -> Self {
+    pub(crate) fn new(quantum: Millis, replicas: Replicas, first: u64, now: Millis) -> Self {
         Self {
             roster: Roster::default(),
             book: LeaseBook::new(quantum, first, now),
             catalogue: Catalogue::default(),
             replicator: Replicator::new(replicas, now),
             events: Events::default(),
+            progress: HashMap::new(),
             done: VecDeque::new(),
             started: now,
-            lines: HashMap::new(),
-            stopping: false,
-            tickets: HashMap::new(),
-            posted: Vec::new(),
-            listed: 0,
+            effects: Vec::new(),
         }
     }
 
+    /// What follows from the changes since the last call, in this order.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        let mut effects = std::mem::take(&mut self.effects);
+        effects.append(&mut self.book.take_effects());
+        effects
+    }
+
+    /// An event in plain words, for the board and the log.
+    fn tell(&mut self, at: Millis, text: String) {
+        self.events.tell(at, text);
+    }
+}
+
+/// Peers come, stay and leave.
+impl Table {
+    /// Counts the changes of who is here.
+    pub(crate) fn list_version(&self) -> u64 {
+        self.roster.version()
+    }
+
+    /// Everybody who is here.
+    pub(crate) fn list(&self) -> Vec<PeerCard> {
+        self.roster.cards()
+    }
+
     /// Takes a peer into the table, in the place of its former self if there is one.
-    pub(super) fn admit(
-        &mut self,
-        candidate: Candidate,
-        bound: &[Bound],
-        line: &Outbox,
-        now: Millis,
-    ) -> Result<PeerId> {
+    pub(crate) fn admit(&mut self, candidate: Candidate, bound: &[Bound], now: Millis) -> Result<PeerId> {
         if let Some(former) = self.roster.former_self(&candidate)? {
             self.strike(former, "it came back", now);
         }
         let peer = self.book.next_number();
-        let (name, addr, slots) = (candidate.name.clone(), candidate.addr, candidate.slots);
-        self.roster.admit(peer, candidate, now);
-        self.lines.insert(peer, line.clone());
-        line.post(&FromManager::Registered { peer });
-        for bound in bound {
-            self.book.still_bound(&mut self.roster, peer, bound.lease, bound.slots, now);
+        self.effects.push(Effect::Tell(peer, FromManager::Registered { peer }));
+        let Candidate { name, addr, slots, .. } = &candidate;
+        self.tell(now, format!("{name} joined from {addr} with {}", counted(*slots, "slot")));
+        if candidate.keeps {
+            self.replicator.join(peer, &candidate.name, now);
         }
-        self.tell(now, format!("{name} joined from {addr} with {}", counted(slots, "slot")));
+        self.roster.admit(peer, candidate, now);
+        for bound in bound {
+            self.book.still_bound(&self.roster, peer, bound.lease, bound.slots, now);
+        }
         Ok(peer)
     }
 
-    /// Strikes a peer out of the table and closes its connection, if it is still there.
-    pub fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
+    /// Takes a peer out of the table, if it is still there: its slots, its files and its orders go with it.
+    pub(crate) fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
         let Some(row) = self.roster.remove(peer) else { return };
-        if let Some(line) = self.lines.remove(&peer) {
-            line.close();
-        }
+        self.effects.push(Effect::HangUp(peer));
         self.tell(now, format!("{} left: {why}", row.is.name));
+        self.book.lost(&self.roster, peer, now);
         for file in self.catalogue.leave(peer) {
             self.events.tell_of(now, String::new(), What::Gone, &file, 0);
         }
-        self.book.lost(&mut self.roster, peer, now);
+        self.replicator.leave(peer, now);
     }
 
-    pub(super) fn update(
+    /// Asks everybody whether it is there.
+    pub(crate) fn ping(&mut self) {
+        self.effects.push(Effect::TellAll(FromManager::Ping {}));
+    }
+
+    /// Strikes out the peers that have been silent for `dead_after`, or have not given back their slots. For so long as
+    /// the manager was late nobody could be heard, through no fault of a peer.
+    pub(crate) fn strike_silent(&mut self, late: Duration, dead_after: Duration, now: Millis) {
+        self.roster.excuse(late.as_millis() as Millis, now);
+        for peer in self.roster.silent(dead_after.as_millis() as Millis, now) {
+            self.strike(peer, &format!("silent for {} s", dead_after.as_secs_f32()), now);
+        }
+        for peer in self.book.overdue(now) {
+            self.strike(peer, "it did not give back its slots in time (ten quanta)", now);
+        }
+    }
+
+    /// A peer said `ok`, and what it is fetching. If its list of files is not the one that is kept here, it is to tell
+    /// them again.
+    pub(crate) fn heard(
+        &mut self,
+        peer: PeerId,
+        list: Option<Fingerprint>,
+        downloads: Vec<Download>,
+        now: Millis,
+    ) {
+        self.replicator.signs(peer, &downloads, &self.catalogue, now);
+        self.roster.heard(peer, downloads, now);
+        if list.is_some_and(|list| self.catalogue.differs(peer, list)) {
+            self.effects.push(Effect::Tell(peer, FromManager::List {}));
+        }
+    }
+
+    /// The manager tried to connect back to a peer. One that others cannot reach must not be leased, and is told why.
+    pub(crate) fn tried(&mut self, peer: PeerId, reach: Reach, now: Millis) {
+        let Some(row) = self.roster.tried(peer, reach.clone()) else { return };
+        let Reach::No(why) = reach else {
+            self.replicator.reached();
+            self.catalogue.touch_files_of(peer);
+            return self.book.serve(&self.roster, now);
+        };
+        let no =
+            Error::failed(format!("the manager cannot connect to {}, so nobody is sent there", row.is.addr))
+                .because(why)
+                .advise("let the port through the firewall, or give the right address with --advertise");
+        let event = format!("{} cannot be leased: {no}", row.is.name);
+        self.tell(now, event);
+        self.effects.push(Effect::Tell(peer, FromManager::Error(Refusal::from(&no))));
+        self.book.capacity_fell(&self.roster, now);
+    }
+}
+
+/// Slots are asked for, leased and given back.
+impl Table {
+    /// Somebody asks for slots; the ticket's number, which is the lease's.
+    pub(crate) fn ask(&mut self, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
+        self.book.ask(&self.roster, asker, slots, now)
+    }
+
+    /// Where a request stands now.
+    pub(crate) fn standing(&mut self, ticket: LeaseId, now: Millis) -> Standing {
+        self.book.standing(&self.roster, ticket, now)
+    }
+
+    /// Extends a lease while nobody waits.
+    pub(crate) fn renew(&mut self, lease: LeaseId, now: Millis) {
+        self.book.renew(lease, now);
+    }
+
+    /// A ticket is given back. A multiply that was finished with it is kept for the board.
+    pub(crate) fn leave(&mut self, ticket: LeaseId, now: Millis) {
+        let holder = self.book.leave(&self.roster, ticket, now);
+        let (Some(peer), Some((began, progress))) = (holder, self.progress.remove(&ticket)) else { return };
+        if progress.products.iter().any(|product| product.state != ProductStage::Checked) {
+            return;
+        }
+        if self.done.len() == DONE {
+            self.done.pop_front();
+        }
+        let name = self.roster.get(peer).map(|row| row.is.name.clone());
+        let took_ms = now.saturating_sub(began);
+        self.done.push_back(DoneState { lease: ticket, peer, name, at: now, took_ms, progress });
+    }
+
+    /// A peer is done with the last product of an ended lease.
+    pub(crate) fn unbound(&mut self, peer: PeerId, lease: LeaseId, now: Millis) {
+        self.book.unbound(&self.roster, peer, lease, now);
+    }
+
+    /// The holder of a lease says how far its multiply is, which began at `began`.
+    pub(crate) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
+        progress.products.truncate(limits::PRODUCTS);
+        self.progress.insert(lease, (began, progress));
+    }
+
+    /// The holder of a lease says that a peer in it answered wrongly.
+    ///
+    /// # Errors
+    /// `unauthorised` when the peer is not in that lease.
+    pub(crate) fn blame(&mut self, lease: LeaseId, peer: PeerId, reason: &str, now: Millis) -> Result<()> {
+        let Some(holder) = self.book.holder(lease, peer) else {
+            return Err(Error::new(Code::Unauthorised, format!("the peer {peer} is not in your lease")));
+        };
+        let quarantined = self.roster.blame(peer);
+        let (who, whom) = (self.roster.name(holder), self.roster.name(peer));
+        self.tell(now, format!("{who} blames {whom}: {}", plain(reason)));
+        if quarantined {
+            self.tell(now, format!("{whom} is quarantined: it is not leased until it registers again"));
+            self.book.capacity_fell(&self.roster, now);
+        }
+        Ok(())
+    }
+
+    /// What somebody who asked for slots did, for the board.
+    pub(crate) fn tell_of(&mut self, asker: PeerId, did: &str, now: Millis) {
+        self.tell(now, format!("{} {did}", self.roster.name(asker)));
+    }
+}
+
+/// Files are offered, looked for, copied and dropped.
+impl Table {
+    /// A peer has a file, whole or in part.
+    ///
+    /// # Errors
+    /// `unauthorised` when there is no such peer; else what [`Catalogue::update`] says.
+    pub(crate) fn update(
         &mut self,
         peer: PeerId,
         manifest: &Manifest,
@@ -143,7 +270,7 @@ impl Table {
                 .advise("register, and give the number that `registered` tells"));
         }
         self.replicator.told(peer, now);
-        let (who, file) = (self.roster.name(peer), manifest.name());
+        let (who, file, size) = (self.roster.name(peer), manifest.name(), manifest.layout().size());
         let changed = self.catalogue.update(peer, manifest, whole, published, &self.roster, now);
         let what = match changed {
             Ok(Change::New) => What::Offers,
@@ -155,32 +282,25 @@ impl Table {
             Ok(Change::Nothing) => return Ok(()),
             Err(no) => {
                 info!("{who} cannot offer {file}: {no}");
-                if no.code() == Code::Expired {
-                    self.tell_of_drop(peer, manifest, now);
+                // It offers what was dropped: it is told so, however often it offers it.
+                if no.code() == Code::Expired
+                    && let Some(at) = self.catalogue.when_dropped(file, manifest.id())
+                {
+                    self.events.tell_of(now, who, What::Refused, file, size);
+                    self.effects.push(Effect::Tell(peer, dropped(file, manifest.id(), at)));
                 }
                 return Err(no);
             }
         };
-        self.events.tell_of(now, who, what, file, manifest.layout().size());
+        self.events.tell_of(now, who, what, file, size);
         Ok(())
     }
 
-    /// Somebody, registered or not, wants a file to be removed everywhere. What is not listed nobody here can want
-    /// away; else anybody could have names remembered without end that were never there.
-    pub(super) fn drop_listed(
-        &mut self,
-        file: &FileName,
-        id: Option<FileId>,
-        at: Option<Millis>,
-        now: Millis,
-    ) -> Result<()> {
-        if !self.catalogue.lists(file, id) {
-            return Err(not_found(file));
-        }
-        self.drop_file(file, id, at, now)
-    }
-
-    pub(super) fn query(
+    /// Who has this file but the asker? A whole holder that asks has lost it.
+    ///
+    /// # Errors
+    /// `not_found` when nobody else has it.
+    pub(crate) fn query(
         &mut self,
         asker: PeerId,
         file: &FileName,
@@ -188,149 +308,74 @@ impl Table {
     ) -> Result<(Manifest, Vec<Holder>)> {
         let found = self.catalogue.query(asker, file);
         if found.lost {
-            let who = self.roster.name(asker);
-            self.events.tell_of(now, who, What::Loses, file, 0);
+            self.events.tell_of(now, self.roster.name(asker), What::Loses, file, 0);
         }
-        let Some((manifest, holders)) = found.file else {
-            return Err(not_found(file));
-        };
+        let (manifest, holders) = found.file.ok_or_else(|| not_found(file))?;
         Ok((manifest, cards(holders, &self.roster)))
     }
 
-    /// Orders the copies that are missing; says when to look again if nothing changes before that.
-    pub(super) fn replicate(&mut self, now: Millis) -> Option<Millis> {
-        let plan = self.replicator.plan(&mut self.catalogue, &self.roster, now);
-        for order in plan.in_vain {
-            let who = self.roster.name(order.peer);
-            self.events.tell_of(now, who, What::InVain, &order.file, order.size);
-        }
-        for order in plan.orders {
-            let who = self.roster.name(order.peer);
-            self.events.tell_of(now, who, What::Asked, &order.file, order.size);
-            self.post(order.peer, &FromManager::Fetch { file: order.file });
-        }
-        plan.next
-    }
-
-    /// A file is to be removed everywhere, or was; everybody is told.
+    /// A file is to be removed everywhere, and everybody is told. Anybody may want that of what is listed; what is not,
+    /// nobody here can want away, else anybody could have names remembered without end that were never there. A member
+    /// that `remembers` a drop from before this manager began tells it of any file.
     ///
     /// # Errors
-    /// `not_found` when nobody said which bytes, and the name stands for nothing.
-    pub(super) fn drop_file(
+    /// `not_found` when it is not listed, or when nobody said which bytes, and the name stands for nothing.
+    pub(crate) fn drop_file(
         &mut self,
         file: &FileName,
         id: Option<FileId>,
         at: Option<Millis>,
+        remembers: bool,
         now: Millis,
     ) -> Result<()> {
-        let dropped = self.catalogue.drop_file(file, id, at, now)?;
-        if dropped.listed || dropped.news {
-            self.events.tell_of(now, String::new(), What::Dropped, file, 0);
+        if !remembers && !self.catalogue.lists(file, id) {
+            return Err(not_found(file));
         }
-        if dropped.news
-            && let Ok(line) = encode(&drop_message(file, dropped.id, dropped.at))
-        {
-            for listener in self.lines.values() {
-                listener.post_line(&line);
-                self.posted.push(listener.clone());
-            }
+        let done = self.catalogue.drop_file(file, id, at, now)?;
+        if done.news {
+            self.events.tell_of(now, String::new(), What::Dropped, file, 0);
+            self.effects.push(Effect::TellAll(dropped(file, done.id, done.at)));
         }
         Ok(())
     }
 
-    /// A peer offers what was dropped: it is told so, however often it offers it.
-    pub(super) fn tell_of_drop(&mut self, peer: PeerId, manifest: &Manifest, now: Millis) {
-        let (file, id) = (manifest.name(), manifest.id());
-        let Some(at) = self.catalogue.when_dropped(file, id) else { return };
-        let who = self.roster.name(peer);
-        self.events.tell_of(now, who, What::Refused, file, manifest.layout().size());
-        self.post(peer, &drop_message(file, id, at));
+    /// Whether copies are to be planned: files or peers have changed since that was last done.
+    pub(crate) fn is_plan_due(&self) -> bool {
+        self.replicator.is_due(&self.catalogue)
     }
 
-    /// All files in order of their names, with their health.
-    pub(super) fn files_with_health(&self, now: Millis) -> impl Iterator<Item = FileState> {
+    /// Orders the copies that are missing; says when to look again if nothing changes before that.
+    pub(crate) fn replicate(&mut self, now: Millis) -> Option<Millis> {
+        let plan = self.replicator.plan(&mut self.catalogue, &self.roster, now);
+        for order in plan.in_vain {
+            self.events.tell_of(now, self.roster.name(order.peer), What::InVain, &order.file, order.size);
+        }
+        for order in plan.orders {
+            self.events.tell_of(now, self.roster.name(order.peer), What::Asked, &order.file, order.size);
+            self.effects.push(Effect::Tell(order.peer, FromManager::Fetch { file: order.file }));
+        }
+        plan.next
+    }
+
+    /// How many files there are.
+    pub(crate) fn files_len(&self) -> usize {
+        self.catalogue.len()
+    }
+
+    /// All files with their holders, in order of their names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = FileState> {
+        self.catalogue.entries().map(|(_, entry)| entry.state(&self.roster))
+    }
+
+    /// The same, with their health.
+    pub(crate) fn files_with_health(&self, now: Millis) -> impl Iterator<Item = FileState> {
         self.catalogue.entries().map(move |(number, entry)| {
             let health = self.replicator.health(number, entry, &self.roster, now);
             FileState { health: Some(health), ..entry.state(&self.roster) }
         })
     }
-
-    /// An event in plain words, for the board and the log.
-    pub fn tell(&mut self, at: Millis, text: String) {
-        self.events.tell(at, text);
-    }
-
-    /// Puts a message into the memory of a peer's outbox; it is flushed after the change.
-    pub fn post(&mut self, peer: PeerId, message: &FromManager) {
-        if let Some(line) = self.lines.get(&peer) {
-            line.post(message);
-            self.posted.push(line.clone());
-        }
-    }
-
-    /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
-        if let Some(waking) = self.tickets.get_mut(&lease) {
-            progress.products.truncate(limits::PRODUCTS);
-            waking.progress = Some((began, progress));
-        }
-    }
-
-    /// The running leases, and how far their multiplies are.
-    pub(super) fn leases(&self) -> Vec<LeaseState> {
-        let mut leases = self.book.leases(&self.roster);
-        for lease in &mut leases {
-            let waking = self.tickets.get(&lease.lease);
-            lease.progress = waking.and_then(|waking| Some(waking.progress.as_ref()?.1.clone()));
-        }
-        leases
-    }
-
-    /// A ticket is given back; a multiply that was finished with it is kept for the board.
-    pub(super) fn end_ticket(&mut self, lease: LeaseId, asker: PeerId, now: Millis) {
-        let Some((began, progress)) = self.tickets.remove(&lease).and_then(|waking| waking.progress) else {
-            return;
-        };
-        if progress.products.iter().any(|product| product.state != ProductStage::Checked) {
-            return;
-        }
-        if self.done.len() == DONE {
-            self.done.pop_front();
-        }
-        let name = self.roster.get(asker).map(|row| row.is.name.clone());
-        let took_ms = now.saturating_sub(began);
-        self.done.push_back(DoneState { lease, peer: asker, name, at: now, took_ms, progress });
-    }
-
-    /// Posts and wakes what follows from the last change; says who has something to be flushed.
-    pub(super) fn carry_out(&mut self) -> Vec<Outbox> {
-        let mut flush = std::mem::take(&mut self.posted);
-        for effect in self.book.take_effects() {
-            let (line, message) = match effect {
-                Effect::Turn(ticket) => {
-                    if let Some(waking) = self.tickets.get(&ticket) {
-                        waking.turn.notify_one();
-                    }
-                    continue;
-                }
-                Effect::Bind { peer, lease, slots, for_ms } => {
-                    (self.lines.get(&peer), FromManager::Bind { lease, slots, for_ms })
-                }
-                Effect::Unbind { peer, lease } => (self.lines.get(&peer), FromManager::Unbind { lease }),
-                Effect::Lost { lease, peer } => {
-                    let holder = self.tickets.get(&lease).map(|waking| &waking.line);
-                    (holder, FromManager::Lost { lease, peer })
-                }
-            };
-            if let Some(line) = line {
-                line.post(&message);
-                flush.push(line.clone());
-            }
-        }
-        flush
-    }
 }
 
-fn drop_message(file: &FileName, id: FileId, at: Millis) -> FromManager {
+fn dropped(file: &FileName, id: FileId, at: Millis) -> FromManager {
     FromManager::Drop { file: file.clone(), id: Some(id), at: Some(at) }
 }

@@ -47,67 +47,67 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::catalogue::{Catalogue, Entry, FileNumber};
 use super::lease_book::GRACE;
-use super::roster::{Peer, Reach, Roster};
+use super::roster::{Member, Reach, Roster};
 use crate::clock::Millis;
 use crate::net::message::{Download, Name, PeerId, Replicas};
 use crate::share::FileName;
 
 /// How many orders run at one peer at once: enough that small files are not waited for one by one, few enough that a
 /// large one does not share its peer's link with many.
-pub const ORDERS: usize = 4;
+pub(super) const ORDERS: usize = 4;
 
 /// Among how many of its next files a peer is given the one with the fewest copies.
-pub const WINDOW: usize = 16;
+pub(super) const WINDOW: usize = 16;
 
 /// How many files are looked at for one peer before the table is let go for others.
 const LOOK: usize = 512;
 
 /// How long an order may show no sign of life, in milliseconds.
-pub const PATIENCE: Millis = 5_000;
+pub(super) const PATIENCE: Millis = 5_000;
 
 /// How long a download that began may make no progress, in milliseconds: its peer gives up its holders one by one.
-pub const STALL: Millis = 30_000;
+pub(super) const STALL: Millis = 30_000;
 
 /// How long a peer is not asked again for a file that it did not get, in milliseconds.
-pub const PAUSE: Millis = 5_000;
+pub(super) const PAUSE: Millis = 5_000;
 
 /// The longest such pause.
-pub const LONGEST_PAUSE: Millis = 60_000;
+pub(super) const LONGEST_PAUSE: Millis = 60_000;
 
 /// How long the list of a peer that joined must be quiet, in milliseconds.
-pub const SETTLE: Millis = 500;
+pub(super) const SETTLE: Millis = 500;
 
 /// Who leaves sooner than this after joining flaps, in milliseconds.
-pub const STEADY: Millis = 60_000;
+pub(super) const STEADY: Millis = 60_000;
 
 /// How many peers that flap are remembered before those that stopped long ago are forgotten.
 const FLAPS: usize = 1024;
 
 /// "Fetch this."
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
+pub(super) struct CopyOrder {
     /// Who is to fetch it.
-    pub peer: PeerId,
+    pub(super) peer: PeerId,
     /// What.
-    pub file: FileName,
+    pub(super) file: FileName,
     /// Its size, in bytes.
-    pub size: u64,
+    pub(super) size: u64,
 }
 
 /// What follows from a look at everything that changed.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub(super) struct CopyPlan {
     /// What is to be ordered now.
-    pub orders: Vec<Order>,
+    pub(super) orders: Vec<CopyOrder>,
     /// What was ordered in vain.
-    pub in_vain: Vec<Order>,
+    pub(super) in_vain: Vec<CopyOrder>,
     /// When to plan again if nothing changes before that.
-    pub next: Option<Millis>,
+    pub(super) next: Option<Millis>,
 }
 
 /// An order that runs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Running {
+pub(super) struct RunningOrder {
     /// When it was given.
     pub(super) since: Millis,
     /// When the download was last seen to go on.
@@ -116,7 +116,7 @@ pub(super) struct Running {
     have: u32,
 }
 
-impl Running {
+impl RunningOrder {
     /// When it counts as in vain, unless there is a sign of life before.
     fn deadline(&self) -> Millis {
         self.sign.map_or(self.since + PATIENCE, |sign| sign + STALL)
@@ -146,7 +146,7 @@ pub(super) struct Keeper {
     walk: FileNumber,
     /// Files behind that which changed since.
     again: BTreeSet<FileNumber>,
-    pub(super) running: BTreeMap<FileNumber, Running>,
+    pub(super) running: BTreeMap<FileNumber, RunningOrder>,
     pub(super) paused: BTreeMap<FileNumber, Pause>,
 }
 
@@ -159,7 +159,7 @@ struct Flap {
 
 /// Who should fetch what.
 #[derive(Debug)]
-pub struct Replicator {
+pub(super) struct Replicator {
     policy: Replicas,
     started: Millis,
     pub(super) keepers: BTreeMap<PeerId, Keeper>,
@@ -168,13 +168,13 @@ pub struct Replicator {
     /// When to look at an order or a pause, at the latest.
     alarms: BTreeSet<(Millis, PeerId, FileNumber)>,
     flaps: HashMap<Name, Flap>,
-    /// The version of the roster that was last looked at.
-    seen: Option<u64>,
+    /// Whether a peer joined, left or was reached since the last plan.
+    peers_changed: bool,
 }
 
 impl Replicator {
     /// Nothing is ordered yet.
-    pub fn new(policy: Replicas, now: Millis) -> Self {
+    pub(super) fn new(policy: Replicas, now: Millis) -> Self {
         Self {
             policy,
             started: now,
@@ -182,34 +182,34 @@ impl Replicator {
             under_way: HashMap::new(),
             alarms: BTreeSet::new(),
             flaps: HashMap::new(),
-            seen: None,
+            peers_changed: false,
         }
     }
 
     /// How many peers are to have each file.
-    pub fn policy(&self) -> Replicas {
+    pub(super) fn policy(&self) -> Replicas {
         self.policy
     }
 
     /// Whether anything changed since the last plan.
-    pub fn is_due(&self, catalogue: &Catalogue, roster: &Roster) -> bool {
-        catalogue.is_touched() || self.seen != Some(roster.version())
+    pub(super) fn is_due(&self, catalogue: &Catalogue) -> bool {
+        self.peers_changed || catalogue.is_touched()
     }
 
     /// The manager could connect to somebody: look at the peers again.
-    pub fn reached(&mut self) {
-        self.seen = None;
+    pub(super) fn reached(&mut self) {
+        self.peers_changed = true;
     }
 
     /// A peer told of a file: its list is not quiet yet.
-    pub fn told(&mut self, peer: PeerId, now: Millis) {
+    pub(super) fn told(&mut self, peer: PeerId, now: Millis) {
         if let Some(keeper) = self.keepers.get_mut(&peer) {
             keeper.told = now;
         }
     }
 
     /// A peer told what it is fetching: signs of life of its orders.
-    pub fn signs(&mut self, peer: PeerId, downloads: &[Download], catalogue: &Catalogue, now: Millis) {
+    pub(super) fn signs(&mut self, peer: PeerId, downloads: &[Download], catalogue: &Catalogue, now: Millis) {
         let Some(keeper) = self.keepers.get_mut(&peer) else { return };
         for download in downloads {
             let number = catalogue.number(&download.file);
@@ -223,10 +223,10 @@ impl Replicator {
 
     // lab 5: begin
     /// What should be fetched by whom, after all that changed. To be called after every change, and at `next`.
-    pub fn plan(&mut self, catalogue: &mut Catalogue, roster: &Roster, now: Millis) -> Plan {
+    pub(super) fn plan(&mut self, catalogue: &mut Catalogue, roster: &Roster, now: Millis) -> CopyPlan {
         let touched = catalogue.take_touched();
-        let mut plan = Plan::default();
-        self.meet(roster, now);
+        let mut plan = CopyPlan::default();
+        self.peers_changed = false;
         if self.policy == Replicas::Some(0) {
             return plan;
         }
@@ -265,7 +265,7 @@ impl Replicator {
         catalogue: &Catalogue,
         roster: &Roster,
         now: Millis,
-        plan: &mut Plan,
+        plan: &mut CopyPlan,
     ) -> Option<FileNumber> {
         if self.keepers.get(&peer)?.running.len() >= ORDERS {
             return None;
@@ -346,19 +346,19 @@ impl Replicator {
 /// What becomes of an order: it is given, done, void, or in vain.
 impl Replicator {
     /// Gives an order; true.
-    pub(super) fn order(
+    fn order(
         &mut self,
         peer: PeerId,
         number: FileNumber,
         catalogue: &Catalogue,
         now: Millis,
-        plan: &mut Plan,
+        plan: &mut CopyPlan,
     ) -> bool {
         let (Some(keeper), Some(order)) = (self.keepers.get_mut(&peer), order(peer, number, catalogue))
         else {
             return false;
         };
-        let running = Running { since: now, sign: None, have: 0 };
+        let running = RunningOrder { since: now, sign: None, have: 0 };
         keeper.running.insert(number, running);
         *self.under_way.entry(number).or_default() += 1;
         self.alarms.insert((running.deadline(), peer, number));
@@ -367,7 +367,7 @@ impl Replicator {
     }
 
     /// An order is over, one way or the other.
-    pub(super) fn over(&mut self, peer: PeerId, number: FileNumber) {
+    fn over(&mut self, peer: PeerId, number: FileNumber) {
         let running = self.keepers.get_mut(&peer).and_then(|keeper| keeper.running.remove(&number));
         if let Some(running) = running {
             self.alarms.remove(&(running.deadline(), peer, number));
@@ -375,7 +375,7 @@ impl Replicator {
         }
     }
 
-    pub(super) fn count_down(&mut self, number: FileNumber) {
+    fn count_down(&mut self, number: FileNumber) {
         if let Some(count) = self.under_way.get_mut(&number) {
             *count -= 1;
             if *count == 0 {
@@ -385,7 +385,7 @@ impl Replicator {
     }
 
     /// A file was touched: it is new or gone, or has other holders.
-    pub(super) fn look_again(&mut self, number: FileNumber, entry: Option<&Entry>, now: Millis) {
+    fn look_again(&mut self, number: FileNumber, entry: Option<&Entry>, now: Millis) {
         let mut over = Vec::new();
         for (&peer, keeper) in &mut self.keepers {
             let Some(entry) = entry.filter(|entry| !entry.is_whole_at(peer)) else {
@@ -411,7 +411,7 @@ impl Replicator {
     }
 
     /// Looks at the orders and pauses whose time has come.
-    pub(super) fn ring(&mut self, catalogue: &Catalogue, now: Millis, plan: &mut Plan) {
+    fn ring(&mut self, catalogue: &Catalogue, now: Millis, plan: &mut CopyPlan) {
         while let Some(&(at, peer, number)) = self.alarms.first()
             && at <= now
         {
@@ -441,28 +441,13 @@ impl Replicator {
 
 /// Who keeps replicas: peers that join, settle, and leave, and those that do it again and again.
 impl Replicator {
-    /// Strikes out who left, and writes down who joined.
-    pub(super) fn meet(&mut self, roster: &Roster, now: Millis) {
-        if self.seen.replace(roster.version()) == Some(roster.version()) {
-            return;
-        }
-        let left = self.keepers.keys().filter(|id| roster.get(**id).is_none());
-        for id in left.copied().collect::<Vec<_>>() {
-            self.leave(id, now);
-        }
-        for peer in roster.peers().filter(|peer| peer.is.keeps) {
-            if !self.keepers.contains_key(&peer.id) {
-                self.join(peer, now);
-            }
-        }
-    }
-
-    fn join(&mut self, peer: &Peer, now: Millis) {
-        let name = peer.is.name.clone();
-        let flaps = self.flaps.get(&name).map_or(0, |flap| flap.times);
+    /// A peer that keeps replicas joined.
+    pub(super) fn join(&mut self, peer: PeerId, name: &Name, now: Millis) {
+        self.peers_changed = true;
+        let flaps = self.flaps.get(name).map_or(0, |flap| flap.times);
         let settle = (SETTLE << flaps.min(16)).min(LONGEST_PAUSE);
         let keeper = Keeper {
-            name,
+            name: name.clone(),
             joined: now,
             told: now,
             settle,
@@ -472,11 +457,13 @@ impl Replicator {
             running: BTreeMap::new(),
             paused: BTreeMap::new(),
         };
-        self.keepers.insert(peer.id, keeper);
+        self.keepers.insert(peer, keeper);
     }
 
-    fn leave(&mut self, peer: PeerId, now: Millis) {
+    /// A peer left.
+    pub(super) fn leave(&mut self, peer: PeerId, now: Millis) {
         let Some(keeper) = self.keepers.remove(&peer) else { return };
+        self.peers_changed = true;
         for (&number, running) in &keeper.running {
             self.alarms.remove(&(running.deadline(), peer, number));
             self.count_down(number);
@@ -500,7 +487,7 @@ impl Replicator {
     }
 
     /// Those who joined and have been quiet for long enough may be asked for files from now on.
-    pub(super) fn settle(&mut self, roster: &Roster, now: Millis, plan: &mut Plan) {
+    fn settle(&mut self, roster: &Roster, now: Millis, plan: &mut CopyPlan) {
         for (&id, keeper) in self.keepers.iter_mut().filter(|(_, keeper)| !keeper.settled) {
             let quiet_at = keeper.told + keeper.settle;
             keeper.settled = now >= quiet_at && roster.get(id).is_some_and(can_fetch);
@@ -511,14 +498,14 @@ impl Replicator {
     }
 }
 
-impl Plan {
+impl CopyPlan {
     fn wake_by(&mut self, at: Millis) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 }
 
 /// Whether a peer can be asked to fetch anything. One that offers no slots is never connected back to.
-pub(super) fn can_fetch(peer: &Peer) -> bool {
+pub(super) fn can_fetch(peer: &Member) -> bool {
     peer.reach == Reach::Yes || peer.is.slots == 0
 }
 
@@ -528,9 +515,9 @@ pub(super) fn has_source(entry: &Entry, peer: PeerId, roster: &Roster) -> bool {
     entry.whole_holders().any(|holder| holder != peer && reachable(holder))
 }
 
-fn order(peer: PeerId, number: FileNumber, catalogue: &Catalogue) -> Option<Order> {
+fn order(peer: PeerId, number: FileNumber, catalogue: &Catalogue) -> Option<CopyOrder> {
     let entry = catalogue.entry(number)?;
-    Some(Order { peer, file: entry.name().clone(), size: entry.size() })
+    Some(CopyOrder { peer, file: entry.name().clone(), size: entry.size() })
 }
 
 /// How long a file is not ordered again that was ordered so often in vain.

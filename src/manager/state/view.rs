@@ -48,15 +48,18 @@ impl Room {
 
 impl Table {
     /// Everything, for the `state` answer.
-    pub fn state(&self, now: Millis) -> State {
+    pub(crate) fn state(&self, now: Millis) -> State {
         let mut room = Room(ANSWER);
         let mut events = room.fit(EVENTS_SHARE, self.events.iter().rev().take(EVENTS).cloned());
         events.reverse();
         let mut done = room.fit(DONE_SHARE, self.done.iter().rev().cloned());
         done.reverse();
         let waiters = self.book.waiters(&self.roster, now);
-        let leases = self.leases();
-        let peers = self.roster.states();
+        let mut leases = self.book.leases(&self.roster);
+        for lease in &mut leases {
+            lease.progress = self.progress.get(&lease.lease).map(|(_, progress)| progress.clone());
+        }
+        let peers: Vec<_> = self.roster.peers().map(|peer| peer.state(self.book.used(peer.id))).collect();
         let (waiting, leased, present) = (waiters.len(), leases.len(), peers.len());
         let queue = room.fit(QUEUE_SHARE, waiters);
         let leases = room.fit(LEASES_SHARE, leases);

@@ -1,7 +1,7 @@
 //! HTTP on the same port: one request, one answer, and the connection is closed.
 //!
 //! # The problem
-//! Everybody has a browser and `curl`; nobody has a peer of ours until he has got one. So files and the
+//! Everybody has a browser and `curl`; a peer of ours must first be fetched. So files and the
 //! board should be there for any program that speaks HTTP. A second port would be a second address to tell,
 //! to open in a firewall and to get wrong. But a message begins with `{`, and a request line with a method and
 //! ends with `HTTP/1.1`: the first line of a connection tells the two apart.
@@ -15,9 +15,9 @@
 //!   [`limits::HTTP_HEAD_TIME`] for all of it. The answer must be taken at [`limits::HTTP_PACE`]. Each
 //!   connection has its own thread, so one that does not speak or read delays nobody.
 //! - **A path is a list of names**, decoded once, each for itself ([`Request::path`]). It never becomes a
-//!   path on the disk: whoever answers looks a name up among those he offers.
+//!   path on the disk: a node looks the name up among those that it offers.
 //! - **Parts.** What has a version (`ETag`) need not be sent twice, and what is long can be asked for in parts
-//!   ([`select`]).
+//!   ([`answer`]).
 //! - **Only under its own address.** A web page of anybody's can let *its* name stand for 127.0.0.1, and then
 //!   read what is served there (DNS rebinding). So a request must name, as its `Host`, an address or
 //!   `localhost`: such a name belongs to nobody.
@@ -35,48 +35,36 @@
 //! ```
 //!
 //! # Thinking and waiting
-//! [`Request::parse`], [`select::select`] and [`Answer::head`] are plain functions of bytes. Only [`serve`]
+//! [`Request::parse`], [`Answer::wanted_by`] and [`Answer::head`] are plain functions of bytes. Only [`serve`]
 //! touches the socket.
 //!
 //! # What is missing
 //! A connection for each request costs a round trip: fine for a file, slow for a thousand small ones. No
-//! encryption (TLS), so whoever is on the way can read and change what passes; the hashes in a Metalink
-//! find that out only for those who got the Metalink unchanged.
+//! encryption (TLS), so a machine on the way can read and change what passes; the hashes in a Metalink
+//! find that out only where the Metalink itself came unchanged.
 
-pub mod answer;
-pub mod request;
-pub mod select;
+pub(crate) mod answer;
+mod request;
 
 use std::fs::File;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::ops::Range;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use log::{debug, trace};
 use serde::de::IgnoredAny;
 
-pub use answer::{Answer, Body, Gate};
-pub use request::{Method, No, Request, Status};
-
+use self::answer::{Body, Gate};
+use self::request::No;
+pub(crate) use self::{answer::Answer, request::Request, request::Status};
 use super::connection::{Connection, Received};
 use super::limits;
-use super::timed::{Timed, is_timeout};
-use crate::error::{Code, Error, Result};
+use super::timed::{Limit, Timed, is_timeout};
+use crate::error::{Error, Result};
 
-/// The methods of RFC 9110, and PATCH: whoever begins with one of these means HTTP, whatever follows.
+/// The methods of RFC 9110, and PATCH: what begins with one of these means HTTP, whatever follows.
 const METHODS: [&[u8]; 9] =
     [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"];
-
-/// What came where a request could come.
-enum Heard {
-    /// A whole head.
-    Head(Vec<u8>),
-    /// A head that is refused before it has ended.
-    Refused(No),
-    /// A first line that is not one of HTTP.
-    Foreign(Vec<u8>),
-}
 
 /// Serves a connection that begins with a request, with what `route` answers; true when it is served. False:
 /// it begins with something else, which is still to be read.
@@ -84,7 +72,7 @@ enum Heard {
 /// # Errors
 /// When the connection broke; `bad_message` for a first line that is neither a request nor a message. A request
 /// that is refused is answered, and no error here.
-pub fn serve(connection: &mut Connection, route: impl FnOnce(&Request) -> Answer) -> Result<bool> {
+pub(crate) fn serve(connection: &mut Connection, route: impl FnOnce(&Request) -> Answer) -> Result<bool> {
     match connection.first_byte(Some(limits::FIRST_MESSAGE_TIME))? {
         // No message begins with a capital letter, and every method does.
         Received::Message(first) if first.is_ascii_uppercase() => {
@@ -97,49 +85,53 @@ pub fn serve(connection: &mut Connection, route: impl FnOnce(&Request) -> Answer
 
 fn serve_request(connection: &mut Connection, route: impl FnOnce(&Request) -> Answer) -> Result<()> {
     let other = connection.other();
-    let head = read_head(connection.bytes_within(limits::HTTP_HEAD_TIME))
-        .map_err(|e| Error::failed(format!("{other} did not finish its request")).because(e))?;
-    let asked = match head {
-        Heard::Head(head) => {
-            trace!("{other} < {}", String::from_utf8_lossy(&head).trim_end());
-            Request::parse(&head)
+    let mut head = Vec::new();
+    let heard = read_head(connection.bytes_within(limits::HTTP_HEAD_TIME), &mut head);
+    let asked = match heard {
+        Ok(Heard::Head) => Request::parse(&head),
+        Ok(Heard::TooLarge) => {
+            Err(No(Status::HEADERS_TOO_LARGE, "the head of a request has at most 16 KiB here"))
         }
-        Heard::Refused(no) => Err(no),
-        Heard::Foreign(line) => return Err(foreign(&line, other)),
+        // What is said to one that speaks neither HTTP nor in messages: the same as to any other line.
+        Ok(Heard::Foreign) => return connection.understand::<IgnoredAny>(&head).map(drop),
+        Err(e) if is_timeout(&e) => Err(No(Status::TIMEOUT, "the request did not come whole in its time")),
+        Err(e) => return Err(Error::failed(format!("{other} did not finish its request")).because(e)),
     };
-    let (answer, line, method) = match &asked {
-        Ok(request) => (select::select(request, route(request)), request.to_string(), request.method()),
-        Err(no) => (Answer::from(no), String::from("a bad request"), no.method),
+    trace!("{other} < {}", String::from_utf8_lossy(&head).trim_end());
+    let (answer, what) = match &asked {
+        Ok(request) => (route(request).wanted_by(request), request.to_string()),
+        Err(No(status, why)) => (Answer::no(*status, why), "a bad request".to_owned()),
     };
-    debug!("{other}: {line}: {}", answer.status());
-    let sent = send(connection, answer, method);
-    if sent.is_ok() {
-        connection.linger();
-    }
-    sent.map_err(|e| Error::failed(format!("{other} has not got all of the answer to {line}")).because(e))
+    debug!("{other}: {what}: {}", answer.status);
+    // An answer to `HEAD` has no body, also when it is a refusal.
+    send(connection, answer, head.starts_with(b"HEAD "))
+        .map_err(|e| Error::failed(format!("{other} has not got all of the answer to {what}")).because(e))?;
+    connection.linger();
+    Ok(())
+}
+
+/// What came where a request could come.
+enum Heard {
+    /// A whole head.
+    Head,
+    /// The beginning of one.
+    TooLarge,
+    /// A first line that is not one of HTTP.
+    Foreign,
 }
 
 /// Reads up to the first empty line, and with it.
-fn read_head(from: &mut impl BufRead) -> io::Result<Heard> {
-    let mut head = Vec::new();
+fn read_head(from: &mut impl BufRead, head: &mut Vec<u8>) -> io::Result<Heard> {
     loop {
         let line = head.len();
         let room = (limits::HTTP_HEAD - line) as u64;
-        let read = from.by_ref().take(room).read_until(b'\n', &mut head);
-        if line == 0 && !is_request_line(&head) {
-            return Ok(Heard::Foreign(head));
-        }
-        match read {
-            // Nothing came: there is no room, or no more. A head may end with a newline even so.
-            Ok(0) if head.len() < limits::HTTP_HEAD => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(1..) if head.ends_with(b"\n") => {}
-            Ok(_) if head.len() == limits::HTTP_HEAD => return Ok(Heard::Refused(No::too_large(&head))),
-            Ok(_) => return Err(ErrorKind::UnexpectedEof.into()),
-            Err(e) if is_timeout(&e) => return Ok(Heard::Refused(No::too_slow(&head))),
+        match from.by_ref().take(room).read_until(b'\n', head) {
+            _ if line == 0 && !is_request_line(head) => return Ok(Heard::Foreign),
             Err(e) => return Err(e),
-        }
-        if matches!(&head[line..], b"\n" | b"\r\n") {
-            return Ok(Heard::Head(head));
+            Ok(_) if matches!(&head[line..], b"\n" | b"\r\n") => return Ok(Heard::Head),
+            Ok(_) if head.len() == limits::HTTP_HEAD => return Ok(Heard::TooLarge),
+            Ok(_) if head[line..].ends_with(b"\n") => {}
+            Ok(_) => return Err(ErrorKind::UnexpectedEof.into()),
         }
     }
 }
@@ -150,32 +142,19 @@ fn is_request_line(line: &[u8]) -> bool {
     METHODS.contains(&method) || line.windows(6).any(|word| word == b" HTTP/")
 }
 
-/// What is said to one who speaks neither HTTP nor in messages: the same as to any other line.
-fn foreign(line: &[u8], other: SocketAddr) -> Error {
-    let bad = |what: String| Error::new(Code::BadMessage, what);
-    if !line.ends_with(b"\n") {
-        return match line.len() {
-            limits::HTTP_HEAD => bad(format!("a line longer than {} bytes", limits::HTTP_HEAD)),
-            _ => bad("a torn line: the stream ended before its newline".into()),
-        };
-    }
-    let error = bad(format!("not a message of this protocol, from {other}"));
-    match serde_json::from_slice::<IgnoredAny>(line) {
-        Err(why) => error.because(why),
-        Ok(_) => error,
-    }
-}
-
-fn send(connection: &Connection, answer: Answer, method: Method) -> io::Result<()> {
+fn send(connection: &Connection, answer: Answer, head_only: bool) -> io::Result<()> {
     let head = answer.head(SystemTime::now());
     trace!("{} > {}", connection.other(), String::from_utf8_lossy(&head).trim_end());
-    let mut stream = connection.at_pace(limits::HTTP_PACE);
-    match answer.into_body() {
-        _ if method == Method::Head => stream.write_all(&head),
-        Body::Bytes(bytes) => stream.write_all(&[head, bytes].concat()),
-        Body::File { file, from, size, gate } => {
+    let mut stream = connection.within(Limit::at(limits::HTTP_PACE));
+    match answer.body {
+        _ if head_only => stream.write_all(&head),
+        Body::Bytes(bytes) => {
+            let part = &bytes[answer.part.start as usize..answer.part.end as usize];
+            stream.write_all(&[&head, part].concat())
+        }
+        Body::File(file, gate) => {
             stream.write_all(&head)?;
-            send_file(&mut stream, &file, from..from + size, &gate)
+            send_file(&mut stream, &file, answer.part, &gate)
         }
     }
 }
@@ -184,9 +163,7 @@ fn send(connection: &Connection, answer: Answer, method: Method) -> io::Result<(
 fn send_file(stream: &mut Timed, file: &File, part: Range<u64>, gate: &Gate) -> io::Result<()> {
     let mut at = part.start;
     while at < part.end {
-        let began = Instant::now();
-        let step = gate.pass(part.end - at).map_err(io::Error::other)?;
-        stream.excuse(began.elapsed());
+        let step = gate(part.end - at).map_err(io::Error::other)?;
         stream.send_file(file, at, step)?;
         at += step;
     }
@@ -231,7 +208,7 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = thread::spawn(move || {
             let mut connection = Connection::accepted(listener.accept().unwrap().0).unwrap();
-            serve(&mut connection, |_| Answer::file("x/y", file, size).gated(gate))
+            serve(&mut connection, |_| Answer::file("x/y", file, size, gate))
         });
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = Vec::new();

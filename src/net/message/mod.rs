@@ -1,4 +1,4 @@
-//! Every message of the protocol, and why it exists. Whoever has read this folder knows the wire.
+//! Every message of the protocol, and why it exists. Read this folder, and you know the wire.
 //!
 //! # The rules
 //! - A message is **one line of JSON**, an object whose `type` says which message it is. There is one enum for each
@@ -39,6 +39,7 @@
 //! do not say which they speak.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::{Code, Error, Result};
 
@@ -69,9 +70,38 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
     Ok(line)
 }
 
+/// A message that may answer a question.
+pub trait Reply: DeserializeOwned {
+    /// This message; or, where it is a "no", the reason as an error.
+    ///
+    /// # Errors
+    /// What the other side refused.
+    fn granted(self) -> Result<Self>;
+}
+
+impl Reply for FromManager {
+    fn granted(self) -> Result<Self> {
+        if let Self::Error(no) = self { Err(no.into()) } else { Ok(self) }
+    }
+}
+
+impl Reply for FromPeer {
+    fn granted(self) -> Result<Self> {
+        if let Self::Error(no) = self { Err(no.into()) } else { Ok(self) }
+    }
+}
+
 /// The refusal of a message that has no place here now; `expected` says which have.
 pub fn unexpected(message: &impl Serialize, expected: &str) -> Error {
+    misplaced("not expected now", message).advise(format!("say {expected} here"))
+}
+
+/// The failure of one that asked a question of this `type`, and was sent something that does not answer it.
+pub fn no_answer(message: &impl Serialize, question: &str) -> Error {
+    misplaced(&format!("not an answer to `{question}`"), message)
+}
+
+fn misplaced(why: &str, message: &impl Serialize) -> Error {
     let text = serde_json::to_string(message).unwrap_or_default();
-    Error::new(Code::BadMessage, format!("not expected now: {text:.200}"))
-        .advise(format!("say {expected} here"))
+    Error::new(Code::BadMessage, format!("{why}: {text:.200}"))
 }

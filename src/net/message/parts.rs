@@ -18,7 +18,7 @@ pub type LeaseId = u64;
 /// A peer's name: 1 to 64 bytes, and otherwise like that of a file ([`check_name`]). It stands in messages, on
 /// screens and in the names of folders.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct Name(String);
 
 impl TryFrom<String> for Name {
@@ -34,12 +34,6 @@ impl std::str::FromStr for Name {
 
     fn from_str(name: &str) -> Result<Self, Error> {
         Self::try_from(name.to_owned())
-    }
-}
-
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.0
     }
 }
 
@@ -71,10 +65,7 @@ impl From<&Error> for Refusal {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let error = Error::new(refusal.code, plain(&refusal.text));
-        match refusal.leasable {
-            Some(leasable) => error.with_leasable(leasable),
-            None => error,
-        }
+        refusal.leasable.into_iter().fold(error, Error::with_leasable)
     }
 }
 
@@ -108,7 +99,7 @@ pub struct Bound {
     pub slots: u32,
 }
 
-/// One who has a file, or a part of it.
+/// A peer that has a file, or a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Holder {

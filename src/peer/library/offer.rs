@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::share::store::{Partial, Store, Whole};
 use crate::share::{Bitfield, FileId, FileName, Manifest, Piece};
@@ -33,7 +32,6 @@ pub struct Offer {
     store: Arc<Store>,
     manifest: Arc<Manifest>,
     form: Mutex<Form>,
-    published: Option<Millis>,
 }
 
 /// A file that is open to be sent.
@@ -46,16 +44,16 @@ pub enum Source {
 }
 
 impl Offer {
-    /// A file that lies in a folder, hashed. `published` is when a person put it there, if one did.
-    pub fn whole(store: &Arc<Store>, manifest: Arc<Manifest>, published: Option<Millis>) -> Self {
-        Self { store: Arc::clone(store), manifest, form: Mutex::new(Form::Whole), published }
+    /// A file that lies in a folder, hashed.
+    pub fn whole(store: &Arc<Store>, manifest: Arc<Manifest>) -> Self {
+        Self { store: Arc::clone(store), manifest, form: Mutex::new(Form::Whole) }
     }
 
-    /// A file that is being fetched. `published` is a time before which nobody put it there, if one is known.
-    pub fn part(store: &Arc<Store>, partial: &Arc<Partial>, published: Option<Millis>) -> Self {
+    /// A file that is being fetched.
+    pub fn part(store: &Arc<Store>, partial: &Arc<Partial>) -> Self {
         let manifest = Arc::clone(partial.manifest());
         let form = Mutex::new(Form::Part(Arc::clone(partial)));
-        Self { store: Arc::clone(store), manifest, form, published }
+        Self { store: Arc::clone(store), manifest, form }
     }
 
     /// The last piece has come, and the file has its name.
@@ -86,12 +84,6 @@ impl Offer {
     /// The folder that it lies in.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
-    }
-
-    /// When a person put it into the folder, in milliseconds since 1970. For what was fetched a time before which
-    /// nobody did, if one is known.
-    pub fn published(&self) -> Option<Millis> {
-        self.published
     }
 
     /// Whether all of it is there.

@@ -22,10 +22,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, info};
 use parking_lot::Mutex;
 
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Progress, ToManager};
+use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Progress, ToManager, no_answer};
 use crate::net::outbox::Outbox;
 use crate::peer::manager_client::reach_manager;
 use crate::share::units::counted;
@@ -83,7 +83,7 @@ impl HeldLease {
         let line = connection.outbox();
         line.send(&ToManager::Lease { peer: own, slots });
         loop {
-            match connection.expect(QUEUE_SILENCE)? {
+            match connection.answer(QUEUE_SILENCE)? {
                 FromManager::Wait { position, asked, reason, .. } => {
                     line.send(&ToManager::Ok { list: None, downloads: Vec::new() });
                     on_wait(Wait { position, asked, reason });
@@ -91,10 +91,7 @@ impl HeldLease {
                 FromManager::Leased { lease, for_ms, slots } => {
                     return Self::keep(connection, line, lease, slots, for_ms);
                 }
-                FromManager::Error(no) => return Err(no.into()),
-                other => {
-                    return Err(Error::new(Code::BadMessage, format!("not an answer to `lease`: {other:?}")));
-                }
+                other => return Err(no_answer(&other, "lease")),
             }
         }
     }

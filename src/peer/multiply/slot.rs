@@ -10,12 +10,12 @@ use std::time::Duration;
 use super::lease::HeldLease;
 use super::products::{Attempt, Next, Stage};
 use super::{Multiplication, MultiplyEvent};
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{FromPeer, PeerCard, ToPeer};
+use crate::net::message::{FromPeer, PeerCard, ToPeer, no_answer};
 
 /// The slowest peer that is still worth waiting for, in floating-point operations per second.
 const SLOWEST_PEER: f64 = 5e7;
@@ -64,9 +64,8 @@ impl Multiplication<'_> {
         self.hear_answer(connection, product)?;
         attempt.reached(Stage::Answering);
         let (rows, _, cols) = self.plan.block();
-        let mut answer = connection.payload();
         in_portions(rows, cols, |first, portion| {
-            answer.receive_part(bytemuck::cast_slice_mut(portion))?;
+            connection.receive_payload(bytemuck::cast_slice_mut(portion))?;
             if let Verdict::Wrong { row } = probe.check(portion) {
                 return Err(Error::new(Kind::Check, format!("product {product} is wrong in row {row}")));
             }
@@ -93,15 +92,14 @@ impl Multiplication<'_> {
         let work = 2.0 * rows as f64 * inner as f64 * cols as f64;
         let deadline = limits::MESSAGE_TIME * 3 + Duration::from_secs_f64(work / SLOWEST_PEER);
         let expected = (product as u32, rows as u32, cols as u32, 8 * (rows * cols) as u64);
-        match connection.expect(deadline)? {
+        match connection.answer(deadline)? {
             FromPeer::Product { product, rows, cols, payload }
                 if (product, rows, cols, payload) == expected =>
             {
                 Ok(())
             }
             FromPeer::Product { .. } => Err(Error::new(Kind::Check, "an answer to another question")),
-            FromPeer::Error(no) => Err(no.into()),
-            other => Err(Error::new(Code::BadMessage, format!("not an answer to `multiply`: {other:?}"))),
+            other => Err(no_answer(&other, "multiply")),
         }
     }
 }

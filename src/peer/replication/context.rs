@@ -1,33 +1,31 @@
-//! Replication copies: what a peer does for the network with its shared folder.
+//! What the threads of replication share: the orders of the manager, why nothing is done, and notes for `status`.
 //!
-//! # Who does what
-//! ```text
-//!   scan_folder    one a peer     looks into the folder every few seconds, and is the only one that moves files in it:
-//!                                 what is dropped goes to the trash, what has another's name is set aside
-//!   obey_fetch     four a peer    fetch what the manager asks for, each one file after another
-//! ```
-//! The manager's orders (`fetch`, `drop`) come in through the membership, which must not wait for a disk. So they are
-//! put into queues here, in memory.
-//!
-//! The lock is held for a moment only, and never across I/O.
+//! The manager's words (`fetch`, `drop`) come in through the membership, which must not wait for a disk. So orders are
+//! put into a queue here, and drops into the library. The lock is held for a moment only, and never across I/O; under
+//! it the library's may be taken, so that a drop is heard either before the tracker has said which bytes a download is
+//! of, or after.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use log::warn;
 use parking_lot::{Condvar, Mutex};
 
-use crate::peer::config::Config;
-use crate::peer::library::drops::Drop;
-use crate::peer::library::{Library, Task};
+use crate::peer::library::Library;
+use crate::peer::library::drops::Dropped;
 use crate::peer::swarm::upload::Uploads;
 use crate::share::store::Store;
 use crate::share::{FileId, FileName};
 
-/// A fetch that runs.
+/// How many notes are kept for `status`.
+const NOTES: usize = 8;
+
+/// How many files may wait to be fetched; the manager repeats what is forgotten.
+const QUEUE: usize = 10_000;
+
+/// An order that is being carried out.
 #[derive(Debug, Default)]
 struct Fetch {
     stop: Arc<AtomicBool>,
@@ -37,14 +35,8 @@ struct Fetch {
     dropped: Vec<FileId>,
 }
 
-/// How many notes are kept for `status`.
-const NOTES: usize = 8;
-
-/// How many files may wait to be fetched; the manager repeats what is forgotten.
-const QUEUE: usize = 10_000;
-
 #[derive(Debug, Default)]
-struct State {
+struct Orders {
     queue: VecDeque<FileName>,
     queued: BTreeSet<FileName>,
     running: BTreeMap<FileName, Fetch>,
@@ -54,180 +46,154 @@ struct State {
     over: bool,
 }
 
-/// What is kept, and what is to be done for it.
+/// What a peer does for the network with its shared folder.
 #[derive(Debug)]
 pub struct Replication {
-    /// How often it looks into its folder.
-    pub scan: Duration,
-    /// Its folder.
-    pub store: Arc<Store>,
-    /// What it offers.
-    pub library: Arc<Library>,
-    /// What it uploads.
-    pub uploads: Arc<Uploads>,
-    tasks: Sender<Task>,
-    state: Mutex<State>,
+    pub(super) scan: Duration,
+    pub(crate) store: Arc<Store>,
+    pub(super) library: Arc<Library>,
+    pub(super) uploads: Arc<Uploads>,
+    orders: Mutex<Orders>,
     changed: Condvar,
 }
 
 /// What `status` shows.
 #[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct ReplicationStatus {
+pub(crate) struct ReplicationStatus {
     /// Files that are being fetched by order of the manager.
-    pub fetching: Vec<FileName>,
+    pub(crate) fetching: Vec<FileName>,
     /// How many wait for that.
-    pub waiting: usize,
+    pub(crate) waiting: usize,
     /// Why nothing is told or fetched, if so.
-    pub paused: Option<String>,
+    pub(crate) paused: Option<String>,
     /// What happened to files here, the last last.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Replication {
-    /// Without its threads; what they would be asked for comes out of the receiver.
+    /// In a folder that is looked into every `scan`; without its threads.
     pub(super) fn new(
-        config: &Config,
+        scan: Duration,
         store: Arc<Store>,
         library: Arc<Library>,
         uploads: Arc<Uploads>,
-    ) -> (Arc<Self>, Receiver<Task>) {
-        let (tasks, todo) = unbounded();
-        library.tell_refusals_to(tasks.clone());
-        let replication = Arc::new(Self {
-            scan: config.scan,
-            store,
-            library,
-            uploads,
-            tasks,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
-        (replication, todo)
+    ) -> Self {
+        Self { scan, store, library, uploads, orders: Mutex::default(), changed: Condvar::new() }
     }
 
     /// The manager said `fetch`.
-    pub fn fetch(&self, file: FileName) {
-        let mut state = self.state.lock();
-        let known = state.running.contains_key(&file) || state.queued.contains(&file);
-        if known || state.paused.is_some() || state.queue.len() >= QUEUE {
+    pub(crate) fn fetch(&self, file: FileName) {
+        let mut orders = self.orders.lock();
+        let known = orders.running.contains_key(&file) || orders.queued.contains(&file);
+        if known || orders.paused.is_some() || orders.queue.len() >= QUEUE {
             return;
         }
-        state.queued.insert(file.clone());
-        state.queue.push_back(file);
+        orders.queued.insert(file.clone());
+        orders.queue.push_back(file);
         self.changed.notify_one();
     }
 
-    /// The manager said `drop`: a fetch of those bytes ends, and the rest is for the thread that may move files. That
-    /// one may be hashing for minutes. So the drop is remembered here, at once: an order that comes after it, because
-    /// somebody has put the file back, finds it, and makes it void before it is carried out.
-    pub fn dropped(&self, drop: Drop) {
-        self.give_up(&drop.file, drop.id);
-        self.library.drops().remember(&drop);
-        let listed = self.library.is_told(&drop.file, drop.id);
-        self.ask(Task::Drop { drop, listed });
-    }
-
-    /// Ends a fetch of these bytes; one of others under the same name goes on. One that waits in the queue need not be
-    /// ended: the tracker will say which bytes it is to fetch, if any.
-    fn give_up(&self, file: &FileName, id: FileId) {
-        let mut state = self.state.lock();
-        let Some(fetch) = state.running.get_mut(file) else { return };
+    /// The manager said `drop`: the library remembers it at once, and a download of those bytes ends; one of others under
+    /// the same name goes on. One that waits in the queue need not be ended: the tracker will say which bytes it is
+    /// to fetch, if any.
+    pub(crate) fn dropped(&self, drop: &Dropped) {
+        let mut orders = self.orders.lock();
+        self.library.dropped(drop);
+        let Some(fetch) = orders.running.get_mut(&drop.file) else { return };
         match fetch.id {
-            Some(wanted) if wanted == id => fetch.stop.store(true, Ordering::SeqCst),
+            Some(wanted) if wanted == drop.id => fetch.stop.store(true, Ordering::SeqCst),
             Some(_) => {}
-            None => fetch.dropped.push(id),
+            None => fetch.dropped.push(drop.id),
         }
     }
 
-    /// A fetch is one of these bytes; false when they were dropped while the tracker was asked for them.
+    /// An order is one of these bytes, which the manager lists; false when they were dropped while it was asked for them.
     pub(super) fn fetches(&self, file: &FileName, id: FileId) -> bool {
-        let mut state = self.state.lock();
-        let Some(fetch) = state.running.get_mut(file) else { return true };
+        let mut orders = self.orders.lock();
+        let Some(fetch) = orders.running.get_mut(file) else { return true };
         fetch.id = Some(id);
-        !std::mem::take(&mut fetch.dropped).contains(&id)
-    }
-
-    /// Asks the thread `scan_folder` for something.
-    pub fn ask(&self, task: Task) {
-        // It lives as long as this.
-        let _ = self.tasks.send(task);
+        if std::mem::take(&mut fetch.dropped).contains(&id) {
+            return false;
+        }
+        self.library.put_back(file, id);
+        true
     }
 
     /// The next file to fetch, and a flag that says when to stop; `None` when this peer leaves.
-    pub(super) fn next_fetch(&self) -> Option<(FileName, Arc<AtomicBool>)> {
-        let mut state = self.state.lock();
+    pub(super) fn next_order(&self) -> Option<(FileName, Arc<AtomicBool>)> {
+        let mut orders = self.orders.lock();
         loop {
-            if state.over {
+            if orders.over {
                 return None;
             }
-            if let Some(file) = state.queue.pop_front() {
-                state.queued.remove(&file);
+            if let Some(file) = orders.queue.pop_front() {
+                orders.queued.remove(&file);
                 let fetch = Fetch::default();
                 let stop = Arc::clone(&fetch.stop);
-                state.running.insert(file.clone(), fetch);
+                orders.running.insert(file.clone(), fetch);
                 return Some((file, stop));
             }
-            self.changed.wait(&mut state);
+            self.changed.wait(&mut orders);
         }
     }
 
-    /// A fetch has ended.
+    /// An order has been carried out, well or badly.
     pub(super) fn fetched(&self, file: &FileName) {
-        self.state.lock().running.remove(file);
+        self.orders.lock().running.remove(file);
     }
 
     /// Something happened to a file of a person, who wants to know.
-    pub fn note(&self, text: String) {
+    pub(super) fn note(&self, text: String) {
         warn!("{text}");
-        let mut state = self.state.lock();
-        state.notes.push_back((Instant::now(), text));
-        if state.notes.len() > NOTES {
-            state.notes.pop_front();
+        let mut orders = self.orders.lock();
+        orders.notes.push_back((Instant::now(), text));
+        if orders.notes.len() > NOTES {
+            orders.notes.pop_front();
         }
     }
 
-    /// From now on nothing is told and nothing fetched, or, with `None`, again.
-    pub(super) fn pause(&self, why: Option<String>) {
-        let mut state = self.state.lock();
-        if state.paused == why {
-            return;
+    /// From now on nothing is told and nothing fetched, or, with `None`, again. True when that is a change.
+    pub(super) fn pause(&self, why: Option<String>) -> bool {
+        let mut orders = self.orders.lock();
+        if orders.paused == why {
+            return false;
         }
         match &why {
             Some(why) => warn!("paused: {why}"),
             None => warn!("the folder {} is as it was: going on", self.store.dir().display()),
         }
         if why.is_some() {
-            state.queue.clear();
-            state.queued.clear();
-            state.running.values().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
+            orders.queue.clear();
+            orders.queued.clear();
+            orders.running.values().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
         }
-        state.paused = why;
+        orders.paused = why;
+        true
     }
 
     /// Whether nothing is told and nothing fetched.
-    pub fn is_paused(&self) -> bool {
-        self.state.lock().paused.is_some()
+    pub(super) fn is_paused(&self) -> bool {
+        self.orders.lock().paused.is_some()
     }
 
     /// What `status` shows.
-    pub fn status(&self) -> ReplicationStatus {
-        let state = self.state.lock();
+    pub(crate) fn status(&self) -> ReplicationStatus {
+        let orders = self.orders.lock();
         let note = |(when, text): &(Instant, String)| format!("{} s ago: {text}", when.elapsed().as_secs());
         ReplicationStatus {
-            fetching: state.running.keys().cloned().collect(),
-            waiting: state.queue.len(),
-            paused: state.paused.clone(),
-            notes: state.notes.iter().map(note).collect(),
+            fetching: orders.running.keys().cloned().collect(),
+            waiting: orders.queue.len(),
+            paused: orders.paused.clone(),
+            notes: orders.notes.iter().map(note).collect(),
         }
     }
 
     /// Ends the threads.
-    pub fn leave(&self) {
+    pub(crate) fn leave(&self) {
         self.store.stop();
-        let mut state = self.state.lock();
-        state.over = true;
-        state.running.values().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
+        let mut orders = self.orders.lock();
+        orders.over = true;
+        orders.running.values().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
         self.changed.notify_all();
-        self.ask(Task::Leave);
     }
 }

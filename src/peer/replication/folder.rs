@@ -1,511 +1,395 @@
 //! The shared folder as its owner: what is offered from it, what is set aside, what goes to the trash.
 //!
 //! # The rules
-//! One thread owns this, so that no two decisions about one file are made at once.
+//! One thread, `scan_folder`, owns this, so that no two decisions about one file are made at once. It looks into the
+//! folder every few seconds ([`watch`](super::watch) says what a look means), and takes names that are unsettled
+//! from the library in between. For each it gathers the facts at that moment, and does what the table says
+//! ([`decide`](super::decide)).
 //!
 //! - **Found.** A new file is offered, with the time at which a person put it there (its ctime: a copy makes a new one).
 //!   If the same bytes of this name were dropped later than that, it goes to the trash instead.
 //! - **Edited in place.** Published content never changes. The new content becomes `STEM.conflict-PEER-HASH.EXT` and
 //!   is published as such; the original is not here any more, and heals. Only where nobody else has all of the
-//!   original, the new content takes its name: there is nothing from which it could heal.
-//! - **Refused.** The manager lists another content under this name: the same. Who was first keeps the name.
+//!   original, the new content takes its name: there is nothing from which it could heal. The manager settles that in one
+//!   step, so of two that edit the same file one keeps the name.
+//! - **A conflict copy that goes on changing**, because a program still writes to it, is left until it has been still for
+//!   a minute. Then its former version is dropped everywhere, and the new one takes its name.
+//! - **Refused.** The manager lists another content under this name: it is set aside. The first keeps the name.
 //! - **Vanished.** It is offered no more, the manager is told, and orders it again.
-//! - **Dropped.** It goes to the trash, if it is those bytes and they were not put there later; what was on its way is
-//!   thrown away, and the drop is remembered from the moment at which it is told. A drop that became void while this
-//!   thread was busy, because the file was fetched anew, is not carried out. What cannot be moved to the trash is
-//!   offered no more, and let be. While nothing is told (see [`watch`](crate::peer::replication::watch)), what has vanished is missed no
-//!   more when it is dropped; the rest goes to the trash when the pause ends.
+//! - **Dropped.** It goes to the trash, and what was on its way is thrown away.
+//! - **What fails is tried again** after 5, 10, ... 60 s, or when the file changes; the reason is said once.
 //!
 //! # What is missing
 //! The trash is never emptied; its owner does that. An edit while the peer is not running cannot be told from a new
 //! file of that name: the manager's `conflict` settles it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-use log::{debug, info, warn};
+use log::{debug, info};
 
 use super::context::Replication;
-use super::watch::Watch;
-use crate::clock::Millis;
-use crate::error::{Code, Result};
-use crate::peer::library::Task;
-use crate::peer::library::drops::Drop;
+use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
+use super::watch::{Look, Watch};
+use crate::error::{Code, Error, Result};
 use crate::peer::library::offer::Offer;
+use crate::peer::library::{Case, Wake};
 use crate::peer::manager_client::ManagerClient;
-use crate::share::store::Reading;
+use crate::share::store::{Reading, Stamp, is_conflict_copy};
 use crate::share::{FileId, FileName, Manifest};
+
+/// The first pause after an action that failed, by which it grows each time, and which it does not exceed.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How a name came to be settled.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sight {
+    /// By a look at the whole folder.
+    whole_look: bool,
+    /// In how many looks in a row its file was seen to change.
+    changing: u32,
+}
+
+/// An action that failed.
+#[derive(Debug)]
+struct Failure {
+    stamp: Option<Stamp>,
+    why: String,
+    pause: Duration,
+    again: Instant,
+}
 
 /// The thread's view of the folder.
 #[derive(Debug)]
-pub struct Folder {
+pub(super) struct Folder {
     replication: Arc<Replication>,
     watch: Watch,
     manager: ManagerClient,
+    failures: BTreeMap<FileName, Failure>,
 }
 
 impl Folder {
     /// A folder that has not been looked at.
-    pub fn new(replication: Arc<Replication>) -> Self {
-        replication.library.drops().load(&replication.store.drops());
+    pub(super) fn new(replication: Arc<Replication>) -> Self {
+        replication.library.load_drops(&replication.store.drops());
         let manager = ManagerClient::new(replication.library.network().manager());
-        Self { replication, watch: Watch::default(), manager }
+        Self { replication, watch: Watch::default(), manager, failures: BTreeMap::new() }
     }
 
-    /// Looks, and does what follows; says how long until the next look.
-    pub fn look(&mut self) -> Duration {
-        let (store, library) = (Arc::clone(&self.replication.store), Arc::clone(&self.replication.library));
-        let dir = store.dir().display();
+    /// Looks into the folder now and then, and settles what is unsettled meanwhile, until the peer leaves.
+    pub(super) fn scan_folder(&mut self) {
+        loop {
+            let next = Instant::now() + self.look();
+            if !self.settle_until(next) {
+                return;
+            }
+        }
+    }
+
+    /// Settles what is unsettled until the folder is to be looked at; false when the peer leaves.
+    fn settle_until(&mut self, next: Instant) -> bool {
+        let replication = Arc::clone(&self.replication);
+        loop {
+            match replication.library.next_unsettled(next) {
+                Wake::Settle(file) => drop(self.settle(&file, Sight::default())),
+                Wake::Look => return true,
+                Wake::Leave => {
+                    self.save_drops();
+                    return false;
+                }
+            }
+            // One write for all drops that came together.
+            if replication.library.is_settled() {
+                self.save_drops();
+            }
+            if Instant::now() >= next {
+                return true; // However much there is to do, the folder is looked at in time.
+            }
+        }
+    }
+
+    /// Looks, and settles what was seen; says how long until the next look.
+    fn look(&mut self) -> Duration {
+        let scan = self.replication.scan;
+        let look = match self.see() {
+            Ok(look) => look,
+            Err(why) => {
+                self.replication.pause(Some(why.to_string()));
+                return scan;
+            }
+        };
+        if self.replication.is_paused() {
+            self.replication.pause(None);
+            self.replication.library.unsettle_dropped();
+        }
+        for file in look.vanished {
+            self.settle(&file, Sight { whole_look: true, changing: 0 });
+        }
+        let mut settled = look.moving.is_empty();
+        for (file, changing) in look.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS) {
+            self.settle(&file, Sight { whole_look: true, changing });
+        }
+        for file in look.read {
+            if self.replication.library.is_over() {
+                break;
+            }
+            settled &= self.settle(&file, Sight { whole_look: true, changing: 0 });
+        }
+        self.save_drops();
+        if settled { scan } else { scan / 2 }
+    }
+
+    /// What lies in the folder.
+    ///
+    /// # Errors
+    /// Why nothing of it is to be believed.
+    fn see(&mut self) -> Result<Look> {
+        let replication = Arc::clone(&self.replication);
+        let (store, dir) = (&replication.store, replication.store.dir().display());
         if !store.has_marker() {
-            self.replication.pause(Some(format!(
+            return Err(Error::failed(format!(
                 "the folder {dir} has lost its marker (.peerlab/marker): is its disk mounted? Nothing is told or fetched \
                  until it is back; if this is the right folder, restart the peer, which makes a new marker"
             )));
-            return self.replication.scan;
         }
         // Before the folder is read: what becomes whole meanwhile may not be seen there, and has not vanished.
-        let offered = library.whole_in(&store);
-        let scan = match store.scan() {
-            Ok(scan) => scan,
-            Err(e) => {
-                self.replication.pause(Some(format!("{e}; nothing is told or fetched until that works")));
-                return self.replication.scan;
-            }
-        };
+        let offered = replication.library.whole_in(store);
+        let scan = store
+            .scan()
+            .map_err(|e| Error::failed(format!("{e}; nothing is told or fetched until that works")))?;
         for (name, why) in &scan.ignored {
             debug!("{name} is not offered: {why}");
         }
-        let known = |name: &FileName, stamp: &_| {
+        let failures = &self.failures;
+        let known = |name: &FileName, stamp: &Stamp| {
             let place = offered.binary_search_by(|(other, _)| other.cmp(name));
-            place.is_ok_and(|at| store.known(name, stamp).is_some_and(|known| known.id() == offered[at].1))
+            let offered =
+                |at: usize| store.known(name, stamp).is_some_and(|known| known.id() == offered[at].1);
+            place.is_ok_and(offered) || fails(failures, name, Some(*stamp))
         };
         let look = self.watch.look(&scan.files, &offered, known);
-        if look.disaster {
+        if look.is_disaster(offered.len(), 0)
+            && look.is_disaster(offered.len(), self.found_again(&look, &offered))
+        {
             let (lost, all) = (look.vanished.len(), offered.len());
-            self.replication.pause(Some(format!(
+            return Err(Error::failed(format!(
                 "{lost} of {all} files have vanished from {dir} at once, which looks like a mistake. Nothing is told \
                  or fetched. Put them back, and it goes on; or restart the peer, which fetches them again; \
                  `drop NAME` removes a file everywhere"
             )));
-            return self.replication.scan;
         }
-        if self.replication.is_paused() {
-            self.replication.pause(None);
-            self.catch_up(&offered);
-        }
-        for name in look.vanished {
-            info!("{name} is gone from {dir}");
-            library.withdraw(&name);
-        }
-        let mut unsettled = look.unsettled;
-        for name in look.read {
-            if library.is_over() {
-                break;
-            }
-            unsettled |= !self.read(&name);
-        }
-        self.save_drops();
-        if unsettled { self.replication.scan / 2 } else { self.replication.scan }
+        Ok(look)
     }
 
-    /// Does what it is asked to.
-    pub fn obey(&mut self, task: Task) {
-        match task {
-            Task::Drop { drop, listed } => self.dropped(&drop, listed),
-            _ if self.replication.is_paused() => {}
-            Task::Refused { file, id } => self.refused(&file, id),
-            Task::InTheWay { file, wanted } => self.in_the_way(&file, wanted),
-            Task::Leave => {}
-        }
+    /// How many of the files that have vanished are there with the same bytes under new names.
+    fn found_again(&self, look: &Look, offered: &[(FileName, FileId)]) -> usize {
+        let read = |file: &FileName| match self.replication.store.manifest(file) {
+            Ok(Reading::Steady(manifest)) if manifest.layout().size() > 0 => Some(manifest.id()),
+            _ => None,
+        };
+        let new: Vec<FileId> = look.read.iter().filter_map(read).collect();
+        offered.iter().filter(|(file, id)| look.vanished.contains(file) && new.contains(id)).count()
     }
 
     /// Writes the drops to the disk, if there are new ones.
-    pub fn save_drops(&self) {
-        let (store, drops) = (&self.replication.store, self.replication.library.drops());
-        if store.has_marker()
-            && let Err(e) = drops.save(&store.drops())
-        {
-            warn!("{e}");
+    fn save_drops(&self) {
+        if self.replication.store.has_marker() {
+            self.replication.library.save_drops(&self.replication.store.drops());
         }
     }
 
-    /// Reads a file that seems steady; false when it must be looked at again.
-    fn read(&mut self, name: &FileName) -> bool {
-        let (store, library) = (&self.replication.store, &self.replication.library);
-        let manifest = match store.manifest(name) {
-            Ok(Reading::Steady(manifest)) => manifest,
-            Ok(Reading::Changing) => return false,
-            Err(_) if library.is_over() => return true,
-            Err(e) => {
-                warn!("{name} is not offered: {e}");
-                self.watch.let_be(name);
-                return true;
-            }
-        };
-        match library.get(name) {
-            // It was only touched, or is being fetched: then whoever fetches it finds it in the way.
-            Some(offer) if offer.id() == manifest.id() || !offer.is_whole() => true,
-            Some(offer) if Arc::ptr_eq(offer.store(), store) => self.edited(name, &manifest),
-            _ => {
-                self.found(name, manifest);
-                true
-            }
-        }
-    }
-
-    /// A file is offered, unless it was dropped since it was put here.
-    fn found(&mut self, name: &FileName, manifest: Arc<Manifest>) {
-        let replication = &self.replication;
-        let put = replication.store.put_at(name);
-        if let Some(at) = replication.library.drops().when(name, manifest.id()) {
-            if put.is_none_or(|put| put <= at) {
-                return self.trash(name, "it was dropped while this peer was away");
-            }
-            replication.library.drops().put_back(name, manifest.id());
-        }
-        replication.library.offer(Arc::new(Offer::whole(&replication.store, manifest, put)));
-    }
-
-    /// An offered file has another content now; false when that must wait for the manager.
-    fn edited(&mut self, name: &FileName, manifest: &Arc<Manifest>) -> bool {
+    /// Does about one name what its facts ask for; false when it must be looked at again soon.
+    fn settle(&mut self, file: &FileName, sight: Sight) -> bool {
         let replication = Arc::clone(&self.replication);
-        let own = replication.library.network().number();
-        let elsewhere = match self.manager.query(0, name) {
-            Ok(found) => found.holders.iter().any(|holder| holder.whole && Some(holder.peer) != own),
-            Err(no) if no.code() == Code::NotFound => false,
-            Err(e) => {
-                debug!("{name} was edited, and the manager cannot be asked who else has it: {e}");
-                return false;
-            }
+        let case = replication.library.take_case(file, replication.is_paused());
+        for id in &case.dropped {
+            replication.store.forget_download(file, *id);
+        }
+        let stamp = replication.store.stamp(file);
+        let reading = match sight.changing {
+            0 => replication.store.manifest(file),
+            _ => Ok(Reading::Changing), // It need not be read to see that.
         };
-        if elsewhere {
-            self.set_aside(name, manifest.id(), "was edited here");
-        } else {
-            replication.note(format!(
-                "{name} was edited, and nobody else has all of it: it is offered as it is now"
-            ));
-            self.found(name, Arc::clone(manifest));
+        let manifest = match &reading {
+            Ok(Reading::Steady(manifest)) => Some(Arc::clone(manifest)),
+            _ => None,
+        };
+        let facts = self.facts(file, &case, &reading, stamp, sight);
+        let action = decide(&facts);
+        debug!("{file}: {action:?} of {facts:?}");
+        let done = match (action, manifest) {
+            (Action::LookAgain, _) => return false,
+            (Action::Withdraw, _) => {
+                info!("{file} is offered no more");
+                replication.library.withdraw(file);
+                match reading {
+                    Err(why) if why.code() != Code::NotFound => Err(why),
+                    _ => Ok(()),
+                }
+            }
+            (Action::Offer, Some(manifest)) => Ok(self.offer(manifest)),
+            (Action::Trash, Some(_)) => self.trash(file),
+            (Action::SetAside, Some(manifest)) => {
+                let done =
+                    self.set_aside(file, &manifest, None, "is the name of another file in the network");
+                if facts.wanted.is_some() {
+                    replication.fetch(file.clone());
+                }
+                done
+            }
+            (Action::Replace, Some(manifest)) => match self.replace(file, &manifest, case) {
+                Ok(done) => done,
+                Err(e) => {
+                    debug!("{file} was edited, and the manager cannot be asked who else has it: {e}");
+                    return false;
+                }
+            },
+            _ => return true,
+        };
+        match done {
+            Ok(()) => drop(self.failures.remove(file)),
+            Err(why) if replication.library.is_over() => debug!("{why}"),
+            Err(why) => self.remember_failure(file, stamp, why.to_string()),
         }
         true
     }
 
-    /// The manager lists other bytes under this name.
-    fn refused(&mut self, name: &FileName, id: FileId) {
-        let (store, library) = (&self.replication.store, &self.replication.library);
-        let ours =
-            |offer: &Arc<Offer>| offer.id() == id && offer.is_whole() && Arc::ptr_eq(offer.store(), store);
-        if library.get(name).as_ref().is_some_and(ours) && store.open_known(name, id).is_ok() {
-            self.set_aside(name, id, "is the name of another file in the network");
-        }
-    }
-
-    /// A file that is to be fetched finds another one of its name. One that is written to now is let be: the order
-    /// will come again.
-    fn in_the_way(&mut self, name: &FileName, wanted: FileId) {
-        match self.replication.store.manifest(name) {
-            Ok(Reading::Steady(there)) if there.id() == wanted => self.found(name, there),
-            Ok(Reading::Steady(there)) => {
-                self.set_aside(name, there.id(), "is the name of another file in the network");
-                self.replication.fetch(name.clone());
-            }
-            Ok(Reading::Changing) => {}
-            Err(e) => info!("{name} cannot be fetched: {e}"),
-        }
-    }
-
-    /// A file that is not the one of its name is offered under another; the original heals.
-    fn set_aside(&mut self, name: &FileName, id: FileId, why: &str) {
-        let replication = Arc::clone(&self.replication);
-        let set_aside = || -> Result<_> {
-            let aside = replication.store.set_aside(
-                name,
-                &replication.library.network().own_name().to_string(),
-                id,
-            )?;
-            Ok((aside.clone(), replication.store.manifest(&aside)?))
+    fn facts(
+        &self,
+        file: &FileName,
+        case: &Case,
+        reading: &Result<Reading>,
+        stamp: Option<Stamp>,
+        sight: Sight,
+    ) -> Facts {
+        let library = &self.replication.library;
+        let offer = case.offer.as_ref().filter(|offer| Arc::ptr_eq(offer.store(), &self.replication.store));
+        let offered = match offer {
+            None => OnOffer::No,
+            Some(offer) if offer.is_whole() => OnOffer::Whole(offer.id()),
+            Some(_) => OnOffer::Part,
         };
-        match set_aside() {
-            Ok((aside, reading)) => {
-                replication.note(format!(
-                    "{name} {why}: your version is kept as {aside}, the other comes in its place"
-                ));
-                replication.library.withdraw(name);
-                // One that is being written to is found by the next looks.
-                if let Reading::Steady(manifest) = reading {
-                    self.found(&aside, manifest);
-                }
-            }
-            Err(e) => replication.note(format!("{name} {why}, and cannot be set aside: {e}")),
-        }
-    }
-
-    /// The manager has said that a file was dropped, and this peer has remembered it then. Of one that was `listed`
-    /// for this peer it has compared the times, by its own clock; of another this peer must.
-    fn dropped(&mut self, drop: &Drop, listed: bool) {
-        let replication = Arc::clone(&self.replication);
-        let (name, id) = (drop.file.clone(), drop.id);
-        // What was fetched is not there because a person wants it; what lies there unread may be.
-        let offer = replication.library.get(&name).filter(|offer| offer.id() == id);
-        let store = &replication.store;
-        let vanished = store.has_marker()
-            && store.is_free(&name).is_ok()
-            && offer.as_ref().is_some_and(|offer| offer.is_whole() && Arc::ptr_eq(offer.store(), store));
-        let put = match offer {
-            _ if listed => None,
-            Some(offer) => offer.published(),
-            None => replication.store.put_at(&name),
+        let on_disk = match reading {
+            Ok(Reading::Changing) => OnDisk::Changing { looks: sight.changing },
+            Ok(Reading::Steady(manifest)) => OnDisk::Bytes(manifest.id()),
+            Err(no) if no.code() == Code::NotFound => OnDisk::Nothing { whole_look: sight.whole_look },
+            Err(_) => OnDisk::Unreadable,
         };
-        let put_back = replication.library.drops().is_void(drop);
-        if !put_back && !replication.is_paused() {
-            replication.store.forget_download(&name, id);
-            self.trash_if_older(drop, put);
+        let id = match on_disk {
+            OnDisk::Bytes(id) => Some(id),
+            _ => offer.map(|offer| offer.id()),
+        };
+        if let OnDisk::Bytes(id) = on_disk
+            && offered != OnOffer::Whole(id)
+            && offered != OnOffer::Part
+            && let Some(put) = self.replication.store.put_at(file)
+        {
+            // A person has put it there then; what was fetched is offered already.
+            library.published(file, id, put);
         }
-        if !put_back && vanished {
-            // Else it would be missed for ever, and the pause not end.
-            replication.library.withdraw(&name);
-        }
-        replication.library.dropped(&name, id);
-    }
-
-    /// The pause is over: what was dropped meanwhile goes to the trash.
-    fn catch_up(&mut self, offered: &[(FileName, FileId)]) {
-        for (name, id) in offered {
-            if let Some(at) = self.replication.library.drops().when(name, *id)
-                && let Some(offer) = self.replication.library.get(name).filter(|offer| offer.id() == *id)
-            {
-                let drop = Drop { file: name.clone(), id: *id, at };
-                self.trash_if_older(&drop, offer.published());
-            }
-        }
-        for part in self.replication.store.unfinished().unwrap_or_default() {
-            if self.replication.library.drops().when(part.name(), part.id()).is_some() {
-                self.replication.store.forget_download(part.name(), part.id());
-            }
+        let own = self.replication.library.network().own_name().to_string();
+        Facts {
+            on_disk,
+            offered,
+            dropped: id.is_some_and(|id| library.when_dropped(file, id).is_some()),
+            refused: case.refused.filter(|(refused, _)| Some(*refused) == id).map(|(_, code)| code),
+            wanted: case.wanted,
+            failed: fails(&self.failures, file, stamp),
+            unsteady_copy: is_conflict_copy(file, &own) && !self.watch.is_still(file),
+            paused: self.replication.is_paused(),
         }
     }
 
-    /// Takes a file to the trash if it is these bytes, and nobody put it here since then. If somebody did, the drop is
-    /// void, as where such a file is found: nobody is to be told of a drop that did not count.
-    fn trash_if_older(&mut self, drop: &Drop, put: Option<Millis>) {
-        let there = self.replication.store.manifest(&drop.file);
-        let is_it = matches!(there, Ok(Reading::Steady(there)) if there.id() == drop.id);
-        // To read it took a while, in which it may have been fetched anew.
-        let drops = self.replication.library.drops();
-        if !is_it || drops.is_void(drop) {
-            return;
+    fn remember_failure(&mut self, file: &FileName, stamp: Option<Stamp>, why: String) {
+        let before = self.failures.remove(file).filter(|failure| failure.stamp == stamp);
+        if before.as_ref().is_none_or(|failure| failure.why != why) {
+            self.replication.note(why.clone());
         }
-        if put.is_some_and(|put| put > drop.at) {
-            drops.outdone(drop);
-        } else {
-            self.trash(&drop.file, "it was dropped");
-        }
+        let pause = before.map_or(FIRST_PAUSE, |failure| (failure.pause + FIRST_PAUSE).min(LONGEST_PAUSE));
+        let failure = Failure { stamp, why, pause, again: Instant::now() + pause };
+        self.failures.insert(file.clone(), failure);
     }
 
-    fn trash(&mut self, name: &FileName, why: &str) {
-        match self.replication.store.trash(name) {
+    fn offer(&self, manifest: Arc<Manifest>) {
+        let store = &self.replication.store;
+        self.replication.library.offer(Arc::new(Offer::whole(store, manifest)));
+    }
+
+    /// It stays where it is if it cannot go to the trash, but is not offered to a manager that has dropped it.
+    fn trash(&self, file: &FileName) -> Result<()> {
+        let moved = self.replication.store.trash(file);
+        self.replication.library.withdraw(file);
+        match moved {
             Ok(place) => {
-                info!("{name} is in the trash, {}: {why}", place.display());
-                self.replication.library.withdraw(name);
+                info!("{file} was dropped: it is in the trash, {}", place.display());
+                Ok(())
             }
             Err(e) => {
-                self.replication.note(format!("{name} should go to the trash ({why}): {e}"));
-                // It stays where it is, but is not offered again and again to a manager that has dropped it.
-                self.replication.library.withdraw(name);
-                if let Some(stamp) = self.replication.store.stamp(name) {
-                    self.watch.let_be_as(name, stamp);
-                }
+                Err(Error::new(e.kind(), format!("{file} was dropped and should go to the trash")).because(e))
             }
         }
     }
-}
 
-/// Looks into the folder now and then, and does what it is asked to meanwhile.
-pub(super) fn scan_folder(folder: &mut Folder, todo: &Receiver<Task>) {
-    loop {
-        let next = Instant::now() + folder.look();
-        if !obey_until(next, folder, todo) {
-            return;
+    /// An offered file has other bytes now. The manager takes this peer off, and says who is left.
+    ///
+    /// # Errors
+    /// When the manager cannot be asked; inside, when the file cannot be set aside.
+    fn replace(&mut self, file: &FileName, manifest: &Arc<Manifest>, case: Case) -> Result<Result<()>> {
+        let replication = Arc::clone(&self.replication);
+        let number = replication.library.network().number().ok_or_else(|| Error::failed("not registered"))?;
+        let elsewhere = match self.manager.query(number, file) {
+            Ok(listing) => listing.holders.iter().any(|holder| holder.whole),
+            Err(no) if no.code() == Code::NotFound => false,
+            Err(e) => return Err(e),
+        };
+        replication.library.taken_off(file);
+        if elsewhere {
+            let former = case.offer.map(|offer| offer.id());
+            return Ok(self.set_aside(file, manifest, former, "was edited here"));
         }
+        replication
+            .note(format!("{file} was edited, and nobody else has all of it: it is offered as it is now"));
+        self.offer(Arc::clone(manifest));
+        Ok(Ok(()))
     }
-}
 
-/// Does what it is asked to until the folder is to be looked at; false when the peer leaves.
-fn obey_until(next: Instant, folder: &mut Folder, todo: &Receiver<Task>) -> bool {
-    loop {
-        match todo.recv_deadline(next) {
-            Ok(Task::Leave) => {
-                folder.save_drops();
-                return false;
+    /// A file that is not the one of its name is offered under another; the original heals. A conflict copy of this peer
+    /// keeps its name, and its `former` version is dropped.
+    fn set_aside(
+        &mut self,
+        file: &FileName,
+        manifest: &Arc<Manifest>,
+        former: Option<FileId>,
+        why: &str,
+    ) -> Result<()> {
+        let replication = Arc::clone(&self.replication);
+        let own = replication.library.network().own_name().to_string();
+        if is_conflict_copy(file, &own) {
+            match self.manager.drop_file(file, former) {
+                Err(e) if e.code() != Code::NotFound => return Err(e),
+                _ => info!("{file} has changed: its former version is dropped"),
             }
-            Ok(task) => folder.obey(task),
-            Err(_) => return true,
+            self.offer(Arc::clone(manifest));
+            return Ok(());
         }
-        if Instant::now() >= next {
-            return true; // However much there is to do, the folder is looked at in time.
-        }
-        // One write for all drops that came together.
-        if todo.is_empty() {
-            folder.save_drops();
-        }
+        let cannot =
+            |e: Error| Error::new(e.kind(), format!("{file} {why}, and cannot be set aside")).because(e);
+        replication.library.withdraw(file);
+        let aside = replication.store.set_aside(file, &own, manifest.id()).map_err(cannot)?;
+        replication
+            .note(format!("{file} {why}: your version is kept as {aside}, the other comes in its place"));
+        // One that is being written to is found by the next looks.
+        self.settle(&aside, Sight::default());
+        Ok(())
     }
+}
+
+/// Whether the last action failed for a file that looked like this, and it is too early to try again.
+fn fails(failures: &BTreeMap<FileName, Failure>, file: &FileName, stamp: Option<Stamp>) -> bool {
+    failures.get(file).is_some_and(|failure| failure.stamp == stamp && Instant::now() < failure.again)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::sync::atomic::Ordering;
-
-    use super::*;
-    use crate::peer::config::{Config, UploadSettings};
-    use crate::peer::library::Library;
-    use crate::peer::network::Network;
-    use crate::peer::swarm::upload::Uploads;
-    use crate::share::store::Store;
-
-    /// A peer's folder without threads: what they would be asked for comes out of the receiver.
-    struct Lab {
-        dir: tempfile::TempDir,
-        replication: Arc<Replication>,
-        folder: Folder,
-        todo: Receiver<Task>,
-    }
-
-    impl Lab {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let nowhere = ([127, 0, 0, 1], 1).into();
-            let upload = UploadSettings { up: None, down: None, unchoke: 4, time_scale: 1.0 };
-            let config = Config {
-                manager: nowhere,
-                listen: nowhere,
-                advertise: None,
-                name: "ben".parse().unwrap(),
-                slots: 0,
-                keeps: true,
-                data: dir.path().into(),
-                offers: true,
-                scan: Duration::from_secs(1),
-                upload,
-            };
-            let store = Arc::new(Store::open(dir.path()).unwrap());
-            let network = Arc::new(Network::new(&config, nowhere));
-            let (library, uploads) = (Arc::new(Library::new(network)), Arc::new(Uploads::new(upload)));
-            let (replication, todo) = Replication::new(&config, store, library, uploads);
-            let folder = Folder::new(Arc::clone(&replication));
-            Self { dir, replication, folder, todo }
-        }
-
-        fn put(&self, file: &str) -> (FileName, Arc<Manifest>) {
-            fs::write(self.dir.path().join(file), file).unwrap();
-            let name = file.parse().unwrap();
-            let Ok(Reading::Steady(manifest)) = self.replication.store.manifest(&name) else {
-                panic!("{file}")
-            };
-            (name, manifest)
-        }
-
-        /// Offers a file, with the moment before which nobody put it there.
-        fn offer(&self, manifest: &Arc<Manifest>, published: Option<Millis>) {
-            let offer = Offer::whole(&self.replication.store, Arc::clone(manifest), published);
-            self.replication.library.offer(Arc::new(offer));
-        }
-
-        fn carry_out(&mut self) {
-            while let Ok(task) = self.todo.try_recv() {
-                self.folder.obey(task);
-            }
-        }
-
-        fn has(&self, file: &str) -> bool {
-            self.dir.path().join(file).exists()
-        }
-    }
-
-    #[test]
-    fn a_drop_that_waits_is_void_when_the_file_was_fetched_anew_meanwhile() {
-        let mut lab = Lab::new();
-        for (file, fetched_anew) in [("dropped", false), ("put back", true)] {
-            let (name, manifest) = lab.put(file);
-            let drops = lab.replication.library.drops();
-            let drop = Drop { file: name.clone(), id: manifest.id(), at: 10 };
-            lab.replication.dropped(drop.clone());
-            assert_eq!(drops.when(&name, manifest.id()), Some(10), "known at once");
-            if fetched_anew {
-                // As every download does when it begins.
-                lab.offer(&manifest, drops.put_back(&name, manifest.id()));
-            } else {
-                lab.offer(&manifest, None);
-            }
-            lab.carry_out();
-            // As it is carried out where the manager has compared the times, and this peer does not.
-            lab.folder.obey(Task::Drop { drop, listed: true });
-            assert_eq!(lab.has(file), fetched_anew, "{file}");
-            assert_eq!(lab.replication.library.get(&name).is_some(), fetched_anew, "{file}");
-        }
-    }
-
-    #[test]
-    fn a_drop_is_forgotten_where_the_file_was_put_later_and_stays() {
-        let mut lab = Lab::new();
-        for (file, put, stays) in [("older", 9, false), ("as old", 10, false), ("later", 11, true)] {
-            let (name, manifest) = lab.put(file);
-            lab.offer(&manifest, Some(put));
-            lab.replication.dropped(Drop { file: name.clone(), id: manifest.id(), at: 10 });
-            lab.carry_out();
-            assert_eq!(lab.has(file), stays, "{file}");
-            let remembered = lab.replication.library.drops().when(&name, manifest.id()).is_some();
-            assert_eq!(remembered, !stays, "{file}");
-        }
-        // Two that wait: the first does not count, and takes nothing from the second.
-        let (name, manifest) = lab.put("twice");
-        lab.offer(&manifest, Some(11));
-        for at in [10, 11] {
-            lab.replication.dropped(Drop { file: name.clone(), id: manifest.id(), at });
-        }
-        lab.carry_out();
-        assert!(!lab.has("twice"));
-        assert_eq!(lab.replication.library.drops().when(&name, manifest.id()), Some(11));
-        // Of one that was not read yet, the time is that of the file.
-        let (name, manifest) = lab.put("unread");
-        lab.replication.dropped(Drop { file: name.clone(), id: manifest.id(), at: 10 });
-        lab.carry_out();
-        assert!(lab.has("unread"));
-        assert_eq!(lab.replication.library.drops().when(&name, manifest.id()), None);
-    }
-
-    #[test]
-    fn who_leaves_in_the_middle_of_his_work_has_written_down_what_was_dropped() {
-        let Lab { dir: _dir, replication, mut folder, todo } = Lab::new();
-        for file in ["a", "b"] {
-            replication.dropped(Drop { file: file.parse().unwrap(), id: FileId::from([1; 32]), at: 10 });
-        }
-        replication.leave();
-        assert!(!obey_until(Instant::now() + Duration::from_secs(60), &mut folder, &todo));
-        let written = fs::read_to_string(replication.store.drops()).unwrap();
-        assert!(written.contains(r#""a""#) && written.contains(r#""b""#), "{written}");
-    }
-
-    #[test]
-    fn a_drop_ends_a_fetch_of_those_bytes_and_of_no_others() {
-        let lab = Lab::new();
-        let name: FileName = "notes".parse().unwrap();
-        let [old, new] = [1, 2].map(|n| FileId::from([n; 32]));
-        let drop = |id, at| lab.replication.dropped(Drop { file: name.clone(), id, at });
-        lab.replication.fetch(name.clone());
-        drop(old, 10);
-        assert_eq!(lab.replication.status().waiting, 1, "which bytes are to come the tracker will say");
-        let (_, stop) = lab.replication.next_fetch().unwrap();
-        drop(old, 11);
-        assert!(lab.replication.fetches(&name, new), "the old ones were dropped while the tracker was asked");
-        drop(old, 12);
-        assert!(!stop.load(Ordering::SeqCst), "it fetches others");
-        drop(new, 13);
-        assert!(stop.load(Ordering::SeqCst));
-        lab.replication.fetched(&name);
-        lab.replication.fetch(name.clone());
-        lab.replication.next_fetch().unwrap();
-        drop(new, 14);
-        assert!(!lab.replication.fetches(&name, new), "dropped while the tracker was asked");
-    }
-}
+mod tests;

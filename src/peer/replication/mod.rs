@@ -1,14 +1,15 @@
 //! What a peer does for the network with its shared folder: it keeps copies.
 
 pub mod context;
-pub mod folder;
-pub mod orders;
-pub mod watch;
+mod decide;
+mod folder;
+mod orders;
+mod watch;
 
 use std::sync::Arc;
 
 use self::context::Replication;
-use self::folder::{Folder, scan_folder};
+use self::folder::Folder;
 use self::orders::obey_fetch;
 use super::config::Config;
 use super::library::Library;
@@ -30,7 +31,7 @@ pub(super) fn start(
     library: Arc<Library>,
     uploads: Arc<Uploads>,
 ) -> Result<(Arc<Replication>, Vec<Thread>)> {
-    let (replication, todo) = Replication::new(config, store, library, uploads);
+    let replication = Arc::new(Replication::new(config.scan, store, library, uploads));
     let mut threads = Vec::new();
     for _ in 0..WORKERS {
         let replication = Arc::clone(&replication);
@@ -38,6 +39,6 @@ pub(super) fn start(
     }
     // Before the manager is asked for anything, so that the drops it is told of are known.
     let mut folder = Folder::new(Arc::clone(&replication));
-    threads.push(thread::start("scan_folder", move || scan_folder(&mut folder, &todo))?);
+    threads.push(thread::start("scan_folder", move || folder.scan_folder())?);
     Ok((replication, threads))
 }

@@ -12,11 +12,10 @@ use log::info;
 
 use super::context::Replication;
 use crate::error::{Code, Error, Result};
-use crate::peer::library::Task;
 use crate::peer::manager_client::ManagerClient;
-use crate::peer::swarm::download::{Asker, Wish, download};
+use crate::peer::swarm::download::download;
+use crate::peer::swarm::transfer::DownloadSettings;
 use crate::share::FileName;
-use crate::share::picker::Order;
 
 /// How long an ordered download without any holder waits for one: others wait for the place it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,7 +40,7 @@ fn stall(round: Duration) -> Duration {
 /// Fetches one file after another until the peer leaves.
 pub(super) fn obey_fetch(replication: &Replication) {
     let mut manager = ManagerClient::new(replication.library.network().manager());
-    while let Some((file, stop)) = replication.next_fetch() {
+    while let Some((file, stop)) = replication.next_order() {
         if let Err(e) = fetch(replication, &mut manager, &file, &stop) {
             info!("{file} was not fetched: {e}");
         }
@@ -60,9 +59,9 @@ fn fetch(
         // The empty place where a disk should be mounted is not filled.
         return Err(Error::failed(format!("{} has lost its marker", store.dir().display())));
     }
-    let number = library.network().number().ok_or_else(|| Error::failed("the manager is away"))?;
     let found = manager.query(0, file)?;
     let id = found.manifest.id();
+    let is_whole_somewhere = found.holders.iter().any(|holder| holder.whole);
     if !replication.fetches(file, id) {
         return Err(Error::failed("it was dropped meanwhile"));
     }
@@ -70,22 +69,27 @@ fn fetch(
         return Ok(()); // It is here, or on its way.
     }
     let uploads = &replication.uploads;
-    let asker = Asker { number, library, uploads };
-    let order = Order::default();
-    let (patience, stall, stop_when) = (PATIENCE, Some(stall(uploads.round())), Some(stop));
-    let wish = Wish { store, order, repair: false, patience, stall, stop: stop_when };
-    let (progress, _) = unbounded();
-    match download(asker, wish, manager, found, progress) {
+    let settings = DownloadSettings {
+        patience: PATIENCE,
+        stall: Some(stall(uploads.round)),
+        stop: Some(stop),
+        ..DownloadSettings::new(library, uploads, store)
+    };
+    let (events, _) = unbounded();
+    match download(settings, manager, found, events) {
         Ok(report) => {
             info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
             Ok(())
         }
         Err(no) if no.code() == Code::Conflict => {
-            replication.ask(Task::InTheWay { file: file.clone(), wanted: id });
+            // Where nobody has all of it, what lies here may be the better copy.
+            if is_whole_somewhere {
+                library.in_the_way(file, id);
+            }
             Err(no)
         }
         Err(no) => {
-            if stop.load(Ordering::SeqCst) && library.drops().when(file, id).is_some() {
+            if stop.load(Ordering::SeqCst) && library.when_dropped(file, id).is_some() {
                 store.forget_download(file, id);
             }
             Err(no)

@@ -3,14 +3,14 @@
 //! # The problem
 //! People put files into a folder, edit them and delete them, while peers read it and write to it. A
 //! download may be killed in any instruction, the disk may be full, and a name may be a trap: a link to
-//! `/etc/passwd`, a FIFO that blocks whoever opens it. Whoever looks into the folder must see whole
-//! files only, and whoever downloads must not fetch anything twice.
+//! `/etc/passwd`, a FIFO that blocks the program that opens it. A look into the folder must show whole
+//! files only, and a download must not fetch anything twice.
 //!
 //! # The rules
 //! ```text
 //! DIR/NAME                  what is offered: regular files with plain names, nothing else
 //! DIR/.peerlab/marker       says that this is the folder it was, and not an empty mount point
-//! DIR/.peerlab/partial/     downloads on their way: the bytes, and beside them what is verified
+//! DIR/.peerlab/partial/     downloads on their way: the bytes, and beside them what they should be
 //! DIR/.peerlab/incoming/    copies that `add` is making
 //! DIR/.peerlab/trash/       what was dropped
 //! DIR/.peerlab/drops        what the peer remembers of that
@@ -20,35 +20,40 @@
 //!   to its name, never over another file; then the folder is brought to the disk. Nothing shows half.
 //! - **Only regular files.** No link is followed, no FIFO or device is opened; that is looked at before the
 //!   file is opened and again after it. Where a name came from does not matter: only a [`FileName`] gets here.
-//! - **Unchanged files cost a stat.** A manifest is kept with the size, the time of the last change and the
-//!   inode of its file ([`Stamp`]). A file whose stamp changes while it is hashed is [`Reading::Changing`]:
-//!   try later.
+//! - **Unchanged files cost a stat.** A manifest is kept with the size, times and inode of its file ([`Stamp`]).
+//!   Another stamp means "hash it again"; where the bytes are the same, the new stamp is remembered. A file whose
+//!   stamp changes while it is hashed is [`Reading::Changing`]: try later. A rename changes a stamp, too; so that of
+//!   a file that is published is taken after it.
 //! - **Nothing is destroyed.** What is dropped goes to the trash, what stands in the way is set aside under
-//!   another name, and `add` copies (sharing the blocks where the file system can) and never moves.
+//!   another name, and `add` copies and never moves.
 //! - **Constant memory.** A piece at a time where it must be whole, else 128 KiB.
 //!
 //! # An example
 //! `add ~/a.bin`: a copy in `incoming`, hashed, synced, renamed to `DIR/a.bin`. A download of `b.bin`: its
 //! pieces go to `partial` one by one, each verified first ([`Partial`]); after a kill it goes on with what is
-//! there; when all are, it is renamed to `DIR/b.bin`.
+//! there; when all are, it is renamed to `DIR/b.bin`. `verify b.bin` finds a piece that has rotted: a download that
+//! begins with the good ones ([`Store::repair`]), and whose bytes take the place of the damaged ones
+//! ([`Store::replace`]).
 //!
 //! # What is missing
-//! A file that is edited in the same tick of the file system's clock in which it was hashed, to the same
-//! size, has the same stamp and goes unnoticed here; those who download it notice. Manifests are kept in
-//! memory only: after a restart everything is hashed once more.
+//! A file that is edited in the same tick of the file system's clock in which it was hashed, to the same size, has
+//! the same stamp and goes unnoticed here; those who download it notice. Manifests are kept in memory only: after a
+//! restart everything is hashed once more. The holes of a sparse file may fill up when it is added or downloaded.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use tempfile::NamedTempFile;
 
-use super::{FileId, FileName, Layout, Manifest, Piece};
+use super::{FileId, FileName, Layout, Manifest};
+use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 
 mod disk;
@@ -59,7 +64,7 @@ mod trash;
 
 pub use disk::Stamp;
 pub use partial::{Partial, Written};
-pub use trash::{Health, conflict_name};
+pub use trash::{PieceCheck, conflict_name, is_conflict_copy};
 
 /// Where everything is that is not offered.
 const PRIVATE: &str = ".peerlab";
@@ -72,8 +77,9 @@ const INNER: [&str; 3] = ["partial", "incoming", "trash"];
 pub struct Store {
     dir: PathBuf,
     piece_size: Option<u64>,
-    /// Whoever hashes a large file is to stop.
+    /// Threads that hash a large file are to stop.
     stopped: AtomicBool,
+    expired: Vec<FileName>,
     /// Manifests of files as they were when they had this stamp. The lock is never held across I/O.
     known: Mutex<HashMap<FileName, (Stamp, Arc<Manifest>)>>,
 }
@@ -102,8 +108,9 @@ impl Store {
     /// # Errors
     /// When it cannot be read or written.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
-        let (piece_size, stopped, known) = (None, AtomicBool::new(false), Mutex::default());
-        let store = Self { dir: dir.into(), piece_size, stopped, known };
+        let (piece_size, stopped, expired, known) =
+            (None, AtomicBool::new(false), Vec::new(), Mutex::default());
+        let mut store = Self { dir: dir.into(), piece_size, stopped, expired, known };
         let make = || {
             for inner in INNER {
                 fs::create_dir_all(store.private(inner))?;
@@ -114,9 +121,10 @@ impl Store {
                     "peerlab keeps here what it needs for the folder above.\n",
                 )?;
             }
-            store.clear_incoming()
+            store.clear_incoming()?;
+            store.clear_partial()
         };
-        make().map_err(|error| {
+        store.expired = make().map_err(|error| {
             disk::error(format!("cannot keep files in {}", store.dir.display()), error)
                 .advise("choose another folder with --data, or `down -o`, or see to its permissions")
         })?;
@@ -131,9 +139,13 @@ impl Store {
         self
     }
 
-    /// The folder.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The downloads that nobody had touched for a week when the folder was opened, and that were given up.
+    pub fn expired(&self) -> &[FileName] {
+        &self.expired
     }
 
     /// Whether it is this folder, by whatever path.
@@ -148,15 +160,22 @@ impl Store {
     }
 
     /// When somebody put a file here, in milliseconds since 1970: the time of the last change of its status (ctime).
-    /// A copy has its own, whatever time it says it was written at. `None` where there is no such file.
-    pub fn put_at(&self, name: &FileName) -> Option<u64> {
-        let meta = fs::symlink_metadata(self.path(name)).ok()?;
-        u64::try_from(meta.ctime() * 1000 + meta.ctime_nsec() / 1_000_000).ok()
+    /// `None` where there is no such file.
+    pub fn put_at(&self, name: &FileName) -> Option<Millis> {
+        self.stamp(name)?.put_at()
     }
 
     /// How a file looks now; `None` where there is none.
     pub fn stamp(&self, name: &FileName) -> Option<Stamp> {
         fs::symlink_metadata(self.path(name)).ok().map(|meta| Stamp::of(&meta))
+    }
+
+    /// Looks whether a name is free, before anything is fetched for it.
+    ///
+    /// # Errors
+    /// `conflict` when something of this name lies in the folder.
+    pub fn is_free(&self, name: &FileName) -> Result<()> {
+        self.stamp(name).map_or(Ok(()), |_| Err(taken(name)))
     }
 
     /// Whether the folder is still the one that was opened. An unmounted disk leaves an empty folder of
@@ -184,9 +203,6 @@ impl Store {
     pub fn scan(&self) -> Result<Scan> {
         let failed = |error| disk::error(format!("cannot read the folder {}", self.dir.display()), error);
         let mut scan = Scan::default();
-        // What is learned from here on may be too new to be seen in the folder.
-        let before: Vec<(FileName, Stamp)> =
-            self.known.lock().iter().map(|(name, (stamp, _))| (name.clone(), *stamp)).collect();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let meta = match entry.metadata() {
@@ -208,13 +224,11 @@ impl Store {
         }
         scan.files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let there = |name: &FileName| scan.files.binary_search_by(|(other, _)| other.cmp(name)).is_ok();
-        let mut known = self.known.lock();
-        for (name, stamp) in before {
-            if !there(&name) && known.get(&name).is_some_and(|(now, _)| *now == stamp) {
-                known.remove(&name);
-            }
+        let gone: Vec<FileName> = self.known.lock().keys().filter(|name| !there(name)).cloned().collect();
+        // What was learned while the folder was read need not have been seen in it.
+        for name in gone.iter().filter(|name| self.stamp(name).is_none()) {
+            self.known.lock().remove(name);
         }
-        drop(known);
         Ok(scan)
     }
 
@@ -233,7 +247,7 @@ impl Store {
         self.read_steady(name, stamp, &file, Stoppable { file: &file, stopped: &self.stopped })
     }
 
-    /// Makes whoever hashes a file here fail soon: the peer leaves, and a large file would keep it for seconds.
+    /// Makes all that hash a file here fail soon: the peer leaves, and a large file would keep it for seconds.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
     }
@@ -260,6 +274,13 @@ impl Store {
         Ok(Reading::Steady(self.learn(manifest, stamp)))
     }
 
+    /// A file that was hashed has got its name, which changed its stamp. It is known under the new one, unless
+    /// somebody has written to it meanwhile.
+    fn learn_renamed(&self, manifest: Manifest, file: &File, before: Stamp) -> io::Result<Arc<Manifest>> {
+        let stamp = Stamp::of(&file.metadata()?);
+        if stamp.is_renamed(&before) { Ok(self.learn(manifest, stamp)) } else { Ok(Arc::new(manifest)) }
+    }
+
     fn learn(&self, manifest: Manifest, stamp: Stamp) -> Arc<Manifest> {
         let manifest = Arc::new(manifest);
         self.known.lock().insert(manifest.name().clone(), (stamp, manifest.clone()));
@@ -279,8 +300,8 @@ impl Store {
             .map_err(|error| disk::error(format!("cannot open {name}"), error))
     }
 
-    /// Copies a file into the folder, sharing its blocks where the file system can, and hashes the copy.
-    /// The file itself is left as it is. A file of the folder is taken as it lies there.
+    /// Copies a file into the folder, and hashes the copy. The file itself is left as it is. A file of the folder is
+    /// taken as it lies there.
     ///
     /// # Errors
     /// `conflict` when another file has its name; `busy` when it changes while it is copied, or the disk
@@ -299,26 +320,17 @@ impl Store {
         if disk::open_regular(&here).is_ok_and(|(_, here)| here.file == stamp.file) {
             return self.steady(&name);
         }
-        let mode = fs::Permissions::from_mode(0o666);
-        let mut copy = tempfile::Builder::new();
-        let copy = copy.permissions(mode).tempfile_in(self.private("incoming")).map_err(failed)?;
-        let publish = || {
-            copy.as_file().try_lock()?;
-            disk::copy(&from, copy.as_file(), stamp.size)?;
-            copy.as_file().sync_all()?;
-            Ok::<_, io::Error>(Stamp::of(&from.metadata()?) == stamp)
-        };
-        if !publish().map_err(failed)? {
-            return Err(Error::new(Code::Busy, format!("{} changes while it is copied", path.display()))
-                .advise("add it when nobody writes to it"));
-        }
-        let (bytes, copied) = disk::open_regular(copy.path()).map_err(failed)?;
-        let manifest = Manifest::read(name.clone(), self.layout(copied.size)?, bytes).map_err(failed)?;
+        let copy = self.copy(&from, stamp).map_err(failed)?.ok_or_else(|| {
+            Error::new(Code::Busy, format!("{} changes while it is copied", path.display()))
+                .advise("add it when nobody writes to it")
+        })?;
+        let (bytes, before) = disk::open_regular(copy.path()).map_err(failed)?;
+        let manifest = Manifest::read(name.clone(), self.layout(before.size)?, &bytes).map_err(failed)?;
         match disk::rename_new(copy.path(), &here) {
-            Ok(()) => {
-                disk::sync_folder(&self.dir).map_err(failed)?;
-                Ok(self.learn(manifest, copied))
-            }
+            Ok(()) => self
+                .learn_renamed(manifest, &bytes, before)
+                .and_then(|manifest| disk::sync_folder(&self.dir).map(|()| manifest))
+                .map_err(failed),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let there = self.steady(&name)?;
                 if there.id() == manifest.id() {
@@ -328,6 +340,18 @@ impl Store {
             }
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Copies a file to `incoming` and brings the copy to the disk; `None` when the file changes meanwhile.
+    fn copy(&self, from: &File, stamp: Stamp) -> io::Result<Option<NamedTempFile>> {
+        let mut copy = tempfile::Builder::new();
+        let copy =
+            copy.permissions(fs::Permissions::from_mode(0o666)).tempfile_in(self.private("incoming"))?;
+        copy.as_file().try_lock()?;
+        // The standard library lets the kernel do it, which shares the blocks where the file system can.
+        let size = io::copy(&mut &*from, &mut copy.as_file())?;
+        copy.as_file().sync_all()?;
+        Ok((size == stamp.size && Stamp::of(&from.metadata()?) == stamp).then_some(copy))
     }
 
     /// The manifest of a file that should not be changing.
@@ -343,7 +367,7 @@ impl Store {
     fn clear_incoming(&self) -> io::Result<()> {
         for entry in fs::read_dir(self.private("incoming"))? {
             let path = entry?.path();
-            if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            if let Some(_locked) = disk::lock_idle(&path) {
                 fs::remove_file(path)?;
             }
         }
@@ -372,9 +396,9 @@ impl Store {
 /// A file that is offered whole, open: what is served is what was hashed.
 ///
 /// Between the moment when a file was hashed and the moment when a piece of it is served, somebody may have
-/// written to it. Its stamp tells: who serves looks at it for each piece, which costs one `fstat`, and answers
-/// `not_found` when it is another. So nobody is sent bytes that he would have to throw away, and nobody is
-/// taken for a liar because his user has edited a file.
+/// written to it. Its stamp tells: it is looked at for each piece, which costs one `fstat`, and where it is another
+/// the answer is `not_found`. So no peer is sent bytes that it would have to throw away, and none is taken for a liar
+/// because its owner has edited a file.
 #[derive(Debug)]
 pub struct Whole {
     manifest: Arc<Manifest>,
@@ -383,34 +407,8 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// Its manifest.
-    pub fn manifest(&self) -> &Arc<Manifest> {
-        &self.manifest
-    }
-
-    /// Reads a piece, from any thread.
-    ///
-    /// # Errors
-    /// `not_found` when the file was changed since it was hashed: its pieces are not those of the
-    /// manifest any more.
-    pub fn read(&self, piece: Piece, into: &mut Vec<u8>) -> Result<()> {
-        let name = self.manifest.name();
-        let mut read = || {
-            into.resize(piece.len(), 0);
-            self.file.read_exact_at(into, piece.offset())?;
-            // Looked at after reading: what was read before the change is good.
-            Ok::<_, io::Error>(Stamp::of(&self.file.metadata()?) == self.stamp)
-        };
-        match read() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(changed(name)),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(changed(name)),
-            Err(error) => Err(disk::error(format!("cannot read {name}"), error)),
-        }
-    }
-
-    /// The open file, for those who let the kernel send it. [`Whole::check`] says whether it is still the one
-    /// that was hashed.
+    /// The open file, so that the kernel can send it. [`Whole::check`] says whether it is still the one that was
+    /// hashed.
     pub fn file(&self) -> &File {
         &self.file
     }
@@ -443,7 +441,7 @@ impl io::Read for Stoppable<'_> {
 }
 
 fn changed(name: &FileName) -> Error {
-    Error::new(Code::NotFound, format!("{name} was changed here")).advise("it is published anew soon")
+    Error::new(Code::NotFound, format!("{name} was changed here")).advise("it is published again soon")
 }
 
 fn taken(name: &FileName) -> Error {

@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Store;
 use super::disk::{self, Stamp};
-use super::partial::{Partial, good_pieces};
+use super::partial::{Partial, WHOLE, check_pieces};
+use super::{Store, taken};
 use crate::error::{Code, Result};
 use crate::share::{Bitfield, FILE_NAME, FileId, FileName, Manifest};
 
@@ -20,16 +20,20 @@ const PEER_NAME: usize = 64;
 /// How many files of one name the trash, and conflicts of one file, are numbered up to.
 const NUMBERED: u32 = 10_000;
 
+/// How many files that are saved under the name of a repaired one, faster than it can take its place, make way for
+/// it.
+const SAVES: u32 = 100;
+
 /// What is left of a file, piece by piece.
 #[derive(Clone, Debug)]
-pub struct Health {
+pub struct PieceCheck {
     /// The pieces whose hashes are right.
     pub good: Bitfield,
     /// Bytes that it has, right or wrong.
     pub size: u64,
 }
 
-impl Health {
+impl PieceCheck {
     /// Whether the file is what its manifest says, neither more nor less.
     pub fn is_right(&self) -> bool {
         self.good.is_full() && self.size == self.good.layout().size()
@@ -37,23 +41,23 @@ impl Health {
 }
 
 impl Store {
-    /// Moves a file to the trash, and says where it is now.
+    /// Moves a file to the trash, and says where it is now. Of a conflict copy the last version is kept there: a program
+    /// that goes on writing to one would fill it.
     ///
     /// # Errors
     /// `not_found` when there is none; others when there can be no trash. The file is as it was then, and known.
     pub fn trash(&self, name: &FileName) -> Result<PathBuf> {
-        let place = self
-            .trash_folder()
-            .and_then(|trash| numbered(&trash, name, |to| disk::rename_new(&self.path(name), to)))
+        let trash = self.private("trash");
+        let put = |to: &Path| match is_any_conflict_copy(name) {
+            true => fs::rename(self.path(name), to),
+            false => disk::rename_new(&self.path(name), to),
+        };
+        // Somebody may have emptied it by removing it.
+        let place = fs::create_dir_all(&trash)
+            .and_then(|()| numbered(&trash, name, put))
             .map_err(|error| disk::error(format!("cannot move {name} to the trash"), error))?;
         self.known.lock().remove(name);
         Ok(place)
-    }
-
-    /// The trash, which is made anew where somebody has emptied it by removing it.
-    fn trash_folder(&self) -> io::Result<PathBuf> {
-        let trash = self.private("trash");
-        fs::create_dir_all(&trash).map(|()| trash)
     }
 
     /// Sets a file aside that is not the one of this name: it becomes a conflict copy, with the name that
@@ -64,19 +68,6 @@ impl Store {
     pub fn set_aside(&self, name: &FileName, peer: &str, id: FileId) -> Result<FileName> {
         self.known.lock().remove(name);
         self.put_aside(&self.path(name), name, peer, id)
-    }
-
-    /// A file that went to the trash though nobody had seen it, because it was saved a moment before, becomes a
-    /// conflict copy.
-    ///
-    /// # Errors
-    /// When it is no regular file, or cannot be read or moved: then it stays in the trash.
-    fn out_of_trash(&self, place: &Path, name: &FileName, peer: &str) -> Result<FileName> {
-        let failed =
-            |error| disk::error(format!("what was saved as {name} is at {}", place.display()), error);
-        let (file, stamp) = disk::open_regular(place).map_err(failed)?;
-        let manifest = Manifest::read(name.clone(), self.layout(stamp.size)?, file).map_err(failed)?;
-        self.put_aside(place, name, peer, manifest.id())
     }
 
     fn put_aside(&self, place: &Path, name: &FileName, peer: &str, id: FileId) -> Result<FileName> {
@@ -90,9 +81,13 @@ impl Store {
     ///
     /// # Errors
     /// `not_found` when there is no such file.
-    pub fn verify(&self, manifest: &Manifest) -> Result<Health> {
+    pub fn verify(&self, manifest: &Manifest) -> Result<PieceCheck> {
         let (file, stamp) = self.open_file(manifest.name())?;
-        Ok(Health { good: good_pieces(manifest, &file), size: stamp.size })
+        let mut good = Bitfield::empty(manifest.layout());
+        for (piece, _) in check_pieces(manifest, &file).filter(|(_, good)| *good) {
+            good.insert(piece);
+        }
+        Ok(PieceCheck { good, size: stamp.size })
     }
 
     /// Begins to repair a file: a download that starts with its good pieces. See [`Store::replace`].
@@ -100,62 +95,69 @@ impl Store {
     /// # Errors
     /// Those of [`Store::begin`].
     pub fn repair(&self, manifest: Arc<Manifest>) -> Result<Partial> {
-        let mut partial = self.begin(manifest)?;
-        match self.open_file(partial.manifest().name()) {
+        match self.open_file(manifest.name()) {
             Ok((file, stamp)) => {
+                let mut partial = self.begin_from(manifest, &file)?;
                 partial.repairs = Some(stamp);
-                partial.take_over(&file)?;
+                Ok(partial)
             }
-            Err(error) if error.code() == Code::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) if error.code() == Code::NotFound => self.begin(manifest),
+            Err(error) => Err(error),
         }
-        Ok(partial)
     }
 
-    /// A repair is whole: it takes the place of the file that was damaged, which goes to the trash. At every
-    /// moment there is a file of this name. What lies there may be another file by now, because somebody has saved it;
-    /// then that becomes a conflict copy ([`Store::set_aside`]), whose name is returned.
+    /// A repair is whole: it takes the place of the file that was damaged, which goes to the trash. What lies there
+    /// may be another file by now, because somebody has saved it; then that becomes a conflict copy
+    /// ([`Store::set_aside`]), whose name is returned.
+    ///
+    /// For a moment there is no file of this name. A repair that is killed then is published when the folder is
+    /// opened again: that it is whole, and at the disk, can be seen by its ending.
     ///
     /// # Errors
-    /// When the disk does not let it.
+    /// When the disk does not let it, or something that is no file lies there. The repair can be gone on with.
     pub fn replace(&self, partial: &Partial, peer: &str) -> Result<Option<FileName>> {
         let name = partial.manifest().name();
-        let mut out = None;
-        self.finish(partial, |part, here| {
-            out = take_the_place(part, here, &self.trash_folder()?, name)?;
-            Ok(())
-        })?;
-        let Some(out) = out else { return Ok(None) };
-        if fs::symlink_metadata(&out).is_ok_and(|meta| partial.repairs == Some(Stamp::of(&meta))) {
+        partial.sync()?;
+        let whole = partial.path.with_extension(WHOLE);
+        fs::rename(&partial.path, &whole)
+            .and_then(|()| disk::sync_folder(&self.private("partial")))
+            .map_err(|error| disk::error(format!("cannot repair {name}"), error))?;
+        self.take_the_place(partial, &whole, peer).inspect_err(|_| {
+            // It can be gone on with.
+            let _ = fs::rename(&whole, &partial.path);
+        })
+    }
+
+    fn take_the_place(&self, partial: &Partial, whole: &Path, peer: &str) -> Result<Option<FileName>> {
+        let (name, mut kept) = (partial.manifest().name(), None);
+        for _ in 0..SAVES {
+            match self.appear(partial, whole) {
+                Err(no) if no.code() == Code::Conflict => {
+                    kept = self.make_way(name, partial.repairs, peer)?.or(kept)
+                }
+                done => return done.map(|()| kept),
+            }
+        }
+        Err(taken(name))
+    }
+
+    /// What has a name makes way: it goes to the trash in one step. If it is not the file that had this stamp,
+    /// somebody has saved it since, and it becomes a conflict copy, whose name is returned.
+    fn make_way(&self, name: &FileName, was: Option<Stamp>, peer: &str) -> Result<Option<FileName>> {
+        // Only a file is moved.
+        let place = match self.open_file(name).and_then(|_| self.trash(name)) {
+            Err(no) if no.code() == Code::NotFound => return Ok(None),
+            place => place?,
+        };
+        let failed =
+            |error| disk::error(format!("what was saved as {name} is at {}", place.display()), error);
+        let (file, stamp) = disk::open_regular(&place).map_err(failed)?;
+        if was.is_some_and(|was| stamp.is_renamed(&was)) {
             return Ok(None);
         }
-        self.out_of_trash(&out, name, peer).map(Some)
+        let manifest = Manifest::read(name.clone(), self.layout(stamp.size)?, file).map_err(failed)?;
+        self.put_aside(&place, name, peer, manifest.id()).map(Some)
     }
-}
-
-/// Puts a repaired file, `part`, in the place of the one that is `here`, and says where in the trash that is now;
-/// `None` where there was none.
-///
-/// It goes to the trash first and is exchanged there: so whatever it takes the place of is in the trash at once,
-/// also when the program is killed. Where the file system cannot exchange, what is here is linked into the trash and
-/// then replaced; what an editor saves between these two steps is lost there.
-fn take_the_place(part: &Path, here: &Path, trash: &Path, name: &FileName) -> io::Result<Option<PathBuf>> {
-    let in_trash = numbered(trash, name, |to| disk::rename_new(part, to))?;
-    let done = match disk::exchange(&in_trash, here) {
-        Ok(true) => return Ok(Some(in_trash)),
-        Ok(false) => numbered(trash, name, |to| fs::hard_link(here, to))
-            .and_then(|linked| fs::rename(&in_trash, here).map(|()| Some(linked))),
-        Err(error) => Err(error),
-    };
-    match done {
-        // Nothing is here: then nothing can be overwritten, unless somebody puts it here now.
-        Err(error) if error.kind() == ErrorKind::NotFound => disk::rename_new(&in_trash, here).map(|()| None),
-        done => done,
-    }
-    .inspect_err(|_| {
-        // The repair is not lost: it can be gone on with.
-        let _ = disk::rename_new(&in_trash, part);
-    })
 }
 
 /// What a file is called that has the name of another: `STEM.conflict-PEER-HASH.EXT`, at most 255 bytes.
@@ -167,12 +169,30 @@ fn take_the_place(part: &Path, here: &Path, trash: &Path, name: &FileName) -> io
 /// # Ok::<(), peerlab::error::Error>(())
 /// ```
 pub fn conflict_name(name: &FileName, peer: &str, id: FileId) -> FileName {
-    let plain = |c: char| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c };
-    let peer: String = peer.chars().map(plain).collect();
-    let peer = &peer[..peer.floor_char_boundary(PEER_NAME)];
-    let conflict = with_suffix(name.as_str(), &format!(".conflict-{peer}-{}", id.short()));
+    let conflict = with_suffix(name.as_str(), &format!(".conflict-{}-{}", plain_peer(peer), id.short()));
     // Cannot fail: no part of it has anything that a name may not have, and it is short enough.
     FileName::try_from(conflict).unwrap_or_else(|_| name.clone())
+}
+
+/// Whether this is a conflict copy that the peer of this name has made.
+pub fn is_conflict_copy(name: &FileName, peer: &str) -> bool {
+    let mark = format!(".conflict-{}-", plain_peer(peer));
+    let Some((_, rest)) = name.as_str().split_once(&mark) else { return false };
+    let hash = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+    hash == 8 && matches!(rest.as_bytes().get(hash), None | Some(b'.'))
+}
+
+/// Whether this looks like the conflict copy of any peer.
+fn is_any_conflict_copy(name: &FileName) -> bool {
+    name.as_str().split_once(".conflict-").is_some_and(|(_, rest)| rest.contains('-'))
+}
+
+/// A peer's name as a part of a file's.
+fn plain_peer(peer: &str) -> String {
+    let plain = |c: char| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c };
+    let mut peer: String = peer.chars().map(plain).collect();
+    peer.truncate(peer.floor_char_boundary(PEER_NAME));
+    peer
 }
 
 /// Puts a file into a folder under its name, or the first numbered one that is free; says which.

@@ -59,7 +59,7 @@ fn an_unknown_file_and_one_that_only_the_asker_had_are_not_found() {
     assert_eq!(holders(&mut catalogue, BEN, "notes.pdf"), None);
     catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap();
     assert_eq!(holders(&mut catalogue, ADA, "notes.pdf"), None);
-    assert!(catalogue.is_empty(), "a file without holders is gone");
+    assert!(catalogue.len() == 0, "a file without holders is gone");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
     catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap();
     let dropped = catalogue.drop_file(&name, None, None, 10).unwrap();
     assert_eq!(dropped, Dropped { id, at: 10, listed: true, news: true });
-    assert!(catalogue.is_empty() && catalogue.hashes == 0);
+    assert!(catalogue.len() == 0 && catalogue.hashes == 0);
     for peer in [ADA, BEN] {
         assert_eq!((catalogue.held_by(peer), catalogue.peers[&peer].print), (0, Fingerprint::default()));
     }
@@ -264,10 +264,8 @@ proptest! {
             }
             model.retain(|_, (_, holders)| !holders.is_empty());
         }
-        let listed: Vec<_> = catalogue.states(&roster).map(|state| {
-            let holders = state.holders.iter().map(|holder| (holder.peer, holder.whole)).collect();
-            (state.file.to_string(), holders)
-        }).collect();
+        let listed: Vec<_> = catalogue.entries()
+            .map(|(_, entry)| (entry.name().to_string(), entry.holders().collect())).collect();
         let expected: Vec<(String, BTreeMap<PeerId, bool>)> =
             model.iter().map(|(name, (_, holders))| (name.clone(), holders.clone())).collect();
         prop_assert_eq!(listed, expected);

@@ -31,7 +31,7 @@ fn granted(book: &mut LeaseBook) -> Vec<LeaseId> {
 }
 
 /// The lease ends and every peer says `unbound` at once.
-fn finish(roster: &mut Roster, book: &mut LeaseBook, lease: LeaseId, now: Millis) {
+fn finish(roster: &Roster, book: &mut LeaseBook, lease: LeaseId, now: Millis) {
     let cards = match book.standing(roster, lease, now) {
         Standing::Leased { slots, .. } => slots,
         other => panic!("{lease} is {other:?}"),
@@ -42,107 +42,143 @@ fn finish(roster: &mut Roster, book: &mut LeaseBook, lease: LeaseId, now: Millis
     }
 }
 
+/// Where `asker` gets `slots` slots, as (peer, slots).
+fn shares(roster: &Roster, book: &mut LeaseBook, slots: u32, asker: PeerId) -> Option<Vec<(PeerId, u32)>> {
+    let cards = book.take(roster, slots, asker)?;
+    Some(cards.iter().map(|card| (card.peer, card.slots)).collect())
+}
+
+#[test]
+fn slots_are_spread_over_as_many_peers_as_possible() {
+    let seven = |slots: &[u32]| {
+        let (roster, mut book) = desk(slots);
+        shares(&roster, &mut book, 7, 0)
+    };
+    assert_eq!(seven(&[4, 4]), Some(vec![(1, 4), (2, 3)]));
+    assert_eq!(seven(&[4, 4, 4]), Some(vec![(1, 3), (2, 2), (3, 2)]));
+    assert_eq!(seven(&[1, 9, 1]), Some(vec![(2, 5), (1, 1), (3, 1)]));
+}
+
+#[test]
+fn all_or_none_and_never_ones_own() {
+    let (roster, mut book) = desk(&[4, 4]);
+    assert_eq!(shares(&roster, &mut book, 5, 1), None);
+    assert_eq!(book.free(&roster, 0), 8, "a refused request takes nothing");
+    assert_eq!(shares(&roster, &mut book, 4, 1), Some(vec![(2, 4)]));
+    assert_eq!((book.free(&roster, 1), book.used(2)), (0, 4));
+}
+
 #[test]
 fn only_the_head_takes_and_a_request_that_fits_does_not_overtake() {
-    let (mut roster, mut book) = desk(&[4, 4]);
-    let ada = book.ask(&mut roster, 0, 7, NOW);
-    let ben = book.ask(&mut roster, 0, 7, NOW);
-    let cyd = book.ask(&mut roster, 0, 1, NOW);
+    let (roster, mut book) = desk(&[4, 4]);
+    let ada = book.ask(&roster, 0, 7, NOW);
+    let ben = book.ask(&roster, 0, 7, NOW);
+    let cyd = book.ask(&roster, 0, 1, NOW);
     assert_eq!(granted(&mut book), [ada]);
-    match book.standing(&mut roster, cyd, NOW) {
+    match book.standing(&roster, cyd, NOW) {
         Standing::Waiting { position: 2, asked: 1, free: 1, reason } => {
             assert_eq!(reason, "one is before you; the head of the queue waits for 7 slots, 1 is free")
         }
         other => panic!("{other:?}"),
     }
-    finish(&mut roster, &mut book, ada, NOW);
+    finish(&roster, &mut book, ada, NOW);
     assert_eq!(granted(&mut book), [ben, cyd]);
 }
 
 #[test]
 fn slots_return_only_when_the_peer_says_unbound() {
-    let (mut roster, mut book) = desk(&[1]);
-    let ada = book.ask(&mut roster, 0, 1, NOW);
-    let ben = book.ask(&mut roster, 0, 1, NOW);
-    book.leave(&mut roster, ada, NOW);
-    assert!(book.take_effects().contains(&Effect::Unbind { peer: 1, lease: ada }));
-    assert!(matches!(book.standing(&mut roster, ben, NOW), Standing::Waiting { .. }));
+    let (roster, mut book) = desk(&[1]);
+    let ada = book.ask(&roster, 0, 1, NOW);
+    let ben = book.ask(&roster, 0, 1, NOW);
+    book.leave(&roster, ada, NOW);
+    assert!(book.take_effects().contains(&Effect::Tell(1, FromManager::Unbind { lease: ada })));
+    assert!(matches!(book.standing(&roster, ben, NOW), Standing::Waiting { .. }));
     assert!(book.overdue(NOW + PATIENCE * QUANTUM).is_empty());
     assert_eq!(book.overdue(NOW + PATIENCE * QUANTUM + 1), [1]);
-    book.unbound(&mut roster, 1, ada, NOW);
+    book.unbound(&roster, 1, ada, NOW);
     assert_eq!(granted(&mut book), [ben]);
-    book.unbound(&mut roster, 1, ada, NOW);
-    assert_eq!(roster.free(0), 0, "unbound twice gives nothing back twice");
+    book.unbound(&roster, 1, ada, NOW);
+    assert_eq!(book.free(&roster, 0), 0, "unbound twice gives nothing back twice");
 }
 
 #[test]
 fn a_lease_is_renewed_only_while_nobody_waits() {
-    let (mut roster, mut book) = desk(&[1]);
-    let ada = book.ask(&mut roster, 0, 1, NOW);
-    assert_eq!(book.renew(ada, NOW + 600), Some(NOW + 600 + QUANTUM));
-    let _ben = book.ask(&mut roster, 0, 1, NOW + 700);
-    assert_eq!(book.renew(ada, NOW + 800), Some(NOW + 600 + QUANTUM), "somebody waits");
-    book.leave(&mut roster, ada, NOW + 1600);
-    assert_eq!(book.renew(ada, NOW + 1600), None);
+    let (roster, mut book) = desk(&[1]);
+    let ada = book.ask(&roster, 0, 1, NOW);
+    book.take_effects();
+    book.renew(ada, NOW + 600);
+    let bind = FromManager::Bind { lease: ada, slots: 1, for_ms: QUANTUM };
+    assert_eq!(book.take_effects(), [Effect::Tell(1, bind)], "its peer is told, too");
+    assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM);
+    let _ben = book.ask(&roster, 0, 1, NOW + 700);
+    book.renew(ada, NOW + 800);
+    assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM, "somebody waits");
+    assert_eq!(book.take_effects(), []);
+    assert_eq!(book.leave(&roster, ada, NOW + 1600), Some(0), "it was held by 0");
+    book.renew(ada, NOW + 1600);
+    assert_eq!(book.standing(&roster, ada, NOW + 1600), Standing::Over);
 }
 
 #[test]
 fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
     let (mut roster, mut book) = desk(&[4, 4]);
-    let large = book.ask(&mut roster, 1, 5, NOW);
-    assert_eq!(book.standing(&mut roster, large, NOW), Standing::Infeasible { leasable: 4 });
-    let all = book.ask(&mut roster, 0, 8, NOW);
-    let waits = book.ask(&mut roster, 0, 8, NOW);
-    let small = book.ask(&mut roster, 0, 2, NOW);
+    let large = book.ask(&roster, 1, 5, NOW);
+    assert_eq!(book.standing(&roster, large, NOW), Standing::Infeasible { leasable: 4 });
+    let all = book.ask(&roster, 0, 8, NOW);
+    let waits = book.ask(&roster, 0, 8, NOW);
+    let small = book.ask(&roster, 0, 2, NOW);
     assert_eq!(granted(&mut book), [all]);
     roster.remove(2);
-    book.lost(&mut roster, 2, NOW);
+    book.lost(&roster, 2, NOW);
     let effects = book.take_effects();
-    assert!(effects.contains(&Effect::Lost { lease: all, peer: 2 }), "{effects:?}");
+    assert!(
+        effects.contains(&Effect::TellHolder(all, FromManager::Lost { lease: all, peer: 2 })),
+        "{effects:?}"
+    );
     assert!(effects.contains(&Effect::Turn(waits)), "{effects:?}");
-    assert_eq!(book.standing(&mut roster, waits, NOW), Standing::Infeasible { leasable: 4 });
-    finish(&mut roster, &mut book, all, NOW);
+    assert_eq!(book.standing(&roster, waits, NOW), Standing::Infeasible { leasable: 4 });
+    finish(&roster, &mut book, all, NOW);
     assert_eq!(granted(&mut book), [small]);
 }
 
 #[test]
 fn a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
-    let (mut roster, mut book) = desk(&[]);
-    let early = book.ask(&mut roster, 0, 7, GRACE - 1);
-    assert!(matches!(book.standing(&mut roster, early, GRACE - 1), Standing::Waiting { .. }));
-    assert_eq!(book.standing(&mut roster, early, GRACE), Standing::Infeasible { leasable: 0 });
+    let (roster, mut book) = desk(&[]);
+    let early = book.ask(&roster, 0, 7, GRACE - 1);
+    assert!(matches!(book.standing(&roster, early, GRACE - 1), Standing::Waiting { .. }));
+    assert_eq!(book.standing(&roster, early, GRACE), Standing::Infeasible { leasable: 0 });
 }
 
 #[test]
 fn a_lease_of_a_former_life_counts_until_its_peer_is_done_with_it() {
-    let (mut roster, mut book) = desk(&[4]);
-    book.still_bound(&mut roster, 1, 17, 3, NOW);
-    assert_eq!(roster.free(0), 1);
-    assert_eq!(book.take_effects(), [Effect::Unbind { peer: 1, lease: 17 }]);
-    book.unbound(&mut roster, 1, 17, NOW);
-    assert_eq!(roster.free(0), 4);
+    let (roster, mut book) = desk(&[4]);
+    book.still_bound(&roster, 1, 17, 3, NOW);
+    assert_eq!(book.free(&roster, 0), 1);
+    assert_eq!(book.take_effects(), [Effect::Tell(1, FromManager::Unbind { lease: 17 })]);
+    book.unbound(&roster, 1, 17, NOW);
+    assert_eq!(book.free(&roster, 0), 4);
 }
 
 #[test]
 fn a_lease_that_a_peer_names_twice_leaks_no_slots() {
-    let (mut roster, mut book) = desk(&[4]);
-    book.still_bound(&mut roster, 1, 17, 3, NOW);
-    book.still_bound(&mut roster, 1, 17, 9, NOW);
-    assert_eq!(roster.free(0), 0);
-    book.unbound(&mut roster, 1, 17, NOW);
-    assert_eq!(roster.free(0), 4);
+    let (roster, mut book) = desk(&[4]);
+    book.still_bound(&roster, 1, 17, 3, NOW);
+    book.still_bound(&roster, 1, 17, 9, NOW);
+    assert_eq!(book.free(&roster, 0), 0);
+    book.unbound(&roster, 1, 17, NOW);
+    assert_eq!(book.free(&roster, 0), 4);
 }
 
 #[test]
 fn a_million_grants_are_in_order_of_arrival() {
-    let (mut roster, mut book) = desk(&[1; 7]);
+    let (roster, mut book) = desk(&[1; 7]);
     let mut running = VecDeque::new();
     let mut last = 0;
     let mut grants = 0_u64;
     let mut asked = 0_u32;
     while grants < 1_000_000 {
         asked = asked % 7 + 1;
-        book.ask(&mut roster, 0, asked, NOW);
+        book.ask(&roster, 0, asked, NOW);
         for ticket in granted(&mut book) {
             assert!(ticket > last, "{ticket} was granted after {last}");
             last = ticket;
@@ -150,7 +186,7 @@ fn a_million_grants_are_in_order_of_arrival() {
             running.push_back(ticket);
         }
         if let Some(oldest) = running.pop_front() {
-            finish(&mut roster, &mut book, oldest, NOW);
+            finish(&roster, &mut book, oldest, NOW);
             for ticket in granted(&mut book) {
                 assert!(ticket > last, "{ticket} was granted after {last}");
                 last = ticket;
@@ -188,30 +224,30 @@ proptest! {
         for act in acts {
             match act {
                 Act::Ask { asker, slots } => {
-                    let ticket = book.ask(&mut roster, asker, slots, NOW);
+                    let ticket = book.ask(&roster, asker, slots, NOW);
                     asked.insert(ticket, (asker, slots));
                     waiting.push(ticket);
                 }
                 Act::Leave { nth } => if let Some(&ticket) = asked.keys().nth(nth) {
                     waiting.retain(|&t| t != ticket);
                     asked.remove(&ticket);
-                    book.leave(&mut roster, ticket, NOW);
+                    book.leave(&roster, ticket, NOW);
                 },
-                Act::Unbound { nth } => if let Some(&(peer, lease)) = book.ending.keys().nth(nth) {
-                    book.unbound(&mut roster, peer, lease, NOW);
+                Act::Unbound { nth } => if let Some(&(peer, lease)) = book.unbinding.keys().nth(nth) {
+                    book.unbound(&roster, peer, lease, NOW);
                 },
                 Act::Lose { peer } => {
                     roster.remove(peer);
-                    book.lost(&mut roster, peer, NOW);
+                    book.lost(&roster, peer, NOW);
                 }
             }
             waiting.retain(|&ticket| {
-                let standing = book.standing(&mut roster, ticket, NOW);
+                let standing = book.standing(&roster, ticket, NOW);
                 !matches!(standing, Standing::Over | Standing::Infeasible { .. })
             });
             for effect in book.take_effects() {
                 if let Effect::Turn(ticket) = effect
-                    && let Standing::Leased { slots, .. } = book.standing(&mut roster, ticket, NOW)
+                    && let Standing::Leased { slots, .. } = book.standing(&roster, ticket, NOW)
                 {
                     prop_assert_eq!(waiting.first(), Some(&ticket), "somebody was overtaken");
                     waiting.remove(0);
@@ -223,10 +259,10 @@ proptest! {
             for peer in roster.peers() {
                 let leased: u32 = book.leases.values().flat_map(|l| &l.slots)
                     .filter(|card| card.peer == peer.id).map(|card| card.slots).sum();
-                let ending: u32 = book.ending.iter()
+                let unbinding: u32 = book.unbinding.iter()
                     .filter(|((id, _), _)| *id == peer.id).map(|(_, e)| e.slots).sum();
-                prop_assert_eq!(leased + ending, peer.used);
-                prop_assert!(peer.used <= peer.is.slots);
+                prop_assert_eq!(leased + unbinding, book.used(peer.id));
+                prop_assert!(book.used(peer.id) <= peer.is.slots);
             }
         }
     }

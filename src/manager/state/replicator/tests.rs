@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::super::Table;
 use super::super::roster::Candidate;
 use super::*;
 use crate::net::message::{Condition, Health};
@@ -13,12 +14,9 @@ use crate::share::{Layout, Manifest};
 
 /// A manager without sockets: what it knows, and what it has ordered.
 struct World {
-    roster: Roster,
-    catalogue: Catalogue,
-    replicator: Replicator,
+    table: Table,
     now: Millis,
     next: Option<Millis>,
-    last_id: PeerId,
     /// Orders that run, by the world's own book.
     open: BTreeSet<(PeerId, String)>,
     /// Orders by peer and file, ever.
@@ -28,12 +26,9 @@ struct World {
 impl World {
     fn new(policy: Replicas) -> Self {
         Self {
-            roster: Roster::default(),
-            catalogue: Catalogue::default(),
-            replicator: Replicator::new(policy, 0),
+            table: Table::new(1000, policy, 1, 0),
             now: GRACE,
             next: None,
-            last_id: 0,
             open: BTreeSet::new(),
             given: BTreeMap::new(),
         }
@@ -50,18 +45,15 @@ impl World {
     }
 
     fn join_unreached(&mut self, name: &str, keeps: bool) -> PeerId {
-        self.last_id += 1;
-        let id = self.last_id;
-        let addr = ([127, 0, 0, 1], id as u16).into();
-        let is = Candidate { name: name.parse().unwrap(), addr, slots: 1, keeps, up: None, down: None };
-        self.roster.admit(id, is, self.now);
-        id
+        // Numbers are 1, 2, ..., and so are ports.
+        let port = self.table.roster.version() as u16 + 1;
+        let (name, addr) = (name.parse().unwrap(), ([127, 0, 0, 1], port).into());
+        let candidate = Candidate { name, addr, slots: 1, keeps, up: None, down: None };
+        self.table.admit(candidate, &[], self.now).unwrap()
     }
 
     fn reach(&mut self, id: PeerId, reach: Reach) {
-        self.roster.tried(id, reach);
-        self.replicator.reached();
-        self.catalogue.touch_files_of(id);
+        self.table.tried(id, reach, self.now);
     }
 
     fn join(&mut self, name: &str) -> PeerId {
@@ -71,15 +63,14 @@ impl World {
     }
 
     fn leave(&mut self, id: PeerId) {
-        self.roster.remove(id);
-        self.catalogue.leave(id);
+        self.table.strike(id, "it left", self.now);
         self.open.retain(|(peer, _)| *peer != id);
         self.void_orders();
     }
 
     /// Orders for files that are gone are void.
     fn void_orders(&mut self) {
-        let catalogue = &self.catalogue;
+        let catalogue = &self.table.catalogue;
         self.open.retain(|(_, file)| catalogue.number(&file.parse().unwrap()).is_some());
     }
 
@@ -87,9 +78,7 @@ impl World {
         let bytes = file.as_bytes();
         let layout = Layout::of(bytes.len() as u64).unwrap();
         let manifest = Manifest::read(file.parse().unwrap(), layout, bytes).unwrap();
-        self.replicator.told(peer, self.now);
-        let (published, now) = (Some(self.now), self.now);
-        self.catalogue.update(peer, &manifest, whole, published, &self.roster, now).unwrap();
+        self.table.update(peer, &manifest, whole, Some(self.now), self.now).unwrap();
         if whole {
             self.open.remove(&(peer, file.into()));
         }
@@ -100,25 +89,29 @@ impl World {
     }
 
     fn lose(&mut self, peer: PeerId, file: &str) {
-        assert!(self.catalogue.query(peer, &file.parse().unwrap()).lost);
+        let before = self.holders(file);
+        let _ = self.table.query(peer, &file.parse().unwrap(), self.now);
+        assert_ne!(self.holders(file), before);
         self.void_orders();
     }
 
     fn drop_file(&mut self, file: &str) {
-        self.catalogue.drop_file(&file.parse().unwrap(), None, None, self.now).unwrap();
+        self.table.drop_file(&file.parse().unwrap(), None, None, false, self.now).unwrap();
         // Whoever puts it there again does so later.
         self.now += 1;
         self.void_orders();
     }
 
     fn holders(&self, file: &str) -> Vec<PeerId> {
-        let number = self.catalogue.number(&file.parse().unwrap());
-        number.map_or_else(Vec::new, |number| self.catalogue.entry(number).unwrap().whole_holders().collect())
+        let number = self.table.catalogue.number(&file.parse().unwrap());
+        number.map_or_else(Vec::new, |number| {
+            self.table.catalogue.entry(number).unwrap().whole_holders().collect()
+        })
     }
 
     /// Plans once; what is ordered must make sense.
     fn plan(&mut self) -> Vec<(PeerId, String)> {
-        let plan = self.replicator.plan(&mut self.catalogue, &self.roster, self.now);
+        let plan = self.table.replicator.plan(&mut self.table.catalogue, &self.table.roster, self.now);
         self.next = plan.next;
         for order in &plan.in_vain {
             assert!(self.open.remove(&(order.peer, order.file.to_string())), "in vain: {order:?}");
@@ -128,13 +121,13 @@ impl World {
             let holders = self.holders(file);
             assert!(!holders.contains(peer), "{peer} has {file}");
             assert!(holders.iter().any(|holder| holder != peer), "nobody else has {file}");
-            assert!(self.roster.get(*peer).is_some_and(|row| row.is.keeps));
+            assert!(self.table.roster.get(*peer).is_some_and(|row| row.is.keeps));
             assert!(self.open.insert((*peer, file.clone())), "{peer} is fetching {file}");
             self.given.entry((*peer, file.clone())).or_default().push(self.now);
             let running = self.open.iter().filter(|(it, _)| it == peer).count();
             assert!(running <= ORDERS, "{running} orders at {peer}");
             let copies = holders.len() + self.open.iter().filter(|(_, it)| it == file).count();
-            if let Replicas::Some(wanted) = self.replicator.policy() {
+            if let Replicas::Some(wanted) = self.table.replicator.policy() {
                 assert!(copies <= wanted.max(holders.len()), "{copies} copies of {file}");
             }
         }
@@ -168,9 +161,9 @@ impl World {
     }
 
     fn health(&self, file: &str) -> Health {
-        let number = self.catalogue.number(&file.parse().unwrap()).unwrap();
-        let entry = self.catalogue.entry(number).unwrap();
-        self.replicator.health(number, entry, &self.roster, self.now)
+        let number = self.table.catalogue.number(&file.parse().unwrap()).unwrap();
+        let entry = self.table.catalogue.entry(number).unwrap();
+        self.table.replicator.health(number, entry, &self.table.roster, self.now)
     }
 }
 
@@ -200,7 +193,7 @@ fn under_a_number_so_many_copies_are_made_and_the_load_is_spread() {
     files.iter().for_each(|file| world.put(1, &[file]));
     assert_eq!(world.obey().len(), 100);
     for peer in 2..=5 {
-        assert_eq!(world.catalogue.held_by(peer), 25, "{peer}");
+        assert_eq!(world.table.catalogue.held_by(peer), 25, "{peer}");
     }
     let at_two: Vec<String> = files.iter().filter(|file| world.holders(file).contains(&2)).cloned().collect();
     world.leave(2);
@@ -214,7 +207,7 @@ fn under_zero_nothing_is_ordered() {
     world.put(1, &["a"]);
     assert_eq!(world.wait(100_000), []);
     assert_eq!(world.health("a").state, Condition::Whole);
-    assert!(!world.replicator.is_due(&world.catalogue, &world.roster), "what was touched was looked at");
+    assert!(!world.table.replicator.is_due(&world.table.catalogue), "what was touched was looked at");
 }
 
 #[test]
@@ -303,7 +296,7 @@ fn a_download_that_goes_on_is_not_in_vain_and_one_that_stalls_is() {
     let sign = |world: &mut World, have| {
         let file = "a".parse().unwrap();
         let download = Download { file, have, pieces: 99, since_ms_ago: 0, bytes_per_s: 0, from: vec![] };
-        world.replicator.signs(2, &[download], &world.catalogue, world.now);
+        world.table.replicator.signs(2, &[download], &world.table.catalogue, world.now);
     };
     for have in 0..10 {
         sign(&mut world, have);
@@ -405,7 +398,7 @@ fn eighty_thousand_copies_cost_little_each() {
     // Were all files looked at for each order, this would not end within an hour.
     let mut orders = 0;
     loop {
-        let plan = world.replicator.plan(&mut world.catalogue, &world.roster, world.now);
+        let plan = world.table.replicator.plan(&mut world.table.catalogue, &world.table.roster, world.now);
         if plan.orders.is_empty() && plan.next.is_none_or(|next| next > world.now) {
             break;
         }
@@ -440,7 +433,7 @@ fn a_bad_day(policy: Replicas, seed: u64) -> Result<(), TestCaseError> {
         let file = format!("f{}", dice.random_range(0..30));
         match (dice.random_range(0..12), anybody) {
             (0 | 1, _) if bad && peers.len() < 6 => {
-                let id = world.join(&format!("p{}", dice.random_range(0..1000)));
+                let id = world.join(&format!("p{step}"));
                 let slow = dice.random_range(0..4_000);
                 manners.insert(id, if dice.random_bool(0.2) { Manner::Fails } else { Manner::Obeys(slow) });
             }
@@ -504,10 +497,10 @@ fn a_bad_day(policy: Replicas, seed: u64) -> Result<(), TestCaseError> {
             prop_assert!(apart > 0 || lost_again, "{peer} was asked twice at once for {file}");
         }
     }
-    prop_assert!(world.replicator.alarms.len() <= 4 * 30 * keepers.max(1), "alarms are not forgotten");
-    prop_assert!(world.replicator.under_way.values().all(|count| *count > 0));
-    let running: usize = world.replicator.keepers.values().map(|keeper| keeper.running.len()).sum();
-    prop_assert_eq!(running, world.replicator.under_way.values().sum::<usize>());
+    prop_assert!(world.table.replicator.alarms.len() <= 4 * 30 * keepers.max(1), "alarms are not forgotten");
+    prop_assert!(world.table.replicator.under_way.values().all(|count| *count > 0));
+    let running: usize = world.table.replicator.keepers.values().map(|keeper| keeper.running.len()).sum();
+    prop_assert_eq!(running, world.table.replicator.under_way.values().sum::<usize>());
     prop_assert_eq!(running, world.open.len());
     Ok(())
 }

@@ -20,8 +20,50 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::super::operand::times_inlined;
-use super::{Abandoned, Ahead, Job, LINE, Operand, Tile, five_loops};
+/// Entries in a cache line of 64 bytes.
+pub(super) const LINE: usize = 8;
+
+/// MR x NR numbers of C on their way from registers to memory.
+#[repr(align(64))]
+pub(super) struct Tile<const MR: usize, const NR: usize>(pub(super) [[f64; NR]; MR]);
+
+/// Addresses that are wanted soon, each the first of [`Ahead::RUN`] cache lines. The micro-kernel asks the
+/// memory for a run with each bunch of steps. That costs it a twentieth, and without it a quarter would be lost
+/// with waiting.
+#[derive(Default)]
+pub(super) struct Ahead(pub(super) Vec<*const f64>);
+
+impl Ahead {
+    /// Lines fetched from each address: as few as bring a panel of B while the rows of a block of A pass it.
+    const RUN: usize = 2;
+
+    /// Lines that a row of the widest tile touches at most.
+    const ROW: usize = 4;
+
+    /// A row of C.
+    pub(super) fn want_row(&mut self, row: &[f64]) {
+        self.0.extend((0..Self::ROW).step_by(Self::RUN).map(|line| row.as_ptr().wrapping_add(line * LINE)));
+    }
+
+    /// The next panel of B, or the part of it that this call should fetch when `calls` share the work.
+    pub(super) fn want_share(&mut self, panel: &[f64], call: usize, calls: usize) {
+        let share = panel.len().div_ceil(calls).next_multiple_of(Self::RUN * LINE);
+        let part = panel.get(call * share..).unwrap_or_default();
+        self.0.extend(part.chunks(Self::RUN * LINE).take(share / (Self::RUN * LINE)).map(<[f64]>::as_ptr));
+    }
+}
+
+/// Work that is to be compiled once for each width of vectors.
+pub(super) trait Job {
+    /// What it comes to.
+    type Answer;
+
+    /// Does it, with the micro-kernel for these vectors. Always inlined, so that all of it is compiled for them.
+    fn run<const MR: usize, const NR: usize>(
+        self,
+        micro_kernel: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>),
+    ) -> Self::Answer;
+}
 
 /// Which vectors a kernel is written for. A value of this type is proof that this processor has them:
 /// [`Width::available`] is the only place that makes one of the wide ones.
@@ -66,8 +108,8 @@ impl Width {
     }
 }
 
-/// Runs the five loops with the micro-kernel for these vectors.
-pub(super) fn run(width: Width, job: Job<'_, '_>) -> Result<(), Abandoned> {
+/// Does a job with these vectors.
+pub(super) fn run<J: Job>(width: Width, job: J) -> J::Answer {
     match width {
         // SAFETY: this `Width` exists, so the processor has AVX-512F.
         #[cfg(target_arch = "x86_64")]
@@ -75,70 +117,77 @@ pub(super) fn run(width: Width, job: Job<'_, '_>) -> Result<(), Abandoned> {
         // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
         #[cfg(target_arch = "x86_64")]
         Width::Avx2 => unsafe { run_avx2(job) },
-        Width::Portable => five_loops::<4, 4>(job, tile_portable),
+        Width::Portable => job.run(tile_portable),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn run_avx512(job: Job<'_, '_>) -> Result<(), Abandoned> {
-    five_loops::<8, 24>(job, |a, b, ahead, tile| tile_avx512(a, b, ahead, tile))
+fn run_avx512<J: Job>(job: J) -> J::Answer {
+    job.run(|a, b, ahead, tile| tile_avx512(a, b, ahead, tile))
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn run_avx2(job: Job<'_, '_>) -> Result<(), Abandoned> {
-    five_loops::<4, 12>(job, |a, b, ahead, tile| tile_avx2(a, b, ahead, tile))
+fn run_avx2<J: Job>(job: J) -> J::Answer {
+    job.run(|a, b, ahead, tile| tile_avx2(a, b, ahead, tile))
 }
 
-/// Rows of a sum of blocks: [`Operand::fill_rows`] with these vectors.
-pub(crate) fn fill_rows(sum: &Operand<'_>, first_row: usize, out: &mut [f64]) {
-    match Width::best() {
-        // SAFETY: this `Width` exists, so the processor has AVX-512F.
-        #[cfg(target_arch = "x86_64")]
-        Width::Avx512 => unsafe { fill_rows_avx512(sum, first_row, out) },
-        // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
-        #[cfg(target_arch = "x86_64")]
-        Width::Avx2 => unsafe { fill_rows_avx2(sum, first_row, out) },
-        Width::Portable => sum.fill_rows_inlined(first_row, out),
+/// How many partial results the loops below keep, so that the compiler can hold them in vector registers.
+pub(super) const LANES: usize = 32;
+
+/// The largest magnitude, zero if there is none; a NaN is passed over.
+pub(super) fn max_abs(data: &[f64]) -> f64 {
+    let mut maxima = [0.0; LANES];
+    for chunk in data.chunks(LANES) {
+        for (max, x) in maxima.iter_mut().zip(chunk) {
+            *max = if x.abs() > *max { x.abs() } else { *max };
+        }
+    }
+    maxima.into_iter().fold(0.0, f64::max)
+}
+
+/// Rows times a vector, one number for each row, into `out`. Returns the largest magnitude in the rows.
+pub(super) fn times(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
+    run(Width::best(), RowsTimes { rows, vector, out })
+}
+
+struct RowsTimes<'t> {
+    rows: &'t [f64],
+    vector: &'t [f64],
+    out: &'t mut [f64],
+}
+
+impl Job for RowsTimes<'_> {
+    type Answer = f64;
+
+    #[inline(always)]
+    fn run<const MR: usize, const NR: usize>(
+        self,
+        _: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>),
+    ) -> f64 {
+        let mut maxima = [0.0; LANES];
+        let (whole, rest) = self.vector.as_chunks::<LANES>();
+        for (row, out) in self.rows.chunks_exact(self.vector.len()).zip(self.out) {
+            let mut sums = [0.0; LANES];
+            let (row, row_rest) = row.as_chunks::<LANES>();
+            for (row, vector) in row.iter().zip(whole) {
+                weigh(row, vector, &mut sums, &mut maxima);
+            }
+            weigh(row_rest, rest, &mut sums, &mut maxima);
+            *out = sums.iter().sum();
+        }
+        maxima.into_iter().fold(0.0, f64::max)
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn fill_rows_avx512(sum: &Operand<'_>, first_row: usize, out: &mut [f64]) {
-    sum.fill_rows_inlined(first_row, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn fill_rows_avx2(sum: &Operand<'_>, first_row: usize, out: &mut [f64]) {
-    sum.fill_rows_inlined(first_row, out);
-}
-
-/// Rows times a vector: [`times_inlined`] with these vectors.
-pub(crate) fn times(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
-    match Width::best() {
-        // SAFETY: this `Width` exists, so the processor has AVX-512F.
-        #[cfg(target_arch = "x86_64")]
-        Width::Avx512 => unsafe { times_avx512(rows, vector, out) },
-        // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
-        #[cfg(target_arch = "x86_64")]
-        Width::Avx2 => unsafe { times_avx2(rows, vector, out) },
-        Width::Portable => times_inlined(rows, vector, out),
+/// Adds as many products as there are lanes, and keeps the largest magnitudes of their first factors.
+#[inline(always)]
+fn weigh(row: &[f64], vector: &[f64], sums: &mut [f64; LANES], maxima: &mut [f64; LANES]) {
+    for (((x, y), sum), max) in row.iter().zip(vector).zip(sums).zip(maxima) {
+        *sum += x * y;
+        *max = if x.abs() > *max { x.abs() } else { *max };
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn times_avx512(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
-    times_inlined(rows, vector, out)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn times_avx2(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
-    times_inlined(rows, vector, out)
 }
 
 /// Steps that a micro-kernel takes between two looks at its loop's end and at what to fetch: a few more
