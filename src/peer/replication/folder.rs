@@ -349,7 +349,8 @@ impl Folder {
                 Ok(())
             }
             Err(e) => {
-                Err(Error::new(e.kind(), format!("{file} should go to the trash, since it was dropped")).because(e))
+                Err(Error::new(e.kind(), format!("{file} should go to the trash, since it was dropped"))
+                    .because(e))
             }
         }
     }

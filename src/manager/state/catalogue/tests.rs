@@ -174,6 +174,23 @@ fn a_part_that_was_given_up_is_in_nobodys_way() {
 }
 
 #[test]
+fn the_last_whole_holder_may_replace_what_others_have_in_part_only() {
+    let roster = roster();
+    let mut catalogue = Catalogue::default();
+    let (old, [by_ada, by_ben]) = (file("a", b"one"), [b"two", b"six"].map(|bytes| file("a", bytes)));
+    for peer in [ADA, BEN] {
+        catalogue.update(peer, &old, true, None, &roster, LATE).unwrap();
+    }
+    // Both have edited it: ada is taken off first, hears that ben has it, and begins to fetch it again.
+    assert_eq!(holders(&mut catalogue, ADA, "a").unwrap(), [(BEN, true)]);
+    catalogue.update(ADA, &old, false, None, &roster, LATE).unwrap();
+    assert_eq!(holders(&mut catalogue, BEN, "a").unwrap(), [(ADA, false)]);
+    assert_eq!(catalogue.update(ADA, &by_ada, true, None, &roster, LATE).unwrap_err().code(), Code::Conflict);
+    assert_eq!(catalogue.update(BEN, &by_ben, true, None, &roster, LATE).unwrap(), Some(What::Offers));
+    assert_eq!(holders(&mut catalogue, CYD, "a").unwrap(), [(BEN, true)]);
+}
+
+#[test]
 fn nobody_drops_or_publishes_later_than_now() {
     let (roster, mut catalogue) = (roster(), Catalogue::default());
     let notes = file("notes.pdf", b"x");
