@@ -32,12 +32,12 @@
 //!   threads: there are no clients that it could wait for, only datagrams.
 //! - Nothing from the network is trusted. A line has at most [`LINE`] bytes; a client that sends a longer
 //!   one is disconnected. Bytes that are not UTF-8 come back as U+FFFD. A client may vanish at any moment.
-//! - Whoever waits for an answer waits for [`ANSWER_TIME`]. Over UDP there is no other way to learn of a loss.
+//! - A client waits for an answer for [`ANSWER_TIME`]. Over UDP there is no other way to learn of a loss.
 //!
 //! # What is missing
 //! A UDP client cannot tell whether its question or the answer was lost, or whether the answer is just
 //! late: if it asked again, a late answer would pass for the next one. Questions would need numbers, and
-//! soon one would have built half of TCP. The UDP server answers whoever the datagram *says* it is from,
+//! soon one would have built half of TCP. The UDP server answers the address from which the datagram *says* it comes,
 //! which may be a lie. The TCP server lets a client be silent for ever, and that costs a thread; it takes
 //! any number of clients, until threads or descriptors run out. The TCP client's patience is per read: an
 //! answer that comes one byte a second passes it. A line is all that can be said: there are no kinds of
@@ -158,7 +158,7 @@ fn tcp_client(addr: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// One socket for everybody: a datagram in, a datagram out, to whoever sent it.
+/// One socket for everybody: a datagram in, a datagram out, to its sender.
 fn udp_server(addr: SocketAddr) -> Result<()> {
     let socket = UdpSocket::bind(addr).map_err(|e| cannot_listen(addr, e))?;
     say_where(socket.local_addr())?;

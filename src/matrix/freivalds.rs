@@ -36,7 +36,7 @@
 //!   errors would cancel every other time; with x = (1, ..., 1), opposite ones always.)
 //!
 //! t is about 10^-7 of a typical entry of the product of random 2048 x 2048 matrices, so one vector is
-//! enough. Nobody can prepare for x: it is drawn anew for every multiply and never leaves this process. Nor can
+//! enough. Nobody can prepare for x: a new one is drawn for every multiply and never leaves this process. Nor can
 //! a liar learn it by trying: a wrong answer is refused whatever x is, but for that probability, and after two
 //! refusals nobody asks the liar again.
 //!

@@ -270,7 +270,7 @@ impl<'a> Assembly<'a> {
 
     /// Adds rows of the answer of product `i`, from `first` on, to the blocks of C that it is a part of.
     ///
-    /// An answer may come in portions, from its first row to its last. If it breaks off and comes anew, from
+    /// An answer may come in portions, from its first row to its last. If it breaks off and comes again, from
     /// another peer, rows that were added the first time are passed over.
     ///
     /// Only one block is locked at a time, so threads that add different answers wait for each other
