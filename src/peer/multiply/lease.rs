@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use crate::error::Result;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Progress, ToManager, no_answer};
+use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer};
 use crate::net::outbox::Outbox;
 use crate::peer::manager_client::reach_manager;
 use crate::share::units::counted;
@@ -58,8 +58,10 @@ impl fmt::Display for Wait {
 /// A lease that is held; dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct HeldLease {
-    number: LeaseId,
-    slots: Vec<PeerCard>,
+    /// To be named in every product.
+    pub(crate) number: LeaseId,
+    /// Where they are.
+    pub(crate) slots: Vec<PeerCard>,
     line: Outbox,
     terms: Arc<Mutex<Terms>>,
     /// Disconnected when the keeper has ended.
@@ -97,7 +99,7 @@ impl HeldLease {
     }
 
     fn keep(
-        mut connection: Connection,
+        connection: Connection,
         line: Outbox,
         number: LeaseId,
         slots: Vec<PeerCard>,
@@ -113,22 +115,9 @@ impl HeldLease {
         let (ends, ended) = bounded(0);
         let keeper = {
             let (line, terms) = (line.clone(), Arc::clone(&terms));
-            thread::start("keep_lease", move || {
-                let _ends: Sender<()> = ends;
-                keep_lease(&mut connection, &line, &terms);
-            })?
+            thread::start("keep_lease", move || keep_lease(connection, &line, &terms, ends))?
         };
         Ok(Self { number, slots, line, terms, ended, _keeper: keeper })
-    }
-
-    /// The lease's number, to be named in every product.
-    pub(crate) fn number(&self) -> LeaseId {
-        self.number
-    }
-
-    /// Where its slots are.
-    pub(crate) fn slots(&self) -> &[PeerCard] {
-        &self.slots
     }
 
     /// How many slots it has, those of peers that were lost not counted.
@@ -162,14 +151,9 @@ impl HeldLease {
         terms.watched.push((peer, Arc::downgrade(stream)));
     }
 
-    /// Tells the manager how far the multiply is for which this lease is held.
-    pub(super) fn progress(&self, progress: Progress) {
-        self.line.send(&ToManager::Progress(progress));
-    }
-
-    /// Tells the manager that a peer of this lease answered wrongly.
-    pub(super) fn blame(&self, peer: PeerId, reason: String) {
-        self.line.send(&ToManager::Blame { peer, reason });
+    /// Tells the manager something in the conversation of this lease.
+    pub(super) fn tell(&self, message: &ToManager) {
+        self.line.send(message);
     }
 }
 
@@ -198,8 +182,8 @@ struct Terms {
 
 impl Terms {
     fn left(&self) -> Option<Duration> {
-        let left = self.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
-        left.filter(|_| self.over.is_none())
+        let left = self.until.saturating_duration_since(Instant::now());
+        (self.over.is_none() && !left.is_zero()).then_some(left)
     }
 
     /// How long the manager may be silent: until half-time, or until the lease is surely over.
@@ -241,7 +225,7 @@ impl Terms {
 
 /// Listens to the manager until the lease is given back, or the manager is gone: the peers serve the lease until
 /// its time is over.
-fn keep_lease(connection: &mut Connection, line: &Outbox, terms: &Mutex<Terms>) {
+fn keep_lease(mut connection: Connection, line: &Outbox, terms: &Mutex<Terms>, _ends: Sender<()>) {
     loop {
         let silence = terms.lock().silence();
         match connection.receive(Some(silence)) {

@@ -1,9 +1,8 @@
 //! Products for others, under a lease.
 //!
 //! Two bounds are kept apart. A peer *serves* as many products as it has slots: it takes their operands
-//! in and gives their answers out. But it *computes* on no more cores than it has, because two products that
-//! share a core both take twice as long: a product takes all cores that are free, and waits where there is
-//! none. So while one product computes, the operands of the next arrive.
+//! in and gives their answers out. But it *computes* one at a time, on all its cores, because two products that
+//! share a core both take twice as long. So while one product computes, the operands of the next arrive.
 //!
 //! A "no" does not end the conversation: the payload of a refused product is read and thrown away, and
 //! the next request is heard. Only what is no message at all ends it.
@@ -15,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::debug;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use self::bindings::{Begin, Bindings};
 use self::buffers::Buffers;
@@ -32,7 +31,7 @@ use crate::net::message::{Bound, FromPeer, LeaseId, ToManager, ToPeer, unexpecte
 /// How long a product may wait for its `bind`, which takes another way than it.
 const BIND_LAG: Duration = Duration::from_secs(1);
 
-/// How often a product that waits for a core looks whether its requester is still there.
+/// How often a product that waits for the cores looks whether its requester is still there.
 const GONE_CHECK: Duration = Duration::from_millis(100);
 
 /// What this peer serves, and the way to tell the manager about it.
@@ -42,8 +41,8 @@ pub(super) struct Serving {
     clock: Clock,
     bindings: Mutex<Bindings>,
     bound: Condvar,
-    free_cores: Mutex<usize>,
-    core_free: Condvar,
+    /// How many there are; locked while a product is computed on them. No lock of a peer is taken under it.
+    cores: Mutex<usize>,
     buffers: Buffers,
 }
 
@@ -55,8 +54,7 @@ impl Serving {
             clock: Clock::new(),
             bindings: Mutex::new(Bindings::new(slots)),
             bound: Condvar::new(),
-            free_cores: Mutex::new(cores),
-            core_free: Condvar::new(),
+            cores: Mutex::new(cores),
             buffers: Buffers::of_this_machine(),
         }
     }
@@ -117,18 +115,16 @@ impl Serving {
         })
     }
 
-    /// Waits for cores to compute on, and takes all that are free: a product that is done in half the
-    /// time is worth more than two that are done together, because its answer travels while the next
-    /// one computes, and the last one leaves no core idle.
-    fn cores(&self, connection: &Connection) -> Result<Cores<'_>, Abandoned> {
-        let mut free = self.free_cores.lock();
-        while *free == 0 {
-            self.core_free.wait_for(&mut free, GONE_CHECK);
-            if connection.is_gone() {
-                return Err(Abandoned);
+    /// Waits for the cores: a product that is done in half the time is worth more than two that are done together,
+    /// because its answer travels while the next one computes, and the last one leaves no core idle.
+    fn cores(&self, connection: &Connection) -> Result<MutexGuard<'_, usize>, Abandoned> {
+        loop {
+            match self.cores.try_lock_for(GONE_CHECK) {
+                Some(cores) => return Ok(cores),
+                None if connection.is_gone() => return Err(Abandoned),
+                None => {}
             }
         }
-        Ok(Cores { serving: self, taken: std::mem::take(&mut free) })
     }
 }
 
@@ -145,19 +141,6 @@ impl Drop for InService<'_> {
             // Without a manager nobody waits for it; the next one is told by `register`.
             self.serving.network.tell_manager(&ToManager::Unbound { lease: self.lease });
         }
-    }
-}
-
-/// Cores that are computing until this is dropped.
-struct Cores<'a> {
-    serving: &'a Serving,
-    taken: usize,
-}
-
-impl Drop for Cores<'_> {
-    fn drop(&mut self) {
-        *self.serving.free_cores.lock() += self.taken;
-        self.serving.core_free.notify_one();
     }
 }
 
@@ -223,12 +206,12 @@ fn serve_product(serving: &Serving, connection: &mut Connection, request: Produc
     connection.receive_payload(bytemuck::cast_slice_mut(&mut left))?;
     let mut right = serving.buffers.take(inner * cols)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut right))?;
-    let cores = serving.cores(connection)?;
     let mut answer = serving.buffers.take(rows * cols)?;
+    let all_cores = serving.cores(connection)?;
     let still_wanted = || !connection.is_gone();
     let (a, b) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
-    strassen::multiply(a, b, &mut answer, cores.taken, &still_wanted)?;
-    drop((cores, left, right));
+    strassen::multiply(a, b, &mut answer, *all_cores, &still_wanted)?;
+    drop((all_cores, left, right));
     let bytes: &[u8] = bytemuck::cast_slice(&answer);
     let payload = bytes.len() as u64;
     let header = FromPeer::Product { product, rows: rows as u32, cols: cols as u32, payload };
