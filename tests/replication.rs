@@ -320,7 +320,7 @@ fn of_two_that_edit_the_same_file_exactly_one_keeps_its_name() {
     let _peers = serve_all(&network, ["ada", "ben"]);
     whole_at(&network, "a.txt", 2);
     for peer in ["ada", "ben"] {
-        put(&network, peer, "a.txt", &format!("edited by {peer}"));
+        put(&network, peer, "a.txt", format!("edited by {peer}"));
     }
     let both = until("both versions at both", PATIENCE, || {
         let [ada, ben] = ["ada", "ben"].map(|peer| versions(&network, peer));

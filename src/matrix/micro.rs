@@ -32,7 +32,7 @@ pub(super) const LINE: usize = 8;
 /// from L3, is then there in time, also where another program has just used the caches. From 32 to 96 steps do as well.
 const AHEAD: usize = 48;
 
-/// Numbers side by side in a register, and all that is done with them. Only [`run`] names the types that are
+/// Numbers side by side in a register, and all that is done with them. Only `run` names the types that are
 /// one, so whoever is handed such a type runs on a processor that has it.
 pub(super) trait Vector: Copy {
     /// How many numbers.

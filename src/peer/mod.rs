@@ -2,8 +2,8 @@
 //!
 //! # What it owns
 //! A server that answers other peers (`sessions`), the thread that keeps its `membership`, and what both know of the
-//! [`network`]. Each wing is a chapter: [`serve`] computes products for others, [`multiply`] has them computed; the
-//! [`library`] is what it offers, [`swarm`] moves pieces, [`replication`] keeps copies, and `http` serves browsers.
+//! `network`. Each wing is a chapter: `serve` computes products for others, `multiply` has them computed; the
+//! `library` is what it offers, `swarm` moves pieces, `replication` keeps copies, and `http` serves browsers.
 //! What a user asks of it is in [`commands`](crate::commands).
 //!
 //! # Both sides of one program

@@ -226,6 +226,9 @@ fn a_difference_counts_when_it_is_seen_twice_unchanged() {
     assert!(!catalogue.differs(ADA, print));
 }
 
+/// A file in the model: its content, its holders, and the whole holder that was taken off last.
+type Modelled = (u8, BTreeMap<PeerId, bool>, Option<PeerId>);
+
 proptest! {
     /// Against the plainest model there is: a map from file to holders, and a set of what was dropped.
     #[test]
@@ -234,8 +237,7 @@ proptest! {
     ) {
         let roster = roster();
         let mut catalogue = Catalogue::default();
-        // name -> (content, holders, the whole holder that was taken off last)
-        let mut model: BTreeMap<String, (u8, BTreeMap<PeerId, bool>, Option<PeerId>)> = BTreeMap::new();
+        let mut model: BTreeMap<String, Modelled> = BTreeMap::new();
         let mut dropped: BTreeMap<(String, u8), Millis> = BTreeMap::new();
         for (now, (act, peer, what, whole)) in (1..).zip(acts) {
             let (name, content) = (format!("f{}", what / 2), what % 2);
