@@ -5,8 +5,8 @@
 //! word, and see to it that nobody is promised a slot that somebody else has.
 //!
 //! # What it owns
-//! One table (what it knows: [`state`]) behind one lock ([`desk`]), a server that has every conversation
-//! ([`sessions`]), and three threads of its own:
+//! One table (what it knows: `state`) behind one lock (`desk`), a server that has every conversation
+//! (`sessions`), and three threads of its own:
 //! `heartbeat`, which asks every peer whether it is there, `broadcast_loop`, which tells everybody the list when it
 //! has changed, and `replicate_loop`, which asks peers to fetch the copies that are missing.
 //!
