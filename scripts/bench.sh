@@ -25,7 +25,7 @@ measure() {
     local name=$1 bench=$2
     shift 2
     heading "$name"
-    { echo "$stamp" && cargo bench --locked --quiet --bench "$bench" -- "$@"; } >"$work/$name.csv"
+    { echo "$stamp" && cargo bench --locked --quiet --features measure --bench "$bench" -- "$@"; } >"$work/$name.csv"
     mv "$work/$name.csv" "$data/$name.csv"
 }
 

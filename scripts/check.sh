@@ -40,7 +40,7 @@ step "Form: cargo fmt"
 cargo fmt --check
 
 step "Lints: cargo clippy"
-cargo clippy --locked --all-targets -- -D warnings
+cargo clippy --locked --all-targets --all-features -- -D warnings
 
 step "Documentation: cargo doc"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items

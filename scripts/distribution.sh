@@ -134,7 +134,7 @@ case ${1:-} in
     everything >"$work/distribution.csv"
     mkdir -p report/data
     mv "$work/distribution.csv" report/data/distribution.csv
-    cargo run --release --locked --quiet --example figures
+    cargo run --release --locked --quiet --features measure --example figures
     ;;
 --quick)
     for peers in 3 8 16; do

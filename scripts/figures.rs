@@ -1,4 +1,4 @@
-//! Draws the report's figures from its data: `cargo run --release --example figures`.
+//! Draws the report's figures from its data: `cargo run --release --features measure --example figures`.
 //!
 //! Each figure is a function from a CSV file in `report/data` to an SVG file in `report/figures`. Lines
 //! are told apart by their marks too, not only by their colours.

@@ -8,9 +8,11 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
+use env_logger::fmt::Formatter;
+use env_logger::fmt::style::AnsiColor;
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
@@ -34,7 +36,15 @@ struct Ready<'a> {
 /// Log lines go to stderr, warnings and worse unless `RUST_LOG` says otherwise.
 pub fn start_log() {
     let env = env_logger::Env::default().default_filter_or("warn");
-    env_logger::Builder::from_env(env).format_target(false).init();
+    env_logger::Builder::from_env(env).format(write_record).init();
+}
+
+/// `[2026-08-01T12:00:00Z INFO ] what happened`, in colours on a terminal.
+fn write_record(out: &mut Formatter, record: &log::Record<'_>) -> io::Result<()> {
+    let (time, level) = (humantime::format_rfc3339_seconds(SystemTime::now()), record.level());
+    let (gray, colour) = (AnsiColor::BrightBlack.on_default(), out.default_level_style(level));
+    let text = record.args().to_string().replace('\n', "\n    ");
+    writeln!(out, "{gray}[{gray:#}{time} {colour}{level:<5}{colour:#}{gray}]{gray:#} {text}")
 }
 
 /// Lets this program have as many open connections as the system allows; 1024 is a common start.

@@ -66,6 +66,7 @@
 //! | `serve_slot` | one a leased slot | sends products to it and takes the answers |
 //! | `tell_progress` | one a multiply, while it has a lease | tells the manager how far the products are |
 //! | `show_progress` | one a multiply or download | the bar on the terminal |
+//! | `serve_client` | one a client of `uppercase` | answers its lines |
 //! | `leave_on_signal` | one a prompt or command | leaves in order when a signal comes |
 //!
 //! # The order of locks

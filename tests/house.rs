@@ -66,6 +66,9 @@ fn named(module: &[String], code: &str) -> BTreeSet<Vec<String>> {
         }
     }
     for (at, _) in code.match_indices("crate::").chain(code.match_indices("super::")) {
+        if code[..at].ends_with(':') {
+            continue; // In the middle of a longer path.
+        }
         let path: String =
             code[at..].chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
         named.insert(path.split("::").filter(|part| !part.is_empty()).map(String::from).collect());

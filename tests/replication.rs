@@ -350,7 +350,7 @@ fn a_program_that_goes_on_writing_to_a_file_that_was_set_aside_leaves_one_confli
         // Ada has looked at it when it offers what was put there later.
         let later = format!("later-{line}");
         put(&network, "ada", &later, &later);
-        whole_at(&network, &later, 1);
+        whole_at(&network, &later, 2);
         if line % 4 == 0 {
             everywhere(&network, &["ada", "ben"], &copy, &says);
         }

@@ -68,7 +68,7 @@ struct PeerOptions {
     /// How fast to download at most, all together
     #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_rate)]
     down: Option<u64>,
-    /// How many others to serve pieces for their rates; one more is drawn by lot
+    /// How many others to serve pieces for their rates; one more is chosen at random
     #[arg(long, global = true, value_name = "N", default_value_t = UNCHOKE as u16)]
     unchoke: u16,
     /// How many times faster the rounds of choking are: 10 makes ten seconds one

@@ -1,6 +1,6 @@
 //! The verbs for matrices: `make` and `multiply`, from files to files.
 //!
-//! The product itself is computed elsewhere ([`multiply`] by leased slots, [`strassen`](crate::matrix::strassen) on
+//! The product itself is computed elsewhere ([`multiply`](mod@multiply) by leased slots, [`strassen`](crate::matrix::strassen) on
 //! this machine). What is here is what stands around it, and it is much of what a user meets: a name that is no file,
 //! shapes that do not fit, a matrix with an entry that is no number, a place where nothing can be written. All of that
 //! is looked at before anybody else works for the answer.

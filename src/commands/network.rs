@@ -47,7 +47,7 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
     let lease = HeldLease::ask(context.config.manager, own, slots, &mut on_wait)?;
     let lease = context.lease.insert(lease);
     let mut text = format!("leased {}, renewed while nobody else waits:", counted(lease.size(), "slot"));
-    for card in lease.slots() {
+    for card in &lease.slots {
         text += &format!("\n  {:3} at {:16} {}", card.slots, card.name, card.addr);
     }
     Ok(Outcome::new(terms(lease), text))
@@ -56,7 +56,7 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
 /// A lease as programs see it.
 fn terms(lease: &HeldLease) -> Value {
     let left = lease.left().map_or(0, |left| left.as_millis() as u64);
-    json!({"lease": lease.number(), "for_ms": left, "slots": lease.slots()})
+    json!({"lease": lease.number, "for_ms": left, "slots": lease.slots})
 }
 
 /// Says that the lease has ended, if it has: nobody at the prompt would notice.
@@ -79,7 +79,7 @@ pub(super) fn release(context: &mut Context) -> Result<Outcome> {
         Some(why) => format!("the lease had ended already: {why}"),
         None => format!("released {}", counted(lease.size(), "slot")),
     };
-    Ok(Outcome::new(json!({"lease": lease.number(), "released": over.is_none(), "over": over}), text))
+    Ok(Outcome::new(json!({"lease": lease.number, "released": over.is_none(), "over": over}), text))
 }
 
 /// The manager's table.

@@ -90,9 +90,9 @@ pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
             MultiplyEvent::Fewer(slots) => {
                 say(format!("the others offer {} in all: taking those", counted(slots, "slot")))
             }
-            MultiplyEvent::Tally(tally) => {
-                bar.set_position(tally.checked as u64);
-                bar.set_message(tally.to_string());
+            MultiplyEvent::SoFar { done, text } => {
+                bar.set_position(done as u64);
+                bar.set_message(text);
             }
             MultiplyEvent::Redone { product, why } => {
                 say(format!("product {product} must be done again: {why}"));

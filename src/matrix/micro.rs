@@ -1,19 +1,24 @@
-//! The micro-kernels: MR x NR of C in registers.
+//! The micro-kernel: a tile of C in registers.
 //!
-//! One step of a micro-kernel takes a column of MR numbers of A and a row of NR numbers of B and adds all
-//! MR x NR products to as many sums. The sums stay in registers for all steps; they are what limits MR and
-//! NR. A vector of B is loaded once and used MR times, a number of A is copied into all lanes of a vector
-//! and used NR / lanes times:
+//! One step takes a column of MR numbers of A and a row of NR numbers of B and adds all MR x NR products to as many
+//! sums. The sums stay in registers for all steps; they are what limits MR and NR. The row of B is loaded once, as
+//! NV vectors, and used MR times; a number of A is copied into all lanes of a vector and used NV times:
 //!
 //! ```text
-//!              lanes  registers  MR x NR   sums + B + A
-//!     AVX-512    8       32       8 x 24   24 + 3 + 2
-//!     AVX2       4       16       4 x 12   12 + 3 + 1
-//!     portable   (whatever the compiler makes of arrays)  4 x 4
+//!              lanes  registers  MR x NV   MR x NR   registers for sums + B + A
+//!     AVX-512    8       32       8 x 3     8 x 24           24 + 3 + 2
+//!     AVX2       4       16       6 x 2     6 x 8            12 + 2 + 2
+//!     portable   4      (8)       4 x 1     4 x 4        whatever the compiler makes of arrays
 //! ```
 //!
+//! One register too few, and a sum lies on the stack, which takes half of the speed. So the compiler is made to count
+//! them.
+//!
+//! Everything is written once, for any [`Vector`]. A [`Job`] is a function that is compiled for each of them: all
+//! that it calls must be `inline(always)`, for a function on its own would be compiled for what every processor has.
+//!
 //! This file holds all the `unsafe` of the project, of three kinds: calling a function that was compiled for
-//! vectors which the processor must have, loading and storing vectors at addresses, and hints to the memory.
+//! vectors which the processor must have, loading and storing vectors at addresses, and a hint to the memory.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -23,46 +28,115 @@ use std::hint::black_box;
 /// Entries in a cache line of 64 bytes.
 pub(super) const LINE: usize = 8;
 
-/// MR x NR numbers of C on their way from registers to memory.
-#[repr(align(64))]
-pub(super) struct Tile<const MR: usize, const NR: usize>(pub(super) [[f64; NR]; MR]);
+/// For a row of B so many steps ahead the memory is asked in each step. A panel that comes from L2, or the first time
+/// from L3, is then there in time, also where another program has just used the caches. From 32 to 96 steps do as well.
+const AHEAD: usize = 48;
 
-/// Addresses that are wanted soon, each the first of [`Ahead::RUN`] cache lines. The micro-kernel asks the
-/// memory for a run with each bunch of steps. That costs it a twentieth, and without it a quarter would be lost
-/// with waiting.
-#[derive(Default)]
-pub(super) struct Ahead(pub(super) Vec<*const f64>);
+/// Numbers side by side in a register, and all that is done with them. Only [`run`] names the types that are
+/// one, so whoever is handed such a type runs on a processor that has it.
+pub(super) trait Vector: Copy {
+    /// How many numbers.
+    const LANES: usize;
+    /// How many registers for such vectors there are.
+    const REGISTERS: usize;
 
-impl Ahead {
-    /// Lines fetched from each address: as few as bring a panel of B while the rows of a block of A pass it.
-    const RUN: usize = 2;
+    /// `x` in all lanes.
+    fn splat(x: f64) -> Self;
 
-    /// Lines that a row of the widest tile touches at most.
-    const ROW: usize = 4;
+    /// # Safety
+    /// As many numbers as there are lanes stand from `from` on.
+    unsafe fn load(from: *const f64) -> Self;
 
-    /// A row of C.
-    pub(super) fn want_row(&mut self, row: &[f64]) {
-        self.0.extend((0..Self::ROW).step_by(Self::RUN).map(|line| row.as_ptr().wrapping_add(line * LINE)));
+    /// # Safety
+    /// There is room for as many numbers as there are lanes from `into` on.
+    unsafe fn store(self, into: *mut f64);
+
+    /// `self + a * b` in each lane.
+    fn plus_product(self, a: Self, b: Self) -> Self;
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! vector {
+    ($name:ident, $register:ty, $lanes:literal, $registers:literal, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+        #[derive(Clone, Copy)]
+        struct $name($register);
+
+        // SAFETY, of each block here: `run` names this type only where the processor has such vectors; and that
+        // there is memory at an address is what the caller promises.
+        impl Vector for $name {
+            const LANES: usize = $lanes;
+            const REGISTERS: usize = $registers;
+
+            #[inline(always)]
+            fn splat(x: f64) -> Self {
+                Self(unsafe { $splat(x) })
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const f64) -> Self {
+                Self(unsafe { $load(from) })
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, into: *mut f64) {
+                unsafe { $store(into, self.0) }
+            }
+
+            #[inline(always)]
+            fn plus_product(self, a: Self, b: Self) -> Self {
+                Self(unsafe { $fma(a.0, b.0, self.0) })
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+vector!(Avx512, __m512d, 8, 32, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd);
+#[cfg(target_arch = "x86_64")]
+vector!(Avx2, __m256d, 4, 16, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd);
+
+/// An array, which the compiler keeps in whatever registers there are: two for each, of eight pairs at least.
+#[derive(Clone, Copy)]
+struct Portable([f64; 4]);
+
+impl Vector for Portable {
+    const LANES: usize = 4;
+    const REGISTERS: usize = 8;
+
+    #[inline(always)]
+    fn splat(x: f64) -> Self {
+        Self([x; 4])
     }
 
-    /// The next panel of B, or the part of it that this call should fetch when `calls` share the work.
-    pub(super) fn want_share(&mut self, panel: &[f64], call: usize, calls: usize) {
-        let share = panel.len().div_ceil(calls).next_multiple_of(Self::RUN * LINE);
-        let part = panel.get(call * share..).unwrap_or_default();
-        self.0.extend(part.chunks(Self::RUN * LINE).take(share / (Self::RUN * LINE)).map(<[f64]>::as_ptr));
+    #[inline(always)]
+    unsafe fn load(from: *const f64) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { from.cast::<[f64; 4]>().read() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, into: *mut f64) {
+        // SAFETY: the caller's.
+        unsafe { into.cast::<[f64; 4]>().write(self.0) }
+    }
+
+    #[inline(always)]
+    fn plus_product(mut self, a: Self, b: Self) -> Self {
+        for ((sum, a), b) in self.0.iter_mut().zip(a.0).zip(b.0) {
+            *sum += a * b;
+        }
+        self
     }
 }
 
-/// Work that is to be compiled once for each width of vectors.
+/// Work that is compiled for each kind of vectors.
 pub(super) trait Job {
     /// What it comes to.
     type Answer;
 
-    /// Does it, with the micro-kernel for these vectors. Always inlined, so that all of it is compiled for them.
-    fn run<const MR: usize, const NR: usize>(
-        self,
-        micro_kernel: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>),
-    ) -> Self::Answer;
+    /// Does it, with these vectors and a tile of MR rows and NV vectors. To be marked `inline(always)`, as is all
+    /// that it calls.
+    fn run<V: Vector, const MR: usize, const NV: usize>(self) -> Self::Answer;
 }
 
 /// Which vectors a kernel is written for. A value of this type is proof that this processor has them:
@@ -106,247 +180,181 @@ impl Width {
             Self::Portable => "portable",
         }
     }
-}
 
-/// Does a job with these vectors.
-pub(super) fn run<J: Job>(width: Width, job: J) -> J::Answer {
-    match width {
-        // SAFETY: this `Width` exists, so the processor has AVX-512F.
-        #[cfg(target_arch = "x86_64")]
-        Width::Avx512 => unsafe { run_avx512(job) },
-        // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
-        #[cfg(target_arch = "x86_64")]
-        Width::Avx2 => unsafe { run_avx2(job) },
-        Width::Portable => job.run(tile_portable),
+    /// Does a job with these vectors.
+    pub(super) fn run<J: Job>(self, job: J) -> J::Answer {
+        match self {
+            // SAFETY: this `Width` exists, so the processor has AVX-512F.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { with_avx512(job) },
+            // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { with_avx2(job) },
+            Self::Portable => job.run::<Portable, 4, 1>(),
+        }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn run_avx512<J: Job>(job: J) -> J::Answer {
-    job.run(|a, b, ahead, tile| tile_avx512(a, b, ahead, tile))
+fn with_avx512<J: Job>(job: J) -> J::Answer {
+    job.run::<Avx512, 8, 3>()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn run_avx2<J: Job>(job: J) -> J::Answer {
-    job.run(|a, b, ahead, tile| tile_avx2(a, b, ahead, tile))
+fn with_avx2<J: Job>(job: J) -> J::Answer {
+    job.run::<Avx2, 6, 2>()
 }
 
-/// How many partial results the loops below keep, so that the compiler can hold them in vector registers.
-pub(super) const LANES: usize = 32;
+/// How many rows and columns a tile has.
+pub(super) struct TileSize;
 
-/// The largest magnitude, zero if there is none; a NaN is passed over.
-pub(super) fn max_abs(data: &[f64]) -> f64 {
-    let mut maxima = [0.0; LANES];
-    for chunk in data.chunks(LANES) {
-        for (max, x) in maxima.iter_mut().zip(chunk) {
-            *max = if x.abs() > *max { x.abs() } else { *max };
+impl Job for TileSize {
+    type Answer = (usize, usize);
+
+    #[inline(always)]
+    fn run<V: Vector, const MR: usize, const NV: usize>(self) -> (usize, usize) {
+        (MR, NV * V::LANES)
+    }
+}
+
+/// One place where a product goes.
+#[derive(Debug)]
+pub(super) struct Target<'c> {
+    /// 1 or -1.
+    pub(super) sign: f64,
+    /// Nothing of use is there yet: overwrite it.
+    pub(super) fresh: bool,
+    /// As many and as long as those of the product, or cut off at the edges of C.
+    pub(super) rows: Vec<&'c mut [f64]>,
+}
+
+/// The micro-kernel: a panel of A times a panel of B, added to a tile of every target.
+pub(super) struct TileProduct<'t, 'c> {
+    /// MR rows, one after another.
+    pub(super) a: &'t [f64],
+    /// As many rows of NR numbers as the rows of `a` are long.
+    pub(super) b: &'t [f64],
+    pub(super) into: &'t mut [Target<'c>],
+    /// Where the tile begins in the product.
+    pub(super) row: usize,
+    pub(super) col: usize,
+    /// No panels were multiplied for this tile before these.
+    pub(super) first: bool,
+}
+
+impl Job for TileProduct<'_, '_> {
+    type Answer = ();
+
+    #[inline(always)]
+    fn run<V: Vector, const MR: usize, const NV: usize>(self) {
+        let TileProduct { a, b, into, row, col, first } = self;
+        for row in into.iter().flat_map(|target| target.rows.iter().skip(row).take(MR)) {
+            (col..=col + NV * V::LANES).step_by(LINE).for_each(|col| fetch(row.as_ptr().wrapping_add(col)));
+        }
+        let sums = multiply::<V, MR, NV>(a, b);
+        for target in into {
+            let rows = target.rows.get_mut(row..).unwrap_or_default();
+            add(&sums, target.sign, rows, col, target.fresh && first);
         }
     }
-    maxima.into_iter().fold(0.0, f64::max)
 }
 
-/// Rows times a vector, one number for each row, into `out`. Returns the largest magnitude in the rows.
-pub(super) fn times(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
-    run(Width::best(), RowsTimes { rows, vector, out })
+/// A panel of A times a panel of B.
+#[inline(always)]
+fn multiply<V: Vector, const MR: usize, const NV: usize>(a: &[f64], b: &[f64]) -> [[V; NV]; MR] {
+    const { assert!(MR * NV + NV + 2 <= V::REGISTERS, "registers for the sums, a row of B, two numbers of A") };
+    let (depth, nr) = (a.len() / MR, NV * V::LANES);
+    assert_eq!((a.len(), b.len()), (depth * MR, depth * nr), "panels of equal depth");
+    let mut sums = [[V::splat(0.0); NV]; MR];
+    for p in 0..depth {
+        let row = b.as_ptr().wrapping_add(p * nr);
+        (0..nr).step_by(LINE).for_each(|col| fetch(row.wrapping_add(AHEAD * nr + col)));
+        let mut b = [V::splat(0.0); NV];
+        for (j, b) in b.iter_mut().enumerate() {
+            // SAFETY: row `p` of the panel has NV vectors.
+            *b = unsafe { V::load(row.add(j * V::LANES)) };
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: row `i` of the panel, of MR, has `depth` numbers, and `p` is below that.
+            let a = V::splat(unsafe { *a.get_unchecked(i * depth + p) });
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum = sum.plus_product(a, b);
+            }
+        }
+    }
+    sums
 }
 
-struct RowsTimes<'t> {
-    rows: &'t [f64],
-    vector: &'t [f64],
-    out: &'t mut [f64],
+/// Adds a tile with a sign to these rows from column `col` on, or overwrites what stands there. What reaches over
+/// an edge is left out.
+#[inline(always)]
+fn add<V: Vector, const MR: usize, const NV: usize>(
+    sums: &[[V; NV]; MR],
+    sign: f64,
+    rows: &mut [&mut [f64]],
+    col: usize,
+    fresh: bool,
+) {
+    let (zero, signs, nr) = (V::splat(0.0), V::splat(sign), NV * V::LANES);
+    if rows.len() >= MR && rows[..MR].iter().all(|row| row.len() >= col + nr) {
+        for (row, sums) in rows.iter_mut().zip(sums) {
+            for (j, sum) in sums.iter().enumerate() {
+                // SAFETY: the row is long enough for NV vectors from `col` on.
+                unsafe {
+                    let into = row.as_mut_ptr().add(col + j * V::LANES);
+                    let old = if fresh { zero } else { V::load(into) };
+                    old.plus_product(signs, *sum).store(into);
+                }
+            }
+        }
+    } else {
+        let tile = *sums;
+        for (row, sums) in rows.iter_mut().zip(&tile) {
+            // SAFETY: NV vectors are NR numbers.
+            let sums = unsafe { std::slice::from_raw_parts(sums.as_ptr().cast::<f64>(), nr) };
+            for (c, sum) in row.iter_mut().skip(col).zip(sums) {
+                *c = if fresh { 0.0 } else { *c } + sign * sum;
+            }
+        }
+    }
 }
 
-impl Job for RowsTimes<'_> {
+/// Asks the memory to bring the cache line of an address near.
+#[inline(always)]
+fn fetch(address: *const f64) {
+    // SAFETY: a hint; it reads nothing and faults at no address.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Fused multiply-adds on registers and nothing else; what it comes to is how many operations that were.
+pub(super) struct BareLoop {
+    pub(super) rounds: usize,
+}
+
+impl Job for BareLoop {
     type Answer = f64;
 
     #[inline(always)]
-    fn run<const MR: usize, const NR: usize>(
-        self,
-        _: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>),
-    ) -> f64 {
-        let mut maxima = [0.0; LANES];
-        let (whole, rest) = self.vector.as_chunks::<LANES>();
-        for (row, out) in self.rows.chunks_exact(self.vector.len()).zip(self.out) {
-            let mut sums = [0.0; LANES];
-            let (row, row_rest) = row.as_chunks::<LANES>();
-            for (row, vector) in row.iter().zip(whole) {
-                weigh(row, vector, &mut sums, &mut maxima);
-            }
-            weigh(row_rest, rest, &mut sums, &mut maxima);
-            *out = sums.iter().sum();
-        }
-        maxima.into_iter().fold(0.0, f64::max)
-    }
-}
-
-/// Adds as many products as there are lanes, and keeps the largest magnitudes of their first factors.
-#[inline(always)]
-fn weigh(row: &[f64], vector: &[f64], sums: &mut [f64; LANES], maxima: &mut [f64; LANES]) {
-    for (((x, y), sum), max) in row.iter().zip(vector).zip(sums).zip(maxima) {
-        *sum += x * y;
-        *max = if x.abs() > *max { x.abs() } else { *max };
-    }
-}
-
-/// Steps that a micro-kernel takes between two looks at its loop's end and at what to fetch: a few more
-/// instructions in each step cost it a tenth on a core that issues six at a time.
-const BUNCH: usize = 4;
-
-/// The MR rows of a packed panel of A, each as long as the panel of B is deep.
-fn rows<const MR: usize>(a: &[f64], depth: usize) -> [&[f64]; MR] {
-    std::array::from_fn(|i| &a[i * depth..][..depth])
-}
-
-/// Takes a step for each row of a packed panel of B, and asks for memory once in a bunch.
-///
-/// Always inlined, so that the steps are compiled for the vectors of the caller.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn in_bunches<const NR: usize>(b: &[[f64; NR]], ahead: &Ahead, mut step: impl FnMut(usize, &[f64; NR])) {
-    let (bunches, rest) = b.as_chunks::<BUNCH>();
-    for (n, bunch) in bunches.iter().enumerate() {
-        ahead.fetch(n);
-        for (i, b) in bunch.iter().enumerate() {
-            step(n * BUNCH + i, b);
-        }
-    }
-    for (i, b) in rest.iter().enumerate() {
-        step(bunches.len() * BUNCH + i, b);
-    }
-}
-
-/// Never inlined: among the five loops the compiler may run out of registers and keep sums in memory, which
-/// takes twice as long.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-#[inline(never)]
-fn tile_avx512(a: &[f64], b: &[f64], ahead: &Ahead, tile: &mut Tile<8, 24>) {
-    let b = b.as_chunks::<24>().0;
-    let a = rows::<8>(a, b.len());
-    let mut sums = [[_mm512_setzero_pd(); 3]; 8];
-    let step = |p: usize, b: &[f64; 24]| {
-        // SAFETY: 8 entries from 0, 8 and 16 on lie within the 24 entries of `b`.
-        let b: [_; 3] = std::array::from_fn(|j| unsafe { _mm512_loadu_pd(b.as_ptr().add(8 * j)) });
-        for (sums, a) in sums.iter_mut().zip(a) {
-            // SAFETY: each row of `a` has one entry for each of the rows of `b` that `p` counts.
-            let a = _mm512_set1_pd(unsafe { *a.get_unchecked(p) });
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum = _mm512_fmadd_pd(a, b, *sum);
+    fn run<V: Vector, const MR: usize, const NV: usize>(self) -> f64 {
+        let (a, b) = (V::splat(black_box(1.0)), V::splat(black_box(1e-9)));
+        let mut sums = [[b; NV]; MR];
+        // Different beginnings: the compiler would compute equal sums only once.
+        sums.as_flattened_mut().iter_mut().for_each(|sum| *sum = V::splat(black_box(1.0)));
+        for _ in 0..self.rounds {
+            for sum in sums.as_flattened_mut() {
+                *sum = b.plus_product(a, *sum);
             }
         }
-    };
-    in_bunches(b, ahead, step);
-    for (row, sums) in tile.0.iter_mut().zip(sums) {
-        for (j, sum) in sums.into_iter().enumerate() {
-            // SAFETY: 8 entries from 0, 8 and 16 on lie within the 24 entries of `row`.
-            unsafe { _mm512_storeu_pd(row.as_mut_ptr().add(8 * j), sum) };
-        }
+        black_box(sums);
+        (self.rounds * MR * NV * V::LANES * 2) as f64
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-#[inline(never)]
-fn tile_avx2(a: &[f64], b: &[f64], ahead: &Ahead, tile: &mut Tile<4, 12>) {
-    let b = b.as_chunks::<12>().0;
-    let a = rows::<4>(a, b.len());
-    let mut sums = [[_mm256_setzero_pd(); 3]; 4];
-    let step = |p: usize, b: &[f64; 12]| {
-        // SAFETY: 4 entries from 0, 4 and 8 on lie within the 12 entries of `b`.
-        let b: [_; 3] = std::array::from_fn(|j| unsafe { _mm256_loadu_pd(b.as_ptr().add(4 * j)) });
-        for (sums, a) in sums.iter_mut().zip(a) {
-            // SAFETY: each row of `a` has one entry for each of the rows of `b` that `p` counts.
-            let a = _mm256_set1_pd(unsafe { *a.get_unchecked(p) });
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum = _mm256_fmadd_pd(a, b, *sum);
-            }
-        }
-    };
-    in_bunches(b, ahead, step);
-    for (row, sums) in tile.0.iter_mut().zip(sums) {
-        for (j, sum) in sums.into_iter().enumerate() {
-            // SAFETY: 4 entries from 0, 4 and 8 on lie within the 12 entries of `row`.
-            unsafe { _mm256_storeu_pd(row.as_mut_ptr().add(4 * j), sum) };
-        }
-    }
-}
-
-fn tile_portable(a: &[f64], b: &[f64], _: &Ahead, tile: &mut Tile<4, 4>) {
-    let b = b.as_chunks::<4>().0;
-    let [a0, a1, a2, a3] = rows::<4>(a, b.len());
-    let mut sums = [[0.0; 4]; 4];
-    for ((((b, a0), a1), a2), a3) in b.iter().zip(a0).zip(a1).zip(a2).zip(a3) {
-        for (sums, a) in sums.iter_mut().zip([a0, a1, a2, a3]) {
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum += a * b;
-            }
-        }
-    }
-    tile.0 = sums;
-}
-
-impl Ahead {
-    /// Asks for the run of lines that is due at bunch `n`.
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    fn fetch(&self, n: usize) {
-        let Some(run) = self.0.get(n) else { return };
-        for line in 0..Self::RUN {
-            // SAFETY: a prefetch is a hint; it reads nothing and faults at no address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(run.wrapping_add(line * LINE).cast()) };
-        }
-    }
-}
-
-/// Fused multiply-adds on registers and nothing else; returns how many operations.
-pub(super) fn bare_loop(width: Width, rounds: usize) -> f64 {
-    match width {
-        // SAFETY: this `Width` exists, so the processor has AVX-512F.
-        #[cfg(target_arch = "x86_64")]
-        Width::Avx512 => unsafe { bare_loop_avx512(rounds) },
-        // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
-        #[cfg(target_arch = "x86_64")]
-        Width::Avx2 => unsafe { bare_loop_avx2(rounds) },
-        Width::Portable => {
-            let (a, b, mut sums) = (black_box(1.0), black_box(1e-9), black_box([0.0; 16]));
-            for _ in 0..rounds {
-                sums.iter_mut().for_each(|sum| *sum = *sum * a + b);
-            }
-            black_box(sums);
-            rounds as f64 * 16.0 * 2.0
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn bare_loop_avx512(rounds: usize) -> f64 {
-    let (a, b) = (_mm512_set1_pd(black_box(1.0)), _mm512_set1_pd(black_box(1e-9)));
-    // Different beginnings: the compiler would compute equal sums only once.
-    let mut sums: [_; 16] = std::array::from_fn(|i| _mm512_set1_pd(black_box(i as f64)));
-    for _ in 0..rounds {
-        for sum in &mut sums {
-            *sum = _mm512_fmadd_pd(a, b, *sum);
-        }
-    }
-    black_box(sums.map(|sum| _mm512_reduce_add_pd(sum)));
-    rounds as f64 * 16.0 * 8.0 * 2.0
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn bare_loop_avx2(rounds: usize) -> f64 {
-    let (a, b) = (_mm256_set1_pd(black_box(1.0)), _mm256_set1_pd(black_box(1e-9)));
-    let mut sums: [_; 12] = std::array::from_fn(|i| _mm256_set1_pd(black_box(i as f64)));
-    for _ in 0..rounds {
-        for sum in &mut sums {
-            *sum = _mm256_fmadd_pd(a, b, *sum);
-        }
-    }
-    black_box(sums.map(|sum| _mm256_cvtsd_f64(sum)));
-    rounds as f64 * 12.0 * 4.0 * 2.0
 }
 
 /// Asks the operating system for pages of 2 MiB instead of 4 KiB behind a large vector: fewer faults when

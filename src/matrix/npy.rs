@@ -7,8 +7,7 @@
 //!     \x93NUMPY 1 0 | length | {'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), } | entries
 //! ```
 //!
-//! The crate `npyz` reads and writes the header; the entries go straight between the file and the
-//! matrix, at the speed of memory. Read are little-endian `f8`, `f4`, `i8` and `i4`, in C order (row
+//! The entries go straight between the file and the matrix, at the speed of memory. Read are little-endian `f8`, `f4`, `i8` and `i4`, in C order (row
 //! after row) and in Fortran order (column after column); written is `f8` in C order, which every NumPy
 //! reads back bit for bit.
 //!
@@ -19,23 +18,23 @@
 
 use std::io::{Read, Write};
 
-use npyz::{DType, NpyHeader, Order, WriterBuilder};
-
 use super::Matrix;
 use crate::error::{Error, Result};
 
 #[cfg(target_endian = "big")]
 compile_error!("peerlab sends and stores numbers as they lie in memory, and both formats are little-endian");
 
+/// With what a file begins.
+const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// Bytes before the header in version 1, which counts its length in two bytes.
+const PREAMBLE: usize = 10;
+
+/// The entries begin at a multiple of so many bytes.
+const ALIGNMENT: usize = 64;
+
 /// Longest header read, in bytes; NumPy writes 118 for any matrix.
 const HEADER_LIMIT: usize = 4096;
-
-/// The most decimal digits in a header. Sizes with more digits than this multiply to more entries than a
-/// `u64` counts.
-const HEADER_DIGITS: usize = 19;
-
-/// The deepest brackets in a header. A record has three; the parser's time doubles with every one.
-const HEADER_DEPTH: usize = 4;
 
 /// Columns of a Fortran file that are turned at a time: one cache line of a row.
 const COLUMNS: usize = 8;
@@ -70,8 +69,8 @@ impl Entry {
 /// An error says what is wrong with the file, but not its name: the caller knows that.
 pub fn read(mut reader: impl Read, length: u64) -> Result<Matrix> {
     let (header, header_length) = read_header(&mut reader, length)?;
-    let entry = entry_type(&header.dtype())?;
-    let (rows, cols) = shape(header.shape())?;
+    let entry = entry_type(&header.descr)?;
+    let (rows, cols) = shape(&header.shape)?;
     let expected = rows
         .checked_mul(cols)
         .and_then(|entries| entries.checked_mul(entry.size()))
@@ -91,75 +90,90 @@ pub fn read(mut reader: impl Read, length: u64) -> Result<Matrix> {
         .advise("write or copy it again"));
     }
     let mut matrix = Matrix::try_zeros(rows, cols)?.on_huge_pages();
-    match header.order() {
-        Order::C => read_entries(&mut reader, entry, matrix.as_mut_slice())?,
-        Order::Fortran => read_columns(&mut reader, entry, &mut matrix)?,
+    if header.fortran {
+        read_columns(&mut reader, entry, &mut matrix)?;
+    } else {
+        read_entries(&mut reader, entry, matrix.as_mut_slice())?;
     }
     Ok(matrix)
 }
 
 /// Writes a matrix as a `.npy` file.
 pub fn write(matrix: &Matrix, mut writer: impl Write) -> Result<()> {
-    let shape = [matrix.rows() as u64, matrix.cols() as u64];
-    npyz::WriteOptions::<f64>::new()
-        .default_dtype()
-        .shape(&shape)
-        .writer(&mut writer)
-        .write_header_only()
-        .and_then(|writer| writer.write_all(bytemuck::cast_slice(matrix.as_slice())))
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    let text = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {cols}, ), }}");
+    let length = (PREAMBLE + text.len() + 1).next_multiple_of(ALIGNMENT) - PREAMBLE;
+    let text = format!("{text:width$}\n", width = length - 1);
+    writer
+        .write_all(&[MAGIC, &[1, 0], &(length as u16).to_le_bytes(), text.as_bytes()].concat())
+        .and_then(|()| writer.write_all(bytemuck::cast_slice(matrix.as_slice())))
         .and_then(|()| writer.flush())
         .map_err(|error| Error::failed("cannot write the matrix").because(error))
 }
 
+/// What a header says.
+struct Header {
+    /// The type of the entries, as NumPy names it.
+    descr: String,
+    /// Column after column, not row after row.
+    fortran: bool,
+    shape: Vec<u64>,
+}
+
 /// The header, and how many bytes of the file it takes.
-fn read_header(reader: &mut impl Read, length: u64) -> Result<(NpyHeader, usize)> {
+fn read_header(reader: &mut impl Read, length: u64) -> Result<(Header, usize)> {
     let not_npy = |cause: String| {
         Error::failed(format!("this is not a .npy file: {cause}"))
             .advise("write it with numpy.save(path, array)")
     };
-    let mut bytes = vec![0; 12];
-    reader.read_exact(&mut bytes[..10]).map_err(|_| not_npy("it is too short".into()))?;
-    if !bytes.starts_with(b"\x93NUMPY") {
+    let mut bytes = [0; PREAMBLE + 2];
+    reader.read_exact(&mut bytes[..PREAMBLE]).map_err(|_| not_npy("it is too short".into()))?;
+    if !bytes.starts_with(MAGIC) {
         return Err(not_npy("it begins with something else".into()));
     }
     // Version 1 counts the header's length in two bytes, versions 2 and 3 in four.
-    let preamble = if bytes[6] == 1 { 10 } else { 12 };
-    reader.read_exact(&mut bytes[10..preamble]).map_err(|_| not_npy("it is too short".into()))?;
-    bytes.truncate(preamble);
-    let text = bytes[8..].iter().rev().fold(0, |size, byte| size << 8 | usize::from(*byte));
+    let preamble = if bytes[6] == 1 { PREAMBLE } else { PREAMBLE + 2 };
+    reader.read_exact(&mut bytes[PREAMBLE..preamble]).map_err(|_| not_npy("it is too short".into()))?;
+    let text = bytes[8..preamble].iter().rev().fold(0, |size, byte| size << 8 | usize::from(*byte));
     if text > HEADER_LIMIT || (preamble + text) as u64 > length {
         return Err(not_npy(format!("its header claims {text} bytes")));
     }
-    bytes.resize(preamble + text, 0);
-    reader.read_exact(&mut bytes[preamble..]).map_err(|_| not_npy("it ends within the header".into()))?;
-    if !is_harmless(&bytes[preamble..]) {
-        return Err(not_npy("its header has too many brackets or digits".into()));
-    }
-    let header = NpyHeader::from_reader(&bytes[..]).map_err(|error| not_npy(error.to_string()))?;
+    let mut bytes = vec![0; text];
+    reader.read_exact(&mut bytes).map_err(|_| not_npy("it ends within the header".into()))?;
+    let header = parse_header(&String::from_utf8_lossy(&bytes)).map_err(not_npy)?;
     Ok((header, preamble + text))
 }
 
-/// Can the parser take this header? Nested lists cost it time that doubles with every bracket, and it
-/// multiplies sizes without looking whether they overflow.
-fn is_harmless(text: &[u8]) -> bool {
-    let depth = text.iter().scan(0usize, |depth, byte| {
-        match byte {
-            b'(' | b'[' | b'{' => *depth += 1,
-            b')' | b']' | b'}' => *depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        Some(*depth)
-    });
-    let digits = text.iter().filter(|byte| byte.is_ascii_digit()).count();
-    // A number such as 0xffff counts in another base.
-    let radix = text.windows(2).any(|pair| pair[0] == b'0' && pair[1].is_ascii_alphabetic());
-    depth.max().unwrap_or(0) <= HEADER_DEPTH && digits <= HEADER_DIGITS && !radix
+/// The three values of the dictionary, in whatever order they stand.
+fn parse_header(text: &str) -> Result<Header, String> {
+    let descr = value(text, "descr")?.trim_matches(['\'', '"']).to_owned();
+    let fortran = match value(text, "fortran_order")? {
+        "True" => true,
+        "False" => false,
+        other => return Err(format!("its fortran_order is {other}, neither True nor False")),
+    };
+    let shape = value(text, "shape")?;
+    let sizes = shape.trim_matches(['(', ')']).split(',').map(str::trim).filter(|size| !size.is_empty());
+    let sizes: Result<_, _> = sizes.map(str::parse).collect();
+    let shape = sizes.map_err(|e| format!("its shape {shape} is not of digits, or negative: {e}"))?;
+    Ok(Header { descr, fortran, shape })
+}
+
+/// What stands after a key: up to its last bracket, or else up to the next comma.
+fn value<'a>(text: &'a str, key: &str) -> Result<&'a str, String> {
+    let place = ['\'', '"'].iter().find_map(|quote| text.split_once(&format!("{quote}{key}{quote}:")));
+    let rest = place.ok_or_else(|| format!("missing key: {key}"))?.1.trim_start();
+    let end = match rest.chars().next() {
+        Some('(') => rest.find(')').map(|at| at + 1),
+        Some('[') => rest.find(']').map(|at| at + 1),
+        _ => rest.find([',', '}']),
+    };
+    Ok(rest[..end.ok_or_else(|| format!("its {key} does not end"))?].trim_end())
 }
 
 /// The type of the entries, if it is one that is read.
-fn entry_type(dtype: &DType) -> Result<Entry> {
-    let name = dtype.descr();
-    match name.trim_matches('\'') {
+fn entry_type(descr: &str) -> Result<Entry> {
+    match descr {
         "<f8" => Ok(Entry::F64),
         "<f4" => Ok(Entry::F32),
         "<i8" => Ok(Entry::I64),
@@ -336,11 +350,11 @@ mod tests {
     fn a_header_that_claims_more_than_the_file_holds_allocates_nothing() {
         refused(&file(&header("<f8", "False", "(1000000000000000, 1)"), &[]), "cut off");
         refused(&file(&header("<f8", "False", "(99999999, 99999999)"), &[]), "cut off");
-        refused(&file(&header("<f8", "False", "(4294967296, 4294967296)"), &[]), "digits");
+        refused(&file(&header("<f8", "False", "(4294967296, 4294967296)"), &[]), "cut off");
         refused(&file(&header("<f8", "False", "(0xffffffffffffffff, 0xffffffffffffffff)"), &[]), "digits");
         refused(&file(&header("<f8", "False", "(-1, 2)"), &[]), "negative");
         refused(b"\x93NUMPY\x02\x00\xff\xff\xff\xff", "4294967295 bytes");
-        refused(&file(&"[".repeat(2000), &[]), "brackets");
+        refused(&file(&"[".repeat(2000), &[]), "missing key");
         refused(&file(&" ".repeat(HEADER_LIMIT + 1), &[]), "4097 bytes");
     }
 

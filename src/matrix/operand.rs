@@ -1,7 +1,7 @@
 //! A signed sum of windows that is never built.
 
 use super::View;
-use super::micro::{self, Ahead, Job, Tile, Width};
+use super::micro::{Job, Vector, Width};
 
 /// One operand of one product: a sum of blocks of A (or of B) with signs, such as `A21 - A11`.
 ///
@@ -52,51 +52,21 @@ impl<'a> Operand<'a> {
         }
         assert_eq!(out.len() % self.cols, 0, "whole rows of {} entries", self.cols);
         assert!(first_row + out.len() / self.cols <= self.rows, "rows within the sum");
-        micro::run(Width::best(), FillRows { sum: self, first_row, out });
+        Width::best().run(FillRows { sum: self, first_row, out });
     }
 
-    /// Row `i` of the sum. One, two and four terms, as they come from no, one and two levels, are added in
-    /// one pass over all of them.
+    /// Row `i` of the sum, term by term, where some may have ended.
     #[inline(always)]
-    pub(super) fn fill_row(&self, i: usize, out: &mut [f64]) {
-        if self.terms.iter().any(|(_, block)| i >= block.rows()) {
-            return self.fill_edge(i, 0, out);
+    fn fill_row(&self, i: usize, out: &mut [f64]) {
+        let mut terms = self.terms.iter().filter(|(_, block)| i < block.rows());
+        let Some((sign, block)) = terms.next() else { return out.fill(0.0) };
+        let (first, beyond) = out.split_at_mut(block.cols());
+        for (out, x) in first.iter_mut().zip(block.row(i)) {
+            *out = sign * x;
         }
-        let shared = self.terms.iter().map(|(_, block)| block.cols()).min().unwrap_or(0);
-        let (out, edge) = out.split_at_mut(shared);
-        let term = |t: usize| (self.terms[t].0, &self.terms[t].1.row(i)[..out.len()]);
-        match self.terms.len() {
-            1 => {
-                let (sign, a) = term(0);
-                for j in 0..out.len() {
-                    out[j] = sign * a[j];
-                }
-            }
-            2 => {
-                let ((sign_a, a), (sign_b, b)) = (term(0), term(1));
-                for j in 0..out.len() {
-                    out[j] = sign_a * a[j] + sign_b * b[j];
-                }
-            }
-            4 => {
-                let ((sign_a, a), (sign_b, b)) = (term(0), term(1));
-                let ((sign_c, c), (sign_d, d)) = (term(2), term(3));
-                for j in 0..out.len() {
-                    out[j] = sign_a * a[j] + sign_b * b[j] + sign_c * c[j] + sign_d * d[j];
-                }
-            }
-            _ => self.fill_edge(i, 0, out),
-        }
-        if !edge.is_empty() {
-            self.fill_edge(i, shared, edge);
-        }
-    }
-
-    /// Row `i` of the sum from column `first` on, term by term, where some terms may have ended.
-    fn fill_edge(&self, i: usize, first: usize, out: &mut [f64]) {
-        out.fill(0.0);
-        for &(sign, block) in self.terms.iter().filter(|(_, block)| i < block.rows()) {
-            for (out, x) in out.iter_mut().zip(block.row(i).iter().skip(first)) {
+        beyond.fill(0.0);
+        for &(sign, block) in terms {
+            for (out, x) in out.iter_mut().zip(block.row(i)) {
                 *out += sign * x;
             }
         }
@@ -114,7 +84,7 @@ impl Job for FillRows<'_, '_> {
     type Answer = ();
 
     #[inline(always)]
-    fn run<const MR: usize, const NR: usize>(self, _: impl Fn(&[f64], &[f64], &Ahead, &mut Tile<MR, NR>)) {
+    fn run<V: Vector, const MR: usize, const NV: usize>(self) {
         for (i, out) in self.out.chunks_exact_mut(self.sum.cols).enumerate() {
             self.sum.fill_row(self.first_row + i, out);
         }

@@ -1,7 +1,7 @@
 //! A mirror: what this peer offers, for anybody with a browser or `curl`.
 //!
 //! ```text
-//! /             who this is
+//! /             which peer this is
 //! /data/        the files, sorted, with sizes and times; ?json for programs
 //! /data/NAME    one of them, whole or in part
 //! ```
@@ -20,9 +20,9 @@
 //!   mirrors, too; pieces and mirrors share one bucket.
 //!
 //! # What is missing
-//! Bytes are hashed when they come in, not when they go out. Whoever must know that they are right compares
-//! hashes himself; `aria2c` does so with the manager's Metalink. And nobody is asked who he is: whoever can
-//! reach this port can read what is offered.
+//! Bytes are hashed when they come in, not when they go out. A client that must know that they are right compares
+//! hashes itself; `aria2c` does so with the manager's Metalink. And no client is asked for a name: all that can reach
+//! this port can read what is offered.
 
 use std::fs;
 use std::net::SocketAddr;

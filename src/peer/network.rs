@@ -5,8 +5,8 @@
 //! something, and why am I not registered? One thread, `keep_membership`, learns the answers.
 //!
 //! # The rule
-//! The answers stand behind one lock, which is held for a moment and under which no other is taken. Whoever must know
-//! the number waits for it here ([`Network::wait_for_number`]); whoever leaves says so here
+//! The answers stand behind one lock, which is held for a moment and under which no other is taken. A thread that must
+//! know the number waits for it here ([`Network::wait_for_number`]); a peer that leaves says so here
 //! ([`Network::say_goodbye`]), which wakes all that wait.
 
 use std::net::SocketAddr;

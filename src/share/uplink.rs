@@ -63,7 +63,7 @@ pub struct PieceRequest {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Backlog {
     request: PieceRequest,
     passed_over: u32,
 }
@@ -74,7 +74,7 @@ pub struct Uplink {
     at_once: usize,
     sending: Vec<PieceRequest>,
     /// In the order in which they came.
-    waiting: Vec<Waiting>,
+    waiting: Vec<Backlog>,
     /// How often each piece was sent, or begun.
     sent: HashMap<(FileId, Piece), u64>,
     /// When each requester was last served, in turns.
@@ -98,7 +98,7 @@ impl Uplink {
     /// Somebody asks; a request that waits already is not doubled.
     pub fn ask(&mut self, request: PieceRequest) {
         if !self.waiting.iter().any(|waiting| waiting.request == request) {
-            self.waiting.push(Waiting { request, passed_over: 0 });
+            self.waiting.push(Backlog { request, passed_over: 0 });
         }
     }
 
@@ -133,7 +133,7 @@ impl Uplink {
             return None;
         }
         let rank = |&place: &usize| {
-            let Waiting { request, passed_over } = &self.waiting[place];
+            let Backlog { request, passed_over } = &self.waiting[place];
             let late = *passed_over >= PATIENCE;
             let sent = self.sent.get(&(request.file, request.piece)).copied().unwrap_or(0);
             let served = self.served.get(&request.requester).copied().unwrap_or(0);

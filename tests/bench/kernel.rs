@@ -1,8 +1,8 @@
-//! How fast is the multiply? `cargo bench --bench kernel` prints one line for each question, with the ratio
-//! that answers it. Competitors run in turn, round after round, and medians are compared: on a machine that
-//! others use too, a ratio from one run means more than a time.
+//! How fast is the multiply? `cargo bench --features measure --bench kernel` prints one line for each question,
+//! with the ratio that answers it. Competitors run in turn, round after round, and medians are compared: on a
+//! machine that others use too, a ratio from one run means more than a time.
 //!
-//! `cargo bench --bench kernel -- 3` takes three rounds instead of seven.
+//! `-- 3` after it takes three rounds instead of seven.
 #![allow(unsafe_code)] // `matrixmultiply` can be called in no other way
 
 use std::time::Instant;

@@ -66,6 +66,8 @@ pub(super) struct ListedFile {
     manifest: Manifest,
     /// Who has it, and whether all of it.
     holders: BTreeMap<PeerId, bool>,
+    /// The whole holder that was taken off last.
+    last_whole: Option<PeerId>,
 }
 
 impl ListedFile {
@@ -94,10 +96,11 @@ impl ListedFile {
         self.holders.get(&peer) == Some(&true)
     }
 
-    /// Whether it gives its name up to another content that `peer` has: all that is left of it is a part that
-    /// this peer gave up.
+    /// Whether it gives its name up to another content that `peer` has: nobody has all of it, and this peer was the last
+    /// that had, or all that is left is a part that this peer gave up.
     fn gives_way(&self, peer: PeerId, id: FileId) -> bool {
-        self.manifest.id() != id && self.holders.iter().all(|(holder, whole)| *holder == peer && !whole)
+        let is_left = self.manifest.id() != id && self.whole_holders().next().is_none();
+        is_left && (self.last_whole == Some(peer) || self.holders.keys().all(|holder| *holder == peer))
     }
 }
 
@@ -230,6 +233,9 @@ impl Catalogue {
             holdings.files.remove(&number);
             holdings.print.toggle(file, id, whole);
         }
+        if whole {
+            listing.last_whole = Some(peer);
+        }
         self.touched.insert(number);
         if !listing.holders.is_empty() {
             return None;
@@ -282,7 +288,8 @@ impl Catalogue {
     fn list(&mut self, manifest: &Manifest) {
         self.hashes += manifest.hashes().len() as u64;
         self.names.insert(manifest.name().clone(), self.next);
-        self.files.insert(self.next, ListedFile { manifest: manifest.clone(), holders: BTreeMap::new() });
+        let listing = ListedFile { manifest: manifest.clone(), holders: BTreeMap::new(), last_whole: None };
+        self.files.insert(self.next, listing);
         self.next += 1;
     }
 

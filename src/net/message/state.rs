@@ -251,10 +251,11 @@ pub struct ProductState {
 }
 
 /// How far a product is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProductStage {
     /// Nobody has it.
+    #[default]
     Waiting,
     /// Its operands are on their way.
     Sent,

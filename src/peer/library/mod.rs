@@ -10,7 +10,7 @@
 //! are *wanted* in its place; and one record of [`Versions`], which says of each content when it was published or
 //! dropped. All of it stands behind one lock, which is held for a moment and never across I/O.
 //!
-//! - **Told follows offered.** Whoever changes what is offered notes the name as *stale*: so one more file costs the
+//! - **Told follows offered.** A thread that changes what is offered notes the name as *stale*: so one more file costs the
 //!   same, however many there are. The thread `publish` tells the differences, one `update` each; a file that is told
 //!   and not there any more, by a `query` (C3). After a new registration, or when the manager asks (`list`), nothing
 //!   counts as told. What was dropped is not told. A file that is refused is not told again until the next

@@ -1,4 +1,4 @@
-//! A file that this peer offers, whole or in part, and a way to open it for whoever wants pieces.
+//! A file that this peer offers, whole or in part, and a way to open it for a requester.
 //!
 //! ```text
 //!               all pieces are there, and it has its name
@@ -128,7 +128,7 @@ impl Offer {
         }
     }
 
-    /// The open file, to send the next piece from. One that has become whole since is opened anew, so that it
+    /// The open file, to send the next piece from. One that has become whole since is opened again, so that it
     /// is watched by its stamp.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use crate::error::Result;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Progress, ToManager, no_answer};
+use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer};
 use crate::net::outbox::Outbox;
 use crate::peer::manager_client::reach_manager;
 use crate::share::units::counted;
@@ -38,16 +38,14 @@ const QUEUE_SILENCE: Duration = Duration::from_secs(15);
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What one that waits in the queue is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wait {
+#[derive(Clone, Debug)]
+pub(crate) struct Wait {
     /// The place in the queue; 1 is the head.
-    pub position: usize,
+    pub(crate) position: usize,
     /// How many slots were asked for.
-    pub asked: u32,
-    /// How many could be had now.
-    pub free: u32,
+    asked: u32,
     /// For what, and what would end it.
-    pub reason: String,
+    reason: String,
 }
 
 impl fmt::Display for Wait {
@@ -59,9 +57,11 @@ impl fmt::Display for Wait {
 
 /// A lease that is held; dropping it gives it back.
 #[derive(Debug)]
-pub struct HeldLease {
-    number: LeaseId,
-    slots: Vec<PeerCard>,
+pub(crate) struct HeldLease {
+    /// To be named in every product.
+    pub(crate) number: LeaseId,
+    /// Where they are.
+    pub(crate) slots: Vec<PeerCard>,
     line: Outbox,
     terms: Arc<Mutex<Terms>>,
     /// Disconnected when the keeper has ended.
@@ -75,15 +75,20 @@ impl HeldLease {
     ///
     /// # Errors
     /// `infeasible` when there are too few slots; a plain failure when the manager is not there.
-    pub fn ask(manager: SocketAddr, own: PeerId, slots: u32, on_wait: &mut dyn FnMut(Wait)) -> Result<Self> {
+    pub(crate) fn ask(
+        manager: SocketAddr,
+        own: PeerId,
+        slots: u32,
+        on_wait: &mut dyn FnMut(Wait),
+    ) -> Result<Self> {
         let mut connection = reach_manager(manager)?;
         let line = connection.outbox();
         line.send(&ToManager::Lease { peer: own, slots });
         loop {
             match connection.answer(QUEUE_SILENCE)? {
-                FromManager::Wait { position, asked, free, reason } => {
+                FromManager::Wait { position, asked, reason, .. } => {
                     line.send(&ToManager::Ok { list: None, downloads: Vec::new() });
-                    on_wait(Wait { position, asked, free, reason });
+                    on_wait(Wait { position, asked, reason });
                 }
                 FromManager::Leased { lease, for_ms, slots } => {
                     return Self::keep(connection, line, lease, slots, for_ms);
@@ -94,7 +99,7 @@ impl HeldLease {
     }
 
     fn keep(
-        mut connection: Connection,
+        connection: Connection,
         line: Outbox,
         number: LeaseId,
         slots: Vec<PeerCard>,
@@ -110,37 +115,24 @@ impl HeldLease {
         let (ends, ended) = bounded(0);
         let keeper = {
             let (line, terms) = (line.clone(), Arc::clone(&terms));
-            thread::start("keep_lease", move || {
-                let _ends: Sender<()> = ends;
-                keep_lease(&mut connection, &line, &terms);
-            })?
+            thread::start("keep_lease", move || keep_lease(connection, &line, &terms, ends))?
         };
         Ok(Self { number, slots, line, terms, ended, _keeper: keeper })
     }
 
-    /// The lease's number, to be named in every product.
-    pub fn number(&self) -> LeaseId {
-        self.number
-    }
-
-    /// Where its slots are.
-    pub fn slots(&self) -> &[PeerCard] {
-        &self.slots
-    }
-
     /// How many slots it has, those of peers that were lost not counted.
-    pub fn size(&self) -> u32 {
+    pub(crate) fn size(&self) -> u32 {
         let lost = &self.terms.lock().lost;
         self.slots.iter().filter(|card| !lost.contains(&card.peer)).map(|card| card.slots).sum()
     }
 
     /// How long it still runs unless it is renewed; `None` when it is over.
-    pub fn left(&self) -> Option<Duration> {
+    pub(crate) fn left(&self) -> Option<Duration> {
         self.terms.lock().left()
     }
 
     /// Why it ended before its time, if it did.
-    pub fn over(&self) -> Option<String> {
+    pub(crate) fn over(&self) -> Option<String> {
         self.terms.lock().over.clone()
     }
 
@@ -159,14 +151,9 @@ impl HeldLease {
         terms.watched.push((peer, Arc::downgrade(stream)));
     }
 
-    /// Tells the manager how far the multiply is for which this lease is held.
-    pub(super) fn progress(&self, progress: Progress) {
-        self.line.send(&ToManager::Progress(progress));
-    }
-
-    /// Tells the manager that a peer of this lease answered wrongly.
-    pub(super) fn blame(&self, peer: PeerId, reason: String) {
-        self.line.send(&ToManager::Blame { peer, reason });
+    /// Tells the manager something in the conversation of this lease.
+    pub(super) fn tell(&self, message: &ToManager) {
+        self.line.send(message);
     }
 }
 
@@ -195,8 +182,8 @@ struct Terms {
 
 impl Terms {
     fn left(&self) -> Option<Duration> {
-        let left = self.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
-        left.filter(|_| self.over.is_none())
+        let left = self.until.saturating_duration_since(Instant::now());
+        (self.over.is_none() && !left.is_zero()).then_some(left)
     }
 
     /// How long the manager may be silent: until half-time, or until the lease is surely over.
@@ -238,7 +225,7 @@ impl Terms {
 
 /// Listens to the manager until the lease is given back, or the manager is gone: the peers serve the lease until
 /// its time is over.
-fn keep_lease(connection: &mut Connection, line: &Outbox, terms: &Mutex<Terms>) {
+fn keep_lease(mut connection: Connection, line: &Outbox, terms: &Mutex<Terms>, _ends: Sender<()>) {
     loop {
         let silence = terms.lock().silence();
         match connection.receive(Some(silence)) {

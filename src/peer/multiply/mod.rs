@@ -19,7 +19,7 @@
 //! # What is missing
 //! A product that runs on a very slow peer is not also given to a fast one that has nothing left to do.
 
-pub mod lease;
+pub(crate) mod lease;
 mod products;
 mod slot;
 
@@ -30,15 +30,15 @@ use log::debug;
 use parking_lot::Mutex;
 
 use self::lease::{HeldLease, Wait};
+pub(crate) use self::products::Done;
 use self::products::Products;
-pub use self::products::{Done, Tally};
 use super::network::Network;
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::Matrix;
 use crate::matrix::freivalds::{self, Magnitudes, Verdict, Witness};
 use crate::matrix::strassen::{self, Assembly, Plan};
 use crate::net::limits;
-use crate::net::message::{PeerCard, PeerId};
+use crate::net::message::{PeerCard, ToManager};
 use crate::thread::{self, cores};
 
 /// How long a multiply that has begun waits for a manager that is gone to come back, and for its peers.
@@ -56,43 +56,41 @@ const ROUND_PAUSE: Duration = Duration::from_millis(300);
 
 /// What a multiply has to tell while it runs.
 #[derive(Clone, Debug)]
-pub enum MultiplyEvent {
-    /// It waits for slots.
+pub(crate) enum MultiplyEvent {
     Waiting(Wait),
-    /// It has slots.
     Leased(Vec<PeerCard>),
     /// Fewer slots than asked for are all there are.
     Fewer(u32),
-    /// So far it is; told a few times a second.
-    Tally(Tally),
+    /// How many products are done, and more of it in words; told a few times a second.
+    SoFar {
+        done: usize,
+        text: String,
+    },
     /// A product must be done again, and why.
     Redone {
-        /// The product.
         product: usize,
-        /// What happened.
         why: String,
     },
-    /// The lease ended before the work.
+    /// The lease ended before the work; so many products are done.
     LeaseOver {
-        /// Products that are done.
         done: usize,
     },
 }
 
 /// How a multiply went.
 #[derive(Clone, Debug)]
-pub struct MultiplyReport {
+pub(crate) struct MultiplyReport {
     /// From both operands, and memory for the answer, at hand to the whole answer, waiting for leases excluded.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Waiting for leases.
-    pub wait_seconds: f64,
+    pub(crate) wait_seconds: f64,
     /// Every product, in order.
-    pub products: Vec<Done>,
+    pub(crate) products: Vec<Done>,
 }
 
 /// What is to be multiplied, and how: operands that were looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub(crate) struct Question<'a> {
     a: &'a Matrix,
     b: &'a Matrix,
     plan: Plan,
@@ -105,14 +103,14 @@ impl<'a> Question<'a> {
     ///
     /// # Errors
     /// What is wrong with them; `plan.levels()` counts.
-    pub fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan) -> Result<Self> {
+    pub(crate) fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan) -> Result<Self> {
         let largest = Magnitudes { left: a.max_abs(), right: b.max_abs() };
-        check_operands(largest, &plan)?;
+        check(plan, largest)?;
         Ok(Self { a, b, plan, largest })
     }
 
     /// How many products there are.
-    pub fn products(&self) -> usize {
+    pub(crate) fn products(&self) -> usize {
         self.plan.products()
     }
 
@@ -120,7 +118,7 @@ impl<'a> Question<'a> {
     ///
     /// # Errors
     /// When this machine computes wrongly.
-    pub fn multiply_here(&self, c: &mut Matrix) -> Result<()> {
+    pub(crate) fn multiply_here(&self, c: &mut Matrix) -> Result<()> {
         let Self { a, b, largest, .. } = *self;
         strassen::multiply(a.view(), b.view(), c.as_mut_slice(), cores(), &|| true)?;
         if let Verdict::Wrong { row } = freivalds::check(a, b, c, largest, cores(), &mut rand::rng()) {
@@ -131,7 +129,7 @@ impl<'a> Question<'a> {
     }
 }
 
-fn check_operands(largest: Magnitudes, plan: &Plan) -> Result<()> {
+fn check(plan: Plan, largest: Magnitudes) -> Result<()> {
     let bound = plan.bound(largest.left, largest.right);
     if !bound.is_finite() {
         return Err(Error::new(
@@ -164,7 +162,7 @@ fn check_operands(largest: Magnitudes, plan: &Plan) -> Result<()> {
 /// # Errors
 /// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
 /// no peer can be reached.
-pub fn multiply(
+pub(crate) fn multiply(
     network: &Network,
     question: Question<'_>,
     c: &mut Matrix,
@@ -187,9 +185,7 @@ pub fn multiply(
 
 /// What all threads of one multiply share.
 struct Multiplication<'a> {
-    plan: Plan,
-    a: &'a Matrix,
-    b: &'a Matrix,
+    question: Question<'a>,
     witness: Witness,
     assembly: Assembly<'a>,
     products: Products,
@@ -200,14 +196,12 @@ struct Multiplication<'a> {
 
 impl<'a> Multiplication<'a> {
     fn new(question: Question<'a>, c: &'a mut Matrix, events: Sender<MultiplyEvent>) -> Self {
-        let Question { a, b, plan, largest } = question;
+        let Question { b, plan, largest, .. } = question;
         // Each level may double the entries of an operand.
         let grown = 2f64.powi(plan.levels() as i32);
         let operands = Magnitudes { left: largest.left * grown, right: largest.right * grown };
         Self {
-            plan,
-            a,
-            b,
+            question,
             witness: Witness::new(plan, b, operands, cores(), &mut rand::rng()),
             assembly: Assembly::new(plan, c),
             products: Products::new(plan),
@@ -223,14 +217,13 @@ impl<'a> Multiplication<'a> {
 
     /// Works under one lease after another until all is done; gives the time that was spent waiting for them.
     fn run(&self, network: &Network, slots: u32) -> Result<Duration> {
-        let products = self.plan.products();
+        let products = self.question.products();
         // More slots than products would only be kept from others.
         let slots = slots.min(products.try_into().unwrap_or(u32::MAX));
-        let mut patience = Patience::new();
-        let (mut waited, mut fruitless, mut done) = (Duration::ZERO, 0, 0);
+        let (mut waited, mut fruitless, mut done, mut again) = (Duration::ZERO, 0, 0, false);
         loop {
             let asked = Instant::now();
-            let lease = self.lease(network, slots, &mut patience)?;
+            let lease = self.lease(network, slots, again)?;
             waited += asked.elapsed();
             self.round(&lease);
             let before = std::mem::replace(&mut done, self.products.done());
@@ -249,19 +242,32 @@ impl<'a> Multiplication<'a> {
             }
             drop(lease);
             std::thread::sleep(ROUND_PAUSE * fruitless);
+            again = true;
         }
     }
 
-    /// Leases `slots` slots, or as many as there are.
-    fn lease(&self, network: &Network, slots: u32, patience: &mut Patience) -> Result<HeldLease> {
+    /// Leases `slots` slots, or as many as there are. One that has worked before (`again`), or has waited, bears with
+    /// a manager that is away, and with peers that are.
+    fn lease(&self, network: &Network, slots: u32, again: bool) -> Result<HeldLease> {
+        let mut manager = Absence { seen: again, since: None, most: MANAGER_PATIENCE };
+        let mut peers = Absence { most: PEERS_PATIENCE, ..manager };
         let mut wanted = slots;
         loop {
-            let own = match patience.manager.seen {
+            let own = match manager.seen {
                 true => network.wait_for_number(MANAGER_PATIENCE)?,
                 false => network.first_number()?,
             };
-            let why = match self.ask_for_lease(network, own, wanted, patience) {
-                Ok(lease) => return Ok(lease),
+            let others = network.standing().peers;
+            let mut on_wait = |wait| {
+                manager = Absence { seen: true, since: None, ..manager };
+                peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
+                self.tell(MultiplyEvent::Waiting(wait));
+            };
+            let why = match HeldLease::ask(network.manager(), own, wanted, &mut on_wait) {
+                Ok(lease) => {
+                    self.tell(MultiplyEvent::Leased(lease.slots.to_vec()));
+                    return Ok(lease);
+                }
                 Err(why) => why,
             };
             match why.leasable() {
@@ -269,8 +275,8 @@ impl<'a> Multiplication<'a> {
                     self.tell(MultiplyEvent::Fewer(fewer));
                     wanted = fewer;
                 }
-                Some(_) if patience.peers.is_over() => return Err(self.nobody_left()),
-                None if patience.manager.is_over() => return Err(why),
+                Some(_) if peers.is_over() => return Err(self.nobody_left()),
+                None if manager.is_over() => return Err(why),
                 _ => {
                     debug!("no lease: {why}; trying again");
                     wanted = slots;
@@ -278,28 +284,6 @@ impl<'a> Multiplication<'a> {
                 }
             }
         }
-    }
-
-    fn ask_for_lease(
-        &self,
-        network: &Network,
-        own: PeerId,
-        slots: u32,
-        patience: &mut Patience,
-    ) -> Result<HeldLease> {
-        let others = network.standing().peers;
-        let alone = !others.iter().any(|card| card.peer != own && card.slots > 0);
-        let lease = HeldLease::ask(network.manager(), own, slots, &mut |wait| {
-            patience.manager.is_here();
-            if !alone {
-                patience.peers.is_here();
-            }
-            self.tell(MultiplyEvent::Waiting(wait));
-        })?;
-        patience.manager.is_here();
-        patience.peers.is_here();
-        self.tell(MultiplyEvent::Leased(lease.slots().to_vec()));
-        Ok(lease)
     }
 
     /// Why there is nobody to lease: perhaps all have lied.
@@ -312,68 +296,54 @@ impl<'a> Multiplication<'a> {
         })
     }
 
-    /// Works under one lease until the work or the lease is done, and tells how far it is.
+    /// Works under one lease until the work or the lease is done: a thread for each slot, and one that tells how far
+    /// they are until the last of them has ended.
     fn round(&self, lease: &HeldLease) {
-        let (ends, over) = bounded(0);
+        let (ends, over) = bounded::<()>(0);
         std::thread::scope(|scope| {
             let tell = move || {
-                let tell_user = |tally| self.tell(MultiplyEvent::Tally(tally));
-                self.products.tell_progress(&over, |progress| lease.progress(progress), tell_user);
+                let tell_user = |done, text| self.tell(MultiplyEvent::SoFar { done, text });
+                self.products.tell_progress(
+                    &over,
+                    |progress| lease.tell(&ToManager::Progress(progress)),
+                    tell_user,
+                );
             };
             if let Err(e) = thread::start_scoped(scope, "tell_progress", tell) {
                 debug!("nobody is told how far this is: {e}");
             }
-            self.work(lease);
-            drop::<Sender<()>>(ends);
-        });
-    }
-
-    /// A thread for each slot.
-    fn work(&self, lease: &HeldLease) {
-        std::thread::scope(|scope| {
-            let slots = lease.slots().iter().flat_map(|card| (0..card.slots).map(move |_| card));
+            let slots = lease.slots.iter().flat_map(|card| (0..card.slots).map(move |_| card));
             for card in slots {
-                let started = thread::start_scoped(scope, "serve_slot", move || {
+                let ends = ends.clone();
+                let serve = move || {
+                    let _ends = ends;
                     if let Err(why) = self.serve_slot(lease, card) {
                         debug!("a slot of {} is given up: {why}", card.name);
                         *self.failure.lock() = Some(why);
                     }
-                });
-                if let Err(e) = started {
+                };
+                if let Err(why) = thread::start_scoped(scope, "serve_slot", serve) {
                     // Those that have one do the work.
-                    *self.failure.lock() = Some(e);
+                    *self.failure.lock() = Some(why);
                     break;
                 }
             }
+            drop(ends);
         });
     }
 }
 
-/// A multiply bears with a manager that is away, and with peers that are, if they were here before.
-struct Patience {
-    manager: Absence,
-    peers: Absence,
-}
-
-impl Patience {
-    fn new() -> Self {
-        let absence = |most| Absence { most, seen: false, since: None };
-        Self { manager: absence(MANAGER_PATIENCE), peers: absence(PEERS_PATIENCE) }
-    }
-}
-
+/// How long something has been away that a multiply needs.
+#[derive(Clone, Copy)]
 struct Absence {
-    most: Duration,
+    /// It was here before.
     seen: bool,
     since: Option<Instant>,
+    /// So long it is waited for.
+    most: Duration,
 }
 
 impl Absence {
-    fn is_here(&mut self) {
-        (self.seen, self.since) = (true, None);
-    }
-
-    /// Whether it has lasted too long.
     fn is_over(&mut self) -> bool {
         !self.seen || self.since.get_or_insert_with(Instant::now).elapsed() > self.most
     }

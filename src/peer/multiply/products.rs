@@ -14,7 +14,7 @@
 //! # The Condvar
 //! A slot waits for "one product was given back, or checked". It looks for work and begins to wait under one lock; an
 //! attempt ends under that lock, and notifies afterwards: so no end falls between the look and the wait. The lock is
-//! alone: the lease is looked at before it is taken, and again after each wait ([`Next::Changed`]).
+//! alone: the lease is looked at before it is taken, and again after each wait ([`Turn::Changed`]).
 //!
 //! # What is told
 //! The table changes thousands of times a second where products are small, and an eye cannot see that. So one thread,
@@ -25,7 +25,6 @@
 //! Of more than [`limits::PRODUCTS`] products (four levels and more) only the first are told to the manager.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,37 +34,17 @@ use serde::Serialize;
 
 use crate::matrix::strassen::Plan;
 use crate::net::limits;
-use crate::net::message::{Name, PeerCard, ProductStage, ProductState, Progress};
+use crate::net::message::{PeerCard, ProductStage, ProductState, Progress};
 
 /// The least time between two messages of one multiply.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How far a product is. The bar tells the moment when the answer begins to come; on the wire that is still `computing`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
-    #[default]
-    Waiting,
-    Sent,
-    Computing,
-    Answering,
-    Checked,
-}
-
-impl From<Stage> for ProductStage {
-    fn from(stage: Stage) -> Self {
-        match stage {
-            Stage::Waiting => Self::Waiting,
-            Stage::Sent => Self::Sent,
-            Stage::Computing | Stage::Answering => Self::Computing,
-            Stage::Checked => Self::Checked,
-        }
-    }
-}
-
 /// One product.
 #[derive(Debug, Default)]
-struct Row {
-    stage: Stage,
+struct ProductRow {
+    stage: ProductStage,
+    /// Its answer begins to come. Only the bar tells this moment; on the wire it is still `computing`.
+    computed: bool,
     /// Who has it now, or had it last.
     peer: Option<Arc<PeerCard>>,
     /// How often it was begun.
@@ -76,26 +55,25 @@ struct Row {
 
 #[derive(Debug)]
 struct Rows {
-    all: Vec<Row>,
+    all: Vec<ProductRow>,
     /// No product below this one waits.
     lowest: usize,
 }
 
 impl Rows {
     fn take(&mut self, peer: &Arc<PeerCard>) -> Option<usize> {
-        let waits = |row: &Row| row.stage == Stage::Waiting;
+        let waits = |row: &ProductRow| row.stage == ProductStage::Waiting;
         let product = self.lowest + self.all[self.lowest..].iter().position(waits)?;
         self.lowest = product + 1;
-        let row = &mut self.all[product];
-        (row.stage, row.peer) = (Stage::Sent, Some(Arc::clone(peer)));
-        row.attempts += 1;
+        let (peer, attempts) = (Some(Arc::clone(peer)), self.all[product].attempts + 1);
+        self.all[product] = ProductRow { stage: ProductStage::Sent, peer, attempts, ..ProductRow::default() };
         Some(product)
     }
 }
 
 /// What a slot is to do.
 #[derive(Debug)]
-pub(super) enum Next<'p> {
+pub(super) enum Turn<'p> {
     /// Compute this product.
     Product(Attempt<'p>),
     /// Nothing was to do, and it has waited: look whether the lease still runs, and ask again.
@@ -104,39 +82,21 @@ pub(super) enum Next<'p> {
     Done,
 }
 
-/// How many products have come how far, for the bar: "sent 7, computed 5, checked 4 (ada 2, ben 2)".
-#[derive(Clone, Debug, Default)]
-pub struct Tally {
-    sent: usize,
-    computed: usize,
-    /// How many are done.
-    pub checked: usize,
-    by: BTreeMap<Name, usize>,
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sent {}, computed {}, checked {}", self.sent, self.computed, self.checked)?;
-        let by: Vec<String> = self.by.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        if by.is_empty() { Ok(()) } else { write!(f, " ({})", by.join(", ")) }
-    }
-}
-
 /// One product, as it was done in the end.
 #[derive(Clone, Debug, Serialize)]
-pub struct Done {
+pub(crate) struct Done {
     /// Its number in the plan.
-    pub product: usize,
+    pub(crate) product: usize,
     /// The name of the peer that computed it.
-    pub peer: String,
+    pub(crate) peer: String,
     /// From its first byte sent to its answer checked and added.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Bytes of its operands.
-    pub bytes_out: u64,
+    pub(crate) bytes_out: u64,
     /// Bytes of its answer.
-    pub bytes_in: u64,
+    pub(crate) bytes_in: u64,
     /// How often it was begun.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
 }
 
 /// All products of one multiply.
@@ -150,26 +110,26 @@ pub(super) struct Products {
 impl Products {
     /// None is begun.
     pub(super) fn new(plan: Plan) -> Self {
-        let all = (0..plan.products()).map(|_| Row::default()).collect();
+        let all = (0..plan.products()).map(|_| ProductRow::default()).collect();
         Self { plan, rows: Mutex::new(Rows { all, lowest: 0 }), changed: Condvar::new() }
     }
 
     /// The next product for a slot of this peer; if there is none, waits until something changes.
-    pub(super) fn next(&self, peer: &Arc<PeerCard>) -> Next<'_> {
+    pub(super) fn next(&self, peer: &Arc<PeerCard>) -> Turn<'_> {
         let mut rows = self.rows.lock();
         if let Some(product) = rows.take(peer) {
-            return Next::Product(Attempt { products: self, product, began: Instant::now() });
+            return Turn::Product(Attempt { products: self, product, began: Instant::now() });
         }
-        if rows.all.iter().all(|row| row.stage == Stage::Checked) {
-            return Next::Done;
+        if rows.all.iter().all(|row| row.stage == ProductStage::Checked) {
+            return Turn::Done;
         }
         self.changed.wait(&mut rows);
-        Next::Changed
+        Turn::Changed
     }
 
     /// How many are done.
     pub(super) fn done(&self) -> usize {
-        self.rows.lock().all.iter().filter(|row| row.stage == Stage::Checked).count()
+        self.rows.lock().all.iter().filter(|row| row.stage == ProductStage::Checked).count()
     }
 
     /// Tells how far all is until `over` is disconnected, and then what is left.
@@ -177,7 +137,7 @@ impl Products {
         &self,
         over: &Receiver<()>,
         tell_manager: impl Fn(Progress),
-        tell_user: impl Fn(Tally),
+        tell_user: impl Fn(usize, String),
     ) {
         let (mut told, mut ended) = (None, false);
         loop {
@@ -186,7 +146,8 @@ impl Products {
                 tell_manager(progress.clone());
                 told = Some(progress);
             }
-            tell_user(self.tally());
+            let (done, text) = self.summary();
+            tell_user(done, text);
             if ended {
                 return;
             }
@@ -197,36 +158,37 @@ impl Products {
     /// How far each is, for the manager's board.
     fn progress(&self) -> Progress {
         let (rows, inner, cols) = self.plan.shape();
-        let told = |(product, row): (usize, &Row)| ProductState {
+        let told = |(product, row): (usize, &ProductRow)| ProductState {
             product: product as u32,
             peer: row.peer.as_ref().map_or(0, |card| card.peer),
-            state: row.stage.into(),
+            state: row.stage,
             attempts: row.attempts,
         };
         let products = self.rows.lock().all.iter().take(limits::PRODUCTS).enumerate().map(told).collect();
         Progress { rows: rows as u64, inner: inner as u64, cols: cols as u64, products }
     }
 
-    fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        // By number first: to compare the names of millions takes too long under the lock.
-        let mut by = BTreeMap::new();
-        for row in &self.rows.lock().all {
-            tally.sent += usize::from(row.stage >= Stage::Computing);
-            tally.computed += usize::from(row.stage >= Stage::Answering);
-            if let (Stage::Checked, Some(card)) = (row.stage, &row.peer) {
-                tally.checked += 1;
-                by.entry(card.peer).or_insert_with(|| (card.name.clone(), 0)).1 += 1;
+    /// How many are done, and for the bar: "sent 7, computed 5, checked 4 (ada 2, ben 2)".
+    fn summary(&self) -> (usize, String) {
+        let rows = self.rows.lock();
+        let (mut sent, mut computed, mut by) = (0, 0, BTreeMap::new());
+        for row in &rows.all {
+            sent += usize::from(row.stage >= ProductStage::Computing);
+            computed += usize::from(row.computed);
+            if let (ProductStage::Checked, Some(card)) = (row.stage, &row.peer) {
+                *by.entry(&card.name).or_insert(0) += 1;
             }
         }
-        by.into_values().for_each(|(name, count)| *tally.by.entry(name).or_default() += count);
-        tally
+        let checked = by.values().sum();
+        let by: Vec<String> = by.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let by = if by.is_empty() { String::new() } else { format!(" ({})", by.join(", ")) };
+        (checked, format!("sent {sent}, computed {computed}, checked {checked}{by}"))
     }
 
     /// What is told of a multiply that is done.
     pub(super) fn report(self) -> Vec<Done> {
         let (rows, inner, cols) = self.plan.block();
-        let done = |(product, row): (usize, Row)| Done {
+        let done = |(product, row): (usize, ProductRow)| Done {
             product,
             peer: row.peer.map(|card| card.name.to_string()).unwrap_or_default(),
             seconds: row.seconds,
@@ -248,23 +210,29 @@ pub(super) struct Attempt<'p> {
 }
 
 impl Attempt<'_> {
-    /// It has come so far.
-    pub(super) fn reached(&self, stage: Stage) {
-        self.products.rows.lock().all[self.product].stage = stage;
+    /// The operands are at the peer.
+    pub(super) fn sent(&self) {
+        self.products.rows.lock().all[self.product].stage = ProductStage::Computing;
+    }
+
+    /// The answer begins to come.
+    pub(super) fn computed(&self) {
+        self.products.rows.lock().all[self.product].computed = true;
     }
 
     /// The answer is right and part of C.
     pub(super) fn finish(self) {
         let row = &mut self.products.rows.lock().all[self.product];
-        (row.stage, row.seconds) = (Stage::Checked, self.began.elapsed().as_secs_f64());
+        (row.stage, row.seconds) = (ProductStage::Checked, self.began.elapsed().as_secs_f64());
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         let mut rows = self.products.rows.lock();
-        if rows.all[self.product].stage != Stage::Checked {
-            rows.all[self.product].stage = Stage::Waiting;
+        let row = &mut rows.all[self.product];
+        if row.stage != ProductStage::Checked {
+            (row.stage, row.computed) = (ProductStage::Waiting, false);
             rows.lowest = rows.lowest.min(self.product);
         }
         drop(rows);
@@ -277,6 +245,7 @@ mod tests {
     use crossbeam_channel::{bounded, unbounded};
 
     use super::*;
+    use crate::net::message::Name;
 
     /// Of `levels` levels, for a product of 4 x 5 by 5 x 6.
     fn products(levels: u32) -> Products {
@@ -291,7 +260,7 @@ mod tests {
     #[track_caller]
     fn takes<'p>(products: &'p Products, by: &Arc<PeerCard>) -> Attempt<'p> {
         match products.next(by) {
-            Next::Product(attempt) => attempt,
+            Turn::Product(attempt) => attempt,
             other => panic!("{other:?}"),
         }
     }
@@ -308,19 +277,20 @@ mod tests {
         let (zero, one) = (takes(&products, &ada), takes(&products, &ada));
         assert_eq!((zero.product, one.product), (0, 1));
         assert_eq!(told(&products, 1), (11, ProductStage::Sent, 1));
-        one.reached(Stage::Computing);
+        one.sent();
         drop(one);
         assert_eq!(told(&products, 1), (11, ProductStage::Waiting, 1));
         let one = takes(&products, &ben);
         assert_eq!(one.product, 1, "before those that were never begun");
-        one.reached(Stage::Answering);
+        one.sent();
         assert_eq!(told(&products, 1), (12, ProductStage::Computing, 2));
+        one.computed();
         one.finish();
         assert_eq!(told(&products, 1), (12, ProductStage::Checked, 2));
-        assert_eq!(products.tally().to_string(), "sent 1, computed 1, checked 1 (p12 1)");
+        assert_eq!(products.summary(), (1, "sent 1, computed 1, checked 1 (p12 1)".into()));
         zero.finish();
         (2..7).for_each(|_| takes(&products, &ada).finish());
-        assert!(matches!(products.next(&ada), Next::Done));
+        assert!(matches!(products.next(&ada), Turn::Done));
         assert_eq!(products.done(), 7);
         let report = products.report();
         assert_eq!((report[1].product, &*report[1].peer, report[1].attempts), (1, "p12", 2));
@@ -334,9 +304,9 @@ mod tests {
             let waits = scope.spawn(|| {
                 loop {
                     match products.next(&ada) {
-                        Next::Product(attempt) => return attempt.finish(),
-                        Next::Changed => {}
-                        Next::Done => panic!("the only product is given up, not done"),
+                        Turn::Product(attempt) => return attempt.finish(),
+                        Turn::Changed => {}
+                        Turn::Done => panic!("the only product is given up, not done"),
                     }
                 }
             });
@@ -366,7 +336,7 @@ mod tests {
         std::thread::scope(|scope| {
             let products = &products;
             scope.spawn(move || {
-                products.tell_progress(&over, |news| tell.send(news).unwrap(), |_| ());
+                products.tell_progress(&over, |news| tell.send(news).unwrap(), |_, _| ());
             });
             while told.len() < 3 {
                 drop(takes(products, &peer(11)));
@@ -389,7 +359,7 @@ mod tests {
         std::thread::scope(|scope| {
             let products = &products;
             scope.spawn(move || {
-                products.tell_progress(&over, |news| tell.send(news).unwrap(), |_| look.send(()).unwrap());
+                products.tell_progress(&over, |news| tell.send(news).unwrap(), |_, _| look.send(()).unwrap());
             });
             (0..2).for_each(|_| looks.recv().unwrap());
             drop(ends);

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::HeldLease;
-use super::products::{Attempt, Next, Stage};
+use super::products::{Attempt, Turn};
 use super::{Multiplication, MultiplyEvent};
 use crate::error::{Error, Kind, Result};
 use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{FromPeer, PeerCard, ToPeer, no_answer};
+use crate::net::message::{FromPeer, PeerCard, ToManager, ToPeer, no_answer};
 
 /// The slowest peer that is still worth waiting for, in floating-point operations per second.
 const SLOWEST_PEER: f64 = 5e7;
@@ -33,14 +33,14 @@ impl Multiplication<'_> {
         let card = Arc::new(card.clone());
         while lease.serves(card.peer) {
             let attempt = match self.products.next(&card) {
-                Next::Product(attempt) => attempt,
-                Next::Changed => continue,
-                Next::Done => break,
+                Turn::Product(attempt) => attempt,
+                Turn::Changed => continue,
+                Turn::Done => break,
             };
             if let Err(why) = self.compute(lease, &mut connection, &attempt) {
                 let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
                 if why.kind() == Kind::Check {
-                    lease.blame(card.peer, why.to_string());
+                    lease.tell(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
                 }
                 self.tell(MultiplyEvent::Redone { product: attempt.product, why: why.to_string() });
                 return Err(why);
@@ -55,15 +55,18 @@ impl Multiplication<'_> {
         let product = attempt.product;
         let mut probe = self.witness.probe(product);
         let request = self.request(lease, product);
-        let (left, right) = (self.plan.left(product, self.a), self.plan.right(product, self.b));
+        let (left, right) = (
+            self.question.plan.left(product, self.question.a),
+            self.question.plan.right(product, self.question.b),
+        );
         connection.send_with_payload(&request, |out| {
             stream(&left, out, |rows| probe.left(rows))?;
             stream(&right, out, |_| ())
         })?;
-        attempt.reached(Stage::Computing);
+        attempt.sent();
         self.hear_answer(connection, product)?;
-        attempt.reached(Stage::Answering);
-        let (rows, _, cols) = self.plan.block();
+        attempt.computed();
+        let (rows, _, cols) = self.question.plan.block();
         in_portions(rows, cols, |first, portion| {
             connection.receive_payload(bytemuck::cast_slice_mut(portion))?;
             if let Verdict::Wrong { row } = probe.check(portion) {
@@ -75,9 +78,9 @@ impl Multiplication<'_> {
     }
 
     fn request(&self, lease: &HeldLease, product: usize) -> ToPeer {
-        let (rows, inner, cols) = self.plan.block();
+        let (rows, inner, cols) = self.question.plan.block();
         ToPeer::Multiply {
-            lease: lease.number(),
+            lease: lease.number,
             product: product as u32,
             rows: rows as u32,
             inner: inner as u32,
@@ -88,16 +91,14 @@ impl Multiplication<'_> {
 
     /// Waits for the line before the answer, the longer the more there is to compute.
     fn hear_answer(&self, connection: &mut Connection, product: usize) -> Result<()> {
-        let (rows, inner, cols) = self.plan.block();
+        let (rows, inner, cols) = self.question.plan.block();
         let work = 2.0 * rows as f64 * inner as f64 * cols as f64;
         let deadline = limits::MESSAGE_TIME * 3 + Duration::from_secs_f64(work / SLOWEST_PEER);
-        let expected = (product as u32, rows as u32, cols as u32, 8 * (rows * cols) as u64);
+        let payload = 8 * (rows * cols) as u64;
+        let expected =
+            FromPeer::Product { product: product as u32, rows: rows as u32, cols: cols as u32, payload };
         match connection.answer(deadline)? {
-            FromPeer::Product { product, rows, cols, payload }
-                if (product, rows, cols, payload) == expected =>
-            {
-                Ok(())
-            }
+            answer if answer == expected => Ok(()),
             FromPeer::Product { .. } => Err(Error::new(Kind::Check, "an answer to another question")),
             other => Err(no_answer(&other, "multiply")),
         }

@@ -103,6 +103,10 @@ impl Folder {
     /// A folder that has not been looked at.
     pub(super) fn new(replication: Arc<Replication>) -> Self {
         replication.library.load_drops(&replication.store.drops());
+        for file in replication.store.expired() {
+            replication
+                .note(format!("what was here of {file} is removed: that download has lain still for a week"));
+        }
         let manager = ManagerClient::new(replication.library.network().manager());
         Self { replication, watch: Watch::default(), manager, failures: BTreeMap::new() }
     }
@@ -349,7 +353,8 @@ impl Folder {
                 Ok(())
             }
             Err(e) => {
-                Err(Error::new(e.kind(), format!("{file} was dropped and should go to the trash")).because(e))
+                Err(Error::new(e.kind(), format!("{file} should go to the trash, since it was dropped"))
+                    .because(e))
             }
         }
     }

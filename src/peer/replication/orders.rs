@@ -28,7 +28,7 @@ const STALL_ROUNDS: u32 = 3;
 /// slow holder has this long to send a piece.
 const STALL_LEAST: Duration = Duration::from_secs(3);
 
-/// However long they are made: after this time without progress the manager calls the order in vain, and the place
+/// However long they are made: after this time without progress the manager gives the order up, and the place
 /// is wanted for the next one.
 const STALL_MOST: Duration = Duration::from_secs(30);
 

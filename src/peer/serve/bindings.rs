@@ -1,7 +1,7 @@
 //! Which leases this peer serves: the place where a lease is checked.
 //!
 //! # The problem
-//! A lease that nobody checks where the work is done is decoration. A holder that was stopped past its
+//! A lease that nobody checks where the work is done is decoration. A leaseholder that was stopped past its
 //! time and wakes up does not know that its slots are somebody else's now; only the peer can stop it.
 //!
 //! # The rules
@@ -25,7 +25,7 @@ use crate::net::message::{Bound, LeaseId};
 
 /// Whether a product may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begin {
+pub(super) enum Begin {
     /// It may, and counts until [`Bindings::end`].
     Go,
     /// The lease was never heard of; its `bind` may be on the way.
@@ -50,7 +50,7 @@ struct Binding {
 
 /// The leases that are bound here, and the products that run under each.
 #[derive(Debug)]
-pub struct Bindings {
+pub(super) struct Bindings {
     slots: u32,
     serving: u32,
     bound: BTreeMap<LeaseId, Binding>,
@@ -60,35 +60,30 @@ pub struct Bindings {
 
 impl Bindings {
     /// For a peer that offers `slots` slots.
-    pub fn new(slots: u32) -> Self {
+    pub(super) fn new(slots: u32) -> Self {
         Self { slots, serving: 0, bound: BTreeMap::new(), newest: 0 }
     }
 
-    /// How many slots this peer offers.
-    pub fn slots(&self) -> u32 {
-        self.slots
+    /// How many slots this peer offers, and how many products are being served.
+    pub(super) fn load(&self) -> (u32, u32) {
+        (self.slots, self.serving)
     }
 
-    /// How many products are being served.
-    pub fn serving(&self) -> u32 {
-        self.serving
-    }
-
-    /// This peer registered anew, perhaps at a manager whose clock was set back: its numbers may be below
+    /// This peer registered again, perhaps at a manager whose clock was set back: its numbers may be below
     /// those of the manager before it.
-    pub fn rejoined(&mut self) {
+    pub(super) fn rejoined(&mut self) {
         self.newest = self.bound.keys().next_back().copied().unwrap_or(0);
     }
 
     /// The manager bound a lease, or renewed it.
-    pub fn bind(&mut self, lease: LeaseId, slots: u32, until: Millis) {
+    pub(super) fn bind(&mut self, lease: LeaseId, slots: u32, until: Millis) {
         self.newest = self.newest.max(lease);
         let binding = self.bound.entry(lease).or_insert(Binding { slots, until, serving: 0, ending: false });
         (binding.slots, binding.until) = (slots, until);
     }
 
     /// The manager ended a lease; true when `unbound` can be said at once.
-    pub fn unbind(&mut self, lease: LeaseId) -> bool {
+    pub(super) fn unbind(&mut self, lease: LeaseId) -> bool {
         match self.bound.get_mut(&lease) {
             Some(binding) if binding.serving > 0 => {
                 binding.ending = true;
@@ -103,7 +98,7 @@ impl Bindings {
 
     // lab 3: begin
     /// May a product of this lease begin now? If so, it counts as being served.
-    pub fn begin(&mut self, lease: LeaseId, now: Millis) -> Begin {
+    pub(super) fn begin(&mut self, lease: LeaseId, now: Millis) -> Begin {
         let Some(binding) = self.bound.get_mut(&lease) else {
             return if lease <= self.newest { Begin::Over } else { Begin::Unknown };
         };
@@ -123,7 +118,7 @@ impl Bindings {
     // lab 3: end
 
     /// A product is done, well or badly; true when `unbound` must be said now.
-    pub fn end(&mut self, lease: LeaseId) -> bool {
+    pub(super) fn end(&mut self, lease: LeaseId) -> bool {
         let Some(binding) = self.bound.get_mut(&lease) else { return false };
         self.serving -= 1;
         binding.serving -= 1;
@@ -136,7 +131,7 @@ impl Bindings {
 
     /// What a peer that lost its manager still serves, for the next `register`. What is over and has no
     /// product running is forgotten.
-    pub fn still_bound(&mut self, now: Millis) -> Vec<Bound> {
+    pub(super) fn still_bound(&mut self, now: Millis) -> Vec<Bound> {
         self.bound.retain(|_, binding| binding.serving > 0 || (!binding.ending && now < binding.until));
         let bound = |(&lease, binding): (&LeaseId, &Binding)| Bound { lease, slots: binding.slots };
         self.bound.iter().map(bound).collect()
@@ -184,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_may_be_lower_after_joining_anew() {
+    fn numbers_may_be_lower_after_joining_again() {
         let mut bindings = Bindings::new(4);
         bindings.bind(7, 1, 100);
         bindings.unbind(7);

@@ -1,13 +1,16 @@
 //! A serving peer's memory for operands and answers, used again.
 //!
-//! The system hands out memory in pages that it must clear first. For a product of two 2048 x 2048 blocks
-//! that is 100 MB, and finding and clearing them takes a good part of the time of multiplying them. So what one product leaves,
+//! The system hands out memory in pages that it must clear first. For a product of two 2048 x 2048 blocks that is
+//! 100 MB, and finding and clearing them takes a good part of the time of multiplying them. So what one product leaves,
 //! the next one takes, and only what nobody has wanted for a while goes back to the system.
 //!
-//! Operands are read and written from one end to the other, on any pages. A product is added up in tiles,
-//! each of which lies on as many pages as it has rows: it wants few large ones ([`Buffers::on_huge_pages`]).
+//! A buffer holds what its last user left in it: each user writes all of it before it reads any.
 //!
-//! A buffer holds what its last user left in it. Whoever takes one writes all of it before reading any.
+//! # Measured
+//! The same product by three peers on two busy cores, with this and with fresh memory for each block, in turn (medians of
+//! eleven ratios): fresh memory takes 22 % more of the peers' processor time at n = 2048 and 16 % more at 4096, and the
+//! whole product takes 22 % and 9 % longer. Pages of 2 MiB for the answers changed neither by more than the noise
+//! (-2 % and -1 %), so there are none.
 
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
@@ -23,87 +26,77 @@ const KEEP: Duration = Duration::from_secs(120);
 
 /// Buffers in use and to spare, which together take no more than a budget.
 #[derive(Debug)]
-pub struct Buffers {
+pub(super) struct Buffers {
     /// In numbers.
     budget: usize,
-    huge_pages: bool,
-    state: Mutex<State>,
+    stock: Mutex<Stock>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Stock {
     /// The numbers in all buffers, in use or not.
     numbers: usize,
-    /// Buffers that nobody uses now, each with the time since when.
+    /// Buffers that nobody uses now, the smallest first, each with the time since when.
     spare: Vec<(Vec<f64>, Instant)>,
 }
 
+impl Stock {
+    /// The place of the smallest spare buffer with room for `len` numbers.
+    fn place(&self, len: usize) -> usize {
+        self.spare.partition_point(|(numbers, _)| numbers.capacity() < len)
+    }
+}
+
 impl Buffers {
-    /// For buffers of `bytes` in all. Who asks for one more is told `busy`.
-    pub fn of(bytes: u64) -> Self {
-        let budget = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
-        Self { budget, huge_pages: false, state: Mutex::default() }
+    /// For buffers of `bytes` in all. Beyond them the answer is `busy`.
+    pub(super) fn of(bytes: u64) -> Self {
+        Self { budget: usize::try_from(bytes / 8).unwrap_or(usize::MAX), stock: Mutex::default() }
     }
 
-    /// For one part in so many of this machine's memory.
-    pub fn of_this_machine(parts: u64) -> Self {
+    /// For half of this machine's memory.
+    pub(super) fn of_this_machine() -> Self {
         let memory = rustix::system::sysinfo();
-        Self::of(memory.totalram as u64 * u64::from(memory.mem_unit) / parts)
-    }
-
-    /// The same, each buffer on huge pages where the system has them.
-    #[must_use]
-    pub fn on_huge_pages(self) -> Self {
-        Self { huge_pages: true, ..self }
+        Self::of(memory.totalram as u64 * u64::from(memory.mem_unit) / 2)
     }
 
     /// A buffer of `len` numbers, whatever they are.
     ///
     /// # Errors
     /// `busy` when there is no memory for it.
-    pub fn take(&self, len: usize) -> Result<Buffer<'_>> {
-        let mut state = self.state.lock();
-        let fits = |(_, (numbers, _)): &(usize, &(Vec<f64>, Instant))| numbers.capacity() >= len;
-        let smallest =
-            state.spare.iter().enumerate().filter(fits).min_by_key(|(_, (numbers, _))| numbers.capacity());
-        let numbers = match smallest.map(|(place, _)| place) {
-            Some(place) => {
-                let (mut numbers, _) = state.spare.swap_remove(place);
-                numbers.resize(len, 0.0);
-                numbers
-            }
-            None => {
-                let no_memory = || {
-                    Error::new(Code::Busy, format!("no memory for a block of {len} numbers"))
-                        .advise("cut the product into smaller ones with more --levels")
-                };
-                // What is too small for this one makes room for it.
-                while state.numbers.saturating_add(len) > self.budget {
-                    let (spare, _) = state.spare.pop().ok_or_else(no_memory)?;
-                    state.numbers -= spare.capacity();
-                }
-                let fresh = Matrix::try_zeros(1, len).map_err(|e| no_memory().because(e))?;
-                let numbers = if self.huge_pages { fresh.on_huge_pages() } else { fresh }.into_vec();
-                state.numbers += numbers.capacity();
-                numbers
-            }
+    pub(super) fn take(&self, len: usize) -> Result<Buffer<'_>> {
+        let mut stock = self.stock.lock();
+        let place = stock.place(len);
+        if place < stock.spare.len() {
+            let (mut numbers, _) = stock.spare.remove(place);
+            numbers.resize(len, 0.0);
+            return Ok(Buffer { home: self, numbers });
+        }
+        let no_memory = || {
+            Error::new(Code::Busy, format!("no memory for a block of {len} numbers"))
+                .advise("cut the product into smaller ones with more --levels")
         };
+        // What is too small for this one makes room for it.
+        while stock.numbers.saturating_add(len) > self.budget {
+            let (spare, _) = stock.spare.pop().ok_or_else(no_memory)?;
+            stock.numbers -= spare.capacity();
+        }
+        let numbers = Matrix::try_zeros(1, len).map_err(|e| no_memory().because(e))?.into_vec();
+        stock.numbers += numbers.capacity();
         Ok(Buffer { home: self, numbers })
     }
 
-    /// Gives back to the system what nobody has wanted for `KEEP`.
-    pub fn tidy(&self) {
-        let mut state = self.state.lock();
-        let before: usize = state.spare.iter().map(|(numbers, _)| numbers.capacity()).sum();
-        state.spare.retain(|(_, since)| since.elapsed() < KEEP);
-        let after: usize = state.spare.iter().map(|(numbers, _)| numbers.capacity()).sum();
-        state.numbers -= before - after;
+    /// Gives back to the system what nobody has wanted for [`KEEP`].
+    pub(super) fn tidy(&self) {
+        let Stock { numbers, spare } = &mut *self.stock.lock();
+        for (old, _) in spare.extract_if(.., |(_, since)| since.elapsed() >= KEEP) {
+            *numbers -= old.capacity();
+        }
     }
 }
 
 /// A buffer that is in use until it is dropped.
 #[derive(Debug)]
-pub struct Buffer<'a> {
+pub(super) struct Buffer<'a> {
     home: &'a Buffers,
     numbers: Vec<f64>,
 }
@@ -125,8 +118,9 @@ impl DerefMut for Buffer<'_> {
 impl Drop for Buffer<'_> {
     fn drop(&mut self) {
         let numbers = std::mem::take(&mut self.numbers);
-        let mut state = self.home.state.lock();
-        state.spare.push((numbers, Instant::now()));
+        let mut stock = self.home.stock.lock();
+        let place = stock.place(numbers.capacity());
+        stock.spare.insert(place, (numbers, Instant::now()));
     }
 }
 

@@ -1,21 +1,20 @@
 //! Products for others, under a lease.
 //!
 //! Two bounds are kept apart. A peer *serves* as many products as it has slots: it takes their operands
-//! in and gives their answers out. But it *computes* on no more cores than it has, because two products that
-//! share a core both take twice as long: a product takes all cores that are free, and waits where there is
-//! none. So while one product computes, the operands of the next arrive.
+//! in and gives their answers out. But it *computes* one at a time, on all its cores, because two products that
+//! share a core both take twice as long. So while one product computes, the operands of the next arrive.
 //!
 //! A "no" does not end the conversation: the payload of a refused product is read and thrown away, and
 //! the next request is heard. Only what is no message at all ends it.
 
-pub mod bindings;
-pub mod buffers;
+mod bindings;
+mod buffers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::debug;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use self::bindings::{Begin, Bindings};
 use self::buffers::Buffers;
@@ -32,56 +31,51 @@ use crate::net::message::{Bound, FromPeer, LeaseId, ToManager, ToPeer, unexpecte
 /// How long a product may wait for its `bind`, which takes another way than it.
 const BIND_LAG: Duration = Duration::from_secs(1);
 
-/// How often a product that waits for a core looks whether its requester is still there.
+/// How often a product that waits for the cores looks whether its requester is still there.
 const GONE_CHECK: Duration = Duration::from_millis(100);
 
 /// What this peer serves, and the way to tell the manager about it.
 #[derive(Debug)]
-pub struct Serving {
+pub(super) struct Serving {
     network: Arc<Network>,
     clock: Clock,
     bindings: Mutex<Bindings>,
     bound: Condvar,
-    free_cores: Mutex<usize>,
-    core_free: Condvar,
-    operands: Buffers,
-    answers: Buffers,
+    /// How many there are; locked while a product is computed on them. No lock of a peer is taken under it.
+    cores: Mutex<usize>,
+    buffers: Buffers,
 }
 
 impl Serving {
     /// Serves `slots` products at once, and computes them on `cores` cores.
-    pub fn new(network: Arc<Network>, slots: u32, cores: usize) -> Self {
+    pub(super) fn new(network: Arc<Network>, slots: u32, cores: usize) -> Self {
         Self {
             network,
             clock: Clock::new(),
             bindings: Mutex::new(Bindings::new(slots)),
             bound: Condvar::new(),
-            free_cores: Mutex::new(cores),
-            core_free: Condvar::new(),
-            operands: Buffers::of_this_machine(3),
-            answers: Buffers::of_this_machine(6).on_huge_pages(),
+            cores: Mutex::new(cores),
+            buffers: Buffers::of_this_machine(),
         }
     }
 
     /// How many slots there are, and how many products are being served.
-    pub fn load(&self) -> (u32, u32) {
-        let bindings = self.bindings.lock();
-        (bindings.slots(), bindings.serving())
+    pub(super) fn load(&self) -> (u32, u32) {
+        self.bindings.lock().load()
     }
 
     /// Another manager knows this peer now.
-    pub fn rejoined(&self) {
+    pub(super) fn rejoined(&self) {
         self.bindings.lock().rejoined();
     }
 
     /// Gives back memory that no product has wanted for a while.
-    pub fn tidy(&self) {
-        self.operands.tidy();
-        self.answers.tidy();
+    pub(super) fn tidy(&self) {
+        self.buffers.tidy();
     }
 
     /// The manager said `bind`.
-    pub fn bind(&self, lease: LeaseId, slots: u32, for_ms: u64) {
+    pub(super) fn bind(&self, lease: LeaseId, slots: u32, for_ms: u64) {
         self.bindings.lock().bind(lease, slots, self.clock.now().saturating_add(for_ms));
         self.bound.notify_all();
     }
@@ -89,12 +83,12 @@ impl Serving {
     /// The manager said `unbind`. True if nothing of the lease is served any more, so that it can be told at
     /// once; else it is told when the last product ends.
     #[must_use]
-    pub fn unbind(&self, lease: LeaseId) -> bool {
+    pub(super) fn unbind(&self, lease: LeaseId) -> bool {
         self.bindings.lock().unbind(lease)
     }
 
     /// What is still served although the manager is gone.
-    pub fn still_bound(&self) -> Vec<Bound> {
+    pub(super) fn still_bound(&self) -> Vec<Bound> {
         self.bindings.lock().still_bound(self.clock.now())
     }
 
@@ -121,18 +115,16 @@ impl Serving {
         })
     }
 
-    /// Waits for cores to compute on, and takes all that are free: a product that is done in half the
-    /// time is worth more than two that are done together, because its answer travels while the next
-    /// one computes, and the last one leaves no core idle.
-    fn cores(&self, connection: &Connection) -> Result<Cores<'_>, Abandoned> {
-        let mut free = self.free_cores.lock();
-        while *free == 0 {
-            self.core_free.wait_for(&mut free, GONE_CHECK);
-            if connection.is_gone() {
-                return Err(Abandoned);
+    /// Waits for the cores: a product that is done in half the time is worth more than two that are done together,
+    /// because its answer travels while the next one computes, and the last one leaves no core idle.
+    fn cores(&self, connection: &Connection) -> Result<MutexGuard<'_, usize>, Abandoned> {
+        loop {
+            match self.cores.try_lock_for(GONE_CHECK) {
+                Some(cores) => return Ok(cores),
+                None if connection.is_gone() => return Err(Abandoned),
+                None => {}
             }
         }
-        Ok(Cores { serving: self, taken: std::mem::take(&mut free) })
     }
 }
 
@@ -149,19 +141,6 @@ impl Drop for InService<'_> {
             // Without a manager nobody waits for it; the next one is told by `register`.
             self.serving.network.tell_manager(&ToManager::Unbound { lease: self.lease });
         }
-    }
-}
-
-/// Cores that are computing until this is dropped.
-struct Cores<'a> {
-    serving: &'a Serving,
-    taken: usize,
-}
-
-impl Drop for Cores<'_> {
-    fn drop(&mut self) {
-        *self.serving.free_cores.lock() += self.taken;
-        self.serving.core_free.notify_one();
     }
 }
 
@@ -223,16 +202,16 @@ pub(super) fn serve_products(serving: &Serving, connection: &mut Connection, fir
 /// Takes the operands in, computes, gives the answer out.
 fn serve_product(serving: &Serving, connection: &mut Connection, request: ProductRequest) -> Result<()> {
     let ProductRequest { product, rows, inner, cols, .. } = request;
-    let mut left = serving.operands.take(rows * inner)?;
+    let mut left = serving.buffers.take(rows * inner)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut left))?;
-    let mut right = serving.operands.take(inner * cols)?;
+    let mut right = serving.buffers.take(inner * cols)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut right))?;
-    let cores = serving.cores(connection)?;
-    let mut answer = serving.answers.take(rows * cols)?;
+    let mut answer = serving.buffers.take(rows * cols)?;
+    let all_cores = serving.cores(connection)?;
     let still_wanted = || !connection.is_gone();
     let (a, b) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
-    strassen::multiply(a, b, &mut answer, cores.taken, &still_wanted)?;
-    drop((cores, left, right));
+    strassen::multiply(a, b, &mut answer, *all_cores, &still_wanted)?;
+    drop((all_cores, left, right));
     let bytes: &[u8] = bytemuck::cast_slice(&answer);
     let payload = bytes.len() as u64;
     let header = FromPeer::Product { product, rows: rows as u32, cols: cols as u32, payload };

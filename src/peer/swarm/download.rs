@@ -5,10 +5,10 @@
 //! fall silent. The file is to be here soon, and right.
 //!
 //! # The rule
-//! One thread for each holder ([`fetch_from`]) listens to it; the [`Picker`] behind one lock knows who has what
-//! and who owes what, and whatever changes that also asks for more ([`transfer`](super::transfer)). The thread of
-//! the download itself sees to it that there are holders to listen to, says why nothing comes, and gives up when it
-//! is told to, or when nobody has been there for long.
+//! One thread for each holder ([`fetch_from`]) listens to it. The [`Picker`] behind one lock knows which holder has what
+//! and owes what; a change to that also asks for more ([`transfer`](super::transfer)). The thread of the download itself
+//! sees to it that there are holders to listen to, and says why nothing comes. It gives up when it is told to, or when
+//! no holder has been there for long.
 //!
 //! A piece counts when its hash is right and it is written. A wrong one is thrown away, its sender remembered,
 //! and after the second no longer asked. What a lost holder owed is open again (E8). Holders that appear
@@ -186,13 +186,12 @@ impl Transfer<'_> {
 
     /// The file appears under its name.
     fn publish(&self) -> Result<()> {
-        let store = self.settings.store;
-        if !self.settings.repair {
+        let DownloadSettings { library, store, repair, .. } = self.settings;
+        if !repair {
             return store.publish(&self.partial);
         }
-        if let Some(aside) =
-            store.replace(&self.partial, &self.settings.library.network().own_name().to_string())?
-        {
+        let own = library.network().own_name().to_string();
+        if let Some(aside) = store.replace(&self.partial, &own)? {
             self.note(format!("{} was saved while it was repaired: that is kept as {aside}", self.name()));
         }
         Ok(())

@@ -3,8 +3,8 @@
 //! One token bucket ([`Limiter`]) for each direction. Every byte of a file passes through one of them: pieces that are
 //! sent and received, and files that are served over HTTP. So `--up` holds for all of them together.
 //!
-//! Whoever has bytes asks again and again how many may [`pass`](Lane::pass). Where there is a limit that is a small
-//! step: several that send at once take turns, and nobody sleeps for long who could see that the other side is gone.
+//! A thread that has bytes to move asks again and again how many may [`pass`](Lane::pass). Where there is a limit, that
+//! is a small step: so threads that send at the same time take turns, and each sees soon when its other side is gone.
 
 use std::time::{Duration, Instant};
 

@@ -1,17 +1,17 @@
 //! A peer's part in swarms: pieces in and out.
 //!
-//! ```text
-//!   download ─▶ holder ─▶ transfer     a file from all its holders at once: a thread for each, and what they share
-//!                            │
-//!                            ▼
-//!                          upload      pieces for those that ask, whose turn is now
-//!                            │
-//!              link      requesters    how much may pass;  who is served, and what it is told
-//!                            │
-//!                          rate        bytes a second, and from whom
-//! ```
-//! A holder that we are connected to is a *neighbour*; a peer that asks us for pieces is a *requester*. Two peers that
-//! want from each other are both, in two conversations.
+//! | file | what it is about |
+//! |---|---|
+//! | [`download`] | a file from all its holders at once |
+//! | `holder` | one of its threads: what comes from one holder |
+//! | [`transfer`] | what those threads share: the neighbours, and what each is asked for |
+//! | [`upload`] | pieces for those that ask |
+//! | [`requesters`] | which of them are served, and what each is told: plain state |
+//! | [`rate`] | the register of who gave which piece: plain state |
+//! | `link` | how much may pass: `--up` and `--down` |
+//!
+//! A holder that this peer is connected to is a *neighbour*; a peer that asks this one for pieces is a *requester*. Two
+//! peers that want from each other are both, in two conversations.
 
 pub(crate) mod download;
 mod holder;

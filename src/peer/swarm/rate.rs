@@ -1,16 +1,24 @@
-//! Bytes a second, and from whom: the one register of what others give to this peer.
+//! The one register of which holder gave which piece, and how fast.
 //!
 //! # The problem
-//! Three ask who gave what. The choker: how much came from this peer lately, whatever the file (tit-for-tat). The
-//! board, with each `ok`: how fast is each download now, and who gives to it. And the person who has waited for a file:
-//! how many of its pieces came from whom.
+//! Three places need that. The choker ranks requesters by what came from them lately, whatever the file (tit-for-tat).
+//! The board shows how fast each download is now, and which holders give to it. The report of a download says how many
+//! pieces each holder gave.
 //!
 //! # The rule
-//! A piece that is here, and right, is written down once ([`Register::came`]). The answers are views of that. A
-//! [`Rate`] is that of the last so many seconds: a round of choking for the choker, and [`WINDOW`] for the board, long
-//! enough that it does not jump with each piece, short enough that a holder that falls silent is seen.
+//! A piece that is here, and right, is written down once ([`Register::came`]). The three answers are views of that. Bytes
+//! are counted over the last so many seconds ([`Rate`]): for the choker a round, for the board [`WINDOW`]. That is long
+//! enough that the number does not jump with each piece, and short enough that a holder that falls silent is seen.
 //!
-//! It is plain state; it stands among the [`requesters`](super::requesters), behind their lock.
+//! The register is plain state, behind the lock of the [`requesters`](super::requesters).
+//!
+//! # An example
+//! Ada gave 4000 bytes one second after the beginning, Ben 4000 after two: 4000 bytes a second from both. Ben goes on
+//! with 1000 each second: after seven it is 1000, and from Ben alone.
+//!
+//! # What is missing
+//! What a peer gave to a download counts for it until that ends, at most for a round: between two downloads this peer
+//! remembers nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
-//! All who want pieces of this peer, and what it may say to each: plain state behind one lock, under which nobody waits.
+//! The requesters: which of the peers that want pieces are served, and what each is told.
 //!
-//! Time is passed in. What is to be said goes into the channels of the threads that speak.
+//! This is plain state behind one lock, under which no thread waits. Time is passed in. What follows from a change goes
+//! into the channels of the threads that speak.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -60,7 +61,7 @@ impl Requester {
     }
 
     fn say(&self, message: FromPeer) {
-        // Where nobody speaks any more, its place is about to be given up.
+        // Where the thread that speaks has ended, the requester is about to leave.
         let _ = self.to.send(Say::Message(message));
     }
 }
@@ -175,7 +176,7 @@ impl Requesters {
         }
     }
 
-    /// Judges who is served from now on, and tells those for whom that is a change.
+    /// Judges which requesters are served from now on, and tells those for which that is a change.
     pub(super) fn judge(&mut self, occasion: Occasion, now: Instant) {
         let deaf = self.all.iter().filter(|(_, requester)| requester.to.len() > requester.room());
         for id in deaf.map(|(&id, _)| id).collect::<Vec<_>>() {
@@ -236,7 +237,7 @@ impl Requesters {
         }
     }
 
-    /// What is uploaded to whom.
+    /// A line for each.
     pub(super) fn status(&self) -> Vec<Upload> {
         let line = |requester: &Requester| Upload {
             to: requester.name.clone(),
@@ -254,7 +255,7 @@ mod tests {
     use crate::share::store::Store;
     use crate::share::{Layout, Manifest};
 
-    /// Somebody who wants pieces of a file of four pieces, and what it is told.
+    /// A peer that wants pieces of a file of four pieces, and what it is told.
     struct Asked {
         requesters: Requesters,
         id: FileId,

@@ -3,7 +3,7 @@
 //! # The rule
 //! The [`Picker`] and all that is known of the neighbours are plain state behind one lock. Whatever changes it also
 //! asks all neighbours for what they can be asked for now ([`Transfer::change`]): requests are *posted* under the lock,
-//! which is memory only, and flushed after it. So nobody polls, and no holder is idle while there is anything to ask
+//! which is memory only, and flushed after it. So no thread polls, and no holder is idle while there is anything to ask
 //! it for.
 
 use std::collections::BTreeMap;

@@ -11,7 +11,7 @@
 //!   send_pieces       one a conversation    speaks: have, choke, unchoke, and pieces when it is their turn
 //!   judge_uploads     one a peer            every ten seconds judges which requesters are served from now on
 //! ```
-//! The [`Requesters`] are behind one lock, under which nobody waits: what follows from a change is put into the
+//! The [`Requesters`] are behind one lock, under which no thread waits: what follows from a change is put into the
 //! channels of the threads that speak. A turn that was given is given back when the piece is sent, or its requester
 //! gone.
 //!
@@ -52,7 +52,7 @@ pub(crate) struct Uploads {
 }
 
 impl Uploads {
-    /// Nobody asks yet.
+    /// Without any requester.
     pub(crate) fn new(settings: UploadSettings) -> Self {
         let round = Duration::from_secs(ROUND_SECONDS).div_f64(settings.time_scale);
         Self {
@@ -75,7 +75,7 @@ impl Uploads {
         self.stopping.notify_all();
     }
 
-    /// What is uploaded to whom.
+    /// The requesters, for `status`.
     pub(crate) fn status(&self) -> Vec<Upload> {
         self.requesters.lock().status()
     }
@@ -100,13 +100,13 @@ impl Uploads {
     }
 }
 
-/// A place among the requesters, until it is dropped.
-struct Place<'a> {
+/// A seat among the requesters, until it is dropped.
+struct UploadSeat<'a> {
     uploads: &'a Uploads,
     requester: RequesterId,
 }
 
-impl Drop for Place<'_> {
+impl Drop for UploadSeat<'_> {
     fn drop(&mut self) {
         self.uploads.requesters.lock().leave(self.requester, Instant::now());
     }
@@ -129,28 +129,28 @@ pub(crate) fn serve_join(
     let name = library.network().name_of(peer, connection.other());
     info!("{name} wants pieces of {file}");
     let (requester, says) = uploads.requesters.lock().admit(peer, name, Arc::clone(&offer))?;
-    let place = Place { uploads, requester };
+    let seat = UploadSeat { uploads, requester };
     let sender = PieceSender { uploads, requester, offer: &offer, source, speaker: connection.writer() };
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "send_pieces", move || sender.send_pieces(&says))?;
-        // Whatever comes of it, the place is given up here, which closes the channel and so ends the other thread. A
+        // Whatever comes of it, the seat is given up here, which closes the channel and so ends the other thread. A
         // requester that is refused something hears why before its connection is closed: nothing else is said then.
-        hear_wishes(place, connection, &offer)
+        hear_wishes(seat, connection, &offer)
     })
 }
 
-/// Listens to one requester, until its place is gone.
-fn hear_wishes(place: Place<'_>, connection: &mut Connection, offer: &Offer) -> Result<()> {
-    let (layout, requesters) = (offer.manifest().layout(), &place.uploads.requesters);
+/// Listens to one requester, until it is gone.
+fn hear_wishes(seat: UploadSeat<'_>, connection: &mut Connection, offer: &Offer) -> Result<()> {
+    let (layout, requesters) = (offer.manifest().layout(), &seat.uploads.requesters);
     loop {
         // A requester that has nothing to ask for says `interested` again now and then.
         let Received::Message(message) = connection.receive(Some(limits::REST_TIME))? else { return Ok(()) };
         let served = match message {
-            ToPeer::Interested { on } => requesters.lock().interested(place.requester, on, Instant::now()),
+            ToPeer::Interested { on } => requesters.lock().interested(seat.requester, on, Instant::now()),
             ToPeer::Request { piece } => {
                 let piece = layout.piece(piece)?;
                 let here = offer.has(piece);
-                requesters.lock().ask(place.requester, piece, here)?
+                requesters.lock().ask(seat.requester, piece, here)?
             }
             other => return Err(unexpected(&other, "interested or request")),
         };
@@ -172,13 +172,13 @@ struct PieceSender<'a> {
 }
 
 impl PieceSender<'_> {
-    /// Speaks to a requester until it or its place is gone.
+    /// Speaks to a requester until it is gone.
     fn send_pieces(mut self, says: &Receiver<Say>) {
         let Err(e) = self.say_all(says) else { return };
         debug!("{e}");
         if e.code() == Code::NotFound && self.speaker.send(&FromPeer::Error((&e).into())).is_ok() {
             // The other side closes when it has read this; closing here might destroy it. Until then it is no
-            // requester any more: turns that it was given would be nobody's.
+            // requester any more: else it would keep turns that others wait for.
             self.uploads.requesters.lock().leave(self.requester, Instant::now());
         } else {
             self.speaker.close();

@@ -70,7 +70,7 @@ fn equally_rare_pieces_are_drawn_by_the_seed() {
 }
 
 #[test]
-fn sequential_asks_from_the_front_whoever_has_it() {
+fn sequential_asks_from_the_front_for_what_any_holder_has() {
     let mut picker = download(5, PickOrder::Sequential, &[(ADA, &[0, 1, 2, 3, 4]), (BEN, &[1, 2, 4])]);
     picker = picker.with_in_flight(2);
     assert_eq!(asked(&mut picker, BEN), [1, 2]);

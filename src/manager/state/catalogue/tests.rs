@@ -174,6 +174,23 @@ fn a_part_that_was_given_up_is_in_nobodys_way() {
 }
 
 #[test]
+fn the_last_whole_holder_may_replace_what_others_have_in_part_only() {
+    let roster = roster();
+    let mut catalogue = Catalogue::default();
+    let (old, [by_cyd, by_ben]) = (file("a", b"one"), [b"two", b"six"].map(|bytes| file("a", bytes)));
+    for peer in [ADA, BEN] {
+        catalogue.update(peer, &old, true, None, &roster, LATE).unwrap();
+    }
+    // Both have edited it: ada is taken off first, hears that ben has it, and begins to fetch it again.
+    assert_eq!(holders(&mut catalogue, ADA, "a").unwrap(), [(BEN, true)]);
+    catalogue.update(ADA, &old, false, None, &roster, LATE).unwrap();
+    assert_eq!(holders(&mut catalogue, BEN, "a").unwrap(), [(ADA, false)]);
+    assert_eq!(catalogue.update(CYD, &by_cyd, true, None, &roster, LATE).unwrap_err().code(), Code::Conflict);
+    assert_eq!(catalogue.update(BEN, &by_ben, true, None, &roster, LATE).unwrap(), Some(What::Offers));
+    assert_eq!(holders(&mut catalogue, CYD, "a").unwrap(), [(BEN, true)]);
+}
+
+#[test]
 fn nobody_drops_or_publishes_later_than_now() {
     let (roster, mut catalogue) = (roster(), Catalogue::default());
     let notes = file("notes.pdf", b"x");
@@ -217,8 +234,8 @@ proptest! {
     ) {
         let roster = roster();
         let mut catalogue = Catalogue::default();
-        // name -> (content, holders)
-        let mut model: BTreeMap<String, (u8, BTreeMap<PeerId, bool>)> = BTreeMap::new();
+        // name -> (content, holders, the whole holder that was taken off last)
+        let mut model: BTreeMap<String, (u8, BTreeMap<PeerId, bool>, Option<PeerId>)> = BTreeMap::new();
         let mut dropped: BTreeMap<(String, u8), Millis> = BTreeMap::new();
         for (now, (act, peer, what, whole)) in (1..).zip(acts) {
             let (name, content) = (format!("f{}", what / 2), what % 2);
@@ -227,19 +244,20 @@ proptest! {
                     let published = (act == 1).then_some(now);
                     let when = dropped.get(&(name.clone(), content));
                     let stays_away = when.is_some_and(|&at| published.unwrap_or_default() <= at);
-                    // A part that the peer itself left behind is in nobody's way.
-                    let left = |(other, held): &(u8, BTreeMap<PeerId, bool>)| {
-                        *other != content && held.iter().all(|(holder, whole)| *holder == peer && !whole)
-                    };
-                    if model.get(&name).is_some_and(left) {
+                    // A part that the peer itself left behind, or all parts where it was the last whole holder.
+                    let gives_way = model.get(&name).is_some_and(|(other, held, last)| {
+                        let in_part = held.values().all(|whole| !whole);
+                        *other != content && in_part && (*last == Some(peer) || held.keys().all(|it| *it == peer))
+                    });
+                    if gives_way {
                         model.remove(&name);
                     }
                     let fits = match model.get(&name) {
-                        Some((other, _)) => *other == content,
+                        Some((other, ..)) => *other == content,
                         None => !stays_away,
                     };
                     if fits {
-                        let entry = model.entry(name.clone()).or_insert((content, BTreeMap::new()));
+                        let entry = model.entry(name.clone()).or_insert((content, BTreeMap::new(), None));
                         entry.1.insert(peer, whole);
                         dropped.remove(&(name.clone(), content));
                     }
@@ -250,34 +268,38 @@ proptest! {
                     let gone = model.remove(&name);
                     let done = catalogue.drop_file(&name.parse().unwrap(), None, None, now);
                     prop_assert_eq!(done.is_ok(), gone.is_some());
-                    dropped.extend(gone.map(|(content, _)| ((name, content), now)));
+                    dropped.extend(gone.map(|(content, ..)| ((name, content), now)));
                 }
                 2 => {
-                    let lost = model.get_mut(&name).is_some_and(|(_, holders)| {
-                        holders.get(&peer) == Some(&true) && holders.remove(&peer).is_some()
+                    let lost = model.get_mut(&name).is_some_and(|(_, holders, last)| {
+                        let lost = holders.get(&peer) == Some(&true) && holders.remove(&peer).is_some();
+                        *last = if lost { Some(peer) } else { *last };
+                        lost
                     });
                     prop_assert_eq!(catalogue.query(peer, &name.parse().unwrap()).lost, lost);
                 }
                 _ => {
-                    for (_, holders) in model.values_mut() {
-                        holders.remove(&peer);
+                    for (_, holders, last) in model.values_mut() {
+                        if holders.remove(&peer) == Some(true) {
+                            *last = Some(peer);
+                        }
                     }
                     catalogue.leave(peer);
                 }
             }
-            model.retain(|_, (_, holders)| !holders.is_empty());
+            model.retain(|_, (_, holders, _)| !holders.is_empty());
         }
         let listed: Vec<_> = catalogue.listings()
             .map(|(_, listing)| (listing.name().to_string(), listing.holders().collect())).collect();
         let expected: Vec<(String, BTreeMap<PeerId, bool>)> =
-            model.iter().map(|(name, (_, holders))| (name.clone(), holders.clone())).collect();
+            model.iter().map(|(name, (_, holders, _))| (name.clone(), holders.clone())).collect();
         prop_assert_eq!(listed, expected);
         let hashes: u64 = model.len() as u64 * 32;
         prop_assert_eq!(catalogue.hashes, hashes);
         for peer in [ADA, BEN, CYD] {
             let mut print = Fingerprint::default();
             let mut held = BTreeSet::new();
-            for (name, (content, holders)) in &model {
+            for (name, (content, holders, _)) in &model {
                 let Some(whole) = holders.get(&peer) else { continue };
                 let file = file(name, &[*content]);
                 print.toggle(file.name(), file.id(), *whole);

@@ -427,9 +427,9 @@ enum Manner {
     Fails,
 }
 
-/// A network in which peers join, leave, lose, fail and stall as the dice fall, and then settles down.
+/// A network in which peers join, leave, lose, fail and stall at random, and then settles down.
 fn a_bad_day(policy: Replicas, seed: u64) -> Result<(), TestCaseError> {
-    let mut dice = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(seed);
     let mut world = World::new(policy);
     let mut manners: BTreeMap<PeerId, Manner> = BTreeMap::new();
     // (when it is there, peer, file)
@@ -437,13 +437,13 @@ fn a_bad_day(policy: Replicas, seed: u64) -> Result<(), TestCaseError> {
     for step in 0..400 {
         let bad = step < 200;
         let peers: Vec<PeerId> = manners.keys().copied().collect();
-        let anybody = (!peers.is_empty()).then(|| peers[dice.random_range(0..peers.len().max(1))]);
-        let file = format!("f{}", dice.random_range(0..30));
-        match (dice.random_range(0..12), anybody) {
+        let anybody = (!peers.is_empty()).then(|| peers[random.random_range(0..peers.len().max(1))]);
+        let file = format!("f{}", random.random_range(0..30));
+        match (random.random_range(0..12), anybody) {
             (0 | 1, _) if bad && peers.len() < 6 => {
                 let id = world.join(&format!("p{step}"));
-                let slow = dice.random_range(0..4_000);
-                manners.insert(id, if dice.random_bool(0.2) { Manner::Fails } else { Manner::Obeys(slow) });
+                let slow = random.random_range(0..4_000);
+                manners.insert(id, if random.random_bool(0.2) { Manner::Fails } else { Manner::Obeys(slow) });
             }
             (2, Some(peer)) if bad => {
                 world.leave(peer);
@@ -453,7 +453,7 @@ fn a_bad_day(policy: Replicas, seed: u64) -> Result<(), TestCaseError> {
             (6, Some(peer)) if bad && world.holders(&file).contains(&peer) => world.lose(peer, &file),
             (7, _) if bad && !world.holders(&file).is_empty() => world.drop_file(&file),
             (8, Some(peer)) if bad => {
-                let up = dice.random_bool(0.7);
+                let up = random.random_bool(0.7);
                 world.reach(peer, if up { Reach::Yes } else { Reach::No("a wall".into()) });
             }
             _ if !bad => {
@@ -465,7 +465,7 @@ fn a_bad_day(policy: Replicas, seed: u64) -> Result<(), TestCaseError> {
             _ => {}
         }
         // Time goes on, in steps that are sometimes long; the planner is woken when it wants to be.
-        let end = world.now + if bad { dice.random_range(0..3_000) } else { 2_000 };
+        let end = world.now + if bad { random.random_range(0..3_000) } else { 2_000 };
         loop {
             for (peer, file) in world.plan() {
                 if let Some(Manner::Obeys(after)) = manners.get(&peer) {

@@ -18,7 +18,10 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::of(tempfile::tempdir().unwrap())
+    }
+
+    fn of(dir: tempfile::TempDir) -> Self {
         let nowhere = ([127, 0, 0, 1], 1).into();
         let upload = UploadSettings { up: None, down: None, unchoke: 4, time_scale: 1.0 };
         let config = Config {
@@ -98,6 +101,21 @@ impl Lab {
         }
         panic!("not within a hundred looks");
     }
+}
+
+#[test]
+fn a_download_that_was_given_up_after_a_week_is_named_in_the_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    fs::write(dir.path().join("film"), "film").unwrap();
+    let Ok(Reading::Steady(manifest)) = store.manifest(&"film".parse().unwrap()) else { panic!() };
+    drop(store.begin(manifest).unwrap());
+    for entry in fs::read_dir(dir.path().join(".peerlab/partial")).unwrap() {
+        let file = fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(8 * 24 * 60 * 60)).unwrap();
+    }
+    let notes = Lab::of(dir).replication.status().notes;
+    assert!(notes.iter().any(|note| note.contains("of film is removed")), "{notes:?}");
 }
 
 #[test]
