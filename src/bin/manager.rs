@@ -18,7 +18,7 @@ use peerlab::manager::{Manager, Settings};
     version,
     after_help = "It runs until SIGINT (Ctrl-C) or SIGTERM. RUST_LOG=info shows what happens."
 )]
-struct Options {
+struct ManagerOptions {
     #[command(flatten)]
     manager: Settings,
     /// Listen on an address that others can reach, though nobody has to prove who he is
@@ -27,13 +27,13 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = ManagerOptions::parse();
     cli::start_log();
     cli::raise_descriptor_limit();
     cli::exit("manager", run(&options))
 }
 
-fn run(Options { manager, open }: &Options) -> Result<()> {
+fn run(ManagerOptions { manager, open }: &ManagerOptions) -> Result<()> {
     if !manager.listen.ip().is_loopback() && !open {
         return Err(Error::new(
             Kind::Usage,

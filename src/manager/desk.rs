@@ -122,7 +122,7 @@ impl Desk {
     }
 
     /// A peer's conversation is over, though it may still have to be told why: it leaves the table.
-    pub(super) fn leave(&self, peer: PeerId, why: &str) {
+    pub(super) fn strike(&self, peer: PeerId, why: &str) {
         self.change_all(|locked, now| {
             locked.lines.remove(&peer);
             locked.table.strike(peer, why, now);

@@ -136,10 +136,7 @@ impl<'a> Leaseholder<'a> {
     /// Holding a lease: until it gives it back, or its time is over.
     fn hold(&mut self, ticket: Ticket<'a>, mut until: Millis, slots: Vec<PeerCard>) -> Result<Step<'a>> {
         let lease = ticket.number();
-        let count: u32 = slots.iter().map(|card| card.slots).sum();
-        let at: Vec<String> = slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
-        self.tell(&format!("leased {} ({})", counted(count, "slot"), at.join(", ")));
-        self.line.send(&leased(lease, until, self.desk.now(), slots));
+        self.grant(lease, until, slots);
         let began = *self.began.get_or_insert(self.desk.now());
         loop {
             let left = Duration::from_millis(until.saturating_sub(self.desk.now()));
@@ -177,6 +174,14 @@ impl<'a> Leaseholder<'a> {
                 }
             }
         }
+    }
+
+    /// Tells it, and the board, what it has.
+    fn grant(&self, lease: LeaseId, until: Millis, slots: Vec<PeerCard>) {
+        let count: u32 = slots.iter().map(|card| card.slots).sum();
+        let at: Vec<String> = slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
+        self.tell(&format!("leased {} ({})", counted(count, "slot"), at.join(", ")));
+        self.line.send(&leased(lease, until, self.desk.now(), slots));
     }
 
     /// Extends the lease if that can be; says when it ends now.

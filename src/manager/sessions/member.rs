@@ -61,7 +61,7 @@ struct Registration<'a> {
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
-        self.desk.leave(self.peer, self.why);
+        self.desk.strike(self.peer, self.why);
     }
 }
 

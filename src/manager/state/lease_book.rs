@@ -41,7 +41,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use super::effect::Effect;
 use super::roster::{Member, Roster};
 use crate::clock::Millis;
-use crate::net::message::{Bound, FromManager, LeaseId, LeaseState, PeerCard, PeerId, WaiterState};
+use crate::net::message::{Bound, FromManager, LeaseId, LeaseState, PeerCard, PeerId, Progress, WaiterState};
 use crate::share::units::counted;
 
 /// How long a manager that has just started lets infeasible requests wait, in milliseconds: its peers
@@ -89,11 +89,14 @@ struct Waiter {
     since: Millis,
 }
 
+/// A lease that runs.
 #[derive(Debug)]
-struct Grant {
-    holder: PeerId,
+pub(super) struct Grant {
+    pub(super) holder: PeerId,
     until: Millis,
     slots: Vec<PeerCard>,
+    /// When its holder's multiply began, and how far it is, as it said last.
+    pub(super) progress: Option<(Millis, Progress)>,
 }
 
 /// Slots of a lease that ended, whose peer has not yet said `unbound`.
@@ -168,7 +171,7 @@ impl LeaseBook {
             let Some(slots) = self.take(roster, wanted, holder) else { return };
             self.queue.pop_front();
             self.bind(lease, &slots);
-            self.leases.insert(lease, Grant { holder, until: now + self.quantum, slots });
+            self.leases.insert(lease, Grant { holder, until: now + self.quantum, slots, progress: None });
             self.effects.push(Effect::Turn(lease));
         }
     }
@@ -250,19 +253,19 @@ impl LeaseBook {
     }
 
     /// A request that waits, or a lease that runs, is over: the requester released it, went away, or
-    /// its time is up. Says who held it.
-    pub(super) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> Option<PeerId> {
+    /// its time is up. Gives the lease, if there was one.
+    pub(super) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> Option<Grant> {
         if let Some(place) = self.place(ticket) {
             self.queue.remove(place);
             if place == 0 {
                 self.serve(roster, now);
             }
         }
-        let Grant { holder, slots, .. } = self.leases.remove(&ticket)?;
-        for card in slots {
+        let lease = self.leases.remove(&ticket)?;
+        for card in &lease.slots {
             self.unbind(card.peer, ticket, card.slots, now);
         }
-        Some(holder)
+        Some(lease)
     }
 
     /// Extends a lease while nobody waits.
@@ -279,6 +282,13 @@ impl LeaseBook {
     pub(super) fn holder(&self, lease: LeaseId, peer: PeerId) -> Option<PeerId> {
         let lease = self.leases.get(&lease)?;
         lease.slots.iter().any(|card| card.peer == peer).then_some(lease.holder)
+    }
+
+    /// The holder of a lease says how far its multiply is, which began at `began`.
+    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, progress: Progress) {
+        if let Some(lease) = self.leases.get_mut(&lease) {
+            lease.progress = Some((began, progress));
+        }
     }
 
     /// A peer is done with the last product of an ended lease.
@@ -357,7 +367,7 @@ impl LeaseBook {
             name: roster.get(terms.holder).map(|row| row.is.name.clone()),
             until: terms.until,
             slots: terms.slots.clone(),
-            progress: None,
+            progress: terms.progress.as_ref().map(|(_, progress)| progress.clone()),
         };
         self.leases.iter().map(state).collect()
     }

@@ -18,7 +18,7 @@ mod replicator;
 pub(super) mod roster;
 mod view;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use log::info;
@@ -51,8 +51,6 @@ pub(super) struct Table {
     catalogue: Catalogue,
     replicator: Replicator,
     events: Events,
-    /// When the multiply of a lease's holder began, and how far it is, as it said last.
-    progress: HashMap<LeaseId, (Millis, Progress)>,
     /// The multiplies that were finished last, oldest first.
     done: VecDeque<DoneState>,
     started: Millis,
@@ -71,7 +69,6 @@ impl Table {
             catalogue: Catalogue::default(),
             replicator: Replicator::new(replicas, now),
             events: Events::default(),
-            progress: HashMap::new(),
             done: VecDeque::new(),
             started: now,
             list_changed: false,
@@ -138,7 +135,7 @@ impl Table {
         self.effects.push(Effect::TellAll(FromManager::Ping {}));
     }
 
-    /// Strikes out the peers that have been silent for `dead_after`, or have not given back their slots. For so long as
+    /// Strikes the peers that have been silent for `dead_after`, or have not given back their slots. For so long as
     /// the manager was late nobody could be heard, through no fault of a peer.
     pub(super) fn strike_silent(&mut self, late: Duration, dead_after: Duration, now: Millis) {
         self.roster.excuse(late.as_millis() as Millis, now);
@@ -204,8 +201,8 @@ impl Table {
 
     /// A ticket is given back. A multiply that was finished with it is kept for the board.
     pub(super) fn leave(&mut self, ticket: LeaseId, now: Millis) {
-        let holder = self.book.leave(&self.roster, ticket, now);
-        let (Some(peer), Some((began, progress))) = (holder, self.progress.remove(&ticket)) else { return };
+        let Some(lease) = self.book.leave(&self.roster, ticket, now) else { return };
+        let (peer, Some((began, progress))) = (lease.holder, lease.progress) else { return };
         if progress.products.iter().any(|product| product.state != ProductStage::Checked) {
             return;
         }
@@ -225,7 +222,7 @@ impl Table {
     /// The holder of a lease says how far its multiply is, which began at `began`.
     pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
         progress.products.truncate(limits::PRODUCTS);
-        self.progress.insert(lease, (began, progress));
+        self.book.progress(lease, began, progress);
     }
 
     /// The holder of a lease says that a peer in it answered wrongly.

@@ -54,10 +54,7 @@ impl Table {
         let mut done = room.fit(DONE_SHARE, self.done.iter().rev().cloned());
         done.reverse();
         let waiters = self.book.waiters(&self.roster, now);
-        let mut leases = self.book.leases(&self.roster);
-        for lease in &mut leases {
-            lease.progress = self.progress.get(&lease.lease).map(|(_, progress)| progress.clone());
-        }
+        let leases = self.book.leases(&self.roster);
         let peers: Vec<_> = self.roster.peers().map(|peer| peer.state(self.book.used(peer.id))).collect();
         let (waiting, leased, present) = (waiters.len(), leases.len(), peers.len());
         let queue = room.fit(QUEUE_SHARE, waiters);
