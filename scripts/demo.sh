@@ -142,7 +142,7 @@ until_said lea/note.txt kim
 run cat lea/note.txt
 everywhere note.txt
 
-heading "Whoever has no peer takes it from a mirror: every peer is one, and the manager lists them"
+heading "A computer without a peer takes it from a mirror: every peer is one, and the manager lists them"
 export no_proxy=127.0.0.1
 fetch=()
 if command -v curl >/dev/null; then

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use peerlab::share::theory::{Bound, Setting, client_server, swarm};
+use peerlab::share::theory::{LowerBound, Setting, client_server, swarm};
 use plotters::coord::CoordTranslate;
 use plotters::prelude::*;
 
@@ -108,7 +108,7 @@ fn leases(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
 /// The lecture's figure: the two bounds as lines, what was measured as points, up to `top` seconds.
 fn distribution(rows: &[Row], top: f64, to: &Path) -> Result<(), Box<dyn Error>> {
     const PEERS: u64 = 33;
-    let bound = |of: fn(&Setting) -> Bound| {
+    let bound = |of: fn(&Setting) -> LowerBound| {
         let at = move |n| (n as f64, of(&Setting::alike(32 << 20, 8 << 20, n, 4 << 20, None)).seconds);
         (1..=PEERS).map(at).filter(move |at| at.1 <= top)
     };

@@ -7,23 +7,36 @@
 //! protocol stands in [`net::message`].
 //!
 //! # The house
-//! A room knows only the rooms below it.
+//! A room imports only rooms on floors below it, and no files import each other in a circle; a test holds both.
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | the programs | `bin/manager`, `bin/peer`, `bin/uppercase`; what they share: [`cli`] |
+//! | the programs | `bin/manager`, `bin/peer`, `bin/uppercase` |
+//! | what a user can ask of a peer | [`commands`] |
 //! | two sides that do not know each other | [`manager`], [`peer`] |
-//! | how nodes talk | [`net`] |
-//! | the ground | [`matrix`], [`share`], [`error`], [`clock`] |
+//! | how nodes talk; what programs share | [`net`], [`cli`] |
+//! | what is computed, what is shared | [`matrix`], [`share`] |
+//! | the ground | [`error`], [`clock`], [`thread`] |
 //!
-//! # Thinking apart from waiting
-//! Some modules *think*: plain state that is changed by plain calls, without sockets, threads or a clock;
-//! time and randomness are passed in. Those are all of [`matrix`] (but a product uses all cores), of [`share`]
-//! (but its `store` reads and writes the disk), and [`manager::roster`], [`manager::lease`], [`manager::catalogue`],
-//! [`manager::replicator`] and what stands by it ([`manager::events`], [`manager::health`]),
-//! [`manager::board`], [`peer::bindings`], [`peer::tasks`] and [`peer::watch`]. They can be tested as tables, by
-//! properties and by the million. The others *wait*: threads that
-//! move bytes in and out of that state.
+//! Both sides are built alike: what is *known* (plain state, without sockets, threads or a clock; time and randomness are
+//! passed in), one *lock* around it, and the *conversations* that wait. In the manager these are `manager/state`, `desk`
+//! and `sessions`. A wing of the peer is a chapter of the report, its state first: `serve` has bindings, `multiply`
+//! products, the `library` a row for each name, `swarm` requesters, `replication` the table of `decide`. What thinks can
+//! be tested as tables, by properties and by the million.
+//!
+//! # Where something new goes
+//! | what | where |
+//! |---|---|
+//! | a message, or a field | `net/message`: the enum of its direction; then the golden dialogue in `tests/golden`, and the table in `report/2-wire.md`, which a test compares |
+//! | a verb | `commands/command.rs` (the grammar), a function beside its like that returns an `Outcome`, a line in `commands/mod.rs` |
+//! | a rule of the manager | a pure function of `manager/state`, called from one verb of `Table`; its unit test stands beside it |
+//! | a case in a file's life | a row of `peer/replication/decide.rs`, and its test there |
+//! | a thread | `thread::start` with its name, and a row below |
+//! | a limit on what others send | `net/limits.rs`, with its reason |
+//! | a test | of state: beside it. Of programs: a module of `tests/`, which is one program; it waits for conditions, never for time |
+//!
+//! `cargo test --lib NAME` runs the fast ones, `cargo test --test main MODULE::NAME` one of the others,
+//! `scripts/check.sh` everything.
 //!
 //! # The threads
 //! Each is named after the function that it runs.
@@ -53,20 +66,17 @@
 //! | `serve_slot` | one a leased slot | sends products to it and takes the answers |
 //! | `tell_progress` | one a multiply, while it has a lease | tells the manager how far the products are |
 //! | `show_progress` | one a multiply or download | the bar on the terminal |
+//! | `serve_client` | one a client of `uppercase` | answers its lines |
 //! | `leave_on_signal` | one a prompt or command | leaves in order when a signal comes |
 //!
 //! # The order of locks
-//! Almost every lock here is alone: whoever holds it takes no other. The exceptions, in the order in
-//! which they are taken:
+//! Almost every lock here is alone: a thread that holds it takes no other. The exceptions, in the order in which they are
+//! taken:
 //!
-//! 1. the manager's table ([`manager::queue::Desk`]), then a listener's [`net::outbox::Outbox`], whose
-//!    lock is held for a copy in memory;
-//! 2. a peer's membership, then its bindings, the list of what it offers, or the outbox to the manager; a
-//!    lease, then its outbox;
-//! 3. a multiply's list of finished products, then its tasks, then their stages or the terms of its lease;
-//! 4. a download's state, then the outboxes to its holders;
-//! 5. the drops that a peer remembers, then the outbox to the manager;
-//! 6. the list of what a peer offers, its upload desk, or the account of a download, then one file's pieces.
+//! 1. the manager's table (`manager::desk`), then a listener's [`net::outbox::Outbox`], whose lock is held for a copy in
+//!    memory;
+//! 2. at a peer: the orders of replication, then the library, then its place in the network, or one file's pieces;
+//! 3. at a peer: a download's neighbours, then the outboxes to them.
 //!
 //! No lock is held while a thread waits for somebody else's program. This is wrong:
 //!
@@ -84,9 +94,11 @@
 
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod error;
 pub mod manager;
 pub mod matrix;
 pub mod net;
 pub mod peer;
 pub mod share;
+pub mod thread;

@@ -13,9 +13,9 @@ use crate::common::files::{bytes, put, row, whole_at};
 use crate::common::node::{Network, Node};
 use crate::common::wire::Wire;
 use crate::common::{PATIENCE, until};
-use peerlab::net::http::answer::encode;
 use peerlab::net::limits;
 use peerlab::share::{Layout, Manifest};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 const MIB: usize = 1 << 20;
@@ -32,6 +32,12 @@ const NAMES: [&str; 9] = [
     "zwei Wörter",
     "😀.png",
 ];
+
+/// A name as it is written in a URL: only the unreserved characters of RFC 3986 as they are.
+fn encode(name: &str) -> String {
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(name, ESCAPED).to_string()
+}
 
 fn network() -> Network {
     Network::start(&["--dead-after", "60s", "--replicas", "0"], &[])

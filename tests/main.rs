@@ -6,6 +6,7 @@ mod board;
 mod common;
 mod failures;
 mod files;
+mod house;
 mod http;
 mod leases;
 mod multiply;

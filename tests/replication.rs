@@ -1,6 +1,7 @@
 //! Every file on every peer, seen from the outside: real programs, real folders.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 
@@ -304,6 +305,62 @@ fn an_edit_in_place_becomes_a_conflict_copy_and_the_original_heals() {
     everywhere(&network, &["ada", "ben"], &copy, "edited");
     everywhere(&network, &["ada", "ben"], "a.txt", "original");
     assert!(ada.stderr().contains(&format!("a.txt was edited here: your version is kept as {copy}")));
+}
+
+/// The names at a peer that begin with `a.`, and what they say.
+fn versions(network: &Network, peer: &str) -> Vec<(String, String)> {
+    let of = |name: String| text(network, peer, &name).map(|says| (name, says));
+    names(network, peer).into_iter().filter(|name| name.starts_with("a.")).filter_map(of).collect()
+}
+
+#[test]
+fn of_two_that_edit_the_same_file_exactly_one_keeps_its_name() {
+    let network = network();
+    put(&network, "ada", "a.txt", "original");
+    let _peers = serve_all(&network, ["ada", "ben"]);
+    whole_at(&network, "a.txt", 2);
+    for peer in ["ada", "ben"] {
+        put(&network, peer, "a.txt", format!("edited by {peer}"));
+    }
+    let both = until("both versions at both", PATIENCE, || {
+        let [ada, ben] = ["ada", "ben"].map(|peer| versions(&network, peer));
+        (ada == ben && ada.len() == 2 && ada.iter().all(|(_, says)| says.starts_with("edited by")))
+            .then_some(ada)
+    });
+    assert!(both[0].0.starts_with("a.conflict-") && both[1].0 == "a.txt", "{both:?}");
+    assert_ne!(both[0].1, both[1].1);
+}
+
+#[test]
+fn a_program_that_goes_on_writing_to_a_file_that_was_set_aside_leaves_one_conflict_copy() {
+    let network = network();
+    put(&network, "ada", "a.txt", "original");
+    let _peers = serve_all(&network, ["ada", "ben"]);
+    whole_at(&network, "a.txt", 2);
+    // It keeps the file open: what it writes goes where the file goes.
+    let mut file = fs::OpenOptions::new().append(true).open(folder(&network, "ada").join("a.txt")).unwrap();
+    file.write_all(b", line 0").unwrap();
+    let copy = until("a conflict copy", PATIENCE, || conflict_copy(&network, "ada", "ada"));
+    everywhere(&network, &["ben"], &copy, "original, line 0");
+    let mut says = String::from("original, line 0");
+    for line in 1..=8 {
+        let more = format!(", line {line}");
+        file.write_all(more.as_bytes()).unwrap();
+        says += &more;
+        // Ada has looked at it when it offers what was put there later.
+        let later = format!("later-{line}");
+        put(&network, "ada", &later, &later);
+        whole_at(&network, &later, 2);
+        if line % 4 == 0 {
+            everywhere(&network, &["ada", "ben"], &copy, &says);
+        }
+    }
+    everywhere(&network, &["ada", "ben"], "a.txt", "original");
+    for peer in ["ada", "ben"] {
+        assert_eq!(versions(&network, peer).len(), 2, "{:?}", versions(&network, peer));
+    }
+    let trash = fs::read_dir(folder(&network, "ben").join(".peerlab/trash")).unwrap();
+    assert_eq!(trash.count(), 1, "the last of the two former versions of a conflict copy");
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketType};
+
 /// How long anything here may take. A client's patience of two seconds is the longest wait in it.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -223,9 +225,9 @@ fn a_tcp_client_says_whether_a_server_is_missing_silent_or_gone() {
 fn a_client_without_a_server_says_how_to_start_one() {
     // Two ports that nobody else can take meanwhile: one is bound but does not listen, the other
     // listens to one sender only, which is not the client.
-    let tcp = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    tcp.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    let tcp = (tcp.local_addr().unwrap().as_socket().unwrap().to_string(), tcp);
+    let tcp = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&tcp, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let tcp = (SocketAddr::try_from(rustix::net::getsockname(&tcp).unwrap()).unwrap().to_string(), tcp);
     fails(
         uppercase("tcp-client", &tcp.0),
         b"hello\n",

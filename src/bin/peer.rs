@@ -7,25 +7,25 @@
 //! ```
 
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use crossbeam_channel::Receiver;
 use peerlab::cli;
-use peerlab::error::{Code, Error, Result};
+use peerlab::commands::command::{Command, command_place};
+use peerlab::commands::context::Context;
+use peerlab::commands::{self, prompt};
+use peerlab::error::{Code, Result};
 use peerlab::net::message::Name;
-use peerlab::peer::commands::{Command, Shell};
-use peerlab::peer::upload::Manners;
-use peerlab::peer::{Config, Peer, prompt};
+use peerlab::peer::Peer;
+use peerlab::peer::config::{Config, UploadSettings};
 use peerlab::share::choker::UNCHOKE;
+use peerlab::thread::{self, Thread};
 use rustix::termios::OptionalActions;
 
 /// The exit status of a command that a signal ended, as shells have it for SIGINT.
@@ -40,7 +40,7 @@ const JOIN_CHECK: Duration = Duration::from_millis(200);
     version,
     after_help = "Without a command it is the prompt. RUST_LOG=trace shows every line on the wire."
 )]
-struct Options {
+struct PeerOptions {
     /// Where the manager listens
     #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:7000", value_parser = cli::parse_addr)]
     manager: SocketAddr,
@@ -68,7 +68,7 @@ struct Options {
     /// How fast to download at most, all together
     #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_rate)]
     down: Option<u64>,
-    /// How many others to serve pieces for their rates; one more is drawn by lot
+    /// How many others to serve pieces for their rates; one more is chosen at random
     #[arg(long, global = true, value_name = "N", default_value_t = UNCHOKE as u16)]
     unchoke: u16,
     /// How many times faster the rounds of choking are: 10 makes ten seconds one
@@ -82,7 +82,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse_from(words());
+    let options = PeerOptions::parse_from(words());
     cli::start_log();
     cli::raise_descriptor_limit();
     cli::exit("peer", run(options))
@@ -92,102 +92,87 @@ fn main() -> ExitCode {
 fn words() -> Vec<OsString> {
     let mut words: Vec<OsString> = std::env::args_os().collect();
     let text: Vec<String> = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    if let Some(place) = prompt::command_place(&text, &Options::command()) {
+    if let Some(place) = command_place(&text, &PeerOptions::command()) {
         words[place + 1] = words[place + 1].to_ascii_lowercase();
     }
     words
 }
 
-fn run(options: Options) -> Result<()> {
+fn run(options: PeerOptions) -> Result<()> {
     let stop = cli::on_signal()?;
-    let name = match options.name {
-        Some(name) => name,
-        None => format!("peer-{:04x}", rand::random::<u16>()).parse()?,
-    };
-    let data = options.data.clone().unwrap_or_else(|| format!("peerlab-{name}").into());
-    let config = Config {
-        manager: options.manager,
-        listen: options.listen,
-        advertise: options.advertise,
-        name,
-        slots: options.slots,
-        keeps: true,
-        data: data.clone(),
-        offers: true,
-        scan: options.scan,
-        manners: Manners {
-            up: options.up,
-            down: options.down,
-            unchoke: options.unchoke.into(),
-            time_scale: options.time_scale,
-        },
-    };
+    let config = config(&options)?;
     match options.command {
         Some(Command::Serve { slots }) => {
-            serve(Config { slots: slots.unwrap_or(options.slots), ..config }, &stop)
+            serve(Config { slots: slots.unwrap_or(config.slots), ..config }, &stop)
         }
         Some(command) => {
             // It comes for one thing, and offers nothing meanwhile.
-            let mut shell =
-                Shell::for_one_command(Config { slots: 0, keeps: false, offers: false, ..config });
-            leave_on_signal(stop, shell.place_of_peer(), shell.done())?;
-            let done = shell.run(command, options.json);
-            shell.leave();
+            let config = Config { slots: 0, keeps: false, offers: false, ..config };
+            let mut context = Context::for_one_command(config);
+            leave_on_signal(stop, &context)?;
+            let done = commands::run(&mut context, command, options.json);
+            context.leave();
             done
         }
-        None => {
-            let history = if io::stdin().is_terminal() { Some(history(&data)?) } else { None };
-            let peer = Arc::new(Peer::start(config)?);
-            leave_on_signal(stop, Arc::new(Arc::clone(&peer).into()), Arc::default())?;
-            // Without a manager some commands still work, and it may come.
-            match peer.membership().first_number() {
-                Err(no) if no.code() != Code::Failed => return Err(no),
-                Err(no) => cli::tell(no),
-                Ok(_) => {}
-            }
-            if !io::stdin().is_terminal() {
-                cli::say_ready("peer", &peer.config().name.to_string(), peer.addr())?;
-            }
-            prompt::run(peer, history)
-        }
+        None => open_prompt(config, stop),
     }
+}
+
+/// How a peer with these options behaves.
+fn config(options: &PeerOptions) -> Result<Config> {
+    let PeerOptions { manager, listen, advertise, slots, scan, up, down, unchoke, time_scale, .. } = *options;
+    let name = match &options.name {
+        Some(name) => name.clone(),
+        None => format!("peer-{:04x}", rand::random::<u16>()).parse()?,
+    };
+    let data = options.data.clone().unwrap_or_else(|| format!("peerlab-{name}").into());
+    let upload = UploadSettings { up, down, unchoke: unchoke.into(), time_scale };
+    Ok(Config { manager, listen, advertise, name, slots, keeps: true, data, offers: true, scan, upload })
+}
+
+/// Runs the prompt, or the script that stands in its place.
+fn open_prompt(config: Config, stop: Receiver<()>) -> Result<()> {
+    let peer = Arc::new(Peer::start(config)?);
+    let context = Context::for_prompt(Arc::clone(&peer));
+    leave_on_signal(stop, &context)?;
+    // Without a manager some commands still work, and it may come.
+    match peer.network().first_number() {
+        Err(no) if no.code() != Code::Failed => return Err(no),
+        Err(no) => cli::tell(no),
+        Ok(_) => {}
+    }
+    if !io::stdin().is_terminal() {
+        say_ready(&peer)?;
+    }
+    prompt::run(context)
 }
 
 /// Serves until a signal. It is ready when it has joined; a manager that is not there yet is waited for.
 fn serve(config: Config, stop: &Receiver<()>) -> Result<()> {
-    let mut peer = Peer::start(config)?;
-    let told_to_stop = loop {
-        match peer.membership().number(JOIN_CHECK) {
-            Ok(_) => break false,
+    let peer = Peer::start(config)?;
+    loop {
+        match peer.network().wait_for_number(JOIN_CHECK) {
+            Ok(_) => break,
             Err(no) if no.code() != Code::Failed => return Err(no),
-            Err(_) if stop.try_recv().is_ok() => break true,
+            Err(_) if stop.try_recv().is_ok() => return Ok(()),
             Err(_) => {}
         }
-    };
-    if !told_to_stop {
-        cli::say_ready("peer", &peer.config().name.to_string(), peer.addr())?;
-        // It ends when the handler says so; it cannot be dropped before.
-        let _ = stop.recv();
     }
-    peer.leave();
+    say_ready(&peer)?;
+    // It ends when the handler says so; it cannot be dropped before.
+    let _ = stop.recv();
     Ok(())
 }
 
-/// Where the prompt of a peer with the folder `data` keeps its history.
-fn history(data: &Path) -> Result<PathBuf> {
-    let folder = data.join(".peerlab");
-    fs::create_dir_all(&folder).map_err(|e| {
-        Error::failed(format!("cannot make the folder {}", folder.display()))
-            .because(e)
-            .advise("give another with --data")
-    })?;
-    Ok(folder.join("history"))
+fn say_ready(peer: &Peer) -> Result<()> {
+    cli::say_ready("peer", &peer.config().name.to_string(), peer.addr())
 }
 
 /// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command.
-fn leave_on_signal(stop: Receiver<()>, peer: Arc<OnceLock<Arc<Peer>>>, done: Arc<AtomicBool>) -> Result<()> {
+fn leave_on_signal(stop: Receiver<()>, context: &Context) -> Result<()> {
     // The prompt may have the terminal in another mode when the signal comes.
     let terminal = rustix::termios::tcgetattr(io::stdin()).ok();
+    let work = context.work();
     let leave = move || {
         if stop.recv().is_err() {
             return;
@@ -195,14 +180,7 @@ fn leave_on_signal(stop: Receiver<()>, peer: Arc<OnceLock<Arc<Peer>>>, done: Arc
         if let Some(terminal) = terminal {
             let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &terminal);
         }
-        if let Some(peer) = peer.get() {
-            peer.membership().say_goodbye();
-        }
-        std::process::exit(if done.load(Ordering::SeqCst) { 0 } else { INTERRUPTED });
+        std::process::exit(if work.leave() { 0 } else { INTERRUPTED });
     };
-    thread::Builder::new()
-        .name("leave_on_signal".into())
-        .spawn(leave)
-        .map(drop)
-        .map_err(|e| Error::failed("cannot start a thread for signals").because(e))
+    thread::start("leave_on_signal", leave).map(Thread::detach)
 }

@@ -32,12 +32,12 @@
 //!   threads: there are no clients that it could wait for, only datagrams.
 //! - Nothing from the network is trusted. A line has at most [`LINE`] bytes; a client that sends a longer
 //!   one is disconnected. Bytes that are not UTF-8 come back as U+FFFD. A client may vanish at any moment.
-//! - Whoever waits for an answer waits for [`ANSWER_TIME`]. Over UDP there is no other way to learn of a loss.
+//! - A client waits for an answer for [`ANSWER_TIME`]. Over UDP there is no other way to learn of a loss.
 //!
 //! # What is missing
 //! A UDP client cannot tell whether its question or the answer was lost, or whether the answer is just
 //! late: if it asked again, a late answer would pass for the next one. Questions would need numbers, and
-//! soon one would have built half of TCP. The UDP server answers whoever the datagram *says* it is from,
+//! soon one would have built half of TCP. The UDP server answers the address from which the datagram *says* it comes,
 //! which may be a lie. The TCP server lets a client be silent for ever, and that costs a thread; it takes
 //! any number of clients, until threads or descriptors run out. The TCP client's patience is per read: an
 //! answer that comes one byte a second passes it. A line is all that can be said: there are no kinds of
@@ -46,13 +46,13 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use log::{info, warn};
 use peerlab::cli;
 use peerlab::error::{Error, Result};
+use peerlab::thread;
 
 /// The longest line, in bytes. As a datagram it fits into one packet everywhere: IPv6 promises 1280
 /// bytes, of which its own header and UDP's take 48.
@@ -109,16 +109,20 @@ fn tcp_server(addr: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(addr).map_err(|e| cannot_listen(addr, e))?;
     say_where(listener.local_addr())?;
     loop {
-        let served = listener.accept().and_then(|(stream, client)| {
+        let accepted = listener.accept().map_err(|e| Error::failed("accept failed").because(e));
+        let served = accepted.and_then(|(stream, client)| {
             info!("{client} is here");
-            thread::Builder::new().name("serve_client".into()).spawn(move || match serve_client(&stream) {
+            thread::start("serve_client", move || match serve_client(&stream) {
                 Ok(()) => info!("{client} is done"),
                 Err(e) => warn!("{client} is dropped: {e}"),
             })
         });
-        if let Err(e) = served {
-            warn!("cannot serve another client: {e}");
-            thread::sleep(REST);
+        match served {
+            Ok(thread) => thread.detach(),
+            Err(e) => {
+                warn!("cannot serve another client: {e}");
+                std::thread::sleep(REST);
+            }
         }
     }
 }
@@ -154,7 +158,7 @@ fn tcp_client(addr: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// One socket for everybody: a datagram in, a datagram out, to whoever sent it.
+/// One socket for everybody: a datagram in, a datagram out, to its sender.
 fn udp_server(addr: SocketAddr) -> Result<()> {
     let socket = UdpSocket::bind(addr).map_err(|e| cannot_listen(addr, e))?;
     say_where(socket.local_addr())?;
@@ -169,7 +173,7 @@ fn udp_server(addr: SocketAddr) -> Result<()> {
             },
             Err(e) => {
                 warn!("cannot receive: {e}");
-                thread::sleep(REST);
+                std::thread::sleep(REST);
             }
         }
     }

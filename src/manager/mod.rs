@@ -5,8 +5,8 @@
 //! word, and see to it that nobody is promised a slot that somebody else has.
 //!
 //! # What it owns
-//! One table (the [`roster`], the [`lease`] book, the [`catalogue`] of files and the [`replicator`] that plans their
-//! copies) behind one lock ([`queue`]), a server that answers every [`session`], and three threads of its own:
+//! One table (what it knows: `state`) behind one lock (`desk`), a server that has every conversation
+//! (`sessions`), and three threads of its own:
 //! `heartbeat`, which asks every peer whether it is there, `broadcast_loop`, which tells everybody the list when it
 //! has changed, and `replicate_loop`, which asks peers to fetch the copies that are missing.
 //!
@@ -19,34 +19,24 @@
 //! The manager keeps no database; when it dies, its peers come back and tell it everything again. While
 //! it is away nobody gets a lease: a central manager is simple, fair, and a single point of failure.
 
-pub mod board;
-pub mod catalogue;
-pub mod events;
-pub mod healing;
-pub mod health;
-pub mod holder;
-pub mod lease;
-pub mod mirrors;
-pub mod queue;
-pub mod replicator;
-pub mod roster;
-pub mod session;
-pub mod tracker;
-pub mod view;
+mod board;
+mod desk;
+mod sessions;
+mod state;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::clock::Millis;
-use crate::error::{Error, Result};
-use crate::net::connection::encode;
-use crate::net::message::{FromManager, Replicas};
-use crate::net::outbox::Outbox;
+use clap::Args;
+
+use crate::cli;
+use crate::error::Result;
+use crate::net::message::{Replicas, encode};
 use crate::net::server::{Server, listen};
-use queue::Desk;
-use session::Rules;
+use crate::thread::{self, Thread};
+use desk::Desk;
+use state::Table;
 
 /// The least time between two broadcasts of the list.
 pub const LIST_PAUSE: Duration = Duration::from_millis(200);
@@ -54,18 +44,23 @@ pub const LIST_PAUSE: Duration = Duration::from_millis(200);
 /// What all lists together may take, in bytes per second.
 pub const LIST_RATE: u64 = 64 << 20;
 
-/// How a manager is to behave.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where it listens.
+/// How a manager is to behave, as it is said on its command line.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// Where to listen; port 0 takes any free port
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7000", value_parser = cli::parse_addr)]
     pub listen: SocketAddr,
-    /// How long a lease lasts.
+    /// How long a lease lasts while others wait
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::parse_time)]
     pub quantum: Duration,
-    /// How often peers are asked whether they are there.
+    /// How often peers are asked whether they are there
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = cli::parse_time)]
     pub ping: Duration,
-    /// How long a peer may stay silent.
+    /// How long a peer may stay silent before it is taken off the list
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = cli::parse_time)]
     pub dead_after: Duration,
-    /// How many peers are to have each file.
+    /// How many peers are to have each file: all, or a number; 0 keeps no replicas
+    #[arg(long, value_name = "N", default_value = "all")]
     pub replicas: Replicas,
 }
 
@@ -74,7 +69,7 @@ pub struct Config {
 pub struct Manager {
     desk: Arc<Desk>,
     server: Server,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
 }
 
 impl Manager {
@@ -82,29 +77,21 @@ impl Manager {
     ///
     /// # Errors
     /// When it cannot listen, or no thread can be started.
-    pub fn start(config: &Config) -> Result<Self> {
-        let desk = Arc::new(Desk::new(config.quantum, config.replicas));
-        let rules = Rules { dead_after: config.dead_after };
-        let server = {
-            let desk = Arc::clone(&desk);
-            Server::start("serve_node", listen(config.listen)?, move |connection| {
-                session::serve_node(&desk, rules, connection)
-            })?
-        };
+    pub fn start(settings: &Settings) -> Result<Self> {
+        let (ping, dead_after) = (settings.ping, settings.dead_after);
+        let desk = Arc::new(Desk::new(settings.quantum, settings.replicas));
+        let here = || Arc::clone(&desk);
+        let (served, beats, tells, orders) = (here(), here(), here(), here());
+        let server = Server::start("serve_node", listen(settings.listen)?, move |connection| {
+            sessions::serve_node(&served, dead_after, connection)
+        })?;
+        // One that cannot be started ends the others, which hear of it from the desk.
         let mut manager = Self { desk, server, threads: Vec::new() };
-        let (ping, dead_after) = (config.ping, config.dead_after);
-        manager.spawn("heartbeat", move |desk| heartbeat(desk, ping, dead_after))?;
-        manager.spawn("broadcast_loop", broadcast_loop)?;
-        manager.spawn("replicate_loop", healing::replicate_loop)?;
+        let threads = &mut manager.threads;
+        threads.push(thread::start("heartbeat", move || heartbeat(&beats, ping, dead_after))?);
+        threads.push(thread::start("broadcast_loop", move || broadcast_loop(&tells))?);
+        threads.push(thread::start("replicate_loop", move || replicate_loop(&orders))?);
         Ok(manager)
-    }
-
-    fn spawn(&mut self, name: &str, run: impl FnOnce(&Desk) + Send + 'static) -> Result<()> {
-        let desk = Arc::clone(&self.desk);
-        let thread = thread::Builder::new().name(name.into()).spawn(move || run(&desk));
-        let failed = |e| Error::failed(format!("cannot start the thread {name}")).because(e);
-        self.threads.push(thread.map_err(failed)?);
-        Ok(())
     }
 
     /// Where it listens.
@@ -114,11 +101,9 @@ impl Manager {
 
     /// Ends every conversation and joins every thread.
     pub fn stop(&mut self) {
-        self.desk.change(|table, _| table.stopping = true);
+        self.desk.stop();
         self.server.stop();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.threads.clear();
     }
 }
 
@@ -128,8 +113,8 @@ impl Drop for Manager {
     }
 }
 
-/// Asks every peer whether it is there, and strikes out who has been silent for too long, or has not
-/// given back its slots. Looks four times as often as it asks, so that silence is noticed in time.
+/// Asks every peer whether it is there, and strikes those that have been silent for too long, or have not
+/// given back their slots. Looks four times as often as it asks, so that silence is noticed in time.
 ///
 /// A manager that was itself stopped, by a signal or by a machine with too much to do, has heard nobody
 /// meanwhile. That is its own fault: the time by which it came late is not counted against its peers.
@@ -140,19 +125,15 @@ fn heartbeat(desk: &Desk, ping: Duration, dead_after: Duration) {
     while desk.sleep(look) {
         let late = looked.elapsed().saturating_sub(look * 2);
         looked = Instant::now();
-        if asked.elapsed() >= ping {
-            asked = Instant::now();
-            let lines: Vec<Outbox> = desk.change(|table, _| table.lines.values().cloned().collect());
-            lines.iter().for_each(|line| line.send(&FromManager::Ping {}));
+        let ask = asked.elapsed() >= ping;
+        if ask {
+            asked = looked;
         }
         desk.change(|table, now| {
-            table.roster.excuse(late.as_millis() as Millis, now);
-            for id in table.roster.silent(dead_after.as_millis() as Millis, now) {
-                table.strike(id, &format!("silent for {} s", dead_after.as_secs_f32()), now);
+            if ask {
+                table.ping();
             }
-            for id in table.book.overdue(now) {
-                table.strike(id, "it did not give back its slots in time (ten quanta)", now);
-            }
+            table.strike_silent(late, dead_after, now);
         });
     }
 }
@@ -170,5 +151,15 @@ fn broadcast_loop(desk: &Desk) {
         if !desk.sleep(pause) {
             return;
         }
+    }
+}
+
+/// Orders the copies that are missing after every change, and when an order's time has come. It plans under the
+/// table's lock; the orders are posted there and flushed after it. Whatever happens while it plans is planned at once
+/// after it: the condition is tested under the lock before the thread sleeps, as in [`desk`].
+fn replicate_loop(desk: &Desk) {
+    let mut next = None;
+    while desk.wait_for_plan(next) {
+        next = desk.change(Table::replicate);
     }
 }

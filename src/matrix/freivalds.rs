@@ -36,7 +36,7 @@
 //!   errors would cancel every other time; with x = (1, ..., 1), opposite ones always.)
 //!
 //! t is about 10^-7 of a typical entry of the product of random 2048 x 2048 matrices, so one vector is
-//! enough. Nobody can prepare for x: it is drawn anew for every multiply and never leaves this process. Nor can
+//! enough. Nobody can prepare for x: a new one is drawn for every multiply and never leaves this process. Nor can
 //! a liar learn it by trying: a wrong answer is refused whatever x is, but for that probability, and after two
 //! refusals nobody asks the liar again.
 //!
@@ -66,8 +66,9 @@
 
 use rand::{Rng, RngExt};
 
+use super::micro::{Job, Vector, Width};
 use super::strassen::{self, Plan};
-use super::{Matrix, View, ViewMut, both, first_share, kernel, operand};
+use super::{LANES, Matrix, View, ViewMut, both, first_share, max_abs};
 
 /// Unit roundoff: no operation is off by more than this share of its result.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -165,7 +166,7 @@ impl Witness {
         let plan = Plan::new(rows, inner, self.blocks.cols(), self.plan.levels());
         let mut right = vec![0.0; depth];
         plan.right(i, &self.blocks).fill_rows(0, &mut right);
-        let max = operand::max_abs(&right);
+        let max = max_abs(&right);
         Probe { witness: self, right, max, left: Times::new(height), judged: 0, threads: 1 }
     }
 }
@@ -262,7 +263,7 @@ fn scale(inner: usize, cols: usize, largest: Magnitudes) -> f64 {
 /// The relative error of a row times a vector, a sum of `terms` products: as many partial sums as there are
 /// lanes, and then their sum.
 fn rounding(terms: usize) -> f64 {
-    (terms.div_ceil(operand::LANES) + operand::LANES + 1) as f64 * UNIT
+    (terms.div_ceil(LANES) + LANES + 1) as f64 * UNIT
 }
 
 /// The rows of a matrix, each cut into blocks as long as x, times x: a number for each block into the same row of
@@ -273,7 +274,7 @@ fn times_blocks(matrix: View<'_>, x: &[f64], mut out: ViewMut<'_>, threads: usiz
         let mut max = 0.0_f64;
         for i in 0..rows {
             for (block, sum) in matrix.row(i).chunks(x.len().max(1)).zip(out.row(i)) {
-                max = max.max(kernel::times(block, &x[..block.len()], std::slice::from_mut(sum)));
+                max = max.max(times(block, &x[..block.len()], std::slice::from_mut(sum)));
             }
         }
         return max;
@@ -288,6 +289,58 @@ fn times_blocks(matrix: View<'_>, x: &[f64], mut out: ViewMut<'_>, threads: usiz
         || times_blocks(below, x, out_below, threads - threads / 2),
     );
     above.max(below)
+}
+
+/// Rows times a vector, one number for each row, into `out`. Returns the largest magnitude in the rows.
+fn times(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
+    Width::best().run(RowsTimes { rows, vector, out })
+}
+
+/// [`times`], to be compiled for all widths of vectors.
+struct RowsTimes<'t> {
+    rows: &'t [f64],
+    vector: &'t [f64],
+    out: &'t mut [f64],
+}
+
+impl Job for RowsTimes<'_> {
+    type Answer = f64;
+
+    #[inline(always)]
+    fn run<V: Vector, const MR: usize, const NV: usize>(self) -> f64 {
+        let mut maxima = [0.0; LANES];
+        let (vectors, rest) = self.vector.as_chunks::<LANES>();
+        let last = padded(rest);
+        for (row, out) in self.rows.chunks_exact(self.vector.len()).zip(self.out) {
+            let mut sums = [0.0; LANES];
+            let (chunks, rest) = row.as_chunks::<LANES>();
+            for (chunk, vector) in chunks.iter().zip(vectors) {
+                weigh(chunk, vector, &mut sums, &mut maxima);
+            }
+            if !rest.is_empty() {
+                weigh(&padded(rest), &last, &mut sums, &mut maxima);
+            }
+            *out = sums.iter().sum();
+        }
+        maxima.into_iter().fold(0.0, f64::max)
+    }
+}
+
+/// The end of a row, filled up with zeros.
+#[inline(always)]
+fn padded(rest: &[f64]) -> [f64; LANES] {
+    let mut whole = [0.0; LANES];
+    whole[..rest.len()].copy_from_slice(rest);
+    whole
+}
+
+/// Adds as many products as there are lanes, and keeps the largest magnitudes of their first factors.
+#[inline(always)]
+fn weigh(row: &[f64; LANES], vector: &[f64; LANES], sums: &mut [f64; LANES], maxima: &mut [f64; LANES]) {
+    for (((x, y), sum), max) in row.iter().zip(vector).zip(sums).zip(maxima) {
+        *sum += x * y;
+        *max = if x.abs() > *max { x.abs() } else { *max };
+    }
 }
 
 /// A matrix whose rows pass in order, some at a time, times a vector.

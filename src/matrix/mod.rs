@@ -39,15 +39,16 @@
 //! `f64`, sparse matrices, and transposition. A matrix that is mostly zeros is multiplied zero by zero.
 
 use std::hint::black_box;
-use std::thread;
 
 use parking_lot::Mutex;
 use rand::{Rng, RngExt};
 
 use crate::error::{Error, Result};
+use crate::thread;
 
 pub mod freivalds;
 pub mod kernel;
+mod micro;
 pub mod npy;
 mod operand;
 pub mod strassen;
@@ -92,7 +93,7 @@ impl Matrix {
     /// quick to read with long strides and slow to get: for what is used again and again.
     #[must_use]
     pub fn on_huge_pages(self) -> Self {
-        kernel::prefer_huge_pages(&self.data);
+        micro::prefer_huge_pages(&self.data);
         self
     }
 
@@ -171,15 +172,32 @@ impl Matrix {
     /// The largest magnitude of an entry, max |a_ij|; zero if there is none. A NaN is passed over:
     /// [`Matrix::first_non_finite`] finds it.
     pub fn max_abs(&self) -> f64 {
-        operand::max_abs(&self.data)
+        max_abs(&self.data)
     }
 
     /// Row and column of the first entry that is NaN or infinite. Strassen's sums would spread it over
     /// whole quadrants, so such inputs are refused by name.
     pub fn first_non_finite(&self) -> Option<(usize, usize)> {
-        let at = operand::first_non_finite(&self.data)?;
+        // Whole chunks are judged without leaving early, which takes vectors; then the one is searched.
+        let sound = |chunk: &[f64]| chunk.iter().fold(true, |sound, x| sound & x.is_finite());
+        let chunk = self.data.chunks(1024).position(|chunk| !sound(chunk))? * 1024;
+        let at = chunk + self.data[chunk..].iter().position(|x| !x.is_finite())?;
         Some((at / self.cols, at % self.cols))
     }
+}
+
+/// How many partial results a pass over numbers keeps, so that the compiler can hold them in vector registers.
+const LANES: usize = 32;
+
+/// The largest magnitude, zero if there is none; a NaN is passed over.
+fn max_abs(data: &[f64]) -> f64 {
+    let mut maxima = [0.0; LANES];
+    for chunk in data.chunks(LANES) {
+        for (max, x) in maxima.iter_mut().zip(chunk) {
+            *max = if x.abs() > *max { x.abs() } else { *max };
+        }
+    }
+    maxima.into_iter().fold(0.0, f64::max)
 }
 
 /// Writes a zero to every page of `zeros`.
@@ -205,8 +223,8 @@ pub(crate) fn both<X: Send, Y>(
 ) -> (X, Y) {
     let first = Mutex::new(Some(first));
     let run_first = || first.lock().take().map(|first| first());
-    thread::scope(|scope| {
-        let helper = thread::Builder::new().name(name.into()).spawn_scoped(scope, run_first);
+    std::thread::scope(|scope| {
+        let helper = thread::start_scoped(scope, name, run_first);
         let second = second();
         let first = match helper {
             Ok(helper) => helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
@@ -295,21 +313,9 @@ impl<'a> ViewMut<'a> {
         self.rows[i]
     }
 
-    /// The rows of the part of it that begins at (`row`, `col`), cut off at its edges like [`View::window`].
-    pub(crate) fn part(
-        &mut self,
-        row: usize,
-        col: usize,
-        rows: usize,
-        cols: usize,
-    ) -> impl Iterator<Item = &mut [f64]> {
-        let across = col.min(self.cols)..(col + cols).min(self.cols);
-        self.rows.iter_mut().skip(row).take(rows).map(move |row| &mut row[across.clone()])
-    }
-
     /// All its rows.
-    pub(crate) fn into_rows(self) -> impl Iterator<Item = &'a mut [f64]> {
-        self.rows.into_iter()
+    fn into_rows(self) -> Vec<&'a mut [f64]> {
+        self.rows
     }
 
     /// The whole window again, for as long as this one is borrowed.
@@ -396,8 +402,8 @@ pub(crate) mod tests {
     fn rows_split_into_windows_that_do_not_overlap() {
         let mut a = Matrix::zeros(5, 3);
         let (mut top, mut bottom) = a.view_mut().split_rows(2);
-        top.part(0, 1, 9, 2).for_each(|row| row.fill(1.0));
-        bottom.part(1, 0, 2, 9).for_each(|row| row.fill(2.0));
+        top.rows.iter_mut().for_each(|row| row[1..].fill(1.0));
+        bottom.rows[1..].iter_mut().for_each(|row| row.fill(2.0));
         assert_eq!((top.rows(), bottom.rows()), (2, 3));
         assert_eq!(a.as_slice(), [0., 1., 1., 0., 1., 1., 0., 0., 0., 2., 2., 2., 2., 2., 2.]);
     }
@@ -429,8 +435,8 @@ pub(crate) mod tests {
 
     #[test]
     fn both_are_done_and_a_panic_of_one_is_not_lost() {
-        let here = thread::current().id();
-        let (other, mine) = both("other", || thread::current().id(), || thread::current().id());
+        let here = std::thread::current().id();
+        let (other, mine) = both("other", || std::thread::current().id(), || std::thread::current().id());
         assert!(mine == here && other != here);
         assert!(std::panic::catch_unwind(|| both("other", || panic!("on purpose"), || ())).is_err());
     }

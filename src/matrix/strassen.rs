@@ -36,14 +36,13 @@
 //! intermediate sum stays below 2^53 ([`exact_bound`]).
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::kernel::{Kernel, Packs, Target, Task};
+use super::kernel::{Abandoned, Kernel, MultiplyAdd, Packs};
+use super::micro::Target;
 use super::{Matrix, Operand, View, ViewMut, both, first_share};
-use crate::error::Error;
 
 /// What one of the seven multiplies and where its answer goes: a sign for each quadrant, in the order
 /// 11, 12, 21, 22; zero where the quadrant has no part.
@@ -264,7 +263,7 @@ impl<'a> Assembly<'a> {
             c.data.fill(0.0);
         }
         let row = |entries| Row { written: inner == 0, entries };
-        let locked = |block: ViewMut<'a>| Mutex::new(block.into_rows().map(row).collect());
+        let locked = |block: ViewMut<'a>| Mutex::new(block.into_rows().into_iter().map(row).collect());
         let blocks = c.view_mut().blocks(1 << plan.levels, rows, cols).into_iter().map(locked).collect();
         let added = (0..plan.products()).map(|_| AtomicUsize::new(0)).collect();
         Self { plan, blocks, added }
@@ -272,7 +271,7 @@ impl<'a> Assembly<'a> {
 
     /// Adds rows of the answer of product `i`, from `first` on, to the blocks of C that it is a part of.
     ///
-    /// An answer may come in portions, from its first row to its last. If it breaks off and comes anew, from
+    /// An answer may come in portions, from its first row to its last. If it breaks off and comes again, from
     /// another peer, rows that were added the first time are passed over.
     ///
     /// Only one block is locked at a time, so threads that add different answers wait for each other
@@ -306,24 +305,6 @@ impl<'a> Assembly<'a> {
             }
         }
         self.added[i].store(end, Relaxed);
-    }
-}
-
-/// A product was given up because nobody waits for it any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Abandoned;
-
-impl fmt::Display for Abandoned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the product was abandoned")
-    }
-}
-
-impl std::error::Error for Abandoned {}
-
-impl From<Abandoned> for Error {
-    fn from(abandoned: Abandoned) -> Self {
-        Error::failed(abandoned.to_string())
     }
 }
 
@@ -375,7 +356,7 @@ fn multiply_at(
     for turn in plan.turns(packs.len()) {
         let mut tasks: Vec<_> = turn
             .iter()
-            .map(|&i| Task { left: plan.left_of(i, a), right: plan.right_of(i, b), into: Vec::new() })
+            .map(|&i| MultiplyAdd { left: plan.left_of(i, a), right: plan.right_of(i, b), into: Vec::new() })
             .collect();
         for (at, (fresh, block)) in blocks.iter_mut().enumerate() {
             let goes_here = |(task, &i)| {
@@ -383,9 +364,9 @@ fn multiply_at(
             };
             let Some((task, sign)) = tasks.iter_mut().zip(&turn).find_map(goes_here) else { continue };
             let window = block.borrowed();
-            task.into.push(Target { sign, fresh: std::mem::take(fresh), window });
+            task.into.push(Target { sign, fresh: std::mem::take(fresh), rows: window.into_rows() });
         }
-        match <[Task<'_>; 2]>::try_from(tasks) {
+        match <[MultiplyAdd<'_>; 2]>::try_from(tasks) {
             Ok(pair) => compute_both(kernel, pair, &mut packs, keep_going)?,
             Err(single) => {
                 single.into_iter().try_for_each(|task| compute_rows(kernel, task, &mut packs, keep_going))?;
@@ -398,7 +379,7 @@ fn multiply_at(
 /// Computes two tasks that go to different places at once, each on half of the threads.
 fn compute_both(
     kernel: Kernel,
-    [first, second]: [Task<'_>; 2],
+    [first, second]: [MultiplyAdd<'_>; 2],
     packs: &mut [Packs],
     keep_going: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Abandoned> {
@@ -417,7 +398,7 @@ fn compute_both(
 /// read each other's caches.)
 fn compute_rows(
     kernel: Kernel,
-    mut task: Task<'_>,
+    mut task: MultiplyAdd<'_>,
     packs: &mut [Packs],
     keep_going: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Abandoned> {

@@ -5,18 +5,22 @@
 //! caller was ready to wait for; anything else is an error. A line is bounded before it is stored, a
 //! payload is announced by its message and read only when the caller has checked the size it may have.
 //!
-//! Every message has a deadline as a whole. A read timeout alone would not do: it is per call, and who
-//! sends one byte at a time passes it for ever. So each read gets the time that is *left*.
+//! Every message has a deadline as a whole. A read timeout alone would not do: it is per call, and a
+//! sender of one byte at a time meets it for ever. So each read gets the time that is *left*.
 //!
-//! Whoever only answers writes with [`Connection::send`], which waits for a slow reader until the
-//! deadline. Whoever also has news to tell asks for the [`Connection::outbox`], which never waits.
+//! # Two halves
+//! One thread listens, with the [`Connection`]. It may also speak; and where another one speaks, that one has the
+//! [`Writer`]. Both wait for a slow reader until the deadline. Only one of them may speak, for two that write into one
+//! socket at once tear each other's lines: where several have news to tell, they share the [`Connection::outbox`],
+//! which never waits.
 //!
 //! # What is missing
 //! Messages are parsed from a whole line; a peer that sends long lines slowly costs a thread each.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,8 +28,8 @@ use log::trace;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::limits;
-use super::message::{FromPeer, Refusal};
+use super::limits::{self, Pace};
+use super::message::{FromPeer, Refusal, Reply, encode};
 use super::outbox::Outbox;
 use super::timed::{Limit, Timed, is_timeout};
 use crate::error::{Code, Error, Result};
@@ -41,15 +45,29 @@ pub enum Received<M> {
     Silence,
 }
 
-/// A conversation's connection.
+/// A conversation's connection, for the thread that listens. It speaks as its [`Writer`] does.
 #[derive(Debug)]
 pub struct Connection {
     reader: BufReader<Timed>,
-    stream: Arc<TcpStream>,
-    other: SocketAddr,
+    writer: Writer,
     longest_line: usize,
     line: Vec<u8>,
     outbox: Option<Outbox>,
+}
+
+/// The speaking half, which another thread may have.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    stream: Arc<TcpStream>,
+    other: SocketAddr,
+}
+
+impl Deref for Connection {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        &self.writer
+    }
 }
 
 impl Connection {
@@ -58,10 +76,9 @@ impl Connection {
     /// # Errors
     /// When nobody listens there, or the time of [`limits::CONNECT_TIME`] is over.
     pub fn connect(addr: SocketAddr, longest_line: usize) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&addr, limits::CONNECT_TIME)
-            .map_err(|e| Error::failed(format!("cannot connect to {addr}")).because(e))?;
-        Self::new(stream, longest_line)
-            .map_err(|e| Error::failed(format!("cannot use the connection to {addr}")).because(e))
+        let failed = |e| Error::failed(format!("cannot connect to {addr}")).because(e);
+        let stream = TcpStream::connect_timeout(&addr, limits::CONNECT_TIME).map_err(failed)?;
+        Self::new(stream, longest_line).map_err(failed)
     }
 
     /// A connection that a listener accepted.
@@ -74,29 +91,44 @@ impl Connection {
 
     fn new(stream: TcpStream, longest_line: usize) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        let other = stream.peer_addr()?;
-        let stream = Arc::new(stream);
-        let timed = Timed { stream: Arc::clone(&stream), limit: Limit::None };
-        let reader = BufReader::with_capacity(32 << 10, timed);
-        Ok(Self { reader, stream, other, longest_line, line: Vec::new(), outbox: None })
+        let writer = Writer { other: stream.peer_addr()?, stream: Arc::new(stream) };
+        let reader = BufReader::with_capacity(32 << 10, writer.within(Limit::None));
+        Ok(Self { reader, writer, longest_line, line: Vec::new(), outbox: None })
     }
 
-    /// The address of the other side.
-    pub fn other(&self) -> SocketAddr {
-        self.other
+    /// The half that speaks, for another thread.
+    pub fn writer(&self) -> Writer {
+        self.writer.clone()
     }
 
-    /// The address of this side.
+    /// The way by which several threads speak here from now on; nobody may write past it.
+    pub fn outbox(&mut self) -> Outbox {
+        self.outbox.get_or_insert_with(|| Outbox::new(Arc::clone(&self.writer.stream))).clone()
+    }
+
+    /// Asks a question; the answer must come within `wait`. Not for one that speaks by an outbox.
     ///
     /// # Errors
-    /// When the connection is gone.
-    pub fn local(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr()
+    /// As [`Writer::send`] and [`Connection::answer`].
+    pub fn ask<A: Reply>(&mut self, question: &impl Serialize, wait: Duration) -> Result<A> {
+        self.send(question)?;
+        self.answer(wait)
     }
 
-    /// The stream, for those who must end the conversation from another thread by closing it.
-    pub fn stream(&self) -> &Arc<TcpStream> {
-        &self.stream
+    /// The answer, or the next part of the answer, to a question that was sent.
+    ///
+    /// # Errors
+    /// The reason where the answer is a "no"; else as [`Connection::receive`], and when the other side ends the
+    /// conversation or stays silent.
+    pub fn answer<A: Reply>(&mut self, wait: Duration) -> Result<A> {
+        match self.receive::<A>(Some(wait))? {
+            Received::Message(answer) => answer.granted(),
+            Received::End => Err(Error::failed(format!("{} closed the connection", self.other))),
+            Received::Silence => {
+                let what = format!("{} did not answer within {:.0} s", self.other, wait.as_secs_f32());
+                Err(Error::failed(what).advise("see whether the program there is stopped or overloaded"))
+            }
+        }
     }
 
     /// Waits for the next message to begin, as long as `wait` says (`None`: for ever), and then
@@ -109,13 +141,8 @@ impl Connection {
         self.receive_whole(wait, limits::MESSAGE_TIME)
     }
 
-    /// Whether a whole line has come already, so that the next [`Connection::receive`] will not wait.
-    pub fn has_line(&self) -> bool {
-        self.reader.buffer().contains(&b'\n')
-    }
-
-    /// Waits for the next message to begin and to end by `end`, for those whose time ends with it: who
-    /// sends half a line must not have longer than who sends none.
+    /// Waits for the next message to begin and to end by `end`, for a wait that ends with it: a sender
+    /// of half a line must not have longer than one that sends nothing.
     ///
     /// # Errors
     /// As [`Connection::receive`].
@@ -126,34 +153,6 @@ impl Connection {
             return Ok(Received::Silence);
         }
         self.receive_whole(Some(left), left.min(limits::MESSAGE_TIME))
-    }
-
-    /// Waits for a line to begin, as long as `wait` says, and gives its first byte, which stays where it is:
-    /// it tells a message from an HTTP request.
-    ///
-    /// # Errors
-    /// When the connection broke.
-    pub fn first_byte(&mut self, wait: Option<Duration>) -> Result<Received<u8>> {
-        self.deadline(wait);
-        loop {
-            match self.reader.fill_buf() {
-                Ok(bytes) => return Ok(bytes.first().map_or(Received::End, |byte| Received::Message(*byte))),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if is_timeout(&e) => return Ok(Received::Silence),
-                Err(e) => return Err(self.broke(e)),
-            }
-        }
-    }
-
-    /// What comes in the time `within`, for those who speak another language than messages.
-    pub(super) fn bytes_within(&mut self, within: Duration) -> &mut impl BufRead {
-        self.deadline(Some(within));
-        &mut self.reader
-    }
-
-    /// The stream, to be written to at this pace.
-    pub(super) fn at_pace(&self, pace: limits::Pace) -> Timed {
-        Timed { stream: Arc::clone(&self.stream), limit: Limit::at(pace) }
     }
 
     /// `wait` for the message to begin, and `whole` for all of it from then on.
@@ -169,25 +168,29 @@ impl Connection {
         }
         self.read_line()?;
         trace!("{} < {}", self.other, String::from_utf8_lossy(&self.line));
-        let message = serde_json::from_slice(&self.line);
-        message.map(Received::Message).map_err(|e| {
+        self.payload_pace(limits::PAYLOAD_PACE);
+        self.understand(&self.line).map(Received::Message)
+    }
+
+    /// A line as a message.
+    pub(super) fn understand<M: DeserializeOwned>(&self, line: &[u8]) -> Result<M> {
+        serde_json::from_slice(line).map_err(|e| {
             Error::new(Code::BadMessage, format!("not a message of this protocol, from {}", self.other))
                 .because(e)
         })
     }
 
-    /// The answer to a question: a message that must come within `wait`.
+    /// Waits for a line to begin, as long as `wait` says, and gives its first byte, which stays where it is:
+    /// it tells a message from an HTTP request.
     ///
     /// # Errors
-    /// As [`Connection::receive`]; and when the other side ends the conversation or stays silent.
-    pub fn expect<M: DeserializeOwned>(&mut self, wait: Duration) -> Result<M> {
-        match self.receive(Some(wait))? {
-            Received::Message(message) => Ok(message),
-            Received::End => Err(Error::failed(format!("{} closed the connection", self.other))),
-            Received::Silence => {
-                let what = format!("{} did not answer within {:.0} s", self.other, wait.as_secs_f32());
-                Err(Error::failed(what).advise("see whether the program there is stopped or overloaded"))
-            }
+    /// When the connection broke.
+    pub fn first_byte(&mut self, wait: Option<Duration>) -> Result<Received<u8>> {
+        self.deadline(wait);
+        match self.reader.fill_buf() {
+            Ok(bytes) => Ok(bytes.first().map_or(Received::End, |byte| Received::Message(*byte))),
+            Err(e) if is_timeout(&e) => Ok(Received::Silence),
+            Err(e) => Err(self.broke(e)),
         }
     }
 
@@ -195,120 +198,62 @@ impl Connection {
     fn read_line(&mut self) -> Result<()> {
         self.line.clear();
         let room = self.longest_line as u64 + 1;
-        let read = self.reader.by_ref().take(room).read_until(b'\n', &mut self.line);
-        match read {
-            Err(e) if is_timeout(&e) => {
-                Err(Error::new(Code::BadMessage, "a line that was not finished in its time"))
-            }
+        let bad = |what: &str| Err(Error::new(Code::BadMessage, what));
+        match self.reader.by_ref().take(room).read_until(b'\n', &mut self.line) {
+            Err(e) if is_timeout(&e) => bad("a line that was not finished in its time"),
             Err(e) => Err(self.broke(e)),
-            Ok(_) if self.line.last() == Some(&b'\n') => {
-                self.line.pop();
-                Ok(())
-            }
+            Ok(_) if self.line.pop_if(|last| *last == b'\n').is_some() => Ok(()),
             Ok(_) if self.line.len() > self.longest_line => {
-                Err(Error::new(Code::BadMessage, format!("a line longer than {} bytes", self.longest_line)))
+                bad(&format!("a line longer than {} bytes", self.longest_line))
             }
-            Ok(_) => Err(Error::new(Code::BadMessage, "a torn line: the stream ended before its newline")),
+            Ok(_) => bad("a torn line: the stream ended before its newline"),
         }
     }
 
-    /// The payload that follows the message. Call it after the size that the message announced was checked.
-    pub fn payload(&mut self) -> Payload<'_> {
-        self.payload_at(limits::PAYLOAD_PACE)
+    /// Whether a whole line has come already, so that the next [`Connection::receive`] will not wait.
+    pub fn has_line(&self) -> bool {
+        self.reader.buffer().contains(&b'\n')
     }
 
-    /// [`Connection::payload`] at another pace.
-    pub fn payload_at(&mut self, pace: limits::Pace) -> Payload<'_> {
-        self.pace(pace);
-        Payload { connection: self, idle_since: Instant::now() }
+    /// What comes in the time `within`, for a language that is not that of messages.
+    pub(super) fn bytes_within(&mut self, within: Duration) -> &mut impl BufRead {
+        self.deadline(Some(within));
+        &mut self.reader
     }
 
-    /// Reads a payload that fills `bytes`, whose size was checked like that of [`Connection::payload`].
+    /// Reads the payload of the last message, or the next part of it, which fills `bytes`. The size that the message
+    /// announced is to be checked before. All parts together must come at the pace of [`limits::PAYLOAD_PACE`].
     ///
     /// # Errors
-    /// When it does not come whole at the pace of [`limits::PAYLOAD_PACE`].
+    /// When it does not come whole at its pace.
     pub fn receive_payload(&mut self, bytes: &mut [u8]) -> Result<()> {
-        self.payload().receive_part(bytes)
+        self.reader.read_exact(bytes).map_err(|e| self.broke(e))
+    }
+
+    /// The payload of the last message may come at this pace.
+    pub fn payload_pace(&mut self, pace: Pace) {
+        self.reader.get_mut().limit = Limit::at(pace);
     }
 
     /// Reads a payload of `bytes` and throws it away, so that the conversation can go on after a "no".
     ///
     /// # Errors
-    /// When it does not come whole within [`limits::PAYLOAD_PACE`].
+    /// As [`Connection::receive_payload`].
     pub fn discard_payload(&mut self, bytes: u64) -> Result<()> {
-        self.pace(limits::PAYLOAD_PACE);
-        let copied = io::copy(&mut self.reader.by_ref().take(bytes), &mut io::sink());
-        match copied {
-            Ok(n) if n == bytes => Ok(()),
-            Ok(_) => Err(self.broke(ErrorKind::UnexpectedEof.into())),
-            Err(e) => Err(self.broke(e)),
+        match io::copy(&mut self.reader.by_ref().take(bytes), &mut io::sink()) {
+            Ok(n) if n < bytes => Err(self.broke(ErrorKind::UnexpectedEof.into())),
+            copied => copied.map(drop).map_err(|e| self.broke(e)),
         }
-    }
-
-    /// Sends one message, waiting for a slow reader no longer than [`limits::MESSAGE_TIME`].
-    ///
-    /// # Errors
-    /// When the other side is gone or does not read.
-    pub fn send<M: Serialize>(&self, message: &M) -> Result<()> {
-        self.send_with_payload(message, |_| Ok(()))
-    }
-
-    /// Sends many messages that stand for one answer, with few system calls, at the pace of
-    /// [`limits::PAYLOAD_PACE`].
-    ///
-    /// # Errors
-    /// When the other side is gone or does not read.
-    pub fn send_all<M: Serialize>(&self, messages: impl IntoIterator<Item = M>) -> Result<()> {
-        let write = |lines: &[u8]| {
-            trace!("{} > {}", self.other, String::from_utf8_lossy(lines).trim_end());
-            Timed { stream: Arc::clone(&self.stream), limit: Limit::pace() }.write_all(lines)
-        };
-        let mut lines = Vec::new();
-        for message in messages {
-            lines.extend(encode(&message)?);
-            if lines.len() >= limits::LINE {
-                write(&lines).map_err(|e| self.broke(e))?;
-                lines.clear();
-            }
-        }
-        write(&lines).map_err(|e| self.broke(e))
-    }
-
-    /// Sends one message and its payload, which `write` writes, at the pace of [`limits::PAYLOAD_PACE`].
-    ///
-    /// # Errors
-    /// When the other side is gone or does not read.
-    pub fn send_with_payload<M: Serialize>(
-        &self,
-        message: &M,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<()> {
-        let line = encode(message)?;
-        trace!("{} > {}", self.other, String::from_utf8_lossy(&line).trim_end());
-        let mut stream = Timed { stream: Arc::clone(&self.stream), limit: Limit::pace() };
-        stream.write_all(&line).and_then(|()| write(&mut stream)).map_err(|e| self.broke(e))
-    }
-
-    /// A way to speak here from another thread than the one that listens. Only one of them may speak.
-    pub fn speaker(&self) -> Speaker {
-        Speaker { stream: Arc::clone(&self.stream), other: self.other }
-    }
-
-    /// The way by which several threads speak here from now on; nobody may write past it.
-    pub fn outbox(&mut self) -> Outbox {
-        self.outbox.get_or_insert_with(|| Outbox::new(Arc::clone(&self.stream))).clone()
     }
 
     /// Says "no" and why. Whether that arrives no longer matters to the speaker.
     pub fn refuse(&self, error: &Error) {
-        // An `error` looks the same whoever sends it.
+        // An `error` looks the same in both directions.
         let no = FromPeer::Error(Refusal::from(error));
         match &self.outbox {
             Some(outbox) => outbox.send(&no),
             None => {
-                if let Err(e) = self.send(&no) {
-                    trace!("{}: the refusal was not heard: {e}", self.other);
-                }
+                self.send(&no).unwrap_or_else(|e| trace!("{}: the refusal was not heard: {e}", self.other))
             }
         }
     }
@@ -320,134 +265,110 @@ impl Connection {
         if let Some(outbox) = &self.outbox {
             outbox.wait_until_sent(limits::LINGER_TIME);
         }
-        if self.stream.shutdown(Shutdown::Write).is_ok() {
+        if self.writer.stream.shutdown(Shutdown::Write).is_ok() {
             self.deadline(Some(limits::LINGER_TIME));
             // Whatever ends this, the deadline at the latest, is the end we want.
             let _ = io::copy(&mut self.reader, &mut io::sink());
         }
     }
 
-    /// Whether the other side has closed the connection; never waits, reads nothing.
-    pub fn is_gone(&self) -> bool {
-        is_gone(&self.stream)
-    }
-
     fn deadline(&mut self, wait: Option<Duration>) {
         self.reader.get_mut().limit = wait.map_or(Limit::None, |wait| Limit::End(Instant::now() + wait));
     }
+}
 
-    fn pace(&mut self, pace: limits::Pace) {
-        self.reader.get_mut().limit = Limit::at(pace);
+impl Writer {
+    /// The address of the other side.
+    pub fn other(&self) -> SocketAddr {
+        self.other
     }
 
-    fn broke(&self, cause: io::Error) -> Error {
-        broke(self.other, cause)
-    }
-}
-
-/// A payload that is read part by part, all of it at one pace. What its reader does between two parts is
-/// not counted against the sender.
-#[derive(Debug)]
-pub struct Payload<'a> {
-    connection: &'a mut Connection,
-    idle_since: Instant,
-}
-
-impl Payload<'_> {
-    /// Reads the next part, which fills `bytes`.
-    ///
-    /// # Errors
-    /// When the payload does not come at the pace of [`limits::PAYLOAD_PACE`].
-    pub fn receive_part(&mut self, bytes: &mut [u8]) -> Result<()> {
-        self.connection.reader.get_mut().excuse(self.idle_since.elapsed());
-        let read = self.connection.reader.read_exact(bytes);
-        self.idle_since = Instant::now();
-        read.map_err(|e| self.connection.broke(e))
+    /// The stream, for a thread that must end the conversation by closing it.
+    pub fn stream(&self) -> &Arc<TcpStream> {
+        &self.stream
     }
 
-    /// Whether the sender has gone away meanwhile.
-    pub fn is_gone(&self) -> bool {
-        self.connection.is_gone()
-    }
-}
-
-fn broke(other: SocketAddr, cause: io::Error) -> Error {
-    let what = match cause.kind() {
-        ErrorKind::UnexpectedEof => format!("{other} closed the connection in the middle"),
-        // What the system calls it ("resource temporarily unavailable") helps nobody.
-        _ if is_timeout(&cause) => return Error::failed(format!("{other} was too slow")),
-        _ => format!("the connection to {other} broke"),
-    };
-    Error::failed(what).because(cause)
-}
-
-/// The speaking side of a connection whose listening side is in another thread.
-#[derive(Debug)]
-pub struct Speaker {
-    stream: Arc<TcpStream>,
-    other: SocketAddr,
-}
-
-impl Speaker {
     /// Sends one message, waiting for a slow reader no longer than [`limits::MESSAGE_TIME`].
     ///
     /// # Errors
     /// When the other side is gone or does not read.
     pub fn send<M: Serialize>(&self, message: &M) -> Result<()> {
-        let line = encode(message)?;
-        trace!("{} > {}", self.other, String::from_utf8_lossy(&line).trim_end());
-        self.timed().write_all(&line).map_err(|e| broke(self.other, e))
+        self.send_with_payload(message, |_| Ok(()))
     }
 
-    /// Sends raw bytes.
+    /// Sends one message and its payload, which `write` writes, at the pace of [`limits::PAYLOAD_PACE`].
     ///
     /// # Errors
-    /// When the other side is gone or does not read.
-    pub fn send_bytes(&self, bytes: &[u8]) -> Result<()> {
-        self.timed().write_all(bytes).map_err(|e| broke(self.other, e))
+    /// As [`Writer::send`].
+    pub fn send_with_payload<M: Serialize>(
+        &self,
+        message: &M,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<()> {
+        let line = self.line(message)?;
+        self.at_payload_pace(|stream| stream.write_all(&line).and_then(|()| write(stream)))
+    }
+
+    /// Sends many messages that stand for one answer, with few system calls, as [`Writer::send_with_payload`].
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    pub fn send_all<M: Serialize>(&self, messages: impl IntoIterator<Item = M>) -> Result<()> {
+        let mut lines = messages.into_iter().map(|message| self.line(&message).map_err(io::Error::other));
+        self.at_payload_pace(|stream| {
+            let mut stream = BufWriter::with_capacity(limits::LINE, stream);
+            lines.try_for_each(|line| stream.write_all(&line?))?;
+            stream.flush()
+        })
     }
 
     /// Sends `bytes` bytes of a file from `offset` on, without bringing them into this program's memory
     /// (sendfile).
     ///
     /// # Errors
-    /// When the other side is gone or does not read, or the file is shorter than that.
+    /// As [`Writer::send`]; and when the file is shorter than that.
     pub fn send_file(&self, file: &File, offset: u64, bytes: usize) -> Result<()> {
-        self.timed().send_file(file, offset, bytes as u64).map_err(|e| broke(self.other, e))
+        self.at_payload_pace(|stream| stream.send_file(file, offset, bytes as u64))
     }
 
-    /// Whether the other side is gone.
+    fn line<M: Serialize>(&self, message: &M) -> Result<Vec<u8>> {
+        encode(message)
+            .inspect(|line| trace!("{} > {}", self.other, String::from_utf8_lossy(line).trim_end()))
+    }
+
+    fn at_payload_pace(&self, write: impl FnOnce(&mut Timed) -> io::Result<()>) -> Result<()> {
+        write(&mut self.within(Limit::at(limits::PAYLOAD_PACE))).map_err(|e| self.broke(e))
+    }
+
+    /// The stream, to be used within this limit.
+    pub(super) fn within(&self, limit: Limit) -> Timed {
+        Timed { stream: Arc::clone(&self.stream), limit }
+    }
+
+    /// Whether the other side has closed the connection, unread bytes or not; never waits, reads nothing.
     pub fn is_gone(&self) -> bool {
-        is_gone(&self.stream)
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut watched = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        // That nothing can be told of it is no sign that it is gone.
+        poll(&mut watched, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Closes the connection, which wakes its listening side.
+    /// Closes the connection, which wakes the thread that listens.
     pub fn close(&self) {
+        // It fails only when the connection is gone already, which is what we want.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    fn timed(&self) -> Timed {
-        Timed { stream: Arc::clone(&self.stream), limit: Limit::pace() }
+    fn broke(&self, cause: io::Error) -> Error {
+        let other = self.other;
+        let what = match cause.kind() {
+            ErrorKind::UnexpectedEof => format!("{other} closed the connection in the middle"),
+            // What the system calls it ("resource temporarily unavailable") helps nobody.
+            _ if is_timeout(&cause) => return Error::failed(format!("{other} was too slow")),
+            _ => format!("the connection to {other} broke"),
+        };
+        Error::failed(what).because(cause)
     }
-}
-
-/// Whether the other side of `stream` has closed it, unread bytes or not; never waits, reads nothing.
-pub fn is_gone(stream: &TcpStream) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut watched = [PollFd::new(stream, PollFlags::RDHUP)];
-    // That nothing can be told of it is no sign that it is gone.
-    poll(&mut watched, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-}
-
-/// A message as it goes over the wire: one line of JSON with its newline.
-///
-/// # Errors
-/// Never for the messages of this protocol; serde_json cannot know that.
-pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
-    let mut line =
-        serde_json::to_vec(message).map_err(|e| Error::failed("cannot write a message").because(e))?;
-    line.push(b'\n');
-    Ok(line)
 }
 
 #[cfg(test)]
@@ -469,7 +390,7 @@ pub(super) mod tests {
         limits::Pace { start: Duration::from_millis(200), rate: 1 << 20, stall: Duration::from_secs(5) };
 
     #[test]
-    fn who_sends_a_payload_slowly_is_not_forgiven_anew_with_each_part() {
+    fn who_sends_a_payload_slowly_is_not_forgiven_with_each_part() {
         let (mut connection, mut other) = pair();
         let sender = thread::spawn(move || {
             for byte in 0..100 {
@@ -479,9 +400,9 @@ pub(super) mod tests {
                 }
             }
         });
-        let mut payload = connection.payload_at(PACE);
-        let why =
-            (0..100).find_map(|_| payload.receive_part(&mut [0]).err()).expect("two seconds are too many");
+        connection.payload_pace(PACE);
+        let why = (0..100).find_map(|_| connection.receive_payload(&mut [0]).err());
+        let why = why.expect("two seconds are too many");
         assert!(why.to_string().contains("too slow"), "{why}");
         drop(connection);
         sender.join().unwrap();
@@ -491,13 +412,13 @@ pub(super) mod tests {
     fn what_the_reader_does_between_two_parts_is_not_the_senders_time() {
         let (mut connection, mut other) = pair();
         other.write_all(b"ab").unwrap();
-        let mut payload = connection.payload_at(PACE);
+        connection.payload_pace(PACE);
         let mut part = [0];
-        payload.receive_part(&mut part).unwrap();
+        connection.receive_payload(&mut part).unwrap();
         thread::sleep(2 * PACE.start);
         other.write_all(b"cd").unwrap();
         for expected in b"bcd" {
-            payload.receive_part(&mut part).unwrap();
+            connection.receive_payload(&mut part).unwrap();
             assert_eq!(part[0], *expected);
         }
     }

@@ -43,7 +43,7 @@ pub const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// destroyed by a reset on its way (RFC 9112, section 9.6, "lingering close").
 pub const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// Bytes that may wait for one listener; who lets more pile up is dropped.
+/// Bytes that may wait for one listener; one that lets more pile up is dropped.
 pub const OUTBOX: usize = 4 << 20;
 
 /// Connections that the kernel may hold ready for `accept` (std asks for 128 only).
@@ -53,7 +53,7 @@ pub const BACKLOG: i32 = 4096;
 pub const CONNECTIONS: usize = 4096;
 
 /// Connections that one node keeps open though nothing has come by them; one more, and the one that has
-/// been silent for longest is closed. So who only connects takes no place of those who speak. Half of
+/// been silent for longest is closed. So one that only connects takes no place of those that speak. Half of
 /// [`CONNECTIONS`]: a class of a thousand that connects first and speaks then is welcome.
 pub const SILENT: usize = CONNECTIONS / 2;
 
@@ -114,5 +114,5 @@ impl Pace {
 /// How a payload must go: at [`PAYLOAD_RATE`], after [`MESSAGE_TIME`].
 pub const PAYLOAD_PACE: Pace = Pace { start: MESSAGE_TIME, rate: PAYLOAD_RATE, stall: STALL_TIME };
 
-/// How a piece of a file must come: whoever serves may have set `--up` low, and sends 64 KiB at a time.
+/// How a piece of a file must come: a peer that serves may have a low `--up`, and sends 64 KiB at a time.
 pub const PIECE_PACE: Pace = Pace { start: MESSAGE_TIME, rate: 16 << 10, stall: STALL_TIME };

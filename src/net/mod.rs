@@ -9,7 +9,7 @@
 //! bytes follow the newline. The first line of a connection says which conversation it is, so every
 //! node needs one port only ([`server`]). One type reads the socket, and it returns a message, the
 //! clean end, or an error; never half a message ([`connection`]). One type writes what several threads
-//! have to say to the same listener, and it never waits for him ([`outbox`]).
+//! have to say to the same listener, and it never waits for it ([`outbox`]).
 //!
 //! # An example
 //! You can be a peer with nothing but a terminal. Lines marked `>` are typed, the others come back:
@@ -25,13 +25,12 @@
 //! ```
 //!
 //! # What is missing
-//! Nothing is encrypted, and nobody proves who he is: whoever can reach a port can use it. That is why
+//! Nothing is encrypted, and no program proves its identity: all that can reach a port can use it. That is why
 //! a manager listens on loopback unless it is told otherwise. A line is read as a whole before it is
 //! understood, so a message costs its sender's bandwidth and [`limits::LINE`] bytes of our memory.
 
 pub mod connection;
-pub mod fingerprint;
-pub mod http;
+pub(crate) mod http;
 pub mod limits;
 pub mod message;
 pub mod outbox;

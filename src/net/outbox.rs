@@ -3,7 +3,7 @@
 //! # The problem
 //! A manager tells one peer many things from many threads: pings, bindings, lists. Two threads that write
 //! into one socket at once tear each other's lines. A lock around the socket mends that, and opens the
-//! next hole: a listener that stops reading blocks whoever holds the lock, and then everybody else.
+//! next hole: a listener that stops reading blocks the thread that holds the lock, and then all others.
 //!
 //! # The rule
 //! - [`Outbox::post`] puts a line at the end of the queue. It is memory only, so it may be called under
@@ -13,45 +13,43 @@
 //!   load a system call carries the lines of many.
 //! - When the kernel does not take all, or others never stop posting, a thread is started to send the rest. It
 //!   waits for the listener, and ends with the queue.
-//! - A listener behind whom [`limits::OUTBOX`] bytes pile up, or who takes none of them for
+//! - A listener for which more than [`limits::OUTBOX`] bytes pile up, or that takes none of them for
 //!   [`limits::MESSAGE_TIME`], is dropped: its connection is closed, which wakes its reader.
 //!
 //! So in the usual case a message costs one system call and no thread, and in the worst one listener
 //! costs one thread and 12 MiB (a queue of 4, and what was taken from it to be sent), and delays nobody.
 
-use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{debug, trace};
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{SendFlags, send};
 use serde::Serialize;
 
-use super::connection::encode;
 use super::limits;
+use super::message::encode;
+use crate::thread::{self, Thread};
 
 /// How often one flush sends; then a thread takes over, since others may go on posting for ever.
 const ROUNDS: usize = 32;
 
 /// A handle to one listener's queue; clones share it.
 #[derive(Clone, Debug)]
-pub struct Outbox {
-    shared: Arc<Shared>,
-}
+pub struct Outbox(Arc<Queue>);
 
 #[derive(Debug)]
-struct Shared {
+struct Queue {
     stream: Arc<TcpStream>,
-    queue: Mutex<Queue>,
+    unsent: Mutex<Unsent>,
     /// Told when nobody is sending any more.
     settled: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct Unsent {
     bytes: Vec<u8>,
     /// A thread is sending, or waiting for the listener; it alone may write. It says that it has stopped while it
     /// holds the lock under which it saw the queue empty. So a line that is posted meanwhile either is seen by
@@ -64,7 +62,9 @@ impl Outbox {
     /// The queue of the listener at the other end of `stream`; a connection has one at most
     /// ([`Connection::outbox`](super::connection::Connection::outbox)).
     pub(super) fn new(stream: Arc<TcpStream>) -> Self {
-        Self { shared: Arc::new(Shared { stream, queue: Mutex::default(), settled: Condvar::new() }) }
+        // For the thread that waits; only a time of zero would be refused.
+        let _ = stream.set_write_timeout(Some(limits::MESSAGE_TIME));
+        Self(Arc::new(Queue { stream, unsent: Mutex::default(), settled: Condvar::new() }))
     }
 
     /// Queues one message; no system call.
@@ -77,61 +77,31 @@ impl Outbox {
 
     /// Queues a line that is encoded already, because many are to hear it.
     pub fn post_line(&self, line: &[u8]) {
-        let mut queue = self.shared.queue.lock();
-        if queue.closed {
+        let mut unsent = self.0.unsent.lock();
+        if unsent.closed {
             return;
         }
-        if queue.bytes.len() + line.len() > limits::OUTBOX {
-            debug!("dropping a listener that does not read: {} bytes wait for it", queue.bytes.len());
-            return self.shared.close(&mut queue);
+        if unsent.bytes.len() + line.len() > limits::OUTBOX {
+            debug!("dropping a listener that does not read: {} bytes wait for it", unsent.bytes.len());
+            return self.0.close(&mut unsent);
         }
         trace!("> {}", String::from_utf8_lossy(line).trim_end());
-        queue.bytes.extend_from_slice(line);
+        unsent.bytes.extend_from_slice(line);
     }
 
     /// Sends what is queued, also by others meanwhile, as far as the kernel takes it at once; a thread sends the
     /// rest.
     pub fn flush(&self) {
-        let mut queue = self.shared.queue.lock();
-        if queue.sending || queue.bytes.is_empty() {
-            return;
-        }
-        queue.sending = true;
-        for _ in 0..ROUNDS {
-            let mut bytes = std::mem::take(&mut queue.bytes);
-            let sent = MutexGuard::unlocked(&mut queue, || send_now(&self.shared.stream, &bytes));
-            let (Ok(sent), false) = (sent, queue.closed) else { return self.shared.close(&mut queue) };
-            let whole = sent == bytes.len();
-            bytes.drain(..sent);
-            bytes.append(&mut queue.bytes);
-            queue.bytes = bytes;
-            if queue.bytes.is_empty() {
-                return self.shared.settle(&mut queue);
-            }
-            if !whole {
-                break;
-            }
-        }
-        self.leave_to_thread(&mut queue);
-    }
-
-    fn leave_to_thread(&self, queue: &mut MutexGuard<'_, Queue>) {
-        let shared = Arc::clone(&self.shared);
-        let thread = thread::Builder::new().name("drain_outbox".into());
-        if MutexGuard::unlocked(queue, || thread.spawn(move || shared.drain_outbox())).is_err() {
-            self.shared.close(queue);
-        }
-    }
-
-    /// Waits until nobody is sending any more, so that all that was flushed is with the kernel, at most so long. For
-    /// the end of a conversation: what was said last may be in the hands of another thread.
-    pub(super) fn wait_until_sent(&self, within: Duration) {
-        let end = Instant::now() + within;
-        let mut queue = self.shared.queue.lock();
-        while queue.sending && !queue.closed {
-            if self.shared.settled.wait_until(&mut queue, end).timed_out() {
+        {
+            let mut unsent = self.0.unsent.lock();
+            if unsent.bytes.is_empty() || std::mem::replace(&mut unsent.sending, true) {
                 return;
             }
+        }
+        if !self.0.drain_outbox(false) {
+            let queue = Arc::clone(&self.0);
+            let drain = move || while !queue.drain_outbox(true) {};
+            thread::start("drain_outbox", drain).map_or_else(|_| self.close(), Thread::detach);
         }
     }
 
@@ -141,66 +111,67 @@ impl Outbox {
         self.flush();
     }
 
+    /// Waits until nobody is sending any more, so that all that was flushed is with the kernel, at most so long. For
+    /// the end of a conversation: what was said last may be in the hands of another thread.
+    pub(super) fn wait_until_sent(&self, within: Duration) {
+        let sends = |unsent: &mut Unsent| unsent.sending && !unsent.closed;
+        self.0.settled.wait_while_for(&mut self.0.unsent.lock(), sends, within);
+    }
+
     /// Ends the conversation: closes the connection, which wakes its reader.
     pub fn close(&self) {
-        self.shared.close(&mut self.shared.queue.lock());
+        self.0.close(&mut self.0.unsent.lock());
     }
 }
 
-/// Hands bytes to the kernel, as many as it takes without waiting, and returns how many those were.
-fn send_now(stream: &TcpStream, bytes: &[u8]) -> rustix::io::Result<usize> {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match send(stream, &bytes[sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(n) => sent += n,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => break,
-            Err(e) => return Err(e),
+impl Queue {
+    /// Sends what is queued, for the one that said that it is `sending`; true when nothing is left. Where it may not
+    /// `wait` for the listener, it ends when the kernel takes no more; and always after some rounds.
+    fn drain_outbox(&self, wait: bool) -> bool {
+        let flags = if wait { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
+        let mut unsent = self.unsent.lock();
+        for _ in 0..ROUNDS {
+            if unsent.bytes.is_empty() {
+                unsent.sending = false;
+                self.settled.notify_all();
+                return true;
+            }
+            let mut bytes = std::mem::take(&mut unsent.bytes);
+            let send = || retry_on_intr(|| send(&self.stream, &bytes, flags));
+            let sent = match MutexGuard::unlocked(&mut unsent, send) {
+                _ if unsent.closed => return true,
+                Ok(sent) => sent,
+                Err(Errno::AGAIN) if !wait => 0,
+                Err(e) => {
+                    debug!("dropping a listener that does not read: {e}");
+                    self.close(&mut unsent);
+                    return true;
+                }
+            };
+            let whole = sent == bytes.len();
+            bytes.drain(..sent);
+            bytes.append(&mut unsent.bytes);
+            unsent.bytes = bytes;
+            if !whole && !wait {
+                return false;
+            }
         }
-    }
-    Ok(sent)
-}
-
-impl Shared {
-    /// The queue is empty, and nobody sends any more.
-    fn settle(&self, queue: &mut Queue) {
-        queue.sending = false;
-        self.settled.notify_all();
+        false
     }
 
-    fn close(&self, queue: &mut Queue) {
-        queue.closed = true;
-        queue.bytes = Vec::new();
+    fn close(&self, unsent: &mut Unsent) {
+        unsent.closed = true;
+        unsent.bytes = Vec::new();
         self.settled.notify_all();
         // It fails only when the connection is gone already, which is what we want.
         let _ = self.stream.shutdown(Shutdown::Both);
-    }
-
-    /// Writes until the queue is empty or the listener is given up.
-    fn drain_outbox(&self) {
-        loop {
-            let bytes = {
-                let mut queue = self.queue.lock();
-                if queue.bytes.is_empty() || queue.closed {
-                    return self.settle(&mut queue);
-                }
-                std::mem::take(&mut queue.bytes)
-            };
-            let written = self
-                .stream
-                .set_write_timeout(Some(limits::MESSAGE_TIME))
-                .and_then(|()| (&*self.stream).write_all(&bytes));
-            if let Err(e) = written {
-                debug!("dropping a listener that does not read: {e}");
-                return self.close(&mut self.queue.lock());
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, ErrorKind, Read};
+    use std::time::Instant;
 
     use super::*;
     use crate::error::{Code, Error};
@@ -211,7 +182,7 @@ mod tests {
         let (mut here, mut there) = pair();
         let outbox = here.outbox();
         let pad = "x".repeat(2000);
-        thread::scope(|scope| {
+        std::thread::scope(|scope| {
             for speaker in 0..8 {
                 let (outbox, pad) = (&outbox, &pad);
                 scope.spawn(move || (0..200).for_each(|n| outbox.send(&(speaker, n, pad))));
@@ -219,7 +190,7 @@ mod tests {
         });
         drop(here);
         there.set_read_timeout(Some(limits::MESSAGE_TIME)).unwrap();
-        let reader = thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut text = String::new();
             // 8 x 200 lines; the outbox lives on in its drainer until all is read.
             let mut buffer = vec![0; 4096];
@@ -243,10 +214,10 @@ mod tests {
         let (mut here, there) = pair();
         let outbox = here.outbox();
         // Another thread is in its system call.
-        outbox.shared.queue.lock().sending = true;
+        outbox.0.unsent.lock().sending = true;
         outbox.send(&1);
-        assert_eq!(outbox.shared.queue.lock().bytes, b"1\n");
-        outbox.shared.queue.lock().sending = false;
+        assert_eq!(outbox.0.unsent.lock().bytes, b"1\n");
+        outbox.0.unsent.lock().sending = false;
         outbox.send(&2);
         let mut lines = BufReader::new(there).lines().map(Result::unwrap);
         assert_eq!([lines.next().unwrap(), lines.next().unwrap()], ["1", "2"]);
@@ -256,8 +227,8 @@ mod tests {
     fn a_refusal_arrives_though_another_thread_is_sending_when_the_conversation_ends() {
         let (mut here, there) = pair();
         let outbox = here.outbox();
-        outbox.shared.queue.lock().sending = true;
-        thread::scope(|scope| {
+        outbox.0.unsent.lock().sending = true;
+        std::thread::scope(|scope| {
             scope.spawn(|| {
                 here.refuse(&Error::new(Code::Busy, "not now"));
                 here.linger();
@@ -268,7 +239,7 @@ mod tests {
             assert_eq!(early, Err(ErrorKind::WouldBlock));
             there.set_read_timeout(Some(limits::MESSAGE_TIME)).unwrap();
             // It comes back, and finds the refusal.
-            outbox.shared.queue.lock().sending = false;
+            outbox.0.unsent.lock().sending = false;
             outbox.flush();
             let line = BufReader::new(&there).lines().next();
             assert!(line.is_some_and(|line| line.unwrap().contains("not now")));
@@ -287,6 +258,6 @@ mod tests {
             outbox.flush();
             assert!(began.elapsed() < Duration::from_secs(5), "it was never dropped");
         }
-        assert!(outbox.shared.queue.lock().bytes.is_empty());
+        assert!(outbox.0.unsent.lock().bytes.is_empty());
     }
 }

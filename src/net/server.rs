@@ -6,7 +6,7 @@
 //! descriptors or threads costs the new connection, never the old ones, and never the loop: an accept
 //! that fails would fail again at once, so the loop rests for a moment before it goes on.
 //!
-//! Nobody is served before he has said something. Browsers open connections in advance, and some people open
+//! No connection is served before something was said by it. Browsers open connections in advance, and some people open
 //! thousands only to take the places of others. Such a connection ends after [`limits::FIRST_MESSAGE_TIME`],
 //! and where there are more than [`limits::SILENT`] of them, the oldest ends at once.
 //!
@@ -14,21 +14,19 @@
 //! A flag is set and the server connects to itself, which wakes `accept`. Every open socket is closed,
 //! which wakes its reader. Then all threads are joined: after [`Server::stop`] no conversation goes on.
 
-use std::collections::{BTreeSet, HashMap};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use log::{debug, warn};
 use parking_lot::Mutex;
-use socket2::{Domain, Socket, Type};
 
-use super::connection::{Connection, Received};
+use super::connection::{Connection, Received, Writer};
 use super::limits;
 use crate::error::{Code, Error, Kind, Result};
+use crate::thread::{self, Thread};
 
 /// How long the accept loop rests when `accept` itself fails.
 const REST_AFTER_FAILURE: Duration = Duration::from_millis(50);
@@ -43,39 +41,30 @@ type Serve = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
-    shared: Arc<Shared>,
-    accept: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    stopping: AtomicBool,
-    open: Mutex<Open>,
+    open: Arc<Mutex<Open>>,
+    accept: Option<Thread>,
 }
 
 /// The conversations that are being served: how to end each, and its thread.
 #[derive(Debug, Default)]
 struct Open {
+    stopping: bool,
     next: u64,
-    conversations: HashMap<u64, (Arc<TcpStream>, Option<JoinHandle<()>>)>,
+    conversations: HashMap<u64, (Writer, Thread)>,
     /// Those of them in which nothing was said yet; the numbers grow, so the first is the oldest.
-    silent: BTreeSet<u64>,
+    silent: BTreeMap<u64, Writer>,
 }
 
 impl Open {
     /// Takes in a new conversation; ends the oldest silent one where there are too many.
-    fn enter(&mut self, stream: &Arc<TcpStream>) -> u64 {
-        let id = self.next;
-        self.next += 1;
-        self.conversations.insert(id, (Arc::clone(stream), None));
-        self.silent.insert(id);
+    fn enter(&mut self, id: u64, writer: Writer, thread: Thread) {
+        self.silent.insert(id, writer.clone());
+        self.conversations.insert(id, (writer, thread));
         if self.silent.len() > limits::SILENT
-            && let Some(oldest) = self.silent.pop_first()
-            && let Some((stream, _)) = self.conversations.get(&oldest)
+            && let Some((_, oldest)) = self.silent.pop_first()
         {
-            let _ = stream.shutdown(Shutdown::Both);
+            oldest.close();
         }
-        id
     }
 
     fn leave(&mut self, id: u64) {
@@ -89,19 +78,15 @@ impl Open {
 /// # Errors
 /// When the address is not one of this machine's, or the port is in use.
 pub fn listen(addr: SocketAddr) -> Result<TcpListener> {
-    let bind = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&addr.into())?;
-        socket.listen(limits::BACKLOG)?;
-        Ok(socket.into())
-    };
-    bind().map_err(|e| {
+    let listener = TcpListener::bind(addr).and_then(|listener| {
+        // Once more, for std has asked for a short queue.
+        rustix::net::listen(&listener, limits::BACKLOG)?;
+        Ok(listener)
+    });
+    listener.map_err(|e| {
         let advice = match e.kind() {
-            io::ErrorKind::AddrInUse => "stop the program that has this port, or give another --listen",
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 are not for everybody: give another --listen"
-            }
+            ErrorKind::AddrInUse => "stop the program that has this port, or give another --listen",
+            ErrorKind::PermissionDenied => "ports below 1024 are not for everybody: give another --listen",
             _ => "give an address of this machine with --listen",
         };
         Error::failed(format!("cannot listen on {addr}")).because(e).advise(advice)
@@ -120,16 +105,10 @@ impl Server {
     ) -> Result<Self> {
         let failed = |e| Error::failed("cannot start the server").because(e);
         let addr = listener.local_addr().map_err(failed)?;
-        let shared = Arc::new(Shared::default());
-        let accept = {
-            let shared = Arc::clone(&shared);
-            let serve: Arc<Serve> = Arc::new(serve);
-            thread::Builder::new()
-                .name("accept_loop".into())
-                .spawn(move || accept_loop(name, &listener, &shared, &serve))
-                .map_err(failed)?
-        };
-        Ok(Self { addr, shared, accept: Some(accept) })
+        let open = Arc::<Mutex<Open>>::default();
+        let host = Arc::new(Host { name, serve: Box::new(serve), open: Arc::clone(&open) });
+        let accept = thread::start("accept_loop", move || accept_loop(&host, &listener))?;
+        Ok(Self { addr, open, accept: Some(accept) })
     }
 
     /// Where it listens.
@@ -140,7 +119,7 @@ impl Server {
     /// Ends every conversation and joins every thread; calling it again does nothing.
     pub fn stop(&mut self) {
         let Some(accept) = self.accept.take() else { return };
-        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.open.lock().stopping = true;
         // A listener on every interface is reached over loopback. Whether this connects or not, the
         // loop wakes: a listener whose backlog is full has connections to accept.
         let ip = match self.addr.ip() {
@@ -149,12 +128,10 @@ impl Server {
             ip => ip,
         };
         let _ = TcpStream::connect_timeout(&(ip, self.addr.port()).into(), limits::CONNECT_TIME);
-        join(accept);
-        let conversations = std::mem::take(&mut self.shared.open.lock().conversations);
-        for (stream, _) in conversations.values() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        conversations.into_values().filter_map(|(_, thread)| thread).for_each(join);
+        drop(accept);
+        let conversations = std::mem::take(&mut self.open.lock().conversations);
+        conversations.values().for_each(|(writer, _)| writer.close());
+        drop(conversations); // Which joins their threads.
     }
 }
 
@@ -164,111 +141,97 @@ impl Drop for Server {
     }
 }
 
-fn join(thread: JoinHandle<()>) {
-    let name = thread.thread().name().unwrap_or("?").to_owned();
-    if thread.join().is_err() {
-        warn!("the thread {name} panicked");
-    }
+/// What the threads of a server share.
+struct Host {
+    name: &'static str,
+    serve: Box<Serve>,
+    open: Arc<Mutex<Open>>,
 }
 
-fn accept_loop(name: &'static str, listener: &TcpListener, shared: &Arc<Shared>, serve: &Arc<Serve>) {
+fn accept_loop(host: &Arc<Host>, listener: &TcpListener) {
     let mut failing = false;
     loop {
         let accepted = listener.accept();
-        if shared.stopping.load(Ordering::SeqCst) {
+        if host.open.lock().stopping {
             return;
         }
-        let begun = accepted.and_then(|(stream, _)| begin(name, stream, shared, serve));
+        let begun = accepted
+            .map_err(|e| Error::failed("accept failed").because(e))
+            .and_then(|(stream, _)| begin(host, stream));
         // Said once, not twenty times a second for as long as it lasts.
-        match begun {
-            Ok(()) => failing = false,
-            Err(e) => {
-                if !failing {
-                    warn!("cannot take another connection: {e}");
-                }
-                failing = true;
-                thread::sleep(REST_AFTER_FAILURE);
-            }
+        if let (Err(e), false) = (&begun, failing) {
+            warn!("cannot take another connection: {e}");
+        }
+        failing = begun.is_err();
+        if failing {
+            std::thread::sleep(REST_AFTER_FAILURE);
         }
     }
 }
 
 /// Starts the thread of one conversation.
-fn begin(name: &'static str, stream: TcpStream, shared: &Arc<Shared>, serve: &Arc<Serve>) -> io::Result<()> {
-    let Ok(mut connection) = Connection::accepted(stream) else {
+fn begin(host: &Arc<Host>, stream: TcpStream) -> Result<()> {
+    let Ok(connection) = Connection::accepted(stream) else {
         return Ok(()); // It is gone already, which is no failure of ours.
     };
-    let mut open = shared.open.lock();
-    let full = open.conversations.len() >= limits::CONNECTIONS;
-    if open.conversations.len() >= limits::CONNECTIONS + REFUSALS {
+    let mut open = host.open.lock();
+    let others = open.conversations.len();
+    if others >= limits::CONNECTIONS + REFUSALS {
         return Ok(()); // Closed without a word: words cost a thread too.
     }
-    let id = open.enter(connection.stream());
-    let spawned = {
-        let (shared, serve) = (Arc::clone(shared), Arc::clone(serve));
-        thread::Builder::new().name(name.into()).spawn(move || {
-            let conversation = Conversation { shared: &shared, id };
-            if full {
-                converse(connection, &refuse_full);
-            } else if conversation.begins(&mut connection) {
-                converse(connection, &*serve);
-            }
-        })
-    };
-    match spawned {
-        Ok(thread) => {
-            if let Some((_, place)) = open.conversations.get_mut(&id) {
-                *place = Some(thread);
-            }
-            Ok(())
-        }
-        Err(e) => {
-            open.leave(id);
-            Err(e)
-        }
-    }
+    let (id, writer) = (open.next, connection.writer());
+    let (name, full) = (host.name, others >= limits::CONNECTIONS);
+    let host = Arc::clone(host);
+    // It cannot leave before it has entered: both take the lock that is held here.
+    let thread = thread::start(name, move || Seat { host: &host, id }.converse(connection, full))?;
+    open.next += 1;
+    open.enter(id, writer, thread);
+    Ok(())
 }
 
-/// What is said to one connection too many.
-fn refuse_full(_: &mut Connection) -> Result<()> {
-    Err(Error::new(Code::Busy, format!("{} connections are open here", limits::CONNECTIONS))
-        .advise("try again later"))
-}
-
-fn converse(mut connection: Connection, serve: &Serve) {
-    let Err(error) = serve(&mut connection) else { return };
-    debug!("{}: {error}", connection.other());
-    // A connection that broke hears nothing; one that was refused is told why.
-    if error.kind() != Kind::Wire(Code::Failed) {
-        connection.refuse(&error);
-        connection.linger();
-    }
-}
-
-/// Takes its conversation off the list when the thread ends, also when it panics.
-struct Conversation<'a> {
-    shared: &'a Shared,
+/// The seat of a conversation, given back when its thread ends, also when it panics.
+struct Seat<'a> {
+    host: &'a Host,
     id: u64,
 }
 
-impl Conversation<'_> {
+impl Seat<'_> {
+    fn converse(&self, mut connection: Connection, full: bool) {
+        let served = if full {
+            Err(Error::new(Code::Busy, format!("{} connections are open here", limits::CONNECTIONS))
+                .advise("try again later"))
+        } else if self.begins(&mut connection) {
+            (self.host.serve)(&mut connection)
+        } else {
+            Ok(())
+        };
+        let Err(error) = served else { return };
+        debug!("{}: {error}", connection.other());
+        // A connection that broke hears nothing; one that was refused is told why.
+        if error.kind() != Kind::Wire(Code::Failed) {
+            connection.refuse(&error);
+            connection.linger();
+        }
+    }
+
     /// Waits until something is said; false when nothing is.
     fn begins(&self, connection: &mut Connection) -> bool {
         let first = connection.first_byte(Some(limits::FIRST_MESSAGE_TIME));
-        self.shared.open.lock().silent.remove(&self.id);
+        self.host.open.lock().silent.remove(&self.id);
         matches!(first, Ok(Received::Message(_)))
     }
 }
 
-impl Drop for Conversation<'_> {
+impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        self.shared.open.lock().leave(self.id);
+        self.host.open.lock().leave(self.id);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::net::Shutdown;
     use std::time::Instant;
 
     use super::*;
@@ -321,7 +284,7 @@ mod tests {
             assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
         }
         assert!(TcpStream::connect(server.addr()).is_err(), "nobody listens any more");
-        assert_eq!(Arc::strong_count(&server.shared), 1, "a thread is left");
+        assert_eq!(Arc::strong_count(&server.open), 1, "a thread is left");
     }
 
     #[test]
@@ -337,7 +300,7 @@ mod tests {
             (0..limits::SILENT).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
         assert_eq!(first.read(&mut [0]).unwrap(), 0, "the oldest is closed");
         // It was not the end of the time for a first message: the others are still there.
-        assert_eq!(server.shared.open.lock().silent.len(), limits::SILENT);
+        assert_eq!(server.open.lock().silent.len(), limits::SILENT);
         speaker.write_all(b"[2]\n").unwrap();
         speaker.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"[2]\n");

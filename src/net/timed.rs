@@ -1,7 +1,7 @@
 //! Reads and writes that end: a stream with a limit on how long it may take.
 //!
-//! A socket's own timeout is for one call, and who passes one byte at a time passes it for ever. So each call
-//! gets the time that is *left*: until an end, or at a pace, a time that grows with the bytes that have passed.
+//! A socket's own timeout is for one call, and a sender of one byte at a time meets it for ever. So each call gets the
+//! time that is *left*: until an end, or at a pace, a time that grows with the bytes that have passed.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::limits::{self, Pace};
+use super::limits::Pace;
 
 /// What one call sends of a file: in between it is seen whether the reader keeps the pace.
 const SEND_STEP: u64 = 4 << 20;
@@ -22,18 +22,15 @@ pub(super) enum Limit {
     /// Until then, all together.
     End(Instant),
     /// At a pace, for the bytes that have passed so far. An end that grew with the size that was *announced*
-    /// would let one who announces much and sends one byte now and then hold a slot for hours.
-    Pace { pace: Pace, began: Instant, passed: u64 },
+    /// would let a sender that announces much and sends one byte now and then hold a slot for hours. Only the time
+    /// that was spent in waiting for the other side counts: it is not to blame for what this side does in between.
+    Pace { pace: Pace, spent: Duration, passed: u64 },
 }
 
 impl Limit {
-    /// The pace of a payload.
-    pub(super) fn pace() -> Self {
-        Self::at(limits::PAYLOAD_PACE)
-    }
-
+    /// At this pace from now on.
     pub(super) fn at(pace: Pace) -> Self {
-        Self::Pace { pace, began: Instant::now(), passed: 0 }
+        Self::Pace { pace, spent: Duration::ZERO, passed: 0 }
     }
 }
 
@@ -50,9 +47,7 @@ impl Timed {
         let left = match self.limit {
             Limit::None => return Ok(None),
             Limit::End(end) => end.saturating_duration_since(Instant::now()),
-            Limit::Pace { pace, began, passed } => {
-                pace.time(passed).saturating_sub(began.elapsed()).min(pace.stall)
-            }
+            Limit::Pace { pace, spent, passed } => pace.time(passed).saturating_sub(spent).min(pace.stall),
         };
         if left.is_zero() {
             return Err(ErrorKind::TimedOut.into());
@@ -60,16 +55,23 @@ impl Timed {
         Ok(Some(left.max(Duration::from_millis(1))))
     }
 
-    fn passed(&mut self, bytes: usize) {
-        if let Limit::Pace { passed, .. } = &mut self.limit {
-            *passed += bytes as u64;
-        }
-    }
-
-    /// Time that the other side did not take is not counted against it.
-    pub(super) fn excuse(&mut self, time: Duration) {
-        if let Limit::Pace { began, .. } = &mut self.limit {
-            *began += time;
+    /// One call, which passes some bytes in the time that is left.
+    fn call(
+        &mut self,
+        set_timeout: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
+        mut call: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            set_timeout(&self.stream, self.left()?)?;
+            let began = Instant::now();
+            let bytes = call(&self.stream);
+            if let Limit::Pace { spent, passed, .. } = &mut self.limit {
+                *spent += began.elapsed();
+                *passed += *bytes.as_ref().unwrap_or(&0) as u64;
+            }
+            if !matches!(&bytes, Err(e) if e.kind() == ErrorKind::Interrupted) {
+                return bytes;
+            }
         }
     }
 
@@ -77,13 +79,10 @@ impl Timed {
     pub(super) fn send_file(&mut self, file: &File, offset: u64, bytes: u64) -> io::Result<()> {
         let (mut at, end) = (offset, offset + bytes);
         while at < end {
-            self.stream.set_write_timeout(self.left()?)?;
             let step = (end - at).min(SEND_STEP) as usize;
-            match rustix::fs::sendfile(&*self.stream, file, Some(&mut at), step) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(sent) => self.passed(sent),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(e.into()),
+            let send = |stream: &TcpStream| Ok(rustix::fs::sendfile(stream, file, Some(&mut at), step)?);
+            if self.call(TcpStream::set_write_timeout, send)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
             }
         }
         Ok(())
@@ -92,19 +91,13 @@ impl Timed {
 
 impl Read for Timed {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(self.left()?)?;
-        let read = (&*self.stream).read(bytes)?;
-        self.passed(read);
-        Ok(read)
+        self.call(TcpStream::set_read_timeout, |mut stream| stream.read(bytes))
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(self.left()?)?;
-        let written = (&*self.stream).write(bytes)?;
-        self.passed(written);
-        Ok(written)
+        self.call(TcpStream::set_write_timeout, |mut stream| stream.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,10 +1,10 @@
 //! A peer: client and server at once.
 //!
 //! # What it owns
-//! A server that answers other peers ([`session`], guarded by the [`bindings`]), and the thread that
-//! keeps its [`membership`]. What it does for the network with its shared folder is in [`keeping`]. What it does for its user is in [`commands`]: each command is one function,
-//! called from the command line and from the [`prompt`] alike. A [`lease`] is a conversation of its own
-//! with the manager, and [`multiply`] is what one does with it.
+//! A server that answers other peers (`sessions`), the thread that keeps its `membership`, and what both know of the
+//! `network`. Each wing is a chapter: `serve` computes products for others, `multiply` has them computed; the
+//! `library` is what it offers, `swarm` moves pieces, `replication` keeps copies, and `http` serves browsers.
+//! What a user asks of it is in [`commands`](crate::commands).
 //!
 //! # Both sides of one program
 //! ```text
@@ -12,131 +12,96 @@
 //!    the manager <---- keep_lease: lease, wait/ok, renew, release ---------  this peer as a client
 //!    other peers <---- serve_slot: multiply, product ----------------------  this peer as a client
 //!    other peers  ---- serve_peer: multiply, product --------------------->  this peer as a server
-//!    the manager <---- publish: update; attend: query ---------------------  what it has, who has more
+//!    the manager <---- publish: update; download: query ---------------------  what it has, who has more
 //!    other peers <---- fetch_from: join, interested, request, piece --------  this peer as a client
 //!    other peers  ---- serve_peer, send_pieces: the same ------------------>  this peer as a server
 //! ```
 
-pub mod bindings;
-pub mod buffers;
-pub mod commands;
-pub mod download;
-pub mod drops;
-pub mod fetching;
-pub mod file_commands;
-pub mod folder;
-pub mod keeping;
-pub mod lease;
-pub mod list_commands;
-pub mod matrix_commands;
-pub mod membership;
-pub mod mirror;
+pub mod config;
+mod http;
+pub mod library;
+pub mod manager_client;
+mod membership;
 pub mod multiply;
-pub mod network_commands;
-pub mod obey;
-pub mod offer;
-pub mod progress;
-pub mod prompt;
-pub mod session;
-pub mod sharing;
-pub mod stages;
-pub mod tasks;
-pub mod tracker;
-pub mod upload;
-pub mod watch;
+pub mod network;
+pub mod replication;
+pub mod serve;
+mod sessions;
+pub(crate) mod swarm;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crate::error::Result;
-use crate::net::message::Name;
+use self::config::Config;
+use self::http::Mirror;
+use self::library::Library;
+use self::membership::Membership;
+use self::network::Network;
+use self::replication::context::Replication;
+use self::serve::Serving;
+use self::swarm::upload::Uploads;
+use crate::error::{Error, Result};
 use crate::net::server::{Server, listen};
 use crate::share::store::Store;
-use keeping::Keeping;
-use membership::Membership;
-use mirror::Mirror;
-use session::Serving;
-use sharing::Sharing;
-use upload::{Manners, Uploads};
-
-/// How a peer is to behave.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where its manager listens.
-    pub manager: SocketAddr,
-    /// Where it listens itself.
-    pub listen: SocketAddr,
-    /// Where others are told that it listens; if absent, the above.
-    pub advertise: Option<SocketAddr>,
-    /// What it calls itself.
-    pub name: Name,
-    /// How many products it serves at once.
-    pub slots: u32,
-    /// Whether it takes part in replication.
-    pub keeps: bool,
-    /// Its shared folder.
-    pub data: PathBuf,
-    /// Whether it offers what lies there.
-    pub offers: bool,
-    /// How often it looks there for what has changed.
-    pub scan: Duration,
-    /// How it serves those who want pieces.
-    pub manners: Manners,
-}
+use crate::thread::{Thread, cores};
 
 /// A running peer; dropping it leaves the network.
 #[derive(Debug)]
 pub struct Peer {
     config: Config,
-    membership: Membership,
+    network: Arc<Network>,
     server: Server,
     serving: Arc<Serving>,
-    sharing: Arc<Sharing>,
+    library: Arc<Library>,
     uploads: Arc<Uploads>,
-    keeping: Option<Arc<Keeping>>,
-    threads: Vec<JoinHandle<()>>,
+    replication: Option<Arc<Replication>>,
+    threads: Vec<Thread>,
 }
 
 impl Peer {
-    /// Starts to listen and to join; whether that succeeds, [`Membership::number`] tells.
+    /// Starts to listen and to join; whether that succeeds, [`Network::wait_for_number`] tells.
     ///
     /// # Errors
     /// When it cannot listen, or no thread can be started.
     pub fn start(config: Config) -> Result<Self> {
-        let serving = Arc::new(Serving::new(config.slots, multiply::cores()));
-        let sharing = Arc::new(Sharing::new(config.manager));
-        let uploads = Arc::new(Uploads::new(config.manners));
         let listener = listen(config.listen)?;
+        let addr = listener.local_addr().map_err(|e| Error::failed("cannot listen").because(e))?;
+        let network = Arc::new(Network::new(&config, addr));
+        let serving = Arc::new(Serving::new(Arc::clone(&network), config.slots, cores()));
+        let library = Arc::new(Library::new(Arc::clone(&network)));
+        let uploads = Arc::new(Uploads::new(config.upload));
         let store = config.offers.then(|| Store::open(&config.data)).transpose()?.map(Arc::new);
-        let mirror =
-            Mirror::new(config.name.clone(), config.manager, Arc::clone(&sharing), Arc::clone(&uploads));
+        let mirror = Mirror { library: Arc::clone(&library), uploads: Arc::clone(&uploads) };
         let server = {
-            let (serving, sharing, uploads) =
-                (Arc::clone(&serving), Arc::clone(&sharing), Arc::clone(&uploads));
+            let (serving, library, uploads) =
+                (Arc::clone(&serving), Arc::clone(&library), Arc::clone(&uploads));
             Server::start("serve_peer", listener, move |connection| {
                 if mirror.serve(connection)? {
                     return Ok(());
                 }
-                session::serve_peer(&serving, &sharing, &uploads, connection)
+                sessions::serve_peer(&serving, &library, &uploads, connection)
             })?
         };
-        let mut threads = vec![sharing.start()?, uploads.start()?];
-        let addr = server.addr();
-        let keeping = match store {
+        let mut threads = vec![library.start()?, uploads.start()?];
+        let replication = match store {
             Some(store) => {
-                let (keeping, started) =
-                    Keeping::start(&config, addr, store, Arc::clone(&sharing), Arc::clone(&uploads))?;
+                let (replication, started) =
+                    replication::start(&config, store, Arc::clone(&library), Arc::clone(&uploads))?;
                 threads.extend(started);
-                Some(keeping)
+                Some(replication)
             }
             None => None,
         };
-        let membership =
-            Membership::start(&config, addr, Arc::clone(&serving), Arc::clone(&sharing), keeping.clone())?;
-        Ok(Self { config, membership, server, serving, sharing, uploads, keeping, threads })
+        let membership = Membership {
+            config: config.clone(),
+            network: Arc::clone(&network),
+            serving: Arc::clone(&serving),
+            library: Arc::clone(&library),
+            uploads: Arc::clone(&uploads),
+            replication: replication.clone(),
+        };
+        threads.push(membership.start()?);
+        Ok(Self { config, network, server, serving, library, uploads, replication, threads })
     }
 
     /// How it was told to behave.
@@ -149,9 +114,9 @@ impl Peer {
         self.server.addr()
     }
 
-    /// Its membership.
-    pub fn membership(&self) -> &Membership {
-        &self.membership
+    /// Its place in the network.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// How many slots it offers, and how many products it is serving.
@@ -160,37 +125,35 @@ impl Peer {
     }
 
     /// What it offers.
-    pub fn sharing(&self) -> &Sharing {
-        &self.sharing
+    pub fn library(&self) -> &Library {
+        &self.library
     }
 
     /// Its shared folder, if it offers what lies there.
     pub fn store(&self) -> Option<&Arc<Store>> {
-        self.keeping.as_ref().map(|keeping| &keeping.store)
+        self.replication.as_ref().map(|replication| &replication.store)
     }
 
     /// What it keeps for the network, if it does.
-    pub fn keeping(&self) -> Option<&Arc<Keeping>> {
-        self.keeping.as_ref()
+    pub fn replication(&self) -> Option<&Arc<Replication>> {
+        self.replication.as_ref()
     }
 
     /// What it uploads.
-    pub fn uploads(&self) -> &Uploads {
+    pub(crate) fn uploads(&self) -> &Uploads {
         &self.uploads
     }
 
     /// Leaves in order: says `quit`, ends every conversation, joins every thread.
     pub fn leave(&mut self) {
-        self.membership.leave();
+        self.network.say_goodbye();
         self.server.stop();
-        self.sharing.leave();
+        self.library.leave();
         self.uploads.leave();
-        if let Some(keeping) = &self.keeping {
-            keeping.leave();
+        if let Some(replication) = &self.replication {
+            replication.leave();
         }
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.threads.clear();
     }
 }
 

@@ -1,24 +1,24 @@
 //! Who is served: tit-for-tat, one optimist, and everybody else choked.
 //!
 //! # The problem
-//! A link that is shared by all who ask gives each of them next to nothing. And why should a peer that
+//! A link that is shared by all that ask gives each of them next to nothing. And why should a peer that
 //! only takes be served as well as one that gives?
 //!
 //! # The rules
 //! - **The top four** (`--unchoke`) by rate are *unchoked*: they are served. All others are *choked*. A
 //!   peer that still downloads ranks others by what it receives from them; a whole one, a *seeder*, by what
 //!   it sends them, so that its pieces go where they are taken fastest.
-//! - **Every 10 s** the ranking is made again. Between equals, who is served now stays: every choke voids
+//! - **Every 10 s** the ranking is made again. Between equals, one that is served now stays: every choke voids
 //!   requests.
-//! - **One optimist.** Every 30 s one of the others is drawn by lot and unchoked too, whatever its rate.
+//! - **One optimist.** Every 30 s one of the others is drawn at random and unchoked too, whatever its rate.
 //!   So a newcomer gets its first piece, and a better partner is found.
 //! - **Free places fill at once.** Nobody waits for a round while a place is empty. So where no more than
 //!   `--unchoke` + 1 are interested, all are served.
-//! - Only who is *interested*, because it lacks a piece that is here, takes a place.
+//! - Only a peer that is *interested*, because it lacks a piece that is here, takes a place.
 //!
 //! # An example
 //! `--unchoke 2`. Ada gives 30 kB/s, Ben 20, Cyd 10, Dee nothing. Ada and Ben are served, and one of Cyd and
-//! Dee by lot, say Dee. She begins to give 25: in the next round Ada and Dee are the top two, and the optimist's
+//! Dee at random, say Dee. She begins to give 25: in the next round Ada and Dee are the top two, and the optimist's
 //! place falls to Ben or Cyd.
 //!
 //! All of it is a pure function of a snapshot: [`judge`]. When the rounds are, the shell decides.
@@ -47,11 +47,11 @@ pub enum Service {
     Choked,
     /// For its rate.
     Regular,
-    /// By lot.
+    /// Drawn at random.
     Optimistic,
 }
 
-/// One who could be served.
+/// A peer that could be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contender {
     /// What the shell calls it.
@@ -69,7 +69,7 @@ pub struct Contender {
 /// Why there is a judgement now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occasion {
-    /// Somebody came, left, or changed its interest: fill free places, take none away from who uses it.
+    /// Somebody came, left, or changed its interest: fill free places, take none away from a peer that uses it.
     Change,
     /// Ten seconds are over: rank again.
     Round,
@@ -77,7 +77,7 @@ pub enum Occasion {
     OptimisticRound,
 }
 
-/// Who is to be served from now on, and how; whoever is not named is choked. `seeding` says that the file
+/// The peers to serve from now on, and how; one that is not named is choked. `seeding` says that the file
 /// is whole here, `unchoke` how many are served for their rates.
 ///
 /// ```
@@ -96,7 +96,7 @@ pub fn judge(
     occasion: Occasion,
     rng: &mut impl Rng,
 ) -> Vec<(u64, Service)> {
-    // Who keeps a place whatever its rate; then by rate; then who is served now; then by lot.
+    // First those that keep their place; then by rate; then those that are served now; then at random.
     let mut ranking: Vec<_> = contenders.iter().filter(|c| c.interested).collect();
     ranking.sort_by_cached_key(|c| {
         let stays = occasion == Occasion::Change && c.service == Service::Regular;
@@ -109,7 +109,7 @@ pub fn judge(
     served
 }
 
-/// The one of the others that is served by lot: who it was, unless it is somebody else's turn.
+/// The one of the others that is served at random: the same as before, unless it is another one's turn.
 fn optimist<'a>(others: &[&'a Contender], occasion: Occasion, rng: &mut impl Rng) -> Option<&'a Contender> {
     let was = others.iter().find(|c| c.service == Service::Optimistic);
     if let Some(was) = was
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_top_by_rate_are_served_and_one_by_lot() {
+    fn the_top_by_rate_are_served_and_one_at_random() {
         let six: Vec<_> = (1..=6).map(|i| peer(i, Choked, 10 * i)).collect();
         let (top, optimist) = judged(&six, UNCHOKE, false, Round);
         assert_eq!(top, [6, 5, 4, 3]);
@@ -192,8 +192,8 @@ mod tests {
     fn a_round_ranks_again_and_between_equals_who_is_served_stays() {
         let now = [peer(1, Regular, 5), peer(2, Choked, 6), peer(3, Choked, 5), peer(4, Optimistic, 0)];
         assert_eq!(judged(&now, 1, false, Round), (vec![2], Some(4)));
-        for lot in 0..20 {
-            let served = judge(&now, 2, false, Round, &mut SmallRng::seed_from_u64(lot));
+        for seed in 0..20 {
+            let served = judge(&now, 2, false, Round, &mut SmallRng::seed_from_u64(seed));
             assert_eq!(served, [(2, Regular), (1, Regular), (4, Optimistic)]);
         }
     }

@@ -19,7 +19,7 @@
 //! 192 KiB the sender waits 46.9 ms. Every piece after it waits 62.5 ms.
 //!
 //! # What is missing
-//! One bucket knows nothing of fairness: who asks more often gets more. Whose turn it is, the
+//! One bucket knows nothing of fairness: a thread that asks more often gets more. Whose turn it is, the
 //! [`uplink`](super::uplink) decides before.
 
 use std::time::Duration;
@@ -155,7 +155,7 @@ mod tests {
             }
         }
 
-        /// The limit is not a brake: who always takes again gets the whole rate.
+        /// The limit is not a brake: a thread that always takes again gets the whole rate.
         #[test]
         fn who_waits_no_longer_than_told_gets_the_whole_rate(rate in 1_000..100_000_000_u64) {
             let mut bucket = Limiter::new(Some(rate));

@@ -8,7 +8,7 @@
 //! - **Pieces.** A file is cut into pieces of one size, the last as long as what is left. The size is
 //!   256 KiB, doubled until there are at most 4096 pieces, and 4 MiB at most ([`piece_size_for`]).
 //! - **A number is not a piece.** A [`Piece`] exists only after its number was checked against a
-//!   [`Layout`]; it knows where it begins and how long it is. Whoever has one need not check again.
+//!   [`Layout`]; it knows where it begins and how long it is. What is given one need not check again.
 //! - **The manifest** is the layout and the SHA-256 of every piece. From the wire it is made only if
 //!   everything about it fits ([`Manifest::from_wire`]).
 //! - **The id** of a file is the SHA-256 of its manifest: of everything but the name ([`Manifest::id`]).
@@ -92,19 +92,17 @@ impl Layout {
     /// `bad_message` when the size of a piece is not a power of two between [`MIN_PIECE_SIZE`] and
     /// [`MAX_PIECE_SIZE`], or there would be more than [`MAX_PIECES`].
     pub fn new(size: u64, piece_size: u64) -> Result<Self> {
-        let legal = u32::try_from(piece_size).ok().filter(|&piece_size| {
-            piece_size.is_power_of_two() && (MIN_PIECE_SIZE..=MAX_PIECE_SIZE).contains(&piece_size)
-        });
-        let Some(legal) = legal else {
-            return Err(bad(format!("a piece cannot have {piece_size} bytes"))
-                .advise("use a power of two from 1KiB to 4MiB"));
-        };
-        let pieces = size.div_ceil(legal.into());
+        let legal = |size: &u32| size.is_power_of_two() && (MIN_PIECE_SIZE..=MAX_PIECE_SIZE).contains(size);
+        let piece_size = u32::try_from(piece_size).ok().filter(legal).ok_or_else(|| {
+            bad(format!("a piece cannot have {piece_size} bytes"))
+                .advise("use a power of two from 1KiB to 4MiB")
+        })?;
+        let pieces = size.div_ceil(piece_size.into());
         if pieces > MAX_PIECES {
-            return Err(bad(format!("{size} bytes in pieces of {legal} are {pieces} pieces"))
+            return Err(bad(format!("{size} bytes in pieces of {piece_size} are {pieces} pieces"))
                 .advise(format!("a file can have {MAX_PIECES}; larger pieces, or a smaller file")));
         }
-        Ok(Self { size, piece_size: legal })
+        Ok(Self { size, piece_size })
     }
 
     /// The size of the file in bytes.
@@ -207,8 +205,17 @@ impl Manifest {
     /// Those of the reader; [`io::ErrorKind::UnexpectedEof`] when the file is shorter.
     pub fn read(name: FileName, layout: Layout, mut file: impl Read) -> io::Result<Self> {
         let mut buffer = vec![0; READ_SIZE];
-        let hashes = layout.iter().map(|piece| hash_next(&mut file, piece.len(), &mut buffer));
-        let hashes = hashes.collect::<io::Result<_>>()?;
+        let mut hash_next = |piece: Piece| {
+            let (mut hash, mut left) = (Sha256::new(), piece.len());
+            while left > 0 {
+                let part = &mut buffer[..left.min(READ_SIZE)];
+                file.read_exact(part)?;
+                hash.update(&*part);
+                left -= part.len();
+            }
+            Ok(Hash::from(hash.finalize()))
+        };
+        let hashes = layout.iter().map(&mut hash_next).collect::<io::Result<_>>()?;
         Ok(Self::new(name, layout, hashes))
     }
 
@@ -254,7 +261,7 @@ impl Manifest {
     /// The name is not part of it. The id says *which bytes*; the name says what somebody calls them. So
     /// a copy under another name (a conflict copy, a renamed file) is known to be the same bytes without
     /// looking at one of them, pieces can come from its holders too, and an HTTP client's `ETag` stays
-    /// good. The price: an id alone does not name a file. Whoever remembers that a file was dropped must
+    /// good. The price: an id alone does not name a file. A peer that remembers that a file was dropped must
     /// remember both, its name *and* its id, or dropping `draft` would also drop `final` with the
     /// same content.
     ///
@@ -269,35 +276,8 @@ impl Manifest {
     /// # Panics
     /// If the piece is one of a file with more pieces.
     pub fn verify(&self, piece: Piece, bytes: &[u8]) -> bool {
-        self.expects(piece, Sha256::digest(bytes).into())
+        Hash::from(Sha256::digest(bytes)) == self.hashes[piece.index as usize]
     }
-
-    /// Whether the next bytes of a reader are those of this piece; like [`Manifest::verify`], but
-    /// without the whole piece in memory. The buffer can be used again and again.
-    ///
-    /// # Errors
-    /// Those of the reader; [`io::ErrorKind::UnexpectedEof`] when it ends too early.
-    pub fn verify_next(&self, piece: Piece, file: impl Read, buffer: &mut Vec<u8>) -> io::Result<bool> {
-        buffer.resize(READ_SIZE, 0);
-        Ok(self.expects(piece, hash_next(file, piece.len(), buffer)?))
-    }
-
-    fn expects(&self, piece: Piece, hash: Hash) -> bool {
-        hash == self.hashes[piece.index as usize]
-    }
-}
-
-/// Hashes the next `len` bytes, through `buffer`.
-fn hash_next(mut file: impl Read, len: usize, buffer: &mut [u8]) -> io::Result<Hash> {
-    let mut hash = Sha256::new();
-    let mut left = len;
-    while left > 0 {
-        let part = &mut buffer[..left.min(READ_SIZE)];
-        file.read_exact(part)?;
-        hash.update(&*part);
-        left -= part.len();
-    }
-    Ok(hash.finalize().into())
 }
 
 fn bad(what: String) -> Error {
@@ -404,10 +384,6 @@ mod tests {
         let mut wrong = bytes[1024..2048].to_vec();
         wrong[1023] ^= 1;
         assert!(!manifest.verify(piece, &wrong));
-        let mut buffer = Vec::new();
-        assert!(manifest.verify_next(piece, &bytes[1024..], &mut buffer).unwrap());
-        assert!(!manifest.verify_next(piece, &bytes[1023..], &mut buffer).unwrap());
-        assert!(manifest.verify_next(piece, &bytes[2000..], &mut buffer).is_err(), "too short");
     }
 
     #[test]

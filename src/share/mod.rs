@@ -2,13 +2,13 @@
 //!
 //! # The problem
 //! One node has a file and many want it. If the one sends it to each of them, its link is the
-//! bottleneck, however many there are. If whoever has a part passes it on, every newcomer brings
+//! bottleneck, however many there are. If every peer that has a part passes it on, a newcomer brings
 //! capacity as well as demand ([`theory`] has the formulas). But then a file comes from strangers, in
 //! parts, in any order, and some of them die or lie.
 //!
 //! # The answer
 //! A file is cut into *pieces*. A [`Manifest`] lists the SHA-256 of each; so a piece can be checked as it
-//! arrives, whoever sent it, and passed on at once, long before the file is whole.
+//! arrives, from whatever sender, and passed on at once, long before the file is whole.
 //!
 //! # A piece and its states
 //! At one peer, a piece is in exactly one of these states:
@@ -17,7 +17,7 @@
 //!                    a request for it is sent            its bytes are there
 //!     missing ─────────────────────────────▶ requested ─────────────────────▶ arrived
 //!        ▲                                     │                               │  │
-//!        │  its holder left, or choked: void   │   its hash is not the         │  │
+//!        │  its sender left, or choked: void   │   its hash is not the         │  │
 //!        ├─────────────────────────────────────┘   manifest's: thrown away,    │  │
 //!        └─────────────── the sender is remembered ────────────────────────────┘  │
 //!                                                                                 ▼
@@ -28,9 +28,10 @@
 //! * [`manifest`]: how a file is cut, what its pieces' hashes are, and when a number is a piece.
 //! * [`Bitfield`]: a set of pieces, as it travels on the wire.
 //! * [`store`]: the shared folder; pieces that survive a kill, files that appear only when whole.
-//! * [`picker`]: which piece to ask of whom.
-//! * [`choker`]: who is served, and [`uplink`]: whose request is served next.
-//! * [`drops`]: which files were removed everywhere, and are not to come back by themselves.
+//! * [`picker`]: which piece to ask of which neighbour.
+//! * [`choker`]: which peers are served, and [`uplink`]: which of their requests is next.
+//! * [`versions`]: which files were published and which were removed everywhere; the later wins.
+//! * [`fingerprint`]: one number for a whole list of files.
 //! * [`limiter`]: how fast. [`theory`]: how fast it could be at best. [`units`]: how people write that.
 //!
 //! Nothing here opens a socket, starts a thread or looks at a clock; time and randomness are passed in,
@@ -38,7 +39,7 @@
 //!
 //! # What is missing
 //! A file that was changed is a new file: nothing finds out which of its pieces are the old ones. Hashes
-//! prove that bytes are those of the manifest; who wrote the manifest is nobody's business here.
+//! prove that bytes are those of the manifest, not that its author is to be trusted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -49,19 +50,40 @@ use crate::error::{Code, Error};
 
 pub mod bitfield;
 pub mod choker;
-pub mod drops;
+pub mod fingerprint;
 pub mod limiter;
 pub mod manifest;
 pub mod picker;
 pub mod store;
 #[cfg(test)]
-mod swarm;
+mod swarm_tests;
 pub mod theory;
 pub mod units;
 pub mod uplink;
+pub mod versions;
 
 pub use bitfield::Bitfield;
 pub use manifest::{Layout, Manifest, Piece};
+
+/// What can be parsed and shown is its text on the wire.
+macro_rules! as_text {
+    ($type:ty) => {
+        impl TryFrom<String> for $type {
+            type Error = $crate::error::Error;
+
+            fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.to_string()
+            }
+        }
+    };
+}
+pub(crate) use as_text;
 
 /// The longest name of a file, in bytes: what Linux file systems can hold.
 pub const FILE_NAME: usize = 255;
@@ -94,6 +116,8 @@ pub fn check_name(name: &str, most: usize, what: &str) -> Result<(), Error> {
 #[serde(try_from = "String", into = "String")]
 pub struct FileName(String);
 
+as_text!(FileName);
+
 impl FileName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
@@ -101,25 +125,11 @@ impl FileName {
     }
 }
 
-impl TryFrom<String> for FileName {
-    type Error = Error;
-
-    fn try_from(name: String) -> Result<Self, Error> {
-        check_name(&name, FILE_NAME, "the name of a shared file").map(|()| Self(name))
-    }
-}
-
 impl FromStr for FileName {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::try_from(name.to_owned())
-    }
-}
-
-impl From<FileName> for String {
-    fn from(name: FileName) -> Self {
-        name.0
+        check_name(name, FILE_NAME, "the name of a shared file").map(|()| Self(name.to_owned()))
     }
 }
 
@@ -138,6 +148,8 @@ pub type Hash = [u8; 32];
 #[serde(try_from = "String", into = "String")]
 pub struct FileId(Hash);
 
+as_text!(FileId);
+
 impl FileId {
     /// The first eight hex digits: enough for a person, and for the name of a conflict copy.
     pub fn short(&self) -> String {
@@ -151,37 +163,18 @@ impl From<Hash> for FileId {
     }
 }
 
-impl TryFrom<String> for FileId {
-    type Error = Error;
-
-    fn try_from(hex: String) -> Result<Self, Error> {
-        hex.parse()
-    }
-}
-
 impl FromStr for FileId {
     type Err = Error;
 
     fn from_str(hex: &str) -> Result<Self, Error> {
-        let no_id = || {
+        let digit = |byte: u8| char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+        let byte = |pair: &[u8]| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8);
+        let bytes: Option<Vec<u8>> = hex.as_bytes().chunks_exact(2).map(byte).collect();
+        let hash = bytes.filter(|_| hex.len() == 64).and_then(|bytes| bytes.try_into().ok());
+        hash.map(Self).ok_or_else(|| {
             Error::new(Code::BadMessage, format!("{hex:.80?} is not the id of a file"))
                 .advise("an id has 64 hex digits, lower case")
-        };
-        if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(no_id());
-        }
-        let mut hash = Hash::default();
-        for (byte, digits) in hash.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            let value = |digit: u8| (digit as char).to_digit(16).ok_or_else(no_id);
-            *byte = (value(digits[0])? * 16 + value(digits[1])?) as u8;
-        }
-        Ok(Self(hash))
-    }
-}
-
-impl From<FileId> for String {
-    fn from(id: FileId) -> Self {
-        id.to_string()
+        })
     }
 }
 

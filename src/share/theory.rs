@@ -85,7 +85,7 @@ impl fmt::Display for Term {
 
 /// No way of distributing the file is faster than this.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bound {
+pub struct LowerBound {
     /// The time in seconds; infinite where a link that is needed has no rate at all.
     pub seconds: f64,
     /// Why it cannot be less.
@@ -101,7 +101,7 @@ pub struct Bound {
 /// assert!((swarm(&setting).seconds - 512.0 / 72.0).abs() < 1e-12);
 /// assert_eq!(swarm(&setting).term, Term::AllUploads);
 /// ```
-pub fn client_server(setting: &Setting) -> Bound {
+pub fn client_server(setting: &Setting) -> LowerBound {
     narrowest(
         bound(Term::EveryCopyFromServer, copies(setting), setting.seed_up as f64),
         &[bound(Term::SlowestDownload, one_copy(setting), down(setting))],
@@ -109,7 +109,7 @@ pub fn client_server(setting: &Setting) -> Bound {
 }
 
 /// D_p2p: peers pass on what they have.
-pub fn swarm(setting: &Setting) -> Bound {
+pub fn swarm(setting: &Setting) -> LowerBound {
     narrowest(
         bound(Term::OneCopyFromSeed, one_copy(setting), setting.seed_up as f64),
         &[
@@ -133,14 +133,14 @@ fn down(setting: &Setting) -> f64 {
     setting.slowest_down.map_or(f64::INFINITY, |rate| rate as f64)
 }
 
-fn bound(term: Term, bytes: f64, rate: f64) -> Bound {
+fn bound(term: Term, bytes: f64, rate: f64) -> LowerBound {
     // Nothing takes no time, also over a link that carries nothing.
     let seconds = if bytes == 0.0 { 0.0 } else { bytes / rate };
-    Bound { seconds, term }
+    LowerBound { seconds, term }
 }
 
 /// The largest; of several that are equal, the first.
-fn narrowest(first: Bound, rest: &[Bound]) -> Bound {
+fn narrowest(first: LowerBound, rest: &[LowerBound]) -> LowerBound {
     rest.iter().fold(first, |most, bound| if bound.seconds > most.seconds { *bound } else { most })
 }
 
@@ -151,12 +151,12 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     /// The bounds for F = 32 MiB, u_s = 8 MiB/s, u_i = 4 MiB/s.
-    fn measured(peers: u64, down: Option<u64>) -> (Bound, Bound) {
+    fn measured(peers: u64, down: Option<u64>) -> (LowerBound, LowerBound) {
         let setting = Setting::alike(32 * MIB, 8 * MIB, peers, 4 * MIB, down);
         (client_server(&setting), swarm(&setting))
     }
 
-    fn is(bound: Bound, seconds: f64, term: Term) {
+    fn is(bound: LowerBound, seconds: f64, term: Term) {
         assert!((bound.seconds - seconds).abs() < 1e-12, "{bound:?} instead of {seconds}");
         assert_eq!(bound.term, term, "{bound:?}");
     }

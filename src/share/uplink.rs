@@ -1,22 +1,23 @@
-//! Whose request is served next: the uploader's thinking.
+//! Which request is served next: the uploader's thinking.
 //!
 //! # The problem
 //! Five peers are unchoked and each has asked for two pieces. A link that carries five pieces at once
 //! brings all five late; one that carries them one after another brings the first in a fifth of the time,
-//! and whoever has it can pass it on while the second is under way. In a swarm that is young, where
+//! and its receiver can pass it on while the second is under way. In a swarm that is young, where
 //! nobody has anything yet, that is most of the difference between a good and a bad start.
 //!
 //! # The rules
 //! - **A few pieces at a time**: one where the link is slow (`--up`), more where it is the machine that limits.
 //! - **What was sent least often comes first.** As long as the seed has not sent every piece once, each
 //!   byte that it sends twice is a byte too many: F / u_s is a bound ([`theory`](super::theory)).
-//! - Among those: **who was served longest ago**, so that all are served alike; then who asked first.
-//! - **Nobody waits for ever**: a request that was passed over [`PATIENCE`] times comes first. Somebody who
-//!   asks from the front, for pieces that others have had before him, is late but is served.
+//! - Among those: **the requester that was served longest ago**, so that all are served alike; then the one that
+//!   asked first.
+//! - **Nobody waits for ever**: a request that was passed over [`PATIENCE`] times comes first. A peer that
+//!   asks from the front, for pieces that others have had before, is late but is served.
 //!
 //! # An example
 //! Ada and Ben ask the seed for pieces 7 and 7, Cyd for 8. Ada gets 7. Now 7 was sent once: Cyd gets 8. Then
-//! Ben gets 7, if he has not got it from Ada in the meantime and told the seed.
+//! Ben gets 7, unless Ada has sent it to him in the meantime and he has told the seed.
 //!
 //! # What it is worth
 //! The tests run a swarm in virtual time: 16 peers of 4 MiB/s, a seed of 8 MiB/s, 32 MiB in pieces of 256 KiB,
@@ -34,8 +35,8 @@
 //! | as it is, but sequential instead of rarest first | 1.64 |
 //!
 //! For N = 3 and 8 it is 1.02 and 1.04. What is left is mostly the first half second, in which most peers
-//! have nothing yet to pass on. A request is *taken back* without a message of its own: a holder that hears
-//! from somebody that he has a piece (`have`) does not send it to him any more.
+//! have nothing yet to pass on. A request is *taken back* without a message of its own: a peer that hears
+//! from a requester that it has a piece (`have`) does not send it that piece any more.
 //!
 //! # What is missing
 //! A sender that cannot write, because the receiver does not read, holds its turn until its deadline.
@@ -47,23 +48,23 @@ use super::{FileId, Piece};
 /// How often a request may be passed over before it is served first.
 pub const PATIENCE: u32 = 16;
 
-/// What the uploader calls somebody who asks.
-pub type AskerId = u64;
+/// What the uploader calls a peer that asks.
+pub type RequesterId = u64;
 
 /// A request for a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Request {
-    /// Who asks.
-    pub asker: AskerId,
-    /// Of which file.
+pub struct PieceRequest {
+    /// The peer that asks.
+    pub requester: RequesterId,
+    /// The file.
     pub file: FileId,
-    /// Which piece.
+    /// What it asks for.
     pub piece: Piece,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    request: Request,
+struct Backlog {
+    request: PieceRequest,
     passed_over: u32,
 }
 
@@ -71,13 +72,13 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Uplink {
     at_once: usize,
-    sending: Vec<Request>,
+    sending: Vec<PieceRequest>,
     /// In the order in which they came.
-    waiting: Vec<Waiting>,
+    waiting: Vec<Backlog>,
     /// How often each piece was sent, or begun.
     sent: HashMap<(FileId, Piece), u64>,
-    /// When each asker was last served, in turns.
-    served: HashMap<AskerId, u64>,
+    /// When each requester was last served, in turns.
+    served: HashMap<RequesterId, u64>,
     turn: u64,
 }
 
@@ -95,29 +96,29 @@ impl Uplink {
     }
 
     /// Somebody asks; a request that waits already is not doubled.
-    pub fn ask(&mut self, request: Request) {
+    pub fn ask(&mut self, request: PieceRequest) {
         if !self.waiting.iter().any(|waiting| waiting.request == request) {
-            self.waiting.push(Waiting { request, passed_over: 0 });
+            self.waiting.push(Backlog { request, passed_over: 0 });
         }
     }
 
     /// A request is not wanted any more; says whether it was waiting. One that is being sent goes on.
-    pub fn cancel(&mut self, request: Request) -> bool {
+    pub fn cancel(&mut self, request: PieceRequest) -> bool {
         let before = self.waiting.len();
         self.waiting.retain(|waiting| waiting.request != request);
         self.waiting.len() < before
     }
 
     /// Somebody was choked: the requests that wait are void, for this file.
-    pub fn void(&mut self, asker: AskerId, file: FileId) {
-        self.waiting.retain(|waiting| (waiting.request.asker, waiting.request.file) != (asker, file));
+    pub fn void(&mut self, requester: RequesterId, file: FileId) {
+        self.waiting.retain(|waiting| (waiting.request.requester, waiting.request.file) != (requester, file));
     }
 
     /// Somebody is gone.
-    pub fn forget(&mut self, asker: AskerId) {
-        self.waiting.retain(|waiting| waiting.request.asker != asker);
-        self.sending.retain(|request| request.asker != asker);
-        self.served.remove(&asker);
+    pub fn forget(&mut self, requester: RequesterId) {
+        self.waiting.retain(|waiting| waiting.request.requester != requester);
+        self.sending.retain(|request| request.requester != requester);
+        self.served.remove(&requester);
     }
 
     /// A file is not offered any more.
@@ -126,16 +127,16 @@ impl Uplink {
         self.sent.retain(|(sent, _), _| *sent != file);
     }
 
-    /// Whose turn it is; `None` when nobody waits or the link is full. Say [`Uplink::done`] when it is sent.
-    pub fn next_request(&mut self) -> Option<Request> {
+    /// The request to serve next; `None` when nobody waits or the link is full. Say [`Uplink::done`] when it is sent.
+    pub fn next_request(&mut self) -> Option<PieceRequest> {
         if self.sending.len() >= self.at_once {
             return None;
         }
         let rank = |&place: &usize| {
-            let Waiting { request, passed_over } = &self.waiting[place];
+            let Backlog { request, passed_over } = &self.waiting[place];
             let late = *passed_over >= PATIENCE;
             let sent = self.sent.get(&(request.file, request.piece)).copied().unwrap_or(0);
-            let served = self.served.get(&request.asker).copied().unwrap_or(0);
+            let served = self.served.get(&request.requester).copied().unwrap_or(0);
             (!late, if late { 0 } else { sent }, served, place)
         };
         let place = (0..self.waiting.len()).min_by_key(rank)?;
@@ -144,14 +145,14 @@ impl Uplink {
             earlier.passed_over += 1;
         }
         self.turn += 1;
-        self.served.insert(request.asker, self.turn);
+        self.served.insert(request.requester, self.turn);
         *self.sent.entry((request.file, request.piece)).or_default() += 1;
         self.sending.push(request);
         Some(request)
     }
 
     /// A request that [`Uplink::next_request`] named is sent, or given up.
-    pub fn done(&mut self, request: Request) {
+    pub fn done(&mut self, request: PieceRequest) {
         if let Some(place) = self.sending.iter().position(|&sending| sending == request) {
             self.sending.swap_remove(place);
         }
@@ -163,27 +164,27 @@ mod tests {
     use super::super::Layout;
     use super::*;
 
-    const ADA: AskerId = 1;
-    const BEN: AskerId = 2;
-    const CYD: AskerId = 3;
+    const ADA: RequesterId = 1;
+    const BEN: RequesterId = 2;
+    const CYD: RequesterId = 3;
 
-    fn request(asker: AskerId, piece: u32) -> Request {
+    fn request(requester: RequesterId, piece: u32) -> PieceRequest {
         let layout = Layout::new(1 << 20, 1024).unwrap();
-        Request { asker, file: FileId::from([0; 32]), piece: layout.piece(piece).unwrap() }
+        PieceRequest { requester, file: FileId::from([0; 32]), piece: layout.piece(piece).unwrap() }
     }
 
     /// A link with these requests, and the order in which it serves them, one after another.
-    fn served(requests: &[(AskerId, u32)]) -> Vec<(AskerId, u32)> {
+    fn served(requests: &[(RequesterId, u32)]) -> Vec<(RequesterId, u32)> {
         let mut link = Uplink::new(1);
-        requests.iter().for_each(|&(asker, piece)| link.ask(request(asker, piece)));
+        requests.iter().for_each(|&(requester, piece)| link.ask(request(requester, piece)));
         drain(&mut link)
     }
 
-    fn drain(link: &mut Uplink) -> Vec<(AskerId, u32)> {
+    fn drain(link: &mut Uplink) -> Vec<(RequesterId, u32)> {
         let next = || {
             let request = link.next_request()?;
             link.done(request);
-            Some((request.asker, request.piece.index()))
+            Some((request.requester, request.piece.index()))
         };
         std::iter::from_fn(next).collect()
     }
@@ -204,15 +205,15 @@ mod tests {
     #[test]
     fn the_link_carries_so_many_at_once_and_no_more() {
         let mut link = Uplink::new(2);
-        (1..=4).for_each(|asker| link.ask(request(asker, asker as u32)));
+        (1..=4).for_each(|requester| link.ask(request(requester, requester as u32)));
         let (first, second) = (link.next_request().unwrap(), link.next_request().unwrap());
-        assert_eq!((first.asker, second.asker), (1, 2));
+        assert_eq!((first.requester, second.requester), (1, 2));
         assert_eq!(link.next_request(), None);
         link.done(first);
-        assert_eq!(link.next_request().unwrap().asker, 3);
+        assert_eq!(link.next_request().unwrap().requester, 3);
         assert_eq!(link.next_request(), None);
         link.forget(2);
-        assert_eq!(link.next_request().unwrap().asker, 4, "who is gone does not hold the link");
+        assert_eq!(link.next_request().unwrap().requester, 4, "one that is gone does not hold the link");
         assert!(Uplink::new(0).at_once == 1);
     }
 
@@ -227,7 +228,7 @@ mod tests {
             link.ask(request(CYD, 500 + turn));
             let next = link.next_request().unwrap();
             link.done(next);
-            if next.asker == BEN {
+            if next.requester == BEN {
                 assert_eq!(turn, PATIENCE + 1);
                 return;
             }
@@ -238,8 +239,8 @@ mod tests {
     #[test]
     fn what_is_void_is_not_sent_and_a_request_made_twice_is_sent_once() {
         let mut link = Uplink::new(1);
-        for (asker, piece) in [(ADA, 1), (ADA, 2), (BEN, 3), (BEN, 3), (CYD, 4)] {
-            link.ask(request(asker, piece));
+        for (requester, piece) in [(ADA, 1), (ADA, 2), (BEN, 3), (BEN, 3), (CYD, 4)] {
+            link.ask(request(requester, piece));
         }
         assert!(link.cancel(request(ADA, 1)));
         assert!(!link.cancel(request(ADA, 1)), "it waits no more");
@@ -247,7 +248,7 @@ mod tests {
         assert_eq!(drain(&mut link), [(ADA, 2), (BEN, 3)]);
         let other = FileId::from([1; 32]);
         link.ask(request(ADA, 1));
-        link.ask(Request { file: other, ..request(ADA, 1) });
+        link.ask(PieceRequest { file: other, ..request(ADA, 1) });
         link.void(ADA, other);
         assert_eq!(drain(&mut link), [(ADA, 1)], "a choke is for one file");
         link.ask(request(BEN, 1));

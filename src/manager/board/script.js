@@ -1,7 +1,7 @@
 // The board: asks the manager for its state twice a second and shows it.
 //
 // Three rules. All text from the network goes in as textContent, never as HTML: `<b>` is a legal file name.
-// What is there is changed, never built anew, so that motion, focus and a reader's place stay. And lists are
+// What is there is changed, never built again, so that motion, focus and a reader's place stay. And lists are
 // cut where a room could not read them anyway, and say how many more there are.
 "use strict";
 

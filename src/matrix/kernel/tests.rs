@@ -52,7 +52,7 @@ fn the_portable_kernel_runs_everywhere_and_the_best_comes_first() {
 #[test]
 fn a_product_goes_to_windows_with_signs_and_nowhere_else() {
     let (a, b) = (Matrix::random_integers(9, 5, &mut rng(1)), Matrix::random_integers(5, 30, &mut rng(2)));
-    let product = naive(a.view(), b.view());
+    let expected = naive(a.view(), b.view());
     for kernel in Kernel::available() {
         // The second window hangs over the right edge of C, where it is cut off.
         let mut c = Matrix::zeros(40, 50);
@@ -60,22 +60,22 @@ fn a_product_goes_to_windows_with_signs_and_nowhere_else() {
         let left = Operand::new(9, 5, vec![(1.0, a.view())]);
         let right = Operand::new(5, 30, vec![(1.0, b.view())]);
         let (mut above, mut below) = c.view_mut().split_rows(20);
-        let above = ViewMut { rows: above.part(2, 3, 9, 30).collect(), cols: 30 };
-        let below = ViewMut { rows: below.part(0, 41, 9, 30).collect(), cols: 9 };
+        let above = above.rows[2..11].iter_mut().map(|row| &mut row[3..33]).collect();
+        let below = below.rows[..9].iter_mut().map(|row| &mut row[41..]).collect();
         let into = vec![
-            Target { sign: 1.0, fresh: true, window: above },
-            Target { sign: -1.0, fresh: false, window: below },
+            Target { sign: 1.0, fresh: true, rows: above },
+            Target { sign: -1.0, fresh: false, rows: below },
         ];
-        let mut task = Task { left, right, into };
-        kernel.compute(&mut task, &mut Packs::default(), &|| true).unwrap();
+        let mut product = MultiplyAdd { left, right, into };
+        kernel.compute(&mut product, &mut Packs::default(), &|| true).unwrap();
         for i in 0..40 {
             for j in 0..50 {
-                let expected = match (i, j) {
-                    (2..11, 3..33) => product.row(i - 2)[j - 3],
-                    (20..29, 41..) => 100.0 - product.row(i - 20)[j - 41],
+                let entry = match (i, j) {
+                    (2..11, 3..33) => expected.row(i - 2)[j - 3],
+                    (20..29, 41..) => 100.0 - expected.row(i - 20)[j - 41],
                     _ => 100.0,
                 };
-                assert_eq!(c.row(i)[j], expected, "{} at ({i}, {j})", kernel.name());
+                assert_eq!(c.row(i)[j], entry, "{} at ({i}, {j})", kernel.name());
             }
         }
     }
@@ -96,10 +96,10 @@ fn an_operand_is_a_signed_sum_with_virtual_zeros() {
     }
     let identity = Matrix::from_vec(4, 4, (0..16).map(|x| f64::from(x % 5 == 0)).collect()).unwrap();
     let mut c = unwritten(4, 4);
-    let into = vec![Target { sign: 1.0, fresh: true, window: c.view_mut() }];
+    let into = vec![Target { sign: 1.0, fresh: true, rows: c.view_mut().rows }];
     let right = Operand::new(4, 4, vec![(1.0, identity.view())]);
-    let mut task = Task { left: sum, right, into };
-    Kernel::best().compute(&mut task, &mut Packs::default(), &|| true).unwrap();
+    let mut product = MultiplyAdd { left: sum, right, into };
+    Kernel::best().compute(&mut product, &mut Packs::default(), &|| true).unwrap();
     assert_eq!(c, built);
 }
 

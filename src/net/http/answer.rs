@@ -4,6 +4,18 @@
 //! is a page. A page of ours names everything that it may load, which is nothing from outside, so that even a
 //! file name that got into it as markup could do nothing. (None can: pages are written with `maud`, which
 //! escapes what is put into them.)
+//!
+//! # What of it is wanted (RFC 9110, sections 13 and 14)
+//! - `If-None-Match` names versions that the client has. If this is one of them: 304, and no body.
+//! - `Range: bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LENGTH` asks for a part: 206 with `Content-Range`. Of a
+//!   file of 100 bytes `bytes=90-` and `bytes=-10` are the last ten. A LAST beyond the end means the end.
+//! - A part that is not there, or that is no part (`bytes=5-2`, numbers beyond all files), is 416 with
+//!   `Content-Range: bytes */100`: a client that resumes learns the size.
+//! - `If-Range` names the version of which the client has the rest. Of another version a part would be of no
+//!   use, so it gets the whole.
+//! - Several parts at once, or another unit than bytes: the whole. That is always allowed.
+//!
+//! `HEAD` asks what the whole would look like; a range means nothing there.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -12,10 +24,10 @@ use std::time::SystemTime;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::request::No;
+use super::request::{Request, Status};
 use crate::error::{Code, Error, Result};
 
 /// What a page may load: its own styles, and nothing else.
@@ -28,145 +40,57 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 const STYLE: &str = include_str!("page.css");
 
 /// A name as it is written in a URL.
-pub fn encode(name: &str) -> impl fmt::Display + '_ {
+pub(crate) fn encode(name: &str) -> impl fmt::Display + '_ {
     utf8_percent_encode(name, ESCAPED)
-}
-
-/// The statuses that are used here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Here it is.
-    Ok,
-    /// Here is the part that was asked for.
-    Partial,
-    /// It is somewhere else.
-    Moved,
-    /// The asker has it already.
-    NotModified,
-    /// This cannot be understood.
-    BadRequest,
-    /// There is no such thing.
-    NotFound,
-    /// Only reading is allowed.
-    MethodNotAllowed,
-    /// It came too slowly.
-    Timeout,
-    /// There is no such part.
-    RangeNotSatisfiable,
-    /// It was sent to a name that may not be ours.
-    Misdirected,
-    /// The head is too long.
-    HeadersTooLarge,
-    /// It should be here, but cannot be read.
-    Failed,
-    /// Too many ask at once.
-    Busy,
-}
-
-impl Status {
-    /// Its number.
-    pub fn code(self) -> u16 {
-        self.line().0
-    }
-
-    fn line(self) -> (u16, &'static str) {
-        match self {
-            Self::Ok => (200, "OK"),
-            Self::Partial => (206, "Partial Content"),
-            Self::Moved => (301, "Moved Permanently"),
-            Self::NotModified => (304, "Not Modified"),
-            Self::BadRequest => (400, "Bad Request"),
-            Self::NotFound => (404, "Not Found"),
-            Self::MethodNotAllowed => (405, "Method Not Allowed"),
-            Self::Timeout => (408, "Request Timeout"),
-            Self::RangeNotSatisfiable => (416, "Range Not Satisfiable"),
-            Self::Misdirected => (421, "Misdirected Request"),
-            Self::HeadersTooLarge => (431, "Request Header Fields Too Large"),
-            Self::Failed => (500, "Internal Server Error"),
-            Self::Busy => (503, "Service Unavailable"),
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (code, reason) = self.line();
-        write!(f, "{code} {reason}")
-    }
-}
-
-/// What comes after the head.
-#[derive(Debug)]
-pub enum Body {
-    /// These bytes.
-    Bytes(Vec<u8>),
-    /// A part of a file.
-    File {
-        /// The file, open.
-        file: File,
-        /// Where the part begins.
-        from: u64,
-        /// How long it is.
-        size: u64,
-        /// What lets it pass.
-        gate: Gate,
-    },
 }
 
 /// What is asked before each step of a file that is sent, and told how many bytes are left: it waits, and says
 /// how many of them may pass now, or why no more may.
-#[derive(Default)]
-pub struct Gate(Option<Box<dyn Fn(u64) -> Result<u64>>>);
+pub(super) type Gate = Box<dyn Fn(u64) -> Result<u64>>;
 
-impl Gate {
-    pub(super) fn pass(&self, left: u64) -> Result<u64> {
-        self.0.as_ref().map_or(Ok(left), |pass| pass(left))
-    }
-}
-
-impl fmt::Debug for Gate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Gate" } else { "open" })
-    }
+/// What comes after the head, as a whole.
+pub(super) enum Body {
+    Bytes(Vec<u8>),
+    File(File, Gate),
 }
 
 /// An answer.
-#[derive(Debug)]
-pub struct Answer {
-    status: Status,
+pub(crate) struct Answer {
+    pub(super) status: Status,
     headers: Vec<(&'static str, String)>,
     etag: Option<String>,
-    body: Body,
+    pub(super) body: Body,
+    /// Which bytes of the body are sent.
+    pub(super) part: Range<u64>,
 }
 
 impl Answer {
-    fn new(status: Status, kind: &str, body: Body) -> Self {
-        let answer = Self { status, headers: Vec::new(), etag: None, body };
-        let answer = answer.with("X-Content-Type-Options", "nosniff").with("Cache-Control", "no-cache");
-        if kind.is_empty() { answer } else { answer.with("Content-Type", kind) }
+    fn new(status: Status, kind: &str, body: Body, size: u64) -> Self {
+        let headers =
+            vec![("X-Content-Type-Options", "nosniff".into()), ("Cache-Control", "no-cache".into())];
+        Self { status, headers, etag: None, body, part: 0..size }.with("Content-Type", kind)
     }
 
     /// Bytes of this media type.
-    pub fn bytes(kind: &str, bytes: impl Into<Vec<u8>>) -> Self {
-        Self::new(Status::Ok, kind, Body::Bytes(bytes.into()))
+    pub(crate) fn bytes(kind: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        let size = bytes.len() as u64;
+        Self::new(Status::OK, kind, Body::Bytes(bytes), size)
     }
 
-    /// A file of `size` bytes, which can be asked for in parts.
-    pub fn file(kind: &str, file: File, size: u64) -> Self {
-        Self::new(Status::Ok, kind, Body::File { file, from: 0, size, gate: Gate::default() })
-    }
-
-    /// Sent in steps, before each of which `pass` is told how many bytes are left, and says how many may pass.
-    #[must_use]
-    pub fn gated(mut self, pass: impl Fn(u64) -> Result<u64> + 'static) -> Self {
-        if let Body::File { gate, .. } = &mut self.body {
-            *gate = Gate(Some(Box::new(pass)));
-        }
-        self
+    /// A file of `size` bytes, which can be asked for in parts. It is sent in steps, before each of which `gate` is
+    /// told how many bytes are left, and says how many may pass.
+    pub(crate) fn file(
+        kind: &str,
+        file: File,
+        size: u64,
+        gate: impl Fn(u64) -> Result<u64> + 'static,
+    ) -> Self {
+        Self::new(Status::OK, kind, Body::File(file, Box::new(gate)), size)
     }
 
     /// A page with this title, in the looks that all pages here have.
-    pub fn page(title: &str, content: &Markup) -> Self {
+    pub(crate) fn page(title: &str, content: &Markup) -> Self {
         let page = html! {
             (DOCTYPE)
             html lang="en" {
@@ -185,108 +109,82 @@ impl Answer {
     }
 
     /// A value as JSON.
-    pub fn json(value: &impl Serialize) -> Self {
-        match serde_json::to_vec(value) {
-            Ok(json) => Self::bytes("application/json", json),
-            Err(e) => Self::no(Status::Failed, &e.to_string()),
-        }
+    pub(crate) fn json(value: &Value) -> Self {
+        Self::bytes("application/json", value.to_string())
     }
 
     /// A refusal, in words.
-    pub fn no(status: Status, why: &str) -> Self {
-        let text = format!("{status}: {why}\n");
-        let answer = Self::new(status, "text/plain; charset=utf-8", Body::Bytes(text.into()));
+    pub(crate) fn no(status: Status, why: &str) -> Self {
+        let answer = Self::bytes("text/plain; charset=utf-8", format!("{status}: {why}\n"));
+        let answer = Self { status, ..answer };
         match status {
-            Status::MethodNotAllowed => answer.with("Allow", "GET, HEAD"),
-            Status::Busy => answer.with("Retry-After", "5"),
+            Status::METHOD_NOT_ALLOWED => answer.with("Allow", "GET, HEAD"),
+            Status::BUSY => answer.with("Retry-After", "5"),
             _ => answer,
         }
     }
 
     /// It is at this path.
-    pub fn moved(path: &str) -> Self {
-        Self::no(Status::Moved, path).with("Location", path)
-    }
-
-    /// There is no such part of `size` bytes.
-    pub(super) fn unsatisfiable(size: u64) -> Self {
-        Self::no(Status::RangeNotSatisfiable, &format!("there is no such part of {size} bytes"))
-            .with("Content-Range", format!("bytes */{size}"))
+    pub(crate) fn moved(path: &str) -> Self {
+        Self::no(Status::MOVED, path).with("Location", path)
     }
 
     /// With this header, in the place of another of its name. Whatever the value, it stays on its line.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        let mut value = value.into();
-        if value.contains(char::is_control) {
-            value = value.replace(char::is_control, " ");
-        }
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        let value = value.into().replace(char::is_control, " ");
         self.headers.retain(|(other, _)| *other != name);
         self.headers.push((name, value));
         self
     }
 
-    /// With a version, by which the asker can know that he has it already, and ask for parts.
+    /// With a version, by which the client can know that it has this already, and ask for parts. What has none has no
+    /// parts, else those of two versions could be put together.
     #[must_use]
-    pub fn version(mut self, version: impl fmt::Display) -> Self {
+    pub(crate) fn version(mut self, version: impl fmt::Display) -> Self {
         self.etag = Some(format!("\"{version}\""));
         self
     }
 
     /// With its own bytes as the version: it changes when they do.
     #[must_use]
-    pub fn versioned(self) -> Self {
+    pub(crate) fn versioned(self) -> Self {
         let Body::Bytes(bytes) = &self.body else { return self };
         let hash = Sha256::digest(bytes);
         let version: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         self.version(version)
     }
 
-    /// Its status.
-    pub fn status(&self) -> Status {
-        self.status
+    /// How much of its body is sent.
+    fn size(&self) -> u64 {
+        self.part.end - self.part.start
     }
 
-    /// Its version, with the quotes.
-    pub fn etag(&self) -> Option<&str> {
-        self.etag.as_deref()
-    }
-
-    /// Whether it can be asked for in parts: only what has a version, else parts of two versions could be
-    /// put together.
-    pub(super) fn has_parts(&self) -> bool {
-        self.etag.is_some()
-    }
-
-    /// How long its body is.
-    pub fn size(&self) -> u64 {
-        match &self.body {
-            Body::Bytes(bytes) => bytes.len() as u64,
-            Body::File { size, .. } => *size,
+    /// What of it the request wants.
+    pub(super) fn wanted_by(mut self, request: &Request) -> Self {
+        let (Status::OK, Some(etag)) = (self.status, &self.etag) else { return self };
+        if request.if_none_match.as_ref().is_some_and(|versions| lists(versions, etag)) {
+            self.headers.retain(|(name, _)| *name == "Cache-Control");
+            return Self { status: Status::NOT_MODIFIED, part: 0..0, ..self };
+        }
+        let same_version = request.if_range.as_ref().is_none_or(|version| version == etag);
+        let range = request.range.as_ref().filter(|_| same_version && !request.head_only);
+        let size = self.size();
+        match range.map_or(Wanted::Whole, |range| wanted(range, size)) {
+            Wanted::Whole => self,
+            Wanted::Part(part) => {
+                let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+                Self { status: Status::PARTIAL, part, ..self }.with("Content-Range", range)
+            }
+            Wanted::Nothing => {
+                Self::no(Status::RANGE_NOT_SATISFIABLE, &format!("there is no such part of {size} bytes"))
+                    .with("Content-Range", format!("bytes */{size}"))
+            }
         }
     }
 
-    /// Nothing: the asker has it.
-    pub(super) fn not_modified(mut self) -> Self {
-        self.headers.retain(|(name, _)| *name == "Cache-Control");
-        Self { status: Status::NotModified, body: Body::Bytes(Vec::new()), ..self }
-    }
-
-    /// A part of it, which lies inside.
-    pub(super) fn part(self, part: Range<u64>) -> Self {
-        let whole = self.size();
-        let body = match self.body {
-            Body::Bytes(bytes) => Body::Bytes(bytes[part.start as usize..part.end as usize].to_vec()),
-            Body::File { file, from, gate, .. } => {
-                Body::File { file, from: from + part.start, size: part.end - part.start, gate }
-            }
-        };
-        let range = format!("bytes {}-{}/{whole}", part.start, part.end - 1);
-        Self { status: Status::Partial, body, ..self }.with("Content-Range", range)
-    }
-
     /// The bytes before the body, for an answer that is sent `now`.
-    pub fn head(&self, now: SystemTime) -> Vec<u8> {
+    pub(super) fn head(&self, now: SystemTime) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {}\r\n", self.status);
         let mut line = |name: &str, value: &str| {
             // Writing into a string does not fail.
@@ -294,64 +192,94 @@ impl Answer {
         };
         line("Date", &httpdate::fmt_http_date(now));
         line("Connection", "close");
-        if self.status != Status::NotModified {
+        if self.status != Status::NOT_MODIFIED {
             line("Content-Length", &self.size().to_string());
         }
         if let Some(etag) = &self.etag {
             line("ETag", etag);
+            if self.status != Status::NOT_MODIFIED {
+                line("Accept-Ranges", "bytes");
+            }
         }
-        if self.has_parts() && self.status != Status::NotModified {
-            line("Accept-Ranges", "bytes");
-        }
-        for (name, value) in &self.headers {
-            line(name, value);
-        }
+        self.headers.iter().for_each(|(name, value)| line(name, value));
         head.push_str("\r\n");
         head.into_bytes()
-    }
-
-    /// What comes after the head.
-    pub(super) fn into_body(self) -> Body {
-        self.body
-    }
-
-    #[cfg(test)]
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
-    }
-
-    #[cfg(test)]
-    pub(super) fn text(&self) -> String {
-        match &self.body {
-            Body::Bytes(bytes) => String::from_utf8(bytes.clone()).unwrap(),
-            Body::File { .. } => panic!("a file"),
-        }
-    }
-}
-
-impl From<&No> for Answer {
-    fn from(no: &No) -> Self {
-        Self::no(no.status, no.why)
     }
 }
 
 impl From<&Error> for Answer {
     fn from(error: &Error) -> Self {
         let status = match error.code() {
-            Code::NotFound => Status::NotFound,
-            Code::BadMessage => Status::BadRequest,
-            Code::Busy => Status::Busy,
-            _ => Status::Failed,
+            Code::NotFound => Status::NOT_FOUND,
+            Code::BadMessage => Status::BAD_REQUEST,
+            Code::Busy => Status::BUSY,
+            _ => Status::FAILED,
         };
         Self::no(status, &error.to_string())
     }
+}
+
+/// What of something long is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// All of it.
+    Whole,
+    /// These bytes.
+    Part(Range<u64>),
+    /// Something that is not there.
+    Nothing,
+}
+
+/// What the value of a `Range` header wants of `size` bytes.
+fn wanted(range: &str, size: u64) -> Wanted {
+    let Some((unit, ranges)) = range.split_once('=') else { return Wanted::Whole };
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return Wanted::Whole;
+    }
+    let mut ranges = ranges.split(',').map(str::trim).filter(|range| !range.is_empty());
+    match (ranges.next(), ranges.next()) {
+        (Some(one), None) => part(one, size).map_or(Wanted::Nothing, Wanted::Part),
+        (None, _) => Wanted::Nothing,
+        _ => Wanted::Whole,
+    }
+}
+
+/// The bytes of one range, if there are any.
+fn part(range: &str, size: u64) -> Option<Range<u64>> {
+    // Not `parse` alone: that would take a sign.
+    let number = |text: &str| text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse::<u64>().ok())?;
+    let part = match range.split_once('-')? {
+        ("", length) => size.saturating_sub(number(length)?)..size,
+        (first, "") => number(first)?..size,
+        (first, last) => number(first)?..number(last)?.checked_add(1)?.min(size),
+    };
+    (part.start < part.end).then_some(part)
+}
+
+/// Whether a list of versions has this one; `*` is every one. Weak marks do not matter here.
+fn lists(versions: &str, etag: &str) -> bool {
+    let strong = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == etag;
+    versions.trim() == "*" || versions.split(',').any(|tag| strong(tag.trim()))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
+
+    impl Answer {
+        fn header(&self, name: &str) -> Option<&str> {
+            self.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
+        }
+
+        fn text(&self) -> String {
+            let Body::Bytes(bytes) = &self.body else { panic!("a file") };
+            String::from_utf8(bytes[self.part.start as usize..self.part.end as usize].to_vec()).unwrap()
+        }
+    }
 
     fn head(answer: &Answer) -> String {
         String::from_utf8(answer.head(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))).unwrap()
@@ -372,7 +300,8 @@ mod tests {
              Cache-Control: no-cache\r\n\
              Content-Type: text/plain\r\n\r\n"
         );
-        let not_modified = head(&answer.not_modified());
+        let asks = Request::parse(b"GET / HTTP/1.0\r\nIf-None-Match: *\r\n\r\n").unwrap();
+        let not_modified = head(&answer.wanted_by(&asks));
         assert!(not_modified.starts_with("HTTP/1.1 304 Not Modified\r\n"), "{not_modified}");
         assert!(
             not_modified.contains("ETag: \"v1\"\r\n") && !not_modified.contains("Content-"),
@@ -383,7 +312,7 @@ mod tests {
     #[test]
     fn no_value_leaves_its_line() {
         let answer =
-            Answer::no(Status::NotFound, "no").with("Location", "/a\r\nSet-Cookie: x=y\r\n\r\n<html>");
+            Answer::no(Status::NOT_FOUND, "no").with("Location", "/a\r\nSet-Cookie: x=y\r\n\r\n<html>");
         assert_eq!(head(&answer).matches("\r\n\r\n").count(), 1, "{}", head(&answer));
         assert!(!head(&answer).contains("\nSet-Cookie"));
     }
@@ -402,5 +331,118 @@ mod tests {
         assert!(!page.contains("<b>"), "{page}");
         assert!(page.contains("&lt;b&gt;&quot;50%&quot; &amp; 'x' 😀</a>"), "{page}");
         assert!(page.contains("href=\"%3Cb%3E%2250%25%22%20%26%20%27x%27%20%F0%9F%98%80\""), "{page}");
+    }
+
+    #[test]
+    fn a_range_is_a_part_the_whole_or_nothing() {
+        let all = Wanted::Whole;
+        let none = Wanted::Nothing;
+        for (range, want) in [
+            ("bytes=0-9", Wanted::Part(0..10)),
+            ("bytes=0-0", Wanted::Part(0..1)),
+            ("bytes=99-99", Wanted::Part(99..100)),
+            ("bytes=90-", Wanted::Part(90..100)),
+            ("bytes=-10", Wanted::Part(90..100)),
+            ("bytes=-1000", Wanted::Part(0..100)),
+            ("bytes=0-18446744073709551614", Wanted::Part(0..100)),
+            ("BYTES = 0-9 ", Wanted::Part(0..10)),
+            ("bytes=,0-9,", Wanted::Part(0..10)),
+            ("bytes=0-9,20-29", all.clone()),
+            ("bytes=0-9,0-9,0-9", all.clone()),
+            ("lines=0-9", all.clone()),
+            ("bytes", all.clone()),
+            ("bytes=100-", none.clone()),
+            ("bytes=100-200", none.clone()),
+            ("bytes=5-2", none.clone()),
+            ("bytes=-0", none.clone()),
+            ("bytes=-", none.clone()),
+            ("bytes=", none.clone()),
+            ("bytes=x-y", none.clone()),
+            ("bytes=1-2-3", none.clone()),
+            ("bytes=+1-2", none.clone()),
+            ("bytes=0x1-2", none.clone()),
+            ("bytes=--1", none.clone()),
+            ("bytes=0-18446744073709551615", none.clone()),
+            ("bytes=0-18446744073709551616", none.clone()),
+            ("bytes=18446744073709551615-", none.clone()),
+            ("bytes=99999999999999999999999-", none.clone()),
+            ("bytes=-99999999999999999999999", none.clone()),
+        ] {
+            assert_eq!(wanted(range, 100), want, "{range}");
+        }
+        for range in ["bytes=0-", "bytes=-1", "bytes=0-0"] {
+            assert_eq!(wanted(range, 0), Wanted::Nothing, "nothing has no part: {range}");
+        }
+    }
+
+    #[test]
+    fn versions_are_listed_weak_or_strong() {
+        for (versions, listed) in [
+            ("\"a\"", true),
+            ("W/\"a\"", true),
+            ("*", true),
+            ("\"b\", \"a\"", true),
+            ("\"b\"", false),
+            ("a", false),
+            ("", false),
+        ] {
+            assert_eq!(lists(versions, "\"a\""), listed, "{versions}");
+        }
+    }
+
+    fn ask(headers: &str) -> Answer {
+        let head = format!("GET / HTTP/1.0\r\n{headers}\r\n");
+        let answer = Answer::bytes("text/plain", *b"0123456789").version("v1");
+        answer.wanted_by(&Request::parse(head.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn an_answer_is_cut_or_saved_as_the_request_says() {
+        for (headers, status, body) in [
+            ("", Status::OK, "0123456789"),
+            ("Range: bytes=2-4\r\n", Status::PARTIAL, "234"),
+            ("Range: bytes=2-4\r\nIf-Range: \"v1\"\r\n", Status::PARTIAL, "234"),
+            ("Range: bytes=2-4\r\nIf-Range: \"v0\"\r\n", Status::OK, "0123456789"),
+            ("Range: bytes=2-4\r\nIf-Range: W/\"v1\"\r\n", Status::OK, "0123456789"),
+            ("If-None-Match: \"v1\"\r\n", Status::NOT_MODIFIED, ""),
+            ("If-None-Match: \"v1\"\r\nRange: bytes=2-4\r\n", Status::NOT_MODIFIED, ""),
+            ("If-None-Match: \"v0\"\r\n", Status::OK, "0123456789"),
+        ] {
+            let answer = ask(headers);
+            assert_eq!(answer.status, status, "{headers}");
+            assert_eq!(answer.text(), body, "{headers}");
+        }
+        let no = ask("Range: bytes=10-\r\n");
+        assert_eq!(no.status, Status::RANGE_NOT_SATISFIABLE);
+        assert_eq!(no.header("Content-Range"), Some("bytes */10"));
+        assert_eq!(ask("Range: bytes=-3\r\n").header("Content-Range"), Some("bytes 7-9/10"));
+    }
+
+    #[test]
+    fn a_refusal_is_not_cut() {
+        let request = Request::parse(b"GET / HTTP/1.0\r\nRange: bytes=0-0\r\n\r\n").unwrap();
+        let no = Answer::no(Status::NOT_FOUND, "no such file").wanted_by(&request);
+        assert_eq!(no.status, Status::NOT_FOUND);
+        assert!(no.text().contains("no such file"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_lies_inside(range in "bytes=[0-9]{0,20}-[0-9]{0,20}", size in any::<u64>()) {
+            if let Wanted::Part(part) = wanted(&range, size) {
+                prop_assert!(part.start < part.end && part.end <= size);
+            }
+        }
+
+        #[test]
+        fn a_part_is_what_it_says(first in 0_u64..200, last in 0_u64..200, size in 0_u64..150) {
+            let want: Vec<u64> = (0..size).filter(|at| (first..=last).contains(at)).collect();
+            let got: Vec<u64> = match wanted(&format!("bytes={first}-{last}"), size) {
+                Wanted::Part(part) => part.collect(),
+                Wanted::Nothing => Vec::new(),
+                Wanted::Whole => unreachable!(),
+            };
+            prop_assert_eq!(got, want);
+        }
     }
 }

@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, is_false, yes};
 use super::state::{Download, FileState, Progress, State};
-use super::{LeaseId, Name, PeerId, Refusal};
 use crate::clock::Millis;
-use crate::net::fingerprint::Fingerprint;
+use crate::share::fingerprint::Fingerprint;
 use crate::share::{FileId, FileName};
 
 /// What is said to a manager.
@@ -60,7 +60,7 @@ pub enum ToManager {
     Quit {},
     /// "I need slots": opens the conversation of a holder. Answered by `wait` or `leased`.
     Lease {
-        /// The asker's own number, whose slots it does not want; 0 for one that is not registered.
+        /// The requester's own number, whose slots it does not want; 0 for one that is not registered.
         peer: PeerId,
         /// How many slots, all or none.
         slots: u32,
@@ -81,7 +81,7 @@ pub enum ToManager {
     /// "Who has this file?" (C1). Answered by `holders`, or by `not_found`. From a peer that is listed as
     /// a whole holder it means that it has lost the file (C3), and takes it off the list.
     Query {
-        /// The asker's own number; 0 for one that is not registered.
+        /// The requester's own number; 0 for one that is not registered.
         peer: PeerId,
         /// The file.
         file: FileName,
@@ -138,7 +138,7 @@ pub enum FromManager {
         /// The peer's own number.
         peer: PeerId,
     },
-    /// Everybody who is here; sent at every change, whole, so that nobody needs to keep count.
+    /// All peers that are here; sent at every change, whole, so that no peer needs to keep count.
     Peers {
         /// The whole list.
         peers: Vec<PeerCard>,
@@ -159,14 +159,14 @@ pub enum FromManager {
         /// The lease that ended.
         lease: LeaseId,
     },
-    /// "Not yet": sent at once and every second to whoever waits for slots. Answered by `ok`, by which
-    /// the manager sees that he is still there.
+    /// "Not yet": sent at once and every second to one that waits for slots. Answered by `ok`, by which
+    /// the manager sees that it is still there.
     Wait {
         /// The place in the queue; 1 is the head.
         position: usize,
-        /// How many slots he asked for.
+        /// How many slots were asked for.
         asked: u32,
-        /// How many he could have now.
+        /// How many could be had now.
         free: u32,
         /// Why that is not enough, and what would end it.
         reason: String,
@@ -223,7 +223,7 @@ pub enum FromManager {
         size: u64,
         /// The size of its pieces in bytes.
         piece_size: u64,
-        /// Who has it, the asker left out.
+        /// Who has it, the requester left out.
         holders: Vec<Holder>,
         /// Bytes that follow: 32 for each piece.
         payload: u64,
@@ -243,50 +243,4 @@ pub enum FromManager {
     State(Box<State>),
     /// "No", with the reason.
     Error(Refusal),
-}
-
-/// A peer as others see it. In `peers`, `slots` is what it offers; in `leased`, what was leased there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PeerCard {
-    /// The peer's number.
-    pub peer: PeerId,
-    /// Its name.
-    pub name: Name,
-    /// Where it listens.
-    pub addr: SocketAddr,
-    /// How many slots.
-    pub slots: u32,
-}
-
-/// A lease that a peer still serves although it lost the connection over which it was bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Bound {
-    /// The lease.
-    pub lease: LeaseId,
-    /// How many of the peer's slots it takes.
-    pub slots: u32,
-}
-
-/// One who has a file, or a part of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Holder {
-    /// Its number.
-    pub peer: PeerId,
-    /// Its name.
-    pub name: Name,
-    /// Where it listens.
-    pub addr: SocketAddr,
-    /// Whether it has all of it.
-    pub whole: bool,
-}
-
-fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
-pub(super) fn yes() -> bool {
-    true
 }

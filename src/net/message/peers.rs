@@ -1,11 +1,11 @@
 //! What peers say to each other: products under a lease, which files they offer, and pieces of a file.
 //!
-//! A peer that asks speaks [`ToPeer`], and hears [`FromPeer`]. It is the same program on both sides: whoever fetches
+//! A peer that asks speaks [`ToPeer`], and hears [`FromPeer`]. It is the same program on both sides: a peer that fetches
 //! pieces over one connection serves them over another.
 
 use serde::{Deserialize, Serialize};
 
-use super::{LeaseId, PeerId, Refusal};
+use super::parts::{LeaseId, PeerId, Refusal};
 use crate::share::{FileId, FileName};
 
 /// What is said to a peer by another peer.
@@ -17,7 +17,7 @@ pub enum ToPeer {
     Multiply {
         /// The lease under which the slot was got.
         lease: LeaseId,
-        /// The asker's own number for this product, returned with the answer.
+        /// The requester's own number for this product, returned with the answer.
         product: u32,
         /// Rows of the left operand and of the answer.
         rows: u32,
@@ -32,14 +32,14 @@ pub enum ToPeer {
     Get {},
     /// "I want pieces of this file": opens a conversation about it. Answered by `bitfield`.
     Join {
-        /// The asker's own number; 0 for one that is not registered.
+        /// The requester's own number; 0 for one that is not registered.
         peer: PeerId,
         /// The file.
         file: FileName,
         /// Which bytes are meant.
         id: FileId,
     },
-    /// "You have pieces that I lack", or no longer. Only who is interested is unchoked.
+    /// "You have pieces that I lack", or no longer. Only one that is interested is unchoked.
     Interested {
         /// Whether it is so.
         on: bool,

@@ -9,8 +9,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::manager::yes;
-use super::{Holder, LeaseId, Name, PeerCard, PeerId};
+use super::parts::{Holder, LeaseId, Name, PeerCard, PeerId, yes};
 use crate::clock::Millis;
 use crate::error::{Error, Kind};
 use crate::share::{FileId, FileName};
@@ -165,20 +164,20 @@ pub struct Download {
     pub from: Vec<PeerId>,
 }
 
-/// One who waits for slots.
+/// A requester that waits for slots.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WaiterState {
     /// The place in the queue; 1 is the head.
     pub position: usize,
-    /// The asker's number, 0 for one that is not registered.
+    /// The requester's number, 0 for one that is not registered.
     pub peer: PeerId,
-    /// The asker's name, where it is known.
+    /// The requester's name, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
-    /// How many slots he asked for.
+    /// How many slots it asked for.
     pub asked: u32,
-    /// Since when he waits.
+    /// Since when it waits.
     pub since: u64,
     /// For what, and what would end it.
     pub reason: String,
@@ -252,10 +251,11 @@ pub struct ProductState {
 }
 
 /// How far a product is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProductStage {
     /// Nobody has it.
+    #[default]
     Waiting,
     /// Its operands are on their way.
     Sent,

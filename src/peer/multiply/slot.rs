@@ -4,17 +4,18 @@
 //! checked by Freivalds, and added to C, then the next.
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Done, Job, Progress};
-use crate::error::{Code, Error, Kind, Result};
+use super::lease::HeldLease;
+use super::products::{Attempt, Turn};
+use super::{Multiplication, MultiplyEvent};
+use crate::error::{Error, Kind, Result};
 use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{FromPeer, PeerCard, ProductStage, ToPeer};
-use crate::peer::lease::Lease;
-use crate::peer::tasks::Next;
+use crate::net::message::{FromPeer, PeerCard, ToManager, ToPeer, no_answer};
 
 /// The slowest peer that is still worth waiting for, in floating-point operations per second.
 const SLOWEST_PEER: f64 = 5e7;
@@ -23,90 +24,51 @@ const SLOWEST_PEER: f64 = 5e7;
 /// is done with a portion is done in the second cache.
 const PORTION: usize = 16 << 10;
 
-impl<'m> Job<'m> {
-    /// One leased slot: takes products until none is left, the lease is over, or the peer fails.
-    pub(super) fn serve_slot(&self, lease: &Lease, card: &PeerCard) -> Result<()> {
+impl Multiplication<'_> {
+    /// One leased slot: takes products until none is left, the lease is over, or the peer fails. None is begun
+    /// after the lease.
+    pub(super) fn serve_slot(&self, lease: &HeldLease, card: &PeerCard) -> Result<()> {
         let mut connection = Connection::connect(card.addr, limits::LINE)?;
         lease.watch(card.peer, connection.stream());
-        while let Some(attempt) = self.next(lease, card) {
-            let began = Instant::now();
-            let product = attempt.product;
-            if let Err(why) = self.compute(lease, &mut connection, product) {
+        let card = Arc::new(card.clone());
+        while lease.serves(card.peer) {
+            let attempt = match self.products.next(&card) {
+                Turn::Product(attempt) => attempt,
+                Turn::Changed => continue,
+                Turn::Done => break,
+            };
+            if let Err(why) = self.compute(lease, &mut connection, &attempt) {
                 let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
                 if why.kind() == Kind::Check {
-                    lease.blame(card.peer, why.to_string());
+                    lease.tell(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
                 }
-                self.tell(Progress::Redone { product, why: why.to_string() });
+                self.tell(MultiplyEvent::Redone { product: attempt.product, why: why.to_string() });
                 return Err(why);
             }
-            let (rows, inner, cols) = self.plan.block();
-            self.done.lock().push(Done {
-                product,
-                peer: card.name.to_string(),
-                seconds: began.elapsed().as_secs_f64(),
-                bytes_out: 8 * (rows * inner + inner * cols) as u64,
-                bytes_in: 8 * (rows * cols) as u64,
-                attempts: attempt.finish(),
-            });
-            self.tell(Progress::Checked { by: card.clone() });
+            attempt.finish();
         }
         Ok(())
     }
 
-    /// The next product for a slot; waits while others may still fail. None is begun after the lease.
-    fn next(&self, lease: &Lease, card: &PeerCard) -> Option<Attempt<'_, 'm>> {
-        let mut tasks = self.tasks.lock();
-        while lease.serves(card.peer) {
-            match tasks.take() {
-                Next::Product(product) => {
-                    self.stages.begun(product, card.peer);
-                    return Some(Attempt { job: self, product, finished: false });
-                }
-                Next::Wait => self.changed.wait(&mut tasks),
-                Next::Done => return None,
-            }
-        }
-        None
-    }
-
     /// Sends the operands of a product, and takes its answer in: rows that are right are a part of C at once.
-    fn compute(&self, lease: &Lease, connection: &mut Connection, product: usize) -> Result<()> {
-        let (rows, inner, cols) = self.plan.block();
-        let (left, right) = (self.plan.left(product, self.a), self.plan.right(product, self.b));
-        let payload = 8 * (rows * inner + inner * cols) as u64;
-        let request = ToPeer::Multiply {
-            lease: lease.number(),
-            product: product as u32,
-            rows: rows as u32,
-            inner: inner as u32,
-            cols: cols as u32,
-            payload,
-        };
+    fn compute(&self, lease: &HeldLease, connection: &mut Connection, attempt: &Attempt<'_>) -> Result<()> {
+        let product = attempt.product;
         let mut probe = self.witness.probe(product);
+        let request = self.request(lease, product);
+        let (left, right) = (
+            self.question.plan.left(product, self.question.a),
+            self.question.plan.right(product, self.question.b),
+        );
         connection.send_with_payload(&request, |out| {
             stream(&left, out, |rows| probe.left(rows))?;
             stream(&right, out, |_| ())
         })?;
-        self.tell(Progress::Sent);
-        self.stages.reached(product, ProductStage::Computing);
-        let work = 2.0 * rows as f64 * inner as f64 * cols as f64;
-        let deadline = limits::MESSAGE_TIME * 3 + Duration::from_secs_f64(work / SLOWEST_PEER);
-        let expected = (product as u32, rows as u32, cols as u32, 8 * (rows * cols) as u64);
-        match connection.expect(deadline)? {
-            FromPeer::Product { product, rows, cols, payload }
-                if (product, rows, cols, payload) == expected => {}
-            FromPeer::Product { .. } => {
-                return Err(Error::new(Kind::Check, "an answer to another question"));
-            }
-            FromPeer::Error(no) => return Err(no.into()),
-            other => {
-                return Err(Error::new(Code::BadMessage, format!("not an answer to `multiply`: {other:?}")));
-            }
-        }
-        self.tell(Progress::Computed);
-        let mut answer = connection.payload();
+        attempt.sent();
+        self.hear_answer(connection, product)?;
+        attempt.computed();
+        let (rows, _, cols) = self.question.plan.block();
         in_portions(rows, cols, |first, portion| {
-            answer.receive_part(bytemuck::cast_slice_mut(portion))?;
+            connection.receive_payload(bytemuck::cast_slice_mut(portion))?;
             if let Verdict::Wrong { row } = probe.check(portion) {
                 return Err(Error::new(Kind::Check, format!("product {product} is wrong in row {row}")));
             }
@@ -114,35 +76,32 @@ impl<'m> Job<'m> {
             Ok(())
         })
     }
-}
 
-/// A product that a slot has begun. Unless it is finished it goes back to the others, also when the
-/// slot's thread panics: they wait for it.
-struct Attempt<'j, 'm> {
-    job: &'j Job<'m>,
-    product: usize,
-    finished: bool,
-}
-
-impl Attempt<'_, '_> {
-    /// The answer is right and part of C; says how many attempts it took.
-    fn finish(mut self) -> u32 {
-        self.finished = true;
-        self.job.tasks.lock().attempts(self.product)
-    }
-}
-
-impl Drop for Attempt<'_, '_> {
-    fn drop(&mut self) {
-        let stage = if self.finished { ProductStage::Checked } else { ProductStage::Waiting };
-        self.job.stages.reached(self.product, stage);
-        let mut tasks = self.job.tasks.lock();
-        if self.finished {
-            tasks.finished()
-        } else {
-            tasks.failed(self.product)
+    fn request(&self, lease: &HeldLease, product: usize) -> ToPeer {
+        let (rows, inner, cols) = self.question.plan.block();
+        ToPeer::Multiply {
+            lease: lease.number,
+            product: product as u32,
+            rows: rows as u32,
+            inner: inner as u32,
+            cols: cols as u32,
+            payload: 8 * (rows * inner + inner * cols) as u64,
         }
-        self.job.changed.notify_all();
+    }
+
+    /// Waits for the line before the answer, the longer the more there is to compute.
+    fn hear_answer(&self, connection: &mut Connection, product: usize) -> Result<()> {
+        let (rows, inner, cols) = self.question.plan.block();
+        let work = 2.0 * rows as f64 * inner as f64 * cols as f64;
+        let deadline = limits::MESSAGE_TIME * 3 + Duration::from_secs_f64(work / SLOWEST_PEER);
+        let payload = 8 * (rows * cols) as u64;
+        let expected =
+            FromPeer::Product { product: product as u32, rows: rows as u32, cols: cols as u32, payload };
+        match connection.answer(deadline)? {
+            answer if answer == expected => Ok(()),
+            FromPeer::Product { .. } => Err(Error::new(Kind::Check, "an answer to another question")),
+            other => Err(no_answer(&other, "multiply")),
+        }
     }
 }
 

@@ -1,12 +1,12 @@
-//! The rules of the picker, one test each; then what must hold whatever holders do.
+//! The rules of the picker, one test each; then what must hold whatever neighbours do.
 
 use proptest::prelude::*;
 
 use super::*;
 
-const ADA: HolderId = 1;
-const BEN: HolderId = 2;
-const CYD: HolderId = 3;
+const ADA: NeighbourId = 1;
+const BEN: NeighbourId = 2;
+const CYD: NeighbourId = 3;
 
 fn layout(pieces: u32) -> Layout {
     Layout::new(u64::from(pieces) * 1024, 1024).unwrap()
@@ -22,30 +22,31 @@ fn set(pieces: u32, has: &[u32]) -> Bitfield {
     set
 }
 
-/// A download of `pieces` pieces from these holders, who all serve; 100 requests in flight.
-fn download(pieces: u32, order: Order, holders: &[(HolderId, &[u32])]) -> Picker {
+/// A download of `pieces` pieces from these neighbours, who all serve; 100 requests in flight.
+fn download(pieces: u32, order: PickOrder, neighbours: &[(NeighbourId, &[u32])]) -> Picker {
     let mut picker = Picker::new(set(pieces, &[]), order, 1).with_in_flight(100);
-    for &(holder, has) in holders {
-        picker.joined(holder, set(pieces, has));
-        picker.paced(holder, false);
-        picker.unchoked(holder);
+    for &(neighbour, has) in neighbours {
+        picker.joined(neighbour, set(pieces, has));
+        picker.paced(neighbour, false);
+        picker.unchoked(neighbour);
     }
     picker
 }
 
-/// Everything that a holder is asked for now.
-fn asked(picker: &mut Picker, holder: HolderId) -> Vec<u32> {
-    std::iter::from_fn(|| picker.next(holder)).map(Piece::index).collect()
+/// Everything that a neighbour is asked for now.
+fn asked(picker: &mut Picker, neighbour: NeighbourId) -> Vec<u32> {
+    std::iter::from_fn(|| picker.next(neighbour)).map(Piece::index).collect()
 }
 
 #[test]
 fn the_rarest_piece_is_asked_for_first() {
-    let mut picker = download(4, Order::Rarest, &[(ADA, &[0, 1, 2, 3]), (BEN, &[0, 1, 3]), (CYD, &[0, 3])]);
+    let mut picker =
+        download(4, PickOrder::Rarest, &[(ADA, &[0, 1, 2, 3]), (BEN, &[0, 1, 3]), (CYD, &[0, 3])]);
     picker.gained(CYD, piece(&picker, 1));
     picker.gained(BEN, piece(&picker, 3));
     picker.left(CYD);
     picker.joined(CYD, set(4, &[0, 3]));
-    // 2 is at one holder, 1 at two, 0 and 3 at three.
+    // 2 is at one neighbour, 1 at two, 0 and 3 at three.
     let order = asked(&mut picker, ADA);
     assert_eq!(order[..2], [2, 1]);
     assert_eq!(order.len(), 4);
@@ -54,7 +55,7 @@ fn the_rarest_piece_is_asked_for_first() {
 #[test]
 fn equally_rare_pieces_are_drawn_by_the_seed() {
     let order = |seed| {
-        let mut picker = Picker::new(set(50, &[]), Order::Rarest, seed).with_in_flight(50);
+        let mut picker = Picker::new(set(50, &[]), PickOrder::Rarest, seed).with_in_flight(50);
         picker.joined(ADA, Bitfield::full(layout(50)));
         picker.paced(ADA, false);
         picker.unchoked(ADA);
@@ -69,8 +70,8 @@ fn equally_rare_pieces_are_drawn_by_the_seed() {
 }
 
 #[test]
-fn sequential_asks_from_the_front_whoever_has_it() {
-    let mut picker = download(5, Order::Sequential, &[(ADA, &[0, 1, 2, 3, 4]), (BEN, &[1, 2, 4])]);
+fn sequential_asks_from_the_front_for_what_any_holder_has() {
+    let mut picker = download(5, PickOrder::Sequential, &[(ADA, &[0, 1, 2, 3, 4]), (BEN, &[1, 2, 4])]);
     picker = picker.with_in_flight(2);
     assert_eq!(asked(&mut picker, BEN), [1, 2]);
     assert_eq!(asked(&mut picker, ADA), [0, 3]);
@@ -79,7 +80,8 @@ fn sequential_asks_from_the_front_whoever_has_it() {
 #[test]
 fn split_asks_part_i_of_n_from_each_and_goes_on_where_others_are_slow() {
     let all: Vec<u32> = (0..9).collect();
-    let mut picker = download(9, Order::Split, &[(ADA, &all), (BEN, &all), (CYD, &all)]).with_in_flight(3);
+    let mut picker =
+        download(9, PickOrder::Split, &[(ADA, &all), (BEN, &all), (CYD, &all)]).with_in_flight(3);
     assert_eq!(asked(&mut picker, ADA), [0, 1, 2]);
     assert_eq!(asked(&mut picker, BEN), [3, 4, 5]);
     assert_eq!(asked(&mut picker, CYD), [6, 7, 8]);
@@ -95,7 +97,7 @@ fn split_asks_part_i_of_n_from_each_and_goes_on_where_others_are_slow() {
 
 #[test]
 fn what_a_holder_owes_is_open_again_when_it_chokes_or_leaves() {
-    let mut picker = download(3, Order::Sequential, &[(ADA, &[0, 1, 2]), (BEN, &[0, 1])]);
+    let mut picker = download(3, PickOrder::Sequential, &[(ADA, &[0, 1, 2]), (BEN, &[0, 1])]);
     assert_eq!(asked(&mut picker, ADA), [0, 1, 2]);
     picker.choked(ADA);
     assert_eq!(asked(&mut picker, ADA), [0; 0], "who chokes is not asked");
@@ -108,16 +110,16 @@ fn what_a_holder_owes_is_open_again_when_it_chokes_or_leaves() {
 
 #[test]
 fn no_more_is_asked_of_a_holder_than_it_may_owe() {
-    let mut picker = download(5, Order::Sequential, &[(ADA, &[0, 1, 2, 3, 4])]).with_in_flight(IN_FLIGHT);
+    let mut picker = download(5, PickOrder::Sequential, &[(ADA, &[0, 1, 2, 3, 4])]).with_in_flight(IN_FLIGHT);
     assert_eq!(asked(&mut picker, ADA), [0, 1]);
     assert_eq!(picker.arrived(ADA, piece(&picker, 0)), Arrival::Wanted);
     assert_eq!(asked(&mut picker, ADA), [2]);
-    assert_eq!(Picker::new(set(1, &[]), Order::Rarest, 0).with_in_flight(0).in_flight, 1);
+    assert_eq!(Picker::new(set(1, &[]), PickOrder::Rarest, 0).with_in_flight(0).in_flight, 1);
 }
 
 #[test]
 fn a_slow_holder_is_asked_for_one_piece_at_a_time() {
-    let mut picker = Picker::new(set(5, &[]), Order::Sequential, 1);
+    let mut picker = Picker::new(set(5, &[]), PickOrder::Sequential, 1);
     picker.joined(ADA, set(5, &[0, 1, 2, 3, 4]));
     picker.unchoked(ADA);
     assert_eq!(asked(&mut picker, ADA), [0], "who knows how fast a newcomer is?");
@@ -132,7 +134,7 @@ fn a_slow_holder_is_asked_for_one_piece_at_a_time() {
 
 #[test]
 fn who_joins_or_gains_a_piece_in_the_middle_is_asked_too() {
-    let mut picker = download(3, Order::Sequential, &[(ADA, &[0])]);
+    let mut picker = download(3, PickOrder::Sequential, &[(ADA, &[0])]);
     assert_eq!(asked(&mut picker, ADA), [0]);
     assert_eq!(picker.nowhere().map(Piece::index).collect::<Vec<_>>(), [1, 2]);
     assert!(picker.interested(ADA));
@@ -146,12 +148,12 @@ fn who_joins_or_gains_a_piece_in_the_middle_is_asked_too() {
     assert!(!picker.interested(BEN));
     assert_eq!(picker.nowhere().map(Piece::index).collect::<Vec<_>>(), [1]);
     picker.gained(ADA, piece(&picker, 1));
-    assert_eq!(asked(&mut picker, ADA), [1], "what a holder owed that left is open again");
+    assert_eq!(asked(&mut picker, ADA), [1], "what a neighbour owed that left is open again");
 }
 
 #[test]
 fn interest_is_in_what_is_missing() {
-    let mut picker = Picker::new(set(3, &[0]), Order::Rarest, 1);
+    let mut picker = Picker::new(set(3, &[0]), PickOrder::Rarest, 1);
     picker.joined(ADA, set(3, &[0]));
     picker.joined(BEN, set(3, &[0, 1]));
     assert!(!picker.interested(ADA));
@@ -165,15 +167,15 @@ fn interest_is_in_what_is_missing() {
 #[test]
 fn a_piece_that_fails_is_asked_for_elsewhere_and_after_the_second_its_sender_is_barred() {
     let mut picker =
-        download(3, Order::Sequential, &[(ADA, &[0, 1, 2]), (BEN, &[0, 1, 2])]).with_in_flight(2);
+        download(3, PickOrder::Sequential, &[(ADA, &[0, 1, 2]), (BEN, &[0, 1, 2])]).with_in_flight(2);
     assert_eq!(asked(&mut picker, ADA), [0, 1]);
     let (first, second) = (piece(&picker, 0), piece(&picker, 1));
     assert_eq!(picker.arrived(ADA, first), Arrival::Wanted);
-    assert_eq!(picker.failed(ADA, first), Verdict::Warned);
+    assert_eq!(picker.failed(ADA, first), Penalty::Warned);
     assert_eq!(asked(&mut picker, ADA), [2], "something else, but not the piece that failed");
     assert_eq!(asked(&mut picker, BEN)[0], 0);
     assert_eq!(picker.arrived(ADA, second), Arrival::Wanted);
-    assert_eq!(picker.failed(ADA, second), Verdict::Barred);
+    assert_eq!(picker.failed(ADA, second), Penalty::Barred);
     assert!(picker.barred(ADA) && !picker.interested(ADA));
     assert_eq!(asked(&mut picker, ADA), [0; 0]);
     picker.joined(ADA, set(3, &[0, 1, 2]));
@@ -187,21 +189,21 @@ fn a_piece_that_fails_is_asked_for_elsewhere_and_after_the_second_its_sender_is_
 
 #[test]
 fn where_nobody_else_has_the_piece_its_sender_gets_a_second_chance() {
-    let mut picker = download(1, Order::Rarest, &[(ADA, &[0])]);
+    let mut picker = download(1, PickOrder::Rarest, &[(ADA, &[0])]);
     assert_eq!(asked(&mut picker, ADA), [0]);
     let only = piece(&picker, 0);
     picker.arrived(ADA, only);
-    assert_eq!(picker.failed(ADA, only), Verdict::Warned);
+    assert_eq!(picker.failed(ADA, only), Penalty::Warned);
     assert_eq!(asked(&mut picker, ADA), [0]);
     picker.arrived(ADA, only);
-    assert_eq!(picker.failed(ADA, only), Verdict::Barred);
+    assert_eq!(picker.failed(ADA, only), Penalty::Barred);
     assert_eq!(picker.nowhere().count(), 1, "now nobody has it");
 }
 
 #[test]
 fn in_the_endgame_one_piece_is_asked_of_two_and_the_loser_is_counted() {
     let all = &[0, 1, 2, 3][..];
-    let mut picker = download(4, Order::Sequential, &[(ADA, all), (BEN, all), (CYD, all)]);
+    let mut picker = download(4, PickOrder::Sequential, &[(ADA, all), (BEN, all), (CYD, all)]);
     assert_eq!(asked(&mut picker, ADA), [0, 1, 2, 3]);
     assert_eq!(asked(&mut picker, BEN), [3], "the deepest in the queue, and one at a time");
     assert_eq!(asked(&mut picker, CYD), [2], "3 is asked of two already");
@@ -217,7 +219,7 @@ fn in_the_endgame_one_piece_is_asked_of_two_and_the_loser_is_counted() {
 
 #[test]
 fn before_the_endgame_nothing_is_asked_of_two() {
-    let mut picker = download(2, Order::Sequential, &[(ADA, &[0]), (BEN, &[0])]);
+    let mut picker = download(2, PickOrder::Sequential, &[(ADA, &[0]), (BEN, &[0])]);
     assert_eq!(asked(&mut picker, ADA), [0]);
     assert_eq!(asked(&mut picker, BEN), [0; 0], "piece 1 is open, though nobody has it");
 }
@@ -225,24 +227,24 @@ fn before_the_endgame_nothing_is_asked_of_two() {
 #[test]
 fn who_hears_that_a_piece_is_here_owes_it_no_more() {
     let all = &[0, 1][..];
-    let mut picker = download(2, Order::Sequential, &[(ADA, all), (BEN, all)]).with_in_flight(1);
+    let mut picker = download(2, PickOrder::Sequential, &[(ADA, all), (BEN, all)]).with_in_flight(1);
     let (first, second) = (piece(&picker, 0), piece(&picker, 1));
     assert_eq!((asked(&mut picker, ADA), asked(&mut picker, BEN)), (vec![0], vec![1]));
     picker.arrived(BEN, second);
     picker.verified(second);
     assert_eq!(asked(&mut picker, BEN), [0], "what Ada owes");
     picker.taken_back(ADA, first);
-    assert_eq!(picker.holders[&ADA].owes, [first], "not yet: it is missing");
+    assert_eq!(picker.neighbours[&ADA].owes, [first], "not yet: it is missing");
     picker.arrived(BEN, first);
     assert_eq!(picker.verified(first), [ADA]);
     picker.taken_back(ADA, first);
-    assert!(picker.holders[&ADA].owes.is_empty(), "so it can be asked for something else at once");
+    assert!(picker.neighbours[&ADA].owes.is_empty(), "so it can be asked for something else at once");
     assert_eq!(picker.arrived(ADA, first), Arrival::Duplicate, "but it was on its way");
 }
 
 #[test]
 fn when_the_faster_of_two_fails_the_slower_is_still_wanted() {
-    let mut picker = download(1, Order::Rarest, &[(ADA, &[0]), (BEN, &[0])]);
+    let mut picker = download(1, PickOrder::Rarest, &[(ADA, &[0]), (BEN, &[0])]);
     assert_eq!((asked(&mut picker, ADA), asked(&mut picker, BEN)), (vec![0], vec![0]));
     let only = piece(&picker, 0);
     assert_eq!(picker.arrived(ADA, only), Arrival::Wanted);
@@ -255,7 +257,7 @@ fn when_the_faster_of_two_fails_the_slower_is_still_wanted() {
 
 #[test]
 fn a_download_resumes_with_what_is_there() {
-    let mut picker = Picker::new(set(4, &[0, 2]), Order::Sequential, 1).with_in_flight(9);
+    let mut picker = Picker::new(set(4, &[0, 2]), PickOrder::Sequential, 1).with_in_flight(9);
     picker.joined(ADA, Bitfield::full(layout(4)));
     picker.paced(ADA, false);
     picker.unchoked(ADA);
@@ -264,25 +266,25 @@ fn a_download_resumes_with_what_is_there() {
 
 #[test]
 fn an_empty_file_is_done_at_once() {
-    assert!(Picker::new(set(0, &[]), Order::Rarest, 1).is_done());
+    assert!(Picker::new(set(0, &[]), PickOrder::Rarest, 1).is_done());
 }
 
-/// Two hundred times what the picker is asked in a download of a gigabyte from 50 holders.
+/// Two hundred times what the picker is asked in a download of a gigabyte from 50 neighbours.
 #[test]
 fn a_request_among_4096_pieces_costs_microseconds() {
     let pieces = 4096;
-    let mut picker = Picker::new(set(pieces, &[]), Order::Rarest, 1).with_in_flight(4);
-    let mut turns: Vec<HolderId> = (0..50).collect();
-    for &holder in &turns {
-        picker.joined(holder, Bitfield::full(layout(pieces)));
-        picker.unchoked(holder);
+    let mut picker = Picker::new(set(pieces, &[]), PickOrder::Rarest, 1).with_in_flight(4);
+    let mut turns: Vec<NeighbourId> = (0..50).collect();
+    for &neighbour in &turns {
+        picker.joined(neighbour, Bitfield::full(layout(pieces)));
+        picker.unchoked(neighbour);
     }
     let begun = std::time::Instant::now();
     while !picker.is_done() {
-        let holder = turns[0];
+        let neighbour = turns[0];
         turns.rotate_left(1);
-        while let Some(piece) = picker.next(holder) {
-            if picker.arrived(holder, piece) == Arrival::Wanted {
+        while let Some(piece) = picker.next(neighbour) {
+            if picker.arrived(neighbour, piece) == Arrival::Wanted {
                 picker.verified(piece);
             }
         }
@@ -293,35 +295,35 @@ fn a_request_among_4096_pieces_costs_microseconds() {
 
 #[derive(Clone, Debug)]
 enum Act {
-    Join { holder: HolderId, has: u64 },
-    Leave { holder: HolderId },
-    Gain { holder: HolderId, piece: u32 },
-    Choke { holder: HolderId },
-    Unchoke { holder: HolderId },
-    Ask { holder: HolderId },
-    Arrive { holder: HolderId, good: bool },
+    Join { neighbour: NeighbourId, has: u64 },
+    Leave { neighbour: NeighbourId },
+    Gain { neighbour: NeighbourId, piece: u32 },
+    Choke { neighbour: NeighbourId },
+    Unchoke { neighbour: NeighbourId },
+    Ask { neighbour: NeighbourId },
+    Arrive { neighbour: NeighbourId, good: bool },
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let holder = 0..4_u64;
+    let neighbour = 0..4_u64;
     prop_oneof![
-        1 => (holder.clone(), any::<u64>()).prop_map(|(holder, has)| Act::Join { holder, has }),
-        1 => holder.clone().prop_map(|holder| Act::Leave { holder }),
-        2 => (holder.clone(), 0..12_u32).prop_map(|(holder, piece)| Act::Gain { holder, piece }),
-        1 => holder.clone().prop_map(|holder| Act::Choke { holder }),
-        3 => holder.clone().prop_map(|holder| Act::Unchoke { holder }),
-        8 => holder.clone().prop_map(|holder| Act::Ask { holder }),
-        6 => (holder, prop::bool::weighted(0.9)).prop_map(|(holder, good)| Act::Arrive { holder, good }),
+        1 => (neighbour.clone(), any::<u64>()).prop_map(|(neighbour, has)| Act::Join { neighbour, has }),
+        1 => neighbour.clone().prop_map(|neighbour| Act::Leave { neighbour }),
+        2 => (neighbour.clone(), 0..12_u32).prop_map(|(neighbour, piece)| Act::Gain { neighbour, piece }),
+        1 => neighbour.clone().prop_map(|neighbour| Act::Choke { neighbour }),
+        3 => neighbour.clone().prop_map(|neighbour| Act::Unchoke { neighbour }),
+        8 => neighbour.clone().prop_map(|neighbour| Act::Ask { neighbour }),
+        6 => (neighbour, prop::bool::weighted(0.9)).prop_map(|(neighbour, good)| Act::Arrive { neighbour, good }),
     ]
 }
 
 /// What must always hold: each missing piece is open, asked for, or being checked, and exactly one of
-/// them; books and holders agree.
+/// them; books and neighbours agree.
 fn check(picker: &Picker) -> Result<(), TestCaseError> {
     for piece in picker.layout().iter() {
         let owers: BTreeSet<_> =
-            picker.holders.iter().filter(|(_, h)| h.owes.contains(&piece)).map(|(&id, _)| id).collect();
-        let has = picker.holders.values().filter(|h| h.has.contains(piece)).count() as u32;
+            picker.neighbours.iter().filter(|(_, h)| h.owes.contains(&piece)).map(|(&id, _)| id).collect();
+        let has = picker.neighbours.values().filter(|h| h.has.contains(piece)).count() as u32;
         prop_assert_eq!(picker.spread[piece.index() as usize], has);
         if picker.have.contains(piece) {
             prop_assert!(!picker.open.contains(piece) && !picker.asked.contains_key(&piece));
@@ -332,23 +334,23 @@ fn check(picker: &Picker) -> Result<(), TestCaseError> {
         prop_assert!(asked.len() <= COPIES);
         prop_assert_eq!(picker.open.contains(piece), asked.is_empty());
     }
-    for (&id, holder) in &picker.holders {
-        let useful = holder.has.iter().filter(|&p| !picker.have.contains(p)).count() as u32;
-        prop_assert_eq!(holder.useful, useful);
-        prop_assert!(holder.owes.len() <= picker.in_flight);
-        prop_assert!(holder.owes.is_empty() || !holder.choked);
+    for (&id, neighbour) in &picker.neighbours {
+        let useful = neighbour.has.iter().filter(|&p| !picker.have.contains(p)).count() as u32;
+        prop_assert_eq!(neighbour.useful, useful);
+        prop_assert!(neighbour.owes.len() <= picker.in_flight);
+        prop_assert!(neighbour.owes.is_empty() || !neighbour.choked);
         prop_assert!(!picker.barred(id));
     }
     Ok(())
 }
 
 proptest! {
-    /// Whatever holders do in whatever order, the books agree, and in the end one honest holder
+    /// Whatever neighbours do in whatever order, the books agree, and in the end one honest neighbour
     /// is enough.
     #[test]
     fn no_piece_is_ever_forgotten(
         acts in prop::collection::vec(act(), 0..150),
-        order in prop::sample::select(vec![Order::Rarest, Order::Sequential, Order::Split]),
+        order in prop::sample::select(vec![PickOrder::Rarest, PickOrder::Sequential, PickOrder::Split]),
         hears: bool,
         seed: u64,
     ) {
@@ -356,30 +358,30 @@ proptest! {
         let mut picker = Picker::new(Bitfield::empty(layout), order, seed).with_in_flight(3);
         for act in acts {
             match act {
-                Act::Join { holder, has } => {
+                Act::Join { neighbour, has } => {
                     let has: Vec<u32> = (0..12).filter(|bit| has >> bit & 1 == 1).collect();
-                    picker.joined(holder, set(12, &has));
+                    picker.joined(neighbour, set(12, &has));
                 }
-                Act::Leave { holder } => picker.left(holder),
-                Act::Gain { holder, piece } => picker.gained(holder, layout.piece(piece).unwrap()),
-                Act::Choke { holder } => picker.choked(holder),
-                Act::Unchoke { holder } => picker.unchoked(holder),
-                Act::Ask { holder } => {
-                    if let Some(piece) = picker.next(holder) {
-                        prop_assert!(picker.holders[&holder].has.contains(piece));
+                Act::Leave { neighbour } => picker.left(neighbour),
+                Act::Gain { neighbour, piece } => picker.gained(neighbour, layout.piece(piece).unwrap()),
+                Act::Choke { neighbour } => picker.choked(neighbour),
+                Act::Unchoke { neighbour } => picker.unchoked(neighbour),
+                Act::Ask { neighbour } => {
+                    if let Some(piece) = picker.next(neighbour) {
+                        prop_assert!(picker.neighbours[&neighbour].has.contains(piece));
                         prop_assert!(!picker.have.contains(piece));
                     }
                 }
-                Act::Arrive { holder, good } => {
-                    let owed = picker.holders.get(&holder).and_then(|h| h.owes.first().copied());
+                Act::Arrive { neighbour, good } => {
+                    let owed = picker.neighbours.get(&neighbour).and_then(|h| h.owes.first().copied());
                     let Some(piece) = owed else { continue };
-                    if picker.arrived(holder, piece) == Arrival::Wanted {
+                    if picker.arrived(neighbour, piece) == Arrival::Wanted {
                         if good {
                             let losers = picker.verified(piece);
                             let told = losers.into_iter().filter(|_| hears);
                             told.for_each(|loser| picker.taken_back(loser, piece));
                         } else {
-                            picker.failed(holder, piece);
+                            picker.failed(neighbour, piece);
                         }
                     }
                 }
@@ -389,7 +391,7 @@ proptest! {
         let honest = 99;
         picker.joined(honest, Bitfield::full(layout));
         picker.unchoked(honest);
-        (0..4).for_each(|holder| picker.left(holder));
+        (0..4).for_each(|neighbour| picker.left(neighbour));
         while let Some(piece) = picker.next(honest) {
             prop_assert_eq!(picker.arrived(honest, piece), Arrival::Wanted);
             picker.verified(piece);

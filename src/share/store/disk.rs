@@ -1,29 +1,53 @@
 //! What the store asks of the operating system, each in one small function.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::clock::Millis;
 use crate::error::{Code, Error};
 
 /// How a file looks from outside. While this stays the same, so do its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// The time of its status (ctime) is what nobody can set: `cp -p` and `touch -r` give a changed file an old mtime,
+/// but not an old ctime. The price is that more than bytes changes it: a rename, `chmod`, another link. So another
+/// stamp says only "hash it again"; where the bytes are the same, the new stamp is remembered and nothing else
+/// happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// Its size in bytes.
     pub size: u64,
-    /// When it was last written to: seconds since 1970, and nanoseconds.
-    pub changed: (i64, i64),
+    /// When it was last written to (mtime): seconds since 1970, and nanoseconds.
+    pub written: (i64, i64),
+    /// When its status last changed (ctime).
+    pub status: (i64, i64),
     /// Which file it is: device and inode.
     pub file: (u64, u64),
 }
 
 impl Stamp {
     pub(super) fn of(meta: &Metadata) -> Self {
-        Self { size: meta.size(), changed: (meta.mtime(), meta.mtime_nsec()), file: (meta.dev(), meta.ino()) }
+        Self {
+            size: meta.size(),
+            written: (meta.mtime(), meta.mtime_nsec()),
+            status: (meta.ctime(), meta.ctime_nsec()),
+            file: (meta.dev(), meta.ino()),
+        }
+    }
+
+    /// Whether it is the same file as before with another name, and so with another ctime.
+    pub(super) fn is_renamed(&self, before: &Self) -> bool {
+        Self { status: self.status, ..*before } == *self
+    }
+
+    /// When it was put where it is, in milliseconds since 1970. A copy has a ctime of its own, whatever time it says
+    /// it was written at.
+    pub(super) fn put_at(&self) -> Option<Millis> {
+        Millis::try_from(self.status.0 * 1000 + self.status.1 / 1_000_000).ok()
     }
 }
 
@@ -64,6 +88,12 @@ fn careful() -> i32 {
     (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32
 }
 
+/// A file of our own, locked, so that no other program writes to it until it is dropped; `None` where one does, or
+/// there is no such file.
+pub(super) fn lock_idle(path: &Path) -> Option<File> {
+    File::open(path).ok().filter(|file| file.try_lock().is_ok())
+}
+
 /// Renames a file, unless there is another of the new name. In one step where the file system can; else
 /// both names are there for a moment.
 ///
@@ -79,50 +109,9 @@ pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Exchanges two files in one step, so that nothing that anybody puts there meanwhile is overwritten; false where
-/// the file system cannot (network disks, old kernels).
-pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<bool> {
-    match rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(false),
-        exchanged => Ok(exchanged.map(|()| true)?),
-    }
-}
-
 /// Brings the names in a folder to the disk.
 pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
-}
-
-/// Copies `size` bytes to the beginning of an empty file: by sharing the blocks, or by copying those that
-/// there are. What is a hole stays one.
-pub(super) fn copy(mut from: &File, mut to: &File, size: u64) -> io::Result<()> {
-    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
-        return Ok(());
-    }
-    to.set_len(size)?;
-    let mut at = 0;
-    while at < size {
-        let data = match rustix::fs::seek(from, rustix::fs::SeekFrom::Data(at)) {
-            Err(Errno::NXIO) => break,
-            data => data.unwrap_or(at),
-        };
-        let end = rustix::fs::seek(from, rustix::fs::SeekFrom::Hole(data)).unwrap_or(size).min(size);
-        from.seek(SeekFrom::Start(data))?;
-        to.seek(SeekFrom::Start(data))?;
-        // The standard library lets the kernel do it (copy_file_range, sendfile) where that works.
-        if end <= data || io::copy(&mut from.take(end - data), &mut to)? < end - data {
-            break;
-        }
-        at = end;
-    }
-    Ok(())
-}
-
-/// Makes a stretch of a file a hole, which reads as zeros and takes no room; false where that is not
-/// possible.
-pub(super) fn punch(file: &File, offset: u64, len: u64) -> bool {
-    use rustix::fs::FallocateFlags as Flags;
-    rustix::fs::fallocate(file, Flags::PUNCH_HOLE | Flags::KEEP_SIZE, offset, len).is_ok()
 }
 
 /// A failure of the disk as an error of ours. A full disk is `busy`: later it may not be.

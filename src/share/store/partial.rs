@@ -1,47 +1,47 @@
-//! A download on its way: bytes that survive a kill.
+//! A download on its way, from its first piece to the file under its name: bytes that survive a kill.
 //!
 //! # The rules
-//! - A piece is verified, then written, then *marked*. A kill in between costs that piece and no other.
-//! - The marks stand in a file beside the bytes, with the manifest: a byte for each piece, `1` for one that
-//!   is there. One byte is written at a time, so a mark is never torn.
-//! - A mark says that the piece was handed to the system. That survives the end of a program, but not the
-//!   end of the machine, whose memory may not have reached the disk. So the marks carry the number that Linux
-//!   draws at each boot; marks of another boot count for nothing.
-//! - Where the marks are lost, torn, or count for nothing, what is there is hashed again.
-//! - One download writes to it, which a lock makes sure of; any thread may read what is verified.
-//! - The file is sparse, and a piece of zeros stays a hole.
+//! - **Two files** for each download: its bytes (`KEY.part`), and beside them the manifest (`KEY.manifest`), written
+//!   once.
+//! - A piece is verified, then written; then it counts. A kill in between costs that piece and no other.
+//! - **Nothing on the disk says which pieces are there.** A run that goes on with a download hashes what it finds. A
+//!   record could be older or newer than the bytes after a power cut; hashes cannot lie. That takes half a second a
+//!   GiB, so [`Store::begin`] leaves it to [`Partial::look`]: in between the caller can say that the download lives,
+//!   and while it looks the pieces that it finds count one by one.
+//! - **One download writes to it**, which a lock makes sure of; any thread may read what is verified.
+//! - **What nobody has touched for a week goes** when the folder is opened; [`Store::expired`] says what.
 //!
 //! # An example
-//! The marks of a file of three pieces, of which the last is there, after the hashes: `001`.
+//! `film.bin` has three pieces. `begin` finds a part that a killed run has left, in which pieces 0 and 2 are good and
+//! 1 is a hole. `have` is `000`; `look` makes it `100`, then `101`. Piece 1 comes, is verified and written: `111`.
+//! `publish` brings the bytes to the disk, renames the part to `film.bin`, and removes the manifest.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::disk::{self, Stamp};
+use super::{Store, taken};
 use crate::error::{Code, Error, Result};
-use crate::share::manifest::HASH_SIZE;
-use crate::share::{Bitfield, FileId, FileName, Hash, Layout, Manifest, Piece};
+use crate::share::{Bitfield, FileId, FileName, Hash, Manifest, Piece};
 
-/// The ending of the bytes of a download.
-const BYTES: &str = "part";
+/// The ending of the bytes of a download, of those that are whole and about to replace a damaged file, and of what
+/// they should be.
+const PART: &str = "part";
+pub(super) const WHOLE: &str = "whole";
+const MANIFEST: &str = "manifest";
 
-/// The ending of what is known about them.
-const MARKS: &str = "marks";
+/// The most that is read of a manifest: the line, and the hashes of as many pieces as a file can have.
+const MANIFEST_SIZE: u64 = 4 << 20;
 
-/// A piece that is there, and one that is not.
-const THERE: u8 = b'1';
-const MISSING: u8 = b'0';
-
-/// The most that is read of a file with marks: the line, and hashes and marks of as many pieces as
-/// a file can have.
-const MARKS_SIZE: u64 = 4 << 20;
+/// How long a part is kept that nobody touches.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What became of the bytes of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,26 +52,16 @@ pub enum Written {
     WrongHash,
 }
 
-/// The first line of the marks.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    name: FileName,
-    size: u64,
-    piece_size: u64,
-    /// Which boot of the machine the marks are of.
-    boot: String,
-}
-
 /// A file that is being downloaded.
 #[derive(Debug)]
 pub struct Partial {
     manifest: Arc<Manifest>,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     pub(super) bytes: File,
-    marks: File,
-    /// Where the marks begin.
-    marks_at: u64,
+    /// Whether there were bytes when it began.
+    resumed: bool,
+    /// Another file whose good pieces are taken.
+    source: Option<File>,
     /// How the damaged file looked whose place it is to take, if it is a repair.
     pub(super) repairs: Option<Stamp>,
     /// The lock is never held across I/O.
@@ -79,28 +69,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    pub(super) fn open(dir: &Path, manifest: Arc<Manifest>) -> Result<Self> {
-        let name = manifest.name();
-        let path = dir.join(format!("{}.{BYTES}", key(name, manifest.id())));
-        let failed = |error| disk::error(format!("cannot write the download of {name}"), error);
-        // Another program that saved a file here may have tidied up meanwhile.
-        fs::create_dir_all(dir).map_err(failed)?;
-        let bytes = lock(&path, name)?;
-        let size = manifest.layout().size();
-        let was = bytes.metadata().map_err(failed)?.len();
-        let marks = read_bounded(&path.with_extension(MARKS)).unwrap_or_default();
-        let have = match read_marks(&marks, &manifest) {
-            Some(have) if was == size => have,
-            _ if was == 0 => Bitfield::empty(manifest.layout()),
-            _ => good_pieces(&manifest, &bytes),
-        };
-        bytes.set_len(size).map_err(failed)?;
-        let (marks, marks_at) = write_marks(&path, &manifest, &have).map_err(failed)?;
-        Ok(Self { path, bytes, marks, marks_at, repairs: None, have: Mutex::new(have), manifest })
-    }
-
-    /// Its manifest.
-    pub fn manifest(&self) -> &Arc<Manifest> {
+    pub(crate) fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
     }
 
@@ -114,6 +83,42 @@ impl Partial {
         self.have.lock().contains(piece)
     }
 
+    /// Whether there is anything for [`Partial::look`] to look at, which may take a while.
+    pub fn needs_look(&self) -> bool {
+        self.resumed || self.source.is_some()
+    }
+
+    /// Looks what is there already: hashes what a former run has left, and takes what is good of the file that it
+    /// began from. Each piece counts as soon as it is found. After each one `go_on` is asked; what was not looked at
+    /// when it says no counts as missing.
+    ///
+    /// # Errors
+    /// Those of [`Partial::write`].
+    pub fn look(&self, mut go_on: impl FnMut() -> bool) -> Result<()> {
+        if self.resumed {
+            for (piece, good) in check_pieces(&self.manifest, &self.bytes) {
+                if good {
+                    self.have.lock().insert(piece);
+                }
+                if !go_on() {
+                    return Ok(());
+                }
+            }
+        }
+        let Some(source) = &self.source else { return Ok(()) };
+        let mut bytes = Vec::new();
+        for piece in self.have().missing() {
+            bytes.resize(piece.len(), 0);
+            if source.read_exact_at(&mut bytes, piece.offset()).is_ok() {
+                self.write(piece, &bytes)?;
+            }
+            if !go_on() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Verifies the bytes of a piece, and writes them if they are right.
     ///
     /// # Errors
@@ -123,14 +128,7 @@ impl Partial {
         if !self.manifest.verify(piece, bytes) {
             return Ok(Written::WrongHash);
         }
-        let write = || {
-            let zeros = bytes.iter().all(|&byte| byte == 0);
-            if !(zeros && disk::punch(&self.bytes, piece.offset(), bytes.len() as u64)) {
-                self.bytes.write_all_at(bytes, piece.offset())?;
-            }
-            self.marks.write_all_at(&[THERE], self.marks_at + u64::from(piece.index()))
-        };
-        write().map_err(|error| {
+        self.bytes.write_all_at(bytes, piece.offset()).map_err(|error| {
             let name = self.manifest.name();
             disk::error(format!("cannot write piece {} of {name}", piece.index()), error)
         })?;
@@ -138,45 +136,7 @@ impl Partial {
         Ok(Written::Kept)
     }
 
-    /// Reads a piece that is there, from any thread.
-    ///
-    /// # Errors
-    /// `not_found` when it is not there.
-    pub fn read(&self, piece: Piece, into: &mut Vec<u8>) -> Result<()> {
-        let name = self.manifest.name();
-        if !self.has(piece) {
-            return Err(Error::new(
-                Code::NotFound,
-                format!("piece {} of {name} is not here yet", piece.index()),
-            ));
-        }
-        into.resize(piece.len(), 0);
-        let read = self.bytes.read_exact_at(into, piece.offset());
-        read.map_err(|error| disk::error(format!("cannot read piece {} of {name}", piece.index()), error))
-    }
-
-    /// Brings all bytes to the disk.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn sync(&self) -> Result<()> {
-        let name = self.manifest.name();
-        self.bytes.sync_all().map_err(|error| disk::error(format!("cannot bring {name} to the disk"), error))
-    }
-
-    /// Takes the good pieces of another file that are missing here.
-    pub(super) fn take_over(&self, from: &File) -> Result<()> {
-        let mut bytes = Vec::new();
-        for piece in self.have().missing() {
-            bytes.resize(piece.len(), 0);
-            if from.read_exact_at(&mut bytes, piece.offset()).is_ok() {
-                self.write(piece, &bytes)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The bytes, open, for those who let the kernel send pieces that are there.
+    /// The bytes, open, so that the kernel can send pieces that are there.
     ///
     /// # Errors
     /// When the system has no descriptor left.
@@ -185,164 +145,209 @@ impl Partial {
         self.bytes.try_clone().map_err(|error| disk::error(format!("cannot open {name}"), error))
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(super) fn stamp(&self) -> io::Result<Stamp> {
-        Ok(Stamp::of(&self.bytes.metadata()?))
-    }
-
-    /// The marks are not needed any more. If they cannot be removed, [`list`] will.
-    pub(super) fn forget_marks(&self) {
-        let _ = fs::remove_file(self.path.with_extension(MARKS));
+    /// Brings all bytes to the disk.
+    ///
+    /// # Errors
+    /// When some are missing, or the disk fails.
+    pub(super) fn sync(&self) -> Result<()> {
+        let name = self.manifest.name();
+        if !self.have().is_full() {
+            return Err(Error::failed(format!("{name} is not whole"))
+                .advise("its missing pieces must be fetched first"));
+        }
+        self.bytes.sync_all().map_err(|error| disk::error(format!("cannot bring {name} to the disk"), error))
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Whoever still sends from it has a clone of the descriptor, which alone would keep the lock.
+        // A thread that still sends from it has a clone of the descriptor, which alone would keep the lock.
         let _ = self.bytes.unlock();
     }
 }
 
-/// What a download is called on the disk: one content may be on its way under two names.
-fn key(name: &FileName, id: FileId) -> String {
-    let name = FileId::from(Hash::from(Sha256::digest(name.as_str())));
-    format!("{id}-{}", name.short())
-}
+impl Store {
+    /// Begins a download, or goes on with one. What is there of it counts when [`Partial::look`] has found it.
+    ///
+    /// # Errors
+    /// `busy` when another download of it is running, or the disk is full.
+    pub fn begin(&self, manifest: Arc<Manifest>) -> Result<Partial> {
+        let (dir, name) = (self.private("partial"), manifest.name());
+        let path = part_in(&dir, name, manifest.id());
+        let begin = || {
+            // Another program that saved a file here may have tidied up meanwhile.
+            fs::create_dir_all(dir)?;
+            let bytes = lock(&path)?;
+            let resumed = bytes.metadata()?.len() > 0;
+            // Also where that is its size: the part counts as touched.
+            bytes.set_len(manifest.layout().size())?;
+            if read_manifest(&path).is_none_or(|there| there != *manifest) {
+                write_manifest(&path, &manifest)?;
+            }
+            Ok((bytes, resumed))
+        };
+        let (bytes, resumed) = begin().map_err(|error: io::Error| match error.kind() {
+            ErrorKind::WouldBlock => {
+                Error::new(Code::Busy, format!("{name} is being downloaded here already"))
+                    .advise("wait for that, or save into another folder with -o")
+            }
+            _ => disk::error(format!("cannot write the download of {name}"), error),
+        })?;
+        let have = Mutex::new(Bitfield::empty(manifest.layout()));
+        Ok(Partial { manifest, path, bytes, resumed, source: None, repairs: None, have })
+    }
 
-/// Removes a download, unless somebody is writing to it.
-pub(super) fn forget(dir: &Path, name: &FileName, id: FileId) {
-    let path = dir.join(format!("{}.{BYTES}", key(name, id)));
-    if File::open(&path).is_ok_and(|bytes| bytes.try_lock().is_ok()) {
-        let _ = fs::remove_file(path.with_extension(MARKS));
-        let _ = fs::remove_file(path);
+    /// The same, with the good pieces of another file, which is left as it is.
+    ///
+    /// # Errors
+    /// Those of [`Store::begin`].
+    pub fn begin_from(&self, manifest: Arc<Manifest>, there: &File) -> Result<Partial> {
+        let mut partial = self.begin(manifest)?;
+        let name = partial.manifest.name();
+        let source = there.try_clone().map_err(|error| disk::error(format!("cannot copy {name}"), error))?;
+        partial.source = Some(source);
+        Ok(partial)
+    }
+
+    /// Downloads that were begun and are neither published nor discarded: their manifests.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn unfinished(&self) -> Result<Vec<Manifest>> {
+        let failed = |error| disk::error(format!("cannot read {}", self.dir.display()), error);
+        let paths =
+            fs::read_dir(self.private("partial")).map_err(failed)?.flatten().map(|entry| entry.path());
+        let parts = paths.filter(|path| has_ending(path, PART));
+        let mut found: Vec<Manifest> = parts.filter_map(|part| read_manifest(&part)).collect();
+        found.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(found)
+    }
+
+    /// A download is whole: it is brought to the disk, then appears under its name.
+    ///
+    /// # Errors
+    /// `conflict` when another file has its name; the download stays as it is then.
+    pub fn publish(&self, partial: &Partial) -> Result<()> {
+        partial.sync()?;
+        self.appear(partial, &partial.path)
+    }
+
+    /// The bytes of a download, which are whole and at `path`, appear under their name.
+    pub(super) fn appear(&self, partial: &Partial, path: &Path) -> Result<()> {
+        let (manifest, name) = (&partial.manifest, partial.manifest.name());
+        let appear = || {
+            let before = Stamp::of(&partial.bytes.metadata()?);
+            disk::rename_new(path, &self.path(name))?;
+            self.learn_renamed(Manifest::clone(manifest), &partial.bytes, before)?;
+            disk::sync_folder(&self.dir)
+        };
+        appear().map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => taken(name),
+            _ => disk::error(format!("cannot publish {name}"), error),
+        })?;
+        // If it stays, it is removed when the folder is opened.
+        let _ = fs::remove_file(path.with_extension(MANIFEST));
+        Ok(())
+    }
+
+    /// Gives up what is there of a download that nobody is writing to now.
+    pub fn forget_download(&self, name: &FileName, id: FileId) {
+        remove(&part_in(&self.private("partial"), name, id));
+    }
+
+    /// Clears up what former runs have left, and says which downloads were given up. A repair that was whole is
+    /// published; where it finds its name taken, it is a download like others again.
+    pub(super) fn clear_partial(&self) -> io::Result<Vec<FileName>> {
+        let mut expired = Vec::new();
+        for entry in fs::read_dir(self.private("partial"))? {
+            let path = entry?.path();
+            if has_ending(&path, WHOLE) {
+                self.go_on_with_repair(&path)?;
+            } else if has_ending(&path, PART) {
+                let touched = fs::metadata(&path).and_then(|meta| meta.modified());
+                let old = touched.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > KEPT));
+                let manifest = read_manifest(&path);
+                if old && remove(&path) {
+                    expired.extend(manifest.map(|manifest| manifest.name().clone()));
+                }
+            } else if ![PART, WHOLE].iter().any(|bytes| path.with_extension(bytes).exists()) {
+                let _ = fs::remove_file(path);
+            }
+        }
+        Ok(expired)
+    }
+
+    /// A repair was killed when it was whole, before it had its name.
+    fn go_on_with_repair(&self, whole: &Path) -> io::Result<()> {
+        let Some(_locked) = disk::lock_idle(whole) else { return Ok(()) };
+        let manifest = read_manifest(whole);
+        if manifest.is_some_and(|it| disk::rename_new(whole, &self.path(it.name())).is_ok()) {
+            disk::sync_folder(&self.dir)?;
+            return fs::remove_file(whole.with_extension(MANIFEST));
+        }
+        fs::rename(whole, whole.with_extension(PART))
     }
 }
 
-/// Opens the bytes of a download and locks them. Whoever had the lock before may have published the file
+/// Where the bytes of a download are: one content may be on its way under two names.
+fn part_in(dir: &Path, name: &FileName, id: FileId) -> PathBuf {
+    let name = FileId::from(Hash::from(Sha256::digest(name.as_str())));
+    dir.join(format!("{id}-{}.{PART}", name.short()))
+}
+
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|its| its == ending)
+}
+
+/// Removes a download, unless somebody is writing to it; says whether.
+fn remove(part: &Path) -> bool {
+    let Some(_locked) = disk::lock_idle(part) else { return false };
+    // If one of them stays, it is removed when the folder is opened.
+    let _ = fs::remove_file(part.with_extension(MANIFEST));
+    fs::remove_file(part).is_ok()
+}
+
+/// Opens the bytes of a download and locks them. The program that had the lock before may have published the file
 /// that was opened; then there is another one of this name now, or none.
-fn lock(path: &Path, name: &FileName) -> Result<File> {
-    let failed = |error| disk::error(format!("cannot write the download of {name}"), error);
+///
+/// # Errors
+/// [`ErrorKind::WouldBlock`] when another has the lock.
+fn lock(path: &Path) -> io::Result<File> {
     loop {
-        let bytes = disk::open_own(path).map_err(failed)?;
-        match bytes.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(Code::Busy, format!("{name} is being downloaded here already"))
-                    .advise("wait for that, or save into another folder with -o"));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
-        let is = Stamp::of(&bytes.metadata().map_err(failed)?);
+        let bytes = disk::open_own(path)?;
+        bytes.try_lock()?;
+        let is = Stamp::of(&bytes.metadata()?);
         if fs::symlink_metadata(path).is_ok_and(|meta| Stamp::of(&meta).file == is.file) {
             return Ok(bytes);
         }
     }
 }
 
-/// The pieces of a file whose hashes are right. What cannot be read is not.
-pub(super) fn good_pieces(manifest: &Manifest, file: &File) -> Bitfield {
-    let mut good = Bitfield::empty(manifest.layout());
-    let mut buffer = Vec::new();
-    for piece in manifest.layout().iter() {
-        let bytes = At { file, offset: piece.offset() };
-        if manifest.verify_next(piece, bytes, &mut buffer).unwrap_or(false) {
-            good.insert(piece);
-        }
-    }
-    good
-}
-
-/// Reads a file from a place on, whatever others read.
-struct At<'a> {
-    file: &'a File,
-    offset: u64,
-}
-
-impl Read for At<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read_at(into, self.offset)?;
-        self.offset += n as u64;
-        Ok(n)
-    }
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+/// Hashes one piece of a file after another, and says which are right. What cannot be read is not.
+pub(super) fn check_pieces(manifest: &Manifest, file: &File) -> impl Iterator<Item = (Piece, bool)> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MARKS_SIZE).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    manifest.layout().iter().map(move |piece| {
+        bytes.resize(piece.len(), 0);
+        let read = file.read_exact_at(&mut bytes, piece.offset());
+        (piece, read.is_ok() && manifest.verify(piece, &bytes))
+    })
 }
 
-/// The marks, if they are those of this file, of this boot, and whole.
-fn read_marks(bytes: &[u8], manifest: &Manifest) -> Option<Bitfield> {
-    let (head, theirs, marks) = parse_marks(bytes)?;
-    if theirs != *manifest || head.boot.is_empty() || head.boot != boot() {
-        return None;
-    }
-    let mut have = Bitfield::empty(manifest.layout());
-    for (piece, &mark) in manifest.layout().iter().zip(marks) {
-        match mark {
-            THERE => have.insert(piece),
-            MISSING => false,
-            _ => return None,
-        };
-    }
-    Some(have)
+/// The manifest beside the bytes of a download, if it is whole: a line with name, size and size of a piece, then the
+/// hashes.
+fn read_manifest(bytes: &Path) -> Option<Manifest> {
+    let mut text = Vec::new();
+    let file = File::open(bytes.with_extension(MANIFEST)).ok()?;
+    file.take(MANIFEST_SIZE).read_to_end(&mut text).ok()?;
+    let end = text.iter().position(|&byte| byte == b'\n')?;
+    let (name, size, piece_size) = serde_json::from_slice(&text[..end]).ok()?;
+    Manifest::from_wire(name, size, piece_size, &text[end + 1..]).ok()
 }
 
-fn parse_marks(bytes: &[u8]) -> Option<(Head, Manifest, &[u8])> {
-    let end = bytes.iter().position(|&byte| byte == b'\n')?;
-    let head: Head = serde_json::from_slice(&bytes[..end]).ok()?;
-    let layout = Layout::new(head.size, head.piece_size).ok()?;
-    let (hashes, marks) = bytes[end + 1..].split_at_checked(layout.pieces() as usize * HASH_SIZE)?;
-    let manifest = Manifest::from_wire(head.name.clone(), head.size, head.piece_size, hashes).ok()?;
-    (marks.len() == layout.pieces() as usize).then_some((head, manifest, marks))
-}
-
-/// Writes the marks anew, under another name first; returns them open, and where they begin.
-fn write_marks(path: &Path, manifest: &Manifest, have: &Bitfield) -> io::Result<(File, u64)> {
+fn write_manifest(bytes: &Path, manifest: &Manifest) -> io::Result<()> {
     let layout = manifest.layout();
-    let head = Head {
-        name: manifest.name().clone(),
-        size: layout.size(),
-        piece_size: layout.piece_size().into(),
-        boot: boot(),
-    };
-    let mut all = serde_json::to_vec(&head)?;
-    all.push(b'\n');
-    all.extend(manifest.hashes());
-    let marks_at = all.len() as u64;
-    all.extend(layout.iter().map(|piece| if have.contains(piece) { THERE } else { MISSING }));
-    let new = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let mut marks = options.write(true).create(true).truncate(true).open(&new)?;
-    marks.write_all(&all)?;
-    fs::rename(new, path.with_extension(MARKS))?;
-    Ok((marks, marks_at))
-}
-
-/// The number of this boot of the machine; empty where there is none.
-fn boot() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
-}
-
-/// The manifests of all downloads in a folder; marks without bytes are removed.
-pub(super) fn list(dir: &Path) -> io::Result<Vec<Manifest>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|ending| ending != MARKS) {
-            continue;
-        }
-        if !path.with_extension(BYTES).exists() {
-            let _ = fs::remove_file(&path);
-            continue;
-        }
-        found.extend(parse_marks(&read_bounded(&path)?).map(|(_, manifest, _)| manifest));
-    }
-    found.sort_by(|a: &Manifest, b| a.name().cmp(b.name()));
-    Ok(found)
+    let mut text = serde_json::to_vec(&(manifest.name(), layout.size(), layout.piece_size()))?;
+    text.push(b'\n');
+    text.extend(manifest.hashes());
+    fs::write(bytes.with_extension(MANIFEST), text)
 }

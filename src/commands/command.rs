@@ -1,0 +1,148 @@
+//! The verbs and their arguments: the grammar of the command line and of the prompt.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::matrix::strassen::MAX_LEVELS;
+use crate::share::FileName;
+use crate::share::picker::PickOrder;
+use crate::share::units::Bytes;
+
+/// What a user can ask for.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve others until SIGINT (Ctrl-C) or SIGTERM
+    Serve {
+        /// How many products to serve at once; the same as before the command
+        #[arg(long, value_name = "N")]
+        slots: Option<u32>,
+    },
+    /// Write a random matrix as NAME.npy
+    Make {
+        /// The file to write; `.npy` is added if it is missing
+        #[arg(value_name = "NAME")]
+        matrix: PathBuf,
+        /// How many rows
+        rows: usize,
+        /// How many columns; as many as rows if absent
+        cols: Option<usize>,
+        /// Makes the same matrix again
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Whole numbers from -9 to 9, whose products are exact
+        #[arg(long)]
+        integers: bool,
+    },
+    /// Multiply two matrices by leased peers
+    Multiply {
+        /// The left matrix
+        #[arg(value_name = "A.npy")]
+        a: PathBuf,
+        /// The right matrix
+        #[arg(value_name = "B.npy")]
+        b: PathBuf,
+        /// Where to write the product; not written if absent
+        #[arg(short, long, value_name = "C.npy")]
+        output: Option<PathBuf>,
+        /// How often the matrices are cut: 0 is one product, 1 is seven, 2 is forty-nine
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_LEVELS)))]
+        levels: u32,
+        /// How many slots to lease; one is enough for --levels 0
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        slots: Option<u32>,
+        /// Without a network, on all cores of this machine
+        #[arg(long, conflicts_with_all = ["levels", "slots"])]
+        local: bool,
+    },
+    /// Hold slots by hand, and see the queue (at the prompt only)
+    Lease {
+        /// How many slots
+        #[arg(default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+        slots: u32,
+    },
+    /// Give back the slots that `lease` got (at the prompt only)
+    Release,
+    /// Offer a file: copy it into the shared folder, and serve it
+    Add {
+        /// The file
+        path: PathBuf,
+    },
+    /// What all other peers offer, asked of the peers themselves
+    Get,
+    /// Download a file from all its holders at once
+    Down {
+        /// The name of the file
+        #[arg(value_name = "NAME")]
+        file: FileName,
+        /// Where to save it; the current folder if absent, at the prompt the shared one
+        #[arg(short, long, value_name = "DIR")]
+        output: Option<PathBuf>,
+        /// Go on serving it until a signal
+        #[arg(long)]
+        stay: bool,
+        /// Which pieces come first: rarest, sequential or split
+        #[arg(long, default_value = "rarest", value_name = "ORDER")]
+        pick: PickOrder,
+    },
+    /// Remove a file everywhere: every peer moves it into its trash
+    Drop {
+        /// The name of the file
+        #[arg(value_name = "NAME")]
+        file: FileName,
+    },
+    /// The manager's list of files, and who has them
+    Files {
+        /// Whether as many peers have each as the manager's policy asks, and if not, why
+        #[arg(long)]
+        health: bool,
+    },
+    /// Check a file of the shared folder piece by piece, and repair it from others
+    Verify {
+        /// The name of the file
+        #[arg(value_name = "NAME")]
+        file: FileName,
+    },
+    /// How long a distribution takes at best, from one server and from each other
+    Bounds {
+        /// The size of the file
+        #[arg(long)]
+        size: Bytes,
+        /// What the seed uploads per second
+        #[arg(long, value_name = "RATE")]
+        seed_up: Bytes,
+        /// What each peer uploads per second
+        #[arg(long, value_name = "RATE")]
+        peer_up: Bytes,
+        /// What each peer downloads per second; without limit if absent
+        #[arg(long, value_name = "RATE")]
+        peer_down: Option<Bytes>,
+        /// How many peers want it
+        #[arg(long, value_name = "N")]
+        peers: u64,
+    },
+    /// Who is here, with how many slots
+    Peers,
+    /// What this peer is doing
+    Status,
+    /// What is waited for in the network, and why
+    Why,
+    /// Leave the prompt
+    Quit,
+}
+
+/// Where the command stands among `words`: the first that is neither an option nor an option's value.
+pub fn command_place(words: &[String], grammar: &clap::Command) -> Option<usize> {
+    let takes_value = |word: &str| {
+        let long = word.strip_prefix("--");
+        let named = |arg: &&clap::Arg| long.is_some() && arg.get_long() == long;
+        grammar.get_arguments().find(named).is_some_and(|arg| arg.get_action().takes_values())
+    };
+    let mut value = false;
+    words.iter().position(|word| {
+        let option = word.starts_with('-');
+        let command = !value && !option;
+        value = !value && option && takes_value(word);
+        command
+    })
+}

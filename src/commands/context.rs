@@ -1,0 +1,97 @@
+//! Where commands run: a peer that has joined, or one that joins when the first command needs it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::error::Result;
+use crate::peer::Peer;
+use crate::peer::config::Config;
+use crate::peer::manager_client::ManagerClient;
+use crate::peer::multiply::lease::HeldLease;
+use crate::share::store::Store;
+
+/// Where commands run.
+#[derive(Debug)]
+pub struct Context {
+    pub(super) config: Config,
+    /// At the prompt: the peer stays between commands, and so does a lease.
+    pub(super) stays: bool,
+    pub(super) lease: Option<HeldLease>,
+    pub(super) work: Arc<Work>,
+}
+
+/// What a signal finds in the middle of a command.
+#[derive(Debug, Default)]
+pub struct Work {
+    pub(super) peer: OnceLock<Arc<Peer>>,
+    done: AtomicBool,
+}
+
+impl Context {
+    /// For one command: a peer joins only if the command needs one.
+    pub fn for_one_command(config: Config) -> Self {
+        Self { config, stays: false, lease: None, work: Arc::default() }
+    }
+
+    /// For many commands of a peer that runs already.
+    pub fn for_prompt(peer: Arc<Peer>) -> Self {
+        let config = peer.config().clone();
+        Self {
+            config,
+            stays: true,
+            lease: None,
+            work: Arc::new(Work { peer: peer.into(), done: false.into() }),
+        }
+    }
+
+    /// For the thread that makes a peer leave when a signal comes.
+    pub fn work(&self) -> Arc<Work> {
+        Arc::clone(&self.work)
+    }
+
+    /// Gives back what is leased, and leaves.
+    pub fn leave(mut self) {
+        drop(self.lease.take());
+        self.work.leave();
+    }
+
+    /// The peer, which joins now if it has not.
+    pub(super) fn peer(&self) -> Result<&Arc<Peer>> {
+        if let Some(peer) = self.work.peer.get() {
+            return Ok(peer);
+        }
+        let peer = Arc::new(Peer::start(self.config.clone())?);
+        peer.network().first_number()?;
+        Ok(self.work.peer.get_or_init(|| peer))
+    }
+
+    /// A way to the manager.
+    pub(super) fn manager(&self) -> ManagerClient {
+        ManagerClient::new(self.config.manager)
+    }
+
+    /// A shared folder: the peer's own, if it is that, else one that is opened for this command.
+    pub(super) fn store(&self, folder: &Path) -> Result<Arc<Store>> {
+        let own = self.work.peer.get().and_then(|peer| peer.store());
+        match own.filter(|own| own.is_at(folder)) {
+            Some(own) => Ok(Arc::clone(own)),
+            None => Store::open(folder).map(Arc::new),
+        }
+    }
+}
+
+impl Work {
+    /// What was asked for is done: from now on a signal is the ordinary end.
+    pub(super) fn is_done(&self) {
+        self.done.store(true, Ordering::SeqCst);
+    }
+
+    /// Leaves the network; true when what was asked for is done.
+    pub fn leave(&self) -> bool {
+        if let Some(peer) = self.peer.get() {
+            peer.network().say_goodbye();
+        }
+        self.done.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,467 @@
+//! The verbs for files. `add`, `down`, `drop` and `verify` move them; `get` and `files` list them.
+//!
+//! `get` and `files` look alike, but their answers come from different places. `get` is the sources' GET (E6): it asks
+//! the peers themselves, all at once, a thread each; so it says what is really offered now, and of a peer that does not
+//! answer only on stderr. `files` asks the manager alone: it says what the catalogue holds, which may be a moment
+//! behind, and with `--health` whether that is enough and what is done about it.
+//!
+//! A peer that came for one command has something to do after its answer, too: having added a file it serves it until
+//! others have it ([`serve_until_copied`]), and `down --stay` serves it until a signal ([`serve_on`]).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::unbounded;
+use log::debug;
+use serde::Serialize;
+use serde_json::json;
+
+use super::context::Context;
+use super::show::{Outcome, show_download};
+use crate::cli::tell;
+use crate::clock::Clock;
+use crate::error::{Code, Error, Kind, Result};
+use crate::net::connection::Connection;
+use crate::net::limits;
+use crate::net::message::{Condition, FileState, FromPeer, Health, PeerState, Replicas, ToPeer, no_answer};
+use crate::peer::Peer;
+use crate::peer::library::offer::Offer;
+use crate::peer::manager_client::{Listing, ManagerClient};
+use crate::peer::swarm::download::{DownloadReport, download, offered_from_elsewhere};
+use crate::peer::swarm::transfer::DownloadSettings;
+use crate::share::picker::PickOrder;
+use crate::share::store::{Reading, Store};
+use crate::share::units::{about, counted};
+use crate::share::{FileId, FileName, Piece};
+use crate::thread;
+
+/// How long a file may take to be known to the manager.
+const PUBLISHING: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether others have a file that was added.
+const COPIES_CHECK: Duration = Duration::from_millis(300);
+
+/// Puts a file into the shared folder, and tells the manager; gives its name, too.
+pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)> {
+    let peer = context.peer()?;
+    let store = context.store(&context.config.data)?;
+    let lay_there = path.file_name().is_some_and(|name| store.dir().join(name).exists());
+    let manifest = store.import(path)?;
+    let file = manifest.name().clone();
+    // To add is the wish: it counts from now on, also for a file that has lain there since before it was dropped.
+    let put = store.put_at(&file).unwrap_or_default().max(Clock::new().now());
+    let (id, size, pieces) = (manifest.id(), manifest.layout().size(), manifest.layout().pieces());
+    peer.library().published(&file, id, put);
+    peer.library().offer(Arc::new(Offer::whole(&store, manifest)));
+    peer.library().wait_until_told(&file, PUBLISHING).inspect_err(|no| {
+        // A copy that nobody may have under this name is of no use; the original is where it was. A peer that
+        // watches its folder sets it aside.
+        if no.code() == Code::Conflict && !lay_there && peer.replication().is_none() {
+            peer.library().withdraw(&file);
+            let _ = store.trash(&file);
+        }
+    })?;
+    let text = format!("{file}: {}, {}, id {}", about(size), counted(pieces, "piece"), id.short());
+    Ok((Outcome::new(json!({"file": file, "id": id, "size": size, "pieces": pieces}), text), file))
+}
+
+/// After `add`: serves the file until as many others have all of it as the manager's policy asks; where it asks for
+/// none, until a signal. At the prompt the peer serves anyway.
+pub(super) fn serve_until_copied(context: &Context, file: &FileName) -> Result<()> {
+    if context.stays {
+        return Ok(());
+    }
+    let peer = context.peer()?;
+    let mut manager = context.manager();
+    let mut said = None;
+    context.work.is_done();
+    loop {
+        match copies(peer, &mut manager, file) {
+            Ok((None, _)) => return serve_on(context, file),
+            Ok((Some(wanted), there)) if there >= wanted => {
+                tell(format!("all of {file} is at {}: leaving", counted(there, "other peer")));
+                return Ok(());
+            }
+            Ok(now @ (Some(wanted), _)) if said.replace(now) != Some(now) => {
+                let (addr, others) = (peer.addr(), counted(wanted, "other peer"));
+                tell(format!("serving {file} at {addr} until all of it is at {others}, or Ctrl-C"));
+            }
+            Ok(_) => {}
+            // The manager may be away for a while.
+            Err(e) => debug!("{e}"),
+        }
+        std::thread::sleep(COPIES_CHECK);
+    }
+}
+
+/// How many others should have all of a file, if the manager's policy asks for copies; and how many have.
+fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<(Option<usize>, usize)> {
+    let own = peer.network().wait_for_number(Duration::ZERO)?;
+    let state = manager.state()?;
+    let keepers = state.peers.iter().filter(|other| other.keeps && other.peer != own).count();
+    let wanted = match state.manager.map(|manager| manager.replicas) {
+        None | Some(Replicas::Some(0)) => None,
+        // Where nobody is there to take a copy, the first one is waited for.
+        Some(Replicas::All) => Some(keepers.max(1)),
+        Some(Replicas::Some(copies)) => Some(copies.min(keepers).max(1)),
+    };
+    // Under no number: this peer has not lost it.
+    let holders = match manager.query(0, file) {
+        Err(no) if no.code() == Code::NotFound => Vec::new(),
+        found => found?.holders,
+    };
+    let there = holders.iter().filter(|holder| holder.whole && holder.peer != own).count();
+    Ok((wanted, there))
+}
+
+/// After `down --stay`: serves until a signal, which then is the ordinary end. At the prompt the peer serves anyway.
+pub(super) fn serve_on(context: &Context, file: &FileName) -> Result<()> {
+    if context.stays {
+        return Ok(());
+    }
+    tell(format!("serving {file} at {} until Ctrl-C", context.peer()?.addr()));
+    context.work.is_done();
+    loop {
+        std::thread::park(); // The signal's thread ends the program.
+    }
+}
+
+/// Downloads a file from all its holders.
+pub(super) fn down(
+    context: &Context,
+    file: &FileName,
+    output: Option<PathBuf>,
+    order: PickOrder,
+) -> Result<Outcome<DownloadReport>> {
+    let peer = context.peer()?;
+    let here = if context.stays { context.config.data.clone() } else { ".".into() };
+    let folder = output.unwrap_or(here);
+    let offer = peer.library().get(file).filter(|offer| offer.is_whole() && offer.open().is_ok());
+    let report = match offer.filter(|offer| offer.store().is_at(&folder)) {
+        Some(offer) => nothing_to_do(&offer),
+        None => fetch(context, file, &folder, order)?,
+    };
+    let text = summary(&report, &folder);
+    Ok(Outcome::new(report, text))
+}
+
+/// Downloads a file into a folder, unless it lies there.
+fn fetch(context: &Context, file: &FileName, folder: &Path, order: PickOrder) -> Result<DownloadReport> {
+    // Nothing is made on the disk for a file that nobody offers. A peer that wants a copy of what it offers from
+    // another folder has not lost it, so it asks under no number.
+    let peer = context.peer()?;
+    let copies = offered_from_elsewhere(peer.library(), file, folder).is_some();
+    let own = peer.network().wait_for_number(Duration::ZERO)?;
+    let mut manager = context.manager();
+    let found = manager.query(if copies { 0 } else { own }, file)?;
+    peer.library().put_back(file, found.manifest.id());
+    let store = context.store(folder)?;
+    let report = match lies_there(peer, &store, &found)? {
+        Some(offer) => Ok(nothing_to_do(&offer)),
+        None => run_download(peer, &store, order, false, &mut manager, found),
+    };
+    if !context.stays {
+        store.tidy();
+    }
+    report
+}
+
+/// The file that is to be fetched, if it is just what lies there; then it is offered.
+fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Listing) -> Result<Option<Arc<Offer>>> {
+    let name = found.manifest.name();
+    if store.is_free(name).is_ok() {
+        return Ok(None);
+    }
+    match store.manifest(name)? {
+        Reading::Steady(there) if there.id() == found.manifest.id() => {
+            let offer = Arc::new(Offer::whole(store, there));
+            if offered_from_elsewhere(peer.library(), name, store.dir()).is_none() {
+                peer.library().offer(Arc::clone(&offer));
+            }
+            Ok(Some(offer))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The report of a download that fetched nothing.
+fn nothing_to_do(offer: &Offer) -> DownloadReport {
+    let file = offer.name();
+    tell(format!("{file} is here already: {}", offer.store().dir().join(file.as_str()).display()));
+    DownloadReport::of(offer.manifest())
+}
+
+/// Downloads, with its progress on stderr.
+fn run_download(
+    peer: &Peer,
+    store: &Arc<Store>,
+    order: PickOrder,
+    repair: bool,
+    manager: &mut ManagerClient,
+    found: Listing,
+) -> Result<DownloadReport> {
+    let (events, shown) = unbounded();
+    let new = DownloadSettings::new(peer.library(), peer.uploads(), store);
+    let settings = DownloadSettings { order, repair, ..new };
+    std::thread::scope(|scope| {
+        thread::start_scoped(scope, "show_progress", move || show_download(&shown))?;
+        download(settings, manager, found, events)
+    })
+}
+
+/// "a.bin: 32.0 MiB in 0.120 s (266.7 MiB/s), pieces from ada 43, ben 85".
+fn summary(report: &DownloadReport, folder: &Path) -> String {
+    let DownloadReport { file, size, seconds, refetched, .. } = report;
+    let what = format!("{}: {}", folder.join(file.as_str()).display(), about(*size));
+    if report.from.is_empty() {
+        return what + ", nothing had to be fetched";
+    }
+    let from: Vec<String> =
+        report.from.iter().map(|share| format!("{} {}", share.peer, share.pieces)).collect();
+    let rate = about((*size as f64 / seconds.max(1e-6)) as u64);
+    let text = format!("{what} in {seconds:.3} s ({rate}/s), pieces from {}", from.join(", "));
+    match refetched {
+        0 => text,
+        some => format!("{text}; {some} came wrong and were fetched again"),
+    }
+}
+
+/// Removes a file everywhere.
+pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
+    context.manager().drop_file(file, None)?;
+    let text = format!("{file} is dropped: every peer moves it into its trash (DIR/.peerlab/trash)");
+    Ok(Outcome::new(json!({"file": file, "dropped": true}), text))
+}
+
+/// Checks a file of the shared folder against the catalogue's hashes, and repairs it from others.
+pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
+    let mut manager = context.manager();
+    let found = manager.query(0, file)?;
+    let (id, pieces) = (found.manifest.id(), found.manifest.layout().pieces());
+    let store = context.store(&context.config.data)?;
+    let health =
+        store.verify(&found.manifest).map_err(|e| e.advise("`down` fetches it; --data names the folder"))?;
+    let mut bad: Vec<u32> = health.good.missing().map(Piece::index).collect();
+    if !health.is_right() {
+        if bad.is_empty() {
+            // Of a file that is too long it is the last one.
+            bad.extend(pieces.checked_sub(1));
+        }
+        let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
+        let wrong = counted(bad.len(), "wrong piece");
+        tell(format!("{file}: {wrong} (number {}), to be mended from others", list.join(", ")));
+        let peer = context.peer()?;
+        peer.library().put_back(file, id);
+        run_download(peer, &store, PickOrder::default(), true, &mut manager, found)
+            .map_err(|e| Error::new(Kind::Check, format!("{file} has {wrong}")).because(e))?;
+    }
+    let text = match bad.len() {
+        0 => format!("{file}: all {pieces} pieces are right"),
+        some => format!("{file}: mended {}", counted(some, "piece")),
+    };
+    let data = json!({"file": file, "id": id, "pieces": pieces, "bad": bad, "repaired": bad.len()});
+    Ok(Outcome::new(data, text))
+}
+
+/// One content, and the names of the peers that offer it.
+#[derive(Debug, Serialize)]
+struct Offered {
+    file: FileName,
+    id: FileId,
+    partial: Vec<String>,
+    size: u64,
+    whole: Vec<String>,
+}
+
+/// Lists what all other peers offer, asked of the peers themselves.
+pub(super) fn get(context: &Context) -> Result<Outcome> {
+    let own = context.peer()?.network().wait_for_number(Duration::ZERO)?;
+    // The list that is broadcast to all comes a few times a second; this answer comes at once.
+    let mut others = context.manager().state()?.peers;
+    others.retain(|other| other.peer != own);
+    let mut offered = BTreeMap::new();
+    for (card, answer) in others.iter().zip(ask_all(&others)) {
+        match answer {
+            Ok(files) => files.into_iter().for_each(|file| enter(&mut offered, file, card.name.to_string())),
+            Err(e) => tell(format!("{} does not say what it offers: {e}", card.name)),
+        }
+    }
+    let offered: Vec<Offered> = offered.into_values().collect();
+    let line = |row: &Offered| {
+        let at = at_whom(&row.whole, &row.partial);
+        format!("{:24} {:>10}  {at}", row.file, about(row.size))
+    };
+    let text = match &offered[..] {
+        [] => {
+            let others = counted(others.len(), "other peer");
+            format!("nothing is offered by others ({others} here); `add PATH` offers a file")
+        }
+        some => some.iter().map(line).collect::<Vec<_>>().join("\n"),
+    };
+    Ok(Outcome::new(json!({"files": offered}), text))
+}
+
+/// What each of these peers says when it is asked for its files; all are asked at the same time.
+fn ask_all(peers: &[PeerState]) -> Vec<Result<Vec<FromPeer>>> {
+    std::thread::scope(|scope| {
+        let ask = |peer: &PeerState| {
+            let addr = peer.addr;
+            thread::start_scoped(scope, "ask_files", move || ask_files(addr))
+        };
+        let threads: Vec<_> = peers.iter().map(ask).collect();
+        let panicked = |_| Err(Error::failed("the thread that asks has panicked"));
+        threads.into_iter().map(|thread| thread?.join().unwrap_or_else(panicked)).collect()
+    })
+}
+
+/// What one peer offers.
+fn ask_files(addr: SocketAddr) -> Result<Vec<FromPeer>> {
+    let mut connection = Connection::connect(addr, limits::LINE)?;
+    connection.send(&ToPeer::Get {})?;
+    let end = Instant::now() + limits::MESSAGE_TIME;
+    let mut files = Vec::new();
+    while files.len() < limits::FILES {
+        match connection.answer(end.saturating_duration_since(Instant::now()))? {
+            file @ FromPeer::File { .. } => files.push(file),
+            FromPeer::End {} => break,
+            other => return Err(no_answer(&other, "get")),
+        }
+    }
+    Ok(files)
+}
+
+/// Turns an answer round: enters the peer of this name under the content that it offers.
+fn enter(offered: &mut BTreeMap<(FileName, FileId), Offered>, file: FromPeer, peer: String) {
+    let FromPeer::File { file, id, size, whole } = file else { return };
+    let none = |file| Offered { file, id, partial: Vec::new(), size, whole: Vec::new() };
+    let row = offered.entry((file.clone(), id)).or_insert_with(|| none(file));
+    if whole { &mut row.whole } else { &mut row.partial }.push(peer);
+}
+
+/// Lists the manager's catalogue.
+pub(super) fn files(context: &Context, health: bool) -> Result<Outcome> {
+    let files = context.manager().files(health)?;
+    Ok(Outcome::new(json!({"files": files}), catalogue(&files)))
+}
+
+fn catalogue(files: &[FileState]) -> String {
+    if files.is_empty() {
+        return "nobody offers a file; `add PATH` does".into();
+    }
+    let line = |file: &FileState| {
+        let names = |whole: bool| {
+            let names = file.holders.iter().filter(|holder| holder.whole == whole);
+            names.map(|holder| holder.name.to_string()).collect::<Vec<_>>()
+        };
+        let at = at_whom(&names(true), &names(false));
+        let line = format!("{:24} {:>10}  {}  {at}", file.file, about(file.size), file.id.short());
+        match &file.health {
+            Some(Health { state, reason }) => format!("{:8} {line}; {reason}", word(*state)),
+            None => line,
+        }
+    };
+    files.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A condition in one word.
+fn word(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Whole => "whole",
+        Condition::Healing => "healing",
+        Condition::Missing => "missing",
+    }
+}
+
+/// "at ada, ben, in part at cyd".
+fn at_whom(whole: &[String], partial: &[String]) -> String {
+    let at = if whole.is_empty() { "nobody".into() } else { whole.join(", ") };
+    match partial {
+        [] => format!("at {at}"),
+        _ => format!("at {at}, in part at {}", partial.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::message::Holder;
+    use crate::peer::swarm::rate::Share;
+
+    fn id(digit: char) -> FileId {
+        digit.to_string().repeat(64).parse().unwrap()
+    }
+
+    #[test]
+    fn a_catalogue_says_at_whom_each_file_is_and_with_health_how_it_does() {
+        assert_eq!(catalogue(&[]), "nobody offers a file; `add PATH` does");
+        let addr = "127.0.0.1:40312".parse().unwrap();
+        let holder = |name: &str, whole| Holder { peer: 7, name: name.parse().unwrap(), addr, whole };
+        let file = |name: &str, holders| FileState {
+            file: name.parse().unwrap(),
+            id: id('a'),
+            size: 3 << 20,
+            piece_size: 1 << 18,
+            holders,
+            health: None,
+        };
+        let mut files = [
+            file("a.bin", vec![holder("ada", true), holder("ben", false), holder("cyd", true)]),
+            file("b.bin", vec![]),
+        ];
+        assert_eq!(
+            catalogue(&files),
+            "a.bin                       3.0 MiB  aaaaaaaa  at ada, cyd, in part at ben\n\
+             b.bin                       3.0 MiB  aaaaaaaa  at nobody"
+        );
+        files[1].health = Some(Health { state: Condition::Missing, reason: "nobody has it".into() });
+        assert_eq!(
+            catalogue(&files[1..]),
+            "missing  b.bin                       3.0 MiB  aaaaaaaa  at nobody; nobody has it"
+        );
+    }
+
+    #[test]
+    fn what_peers_offer_is_a_row_for_each_content_with_the_names_of_its_holders() {
+        let mut offered = BTreeMap::new();
+        let file =
+            |digit, whole| FromPeer::File { file: "a.bin".parse().unwrap(), id: id(digit), size: 5, whole };
+        for (answer, peer) in [
+            (file('b', true), "ada"),
+            (file('a', false), "ben"),
+            (file('b', true), "cyd"),
+            (FromPeer::End {}, "dan"),
+        ] {
+            enter(&mut offered, answer, peer.to_owned());
+        }
+        let rows: Vec<_> = offered.into_values().map(|row| (row.id, row.whole, row.partial)).collect();
+        let [ada, ben, cyd] = ["ada", "ben", "cyd"].map(String::from);
+        assert_eq!(rows, [(id('a'), vec![], vec![ben]), (id('b'), vec![ada, cyd], vec![])]);
+    }
+
+    #[test]
+    fn a_download_is_summed_up_with_what_each_gave() {
+        let share = |peer: &str, pieces| Share { peer: peer.parse().unwrap(), pieces };
+        let mut report = DownloadReport {
+            file: "a.bin".parse().unwrap(),
+            size: 32 << 20,
+            seconds: 0.125,
+            fsync_seconds: 0.5,
+            pieces: 128,
+            refetched: 0,
+            duplicates: 0,
+            from: vec![share("ada", 43), share("ben", 85)],
+        };
+        let text = "into/a.bin: 32.0 MiB in 0.125 s (256.0 MiB/s), pieces from ada 43, ben 85";
+        assert_eq!(summary(&report, Path::new("into")), text);
+        report.refetched = 2;
+        assert_eq!(
+            summary(&report, Path::new("into")),
+            format!("{text}; 2 came wrong and were fetched again")
+        );
+        report.from.clear();
+        assert_eq!(summary(&report, Path::new("")), "a.bin: 32.0 MiB, nothing had to be fetched");
+    }
+}

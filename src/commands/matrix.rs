@@ -1,0 +1,298 @@
+//! The verbs for matrices: `make` and `multiply`, from files to files.
+//!
+//! The product itself is computed elsewhere ([`multiply`](mod@multiply) by leased slots, [`strassen`](crate::matrix::strassen) on
+//! this machine). What is here is what stands around it, and it is much of what a user meets: a name that is no file,
+//! shapes that do not fit, a matrix with an entry that is no number, a place where nothing can be written. All of that
+//! is looked at before anybody else works for the answer.
+//!
+//! An answer appears under its name only when it is whole and on the disk; a multiply that is interrupted leaves the
+//! former file as it was.
+//!
+//! `make` and `multiply --local` do not even need a manager.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crossbeam_channel::unbounded;
+use log::debug;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::Serialize;
+use serde_json::json;
+
+use super::show::{Outcome, show_progress};
+use crate::error::{Code, Error, Kind, Result};
+use crate::matrix::strassen::Plan;
+use crate::matrix::{Matrix, both, npy};
+use crate::peer::Peer;
+use crate::peer::multiply::{self, Done, MultiplyReport, Question};
+use crate::share::units::counted;
+use crate::thread::{self, cores};
+
+/// Writes a random matrix.
+pub(super) fn make(
+    mut file: PathBuf,
+    rows: usize,
+    cols: usize,
+    seed: Option<u64>,
+    integers: bool,
+) -> Result<Outcome> {
+    if file.extension().is_none_or(|e| e != "npy") {
+        file.as_mut_os_string().push(".npy");
+    }
+    check_place(&file)?;
+    // A seed that JSON readers agree on, below 2^53.
+    let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
+    let mut rng = StdRng::seed_from_u64(seed);
+    // Only to learn whether there is memory for it.
+    Matrix::try_zeros(rows, cols)?;
+    let matrix = match integers {
+        true => Matrix::random_integers(rows, cols, &mut rng),
+        false => Matrix::random(rows, cols, &mut rng),
+    };
+    save(&matrix, &file)?;
+    let what = if integers { "whole numbers" } else { "reals" };
+    let file = file.to_string_lossy();
+    let text = format!("{file}: {rows} x {cols} {what}, made with --seed {seed}");
+    let data = json!({"file": file, "rows": rows, "cols": cols, "seed": seed, "integers": integers});
+    Ok(Outcome::new(data, text))
+}
+
+/// How a product is computed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How<'a> {
+    /// By this machine alone.
+    Local,
+    /// By leased slots.
+    Leased { peer: &'a Peer, levels: u32, slots: u32 },
+}
+
+/// A product. `load_seconds` is reading both operands and getting memory for the answer, `seconds` from then to the
+/// whole answer in it, waiting for leases excluded.
+#[derive(Debug, Serialize)]
+pub(super) struct Multiplied {
+    rows: usize,
+    inner: usize,
+    cols: usize,
+    seconds: f64,
+    load_seconds: f64,
+    save_seconds: f64,
+    wait_seconds: f64,
+    levels: u32,
+    checked: bool,
+    products: Vec<Done>,
+}
+
+/// Loads, multiplies, checks, saves.
+pub(super) fn multiply(
+    a: &Path,
+    b: &Path,
+    output: Option<&Path>,
+    how: How<'_>,
+) -> Result<Outcome<Multiplied>> {
+    output.map_or(Ok(()), check_place)?;
+    let began = Instant::now();
+    let (a, b) = load_both(a, b)?;
+    let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
+    let levels = match how {
+        How::Local => 0,
+        How::Leased { levels, .. } => levels,
+    };
+    let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels))?;
+    let mut c = Matrix::try_zeros(rows, cols)?.on_huge_pages().in_memory(cores());
+    let load_seconds = began.elapsed().as_secs_f64();
+    let MultiplyReport { seconds, wait_seconds, products } = match how {
+        How::Local => multiply_here(question, &mut c)?,
+        How::Leased { peer, slots, .. } => multiply_there(peer, question, &mut c, slots)?,
+    };
+    drop((a, b));
+    let saving = Instant::now();
+    let save_seconds = match output {
+        Some(path) => save(&c, path).map(|()| saving.elapsed().as_secs_f64())?,
+        None => 0.0,
+    };
+    let multiplied = Multiplied {
+        rows,
+        inner,
+        cols,
+        seconds,
+        load_seconds,
+        save_seconds,
+        wait_seconds,
+        levels,
+        checked: true,
+        products,
+    };
+    let text = multiplied.text(output);
+    Ok(Outcome::new(multiplied, text))
+}
+
+impl Multiplied {
+    /// In words; the answer was written to `output`.
+    fn text(&self, output: Option<&Path>) -> String {
+        let Self { rows, cols, seconds, wait_seconds, .. } = self;
+        let (target, by) =
+            (output.map_or("the product".into(), Path::to_string_lossy), by_whom(&self.products));
+        let mut text = format!("{target}: {rows} x {cols} in {seconds:.3} s, {by}; checked by Freivalds");
+        if *wait_seconds > 0.5 {
+            text += &format!("\nwaited {wait_seconds:.1} s for slots");
+        }
+        if output.is_none() {
+            text += "\nnot written to a file: -o C.npy does that";
+        }
+        text
+    }
+}
+
+/// "7 products by 3 peers (ada 3, ben 2, cyd 2)".
+fn by_whom(products: &[Done]) -> String {
+    if products.is_empty() {
+        return "without peers".into();
+    }
+    let mut names: Vec<&str> = products.iter().map(|done| &*done.peer).collect();
+    names.sort_unstable();
+    let shares: Vec<String> =
+        names.chunk_by(|x, y| x == y).map(|share| format!("{} {}", share[0], share.len())).collect();
+    let (done, peers) = (counted(products.len(), "product"), counted(shares.len(), "peer"));
+    format!("{done} by {peers} ({})", shares.join(", "))
+}
+
+/// On all cores of this machine.
+fn multiply_here(question: Question<'_>, c: &mut Matrix) -> Result<MultiplyReport> {
+    let began = Instant::now();
+    question.multiply_here(c)?;
+    Ok(MultiplyReport { seconds: began.elapsed().as_secs_f64(), wait_seconds: 0.0, products: Vec::new() })
+}
+
+/// By leased peers, with its progress on stderr.
+fn multiply_there(peer: &Peer, question: Question<'_>, c: &mut Matrix, slots: u32) -> Result<MultiplyReport> {
+    let (progress, events) = unbounded();
+    std::thread::scope(|scope| {
+        thread::start_scoped(scope, "show_progress", move || show_progress(&events, question.products()))?;
+        multiply::multiply(peer.network(), question, c, slots, progress)
+    })
+}
+
+/// Reads both operands, whose shapes must fit.
+fn load_both(path_a: &Path, path_b: &Path) -> Result<(Matrix, Matrix)> {
+    // At once: on a quick disk most of the time goes into fresh memory for them.
+    let (b, a) = both("load", || load(path_b), || load(path_a));
+    let (a, b) = (a?, b?);
+    if a.cols() != b.rows() {
+        let shape = |path: &Path, m: &Matrix| format!("{} is {} x {}", path.display(), m.rows(), m.cols());
+        let shapes = format!("{}, {}", shape(path_a, &a), shape(path_b, &b));
+        return Err(Error::new(Kind::Usage, format!("the shapes do not fit: {shapes}"))
+            .advise("the left matrix needs as many columns as the right one has rows"));
+    }
+    Ok((a, b))
+}
+
+/// Reads a matrix from a file, and refuses one with an entry that is no finite number: Strassen would
+/// spread it over the whole answer.
+fn load(path: &Path) -> Result<Matrix> {
+    let name = path.display();
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = opened.map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => Error::new(Code::NotFound, format!("there is no file {name}"))
+            .advise(format!("`make {} 1000` writes one of that name", path.with_extension("").display())),
+        _ => Error::failed(format!("cannot open {name}")).because(e),
+    })?;
+    if !metadata.is_file() {
+        return Err(Error::failed(format!("{name} is not a file")).advise("give the path of a .npy file"));
+    }
+    let matrix = npy::read(BufReader::new(file), metadata.len())
+        .map_err(|e| Error::new(e.kind(), format!("{name}: {e}")))?;
+    if let Some((row, col)) = matrix.first_non_finite() {
+        let value = matrix.row(row)[col];
+        return Err(Error::new(
+            Code::Infeasible,
+            format!("{name} has the entry {value} in row {row}, column {col} (counted from 0)"),
+        )
+        .advise("replace entries that are not finite numbers: they would spread over the whole product"));
+    }
+    debug!("read {name}: {} x {}", matrix.rows(), matrix.cols());
+    Ok(matrix)
+}
+
+/// Looks whether an answer could be written there, before others work for it.
+fn check_place(path: &Path) -> Result<()> {
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        return Err(Error::new(Code::NotFound, format!("there is no folder {}", folder.display()))
+            .advise("make it first, or choose another place"));
+    }
+    if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(Error::failed(format!("{} is the name of a folder", path.display()))
+            .advise("give that of a file in it"));
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// Writes a matrix to a file, which appears under its name only when it is whole and on the disk. What is
+/// no plain file, such as a pipe or `/dev/null`, is written to and not replaced.
+fn save(matrix: &Matrix, path: &Path) -> Result<()> {
+    let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+        Error::failed(format!("cannot write {}", path.display()))
+            .because(e)
+            .advise("choose another place, or make room there")
+    };
+    // A link stands for what it leads to.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(path).is_ok_and(|is| !is.is_file() && !is.is_dir()) {
+        let device = File::options().write(true).open(path).map_err(|e| failed(e.into()))?;
+        return npy::write(matrix, device).map_err(|e| failed(e.into()));
+    }
+    let folder = folder_of(path);
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // As a file that is made in the usual way; the user's umask still applies.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.prefix(".peerlab-").tempfile_in(folder).map_err(|e| failed(e.into()))?;
+    npy::write(matrix, &mut file).map_err(|e| failed(e.into()))?;
+    file.flush().map_err(|e| failed(e.into()))?;
+    file.as_file().sync_all().map_err(|e| failed(e.into()))?;
+    file.persist(path).map_err(|e| failed(e.error.into()))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(e.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_and_multiplied_is_told_to_people_and_to_programs() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        let made = make(place("a"), 4, 4, Some(5), true).unwrap();
+        let file = place("a.npy");
+        let name = file.to_str().unwrap();
+        assert_eq!(made.to_string(), format!("{name}: 4 x 4 whole numbers, made with --seed 5"));
+        assert_eq!(
+            serde_json::to_string(&made).unwrap(),
+            format!(r#"{{"cols":4,"file":"{name}","integers":true,"rows":4,"seed":5}}"#)
+        );
+        let outcome = multiply(&file, &file, None, How::Local).unwrap();
+        let text = outcome.to_string();
+        assert!(text.starts_with("the product: 4 x 4 in 0."), "{text}");
+        assert!(
+            text.ends_with(
+                "s, without peers; checked by Freivalds\nnot written to a file: -o C.npy does that"
+            )
+        );
+        let data = serde_json::to_string(&outcome).unwrap();
+        assert!(data.starts_with(r#"{"rows":4,"inner":4,"cols":4,"seconds":0."#), "{data}");
+        assert!(data.ends_with(r#""wait_seconds":0.0,"levels":0,"checked":true,"products":[]}"#), "{data}");
+        let answer = place("c.npy");
+        let outcome = multiply(&file, &file, Some(&answer), How::Local).unwrap().to_string();
+        assert!(outcome.starts_with(answer.to_str().unwrap()) && !outcome.contains('\n'), "{outcome}");
+    }
+}

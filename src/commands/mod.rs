@@ -1,0 +1,71 @@
+//! The verbs, one function each, used by the prompt and by the command line alike.
+//!
+//! A verb returns a result, and does not know how it is shown: [`Serialize`](serde::Serialize) is its form for programs
+//! (one JSON object, with `--json`), [`Display`](std::fmt::Display) that for people. One function, `show`, puts it on
+//! stdout; everything else goes to stderr, so that a script can read the one and a person the other. What can go wrong
+//! is an [`Error`] that says what to do next; nobody but `main` and the prompt decides what happens then. The keys of
+//! a JSON object stand in alphabetical order, but those of `multiply` and `down` in the order in which they are read.
+//!
+//! Which verbs there are says [`command`]; where they run, [`context`]; here each is found, its result shown, and what
+//! comes after it begun. The verbs stand by families in `matrix`, `network` and `files`, and [`prompt`] reads one line
+//! after another. A new verb is a [`Command`], a function that returns a result, and a line here.
+
+pub mod command;
+pub mod context;
+mod files;
+mod matrix;
+mod network;
+pub mod prompt;
+mod show;
+
+use self::command::Command;
+use self::context::Context;
+use self::matrix::How;
+use self::show::show;
+use crate::error::{Error, Kind, Result};
+use crate::share::theory::Setting;
+
+/// Runs one command.
+///
+/// # Errors
+/// What failed, and what to do next.
+pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
+    match command {
+        Command::Make { matrix, rows, cols, seed, integers } => {
+            show(&matrix::make(matrix, rows, cols.unwrap_or(rows), seed, integers)?, json)
+        }
+        Command::Multiply { a, b, output, levels, slots, local } => {
+            let slots = slots.unwrap_or(if levels == 0 { 1 } else { 7 });
+            let how = if local { How::Local } else { How::Leased { peer: context.peer()?, levels, slots } };
+            show(&matrix::multiply(&a, &b, output.as_deref(), how)?, json)
+        }
+        Command::Lease { slots } => show(&network::lease(context, slots)?, json),
+        Command::Release => show(&network::release(context)?, json),
+        Command::Add { path } => {
+            let (added, file) = files::add(context, &path)?;
+            show(&added, json)?;
+            files::serve_until_copied(context, &file)
+        }
+        Command::Get => show(&files::get(context)?, json),
+        Command::Down { file, output, stay, pick } => {
+            show(&files::down(context, &file, output, pick)?, json)?;
+            if stay { files::serve_on(context, &file) } else { Ok(()) }
+        }
+        Command::Drop { file } => show(&files::remove(context, &file)?, json),
+        Command::Files { health } => show(&files::files(context, health)?, json),
+        Command::Verify { file } => show(&files::verify(context, &file)?, json),
+        Command::Bounds { size, seed_up, peer_up, peer_down, peers } => {
+            let down = peer_down.map(|rate| rate.0);
+            let setting = Setting::alike(size.0, seed_up.0, peers, peer_up.0, down);
+            show(&network::bounds(&setting), json)
+        }
+        Command::Peers => show(&network::peers(context)?, json),
+        Command::Status => show(&network::status(context)?, json),
+        Command::Why => show(&network::why(context)?, json),
+        Command::Serve { .. } | Command::Quit => Err(Error::new(
+            Kind::Usage,
+            if context.stays { "this peer is serving already" } else { "there is no prompt to leave" },
+        )
+        .advise("`help` shows the commands")),
+    }
+}

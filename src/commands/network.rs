@@ -1,0 +1,259 @@
+//! The verbs for the network: `lease` and `release`, which hold slots by hand; `peers`, `status` and `why`, which
+//! answer the three questions that people ask most: who is here, what is my peer doing, and what does all this wait
+//! for? And `bounds`, which only computes.
+//!
+//! `peers` and `why` ask the manager for its `state`, so that all that is shown was true at the same moment; `status`
+//! asks this peer's own threads; `why` adds what this peer knows of its own troubles.
+//!
+//! A lease that is held by hand lives in the [`Context`], between two commands; so it can be held at the prompt only.
+//! At the prompt's end it is given back ([`Context::leave`]); when the program ends in another way, its connection ends
+//! with it, and that is a release too.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::show::Outcome;
+use crate::cli::tell;
+use crate::clock::{Clock, Millis};
+use crate::error::{Code, Error, Kind, Result};
+use crate::net::message::{PeerState, WaiterState};
+use crate::peer::multiply::lease::{HeldLease, Wait};
+use crate::peer::replication::context::ReplicationStatus;
+use crate::peer::swarm::requesters::Upload;
+use crate::share::theory::{LowerBound, Setting, client_server, swarm};
+use crate::share::units::{Bytes, counted};
+
+/// Leases slots, and holds them.
+pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
+    if !context.stays {
+        return Err(Error::new(Kind::Usage, "slots are held by hand at the prompt only")
+            .advise("start `peer` and type `lease` there"));
+    }
+    if let Some(lease) = context.lease.as_ref().filter(|lease| lease.left().is_some()) {
+        let held = counted(lease.size(), "slot");
+        return Err(
+            Error::new(Code::Conflict, format!("you hold {held} already")).advise("`release` them first")
+        );
+    }
+    let own = context.peer()?.network().first_number()?;
+    let mut told = None;
+    let mut on_wait = |wait: Wait| {
+        if told.replace(wait.position) != Some(wait.position) {
+            tell(wait);
+        }
+    };
+    let lease = HeldLease::ask(context.config.manager, own, slots, &mut on_wait)?;
+    let lease = context.lease.insert(lease);
+    let mut text = format!("leased {}, renewed while nobody else waits:", counted(lease.size(), "slot"));
+    for card in &lease.slots {
+        text += &format!("\n  {:3} at {:16} {}", card.slots, card.name, card.addr);
+    }
+    Ok(Outcome::new(terms(lease), text))
+}
+
+/// A lease as programs see it.
+fn terms(lease: &HeldLease) -> Value {
+    let left = lease.left().map_or(0, |left| left.as_millis() as u64);
+    json!({"lease": lease.number, "for_ms": left, "slots": lease.slots})
+}
+
+/// Says that the lease has ended, if it has: nobody at the prompt would notice.
+pub(super) fn tell_of_an_ended_lease(context: &mut Context) {
+    if let Some(lease) = context.lease.take_if(|lease| lease.left().is_none()) {
+        let why = lease.over().unwrap_or_else(|| "its time is up, and the manager does not answer".into());
+        tell(format_args!("your lease has ended: {why}; `lease` asks for another"));
+    }
+}
+
+/// Gives back what `lease` got.
+pub(super) fn release(context: &mut Context) -> Result<Outcome> {
+    let Some(lease) = context.lease.take() else {
+        let at_prompt = "`lease 7` gets seven";
+        let advice = if context.stays { at_prompt } else { "slots are held at the prompt: start `peer`" };
+        return Err(Error::new(Code::NotFound, "you hold no slots").advise(advice));
+    };
+    let over = lease.over();
+    let text = match &over {
+        Some(why) => format!("the lease had ended already: {why}"),
+        None => format!("released {}", counted(lease.size(), "slot")),
+    };
+    Ok(Outcome::new(json!({"lease": lease.number, "released": over.is_none(), "over": over}), text))
+}
+
+/// The manager's table.
+pub(super) fn peers(context: &Context) -> Result<Outcome> {
+    let peers = context.manager().state()?.peers;
+    Ok(Outcome::new(json!({"peers": peers}), table(&peers)))
+}
+
+fn table(peers: &[PeerState]) -> String {
+    if peers.is_empty() {
+        return "nobody is here; `peer serve` starts a peer".into();
+    }
+    let mut text = format!("{:16} {:21} {:>5} {:>4}", "name", "address", "slots", "used");
+    for PeerState { name, addr, slots, used, reason, .. } in peers {
+        let note = if *slots > 0 { reason } else { "" };
+        let line = format!("\n{name:16} {:21} {slots:5} {used:4}  {note}", addr.to_string());
+        text += line.trim_end();
+    }
+    text
+}
+
+/// What this peer is doing.
+pub(super) fn status(context: &Context) -> Result<Outcome> {
+    let peer = context.peer()?;
+    let (name, addr, manager) = (&context.config.name, peer.addr(), context.config.manager);
+    let (standing, (slots, serving)) = (peer.network().standing(), peer.load());
+    let (files, uploads) = (peer.library().count(), peer.uploads().status());
+    let held = context.lease.as_ref().and_then(|lease| Some((lease, lease.left()?)));
+    let keeping = peer.replication().map(|replication| replication.status());
+    let mut lines = vec![
+        format!("{name} listens on {addr}"),
+        match standing.number {
+            Some(number) => format!("joined at {manager} as number {number}"),
+            None => "not joined".into(),
+        },
+    ];
+    lines.extend(standing.trouble.as_ref().map(|trouble| format!("trouble {}", since_when(trouble))));
+    lines.push(format!("serves {} in {}", counted(serving, "product"), counted(slots, "slot")));
+    lines.push(match held {
+        Some((lease, left)) => {
+            format!("holds {} for another {:.0} s", counted(lease.size(), "slot"), left.as_secs_f64())
+        }
+        None => "holds no slots".into(),
+    });
+    lines.push(format!("offers {}", counted(files, "file")));
+    lines.extend(keeping.iter().flat_map(work_for_the_folder));
+    lines.extend(uploads.iter().map(|Upload { to, file, served, pieces }| {
+        let how = if *served { "is served" } else { "is choked" };
+        format!("uploads {file} to {to}, which {how}: {}", counted(*pieces, "piece"))
+    }));
+    let data = json!({
+        "name": name, "addr": addr, "manager": manager, "peer": standing.number, "slots": slots,
+        "serving": serving, "lease": held.map(|(lease, _)| terms(lease)),
+        "trouble": standing.trouble.map(|(why, _)| why), "files": files, "uploads": uploads,
+        "keeping": keeping,
+    });
+    Ok(Outcome::new(data, lines.join("\n")))
+}
+
+/// What a peer does for its folder.
+fn work_for_the_folder(status: &ReplicationStatus) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(status.paused.as_ref().map(|why| format!("paused: {why}")));
+    if !status.fetching.is_empty() {
+        let names: Vec<String> = status.fetching.iter().map(ToString::to_string).collect();
+        lines.push(format!("fetches {} by order of the manager; {} wait", names.join(", "), status.waiting));
+    }
+    lines.extend_from_slice(&status.notes);
+    lines
+}
+
+/// "for 3 s: the manager does not answer".
+fn since_when((why, since): &(String, Instant)) -> String {
+    format!("for {:.0} s: {why}", since.elapsed().as_secs_f64())
+}
+
+/// What is waited for, by this peer and by others.
+pub(super) fn why(context: &Context) -> Result<Outcome> {
+    let trouble = context.work.peer.get().and_then(|peer| peer.network().standing().trouble);
+    let over = context.lease.as_ref().and_then(HeldLease::over);
+    let state = context.manager().state()?;
+    let mut reasons = Vec::new();
+    reasons.extend(trouble.as_ref().map(since_when));
+    reasons.extend(over.map(|why| format!("your lease ended: {why}; `lease` asks again")));
+    let obstacles = state.peers.iter().filter(|peer| peer.slots > 0 && !peer.leasable);
+    reasons.extend(obstacles.map(|peer| format!("{} is not leased: {}", peer.name, peer.reason)));
+    let data = json!({"reasons": reasons, "queue": state.queue, "leases": state.leases});
+    let now = Clock::new().now();
+    reasons.extend(state.queue.iter().map(|waiter| place_in_queue(waiter, now)));
+    Ok(Outcome::new(data, if reasons.is_empty() { "nothing waits".into() } else { reasons.join("\n") }))
+}
+
+fn place_in_queue(waiter: &WaiterState, now: Millis) -> String {
+    let WaiterState { position, name, asked, reason, .. } = waiter;
+    let name = name.as_ref().map_or("somebody".into(), ToString::to_string);
+    let since = now.saturating_sub(waiter.since) as f64 / 1000.0;
+    format!("{position}. {name} waits for {} since {since:.0} s: {reason}", counted(*asked, "slot"))
+}
+
+/// The lecture's two bounds.
+pub(super) fn bounds(setting: &Setting) -> Outcome {
+    let (cs, p2p) = (client_server(setting), swarm(setting));
+    let row = |bound: &LowerBound| json!({"seconds": bound.seconds, "term": bound.term.formula(), "because": bound.term.to_string()});
+    let Setting { size, peers, seed_up, .. } = *setting;
+    let mut text = format!("F = {}, N = {peers}, u_s = {}/s", Bytes(size), Bytes(seed_up));
+    for (name, LowerBound { seconds, term }) in [("D_cs", cs), ("D_p2p", p2p)] {
+        text += &format!("\n{name:6} >= {seconds:10.3} s = {:22} {term}", term.formula());
+    }
+    Outcome::new(json!({"client_server": row(&cs), "p2p": row(&p2p)}), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(name: &str, slots: u32, reason: &str) -> PeerState {
+        PeerState {
+            peer: 7,
+            name: name.parse().unwrap(),
+            addr: "127.0.0.1:40312".parse().unwrap(),
+            slots,
+            used: 1,
+            since: 0,
+            leasable: reason.is_empty(),
+            reason: reason.into(),
+            keeps: true,
+            up: None,
+            down: None,
+            downloads: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_table_of_peers_says_why_one_that_has_slots_is_not_leased() {
+        assert_eq!(table(&[]), "nobody is here; `peer serve` starts a peer");
+        let peers = [peer("ada", 4, ""), peer("ben", 2, "it is slow"), peer("cyd", 0, "it has no slots")];
+        assert_eq!(
+            table(&peers),
+            "name             address               slots used\n\
+             ada              127.0.0.1:40312           4    1\n\
+             ben              127.0.0.1:40312           2    1  it is slow\n\
+             cyd              127.0.0.1:40312           0    1"
+        );
+    }
+
+    #[test]
+    fn a_place_in_the_queue_says_for_what_and_since_when() {
+        let [reason, somebody] = ["2 of your 3 slots are free".to_owned(), "somebody".into()];
+        let mut waiter = WaiterState { position: 1, peer: 7, name: None, asked: 3, since: 4000, reason };
+        let text = "waits for 3 slots since 2 s: 2 of your 3 slots are free";
+        assert_eq!(place_in_queue(&waiter, 6000), format!("1. {somebody} {text}"));
+        waiter.name = Some("ada".parse().unwrap());
+        assert_eq!(place_in_queue(&waiter, 6000), format!("1. ada {text}"));
+        assert!(place_in_queue(&waiter, 0).contains("since 0 s"), "the clocks differ");
+    }
+
+    #[test]
+    fn bounds_are_shown_as_a_formula_each_and_as_numbers() {
+        let outcome = bounds(&Setting::alike(32 << 20, 8 << 20, 16, 4 << 20, None));
+        assert_eq!(
+            outcome.to_string(),
+            "F = 32MiB, N = 16, u_s = 8MiB/s\n\
+             D_cs   >=     64.000 s = N F / u_s              the server must upload a copy for every peer\n\
+             D_p2p  >=      7.111 s = N F / (u_s + sum u_i)  all uploads together must carry a copy for every peer"
+        );
+        let data = json!({
+            "client_server": {
+                "because": "the server must upload a copy for every peer", "seconds": 64.0, "term": "N F / u_s",
+            },
+            "p2p": {
+                "because": "all uploads together must carry a copy for every peer",
+                "seconds": 512.0 / 72.0, "term": "N F / (u_s + sum u_i)",
+            },
+        });
+        assert_eq!(serde_json::to_value(&outcome).unwrap(), data);
+    }
+}

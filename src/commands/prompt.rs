@@ -1,0 +1,177 @@
+//! The interactive peer: a line is read, its command is run, and so on.
+//!
+//! On a terminal there is line editing, a history and completion, and a failure is told and forgotten.
+//! Where stdin is not a terminal it is a script: it stops at the first failure with its exit status, and
+//! ends in order at its end. Lines that are empty or begin with `#` are passed over.
+
+use std::io::{self, BufRead, IsTerminal};
+
+use clap::{CommandFactory, Parser};
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::history::DefaultHistory;
+use rustyline::{Editor, Helper, Highlighter, Hinter, Validator};
+
+use super::command::{Command, command_place};
+use super::context::Context;
+use super::network::tell_of_an_ended_lease;
+use super::run as run_command;
+use crate::cli::tell;
+use crate::error::{Error, Kind, Result};
+
+/// Where a peer keeps the history of its prompt, in its folder.
+const HISTORY: &str = ".peerlab/history";
+
+/// A line at the prompt.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true, name = "", about = "Commands at the prompt", disable_help_flag = true)]
+struct Typed {
+    /// Print the result as one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Runs the prompt until its user leaves, or the script ends or fails.
+///
+/// # Errors
+/// The first failure of a script.
+pub fn run(mut context: Context) -> Result<()> {
+    let ended = match io::stdin().is_terminal() {
+        true => interactive(&mut context),
+        false => script(&mut context),
+    };
+    context.leave();
+    ended
+}
+
+fn script(context: &mut Context) -> Result<()> {
+    for line in io::stdin().lock().lines() {
+        let line = line.map_err(|e| Error::failed("cannot read commands from stdin").because(e))?;
+        if !obey(context, &line)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn interactive(context: &mut Context) -> Result<()> {
+    let history = context.config.data.join(HISTORY);
+    let name = context.config.name.to_string();
+    let failed = |e: ReadlineError| Error::failed("cannot read from the terminal").because(e);
+    let mut editor: Editor<Completion, DefaultHistory> = Editor::new().map_err(failed)?;
+    editor.set_helper(Some(Completion { files: FilenameCompleter::new() }));
+    // There is none before the first use.
+    let _ = editor.load_history(&history);
+    tell(format_args!("This is the peer {name}. `help` shows the commands, `quit` leaves."));
+    loop {
+        tell_of_an_ended_lease(context);
+        let line = match editor.readline(&format!("{name}> ")) {
+            Ok(line) => line,
+            Err(ReadlineError::Eof | ReadlineError::Interrupted) => break,
+            Err(e) => return Err(failed(e)),
+        };
+        let _ = editor.add_history_entry(&line);
+        match obey(context, &line) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(e) => tell(e),
+        }
+    }
+    // A history that cannot be kept is no reason to fail.
+    let _ = editor.save_history(&history);
+    Ok(())
+}
+
+/// Runs a line; false when it is `quit`.
+fn obey(context: &mut Context, line: &str) -> Result<bool> {
+    match parse(line)? {
+        Some(Typed { command: Command::Quit, .. }) => return Ok(false),
+        Some(Typed { command, json }) => run_command(context, command, json)?,
+        None => {}
+    }
+    Ok(true)
+}
+
+/// A line as a command; in any case, as the sources write it (`ADD`, `GET`). `None` where there is nothing to run: for
+/// a remark, or for help, which is printed here.
+fn parse(line: &str) -> Result<Option<Typed>> {
+    if line.trim().is_empty() || line.trim_start().starts_with('#') {
+        return Ok(None);
+    }
+    let usage = |what: String| Error::new(Kind::Usage, what).advise("`help` shows the commands");
+    let mut words = shell_words::split(line).map_err(|e| usage(format!("{line:?}: {e}")))?;
+    if let Some(place) = command_place(&words, &Typed::command()) {
+        words[place] = words[place].to_lowercase();
+    }
+    match Typed::try_parse_from(words) {
+        Ok(typed) => Ok(Some(typed)),
+        Err(e) if e.use_stderr() => {
+            // Up to the first empty line: what is wrong, and with which arguments.
+            let text = e.render().to_string();
+            let what: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            Err(usage(what.join(" ").trim_start_matches("error: ").to_owned()))
+        }
+        Err(shown) => {
+            let _ = shown.print();
+            Ok(None)
+        }
+    }
+}
+
+/// Completes the first word to a command, the others to files.
+#[derive(Helper, Highlighter, Hinter, Validator)]
+struct Completion {
+    files: FilenameCompleter,
+}
+
+impl Completer for Completion {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        at: usize,
+        context: &rustyline::Context<'_>,
+    ) -> Result<(usize, Vec<Pair>), ReadlineError> {
+        let before = line[..at].trim_start();
+        if before.contains(' ') {
+            return self.files.complete(line, at, context);
+        }
+        let typed = before.to_lowercase();
+        let grammar = Typed::command();
+        let names = grammar.get_subcommands().map(|command| command.get_name().to_owned());
+        let fitting = names.chain(["help".to_owned()]).filter(|name| name.starts_with(&typed));
+        let pair = |name: String| Pair { display: name.clone(), replacement: format!("{name} ") };
+        Ok((at - before.len(), fitting.map(pair).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> String {
+        match parse(line) {
+            Ok(Some(typed)) => format!("{:?}", typed.command),
+            Ok(None) => "nothing".into(),
+            Err(e) => e.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_line_is_a_command_in_any_case() {
+        assert_eq!(parsed("LEASE 3"), "Lease { slots: 3 }");
+        assert_eq!(parsed("--json Peers"), "Peers");
+        assert_eq!(parsed("   # a remark"), "nothing");
+        assert!(parsed("make 'two words' 3").contains("two words"));
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_what_to_do() {
+        assert_eq!(parsed("frobnicate"), "unrecognized subcommand 'frobnicate'; `help` shows the commands");
+        assert!(parsed("lease x").contains("invalid value 'x'"));
+        assert!(parsed("make 'a").contains("missing closing quote"));
+    }
+}

@@ -1,0 +1,157 @@
+//! What people and programs see: a result, as text or as JSON; and, while a multiply or a download runs, a bar on a
+//! terminal, or a line for each event elsewhere.
+//!
+//! "Stuck" without a reason is what users of every such system complain of most. So whatever waits says
+//! for what, and whatever is done twice says why.
+
+use std::fmt::{self, Display, Formatter};
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::{say, say_json, tell};
+use crate::error::Result;
+use crate::peer::multiply::MultiplyEvent;
+use crate::peer::swarm::transfer::DownloadEvent;
+use crate::share::units::{about, counted};
+
+/// How often a bar moves although nothing happened, to show that the program lives.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What came of a verb: its data for programs, its text for people.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(super) struct Outcome<T = Value> {
+    data: T,
+    #[serde(skip)]
+    text: String,
+}
+
+impl<T> Outcome<T> {
+    pub(super) fn new(data: T, text: impl Into<String>) -> Self {
+        Self { data, text: text.into() }
+    }
+}
+
+impl<T> Display for Outcome<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Shows what came of a verb on stdout, as text or as one JSON object.
+pub(super) fn show(outcome: &(impl Display + Serialize), json: bool) -> Result<()> {
+    match json {
+        true => say_json(outcome),
+        false => say(outcome),
+    }
+}
+
+/// A bar on a terminal; where there is none, it is hidden.
+fn bar(length: usize, template: &str) -> ProgressBar {
+    let bar =
+        if io::stderr().is_terminal() { ProgressBar::new(length as u64) } else { ProgressBar::hidden() };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Shows what happens to a multiply of `products` products until it ends.
+pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
+    let bar = bar(products, "{bar:21} {pos}/{len} products, {elapsed}  {wide_msg}");
+    bar.enable_steady_tick(TICK);
+    let say = |line: String| {
+        bar.suspend(|| tell(&line));
+    };
+    let mut place = None;
+    for event in events {
+        match event {
+            MultiplyEvent::Waiting(wait) => {
+                // A terminal's line is renewed every second; elsewhere one line for each place is enough.
+                let text = wait.to_string();
+                if bar.is_hidden() && place.replace(wait.position) != Some(wait.position) {
+                    say(text);
+                } else {
+                    bar.set_message(text);
+                }
+            }
+            MultiplyEvent::Leased(slots) => {
+                place = None;
+                let at: Vec<String> =
+                    slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
+                let count: u32 = slots.iter().map(|card| card.slots).sum();
+                say(format!("leased {}: {}", counted(count, "slot"), at.join(", ")));
+            }
+            MultiplyEvent::Fewer(slots) => {
+                say(format!("the others offer {} in all: taking those", counted(slots, "slot")))
+            }
+            MultiplyEvent::SoFar { done, text } => {
+                bar.set_position(done as u64);
+                bar.set_message(text);
+            }
+            MultiplyEvent::Redone { product, why } => {
+                say(format!("product {product} must be done again: {why}"));
+            }
+            MultiplyEvent::LeaseOver { done } => {
+                say(format!("the lease is over, {done} of {products} products are done: asking for another"));
+            }
+        }
+    }
+    bar.finish_and_clear();
+}
+
+/// How much more must be there before another line is worth printing, where there is no terminal: a tenth.
+const TENTHS: u64 = 10;
+
+/// Shows what happens to a download until it ends: a bar on a terminal, a line for each tenth elsewhere.
+pub(super) fn show_download(events: &Receiver<DownloadEvent>) {
+    let bar = bar(0, "{bar:21} {percent:>3}% {bytes_per_sec}, {eta} left  {wide_msg}");
+    let began = Instant::now();
+    let (mut size, mut here, mut tenth, mut fetched) = (0, 0, 0, 0);
+    for event in events {
+        match event {
+            DownloadEvent::Begun { have, pieces, size: all } => {
+                size = all;
+                here = if pieces == 0 { all } else { u64::from(have) * all / u64::from(pieces) };
+                tenth = (here * TENTHS).checked_div(size).unwrap_or(TENTHS);
+                bar.set_length(size);
+                bar.set_position(here);
+                if have > 0 {
+                    bar.suspend(|| tell(format!("{have} of {pieces} pieces are here already")));
+                }
+            }
+            DownloadEvent::Piece { bytes, holders } => {
+                here += bytes;
+                fetched += bytes;
+                bar.inc(bytes);
+                let text = format!("from {}", counted(holders, "holder"));
+                let now = (here * TENTHS).checked_div(size).unwrap_or(TENTHS);
+                if now > tenth && bar.is_hidden() {
+                    let rate = about((fetched as f64 / began.elapsed().as_secs_f64().max(1e-6)) as u64);
+                    tell(format!("{} %, {rate}/s, {text}", now * 100 / TENTHS));
+                }
+                tenth = now;
+                bar.set_message(text);
+            }
+            DownloadEvent::Note(text) => bar.suspend(|| tell(text)),
+        }
+    }
+    bar.finish_and_clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_its_data_for_programs_and_its_text_for_people() {
+        let outcome = Outcome::new(serde_json::json!({"slots": 3, "lease": 7}), "leased 3 slots");
+        assert_eq!(serde_json::to_string(&outcome).unwrap(), r#"{"lease":7,"slots":3}"#);
+        assert_eq!(outcome.to_string(), "leased 3 slots");
+    }
+}

@@ -1,0 +1,272 @@
+//! The lock around the table: one Mutex, and a Condvar for each thread that waits.
+//!
+//! # The problem
+//! Requests come from many threads, one for each connection, and change one [`Table`]. Two of them at once must not
+//! both find the same slot free. And a thread that waits must be woken when it is its turn, not before, not never,
+//! and not all of them together: a Condvar promises no order, and waking everybody so that one may go on costs more
+//! than ten times the grants.
+//!
+//! # The rule
+//! The table stands behind one Mutex ([`Desk::change`] is the only way in). Each waiter has a Condvar of
+//! its own under its ticket. The thread that changes the table also carries out what follows from the change
+//! ([`Effect`]): it wakes the tickets whose standing changed, and no others.
+//!
+//! # Why no wake-up is lost
+//! 1. A waiter tests its standing and goes to sleep under the lock (`wait_for` releases it atomically).
+//! 2. The thread that grants changes the standing under the same lock, and notifies before it lets go.
+//! 3. So either the test sees the grant, or the sleeper is there to be woken. There is no moment between.
+//!
+//! # No lock is held across I/O
+//! Under the lock, messages are only *posted*: put into the memory of each listener's
+//! [`Outbox`], which fixes their order. They are flushed to the sockets after the lock is let go.
+//!
+//! What was taken is given back in [`Ticket`]'s `Drop`, whether its thread ended well, badly or in a
+//! panic.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::state::Table;
+use super::state::effect::Effect;
+use super::state::lease_book::TicketStanding;
+use super::state::roster::Candidate;
+use crate::clock::{Clock, Millis};
+use crate::error::Result;
+
+use crate::net::message::{Bound, FromManager, LeaseId, PeerId, Replicas, encode};
+use crate::net::outbox::Outbox;
+
+/// The table with its lock, and the threads that wait for it to change.
+#[derive(Debug)]
+pub(super) struct Desk {
+    clock: Clock,
+    locked: Mutex<Locked>,
+    list_changed: Condvar,
+    plan_due: Condvar,
+}
+
+/// What the lock is around: the table, and the ways to all that are to hear of its changes.
+#[derive(Debug)]
+struct Locked {
+    table: Table,
+    /// The way to each peer.
+    lines: HashMap<PeerId, Outbox>,
+    waiting: HashMap<LeaseId, Waking>,
+    stopping: bool,
+}
+
+/// How to reach one that waits for a lease, or holds it: its thread by the Condvar, its program by the outbox.
+#[derive(Debug)]
+struct Waking {
+    turn: Arc<Condvar>,
+    line: Outbox,
+}
+
+impl Desk {
+    /// An empty table whose leases last `quantum`, and whose files are to be on so many peers.
+    pub(super) fn new(quantum: Duration, replicas: Replicas) -> Self {
+        let clock = Clock::new();
+        let table = Table::new(quantum.as_millis() as Millis, replicas, clock.first_number(), clock.now());
+        let (lines, waiting) = (HashMap::new(), HashMap::new());
+        let locked = Mutex::new(Locked { table, lines, waiting, stopping: false });
+        Self { clock, locked, list_changed: Condvar::new(), plan_due: Condvar::new() }
+    }
+
+    /// The time now.
+    pub(super) fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    /// Changes the table and carries out what follows: posts messages and wakes tickets under the lock,
+    /// in the order in which they follow, and flushes after it.
+    pub(super) fn change<R>(&self, change: impl FnOnce(&mut Table, Millis) -> R) -> R {
+        self.change_all(|locked, now| change(&mut locked.table, now))
+    }
+
+    fn change_all<R>(&self, change: impl FnOnce(&mut Locked, Millis) -> R) -> R {
+        let (result, flush) = self.change_under(&mut self.locked.lock(), change);
+        flush.iter().for_each(Outbox::flush);
+        result
+    }
+
+    /// The part of a change that happens under the lock; the outboxes are to be flushed after it.
+    fn change_under<R>(
+        &self,
+        locked: &mut Locked,
+        change: impl FnOnce(&mut Locked, Millis) -> R,
+    ) -> (R, Vec<Outbox>) {
+        let result = change(locked, self.clock.now());
+        let flush = locked.carry_out();
+        if locked.table.is_list_due() || locked.stopping {
+            self.list_changed.notify_all();
+        }
+        if locked.table.is_plan_due() || locked.stopping {
+            self.plan_due.notify_all();
+        }
+        (result, flush)
+    }
+
+    /// Takes a peer into the table; what it is told goes into `line`.
+    ///
+    /// # Errors
+    /// What [`Table::admit`] says.
+    pub(super) fn admit(&self, candidate: Candidate, bound: &[Bound], line: &Outbox) -> Result<PeerId> {
+        self.change_all(|locked, now| {
+            let peer = locked.table.admit(candidate, bound, now)?;
+            locked.lines.insert(peer, line.clone());
+            Ok(peer)
+        })
+    }
+
+    /// A peer's conversation is over, though it may still have to be told why: it leaves the table.
+    pub(super) fn strike(&self, peer: PeerId, why: &str) {
+        self.change_all(|locked, now| {
+            locked.lines.remove(&peer);
+            locked.table.strike(peer, why, now);
+        });
+    }
+
+    /// Takes a ticket for `slots` slots. Its end in any way gives back what it took.
+    pub(super) fn ask(&self, asker: PeerId, slots: u32, line: &Outbox) -> Ticket<'_> {
+        let turn = Arc::new(Condvar::new());
+        let number = self.change_all(|locked, now| {
+            let number = locked.table.ask(asker, slots, now);
+            locked.waiting.insert(number, Waking { turn: Arc::clone(&turn), line: line.clone() });
+            number
+        });
+        Ticket { desk: self, number, turn }
+    }
+
+    /// Waits until the list of peers is not the one that was sent last; `None` when the manager stops.
+    pub(super) fn wait_for_list(&self) -> Option<(FromManager, Vec<Outbox>)> {
+        let mut locked = self.wait(&self.list_changed, None, |locked| locked.table.is_list_due())?;
+        Some((locked.table.take_list(), locked.lines.values().cloned().collect()))
+    }
+
+    /// Waits until files or peers have changed since the last plan, or until `next`; false when the manager stops.
+    pub(super) fn wait_for_plan(&self, next: Option<Millis>) -> bool {
+        let left = next.map(|next| Duration::from_millis(next.saturating_sub(self.now())));
+        self.wait(&self.plan_due, left, |locked| locked.table.is_plan_due()).is_some()
+    }
+
+    /// Sleeps, but no longer than the manager runs; false when it stops.
+    pub(super) fn sleep(&self, how_long: Duration) -> bool {
+        self.wait(&self.list_changed, Some(how_long), |_| false).is_some()
+    }
+
+    /// Waits until it is `due`, for `at_most` so long; `None` when the manager stops.
+    fn wait(
+        &self,
+        changed: &Condvar,
+        at_most: Option<Duration>,
+        due: impl Fn(&Locked) -> bool,
+    ) -> Option<MutexGuard<'_, Locked>> {
+        let end = at_most.map(|at_most| Instant::now() + at_most);
+        let mut locked = self.locked.lock();
+        while !locked.stopping {
+            if due(&locked) || end.is_some_and(|end| end <= Instant::now()) {
+                return Some(locked);
+            }
+            match end {
+                None => changed.wait(&mut locked),
+                Some(end) => drop(changed.wait_until(&mut locked, end)),
+            }
+        }
+        None
+    }
+
+    /// Ends every wait for good.
+    pub(super) fn stop(&self) {
+        self.change_all(|locked, _| locked.stopping = true);
+    }
+}
+
+impl Locked {
+    /// Posts and wakes what follows from the last change; gives the outboxes that are to be flushed.
+    fn carry_out(&mut self) -> Vec<Outbox> {
+        let mut flush = Vec::new();
+        for effect in self.table.take_effects() {
+            let (line, message) = match effect {
+                Effect::Tell(peer, message) => (self.lines.get(&peer), message),
+                Effect::TellHolder(lease, message) => {
+                    (self.waiting.get(&lease).map(|waiting| &waiting.line), message)
+                }
+                Effect::TellAll(message) => {
+                    if let Ok(line) = encode(&message) {
+                        self.lines.values().for_each(|listener| listener.post_line(&line));
+                        flush.extend(self.lines.values().cloned());
+                    }
+                    continue;
+                }
+                Effect::Turn(ticket) => {
+                    if let Some(waiting) = self.waiting.get(&ticket) {
+                        waiting.turn.notify_one();
+                    }
+                    continue;
+                }
+                Effect::HangUp(peer) => {
+                    if let Some(line) = self.lines.remove(&peer) {
+                        line.close();
+                    }
+                    continue;
+                }
+            };
+            if let Some(line) = line {
+                line.post(&message);
+                flush.push(line.clone());
+            }
+        }
+        flush
+    }
+}
+
+/// A place in the queue, and later a lease.
+#[derive(Debug)]
+pub(super) struct Ticket<'a> {
+    desk: &'a Desk,
+    number: LeaseId,
+    turn: Arc<Condvar>,
+}
+
+impl Ticket<'_> {
+    /// The ticket's number, which is the lease's.
+    pub(super) fn number(&self) -> LeaseId {
+        self.number
+    }
+
+    /// Where the request stands now.
+    pub(super) fn standing(&self) -> TicketStanding {
+        self.wait_for_turn(Duration::ZERO)
+    }
+
+    /// Sleeps while the request waits in the queue, for `at_most` that long.
+    pub(super) fn wait_for_turn(&self, at_most: Duration) -> TicketStanding {
+        let end = Instant::now() + at_most;
+        let mut locked = self.desk.locked.lock();
+        let (standing, flush) = loop {
+            let standing = |locked: &mut Locked, now| locked.table.standing(self.number, now);
+            let (standing, flush) = self.desk.change_under(&mut locked, standing);
+            let waits = matches!(standing, TicketStanding::Waiting { .. });
+            if !waits || Instant::now() >= end {
+                break (standing, flush);
+            }
+            // Nothing is lost with `flush`: to look at one that goes on waiting changes nothing.
+            self.turn.wait_until(&mut locked, end);
+        };
+        drop(locked);
+        flush.iter().for_each(Outbox::flush);
+        standing
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.desk.change_all(|locked, now| {
+            locked.waiting.remove(&self.number);
+            locked.table.leave(self.number, now);
+        });
+    }
+}

@@ -1,0 +1,241 @@
+//! The conversation of one that wants slots: it asks, waits, holds, gives back, and may ask again.
+//!
+//! ```text
+//!            lease                     leased                    release, or the end of its time
+//!  (resting) -----> (in the queue) -----------> (holding) ------------------------------------> (resting)
+//!                    wait, ok                    renew, blame, progress
+//! ```
+//!
+//! Every question has one answer: `lease` is answered by `leased` (after `wait`s) or an error, `renew` by
+//! `leased`, or `expired` when it is too late, `release` by `released`; `progress` is kept for the board. `lost`
+//! and `expired` are also said unasked, when they happen; they carry the lease's number, so that one said late
+//! is not taken for news of the next lease. The end of the connection is a release.
+//!
+//! One thread does all of it, so one that waits is looked after in turns: it is told `wait`, its `ok` is
+//! awaited, and then the thread sleeps until its turn, for a second at most. Nobody is told
+//! `leased` before the manager has looked whether it is still there.
+
+use std::time::{Duration, Instant};
+
+use crate::clock::Millis;
+use crate::error::{Code, Error, Result};
+use crate::manager::desk::{Desk, Ticket};
+use crate::manager::state::lease_book::TicketStanding;
+use crate::net::connection::{Connection, Received};
+use crate::net::limits;
+use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Refusal, ToManager, unexpected};
+use crate::net::outbox::Outbox;
+use crate::share::units::counted;
+
+/// How often one that waits is told where it stands.
+const WAIT_NOTICE: Duration = Duration::from_secs(1);
+
+/// What comes next in the conversation.
+enum Step<'a> {
+    /// It has asked for so many slots.
+    Wait(u32),
+    /// They are granted, until then.
+    Hold(Ticket<'a>, Millis, Vec<PeerCard>),
+    /// It holds nothing; this was its last lease.
+    Rest(LeaseId),
+    /// It is gone.
+    End,
+}
+
+/// One that asks for slots, and what this conversation knows of it.
+struct Leaseholder<'a> {
+    desk: &'a Desk,
+    connection: &'a mut Connection,
+    line: Outbox,
+    /// How long it may take to say `ok`.
+    dead_after: Duration,
+    /// Its own number, as its last request says; 0 for one that is not registered.
+    asker: PeerId,
+    /// When the multiply began that it is at: with the first of the leases that it holds one after another.
+    began: Option<Millis>,
+}
+
+/// Serves one that wants slots, beginning with its first request.
+///
+/// # Errors
+/// What it is to be told before its connection is closed.
+pub(super) fn serve_holder(
+    desk: &Desk,
+    dead_after: Duration,
+    connection: &mut Connection,
+    asker: PeerId,
+    slots: u32,
+) -> Result<()> {
+    let line = connection.outbox();
+    let mut holder = Leaseholder { desk, connection, line, dead_after, asker, began: None };
+    let mut step = Step::Wait(slots);
+    loop {
+        step = match step {
+            Step::Wait(slots) => holder.wait(slots)?,
+            Step::Hold(ticket, until, slots) => holder.hold(ticket, until, slots)?,
+            Step::Rest(last) => holder.rest(last)?,
+            Step::End => return Ok(()),
+        }
+    }
+}
+
+impl<'a> Leaseholder<'a> {
+    /// In the queue: until it is its turn, or it goes away. When it leaves the queue its ticket ends here; kept while it
+    /// rests, the ticket would hold up those behind it.
+    fn wait(&mut self, slots: u32) -> Result<Step<'a>> {
+        if slots == 0 {
+            return Err(
+                Error::new(Code::BadMessage, "a lease of 0 slots is none").advise("ask for 1 or more")
+            );
+        }
+        let ticket = self.desk.ask(self.asker, slots, &self.line);
+        let lease = ticket.number();
+        let mut standing = ticket.standing();
+        loop {
+            match standing {
+                TicketStanding::Waiting { position, asked, free, reason } => {
+                    self.line.send(&FromManager::Wait { position, asked, free, reason });
+                    match self.receive_but_progress(self.dead_after)? {
+                        Received::Message(ToManager::Ok { .. }) => {}
+                        Received::Message(ToManager::Release {}) => {
+                            drop(ticket);
+                            self.line.send(&FromManager::Released {});
+                            return Ok(Step::Rest(lease));
+                        }
+                        Received::Message(other) => return Err(unexpected(&other, "ok or release")),
+                        Received::End => return Ok(Step::End),
+                        Received::Silence => {
+                            return Err(Error::new(Code::Expired, "a `wait` was not answered")
+                                .advise("say `ok` to each, or your place in the queue is given away"));
+                        }
+                    }
+                    standing = ticket.wait_for_turn(WAIT_NOTICE);
+                }
+                TicketStanding::Leased { .. } if self.connection.is_gone() => return Ok(Step::End),
+                TicketStanding::Leased { until, slots } => return Ok(Step::Hold(ticket, until, slots)),
+                TicketStanding::Infeasible { leasable } => {
+                    self.refuse(&infeasible(leasable));
+                    return Ok(Step::Rest(lease));
+                }
+                TicketStanding::Over => return Ok(Step::Rest(lease)),
+            }
+        }
+    }
+
+    /// What it says next but how far its multiply is, which may come late, when its lease is over.
+    fn receive_but_progress(&mut self, within: Duration) -> Result<Received<ToManager>> {
+        let end = Instant::now() + within;
+        loop {
+            match self.connection.receive_by(end)? {
+                Received::Message(ToManager::Progress(_)) => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Holding a lease: until it gives it back, or its time is over.
+    fn hold(&mut self, ticket: Ticket<'a>, mut until: Millis, slots: Vec<PeerCard>) -> Result<Step<'a>> {
+        let lease = ticket.number();
+        self.grant(lease, until, slots);
+        let began = *self.began.get_or_insert(self.desk.now());
+        loop {
+            let left = Duration::from_millis(until.saturating_sub(self.desk.now()));
+            match self.connection.receive_by(Instant::now() + left)? {
+                // It may have come while the lease was granted.
+                Received::Message(ToManager::Ok { .. }) => {}
+                Received::Message(ToManager::Renew {}) => until = self.renew(&ticket).unwrap_or(until),
+                Received::Message(ToManager::Blame { peer, reason }) => {
+                    let blamed = self.desk.change(|table, now| table.blame(lease, peer, &reason, now));
+                    blamed.unwrap_or_else(|no| self.refuse(&no));
+                }
+                Received::Message(ToManager::Progress(progress)) => {
+                    self.desk.change(|table, _| table.progress(lease, began, progress));
+                }
+                Received::Message(ToManager::Release {}) => {
+                    self.began = None;
+                    drop(ticket);
+                    self.tell("gave back its slots");
+                    self.line.send(&FromManager::Released {});
+                    return Ok(Step::Rest(lease));
+                }
+                Received::Message(other) => {
+                    return Err(unexpected(&other, "renew, release, progress or blame"));
+                }
+                Received::Silence => {
+                    drop(ticket);
+                    self.tell("held its slots to the end of their time");
+                    self.line.send(&FromManager::Expired { lease });
+                    return Ok(Step::Rest(lease));
+                }
+                Received::End => {
+                    drop(ticket);
+                    self.tell("went away, which gives back its slots");
+                    return Ok(Step::End);
+                }
+            }
+        }
+    }
+
+    /// Tells it, and the board, what it has.
+    fn grant(&self, lease: LeaseId, until: Millis, slots: Vec<PeerCard>) {
+        let count: u32 = slots.iter().map(|card| card.slots).sum();
+        let at: Vec<String> = slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
+        self.tell(&format!("leased {} ({})", counted(count, "slot"), at.join(", ")));
+        self.line.send(&leased(lease, until, self.desk.now(), slots));
+    }
+
+    /// Extends the lease if that can be; says when it ends now.
+    fn renew(&self, ticket: &Ticket<'_>) -> Option<Millis> {
+        let lease = ticket.number();
+        self.desk.change(|table, now| table.renew(lease, now));
+        let TicketStanding::Leased { until, slots } = ticket.standing() else { return None };
+        self.line.send(&leased(lease, until, self.desk.now(), slots));
+        Some(until)
+    }
+
+    /// Holding nothing, after `last`: until it asks again, goes away, or says nothing for
+    /// [`limits::REST_TIME`].
+    fn rest(&mut self, last: LeaseId) -> Result<Step<'a>> {
+        loop {
+            match self.connection.receive(Some(limits::REST_TIME))? {
+                Received::Message(ToManager::Lease { peer, slots }) => {
+                    self.asker = peer;
+                    return Ok(Step::Wait(slots));
+                }
+                Received::Message(ToManager::Ok { .. } | ToManager::Progress(_)) => {}
+                Received::Message(ToManager::Renew {}) => {
+                    self.line.send(&FromManager::Expired { lease: last });
+                }
+                Received::Message(ToManager::Release {}) => self.line.send(&FromManager::Released {}),
+                Received::Message(ToManager::Blame { .. }) => {
+                    let why = "only the holder of a lease can blame its peers";
+                    self.refuse(&Error::new(Code::Unauthorised, why));
+                }
+                Received::Message(other) => return Err(unexpected(&other, "lease")),
+                Received::End | Received::Silence => return Ok(Step::End),
+            }
+        }
+    }
+
+    fn refuse(&self, no: &Error) {
+        self.line.send(&FromManager::Error(Refusal::from(no)));
+    }
+
+    fn tell(&self, did: &str) {
+        self.desk.change(|table, now| table.tell_of(self.asker, did, now));
+    }
+}
+
+fn infeasible(leasable: u32) -> Error {
+    let advice = match leasable {
+        0 => "start a peer that offers slots: `peer serve`".into(),
+        _ => format!("ask for {leasable} at most, or start more peers"),
+    };
+    Error::new(Code::Infeasible, "more slots asked for than all others own together")
+        .advise(advice)
+        .with_leasable(leasable)
+}
+
+fn leased(lease: LeaseId, until: Millis, now: Millis, slots: Vec<PeerCard>) -> FromManager {
+    FromManager::Leased { lease, for_ms: until.saturating_sub(now), slots }
+}

@@ -1,0 +1,143 @@
+//! The conversation in which a peer stays known: it registers, is asked whether it is there, and leaves.
+//!
+//! ```text
+//! register                          registered, and from then on peers, ping, bind, unbind, fetch, drop, list
+//! ok, unbound, drop                 nothing
+//! quit, or the connection ends      it leaves the table
+//! ```
+//!
+//! A thread of its own connects back to the peer, again and again until it succeeds.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+
+use crate::error::{Code, Error, Result};
+use crate::manager::desk::Desk;
+use crate::manager::state::roster::{Candidate, Reach, spell};
+use crate::net::connection::{Connection, Received};
+use crate::net::message::{Bound, FromManager, Name, PeerId, Refusal, ToManager, VERSION, unexpected};
+use crate::thread;
+
+/// How long connecting back to a peer may take.
+const PROBE_TIME: Duration = Duration::from_secs(1);
+
+/// The longest pause before a peer that could not be reached is tried again.
+const PROBE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Where a peer that wants to join listens.
+///
+/// # Errors
+/// When it speaks another version of the protocol, or nobody could connect to it there.
+pub(super) fn address(
+    connection: &Connection,
+    version: u32,
+    name: &Name,
+    addr: SocketAddr,
+) -> Result<SocketAddr> {
+    if version != VERSION {
+        return Err(Error::new(
+            Code::Version,
+            format!("this manager speaks version {VERSION} of the protocol, {name} speaks {version}"),
+        )
+        .advise("run the same release of peerlab on every node"));
+    }
+    let addr = spell(addr)?;
+    if connection.stream().local_addr().is_ok_and(|local| local == addr) {
+        return Err(Error::new(Code::Conflict, format!("{addr} is the address of the manager"))
+            .advise("give the peer's own address with --advertise"));
+    }
+    Ok(addr)
+}
+
+/// A row in the table for as long as this lives.
+struct Registration<'a> {
+    desk: &'a Desk,
+    peer: PeerId,
+    /// Why it ends.
+    why: &'static str,
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        self.desk.strike(self.peer, self.why);
+    }
+}
+
+/// The conversation in which a peer stays known.
+pub(super) fn serve_member(
+    desk: &Desk,
+    connection: &mut Connection,
+    candidate: Candidate,
+    bound: &[Bound],
+) -> Result<()> {
+    let line = connection.outbox();
+    let (addr, slots) = (candidate.addr, candidate.slots);
+    let peer = desk.admit(candidate, bound, &line)?;
+    let mut registration = Registration { desk, peer, why: "its connection broke" };
+    std::thread::scope(|scope| {
+        // The peer leaves the table when the conversation is over; the probe, which hears of that by `_over`, may take a
+        // moment longer.
+        let (_over, over) = bounded(0);
+        if slots > 0 {
+            thread::start_scoped(scope, "probe", move || probe(desk, peer, addr, &over))?;
+        }
+        let ended = stay_known(connection, &mut registration);
+        drop(registration);
+        if ended.is_ok() {
+            line.close();
+        }
+        ended
+    })
+}
+
+/// What a registered peer says, until it leaves.
+fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) -> Result<()> {
+    let (desk, peer) = (registration.desk, registration.peer);
+    loop {
+        let received = connection.receive(None).inspect_err(|e| {
+            if e.code() == Code::BadMessage {
+                registration.why = "it broke the protocol";
+            }
+        })?;
+        match received {
+            Received::Message(ToManager::Ok { list, downloads }) => {
+                desk.change(|table, now| table.heard(peer, list, downloads, now));
+            }
+            Received::Message(ToManager::Unbound { lease }) => {
+                desk.change(|table, now| table.unbound(peer, lease, now));
+            }
+            Received::Message(ToManager::Drop { file, id, at }) => {
+                let dropped = desk.change(|table, now| table.drop_file(&file, id, at, true, now));
+                if let Err(no) = dropped {
+                    connection.outbox().send(&FromManager::Error(Refusal::from(&no)));
+                }
+            }
+            Received::Message(ToManager::Quit {}) => {
+                registration.why = "it said quit";
+                return Ok(());
+            }
+            Received::Message(other) => {
+                registration.why = "it broke the protocol";
+                return Err(unexpected(&other, "ok, unbound, drop or quit"));
+            }
+            Received::End | Received::Silence => return Ok(()),
+        }
+    }
+}
+
+/// Connects back to a new peer, again and again with growing pauses until it succeeds.
+fn probe(desk: &Desk, peer: PeerId, addr: SocketAddr, over: &Receiver<()>) {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let tried = TcpStream::connect_timeout(&addr, PROBE_TIME);
+        let reached = tried.is_ok();
+        let reach = tried.map_or_else(|e| Reach::No(e.to_string()), |_| Reach::Yes);
+        desk.change(|table, now| table.tried(peer, reach, now));
+        if reached || over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+        pause = (pause * 2).min(PROBE_PAUSE);
+    }
+}

@@ -1,0 +1,69 @@
+//! What each kind of conversation with the manager is answered.
+//!
+//! The first message says which conversation it is:
+//! - `register`: the conversation in which a peer stays known ([`member`]). It lasts as long as the peer does; its end,
+//!   in any way, is the peer's end.
+//! - `lease`: the conversation of one that wants slots ([`holder`]). It waits, holds and gives back; its end, in any
+//!   way, is a release.
+//! - `query`, `update`, `files`, `drop`: who has which file ([`tracker`]).
+//! - `state`: a look at the table.
+//!
+//! A request of HTTP instead of a message gets one answer ([`http`]).
+//!
+//! Sessions wait, they do not think: what is answered is decided by the [`state`](super::state).
+
+mod holder;
+mod http;
+mod member;
+mod tracker;
+
+use std::time::Duration;
+
+use super::desk::Desk;
+use super::state::roster::Candidate;
+use crate::error::Result;
+use crate::net::connection::{Connection, Received};
+use crate::net::limits;
+use crate::net::message::{FromManager, ToManager, unexpected};
+use holder::serve_holder;
+use member::{address, serve_member};
+use tracker::serve_tracker;
+
+/// Serves one connection: reads which conversation it is, and has it. One that owes an `ok` may take `dead_after`.
+///
+/// # Errors
+/// What the other side is to be told before its connection is closed.
+pub(super) fn serve_node(desk: &Desk, dead_after: Duration, connection: &mut Connection) -> Result<()> {
+    if crate::net::http::serve(connection, |request| http::answer(desk, request))? {
+        return Ok(());
+    }
+    let Received::Message(first) = connection.receive(Some(limits::FIRST_MESSAGE_TIME))? else {
+        return Ok(());
+    };
+    match first {
+        ToManager::Register { version, name, addr, slots, keeps, bound, up, down } => {
+            let addr = address(connection, version, &name, addr)?;
+            serve_member(desk, connection, Candidate { name, addr, slots, keeps, up, down }, &bound)
+        }
+        ToManager::Lease { peer, slots } => serve_holder(desk, dead_after, connection, peer, slots),
+        ToManager::State {} => serve_state(desk, connection),
+        request @ (ToManager::Query { .. }
+        | ToManager::Update { .. }
+        | ToManager::Files { .. }
+        | ToManager::Drop { .. }) => serve_tracker(desk, connection, request),
+        other => Err(unexpected(&other, "register, lease, query, update, files, drop or state")),
+    }
+}
+
+/// Answers `state`, as often as it is asked.
+fn serve_state(desk: &Desk, connection: &mut Connection) -> Result<()> {
+    loop {
+        let state = desk.change(|table, now| table.state(now));
+        connection.send(&FromManager::State(Box::new(state)))?;
+        match connection.receive(Some(limits::REST_TIME))? {
+            Received::Message(ToManager::State {}) => {}
+            Received::Message(other) => return Err(unexpected(&other, "state")),
+            Received::End | Received::Silence => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The conversation with the tracker: who has which file.
+//!
+//! ```text
+//! query            holders, and the hashes of the pieces; or not_found
+//! update, hashes   updated; or conflict; or expired, when it was dropped
+//! files            file, file, ..., end
+//! drop             dropped, and everybody is told; or not_found, when it is not listed
+//! ```
+//!
+//! Any number of requests, one after another, on one connection; many connections at the same time, a thread
+//! each (C4). A request that is refused does not end the conversation, hashes that do not fit their file do.
+
+use crate::error::{Code, Error, Result};
+use crate::manager::desk::Desk;
+use crate::net::connection::{Connection, Received};
+use crate::net::limits;
+use crate::net::message::{FileState, FromManager, PeerId, ToManager, unexpected};
+use crate::share::{FileName, Manifest};
+
+/// Serves one that asks about files, beginning with the first request.
+///
+/// # Errors
+/// What it is to be told before its connection is closed.
+pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToManager) -> Result<()> {
+    let mut request = first;
+    loop {
+        let answered = match request {
+            ToManager::Query { peer, file } => serve_query(desk, connection, peer, &file),
+            ToManager::Update { peer, file, size, piece_size, whole, published, payload } => {
+                let manifest = receive_manifest(connection, file, size, piece_size, payload)?;
+                let updated = desk.change(|table, now| table.update(peer, &manifest, whole, published, now));
+                updated.and_then(|()| connection.send(&FromManager::Updated { id: manifest.id() }))
+            }
+            ToManager::Files { health } => serve_files(desk, connection, health),
+            ToManager::Drop { file, id, at } => desk
+                .change(|table, now| table.drop_file(&file, id, at, false, now))
+                .and_then(|()| connection.send(&FromManager::Dropped {})),
+            other => return Err(unexpected(&other, "query, update, files or drop")),
+        };
+        match answered {
+            Err(no) if no.code() == Code::Failed => return Err(no),
+            Err(no) => connection.refuse(&no),
+            Ok(()) => {}
+        }
+        request = match connection.receive(Some(limits::REST_TIME))? {
+            Received::Message(next) => next,
+            Received::End | Received::Silence => return Ok(()),
+        };
+    }
+}
+
+/// The hashes that follow an `update`, as a manifest in which everything fits.
+fn receive_manifest(
+    connection: &mut Connection,
+    file: FileName,
+    size: u64,
+    piece_size: u64,
+    payload: u64,
+) -> Result<Manifest> {
+    if payload > limits::HASHES {
+        return Err(Error::new(Code::BadMessage, format!("{payload} bytes of hashes are too many"))
+            .advise(format!("a file has at most {} bytes of them", limits::HASHES)));
+    }
+    let mut hashes = vec![0; payload as usize];
+    connection.receive_payload(&mut hashes)?;
+    Manifest::from_wire(file, size, piece_size, &hashes)
+}
+
+fn serve_query(desk: &Desk, connection: &mut Connection, peer: PeerId, file: &FileName) -> Result<()> {
+    let (manifest, holders) = desk.change(|table, now| table.query(peer, file, now))?;
+    let (layout, hashes) = (manifest.layout(), manifest.hashes());
+    let payload = hashes.len() as u64;
+    let answer = FromManager::Holders {
+        file: manifest.name().clone(),
+        id: manifest.id(),
+        size: layout.size(),
+        piece_size: layout.piece_size().into(),
+        holders,
+        payload,
+    };
+    connection.send_with_payload(&answer, |out| out.write_all(hashes))
+}
+
+fn serve_files(desk: &Desk, connection: &mut Connection, health: bool) -> Result<()> {
+    let files: Vec<FileState> = desk.change(|table, now| match health {
+        true => table.files_with_health(now).collect(),
+        false => table.files().collect(),
+    });
+    let messages = files.into_iter().map(FromManager::File).chain([FromManager::End {}]);
+    connection.send_all(messages)
+}

@@ -1,0 +1,436 @@
+//! The catalogue: which files there are, and who has them, whole or in part.
+//!
+//! # The problem
+//! A peer that wants a file must find one that has it, and must know what the right bytes are before it takes
+//! them from strangers. The manager is the *tracker*: it holds no file, only the list of holders of each, and
+//! the hashes of its pieces.
+//!
+//! # The rules
+//! - **Query and update** (C1). An update adds a holder; a query is answered by the list of all holders but the
+//!   asker, an unknown file by `not_found` (C2).
+//! - **A peer that asks for what it has, has lost it** (C3): a query from a whole holder takes it off. One that holds a
+//!   part asks because it wants the rest, and stays.
+//! - **A name stands for one content.** An update of the same name with another id is a `conflict`, and the
+//!   answer names the holders of what was there first.
+//! - **Nobody is listed that is gone**: a holder that leaves is taken off all its files. A file without holders
+//!   is no file.
+//! - **What was dropped stays away** until somebody puts it there again later than it was dropped: of a publication and
+//!   a drop the later wins ([`versions`](crate::share::versions)).
+//! - **Files are numbered** in the order in which they came, and the catalogue remembers which of them were touched
+//!   since it was last asked. So the [`replicator`](super::replicator), which plans copies, looks at what changed and
+//!   not at everything.
+//!
+//! # An example
+//! ada updates `notes.pdf` (whole). ben queries: the list is ada. ben updates (in part), later (whole). cyd
+//! queries: ada and ben. ada deletes her copy and queries: ben; she is no holder any more.
+//!
+//! All of this is plain state: no socket, no thread, no clock.
+//!
+//! # What is missing
+//! The manager believes what holders say of themselves. One that lists itself and has nothing is noticed only
+//! by those that ask it. And the first to use a name owns it until no holder is left.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::events::What;
+use super::roster::Roster;
+use crate::clock::Millis;
+use crate::error::{Code, Error, Result};
+use crate::net::limits;
+use crate::net::message::{FileState, Holder, PeerId};
+use crate::share::fingerprint::Fingerprint;
+use crate::share::versions::{Mark, Versions};
+use crate::share::{FileId, FileName, Manifest};
+
+/// How many holders a `conflict` names.
+const NAMED: usize = 3;
+
+/// The last moment that has a date of four digits for the year, in milliseconds since 1970.
+const LAST_MOMENT: Millis = 253_402_300_799_000;
+
+/// A file's number in the catalogue: later ones are higher, and no number is used twice.
+pub(super) type FileNumber = u64;
+
+/// What a query found.
+#[derive(Debug, Default)]
+pub(super) struct Lookup {
+    /// The file's manifest and its holders but the asker, if there is such a file and anybody else has it.
+    pub(super) file: Option<(Manifest, Vec<(PeerId, bool)>)>,
+    /// The asker was listed as a whole holder, and is no more.
+    pub(super) lost: bool,
+}
+
+/// One file.
+#[derive(Debug)]
+pub(super) struct ListedFile {
+    manifest: Manifest,
+    /// Who has it, and whether all of it.
+    holders: BTreeMap<PeerId, bool>,
+    /// The whole holder that was taken off last.
+    last_whole: Option<PeerId>,
+}
+
+impl ListedFile {
+    /// What it is called.
+    pub(super) fn name(&self) -> &FileName {
+        self.manifest.name()
+    }
+
+    /// Its size, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.manifest.layout().size()
+    }
+
+    /// Who has it, and whether all of it.
+    pub(super) fn holders(&self) -> impl Iterator<Item = (PeerId, bool)> {
+        self.holders.iter().map(|(&peer, &whole)| (peer, whole))
+    }
+
+    /// Who has all of it.
+    pub(super) fn whole_holders(&self) -> impl Iterator<Item = PeerId> {
+        self.holders().filter(|(_, whole)| *whole).map(|(peer, _)| peer)
+    }
+
+    /// Whether this peer has all of it.
+    pub(super) fn is_whole_at(&self, peer: PeerId) -> bool {
+        self.holders.get(&peer) == Some(&true)
+    }
+
+    /// Whether it gives its name up to another content that `peer` has: nobody has all of it, and this peer was the last
+    /// that had, or all that is left is a part that this peer gave up.
+    fn gives_way(&self, peer: PeerId, id: FileId) -> bool {
+        let is_left = self.manifest.id() != id && self.whole_holders().next().is_none();
+        is_left && (self.last_whole == Some(peer) || self.holders.keys().all(|holder| *holder == peer))
+    }
+}
+
+/// What one peer holds.
+#[derive(Debug, Default)]
+struct Holdings {
+    files: BTreeSet<FileNumber>,
+    print: Fingerprint,
+    /// The last fingerprint that it sent, where that was another than `print`.
+    claimed: Option<(Fingerprint, Fingerprint)>,
+}
+
+/// Which files there are.
+#[derive(Debug)]
+pub(super) struct Catalogue {
+    files: BTreeMap<FileNumber, ListedFile>,
+    names: BTreeMap<FileName, FileNumber>,
+    next: FileNumber,
+    touched: BTreeSet<FileNumber>,
+    peers: HashMap<PeerId, Holdings>,
+    versions: Versions,
+    hashes: u64,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self {
+            files: BTreeMap::new(),
+            names: BTreeMap::new(),
+            next: 1,
+            touched: BTreeSet::new(),
+            peers: HashMap::new(),
+            versions: Versions::new(limits::DROPS),
+            hashes: 0,
+        }
+    }
+}
+
+impl Catalogue {
+    /// How many files there are.
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    // lab 4: begin
+    /// A peer has a file, whole or in part. `published` says when a person put it into its folder, if one did; by a
+    /// clock that may be wrong, so nothing counts as published later than now. Such a file would win against every
+    /// drop. Says what changed, if anything did.
+    ///
+    /// # Errors
+    /// `conflict` when the name stands for another content; `expired` when the file was dropped, and not put there
+    /// later; `busy` when the catalogue is full.
+    pub(super) fn update(
+        &mut self,
+        peer: PeerId,
+        manifest: &Manifest,
+        whole: bool,
+        published: Option<Millis>,
+        roster: &Roster,
+        now: Millis,
+    ) -> Result<Option<What>> {
+        let (file, id) = (manifest.name(), manifest.id());
+        let mark = Mark::published(published.unwrap_or_default().min(now));
+        if let Some(number) = self.number(file).filter(|number| self.files[number].gives_way(peer, id)) {
+            self.strike(number);
+        }
+        let is_new = match self.named(file) {
+            Some(listing) if listing.manifest.id() != id => return Err(conflict(listing, roster)),
+            Some(_) => None,
+            None => {
+                let dropped = self.versions.dropped(file, id);
+                if let Some(at) = dropped.filter(|&at| mark.at <= at) {
+                    return Err(dropped_at(file, at));
+                }
+                self.room_for(manifest)?;
+                self.list(manifest);
+                Some(if dropped.is_some() { What::BringsBack } else { What::Offers })
+            }
+        };
+        self.versions.merge(file, id, mark);
+        let before = self.number(file).and_then(|number| self.put_on(peer, number, whole));
+        Ok(is_new.or(match (before, whole) {
+            (None, true) => Some(What::HasToo),
+            (None, false) => Some(What::Begins),
+            (Some(false), true) => Some(What::Completes),
+            (Some(true), false) => Some(What::Reduces),
+            _ => None,
+        }))
+    }
+
+    /// Who has this file? A whole holder that asks has lost it.
+    pub(super) fn query(&mut self, asker: PeerId, file: &FileName) -> Lookup {
+        let lost = self.number(file).filter(|number| self.files[number].is_whole_at(asker));
+        if let Some(number) = lost {
+            self.take_off(asker, number);
+        }
+        let others = |listing: &ListedFile| {
+            let holders: Vec<_> = listing.holders().filter(|(peer, _)| *peer != asker).collect();
+            (!holders.is_empty()).then(|| (listing.manifest.clone(), holders))
+        };
+        Lookup { file: self.named(file).and_then(others), lost: lost.is_some() }
+    }
+
+    /// A peer is gone; gives the files that are gone with it.
+    pub(super) fn leave(&mut self, peer: PeerId) -> Vec<FileName> {
+        let Some(holdings) = self.peers.remove(&peer) else { return Vec::new() };
+        holdings.files.into_iter().filter_map(|number| self.take_off(peer, number)).collect()
+    }
+
+    /// Lists a peer for a file; says whether it was listed for it, and for all of it.
+    fn put_on(&mut self, peer: PeerId, number: FileNumber, whole: bool) -> Option<bool> {
+        let listing = self.files.get_mut(&number)?;
+        let before = listing.holders.insert(peer, whole);
+        let (file, id) = (listing.manifest.name(), listing.manifest.id());
+        let holdings = self.peers.entry(peer).or_default();
+        holdings.files.insert(number);
+        [before, Some(whole)].iter().flatten().for_each(|whole| holdings.print.toggle(file, id, *whole));
+        if before != Some(whole) {
+            self.touched.insert(number);
+        }
+        before
+    }
+
+    /// Takes a peer off a file; gives its name when the file is gone with it.
+    fn take_off(&mut self, peer: PeerId, number: FileNumber) -> Option<FileName> {
+        let listing = self.files.get_mut(&number)?;
+        let whole = listing.holders.remove(&peer)?;
+        let (file, id) = (listing.manifest.name(), listing.manifest.id());
+        if let Some(holdings) = self.peers.get_mut(&peer) {
+            holdings.files.remove(&number);
+            holdings.print.toggle(file, id, whole);
+        }
+        if whole {
+            listing.last_whole = Some(peer);
+        }
+        self.touched.insert(number);
+        if !listing.holders.is_empty() {
+            return None;
+        }
+        self.hashes -= listing.manifest.hashes().len() as u64;
+        self.names.remove(file);
+        self.versions.forget(file, id);
+        Some(self.files.remove(&number)?.name().clone())
+    }
+    // lab 4: end
+
+    /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody
+    /// wants it now, and nothing that is listed was published later. Nobody drops later than now: such a drop could
+    /// never be taken back. Says which bytes were dropped, and when, if that is news: everybody is to be told.
+    ///
+    /// # Errors
+    /// `not_found` when no `id` is given and the name stands for nothing.
+    pub(super) fn drop_file(
+        &mut self,
+        file: &FileName,
+        id: Option<FileId>,
+        at: Option<Millis>,
+        now: Millis,
+    ) -> Result<Option<(FileId, Millis)>> {
+        let number = self.number(file);
+        let listed = number.map(|number| self.files[&number].manifest.id());
+        let Some(id) = id.or(listed) else { return Err(not_found(file)) };
+        let at = at.map_or(now, |at| at.min(now));
+        let mut news = self.versions.merge(file, id, Mark::dropped(at));
+        // A drop that there is no room for is no news, but removes what is listed.
+        if let Some(number) = number.filter(|_| listed == Some(id))
+            && self.versions.published(file, id).is_none()
+        {
+            self.strike(number);
+            news = true;
+        }
+        Ok(news.then_some((id, at)))
+    }
+
+    /// Whether there is a file of this name, and of these bytes if it is said which.
+    pub(super) fn lists(&self, file: &FileName, id: Option<FileId>) -> bool {
+        self.named(file).is_some_and(|listing| id.is_none_or(|id| listing.manifest.id() == id))
+    }
+
+    /// When these bytes under this name were dropped, if they were.
+    pub(super) fn when_dropped(&self, file: &FileName, id: FileId) -> Option<Millis> {
+        self.versions.dropped(file, id)
+    }
+
+    fn list(&mut self, manifest: &Manifest) {
+        self.hashes += manifest.hashes().len() as u64;
+        self.names.insert(manifest.name().clone(), self.next);
+        let listing = ListedFile { manifest: manifest.clone(), holders: BTreeMap::new(), last_whole: None };
+        self.files.insert(self.next, listing);
+        self.next += 1;
+    }
+
+    /// Takes all holders off a file, and so the file off the list.
+    fn strike(&mut self, number: FileNumber) {
+        let holders: Vec<PeerId> = self.files[&number].holders.keys().copied().collect();
+        for peer in holders {
+            self.take_off(peer, number);
+        }
+    }
+
+    /// The number of a file.
+    pub(super) fn number(&self, file: &FileName) -> Option<FileNumber> {
+        self.names.get(file).copied()
+    }
+
+    /// The file with this number.
+    pub(super) fn listing(&self, number: FileNumber) -> Option<&ListedFile> {
+        self.files.get(&number)
+    }
+
+    fn named(&self, file: &FileName) -> Option<&ListedFile> {
+        self.listing(self.number(file)?)
+    }
+
+    /// The files from this number on, in order of their numbers.
+    pub(super) fn listings_from(
+        &self,
+        number: FileNumber,
+    ) -> impl Iterator<Item = (FileNumber, &ListedFile)> {
+        self.files.range(number..).map(|(&number, listing)| (number, listing))
+    }
+
+    /// How many files this peer has, whole or in part.
+    pub(super) fn held_by(&self, peer: PeerId) -> usize {
+        self.peers.get(&peer).map_or(0, |holdings| holdings.files.len())
+    }
+
+    /// Counts all files of this peer as touched: it can be reached, after all.
+    pub(super) fn touch_files_of(&mut self, peer: PeerId) {
+        if let Some(holdings) = self.peers.get(&peer) {
+            self.touched.extend(&holdings.files);
+        }
+    }
+
+    /// Whether a file was touched since [`Catalogue::take_touched`] was last called.
+    pub(super) fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Which files are new, or gone, or have other holders, since this was last called.
+    pub(super) fn take_touched(&mut self) -> BTreeSet<FileNumber> {
+        std::mem::take(&mut self.touched)
+    }
+
+    fn room_for(&self, manifest: &Manifest) -> Result<()> {
+        let hashes = self.hashes + manifest.hashes().len() as u64;
+        if self.files.len() >= limits::FILES || hashes > limits::ALL_HASHES {
+            return Err(Error::new(
+                Code::Busy,
+                format!("the manager lists {} files already", self.files.len()),
+            )
+            .advise("share several small files as one archive"));
+        }
+        Ok(())
+    }
+
+    /// A peer says what its list comes to; true when it is to send its files again. An `update` may be on its
+    /// way while the peer speaks, so a difference must be seen twice, unchanged, to count.
+    pub(super) fn differs(&mut self, peer: PeerId, claim: Fingerprint) -> bool {
+        let holdings = self.peers.entry(peer).or_default();
+        if claim == holdings.print {
+            holdings.claimed = None;
+            return false;
+        }
+        let seen = holdings.claimed.replace((claim, holdings.print));
+        let again = seen == Some((claim, holdings.print));
+        if again {
+            holdings.claimed = None;
+            // Parts that it is really fetching, it tells again; those that it gave up, it does not.
+            let files: Vec<FileNumber> = holdings.files.iter().copied().collect();
+            for number in files {
+                if self.files.get(&number).is_some_and(|listing| listing.holders.get(&peer) == Some(&false)) {
+                    self.take_off(peer, number);
+                }
+            }
+        }
+        again
+    }
+
+    /// All files in order of their names.
+    pub(super) fn listings(&self) -> impl Iterator<Item = (FileNumber, &ListedFile)> {
+        self.names.values().filter_map(|&number| Some((number, self.files.get(&number)?)))
+    }
+}
+
+impl ListedFile {
+    /// The file as others see it.
+    pub(super) fn state(&self, roster: &Roster) -> FileState {
+        FileState {
+            file: self.manifest.name().clone(),
+            id: self.manifest.id(),
+            size: self.manifest.layout().size(),
+            piece_size: self.manifest.layout().piece_size().into(),
+            holders: cards(self.holders(), roster),
+            health: None,
+        }
+    }
+}
+
+/// Holders as others see them.
+pub(super) fn cards(holders: impl IntoIterator<Item = (PeerId, bool)>, roster: &Roster) -> Vec<Holder> {
+    let card = |(peer, whole)| {
+        let row = roster.get(peer)?;
+        Some(Holder { peer, name: row.is.name.clone(), addr: row.is.addr, whole })
+    };
+    holders.into_iter().filter_map(card).collect()
+}
+
+/// Somebody else has other bytes under that name.
+fn conflict(listing: &ListedFile, roster: &Roster) -> Error {
+    let names: Vec<String> = listing.holders.keys().take(NAMED).map(|&peer| roster.name(peer)).collect();
+    let more = if listing.holders.len() > NAMED { " and others" } else { "" };
+    Error::new(
+        Code::Conflict,
+        format!("{} with other content is held by {}{more}", listing.manifest.name(), names.join(", ")),
+    )
+    .advise("share yours under another name")
+}
+
+/// Nobody has it.
+pub(super) fn not_found(file: &FileName) -> Error {
+    Error::new(Code::NotFound, format!("nobody offers {file}")).advise("`files` lists what is offered")
+}
+
+/// It was dropped, and an old copy does not bring it back.
+fn dropped_at(file: &FileName, at: Millis) -> Error {
+    let when = std::time::UNIX_EPOCH + std::time::Duration::from_millis(at.min(LAST_MOMENT));
+    Error::new(Code::Expired, format!("{file} was dropped at {}", humantime::format_rfc3339_seconds(when)))
+        .advise("`add` it again to bring it back")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! The rules of the catalogue, as a table and against the plainest model.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::super::roster::Candidate;
+use super::*;
+use crate::share::Layout;
+
+const ADA: PeerId = 1;
+const BEN: PeerId = 2;
+const CYD: PeerId = 3;
+
+/// A time after everything that happens here.
+const LATE: Millis = 1_000;
+
+fn roster() -> Roster {
+    let mut roster = Roster::default();
+    for (id, name) in [(ADA, "ada"), (BEN, "ben"), (CYD, "cyd")] {
+        let addr = ([127, 0, 0, 1], 7000 + id as u16).into();
+        roster.admit(
+            id,
+            Candidate { name: name.parse().unwrap(), addr, slots: 0, keeps: true, up: None, down: None },
+            0,
+        );
+    }
+    roster
+}
+
+fn file(name: &str, bytes: &[u8]) -> Manifest {
+    Manifest::read(name.parse().unwrap(), Layout::of(bytes.len() as u64).unwrap(), bytes).unwrap()
+}
+
+fn holders(catalogue: &mut Catalogue, asker: PeerId, name: &str) -> Option<Vec<(PeerId, bool)>> {
+    catalogue.query(asker, &name.parse().unwrap()).file.map(|(_, holders)| holders)
+}
+
+#[test]
+fn the_example_of_the_lecture() {
+    let (roster, notes) = (roster(), file("notes.pdf", b"x"));
+    let mut catalogue = Catalogue::default();
+    assert_eq!(catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap(), Some(What::Offers));
+    assert_eq!(holders(&mut catalogue, BEN, "notes.pdf").unwrap(), [(ADA, true)]);
+    assert_eq!(catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap(), Some(What::Begins));
+    assert_eq!(holders(&mut catalogue, BEN, "notes.pdf").unwrap(), [(ADA, true)], "it has lost nothing");
+    assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), Some(What::Completes));
+    assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), None);
+    assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(ADA, true), (BEN, true)]);
+    assert!(catalogue.query(ADA, notes.name()).lost);
+    assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(BEN, true)]);
+    assert!(!catalogue.query(ADA, notes.name()).lost, "she has lost it already");
+}
+
+#[test]
+fn an_unknown_file_and_one_that_only_the_asker_had_are_not_found() {
+    let (roster, notes) = (roster(), file("notes.pdf", b"x"));
+    let mut catalogue = Catalogue::default();
+    assert_eq!(holders(&mut catalogue, BEN, "notes.pdf"), None);
+    catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap();
+    assert_eq!(holders(&mut catalogue, ADA, "notes.pdf"), None);
+    assert!(catalogue.len() == 0, "a file without holders is gone");
+}
+
+#[test]
+fn another_content_under_the_same_name_is_a_conflict_that_names_the_holders() {
+    let roster = roster();
+    let mut catalogue = Catalogue::default();
+    catalogue.update(ADA, &file("a", b"one"), true, None, &roster, LATE).unwrap();
+    catalogue.update(BEN, &file("a", b"one"), false, None, &roster, LATE).unwrap();
+    let no = catalogue.update(CYD, &file("a", b"two"), true, None, &roster, LATE).unwrap_err();
+    assert_eq!(no.code(), Code::Conflict);
+    assert!(no.to_string().contains("held by ada, ben;"), "{no}");
+    catalogue.leave(ADA);
+    assert_eq!(catalogue.leave(BEN), ["a".parse().unwrap()]);
+    assert_eq!(
+        catalogue.update(CYD, &file("a", b"two"), true, None, &roster, LATE).unwrap(),
+        Some(What::Offers)
+    );
+}
+
+#[test]
+fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
+    let (roster, notes) = (roster(), file("notes.pdf", b"x"));
+    let (name, id) = (notes.name().clone(), notes.id());
+    let mut catalogue = Catalogue::default();
+    catalogue.update(ADA, &notes, true, Some(5), &roster, LATE).unwrap();
+    catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap();
+    assert_eq!(catalogue.drop_file(&name, None, None, 10).unwrap(), Some((id, 10)));
+    assert!(catalogue.len() == 0 && catalogue.hashes == 0);
+    for peer in [ADA, BEN] {
+        assert_eq!((catalogue.held_by(peer), catalogue.peers[&peer].print), (0, Fingerprint::default()));
+    }
+    for published in [None, Some(9), Some(10)] {
+        let no = catalogue.update(ADA, &notes, true, published, &roster, LATE).unwrap_err();
+        assert_eq!(no.code(), Code::Expired, "{published:?}");
+        assert_eq!(
+            no.to_string(),
+            "notes.pdf was dropped at 1970-01-01T00:00:00Z; `add` it again to bring it back"
+        );
+    }
+    let other = file("other.pdf", b"x");
+    assert_eq!(
+        catalogue.update(ADA, &other, true, None, &roster, LATE).unwrap(),
+        Some(What::Offers),
+        "another name"
+    );
+    let revised = file("notes.pdf", b"y");
+    assert_eq!(
+        catalogue.update(ADA, &revised, true, None, &roster, LATE).unwrap(),
+        Some(What::Offers),
+        "another content"
+    );
+    let no = catalogue.update(BEN, &notes, true, Some(11), &roster, LATE).unwrap_err();
+    assert_eq!(no.code(), Code::Conflict, "the name stands for something else now");
+    catalogue.drop_file(&name, None, None, 11).unwrap();
+    assert_eq!(catalogue.update(BEN, &notes, true, Some(11), &roster, LATE).unwrap(), Some(What::BringsBack));
+    assert_eq!(catalogue.when_dropped(&name, id), None, "the drop is forgotten");
+}
+
+#[test]
+fn of_a_drop_that_somebody_remembers_and_a_publication_the_later_wins() {
+    let (roster, notes) = (roster(), file("notes.pdf", b"x"));
+    let (name, id) = (notes.name().clone(), notes.id());
+    let mut catalogue = Catalogue::default();
+    catalogue.update(ADA, &notes, true, Some(20), &roster, LATE).unwrap();
+    assert_eq!(catalogue.drop_file(&name, Some(id), Some(19), 99).unwrap(), None, "an older one");
+    assert_eq!(catalogue.len(), 1);
+    assert_eq!(catalogue.drop_file(&name, Some(id), Some(20), 99).unwrap(), Some((id, 20)));
+    assert_eq!(catalogue.len(), 0);
+    assert_eq!(catalogue.drop_file(&name, Some(id), Some(20), 99).unwrap(), None, "known");
+    assert_eq!(catalogue.update(ADA, &notes, true, Some(21), &roster, LATE).unwrap(), Some(What::BringsBack));
+    assert_eq!(catalogue.drop_file(&name, None, None, 99).unwrap(), Some((id, 99)));
+    assert_eq!(catalogue.drop_file(&name, None, None, 99).unwrap_err().code(), Code::NotFound);
+}
+
+#[test]
+fn files_have_numbers_of_their_own_and_it_is_known_which_were_touched() {
+    let roster = roster();
+    let mut catalogue = Catalogue::default();
+    let (a, b) = (file("a", b"a"), file("b", b"b"));
+    catalogue.update(ADA, &b, true, None, &roster, LATE).unwrap();
+    catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
+    let (one, two) = (catalogue.number(b.name()).unwrap(), catalogue.number(a.name()).unwrap());
+    assert!(one < two, "in order of arrival");
+    assert_eq!(catalogue.take_touched(), [one, two].into());
+    catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
+    assert!(!catalogue.is_touched(), "it was known");
+    catalogue.update(BEN, &a, true, None, &roster, LATE).unwrap();
+    catalogue.query(ADA, a.name());
+    assert_eq!(catalogue.take_touched(), [two].into());
+    catalogue.leave(ADA);
+    assert_eq!(catalogue.take_touched(), [one].into());
+    assert!(catalogue.listing(one).is_none());
+    catalogue.update(ADA, &b, true, None, &roster, LATE).unwrap();
+    assert!(catalogue.number(b.name()).unwrap() > two, "no number is used twice");
+}
+
+#[test]
+fn a_part_that_was_given_up_is_in_nobodys_way() {
+    let roster = roster();
+    let mut catalogue = Catalogue::default();
+    let (old, new) = (file("a", b"one"), file("a", b"two"));
+    catalogue.update(ADA, &old, false, None, &roster, LATE).unwrap();
+    assert_eq!(catalogue.update(BEN, &new, true, None, &roster, LATE).unwrap_err().code(), Code::Conflict);
+    assert_eq!(catalogue.update(ADA, &new, true, None, &roster, LATE).unwrap(), Some(What::Offers));
+    // And a part of which a peer does not speak any more is taken off when it is asked for its list.
+    catalogue.update(BEN, &new, false, None, &roster, LATE).unwrap();
+    let nothing = Fingerprint::default();
+    assert!(!catalogue.differs(BEN, nothing));
+    assert!(catalogue.differs(BEN, nothing));
+    assert_eq!(holders(&mut catalogue, CYD, "a").unwrap(), [(ADA, true)]);
+    assert!(!catalogue.differs(BEN, nothing) && !catalogue.differs(BEN, nothing), "once is enough");
+}
+
+#[test]
+fn the_last_whole_holder_may_replace_what_others_have_in_part_only() {
+    let roster = roster();
+    let mut catalogue = Catalogue::default();
+    let (old, [by_cyd, by_ben]) = (file("a", b"one"), [b"two", b"six"].map(|bytes| file("a", bytes)));
+    for peer in [ADA, BEN] {
+        catalogue.update(peer, &old, true, None, &roster, LATE).unwrap();
+    }
+    // Both have edited it: ada is taken off first, hears that ben has it, and begins to fetch it again.
+    assert_eq!(holders(&mut catalogue, ADA, "a").unwrap(), [(BEN, true)]);
+    catalogue.update(ADA, &old, false, None, &roster, LATE).unwrap();
+    assert_eq!(holders(&mut catalogue, BEN, "a").unwrap(), [(ADA, false)]);
+    assert_eq!(catalogue.update(CYD, &by_cyd, true, None, &roster, LATE).unwrap_err().code(), Code::Conflict);
+    assert_eq!(catalogue.update(BEN, &by_ben, true, None, &roster, LATE).unwrap(), Some(What::Offers));
+    assert_eq!(holders(&mut catalogue, CYD, "a").unwrap(), [(BEN, true)]);
+}
+
+#[test]
+fn nobody_drops_or_publishes_later_than_now() {
+    let (roster, mut catalogue) = (roster(), Catalogue::default());
+    let notes = file("notes.pdf", b"x");
+    let (name, id) = (notes.name(), notes.id());
+    catalogue.update(ADA, &notes, true, Some(5), &roster, 5).unwrap();
+    assert_eq!(catalogue.drop_file(name, Some(id), Some(u64::MAX), 9).unwrap(), Some((id, 9)));
+    assert_eq!(
+        catalogue.update(ADA, &notes, true, Some(u64::MAX), &roster, 10).unwrap(),
+        Some(What::BringsBack)
+    );
+    // One that has it, too, and whose clock is wrong.
+    catalogue.update(BEN, &notes, true, Some(u64::MAX), &roster, 11).unwrap();
+    assert_eq!(catalogue.drop_file(name, None, None, 12).unwrap(), Some((id, 12)));
+    assert_eq!(catalogue.update(BEN, &notes, true, Some(12), &roster, 13).unwrap_err().code(), Code::Expired);
+    // A drop that somebody remembers wins against it, too.
+    catalogue.update(BEN, &notes, true, Some(u64::MAX), &roster, 14).unwrap();
+    assert!(catalogue.drop_file(name, Some(id), Some(15), 15).unwrap().is_some());
+    assert_eq!(catalogue.len(), 0);
+}
+
+#[test]
+fn a_difference_counts_when_it_is_seen_twice_unchanged() {
+    let roster = roster();
+    let mut catalogue = Catalogue::default();
+    let mut print = Fingerprint::default();
+    assert!(!catalogue.differs(ADA, print));
+    let a = file("a", b"one");
+    print.toggle(a.name(), a.id(), true);
+    assert!(!catalogue.differs(ADA, print), "its update may be on the way");
+    assert!(catalogue.differs(ADA, print));
+    assert!(!catalogue.differs(ADA, print), "it was asked just now");
+    catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
+    assert!(!catalogue.differs(ADA, print));
+}
+
+/// A file in the model: its content, its holders, and the whole holder that was taken off last.
+type Modelled = (u8, BTreeMap<PeerId, bool>, Option<PeerId>);
+
+proptest! {
+    /// Against the plainest model there is: a map from file to holders, and a set of what was dropped.
+    #[test]
+    fn it_is_a_map_of_files_to_holders(
+        acts in prop::collection::vec((0..6_u8, 1..4_u64, 0..4_u8, any::<bool>()), 0..60)
+    ) {
+        let roster = roster();
+        let mut catalogue = Catalogue::default();
+        let mut model: BTreeMap<String, Modelled> = BTreeMap::new();
+        let mut dropped: BTreeMap<(String, u8), Millis> = BTreeMap::new();
+        for (now, (act, peer, what, whole)) in (1..).zip(acts) {
+            let (name, content) = (format!("f{}", what / 2), what % 2);
+            match act {
+                0 | 1 => {
+                    let published = (act == 1).then_some(now);
+                    let when = dropped.get(&(name.clone(), content));
+                    let stays_away = when.is_some_and(|&at| published.unwrap_or_default() <= at);
+                    // A part that the peer itself left behind, or all parts where it was the last whole holder.
+                    let gives_way = model.get(&name).is_some_and(|(other, held, last)| {
+                        let in_part = held.values().all(|whole| !whole);
+                        *other != content && in_part && (*last == Some(peer) || held.keys().all(|it| *it == peer))
+                    });
+                    if gives_way {
+                        model.remove(&name);
+                    }
+                    let fits = match model.get(&name) {
+                        Some((other, ..)) => *other == content,
+                        None => !stays_away,
+                    };
+                    if fits {
+                        let entry = model.entry(name.clone()).or_insert((content, BTreeMap::new(), None));
+                        entry.1.insert(peer, whole);
+                        dropped.remove(&(name.clone(), content));
+                    }
+                    let done = catalogue.update(peer, &file(&name, &[content]), whole, published, &roster, now);
+                    prop_assert_eq!(done.is_ok(), fits);
+                }
+                3 => {
+                    let gone = model.remove(&name);
+                    let done = catalogue.drop_file(&name.parse().unwrap(), None, None, now);
+                    prop_assert_eq!(done.is_ok(), gone.is_some());
+                    dropped.extend(gone.map(|(content, ..)| ((name, content), now)));
+                }
+                2 => {
+                    let lost = model.get_mut(&name).is_some_and(|(_, holders, last)| {
+                        let lost = holders.get(&peer) == Some(&true) && holders.remove(&peer).is_some();
+                        *last = if lost { Some(peer) } else { *last };
+                        lost
+                    });
+                    prop_assert_eq!(catalogue.query(peer, &name.parse().unwrap()).lost, lost);
+                }
+                _ => {
+                    for (_, holders, last) in model.values_mut() {
+                        if holders.remove(&peer) == Some(true) {
+                            *last = Some(peer);
+                        }
+                    }
+                    catalogue.leave(peer);
+                }
+            }
+            model.retain(|_, (_, holders, _)| !holders.is_empty());
+        }
+        let listed: Vec<_> = catalogue.listings()
+            .map(|(_, listing)| (listing.name().to_string(), listing.holders().collect())).collect();
+        let expected: Vec<(String, BTreeMap<PeerId, bool>)> =
+            model.iter().map(|(name, (_, holders, _))| (name.clone(), holders.clone())).collect();
+        prop_assert_eq!(listed, expected);
+        let hashes: u64 = model.len() as u64 * 32;
+        prop_assert_eq!(catalogue.hashes, hashes);
+        for peer in [ADA, BEN, CYD] {
+            let mut print = Fingerprint::default();
+            let mut held = BTreeSet::new();
+            for (name, (content, holders, _)) in &model {
+                let Some(whole) = holders.get(&peer) else { continue };
+                let file = file(name, &[*content]);
+                print.toggle(file.name(), file.id(), *whole);
+                held.insert(catalogue.number(file.name()).unwrap());
+            }
+            let holdings = catalogue.peers.remove(&peer).unwrap_or_default();
+            prop_assert_eq!((holdings.print, holdings.files), (print, held));
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! The lease book: who may use which slots, until when, and who is next.
+//!
+//! # The problem
+//! A multiply needs seven slots at once. If everybody took what is free, two requesters of seven could
+//! hold four slots each and wait for each other for ever. If large requests were passed over until they
+//! fit, a stream of small ones would starve them. And a holder that falls asleep must not keep the
+//! others waiting, nor do harm when it wakes.
+//!
+//! # The rules
+//! - **All or none, in strict order of arrival.** Only the head of the queue may take; nobody overtakes,
+//!   not even one whose request would fit now. So nobody starves and nobody deadlocks.
+//! - **A number for life.** A request gets the next number; the number of its ticket in the queue is the
+//!   number of its lease later. Leases are therefore granted in the order of their numbers.
+//! - **A lease lasts one quantum.** While nobody waits it can be renewed. When somebody waits it ends at
+//!   its time, and the former holder queues again for what it has left: round-robin.
+//! - **Fencing.** Each peer is told what it serves (`bind`) and what no longer (`unbind`); it refuses
+//!   products of leases that are over. A slot is free again only when its peer says `unbound`, that is
+//!   when the last product under the old lease is done. So no slot ever serves two.
+//! - **No false hope.** Asking for more than all others own is `infeasible` at once, also for one that
+//!   waits when peers leave. Only a manager that has just started lets such a request wait, because its
+//!   peers are on their way back.
+//!
+//! # An example
+//! Three peers of four slots, and one of them asks for seven: its own do not count, and the seven are spread over
+//! the two others, four from one and three from the other.
+//!
+//! Eight slots. Ada asks for 7 and has them (1 free). Ben asks for 7 and waits as the head. Cyd asks for
+//! 1 and waits too, although one slot is free. Ada's quantum ends; her peers finish what runs and say
+//! `unbound`; Ben has his seven, and at the same moment Cyd has the eighth.
+//!
+//! The book is plain state: each call changes it and says what follows from that ([`Effect`]); the time
+//! is passed in.
+//!
+//! # What is missing
+//! One slow peer holds back a lease of seven. There are no priorities, and a requester may queue as
+//! often as it likes.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::effect::Effect;
+use super::roster::{Member, Roster};
+use crate::clock::Millis;
+use crate::net::message::{Bound, FromManager, LeaseId, LeaseState, PeerCard, PeerId, Progress, WaiterState};
+use crate::share::units::counted;
+
+/// How long a manager that has just started lets infeasible requests wait, in milliseconds: its peers
+/// reconnect within three seconds.
+pub(super) const GRACE: Millis = 5_000;
+
+/// How many quanta a peer may take to finish what runs under an ended lease before it is dropped.
+const PATIENCE: u64 = 10;
+
+/// Where a request stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TicketStanding {
+    /// In the queue.
+    Waiting {
+        /// Its place; 1 is the head.
+        position: usize,
+        /// How many slots it asked for.
+        asked: u32,
+        /// How many it could have now.
+        free: u32,
+        /// For what it waits and what would end that.
+        reason: String,
+    },
+    /// Granted and running.
+    Leased {
+        /// When it ends unless it is renewed.
+        until: Millis,
+        /// Where the slots are.
+        slots: Vec<PeerCard>,
+    },
+    /// Taken off the queue: all others together own too few slots.
+    Infeasible {
+        /// How many they own.
+        leasable: u32,
+    },
+    /// Ended, or never was.
+    Over,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: LeaseId,
+    asker: PeerId,
+    slots: u32,
+    since: Millis,
+}
+
+/// A lease that runs.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) holder: PeerId,
+    until: Millis,
+    slots: Vec<PeerCard>,
+    /// When its holder's multiply began, and how far it is, as it said last.
+    pub(super) progress: Option<(Millis, Progress)>,
+}
+
+/// Slots of a lease that ended, whose peer has not yet said `unbound`.
+#[derive(Debug)]
+struct Unbinding {
+    slots: u32,
+    since: Millis,
+}
+
+/// The queue, the running leases, and the slots in use.
+#[derive(Debug)]
+pub(super) struct LeaseBook {
+    quantum: Millis,
+    started: Millis,
+    next: LeaseId,
+    /// In order of arrival, and so of their tickets.
+    queue: VecDeque<Waiter>,
+    leases: BTreeMap<LeaseId, Grant>,
+    unbinding: BTreeMap<(PeerId, LeaseId), Unbinding>,
+    /// How many slots of each peer are leased, or still busy with the last product of a lease that ended.
+    used: HashMap<PeerId, u32>,
+    effects: Vec<Effect>,
+}
+
+impl LeaseBook {
+    /// An empty book whose leases last `quantum`. Its numbers start from `first`.
+    pub(super) fn new(quantum: Millis, first: LeaseId, now: Millis) -> Self {
+        Self {
+            quantum,
+            started: now,
+            next: first,
+            queue: VecDeque::new(),
+            leases: BTreeMap::new(),
+            unbinding: BTreeMap::new(),
+            used: HashMap::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// How long a lease lasts.
+    pub(super) fn quantum(&self) -> Millis {
+        self.quantum
+    }
+
+    /// What follows from the changes since the last call.
+    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The next number, for a ticket or a peer; no number is given twice.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Puts a request at the end of the queue, and serves it if it can be. Look at its
+    /// [`LeaseBook::standing`] next.
+    pub(super) fn ask(&mut self, roster: &Roster, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
+        let ticket = self.next_number();
+        self.queue.push_back(Waiter { ticket, asker, slots, since: now });
+        if self.queue.len() == 1 {
+            self.serve(roster, now);
+        }
+        ticket
+    }
+
+    // lab 2: begin
+    /// Grants what can be granted: the head takes all it asked for, or nobody takes anything.
+    pub(super) fn serve(&mut self, roster: &Roster, now: Millis) {
+        while let Some(head) = self.queue.front() {
+            let (lease, holder, wanted) = (head.ticket, head.asker, head.slots);
+            let Some(slots) = self.take(roster, wanted, holder) else { return };
+            self.queue.pop_front();
+            self.bind(lease, &slots);
+            self.leases.insert(lease, Grant { holder, until: now + self.quantum, slots, progress: None });
+            self.effects.push(Effect::Turn(lease));
+        }
+    }
+    // lab 2: end
+
+    // lab 1: begin
+    /// Takes `wanted` slots for `asker`, never its own, all or none, spread over as many peers as possible: one from
+    /// each in turn, beginning with those that have most to spare.
+    fn take(&mut self, roster: &Roster, wanted: u32, asker: PeerId) -> Option<Vec<PeerCard>> {
+        if self.free(roster, asker) < wanted {
+            return None;
+        }
+        // (free slots, peer, slots taken)
+        let spare = roster.others(asker).map(|peer| (self.free_at(peer), peer, 0));
+        let mut spare: Vec<(u32, &Member, u32)> = spare.filter(|&(free, ..)| free > 0).collect();
+        spare.sort_by_key(|&(free, peer, _)| (Reverse(free), peer.id));
+        let mut missing = wanted;
+        while missing > 0 {
+            for (free, _, taken) in &mut spare {
+                if missing > 0 && taken < free {
+                    *taken += 1;
+                    missing -= 1;
+                }
+            }
+        }
+        let shares = spare.into_iter().filter(|&(_, _, taken)| taken > 0);
+        Some(shares.map(|(_, peer, taken)| self.mark_used(peer, taken)).collect())
+    }
+    // lab 1: end
+
+    /// Counts `slots` of a peer as used, no more than it has; the card says how many.
+    fn mark_used(&mut self, peer: &Member, slots: u32) -> PeerCard {
+        let used = self.used.entry(peer.id).or_default();
+        let slots = slots.min(peer.is.slots - *used);
+        *used += slots;
+        peer.card(slots)
+    }
+
+    /// Tells the peers of a lease to serve it for a quantum from now.
+    fn bind(&mut self, lease: LeaseId, slots: &[PeerCard]) {
+        let for_ms = self.quantum;
+        let bind =
+            |card: &PeerCard| Effect::Tell(card.peer, FromManager::Bind { lease, slots: card.slots, for_ms });
+        self.effects.extend(slots.iter().map(bind));
+    }
+
+    /// How many slots of this peer are in use.
+    pub(super) fn used(&self, peer: PeerId) -> u32 {
+        self.used.get(&peer).copied().unwrap_or_default()
+    }
+
+    fn free_at(&self, peer: &Member) -> u32 {
+        peer.open().saturating_sub(self.used(peer.id))
+    }
+
+    /// How many slots `asker` could have now.
+    fn free(&self, roster: &Roster, asker: PeerId) -> u32 {
+        roster.others(asker).map(|peer| self.free_at(peer)).sum()
+    }
+
+    /// Where a request stands now. One that has become infeasible is taken off the queue.
+    pub(super) fn standing(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> TicketStanding {
+        if let Some(lease) = self.leases.get(&ticket) {
+            return TicketStanding::Leased { until: lease.until, slots: lease.slots.clone() };
+        }
+        let Some(place) = self.place(ticket) else { return TicketStanding::Over };
+        let Waiter { asker, slots, .. } = self.queue[place];
+        let leasable = roster.leasable(asker);
+        if slots > leasable && !self.in_grace(now) {
+            self.leave(roster, ticket, now);
+            return TicketStanding::Infeasible { leasable };
+        }
+        TicketStanding::Waiting {
+            position: place + 1,
+            asked: slots,
+            free: self.free(roster, asker),
+            reason: self.reason(roster, place, now),
+        }
+    }
+
+    /// A request that waits, or a lease that runs, is over: the requester released it, went away, or
+    /// its time is up. Gives the lease, if there was one.
+    pub(super) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> Option<Grant> {
+        if let Some(place) = self.place(ticket) {
+            self.queue.remove(place);
+            if place == 0 {
+                self.serve(roster, now);
+            }
+        }
+        let lease = self.leases.remove(&ticket)?;
+        for card in &lease.slots {
+            self.unbind(card.peer, ticket, card.slots, now);
+        }
+        Some(lease)
+    }
+
+    /// Extends a lease while nobody waits.
+    pub(super) fn renew(&mut self, ticket: LeaseId, now: Millis) {
+        let Some(lease) = self.leases.get_mut(&ticket) else { return };
+        if self.queue.is_empty() && now < lease.until {
+            lease.until = now + self.quantum;
+            let slots = lease.slots.clone();
+            self.bind(ticket, &slots);
+        }
+    }
+
+    /// Who holds the running lease that `peer` serves.
+    pub(super) fn holder(&self, lease: LeaseId, peer: PeerId) -> Option<PeerId> {
+        let lease = self.leases.get(&lease)?;
+        lease.slots.iter().any(|card| card.peer == peer).then_some(lease.holder)
+    }
+
+    /// The holder of a lease says how far its multiply is, which began at `began`.
+    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, progress: Progress) {
+        if let Some(lease) = self.leases.get_mut(&lease) {
+            lease.progress = Some((began, progress));
+        }
+    }
+
+    /// A peer is done with the last product of an ended lease.
+    pub(super) fn unbound(&mut self, roster: &Roster, peer: PeerId, lease: LeaseId, now: Millis) {
+        if let Some(Unbinding { slots, .. }) = self.unbinding.remove(&(peer, lease))
+            && let Some(used) = self.used.get_mut(&peer)
+        {
+            *used -= slots;
+            self.serve(roster, now);
+        }
+    }
+
+    /// A peer joined that still serves a lease of its former life: its slots count as used until it
+    /// says `unbound`, which it is asked to at once.
+    pub(super) fn still_bound(&mut self, roster: &Roster, peer: PeerId, bound: &Bound, now: Millis) {
+        let Some(row) = roster.get(peer) else { return };
+        let card = self.mark_used(row, bound.slots);
+        self.unbind(peer, bound.lease, card.slots, now);
+    }
+
+    /// These slots are over for the lease; they are free when the peer says `unbound`.
+    fn unbind(&mut self, peer: PeerId, lease: LeaseId, slots: u32, now: Millis) {
+        // A peer may name one lease twice, or one that is yet to come: what it named adds up.
+        self.unbinding.entry((peer, lease)).or_insert(Unbinding { slots: 0, since: now }).slots += slots;
+        self.effects.push(Effect::Tell(peer, FromManager::Unbind { lease }));
+    }
+
+    /// A peer is gone, and is not in the roster any more: leases lose its slots, and one that asked for more
+    /// than there is now is told.
+    pub(super) fn lost(&mut self, roster: &Roster, peer: PeerId, now: Millis) {
+        self.unbinding.retain(|&(unbinding, _), _| unbinding != peer);
+        self.used.remove(&peer);
+        for (&lease, terms) in &mut self.leases {
+            let before = terms.slots.len();
+            terms.slots.retain(|card| card.peer != peer);
+            if terms.slots.len() < before {
+                self.effects.push(Effect::TellHolder(lease, FromManager::Lost { lease, peer }));
+            }
+        }
+        self.capacity_fell(roster, now);
+    }
+
+    /// There are fewer slots than before: wake all that asked for more than there is.
+    pub(super) fn capacity_fell(&mut self, roster: &Roster, now: Millis) {
+        if !self.in_grace(now) {
+            let hopeless = self.queue.iter().filter(|w| w.slots > roster.leasable(w.asker));
+            self.effects.extend(hopeless.map(|waiter| Effect::Turn(waiter.ticket)));
+        }
+        self.serve(roster, now);
+    }
+
+    /// Peers that have not said `unbound` in [`PATIENCE`] quanta.
+    pub(super) fn overdue(&self, now: Millis) -> Vec<PeerId> {
+        let late = |unbinding: &Unbinding| now.saturating_sub(unbinding.since) > PATIENCE * self.quantum;
+        self.unbinding.iter().filter(|(_, unbinding)| late(unbinding)).map(|(&(peer, _), _)| peer).collect()
+    }
+
+    /// The queue as the `state` answer shows it.
+    pub(super) fn waiters(&self, roster: &Roster, now: Millis) -> Vec<WaiterState> {
+        let state = |(place, waiter): (usize, &Waiter)| WaiterState {
+            position: place + 1,
+            peer: waiter.asker,
+            name: roster.get(waiter.asker).map(|row| row.is.name.clone()),
+            asked: waiter.slots,
+            since: waiter.since,
+            reason: self.reason(roster, place, now),
+        };
+        self.queue.iter().enumerate().map(state).collect()
+    }
+
+    /// The running leases as the `state` answer shows them.
+    pub(super) fn leases(&self, roster: &Roster) -> Vec<LeaseState> {
+        let state = |(&lease, terms): (&LeaseId, &Grant)| LeaseState {
+            lease,
+            peer: terms.holder,
+            name: roster.get(terms.holder).map(|row| row.is.name.clone()),
+            until: terms.until,
+            slots: terms.slots.clone(),
+            progress: terms.progress.as_ref().map(|(_, progress)| progress.clone()),
+        };
+        self.leases.iter().map(state).collect()
+    }
+
+    fn in_grace(&self, now: Millis) -> bool {
+        now < self.started + GRACE
+    }
+
+    fn place(&self, ticket: LeaseId) -> Option<usize> {
+        self.queue.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
+    }
+
+    /// Why the waiter at `place` waits, and what would end it.
+    fn reason(&self, roster: &Roster, place: usize, now: Millis) -> String {
+        let head = &self.queue[0];
+        let free = self.free(roster, head.asker);
+        let are = if free == 1 { "is" } else { "are" };
+        if place > 0 {
+            let before = if place == 1 { "one is".into() } else { format!("{place} are") };
+            return format!(
+                "{before} before you; the head of the queue waits for {}, {free} {are} free",
+                counted(head.slots, "slot")
+            );
+        }
+        let until = if let Some(lease) = self.leases.values().min_by_key(|lease| lease.until) {
+            let left = lease.until.saturating_sub(now) as f64 / 1000.0;
+            format!("the lease of {} ends in {left:.1} s at the latest", roster.name(lease.holder))
+        } else if let Some((peer, _)) = self.unbinding.keys().next() {
+            format!("{} finishes the last product of a lease that ended", roster.name(*peer))
+        } else if self.in_grace(now) {
+            "the manager has just started, and peers may be on their way back".into()
+        } else {
+            "the manager is trying to reach the peers that joined".into()
+        };
+        let missing = match head.slots {
+            1 => "your slot is not free yet".into(),
+            slots => format!("{free} of your {slots} slots {are} free"),
+        };
+        format!("you are the head of the queue; {missing}; {until}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

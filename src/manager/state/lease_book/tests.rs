@@ -1,0 +1,269 @@
+//! The rules of the lease book, one test each; then what must hold whatever happens.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::manager::state::roster::{Candidate, Reach};
+
+const QUANTUM: Millis = 1000;
+/// After the grace of a new manager.
+const NOW: Millis = 10_000;
+
+/// Peers 1, 2, ... with these slots, and an empty book.
+fn desk(slots: &[u32]) -> (Roster, LeaseBook) {
+    let mut roster = Roster::default();
+    for (i, &slots) in slots.iter().enumerate() {
+        let id = i as u64 + 1;
+        let name = format!("p{id}").parse().unwrap();
+        let addr = ([127, 0, 0, 1], id as u16).into();
+        roster.admit(id, Candidate { name, addr, slots, keeps: true, up: None, down: None }, 0);
+        roster.tried(id, Reach::Yes);
+    }
+    (roster, LeaseBook::new(QUANTUM, 100, 0))
+}
+
+fn granted(book: &mut LeaseBook) -> Vec<LeaseId> {
+    let turn = |effect| match effect {
+        Effect::Turn(ticket) => Some(ticket),
+        _ => None,
+    };
+    book.take_effects().into_iter().filter_map(turn).collect()
+}
+
+/// The lease ends and every peer says `unbound` at once.
+fn finish(roster: &Roster, book: &mut LeaseBook, lease: LeaseId, now: Millis) {
+    let cards = match book.standing(roster, lease, now) {
+        TicketStanding::Leased { slots, .. } => slots,
+        other => panic!("{lease} is {other:?}"),
+    };
+    book.leave(roster, lease, now);
+    for card in cards {
+        book.unbound(roster, card.peer, lease, now);
+    }
+}
+
+/// Where `asker` gets `slots` slots, as (peer, slots).
+fn shares(roster: &Roster, book: &mut LeaseBook, slots: u32, asker: PeerId) -> Option<Vec<(PeerId, u32)>> {
+    let cards = book.take(roster, slots, asker)?;
+    Some(cards.iter().map(|card| (card.peer, card.slots)).collect())
+}
+
+#[test]
+fn slots_are_spread_over_as_many_peers_as_possible() {
+    let seven = |slots: &[u32]| {
+        let (roster, mut book) = desk(slots);
+        shares(&roster, &mut book, 7, 0)
+    };
+    assert_eq!(seven(&[4, 4]), Some(vec![(1, 4), (2, 3)]));
+    assert_eq!(seven(&[4, 4, 4]), Some(vec![(1, 3), (2, 2), (3, 2)]));
+    assert_eq!(seven(&[1, 9, 1]), Some(vec![(2, 5), (1, 1), (3, 1)]));
+}
+
+#[test]
+fn all_or_none_and_never_ones_own() {
+    let (roster, mut book) = desk(&[4, 4]);
+    assert_eq!(shares(&roster, &mut book, 5, 1), None);
+    assert_eq!(book.free(&roster, 0), 8, "a refused request takes nothing");
+    assert_eq!(shares(&roster, &mut book, 4, 1), Some(vec![(2, 4)]));
+    assert_eq!((book.free(&roster, 1), book.used(2)), (0, 4));
+}
+
+#[test]
+fn only_the_head_takes_and_a_request_that_fits_does_not_overtake() {
+    let (roster, mut book) = desk(&[4, 4]);
+    let ada = book.ask(&roster, 0, 7, NOW);
+    let ben = book.ask(&roster, 0, 7, NOW);
+    let cyd = book.ask(&roster, 0, 1, NOW);
+    assert_eq!(granted(&mut book), [ada]);
+    match book.standing(&roster, cyd, NOW) {
+        TicketStanding::Waiting { position: 2, asked: 1, free: 1, reason } => {
+            assert_eq!(reason, "one is before you; the head of the queue waits for 7 slots, 1 is free")
+        }
+        other => panic!("{other:?}"),
+    }
+    finish(&roster, &mut book, ada, NOW);
+    assert_eq!(granted(&mut book), [ben, cyd]);
+}
+
+#[test]
+fn slots_return_only_when_the_peer_says_unbound() {
+    let (roster, mut book) = desk(&[1]);
+    let ada = book.ask(&roster, 0, 1, NOW);
+    let ben = book.ask(&roster, 0, 1, NOW);
+    book.leave(&roster, ada, NOW);
+    assert!(book.take_effects().contains(&Effect::Tell(1, FromManager::Unbind { lease: ada })));
+    assert!(matches!(book.standing(&roster, ben, NOW), TicketStanding::Waiting { .. }));
+    assert!(book.overdue(NOW + PATIENCE * QUANTUM).is_empty());
+    assert_eq!(book.overdue(NOW + PATIENCE * QUANTUM + 1), [1]);
+    book.unbound(&roster, 1, ada, NOW);
+    assert_eq!(granted(&mut book), [ben]);
+    book.unbound(&roster, 1, ada, NOW);
+    assert_eq!(book.free(&roster, 0), 0, "unbound twice gives nothing back twice");
+}
+
+#[test]
+fn a_lease_is_renewed_only_while_nobody_waits() {
+    let (roster, mut book) = desk(&[1]);
+    let ada = book.ask(&roster, 0, 1, NOW);
+    book.take_effects();
+    book.renew(ada, NOW + 600);
+    let bind = FromManager::Bind { lease: ada, slots: 1, for_ms: QUANTUM };
+    assert_eq!(book.take_effects(), [Effect::Tell(1, bind)], "its peer is told, too");
+    assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM);
+    let _ben = book.ask(&roster, 0, 1, NOW + 700);
+    book.renew(ada, NOW + 800);
+    assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM, "somebody waits");
+    assert_eq!(book.take_effects(), []);
+    assert_eq!(book.leave(&roster, ada, NOW + 1600).unwrap().holder, 0);
+    book.renew(ada, NOW + 1600);
+    assert_eq!(book.standing(&roster, ada, NOW + 1600), TicketStanding::Over);
+}
+
+#[test]
+fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
+    let (mut roster, mut book) = desk(&[4, 4]);
+    let large = book.ask(&roster, 1, 5, NOW);
+    assert_eq!(book.standing(&roster, large, NOW), TicketStanding::Infeasible { leasable: 4 });
+    let all = book.ask(&roster, 0, 8, NOW);
+    let waits = book.ask(&roster, 0, 8, NOW);
+    let small = book.ask(&roster, 0, 2, NOW);
+    assert_eq!(granted(&mut book), [all]);
+    roster.remove(2);
+    book.lost(&roster, 2, NOW);
+    let effects = book.take_effects();
+    assert!(
+        effects.contains(&Effect::TellHolder(all, FromManager::Lost { lease: all, peer: 2 })),
+        "{effects:?}"
+    );
+    assert!(effects.contains(&Effect::Turn(waits)), "{effects:?}");
+    assert_eq!(book.standing(&roster, waits, NOW), TicketStanding::Infeasible { leasable: 4 });
+    finish(&roster, &mut book, all, NOW);
+    assert_eq!(granted(&mut book), [small]);
+}
+
+#[test]
+fn a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
+    let (roster, mut book) = desk(&[]);
+    let early = book.ask(&roster, 0, 7, GRACE - 1);
+    assert!(matches!(book.standing(&roster, early, GRACE - 1), TicketStanding::Waiting { .. }));
+    assert_eq!(book.standing(&roster, early, GRACE), TicketStanding::Infeasible { leasable: 0 });
+}
+
+#[test]
+fn a_lease_of_a_former_life_counts_until_its_peer_is_done_with_it() {
+    let (roster, mut book) = desk(&[4]);
+    book.still_bound(&roster, 1, &Bound { lease: 17, slots: 3 }, NOW);
+    assert_eq!(book.free(&roster, 0), 1);
+    assert_eq!(book.take_effects(), [Effect::Tell(1, FromManager::Unbind { lease: 17 })]);
+    book.unbound(&roster, 1, 17, NOW);
+    assert_eq!(book.free(&roster, 0), 4);
+}
+
+#[test]
+fn a_lease_that_a_peer_names_twice_leaks_no_slots() {
+    let (roster, mut book) = desk(&[4]);
+    book.still_bound(&roster, 1, &Bound { lease: 17, slots: 3 }, NOW);
+    book.still_bound(&roster, 1, &Bound { lease: 17, slots: 9 }, NOW);
+    assert_eq!(book.free(&roster, 0), 0);
+    book.unbound(&roster, 1, 17, NOW);
+    assert_eq!(book.free(&roster, 0), 4);
+}
+
+#[test]
+fn a_million_grants_are_in_order_of_arrival() {
+    let (roster, mut book) = desk(&[1; 7]);
+    let mut running = VecDeque::new();
+    let mut last = 0;
+    let mut grants = 0_u64;
+    let mut asked = 0_u32;
+    while grants < 1_000_000 {
+        asked = asked % 7 + 1;
+        book.ask(&roster, 0, asked, NOW);
+        for ticket in granted(&mut book) {
+            assert!(ticket > last, "{ticket} was granted after {last}");
+            last = ticket;
+            grants += 1;
+            running.push_back(ticket);
+        }
+        if let Some(oldest) = running.pop_front() {
+            finish(&roster, &mut book, oldest, NOW);
+            for ticket in granted(&mut book) {
+                assert!(ticket > last, "{ticket} was granted after {last}");
+                last = ticket;
+                grants += 1;
+                running.push_back(ticket);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Ask { asker: PeerId, slots: u32 },
+    Leave { nth: usize },
+    Unbound { nth: usize },
+    Lose { peer: PeerId },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (0..4_u64, 1..9_u32).prop_map(|(asker, slots)| Act::Ask { asker, slots }),
+        3 => (0..8_usize).prop_map(|nth| Act::Leave { nth }),
+        4 => (0..8_usize).prop_map(|nth| Act::Unbound { nth }),
+        1 => (1..4_u64).prop_map(|peer| Act::Lose { peer }),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: no slot serves two, nobody overtakes, nobody gets its own.
+    #[test]
+    fn no_slot_serves_two_and_nobody_overtakes(acts in prop::collection::vec(act(), 1..200)) {
+        let (mut roster, mut book) = desk(&[4, 3, 1]);
+        let mut asked = BTreeMap::new();
+        let mut waiting = Vec::new();
+        for act in acts {
+            match act {
+                Act::Ask { asker, slots } => {
+                    let ticket = book.ask(&roster, asker, slots, NOW);
+                    asked.insert(ticket, (asker, slots));
+                    waiting.push(ticket);
+                }
+                Act::Leave { nth } => if let Some(&ticket) = asked.keys().nth(nth) {
+                    waiting.retain(|&t| t != ticket);
+                    asked.remove(&ticket);
+                    book.leave(&roster, ticket, NOW);
+                },
+                Act::Unbound { nth } => if let Some(&(peer, lease)) = book.unbinding.keys().nth(nth) {
+                    book.unbound(&roster, peer, lease, NOW);
+                },
+                Act::Lose { peer } => {
+                    roster.remove(peer);
+                    book.lost(&roster, peer, NOW);
+                }
+            }
+            waiting.retain(|&ticket| {
+                let standing = book.standing(&roster, ticket, NOW);
+                !matches!(standing, TicketStanding::Over | TicketStanding::Infeasible { .. })
+            });
+            for effect in book.take_effects() {
+                if let Effect::Turn(ticket) = effect
+                    && let TicketStanding::Leased { slots, .. } = book.standing(&roster, ticket, NOW)
+                {
+                    prop_assert_eq!(waiting.first(), Some(&ticket), "somebody was overtaken");
+                    waiting.remove(0);
+                    let (asker, wanted) = asked[&ticket];
+                    prop_assert!(slots.iter().all(|card| card.peer != asker), "its own slots");
+                    prop_assert!(slots.iter().map(|card| card.slots).sum::<u32>() <= wanted);
+                }
+            }
+            for peer in roster.peers() {
+                let leased: u32 = book.leases.values().flat_map(|l| &l.slots)
+                    .filter(|card| card.peer == peer.id).map(|card| card.slots).sum();
+                let unbinding: u32 = book.unbinding.iter()
+                    .filter(|((id, _), _)| *id == peer.id).map(|(_, e)| e.slots).sum();
+                prop_assert_eq!(leased + unbinding, book.used(peer.id));
+                prop_assert!(book.used(peer.id) <= peer.is.slots);
+            }
+        }
+    }
+}

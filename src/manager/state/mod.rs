@@ -1,0 +1,379 @@
+//! What the manager knows: one table, and every verb that changes it.
+//!
+//! # The rule
+//! Who is here ([`roster`]), who may use which slots ([`lease_book`]), which files there are and who has them
+//! ([`catalogue`]), who should fetch what ([`replicator`]), and what happened last ([`events`]) are plain state, each with
+//! rules of its own. [`Table`] holds them together: it is changed by its verbs alone, which all stand in this file, so
+//! that what concerns several of them (a peer that leaves has slots, files and orders) is said once.
+//!
+//! A verb is told the time, changes the table, and leaves behind what follows from that ([`effect`]): no socket, no
+//! thread, no clock. The lock and the sockets are in [`desk`](super::desk).
+
+pub(super) mod catalogue;
+pub(super) mod effect;
+mod events;
+mod health;
+pub(super) mod lease_book;
+mod replicator;
+pub(super) mod roster;
+mod view;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use log::info;
+
+use crate::clock::Millis;
+use crate::error::{Code, Error, Result};
+use crate::net::limits;
+use crate::net::message::{
+    Bound, DoneState, Download, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
+    Refusal, Replicas, plain,
+};
+use crate::share::fingerprint::Fingerprint;
+use crate::share::units::counted;
+use crate::share::{FileId, FileName, Manifest};
+use catalogue::{Catalogue, cards, not_found};
+use effect::Effect;
+use events::{Events, What};
+use lease_book::{LeaseBook, TicketStanding};
+use replicator::{Replicator, Scene};
+use roster::{Candidate, Reach, Roster};
+
+/// How many of the multiplies that were finished are kept for the board.
+const DONE: usize = 5;
+
+/// Everything the manager knows.
+#[derive(Debug)]
+pub(super) struct Table {
+    roster: Roster,
+    book: LeaseBook,
+    catalogue: Catalogue,
+    replicator: Replicator,
+    events: Events,
+    /// The multiplies that were finished last, oldest first.
+    done: VecDeque<DoneState>,
+    started: Millis,
+    /// Whether the list of peers is not the one that was told last.
+    list_changed: bool,
+    effects: Vec<Effect>,
+}
+
+impl Table {
+    /// An empty table whose leases last `quantum`, and whose files are to be on so many peers. Its numbers start from
+    /// `first`.
+    pub(super) fn new(quantum: Millis, replicas: Replicas, first: u64, now: Millis) -> Self {
+        Self {
+            roster: Roster::default(),
+            book: LeaseBook::new(quantum, first, now),
+            catalogue: Catalogue::default(),
+            replicator: Replicator::new(replicas, now),
+            events: Events::default(),
+            done: VecDeque::new(),
+            started: now,
+            list_changed: false,
+            effects: Vec::new(),
+        }
+    }
+
+    /// What follows from the changes since the last call, in this order.
+    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
+        let mut effects = std::mem::take(&mut self.effects);
+        effects.append(&mut self.book.take_effects());
+        effects
+    }
+}
+
+/// Peers come, stay and leave.
+impl Table {
+    /// Whether the list of peers is to be told: it has changed since that was last done.
+    pub(super) fn is_list_due(&self) -> bool {
+        self.list_changed
+    }
+
+    /// Everybody who is here, to be told.
+    pub(super) fn take_list(&mut self) -> FromManager {
+        self.list_changed = false;
+        FromManager::Peers { peers: self.roster.cards() }
+    }
+
+    /// Takes a peer into the table, in the place of its former self if there is one.
+    pub(super) fn admit(&mut self, candidate: Candidate, bound: &[Bound], now: Millis) -> Result<PeerId> {
+        if let Some(former) = self.roster.former_self(&candidate)? {
+            self.strike(former, "it came back", now);
+        }
+        let peer = self.book.next_number();
+        self.effects.push(Effect::Tell(peer, FromManager::Registered { peer }));
+        let Candidate { name, addr, slots, .. } = &candidate;
+        self.events.tell(now, format!("{name} joined from {addr} with {}", counted(*slots, "slot")));
+        if candidate.keeps {
+            self.replicator.join(peer, now);
+        }
+        self.roster.admit(peer, candidate, now);
+        self.list_changed = true;
+        for bound in bound {
+            self.book.still_bound(&self.roster, peer, bound, now);
+        }
+        Ok(peer)
+    }
+
+    /// Takes a peer out of the table, if it is still there: its slots, its files and its orders go with it.
+    pub(super) fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
+        let Some(row) = self.roster.remove(peer) else { return };
+        self.list_changed = true;
+        self.effects.push(Effect::HangUp(peer));
+        self.events.tell(now, format!("{} left: {why}", row.is.name));
+        self.book.lost(&self.roster, peer, now);
+        for file in self.catalogue.leave(peer) {
+            self.events.tell_of(now, String::new(), What::Gone, &file, 0);
+        }
+        self.replicator.leave(peer);
+    }
+
+    /// Asks everybody whether it is there.
+    pub(super) fn ping(&mut self) {
+        self.effects.push(Effect::TellAll(FromManager::Ping {}));
+    }
+
+    /// Strikes the peers that have been silent for `dead_after`, or have not given back their slots. For so long as
+    /// the manager was late nobody could be heard, through no fault of a peer.
+    pub(super) fn strike_silent(&mut self, late: Duration, dead_after: Duration, now: Millis) {
+        self.roster.excuse(late.as_millis() as Millis, now);
+        for peer in self.roster.silent(dead_after.as_millis() as Millis, now) {
+            self.strike(peer, &format!("silent for {} s", dead_after.as_secs_f32()), now);
+        }
+        for peer in self.book.overdue(now) {
+            self.strike(peer, "it did not give back its slots in time (ten quanta)", now);
+        }
+    }
+
+    /// A peer said `ok`, and what it is fetching. If its list of files is not the one that is kept here, it is to tell
+    /// them again.
+    pub(super) fn heard(
+        &mut self,
+        peer: PeerId,
+        list: Option<Fingerprint>,
+        downloads: Vec<Download>,
+        now: Millis,
+    ) {
+        self.replicator.signs(peer, &downloads, &self.catalogue, now);
+        self.roster.heard(peer, downloads, now);
+        if list.is_some_and(|list| self.catalogue.differs(peer, list)) {
+            self.effects.push(Effect::Tell(peer, FromManager::List {}));
+        }
+    }
+
+    /// The manager tried to connect back to a peer. One that others cannot reach must not be leased, and is told why.
+    pub(super) fn tried(&mut self, peer: PeerId, reach: Reach, now: Millis) {
+        let Some(row) = self.roster.tried(peer, reach.clone()) else { return };
+        let Reach::No(why) = reach else {
+            self.replicator.reached();
+            self.catalogue.touch_files_of(peer);
+            return self.book.serve(&self.roster, now);
+        };
+        let no =
+            Error::failed(format!("the manager cannot connect to {}, so nobody is sent there", row.is.addr))
+                .because(why)
+                .advise("let the port through the firewall, or give the right address with --advertise");
+        let event = format!("{} cannot be leased: {no}", row.is.name);
+        self.events.tell(now, event);
+        self.effects.push(Effect::Tell(peer, FromManager::Error(Refusal::from(&no))));
+        self.book.capacity_fell(&self.roster, now);
+    }
+}
+
+/// Slots are asked for, leased and given back.
+impl Table {
+    /// Somebody asks for slots; the ticket's number, which is the lease's.
+    pub(super) fn ask(&mut self, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
+        self.book.ask(&self.roster, asker, slots, now)
+    }
+
+    /// Where a request stands now.
+    pub(super) fn standing(&mut self, ticket: LeaseId, now: Millis) -> TicketStanding {
+        self.book.standing(&self.roster, ticket, now)
+    }
+
+    /// Extends a lease while nobody waits.
+    pub(super) fn renew(&mut self, lease: LeaseId, now: Millis) {
+        self.book.renew(lease, now);
+    }
+
+    /// A ticket is given back. A multiply that was finished with it is kept for the board.
+    pub(super) fn leave(&mut self, ticket: LeaseId, now: Millis) {
+        let Some(lease) = self.book.leave(&self.roster, ticket, now) else { return };
+        let (peer, Some((began, progress))) = (lease.holder, lease.progress) else { return };
+        if progress.products.iter().any(|product| product.state != ProductStage::Checked) {
+            return;
+        }
+        if self.done.len() == DONE {
+            self.done.pop_front();
+        }
+        let name = self.roster.get(peer).map(|row| row.is.name.clone());
+        let took_ms = now.saturating_sub(began);
+        self.done.push_back(DoneState { lease: ticket, peer, name, at: now, took_ms, progress });
+    }
+
+    /// A peer is done with the last product of an ended lease.
+    pub(super) fn unbound(&mut self, peer: PeerId, lease: LeaseId, now: Millis) {
+        self.book.unbound(&self.roster, peer, lease, now);
+    }
+
+    /// The holder of a lease says how far its multiply is, which began at `began`.
+    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
+        progress.products.truncate(limits::PRODUCTS);
+        self.book.progress(lease, began, progress);
+    }
+
+    /// The holder of a lease says that a peer in it answered wrongly.
+    ///
+    /// # Errors
+    /// `unauthorised` when the peer is not in that lease.
+    pub(super) fn blame(&mut self, lease: LeaseId, peer: PeerId, reason: &str, now: Millis) -> Result<()> {
+        let Some(holder) = self.book.holder(lease, peer) else {
+            return Err(Error::new(Code::Unauthorised, format!("the peer {peer} is not in your lease")));
+        };
+        let quarantined = self.roster.blame(peer);
+        let (who, whom) = (self.roster.name(holder), self.roster.name(peer));
+        self.events.tell(now, format!("{who} blames {whom}: {}", plain(reason)));
+        if quarantined {
+            self.events
+                .tell(now, format!("{whom} is quarantined: it is not leased until it registers again"));
+            self.book.capacity_fell(&self.roster, now);
+        }
+        Ok(())
+    }
+
+    /// What somebody who asked for slots did, for the board.
+    pub(super) fn tell_of(&mut self, asker: PeerId, did: &str, now: Millis) {
+        self.events.tell(now, format!("{} {did}", self.roster.name(asker)));
+    }
+}
+
+/// Files are offered, looked for, copied and dropped.
+impl Table {
+    /// A peer has a file, whole or in part.
+    ///
+    /// # Errors
+    /// `unauthorised` when there is no such peer; else what [`Catalogue::update`] says.
+    pub(super) fn update(
+        &mut self,
+        peer: PeerId,
+        manifest: &Manifest,
+        whole: bool,
+        published: Option<Millis>,
+        now: Millis,
+    ) -> Result<()> {
+        if self.roster.get(peer).is_none() {
+            return Err(Error::new(Code::Unauthorised, format!("there is no peer {peer}"))
+                .advise("register, and give the number that `registered` tells"));
+        }
+        self.replicator.told(peer, now);
+        let (who, file, size) = (self.roster.name(peer), manifest.name(), manifest.layout().size());
+        let changed = self.catalogue.update(peer, manifest, whole, published, &self.roster, now);
+        match changed {
+            Ok(None) => Ok(()),
+            Ok(Some(what)) => {
+                self.events.tell_of(now, who, what, file, size);
+                Ok(())
+            }
+            Err(no) => {
+                info!("{who} cannot offer {file}: {no}");
+                // It offers what was dropped: it is told so, however often it offers it.
+                if no.code() == Code::Expired
+                    && let Some(at) = self.catalogue.when_dropped(file, manifest.id())
+                {
+                    self.events.tell_of(now, who, What::Refused, file, size);
+                    self.effects.push(Effect::Tell(peer, dropped(file, manifest.id(), at)));
+                }
+                Err(no)
+            }
+        }
+    }
+
+    /// Who has this file but the asker? A whole holder that asks has lost it.
+    ///
+    /// # Errors
+    /// `not_found` when nobody else has it.
+    pub(super) fn query(
+        &mut self,
+        asker: PeerId,
+        file: &FileName,
+        now: Millis,
+    ) -> Result<(Manifest, Vec<Holder>)> {
+        let found = self.catalogue.query(asker, file);
+        if found.lost {
+            self.events.tell_of(now, self.roster.name(asker), What::Loses, file, 0);
+        }
+        let (manifest, holders) = found.file.ok_or_else(|| not_found(file))?;
+        Ok((manifest, cards(holders, &self.roster)))
+    }
+
+    /// A file is to be removed everywhere, and everybody is told. Anybody may want that of what is listed; what is not,
+    /// nobody here can want away, else anybody could have names remembered without end that were never there. A member
+    /// that `remembers` a drop from before this manager began tells it of any file.
+    ///
+    /// # Errors
+    /// `not_found` when it is not listed, or when nobody said which bytes, and the name stands for nothing.
+    pub(super) fn drop_file(
+        &mut self,
+        file: &FileName,
+        id: Option<FileId>,
+        at: Option<Millis>,
+        remembers: bool,
+        now: Millis,
+    ) -> Result<()> {
+        if !remembers && !self.catalogue.lists(file, id) {
+            return Err(not_found(file));
+        }
+        if let Some((id, at)) = self.catalogue.drop_file(file, id, at, now)? {
+            self.events.tell_of(now, String::new(), What::Dropped, file, 0);
+            self.effects.push(Effect::TellAll(dropped(file, id, at)));
+        }
+        Ok(())
+    }
+
+    /// Whether copies are to be planned: files or peers have changed since that was last done.
+    pub(super) fn is_plan_due(&self) -> bool {
+        self.replicator.is_due(&self.catalogue)
+    }
+
+    /// Orders the copies that are missing; says when to look again if nothing changes before that.
+    pub(super) fn replicate(&mut self, now: Millis) -> Option<Millis> {
+        let plan = self.replicator.plan(&mut self.catalogue, &self.roster, now);
+        let failed = plan.failed.into_iter().map(|order| (What::Failed, order));
+        let asked = plan.orders.into_iter().map(|order| (What::Asked, order));
+        for (what, (peer, number)) in failed.chain(asked) {
+            let Some(listing) = self.catalogue.listing(number) else { continue };
+            self.events.tell_of(now, self.roster.name(peer), what, listing.name(), listing.size());
+            if what == What::Asked {
+                let fetch = FromManager::Fetch { file: listing.name().clone() };
+                self.effects.push(Effect::Tell(peer, fetch));
+            }
+        }
+        plan.next
+    }
+
+    /// How many files there are.
+    pub(super) fn files_len(&self) -> usize {
+        self.catalogue.len()
+    }
+
+    /// All files with their holders, in order of their names.
+    pub(super) fn files(&self) -> impl Iterator<Item = FileState> {
+        self.catalogue.listings().map(|(_, listing)| listing.state(&self.roster))
+    }
+
+    /// The same, with their health.
+    pub(super) fn files_with_health(&self, now: Millis) -> impl Iterator<Item = FileState> {
+        let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
+        self.catalogue.listings().map(move |(number, listing)| {
+            let health = self.replicator.health(number, listing, scene);
+            FileState { health: Some(health), ..listing.state(&self.roster) }
+        })
+    }
+}
+
+fn dropped(file: &FileName, id: FileId, at: Millis) -> FromManager {
+    FromManager::Drop { file: file.clone(), id: Some(id), at: Some(at) }
+}

@@ -1,0 +1,435 @@
+//! Who should fetch what, so that every file is on as many peers as the policy asks for (B1, B2).
+//!
+//! # The problem
+//! Peers come, go, and lose files; each time, copies are missing somewhere. A hundred thousand files on a hundred peers
+//! change a thousand times a second while they are copied, so a manager that looks through all of them at each change
+//! does nothing else. And an order can fail: the peer's disk is full, a cable is cut, a peer joins and leaves
+//! every second. To order again at once would make a storm; not to order again, a file that never heals.
+//!
+//! # The rules
+//! - **Policy.** `--replicas all`: every peer that keeps replicas has every file. A number N: N of them have it. 0:
+//!   nothing is ordered.
+//! - **An order** is a peer and a file: "fetch it". From whom, in which pieces, is the download's business. It is done
+//!   when the peer is listed as a whole holder, and void when the peer or the file is gone.
+//! - **At most [`ORDERS`] run at each peer.** The next is given when one is done, at once.
+//! - **The file with the fewest copies first**, orders that run counted as copies, among the next [`WINDOW`]. So what is
+//!   most in danger is copied first, and two empty peers fetch different files, then each from the other. Peers take
+//!   turns, those with the fewest orders and files first.
+//! - **Only what can be had is ordered**: somebody else has all of it, and can be reached.
+//! - **An order fails** that shows no sign of life for [`PATIENCE`], or no progress for [`STALL`]. The
+//!   same peer is asked for the same file again after [`PAUSE`], then after twice that, [`LONGEST_PAUSE`] at most.
+//! - **A peer that joins is asked for nothing** until the manager could connect to it and its own list has been quiet
+//!   for [`SETTLE`], because it may have the files already.
+//! - **A young manager that wants N copies waits** for [`GRACE`]: its peers are on their way back with theirs. (Where
+//!   all are to have all, nobody's absence makes a copy too many, and it need not wait.)
+//!
+//! # How it is cheap
+//! Files are numbered as they come. Each peer walks through the numbers once, and stops where it has enough to do. What
+//! changes behind it (the catalogue says which files were touched) is put on its list of files to look at again. So a
+//! change costs a few steps for each peer, and not for each file.
+//!
+//! # An example
+//! ada has 1,000 files, ben and cyd join. After half a second of quiet each is asked for four: ben for 1, 3, 5, 7
+//! and cyd for 2, 4, 6, 8. Whenever one is done, the next is asked for. In the end ben takes the even ones from ada
+//! or from cyd. dan joins, whose disk is full: its four orders have failed after five seconds, and it is asked for
+//! them again after 5, 10, 20, 40 and every 60 seconds.
+//!
+//! All of this is plain state: no socket, no thread, no clock. The orders are sent by [`Table::replicate`](super::Table::replicate),
+//! the words about a file's health are in [`health`](super::health).
+//!
+//! # What is missing
+//! Copies too many are never removed: a peer that was away while N others were found for its files comes back as one
+//! more. The manager does not know how much room a peer has, nor how fast it is. And nothing keeps N copies
+//! from being N peers on one machine. A peer that comes and goes is given four orders each time.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::catalogue::{Catalogue, FileNumber, ListedFile};
+use super::lease_book::GRACE;
+use super::roster::{Member, Reach, Roster};
+use crate::clock::Millis;
+use crate::net::message::{Download, PeerId, Replicas};
+
+/// How many orders run at one peer at once: enough that small files are not waited for one by one, few enough that a
+/// large one does not share its peer's link with many.
+pub(super) const ORDERS: usize = 4;
+
+/// Among how many of its next files a peer is given the one with the fewest copies.
+const WINDOW: usize = 16;
+
+/// How many files are looked at for one peer before the table is let go for others.
+const LOOK: usize = 512;
+
+/// How long an order may show no sign of life, in milliseconds.
+const PATIENCE: Millis = 5_000;
+
+/// How long a download that began may make no progress, in milliseconds: its peer gives up its holders one by one.
+const STALL: Millis = 30_000;
+
+/// How long a peer is not asked again for a file that it did not get, in milliseconds.
+const PAUSE: Millis = 5_000;
+
+/// The longest such pause.
+const LONGEST_PAUSE: Millis = 60_000;
+
+/// How long the list of a peer that joined must be quiet, in milliseconds.
+const SETTLE: Millis = 500;
+
+/// What follows from a look at everything that changed.
+#[derive(Debug, Default)]
+pub(super) struct CopyPlan {
+    /// Who is to fetch what now.
+    pub(super) orders: Vec<(PeerId, FileNumber)>,
+    /// Orders that failed.
+    pub(super) failed: Vec<(PeerId, FileNumber)>,
+    /// When to plan again if nothing changes before that.
+    pub(super) next: Option<Millis>,
+}
+
+/// What is looked at, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) roster: &'a Roster,
+    pub(super) now: Millis,
+}
+
+/// An order that runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunningOrder {
+    /// When it was given.
+    pub(super) since: Millis,
+    /// When the download was last seen to go on.
+    pub(super) sign: Option<Millis>,
+    /// How many pieces were there then.
+    have: u32,
+}
+
+impl RunningOrder {
+    /// When it counts as failed, unless there is a sign of life before.
+    fn deadline(&self) -> Millis {
+        self.sign.map_or(self.since + PATIENCE, |sign| sign + STALL)
+    }
+}
+
+/// What came of the orders for one file at one peer: nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    /// How often.
+    pub(super) times: u32,
+    /// When it may be ordered again.
+    pub(super) until: Millis,
+}
+
+/// A peer that keeps replicas.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    /// When it last told of a file, or joined.
+    told: Millis,
+    /// Its list was quiet for long enough once.
+    pub(super) settled: bool,
+    /// Its walk: every file with a smaller number was looked at.
+    walk: FileNumber,
+    /// Files behind that which changed since.
+    again: BTreeSet<FileNumber>,
+    pub(super) running: BTreeMap<FileNumber, RunningOrder>,
+    pub(super) paused: BTreeMap<FileNumber, Pause>,
+}
+
+/// Who should fetch what.
+#[derive(Debug)]
+pub(super) struct Replicator {
+    policy: Replicas,
+    started: Millis,
+    pub(super) keepers: BTreeMap<PeerId, Keeper>,
+    /// How many orders run for a file.
+    under_way: HashMap<FileNumber, usize>,
+    /// When to look at a peer and a file, at the latest. What is found then counts, so an alarm for what is over long
+    /// since does no harm.
+    alarms: BTreeSet<(Millis, PeerId, FileNumber)>,
+    /// Whether a peer joined, left or was reached since the last plan.
+    peers_changed: bool,
+}
+
+impl Replicator {
+    /// Nothing is ordered yet.
+    pub(super) fn new(policy: Replicas, now: Millis) -> Self {
+        Self {
+            policy,
+            started: now,
+            keepers: BTreeMap::new(),
+            under_way: HashMap::new(),
+            alarms: BTreeSet::new(),
+            peers_changed: false,
+        }
+    }
+
+    /// How many peers are to have each file.
+    pub(super) fn policy(&self) -> Replicas {
+        self.policy
+    }
+
+    /// Whether anything changed since the last plan.
+    pub(super) fn is_due(&self, catalogue: &Catalogue) -> bool {
+        self.peers_changed || catalogue.is_touched()
+    }
+
+    /// A peer that keeps replicas joined.
+    pub(super) fn join(&mut self, peer: PeerId, now: Millis) {
+        self.keepers.insert(peer, Keeper { told: now, ..Keeper::default() });
+        self.peers_changed = true;
+    }
+
+    /// A peer left. Under a policy of N, another may be asked for what it was fetching.
+    pub(super) fn leave(&mut self, peer: PeerId) {
+        let Some(keeper) = self.keepers.remove(&peer) else { return };
+        self.peers_changed = true;
+        for &number in keeper.running.keys() {
+            count_down(&mut self.under_way, number);
+            for other in self.keepers.values_mut().filter(|other| number < other.walk) {
+                other.again.insert(number);
+            }
+        }
+    }
+
+    /// The manager could connect to somebody: look at the peers again.
+    pub(super) fn reached(&mut self) {
+        self.peers_changed = true;
+    }
+
+    /// A peer told of a file: its list is not quiet yet.
+    pub(super) fn told(&mut self, peer: PeerId, now: Millis) {
+        if let Some(keeper) = self.keepers.get_mut(&peer) {
+            keeper.told = now;
+        }
+    }
+
+    /// A peer told what it is fetching: signs of life of its orders.
+    pub(super) fn signs(&mut self, peer: PeerId, downloads: &[Download], catalogue: &Catalogue, now: Millis) {
+        let Some(keeper) = self.keepers.get_mut(&peer) else { return };
+        for download in downloads {
+            let number = catalogue.number(&download.file);
+            let running = number.and_then(|number| keeper.running.get_mut(&number));
+            if let Some(running) = running.filter(|it| it.sign.is_none() || download.have > it.have) {
+                running.sign = Some(now);
+                running.have = download.have;
+            }
+        }
+    }
+
+    // lab 5: begin
+    /// What should be fetched by whom, after all that changed. To be called after every change, and at `next`.
+    pub(super) fn plan(&mut self, catalogue: &mut Catalogue, roster: &Roster, now: Millis) -> CopyPlan {
+        let touched = catalogue.take_touched();
+        let scene = Scene { catalogue, roster, now };
+        let mut plan = CopyPlan::default();
+        self.peers_changed = false;
+        if self.policy == Replicas::Some(0) {
+            return plan;
+        }
+        for number in touched {
+            self.look_again(number, scene);
+        }
+        self.ring(scene, &mut plan);
+        self.settle(scene, &mut plan);
+        let grace = self.started + GRACE;
+        if self.policy != Replicas::All && now < grace {
+            plan.wake_by(grace);
+            return plan;
+        }
+        // Those with the fewest orders and the fewest files first, one file each in turn.
+        let able = |id: PeerId| roster.get(id).is_some_and(can_fetch);
+        let ready = self.keepers.iter().filter(|(id, keeper)| keeper.settled && able(**id));
+        let mut ready: Vec<_> =
+            ready.map(|(&id, keeper)| (keeper.running.len(), scene.catalogue.held_by(id), id)).collect();
+        ready.sort_unstable();
+        while !ready.is_empty() {
+            ready.retain(|&(.., id)| {
+                let chosen = self.choose(id, scene, &mut plan);
+                chosen.map(|number| self.order(id, number, now, &mut plan)).is_some()
+            });
+        }
+        if let Some(&(alarm, ..)) = self.alarms.first() {
+            plan.wake_by(alarm);
+        }
+        plan
+    }
+
+    /// The next file for this peer: of those it could fetch now, the one with the fewest copies.
+    fn choose(&mut self, peer: PeerId, scene: Scene, plan: &mut CopyPlan) -> Option<FileNumber> {
+        if self.keepers.get(&peer)?.running.len() >= ORDERS {
+            return None;
+        }
+        // (copies, file)
+        let mut window: Vec<(usize, FileNumber)> = Vec::new();
+        let mut looks = 0;
+        while window.len() < WINDOW {
+            if looks == LOOK {
+                plan.wake_by(scene.now);
+                break;
+            }
+            looks += 1;
+            let Some(number) = self.next_of(peer, scene.catalogue) else { break };
+            let Some(listing) = scene.catalogue.listing(number) else { continue };
+            if self.should_fetch(peer, number, listing, scene) {
+                window.push((listing.whole_holders().count() + self.under_way(number), number));
+            }
+        }
+        let &(_, chosen) = window.iter().min()?;
+        let rest = window.into_iter().map(|(_, number)| number).filter(|number| *number != chosen);
+        self.keepers.get_mut(&peer)?.again.extend(rest);
+        Some(chosen)
+    }
+
+    /// Whether this peer should have this file, and could get it now.
+    fn should_fetch(&self, peer: PeerId, number: FileNumber, listing: &ListedFile, scene: Scene) -> bool {
+        let Some(keeper) = self.keepers.get(&peer) else { return false };
+        let busy = keeper.running.contains_key(&number);
+        let paused = keeper.paused.get(&number).is_some_and(|pause| pause.until > scene.now);
+        !listing.is_whole_at(peer)
+            && !busy
+            && !paused
+            && self.lacking(number, listing) > 0
+            && has_source(listing, peer, scene.roster)
+    }
+    // lab 5: end
+
+    /// The next file that this peer has to look at.
+    fn next_of(&mut self, peer: PeerId, catalogue: &Catalogue) -> Option<FileNumber> {
+        let keeper = self.keepers.get_mut(&peer)?;
+        if let Some(number) = keeper.again.pop_first() {
+            return Some(number);
+        }
+        let (number, _) = catalogue.listings_from(keeper.walk).next()?;
+        keeper.walk = number + 1;
+        Some(number)
+    }
+
+    fn order(&mut self, peer: PeerId, number: FileNumber, now: Millis, plan: &mut CopyPlan) {
+        let running = RunningOrder { since: now, sign: None, have: 0 };
+        self.keepers.entry(peer).or_default().running.insert(number, running);
+        *self.under_way.entry(number).or_default() += 1;
+        self.alarms.insert((running.deadline(), peer, number));
+        plan.orders.push((peer, number));
+    }
+
+    /// A file was touched: it is new or gone, or has other holders. So orders are done, void, or have shown a sign of life.
+    fn look_again(&mut self, number: FileNumber, scene: Scene) {
+        let listing = scene.catalogue.listing(number);
+        for (&peer, keeper) in &mut self.keepers {
+            let Some(listing) = listing.filter(|listing| !listing.is_whole_at(peer)) else {
+                keeper.again.remove(&number);
+                keeper.paused.remove(&number);
+                if keeper.running.remove(&number).is_some() {
+                    count_down(&mut self.under_way, number);
+                }
+                continue;
+            };
+            match keeper.running.get_mut(&number) {
+                // It told that it has a part.
+                Some(running) if running.sign.is_none() && listing.holders().any(|(it, _)| it == peer) => {
+                    running.sign = Some(scene.now);
+                }
+                Some(_) => {}
+                None if number < keeper.walk => drop(keeper.again.insert(number)),
+                None => {}
+            }
+        }
+    }
+
+    /// Looks at the orders and pauses whose time has come.
+    fn ring(&mut self, scene: Scene, plan: &mut CopyPlan) {
+        let now = scene.now;
+        while let Some(&(at, peer, number)) = self.alarms.first()
+            && at <= now
+        {
+            self.alarms.pop_first();
+            let Some(keeper) = self.keepers.get_mut(&peer) else { continue };
+            match keeper.running.get(&number).map(RunningOrder::deadline) {
+                None => drop(keeper.again.insert(number)),
+                Some(deadline) if deadline > now => drop(self.alarms.insert((deadline, peer, number))),
+                Some(_) => {
+                    keeper.running.remove(&number);
+                    count_down(&mut self.under_way, number);
+                    let times = keeper.paused.get(&number).map_or(0, |pause| pause.times) + 1;
+                    let pause = Pause { times, until: now + pause_after(times) };
+                    keeper.paused.insert(number, pause);
+                    self.alarms.insert((pause.until, peer, number));
+                    plan.failed.push((peer, number));
+                    // Somebody else may fetch it meanwhile.
+                    self.look_again(number, scene);
+                }
+            }
+        }
+    }
+
+    /// Peers that joined and have been quiet for long enough may be asked for files from now on.
+    fn settle(&mut self, scene: Scene, plan: &mut CopyPlan) {
+        for (&id, keeper) in self.keepers.iter_mut().filter(|(_, keeper)| !keeper.settled) {
+            let quiet_at = keeper.told + SETTLE;
+            keeper.settled = scene.now >= quiet_at && scene.roster.get(id).is_some_and(can_fetch);
+            if scene.now < quiet_at {
+                plan.wake_by(quiet_at);
+            }
+        }
+    }
+
+    /// How many copies there should be.
+    pub(super) fn wanted(&self) -> usize {
+        match self.policy {
+            Replicas::All => self.keepers.len(),
+            Replicas::Some(wanted) => wanted,
+        }
+    }
+
+    /// How many copies of a file are missing that nobody is fetching.
+    pub(super) fn lacking(&self, number: FileNumber, listing: &ListedFile) -> usize {
+        let coming = self.copies(listing) + self.under_way(number);
+        self.wanted().min(self.keepers.len()).saturating_sub(coming)
+    }
+
+    /// How many of those that keep replicas have all of it. Others leave when they like, and do not count.
+    pub(super) fn copies(&self, listing: &ListedFile) -> usize {
+        listing.whole_holders().filter(|peer| self.keepers.contains_key(peer)).count()
+    }
+
+    fn under_way(&self, number: FileNumber) -> usize {
+        self.under_way.get(&number).copied().unwrap_or_default()
+    }
+}
+
+impl CopyPlan {
+    fn wake_by(&mut self, at: Millis) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
+
+/// One order less runs for a file.
+fn count_down(under_way: &mut HashMap<FileNumber, usize>, number: FileNumber) {
+    if let Entry::Occupied(mut count) = under_way.entry(number) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
+
+/// Whether a peer can be asked to fetch anything. One that offers no slots is never connected back to.
+pub(super) fn can_fetch(peer: &Member) -> bool {
+    peer.reach == Reach::Yes || peer.is.slots == 0
+}
+
+/// Whether anybody else has all of a file and can be reached.
+pub(super) fn has_source(listing: &ListedFile, peer: PeerId, roster: &Roster) -> bool {
+    let reachable = |id| roster.get(id).is_some_and(|row| !matches!(row.reach, Reach::No(_)));
+    listing.whole_holders().any(|holder| holder != peer && reachable(holder))
+}
+
+/// How long a file is not ordered again that was ordered so often without success.
+fn pause_after(times: u32) -> Millis {
+    (PAUSE << (times - 1).min(16)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! The peers' table: who is here, where, and whether it can be leased.
+//!
+//! # The problem
+//! The manager is asked "who can serve me?" and must not answer from hearsay. A row of the table says
+//! where a peer listens, how many products it serves at once (its *slots*), and whether it can be leased at
+//! all. How many of its slots are in use, the [lease book](super::lease_book) knows.
+//!
+//! # The rules
+//! - The table is a set: no two rows have the same name, and no two the same address. The later of two is
+//!   refused. Only the same name from the same address is the same peer, come back before its loss was
+//!   noticed, and takes the place of its former self.
+//! - A row can be leased once the manager has connected back to its address, and until it was blamed
+//!   [`BLAMES`] times for wrong answers.
+//!
+//! All of this is plain state: no socket, no thread, no clock. The time is passed in.
+//!
+//! # What is missing
+//! A peer that serves slowly is leased like one that serves fast; only the requester notices.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+
+use crate::clock::Millis;
+use crate::error::{Code, Error, Result};
+use crate::net::limits;
+use crate::net::message::{Download, Name, PeerCard, PeerId, PeerState};
+
+/// How often a peer may be blamed for a wrong answer before it is no longer leased: once may be a
+/// requester's mistake.
+pub(super) const BLAMES: u32 = 2;
+
+/// Whether the manager could connect back to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Not tried to the end yet.
+    Unknown,
+    /// It could.
+    Yes,
+    /// It could not, and why.
+    No(String),
+}
+
+/// What a peer says of itself when it joins.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    /// What it calls itself.
+    pub(crate) name: Name,
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+    /// How many products it serves at once.
+    pub(crate) slots: u32,
+    /// Whether it takes part in replication.
+    pub(crate) keeps: bool,
+    /// What it sends to others at most, in bytes per second.
+    pub(crate) up: Option<u64>,
+    /// What it takes from others at most, in bytes per second.
+    pub(crate) down: Option<u64>,
+}
+
+/// A row of the table.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    /// Its number.
+    pub(super) id: PeerId,
+    /// What it said of itself.
+    pub(super) is: Candidate,
+    /// Since when it is here.
+    pub(super) since: Millis,
+    /// When it was last heard of.
+    pub(super) heard: Millis,
+    /// Whether others can reach it.
+    pub(super) reach: Reach,
+    /// How often it was blamed.
+    pub(super) blames: u32,
+    /// What it is fetching, as it said last.
+    pub(super) downloads: Vec<Download>,
+}
+
+impl Member {
+    fn quarantined(&self) -> bool {
+        self.blames >= BLAMES
+    }
+
+    /// Slots that can be leased now, if they are not in use.
+    pub(super) fn open(&self) -> u32 {
+        if self.reach == Reach::Yes { self.leasable() } else { 0 }
+    }
+
+    /// Slots that could be leased some time. One whose address is being tried counts: that is a
+    /// matter of milliseconds.
+    fn leasable(&self) -> u32 {
+        match self.reach {
+            Reach::Yes | Reach::Unknown if !self.quarantined() => self.is.slots,
+            _ => 0,
+        }
+    }
+
+    /// Why this peer cannot be leased; `None` when it can.
+    fn obstacle(&self) -> Option<String> {
+        if self.is.slots == 0 {
+            return Some("it offers no slots".into());
+        }
+        if self.quarantined() {
+            return Some(format!("quarantined: blamed {} times for wrong answers", self.blames));
+        }
+        match &self.reach {
+            Reach::Yes => None,
+            Reach::Unknown => Some("its address is being tried".into()),
+            Reach::No(why) => Some(format!("the manager cannot connect to {}: {why}", self.is.addr)),
+        }
+    }
+
+    /// The row as others see it, with `slots` slots.
+    pub(super) fn card(&self, slots: u32) -> PeerCard {
+        PeerCard { peer: self.id, name: self.is.name.clone(), addr: self.is.addr, slots }
+    }
+
+    /// The row as the `state` answer shows it, with `used` slots in use.
+    pub(super) fn state(&self, used: u32) -> PeerState {
+        let obstacle = self.obstacle();
+        PeerState {
+            peer: self.id,
+            name: self.is.name.clone(),
+            addr: self.is.addr,
+            slots: self.is.slots,
+            used,
+            since: self.since,
+            leasable: obstacle.is_none(),
+            reason: obstacle.unwrap_or_default(),
+            keeps: self.is.keeps,
+            up: self.is.up,
+            down: self.is.down,
+            downloads: self.downloads.clone(),
+        }
+    }
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    peers: BTreeMap<PeerId, Member>,
+    names: HashMap<Name, PeerId>,
+    addrs: HashMap<SocketAddr, PeerId>,
+}
+
+impl Roster {
+    /// The rows, in order of their numbers.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &Member> {
+        self.peers.values()
+    }
+
+    /// A row.
+    pub(super) fn get(&self, id: PeerId) -> Option<&Member> {
+        self.peers.get(&id)
+    }
+
+    /// What to call number `id` in a sentence.
+    pub(super) fn name(&self, id: PeerId) -> String {
+        self.peers.get(&id).map_or_else(|| "somebody".into(), |peer| peer.is.name.to_string())
+    }
+
+    /// The former self of a candidate, if it is still in the table.
+    ///
+    /// # Errors
+    /// `conflict` when its name or its address is somebody else's; `bad_message` for too many slots.
+    pub(super) fn former_self(&self, candidate: &Candidate) -> Result<Option<PeerId>> {
+        let Candidate { name, addr, slots, .. } = candidate;
+        if *slots > limits::SLOTS {
+            return Err(Error::new(Code::BadMessage, format!("{slots} slots are too many"))
+                .advise(format!("a peer may offer {} at most", limits::SLOTS)));
+        }
+        match (self.names.get(name), self.addrs.get(addr)) {
+            (None, None) => Ok(None),
+            (Some(by_name), Some(by_addr)) if by_name == by_addr => Ok(Some(*by_name)),
+            (Some(other), _) => Err(Error::new(
+                Code::Conflict,
+                format!("the name {name} is taken by the peer at {}", self.peers[other].is.addr),
+            )
+            .advise("choose another --name")),
+            (None, Some(other)) => Err(Error::new(
+                Code::Conflict,
+                format!("the address {addr} is that of the peer {}", self.peers[other].is.name),
+            )
+            .advise("choose another --listen or --advertise")),
+        }
+    }
+
+    /// Writes a new row. Its former self must have been removed.
+    pub(super) fn admit(&mut self, id: PeerId, candidate: Candidate, now: Millis) {
+        self.names.insert(candidate.name.clone(), id);
+        self.addrs.insert(candidate.addr, id);
+        let reach = Reach::Unknown;
+        let downloads = Vec::new();
+        let peer = Member { id, is: candidate, since: now, heard: now, reach, blames: 0, downloads };
+        self.peers.insert(id, peer);
+    }
+
+    /// Takes a row out.
+    pub(super) fn remove(&mut self, id: PeerId) -> Option<Member> {
+        let peer = self.peers.remove(&id)?;
+        self.names.remove(&peer.is.name);
+        self.addrs.remove(&peer.is.addr);
+        Some(peer)
+    }
+
+    /// A peer was heard of, and said what it is fetching.
+    pub(super) fn heard(&mut self, id: PeerId, mut downloads: Vec<Download>, now: Millis) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            downloads.truncate(limits::DOWNLOADS);
+            peer.heard = now;
+            peer.downloads = downloads;
+        }
+    }
+
+    /// For `late` milliseconds nobody could be heard, through no fault of a peer.
+    pub(super) fn excuse(&mut self, late: Millis, now: Millis) {
+        for peer in self.peers.values_mut() {
+            peer.heard = (peer.heard + late).min(now);
+        }
+    }
+
+    /// The peers that have not been heard of for `dead_after` milliseconds.
+    pub(super) fn silent(&self, dead_after: Millis, now: Millis) -> Vec<PeerId> {
+        let silent = |peer: &&Member| now.saturating_sub(peer.heard) >= dead_after;
+        self.peers().filter(silent).map(|peer| peer.id).collect()
+    }
+
+    /// The manager tried to connect back.
+    pub(super) fn tried(&mut self, id: PeerId, reach: Reach) -> Option<&Member> {
+        let peer = self.peers.get_mut(&id)?;
+        peer.reach = reach;
+        Some(peer)
+    }
+
+    /// Blames a peer for a wrong answer; true when that puts it into quarantine.
+    pub(super) fn blame(&mut self, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        peer.blames += 1;
+        peer.blames == BLAMES
+    }
+
+    /// Slots that anybody but `asker` offers and that could be leased some time.
+    pub(super) fn leasable(&self, asker: PeerId) -> u32 {
+        self.others(asker).map(Member::leasable).sum()
+    }
+
+    /// Everybody but `asker`.
+    pub(super) fn others(&self, asker: PeerId) -> impl Iterator<Item = &Member> {
+        self.peers.values().filter(move |peer| peer.id != asker)
+    }
+
+    /// The whole table for all to see: everybody's card.
+    pub(super) fn cards(&self) -> Vec<PeerCard> {
+        self.peers().map(|peer| peer.card(peer.is.slots)).collect()
+    }
+}
+
+/// An address in the one way in which it is written here, so that two spellings of one are one.
+///
+/// # Errors
+/// `bad_message` for an address that nobody can connect to.
+pub(crate) fn spell(addr: SocketAddr) -> Result<SocketAddr> {
+    // Without the flow and the scope that an IPv6 address may carry.
+    let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+    if addr.ip().is_unspecified() || addr.port() == 0 {
+        return Err(Error::new(Code::BadMessage, format!("nobody can connect to {addr}"))
+            .advise("give an address of this machine with --advertise"));
+    }
+    Ok(addr)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! The rules of the roster, one test each.
+
+use super::*;
+
+fn candidate(name: &str, port: u16, slots: u32) -> Candidate {
+    let addr = ([127, 0, 0, 1], port).into();
+    Candidate { name: name.parse().unwrap(), addr, slots, keeps: true, up: None, down: None }
+}
+
+/// Peers 1, 2, ... with these slots, all reachable.
+fn roster(slots: &[u32]) -> Roster {
+    let mut roster = Roster::default();
+    for (i, &slots) in slots.iter().enumerate() {
+        let id = i as u64 + 1;
+        roster.admit(id, candidate(&format!("p{id}"), id as u16, slots), 0);
+        roster.tried(id, Reach::Yes);
+    }
+    roster
+}
+
+#[test]
+fn names_and_addresses_are_a_set_and_only_the_same_peer_comes_back() {
+    let mut roster = roster(&[4]);
+    let taken = |roster: &Roster, name, port| roster.former_self(&candidate(name, port, 4));
+    assert_eq!(taken(&roster, "p1", 1).unwrap(), Some(1));
+    assert_eq!(taken(&roster, "p2", 2).unwrap(), None);
+    let error = taken(&roster, "p1", 2).unwrap_err();
+    assert_eq!(error.code(), Code::Conflict);
+    assert_eq!(error.to_string(), "the name p1 is taken by the peer at 127.0.0.1:1; choose another --name");
+    assert_eq!(taken(&roster, "p2", 1).unwrap_err().code(), Code::Conflict);
+    roster.remove(1);
+    assert_eq!(taken(&roster, "p1", 2).unwrap(), None);
+}
+
+#[test]
+fn an_address_is_spelt_in_one_way() {
+    let spelt = |text: &str| spell(text.parse().unwrap()).map(|addr| addr.to_string());
+    assert_eq!(spelt("[::ffff:127.0.0.1%7]:9").unwrap(), "127.0.0.1:9");
+    assert_eq!(spelt("[fe80::1%3]:9").unwrap(), "[fe80::1]:9");
+    assert_eq!(spelt("0.0.0.0:9").unwrap_err().code(), Code::BadMessage);
+    assert_eq!(spelt("127.0.0.1:0").unwrap_err().code(), Code::BadMessage);
+}
+
+#[test]
+fn silence_is_counted_but_not_while_nobody_could_be_heard() {
+    let mut roster = roster(&[1, 1]);
+    roster.heard(2, Vec::new(), 1500);
+    assert_eq!(roster.silent(3000, 3000), [1]);
+    roster.excuse(400, 3000);
+    assert!(roster.silent(3000, 3399).is_empty());
+    assert_eq!(roster.silent(3000, 3400), [1]);
+    roster.excuse(9000, 4000);
+    assert!(roster.silent(3000, 6999).is_empty(), "nobody was heard in the future");
+    assert_eq!(roster.silent(3000, 7000), [1, 2]);
+}
+
+#[test]
+fn only_one_that_can_be_reached_and_was_not_blamed_twice_is_leased() {
+    let mut roster = roster(&[4]);
+    let slots = |roster: &Roster| (roster.get(1).unwrap().open(), roster.leasable(0));
+    roster.tried(1, Reach::Unknown);
+    assert_eq!(slots(&roster), (0, 4));
+    roster.tried(1, Reach::No("connection refused".into()));
+    assert_eq!(slots(&roster), (0, 0));
+    roster.tried(1, Reach::Yes);
+    assert!(!roster.blame(1));
+    assert_eq!(slots(&roster), (4, 4));
+    assert!(roster.blame(1));
+    assert_eq!(slots(&roster), (0, 0));
+    assert!(roster.get(1).unwrap().state(0).reason.contains("quarantined"));
+}

@@ -1,0 +1,83 @@
+//! Everything that the manager knows as one answer: what the board shows.
+//!
+//! # The problem
+//! The answer is one line, and a line has a limit. A network can be larger than that: a hundred thousand files, a
+//! thousand peers. An answer that is refused by its reader because of its length shows nothing at all.
+//!
+//! # The rule
+//! Every list has a share of the line and shows as many entries as fit into it, measured as they are written; the others are
+//! counted. The files come last, and have what all others have left.
+
+use serde::Serialize;
+
+use super::Table;
+use crate::clock::Millis;
+use crate::net::limits;
+use crate::net::message::{ManagerState, State};
+
+/// What an answer may take, with room for its brackets and field names, in bytes.
+const ANSWER: usize = limits::MANAGER_LINE - (4 << 10);
+
+/// The shares of it, in bytes.
+const EVENTS_SHARE: usize = 128 << 10;
+const DONE_SHARE: usize = 160 << 10;
+const QUEUE_SHARE: usize = 64 << 10;
+const LEASES_SHARE: usize = 160 << 10;
+const PEERS_SHARE: usize = 288 << 10;
+
+/// What is left of an answer.
+struct Room(usize);
+
+impl Room {
+    /// As many of `entries` as fit into `share` bytes of what is left.
+    fn fit<T: Serialize>(&mut self, share: usize, entries: impl IntoIterator<Item = T>) -> Vec<T> {
+        let mut left = share.min(self.0);
+        let fits = |entry: &T| {
+            let size = serde_json::to_vec(entry).map_or(usize::MAX, |bytes| bytes.len() + 1);
+            if size > left {
+                return false;
+            }
+            left -= size;
+            self.0 -= size;
+            true
+        };
+        entries.into_iter().take_while(fits).collect()
+    }
+}
+
+impl Table {
+    /// Everything, for the `state` answer.
+    pub(crate) fn state(&self, now: Millis) -> State {
+        let mut room = Room(ANSWER);
+        let mut events = room.fit(EVENTS_SHARE, self.events.iter().rev().cloned());
+        events.reverse();
+        let mut done = room.fit(DONE_SHARE, self.done.iter().rev().cloned());
+        done.reverse();
+        let waiters = self.book.waiters(&self.roster, now);
+        let leases = self.book.leases(&self.roster);
+        let peers: Vec<_> = self.roster.peers().map(|peer| peer.state(self.book.used(peer.id))).collect();
+        let (waiting, leased, present) = (waiters.len(), leases.len(), peers.len());
+        let queue = room.fit(QUEUE_SHARE, waiters);
+        let leases = room.fit(LEASES_SHARE, leases);
+        let peers = room.fit(PEERS_SHARE, peers);
+        let files = room.fit(ANSWER, self.files_with_health(now));
+        State {
+            manager: Some(ManagerState {
+                since: self.started,
+                quantum_ms: self.book.quantum(),
+                replicas: self.replicator.policy(),
+                now,
+            }),
+            peers_left_out: present - peers.len(),
+            queue_left_out: waiting - queue.len(),
+            leases_left_out: leased - leases.len(),
+            files_left_out: self.catalogue.len() - files.len(),
+            peers,
+            queue,
+            leases,
+            done,
+            files,
+            events,
+        }
+    }
+}

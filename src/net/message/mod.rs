@@ -1,0 +1,107 @@
+//! Every message of the protocol, and why it exists. Read this folder, and you know the wire.
+//!
+//! # The rules
+//! - A message is **one line of JSON**, an object whose `type` says which message it is. There is one enum for each
+//!   direction: [`ToManager`], [`FromManager`], [`ToPeer`], [`FromPeer`]; each variant is one `type`, its fields the
+//!   members of the object.
+//! - **A field that is not listed is an error** and not ignored: a misspelt `slotz` must not silently mean "the
+//!   default". The same holds for a `type` that nobody knows.
+//! - **A payload** follows the newline where a message has the field `payload`: so many raw bytes. How many there may
+//!   be follows from the message itself (an eighth of the pieces, 32 for each piece, 8 for each number), and is checked
+//!   before anything is allocated.
+//! - **The first message says which conversation it is**; a node needs one port only.
+//! - **`error` is an answer everywhere**, and the same everywhere ([`Refusal`]).
+//!
+//! Numbers of peers and leases start from the manager's start time in microseconds and only grow, across
+//! restarts too, so that a number never means two things. They stay below 2^53, the largest whole number
+//! up to which every JSON reader agrees.
+//!
+//! # The conversations
+//! With a manager (`message/manager.rs`):
+//!
+//! | first message | what it is about | what follows |
+//! |---|---|---|
+//! | `register` | a peer's stay | `registered`; then `peers`, `ping`, `bind`, `unbind`, `fetch`, `drop`, `list` from the manager, `ok` and `unbound` from the peer, until `quit` |
+//! | `lease` | slots | `wait`, each answered by `ok`; `leased`; then `renew`, `release`, `blame`, `progress` from the holder, `lost`, `expired` from the manager |
+//! | `query`, `update`, `files` or `drop` | who has which file | `holders`; `updated`; `file` for each, and `end`; `dropped`; any number, one after another |
+//! | `state` | a look at everything (`message/state.rs`) | `state`, as often as it is asked |
+//!
+//! Between peers (`message/peers.rs`):
+//!
+//! | first message | what it is about | what follows |
+//! |---|---|---|
+//! | `multiply` | products under a lease | `product`; any number, one after another |
+//! | `get` | what a peer offers | `file` for each, and `end` |
+//! | `join` | pieces of one file | `bitfield`; then `interested` and `request` from the one, `have`, `choke`, `unchoke` and `piece` from the other |
+//!
+//! # What is missing
+//! Versions that understand each other: a `register` with another [`VERSION`] is refused, and the other conversations
+//! do not say which they speak.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Code, Error, Result};
+
+mod manager;
+mod parts;
+mod peers;
+mod state;
+
+pub use manager::{FromManager, ToManager};
+pub use parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, plain};
+pub use peers::{FromPeer, ToPeer};
+pub use state::{
+    Condition, DoneState, Download, Event, FileState, Health, LeaseState, ManagerState, PeerState,
+    ProductStage, ProductState, Progress, Replicas, State, WaiterState,
+};
+
+/// The version of this protocol; a `register` with another is refused.
+pub const VERSION: u32 = 1;
+
+/// A message as it goes over the wire: one line of JSON with its newline.
+///
+/// # Errors
+/// Never for the messages of this protocol; serde_json cannot know that.
+pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
+    let mut line =
+        serde_json::to_vec(message).map_err(|e| Error::failed("cannot write a message").because(e))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// A message that may answer a question.
+pub trait Reply: DeserializeOwned {
+    /// This message; or, where it is a "no", the reason as an error.
+    ///
+    /// # Errors
+    /// What the other side refused.
+    fn granted(self) -> Result<Self>;
+}
+
+impl Reply for FromManager {
+    fn granted(self) -> Result<Self> {
+        if let Self::Error(no) = self { Err(no.into()) } else { Ok(self) }
+    }
+}
+
+impl Reply for FromPeer {
+    fn granted(self) -> Result<Self> {
+        if let Self::Error(no) = self { Err(no.into()) } else { Ok(self) }
+    }
+}
+
+/// The refusal of a message that has no place here now; `expected` says which have.
+pub fn unexpected(message: &impl Serialize, expected: &str) -> Error {
+    misplaced("not expected now", message).advise(format!("say {expected} here"))
+}
+
+/// The failure of one that asked a question of this `type`, and was sent something that does not answer it.
+pub fn no_answer(message: &impl Serialize, question: &str) -> Error {
+    misplaced(&format!("not an answer to `{question}`"), message)
+}
+
+fn misplaced(why: &str, message: &impl Serialize) -> Error {
+    let text = serde_json::to_string(message).unwrap_or_default();
+    Error::new(Code::BadMessage, format!("{why}: {text:.200}"))
+}

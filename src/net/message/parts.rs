@@ -1,0 +1,124 @@
+//! What several messages carry: numbers and names, cards of peers, holders of a file, and the refusal.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, Error};
+use crate::net::limits;
+use crate::share::check_name;
+
+/// A peer's number, given by the manager when it joins.
+pub type PeerId = u64;
+
+/// A lease's number, given by the manager when it is asked for.
+pub type LeaseId = u64;
+
+/// A peer's name: 1 to 64 bytes, and otherwise like that of a file ([`check_name`]). It stands in messages, on
+/// screens and in the names of folders.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(String);
+
+impl TryFrom<String> for Name {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        check_name(&name, limits::NAME, "a peer's name").map(|()| Self(name))
+    }
+}
+
+impl std::str::FromStr for Name {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::try_from(name.to_owned())
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// An error on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// For programs.
+    pub code: Code,
+    /// For people: what failed and what to do next.
+    pub text: String,
+    /// With `infeasible`: how many slots could be leased at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leasable: Option<u32>,
+}
+
+impl From<&Error> for Refusal {
+    fn from(error: &Error) -> Self {
+        Self { code: error.code(), text: plain(&error.to_string()), leasable: error.leasable() }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let error = Error::new(refusal.code, plain(&refusal.text));
+        refusal.leasable.into_iter().fold(error, Error::with_leasable)
+    }
+}
+
+/// What others wrote, so that it can be shown: cut, and without characters that command a terminal.
+pub fn plain(text: &str) -> String {
+    let text = &text[..text.floor_char_boundary(limits::ERROR_TEXT)];
+    text.replace(char::is_control, "\u{fffd}")
+}
+
+/// A peer as others see it. In `peers`, `slots` is what it offers; in `leased`, what was leased there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerCard {
+    /// The peer's number.
+    pub peer: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// How many slots.
+    pub slots: u32,
+}
+
+/// A lease that a peer still serves although it lost the connection over which it was bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// The lease.
+    pub lease: LeaseId,
+    /// How many of the peer's slots it takes.
+    pub slots: u32,
+}
+
+/// A peer that has a file, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    /// Its number.
+    pub peer: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Whether it has all of it.
+    pub whole: bool,
+}
+
+/// A flag that is left out of a message where it is not set.
+pub(super) fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// A flag that is set where a message leaves it out.
+pub(super) fn yes() -> bool {
+    true
+}

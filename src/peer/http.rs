@@ -1,0 +1,282 @@
+//! A mirror: what this peer offers, for anybody with a browser or `curl`.
+//!
+//! ```text
+//! /             which peer this is
+//! /data/        the files, sorted, with sizes and times; ?json for programs
+//! /data/NAME    one of them, whole or in part
+//! ```
+//!
+//! # The rules
+//! - **A name is looked up, never opened.** `NAME` is a key in the list of what this peer offers. What is not
+//!   offered, or not whole yet, is not found, whatever lies on the disk.
+//! - **Its version is its id** (`ETag`), which is the same at every peer: a download that was begun at one mirror
+//!   can be finished at another, and parts of two contents are never put together.
+//! - **A browser saves what it could run.** Pages, pictures that are programs (SVG), documents with scripts
+//!   would run as if this peer had written them, and could read all that it offers. Only what is known to be
+//!   harmless is shown; everything else is saved (`is_harmless`).
+//! - **What is served is what was hashed.** Before every step it is seen whether the file was written to since; then
+//!   the answer ends early, and its announced length tells the client.
+//! - **Nothing is held in memory**: bytes go from the file to the socket inside the kernel. `--up` holds for
+//!   mirrors, too; pieces and mirrors share one bucket.
+//!
+//! # What is missing
+//! Bytes are hashed when they come in, not when they go out. A client that must know that they are right compares
+//! hashes itself; `aria2c` does so with the manager's Metalink. And no client is asked for a name: all that can reach
+//! this port can read what is offered.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use log::info;
+use maud::{Markup, html};
+use serde::Serialize;
+
+use super::library::Library;
+use super::library::offer::{Offer, Source};
+use super::swarm::upload::Uploads;
+use crate::clock::Millis;
+use crate::error::{Code, Error, Result};
+use crate::net::connection::{Connection, Writer};
+use crate::net::http::answer::encode;
+use crate::net::http::{self, Answer, Request, Status};
+use crate::net::message::Name;
+use crate::share::units::about;
+use crate::share::{FileId, FileName};
+
+/// The first second that has no date of four digits for its year: 10000-01-01.
+const END_OF_DATES: Duration = Duration::from_secs(253_402_300_800);
+
+/// A peer's files over HTTP.
+#[derive(Debug)]
+pub(super) struct Mirror {
+    pub(super) library: Arc<Library>,
+    pub(super) uploads: Arc<Uploads>,
+}
+
+/// A line of the listing.
+#[derive(Serialize)]
+struct Listed {
+    file: FileName,
+    id: FileId,
+    size: u64,
+    /// When it was last written to.
+    modified: Option<Millis>,
+}
+
+impl Mirror {
+    /// Serves a connection if it begins with a request; true when nothing is left to do.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub(super) fn serve(&self, connection: &mut Connection) -> Result<bool> {
+        let (other, speaker) = (connection.other(), connection.writer());
+        http::serve(connection, |request| self.answer(request, other, speaker))
+    }
+
+    fn answer(&self, request: &Request, other: SocketAddr, speaker: Writer) -> Answer {
+        match request.path()[..] {
+            [""] => self.front_page(),
+            ["data"] => Answer::moved("/data/"),
+            ["data", ""] if request.has("json") => {
+                Answer::json(&serde_json::json!({"peer": self.name(), "files": self.files()})).versioned()
+            }
+            ["data", ""] => self.listing(),
+            ["data", name] => self.file(name, other, speaker).unwrap_or_else(|no| Answer::from(&no)),
+            _ => Answer::no(Status::NOT_FOUND, "there is nothing here; the files are in /data/"),
+        }
+    }
+
+    fn name(&self) -> &Name {
+        self.library.network().own_name()
+    }
+
+    fn front_page(&self) -> Answer {
+        let board = format!("http://{}/", self.library.network().manager());
+        let content = html! {
+            h1 { (self.name()) " is a peer" }
+            p { "It lends its slots to others and shares its files with them." }
+            ul {
+                li { a href="/data/" { "its files" } }
+                li { a href=(board) { "the board of its manager" } ", which shows the whole network" }
+            }
+        };
+        Answer::page(&format!("{}, a peer", self.name()), &content)
+    }
+
+    /// The files that are whole, in the order of their names.
+    fn files(&self) -> Vec<Listed> {
+        let listed = |offer: Arc<Offer>| {
+            let is = fs::symlink_metadata(offer.store().dir().join(offer.name().as_str()));
+            let modified = is.and_then(|is| is.modified()).ok().and_then(datable);
+            let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest().layout().size());
+            Listed { file, id, size, modified }
+        };
+        self.library.whole().into_iter().map(listed).collect()
+    }
+
+    /// It has no links but those to the files: `wget -r` follows every link that it finds.
+    fn listing(&self) -> Answer {
+        let lines = self.files();
+        let title = format!("The files of {}", self.name());
+        let size: u64 = lines.iter().map(|line| line.size).sum();
+        let content = html! {
+            h1 { (title) }
+            p.soft {
+                @match lines.len() {
+                    0 => { "None yet. What is put into its folder appears here." }
+                    1 => { "1 file, " (about(size)) }
+                    files => { (files) " files, " (about(size)) " in all" }
+                }
+            }
+            @if !lines.is_empty() {
+                table {
+                    thead { tr { th { "file" } th.number { "size" } th.time { "last changed (UTC)" } } }
+                    tbody { @for line in &lines { (row(line)) } }
+                }
+            }
+        };
+        Answer::page(&title, &content).versioned()
+    }
+
+    /// Looks a name up, and sends what it stands for.
+    fn file(&self, name: &str, other: SocketAddr, speaker: Writer) -> Result<Answer> {
+        let none =
+            || Error::new(Code::NotFound, "no such file is offered here").advise("/data/ lists what is");
+        let offer = name.parse().ok().and_then(|name: FileName| self.library.get(&name)).ok_or_else(none)?;
+        let Source::Whole(whole) = offer.open()? else { return Err(none()) };
+        let file = whole.file().try_clone();
+        let file = file.map_err(|e| Error::failed(format!("cannot send {name}")).because(e))?;
+        info!("{other} fetches {name} over HTTP");
+        let changed = file.metadata().and_then(|is| is.modified()).ok().and_then(datable);
+        let uploads = Arc::clone(&self.uploads);
+        let pass = move |left| {
+            let bytes = uploads.link.up.pass(left, || speaker.is_gone())?;
+            whole.check().map(|()| bytes)
+        };
+        let size = offer.manifest().layout().size();
+        let mut answer = Answer::file(&media_type(name), file, size, pass).version(offer.id());
+        if !is_harmless(name) {
+            answer = answer.with("Content-Disposition", save_as(name));
+        }
+        if let Some(changed) = changed {
+            answer = answer.with("Last-Modified", httpdate::fmt_http_date(date(changed)));
+        }
+        Ok(answer)
+    }
+}
+
+fn row(line: &Listed) -> Markup {
+    html! {
+        tr {
+            td { a href=(encode(line.file.as_str())) { bdi { (line.file) } } }
+            td.number { (about(line.size)) }
+            td.time {
+                @if let Some(modified) = line.modified {
+                    @let text = humantime::format_rfc3339_seconds(date(modified)).to_string();
+                    time datetime=(text) { (text[..16].replace('T', " ")) }
+                }
+            }
+        }
+    }
+}
+
+/// Anybody can give a file any time; a year before 1970 or after 9999 has no form here.
+fn datable(time: SystemTime) -> Option<Millis> {
+    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    (since_1970 < END_OF_DATES).then_some(since_1970.as_millis() as Millis)
+}
+
+fn date(time: Millis) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(time)
+}
+
+/// The media type that a file of this name probably has. Texts are said to be UTF-8, which most are.
+fn media_type(name: &str) -> String {
+    let guess = mime_guess::from_path(name).first_or_octet_stream();
+    let charset = if guess.type_() == mime_guess::mime::TEXT { "; charset=utf-8" } else { "" };
+    format!("{guess}{charset}")
+}
+
+/// Whether a browser can show a file of this name without running anything that is in it.
+fn is_harmless(name: &str) -> bool {
+    let guess = mime_guess::from_path(name).first_or_octet_stream();
+    match guess.type_().as_str() {
+        "audio" | "video" => true,
+        "image" => !guess.essence_str().starts_with("image/svg"),
+        _ => matches!(guess.essence_str(), "text/plain" | "text/csv" | "application/json"),
+    }
+}
+
+/// "Save it, under this name": once for old programs, once as it is (RFC 8187).
+fn save_as(name: &str) -> String {
+    let plain = |c: char| (c.is_ascii_graphic() || c == ' ') && !matches!(c, '"' | '\\' | '%');
+    let ascii: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", encode(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_browser_could_run_is_saved() {
+        for name in [
+            "a.html",
+            "a.HTM",
+            "a.svg",
+            "a.js",
+            "a.mjs",
+            "a.xml",
+            "a.xhtml",
+            "a.pdf",
+            "a.wasm",
+            "a.css",
+            "a.swf",
+            "a.zip",
+            "a.npy",
+            "a",
+            "html",
+            "a.txt.html",
+        ] {
+            assert!(!is_harmless(name), "{name}");
+        }
+        for name in ["a.txt", "a.csv", "a.png", "a.JPG", "a.mp4", "a.mp3", "a.json", "a.html.txt"] {
+            assert!(is_harmless(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_media_type_is_guessed_from_the_name() {
+        for (name, kind) in [
+            ("a.txt", "text/plain; charset=utf-8"),
+            ("a.html", "text/html; charset=utf-8"),
+            ("a.png", "image/png"),
+            ("a.pdf", "application/pdf"),
+            ("a.npy", "application/octet-stream"),
+            ("a", "application/octet-stream"),
+        ] {
+            assert_eq!(media_type(name), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_to_save_under_keeps_to_its_quotes() {
+        assert_eq!(save_as("a.zip"), "attachment; filename=\"a.zip\"; filename*=UTF-8''a.zip");
+        assert_eq!(
+            save_as("50% \"ä\"\\.js"),
+            "attachment; filename=\"50_ ____.js\"; filename*=UTF-8''50%25%20%22%C3%A4%22%5C.js"
+        );
+    }
+
+    #[test]
+    fn a_time_without_a_date_is_left_out() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(datable(epoch + Duration::from_millis(1500)), Some(1500));
+        assert_eq!(datable(epoch - Duration::from_secs(1)), None);
+        assert_eq!(datable(epoch + END_OF_DATES), None);
+        let last = datable(epoch + END_OF_DATES - Duration::from_millis(1)).unwrap();
+        assert_eq!(httpdate::fmt_http_date(date(last)), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+}

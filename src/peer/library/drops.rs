@@ -1,0 +1,144 @@
+//! The drops that a peer remembers, on its disk and on their way to a manager.
+//!
+//! # The problem
+//! A peer may be away while a file is dropped, and a manager that is restarted has forgotten what was dropped. So every
+//! peer remembers drops too, tells them to each manager that it joins, and looks at each file that it finds: was it put
+//! here before it was dropped, or after? What wins is said in [`versions`](crate::share::versions).
+//!
+//! # The rule
+//! Drops stand in `DIR/.peerlab/drops`, one line of JSON each, oldest first. The file is written whole, under another
+//! name first. A line that cannot be read is passed over. A manager hears of them in the conversation in which this peer
+//! is *registered*: elsewhere nobody is believed about a file that the manager has never listed.
+//!
+//! # What is missing
+//! The time of a drop is the manager's, that of a file is the time of its last change of status (ctime) by the clock of
+//! its own machine. Where the two differ by a minute, the one that is ahead wins for a minute. And a peer that fetches
+//! a file and never heard of its drop cannot tell that it was published later: a query does not answer when.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use log::warn;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Millis;
+use crate::error::{Error, Result};
+use crate::net::limits;
+use crate::net::message::{ToManager, encode};
+use crate::net::outbox::Outbox;
+use crate::share::{FileId, FileName};
+
+/// How many bytes of drops a manager is told at once: half of what may wait for one listener, so that a slow
+/// manager is not taken for one that never reads. The newest go first; all of them fit unless their names are
+/// very long.
+const TOLD: usize = limits::OUTBOX / 2;
+
+/// A file that was dropped.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Dropped {
+    /// What it was called.
+    pub(crate) file: FileName,
+    /// Which bytes it was.
+    pub(crate) id: FileId,
+    /// When.
+    pub(crate) at: Millis,
+}
+
+/// The drops in a file; none where there is none.
+pub(super) fn load(path: &Path) -> Vec<Dropped> {
+    let bytes = fs::read(path).unwrap_or_else(|e| {
+        if e.kind() != ErrorKind::NotFound {
+            warn!("cannot read {}, so drops are forgotten here: {e}", path.display());
+        }
+        Vec::new()
+    });
+    let read = |line: &[u8]| {
+        let passed_over = |e: &_| warn!("{}: a line is passed over: {e}", path.display());
+        serde_json::from_slice::<Dropped>(line).inspect_err(passed_over).ok()
+    };
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.filter_map(read).collect()
+}
+
+/// Writes drops to a file, which is there whole or as it was.
+///
+/// # Errors
+/// When the disk does not take it.
+pub(super) fn save(path: &Path, drops: &[Dropped]) -> Result<()> {
+    let write = || {
+        let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+        let mut new = tempfile::NamedTempFile::new_in(&folder)?;
+        let lines: Vec<u8> = drops.iter().flat_map(|drop| encode(drop).unwrap_or_default()).collect();
+        new.write_all(&lines)?;
+        new.as_file().sync_all()?;
+        new.persist(path).map_err(|e| e.error)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|e| {
+        Error::failed(format!("cannot write {}", path.display()))
+            .because(e)
+            .advise("what was dropped may come back after a restart; make room there")
+    })
+}
+
+/// Tells a manager drops, the newest first, in the conversation in which this peer is registered.
+pub(super) fn tell(line: &Outbox, newest_first: impl Iterator<Item = Dropped>) {
+    let mut room = TOLD;
+    for Dropped { file, id, at } in newest_first {
+        let Ok(drop) = encode(&ToManager::Drop { file, id: Some(id), at: Some(at) }) else { continue };
+        let Some(left) = room.checked_sub(drop.len()) else { break };
+        room = left;
+        line.post_line(&drop);
+    }
+    line.flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::net::connection::Connection;
+
+    fn drop_of(file: &str, id: u8, at: Millis) -> Dropped {
+        Dropped { file: file.parse().unwrap(), id: FileId::from([id; 32]), at }
+    }
+
+    #[test]
+    fn they_survive_a_restart_and_a_torn_line_costs_only_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("drops");
+        assert!(load(&path).is_empty());
+        let all = [drop_of("a \"b\"", 1, 10), drop_of("c", 2, 20)];
+        save(&path, &all).unwrap();
+        assert_eq!(load(&path), all);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("nonsense\n{text}{}", &text[..20])).unwrap();
+        assert_eq!(load(&path), all);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+        save(&dir.path().join("no folder/drops"), &all).unwrap_err();
+    }
+
+    #[test]
+    fn a_manager_is_told_the_newest_and_no_more_than_may_wait_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut here = Connection::connect(listener.local_addr().unwrap(), limits::LINE).unwrap();
+        let mut there = listener.accept().unwrap().0;
+        let reader = std::thread::spawn(move || {
+            let mut text = String::new();
+            there.read_to_string(&mut text).unwrap();
+            text
+        });
+        let (line, long, all) = (here.outbox(), "\"".repeat(240), 10_000);
+        tell(&line, (0..all).rev().map(|n| drop_of(&format!("{long}{n}"), 0, n)));
+        drop((here, line));
+        let text = reader.join().unwrap();
+        let told: Vec<ToManager> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(text.len() <= TOLD && text.len() > TOLD - 1000, "{} bytes", text.len());
+        let ToManager::Drop { at: Some(first), .. } = told[0] else { panic!("{:?}", told[0]) };
+        assert_eq!(first, all - 1);
+    }
+}

@@ -1,0 +1,169 @@
+//! Asking the manager: a method for each question.
+//!
+//! One connection serves any number of questions, one after another. It is opened when it is needed, and once more when
+//! it broke meanwhile: a manager closes one that rests for a minute.
+
+use std::net::SocketAddr;
+
+use crate::clock::Millis;
+use crate::error::{Code, Error, Result};
+use crate::net::connection::Connection;
+use crate::net::limits;
+use crate::net::message::{FileState, FromManager, Holder, PeerId, State, ToManager, no_answer};
+use crate::share::{FileId, FileName, Manifest};
+
+/// A connection to the manager at this address.
+///
+/// # Errors
+/// When nobody listens there.
+pub(crate) fn reach_manager(addr: SocketAddr) -> Result<Connection> {
+    Connection::connect(addr, limits::MANAGER_LINE)
+        .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))
+}
+
+/// What the manager answers to a query.
+#[derive(Debug)]
+pub struct Listing {
+    /// The file.
+    pub(crate) manifest: Manifest,
+    /// Who has it.
+    pub(crate) holders: Vec<Holder>,
+}
+
+/// A way to ask the manager.
+#[derive(Debug)]
+pub struct ManagerClient {
+    addr: SocketAddr,
+    connection: Option<Connection>,
+}
+
+impl ManagerClient {
+    /// To the manager at this address; connects when it is asked something.
+    pub(crate) fn new(addr: SocketAddr) -> Self {
+        Self { addr, connection: None }
+    }
+
+    /// Who has a file, and what its bytes are. A whole holder that asks under its own number has lost it.
+    ///
+    /// # Errors
+    /// `not_found` when nobody else offers it.
+    pub(crate) fn query(&mut self, peer: PeerId, file: &FileName) -> Result<Listing> {
+        self.ask(|connection| {
+            match connection.ask(&ToManager::Query { peer, file: file.clone() }, limits::MESSAGE_TIME)? {
+                FromManager::Holders { file: told, size, piece_size, holders, payload, .. }
+                    if told == *file =>
+                {
+                    if payload > limits::HASHES {
+                        return Err(Error::new(Code::BadMessage, "too many hashes from the manager"));
+                    }
+                    let mut hashes = vec![0; payload as usize];
+                    connection.receive_payload(&mut hashes)?;
+                    Ok(Listing { manifest: Manifest::from_wire(told, size, piece_size, &hashes)?, holders })
+                }
+                other => Err(no_answer(&other, "query")),
+            }
+        })
+    }
+
+    /// This peer has a file, whole or in part; `published` is when a person put it there, if one did.
+    ///
+    /// # Errors
+    /// `conflict` when the name stands for other bytes, `expired` when these were dropped, `busy` when there is no room.
+    pub(crate) fn update(
+        &mut self,
+        peer: PeerId,
+        manifest: &Manifest,
+        whole: bool,
+        published: Option<Millis>,
+    ) -> Result<()> {
+        let (layout, hashes) = (manifest.layout(), manifest.hashes());
+        let (file, size, piece_size) = (manifest.name(), layout.size(), layout.piece_size().into());
+        let payload = hashes.len() as u64;
+        self.ask(|connection| {
+            let file = file.clone();
+            let update = ToManager::Update { peer, file, size, piece_size, whole, published, payload };
+            connection.send_with_payload(&update, |out| out.write_all(hashes))?;
+            match connection.answer(limits::MESSAGE_TIME)? {
+                FromManager::Updated { .. } => Ok(()),
+                other => Err(no_answer(&other, "update")),
+            }
+        })
+    }
+
+    /// Removes a file everywhere; with `id` only if it is these bytes.
+    ///
+    /// # Errors
+    /// `not_found` when nobody offers it.
+    pub(crate) fn drop_file(&mut self, file: &FileName, id: Option<FileId>) -> Result<()> {
+        self.ask(|connection| {
+            let drop = ToManager::Drop { file: file.clone(), id, at: None };
+            match connection.ask(&drop, limits::MESSAGE_TIME)? {
+                FromManager::Dropped {} => Ok(()),
+                other => Err(no_answer(&other, "drop")),
+            }
+        })
+    }
+
+    /// The manager's list of files, with their health if that is asked for.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) fn files(&mut self, health: bool) -> Result<Vec<FileState>> {
+        self.ask(|connection| {
+            connection.send(&ToManager::Files { health })?;
+            let mut files = Vec::new();
+            loop {
+                match connection.answer(limits::MESSAGE_TIME)? {
+                    FromManager::File(file) => files.push(file),
+                    FromManager::End {} => return Ok(files),
+                    other => return Err(no_answer(&other, "files")),
+                }
+            }
+        })
+    }
+
+    /// Everything the manager knows, as the board shows it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) fn state(&mut self) -> Result<State> {
+        let mut connection = reach_manager(self.addr)?;
+        match connection.ask(&ToManager::State {}, limits::MESSAGE_TIME)? {
+            FromManager::State(state) => Ok(*state),
+            other => Err(no_answer(&other, "state")),
+        }
+    }
+
+    /// Whether a connection is kept.
+    pub(super) fn is_open(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Ends the conversation; the next question begins another.
+    pub(super) fn close(&mut self) {
+        self.connection = None;
+    }
+
+    /// Asks, on the open connection if there is one; a failure there may only mean that it has rested too long.
+    fn ask<T>(&mut self, question: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
+        if let Some(mut connection) = self.connection.take() {
+            match question(&mut connection) {
+                Err(e) if e.code() == Code::Failed => {}
+                answered => {
+                    self.keep(connection, &answered);
+                    return answered;
+                }
+            }
+        }
+        let mut connection = reach_manager(self.addr)?;
+        let answered = question(&mut connection);
+        self.keep(connection, &answered);
+        answered
+    }
+
+    /// A refusal does not end the conversation; a failure, and an answer that is none, do.
+    fn keep<T>(&mut self, connection: Connection, answered: &Result<T>) {
+        let broken = |e: &Error| matches!(e.code(), Code::Failed | Code::BadMessage);
+        self.connection = answered.as_ref().err().is_none_or(|e| !broken(e)).then_some(connection);
+    }
+}

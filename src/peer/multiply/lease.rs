@@ -1,0 +1,265 @@
+//! Holding a lease: asking for slots, keeping them, giving them back.
+//!
+//! # The rule
+//! [`HeldLease::ask`] returns when the slots are ours. From then on the thread `keep_lease` listens: it asks
+//! for more time at half-time, hears of peers that are gone, and notices when the time is up. Dropping
+//! the lease gives it back.
+//!
+//! A manager that dies takes nothing away: the peers know the lease, and serve it until its time is over.
+//!
+//! # Who is woken
+//! A thread that waits for an answer of a peer that is gone would wait for long. So each connection to a
+//! leased peer is given to the lease ([`HeldLease::watch`]), which closes it when the peer is reported
+//! `lost`; that wakes its reader.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use log::{debug, info};
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::net::connection::{Connection, Received};
+use crate::net::limits;
+use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer};
+use crate::net::outbox::Outbox;
+use crate::peer::manager_client::reach_manager;
+use crate::share::units::counted;
+use crate::thread::{self, Thread};
+
+/// How long a manager may be silent towards one that waits in its queue; it speaks every second.
+const QUEUE_SILENCE: Duration = Duration::from_secs(15);
+
+/// How long a manager may take to say `released`.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// What one that waits in the queue is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Wait {
+    /// The place in the queue; 1 is the head.
+    pub(crate) position: usize,
+    /// How many slots were asked for.
+    asked: u32,
+    /// For what, and what would end it.
+    reason: String,
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slots = counted(self.asked, "slot");
+        write!(f, "waiting for {slots}, place {} in the queue: {}", self.position, self.reason)
+    }
+}
+
+/// A lease that is held; dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct HeldLease {
+    /// To be named in every product.
+    pub(crate) number: LeaseId,
+    /// Where they are.
+    pub(crate) slots: Vec<PeerCard>,
+    line: Outbox,
+    terms: Arc<Mutex<Terms>>,
+    /// Disconnected when the keeper has ended.
+    ended: Receiver<()>,
+    _keeper: Thread,
+}
+
+impl HeldLease {
+    /// Asks the manager for `slots` slots of others than number `own`, and waits for them. `on_wait` hears what is
+    /// waited for.
+    ///
+    /// # Errors
+    /// `infeasible` when there are too few slots; a plain failure when the manager is not there.
+    pub(crate) fn ask(
+        manager: SocketAddr,
+        own: PeerId,
+        slots: u32,
+        on_wait: &mut dyn FnMut(Wait),
+    ) -> Result<Self> {
+        let mut connection = reach_manager(manager)?;
+        let line = connection.outbox();
+        line.send(&ToManager::Lease { peer: own, slots });
+        loop {
+            match connection.answer(QUEUE_SILENCE)? {
+                FromManager::Wait { position, asked, reason, .. } => {
+                    line.send(&ToManager::Ok { list: None, downloads: Vec::new() });
+                    on_wait(Wait { position, asked, reason });
+                }
+                FromManager::Leased { lease, for_ms, slots } => {
+                    return Self::keep(connection, line, lease, slots, for_ms);
+                }
+                other => return Err(no_answer(&other, "lease")),
+            }
+        }
+    }
+
+    fn keep(
+        connection: Connection,
+        line: Outbox,
+        number: LeaseId,
+        slots: Vec<PeerCard>,
+        for_ms: u64,
+    ) -> Result<Self> {
+        let terms = Arc::new(Mutex::new(Terms {
+            until: Instant::now() + Duration::from_millis(for_ms),
+            renewing: false,
+            over: None,
+            lost: HashSet::new(),
+            watched: Vec::new(),
+        }));
+        let (ends, ended) = bounded(0);
+        let keeper = {
+            let (line, terms) = (line.clone(), Arc::clone(&terms));
+            thread::start("keep_lease", move || keep_lease(connection, &line, &terms, ends))?
+        };
+        Ok(Self { number, slots, line, terms, ended, _keeper: keeper })
+    }
+
+    /// How many slots it has, those of peers that were lost not counted.
+    pub(crate) fn size(&self) -> u32 {
+        let lost = &self.terms.lock().lost;
+        self.slots.iter().filter(|card| !lost.contains(&card.peer)).map(|card| card.slots).sum()
+    }
+
+    /// How long it still runs unless it is renewed; `None` when it is over.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.terms.lock().left()
+    }
+
+    /// Why it ended before its time, if it did.
+    pub(crate) fn over(&self) -> Option<String> {
+        self.terms.lock().over.clone()
+    }
+
+    /// Whether a product may be begun at `peer`.
+    pub(super) fn serves(&self, peer: PeerId) -> bool {
+        let terms = self.terms.lock();
+        terms.left().is_some() && !terms.lost.contains(&peer)
+    }
+
+    /// Closes this connection to a leased peer when the peer is reported lost.
+    pub(super) fn watch(&self, peer: PeerId, stream: &Arc<TcpStream>) {
+        let mut terms = self.terms.lock();
+        if terms.lost.contains(&peer) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        terms.watched.push((peer, Arc::downgrade(stream)));
+    }
+
+    /// Tells the manager something in the conversation of this lease.
+    pub(super) fn tell(&self, message: &ToManager) {
+        self.line.send(message);
+    }
+}
+
+impl Drop for HeldLease {
+    fn drop(&mut self) {
+        self.line.send(&ToManager::Release {});
+        // The next one that looks at the queue shall find the slots given back. Should the manager not answer,
+        // the end of the connection says the same.
+        let _ = self.ended.recv_timeout(GOODBYE);
+        self.line.close(); // The keeper ends, and is joined.
+    }
+}
+
+/// What the manager has said of a lease.
+#[derive(Debug)]
+struct Terms {
+    until: Instant,
+    /// More time was asked for, or need not be: somebody waits.
+    renewing: bool,
+    /// Why it ended before its time, if it did.
+    over: Option<String>,
+    lost: HashSet<PeerId>,
+    /// Weak: a connection that is given up is closed, and the peer sees it.
+    watched: Vec<(PeerId, Weak<TcpStream>)>,
+}
+
+impl Terms {
+    fn left(&self) -> Option<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        (self.over.is_none() && !left.is_zero()).then_some(left)
+    }
+
+    /// How long the manager may be silent: until half-time, or until the lease is surely over.
+    fn silence(&self) -> Duration {
+        let left = self.until.saturating_duration_since(Instant::now());
+        let quiet = self.renewing || self.over.is_some();
+        if quiet { left + limits::MESSAGE_TIME } else { left / 2 }
+    }
+
+    /// The manager was silent for so long; whether it shall be asked for more time now.
+    fn renews(&mut self) -> bool {
+        self.over.is_none() && !std::mem::replace(&mut self.renewing, true)
+    }
+
+    fn hear(&mut self, message: FromManager) {
+        match message {
+            FromManager::Leased { for_ms, .. } => {
+                let until = Instant::now() + Duration::from_millis(for_ms);
+                // Asked for more and got it: ask again at half-time. Otherwise somebody waits.
+                self.renewing = until <= self.until + Duration::from_millis(for_ms / 4);
+                self.until = until;
+            }
+            FromManager::Lost { peer, .. } => {
+                info!("the peer {peer} of the lease is gone");
+                self.lost.insert(peer);
+                let watched = self.watched.iter().filter(|(of, _)| *of == peer);
+                for stream in watched.filter_map(|(_, stream)| stream.upgrade()) {
+                    let _ = stream.shutdown(Shutdown::Both);
+                }
+            }
+            FromManager::Expired { .. } => {
+                self.over.get_or_insert_with(|| "its time was up, and others wait".into());
+            }
+            FromManager::Error(no) => debug!("the manager refuses: {}", no.text),
+            other => debug!("not expected during a lease: {other:?}"),
+        }
+    }
+}
+
+/// Listens to the manager until the lease is given back, or the manager is gone: the peers serve the lease until
+/// its time is over.
+fn keep_lease(mut connection: Connection, line: &Outbox, terms: &Mutex<Terms>, _ends: Sender<()>) {
+    loop {
+        let silence = terms.lock().silence();
+        match connection.receive(Some(silence)) {
+            Ok(Received::Message(FromManager::Released {})) => return,
+            Ok(Received::Message(message)) => terms.lock().hear(message),
+            Ok(Received::Silence) if terms.lock().renews() => line.send(&ToManager::Renew {}),
+            Ok(Received::End | Received::Silence) | Err(_) => {
+                debug!("the manager no longer answers for the lease");
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_given_up_is_closed_though_the_lease_goes_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connect = || (Connection::connect(addr, limits::LINE).unwrap(), listener.accept().unwrap().0);
+        let (mut to_manager, _manager) = connect();
+        let line = to_manager.outbox();
+        let lease = HeldLease::keep(to_manager, line, 7, Vec::new(), 60_000).unwrap();
+        let (to_peer, mut peer) = connect();
+        lease.watch(3, to_peer.stream());
+        drop(to_peer);
+        peer.set_read_timeout(Some(limits::MESSAGE_TIME)).unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "the peer sees that nobody waits for its product");
+        assert!(lease.left().is_some());
+    }
+}

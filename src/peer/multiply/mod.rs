@@ -1,0 +1,350 @@
+//! Seven products over leased slots.
+//!
+//! # The rule
+//! Cut both matrices by [`Plan`], lease slots, and give every leased slot a connection and a thread of its
+//! own (`serve_slot`, in `multiply/slot.rs`). Each takes the next product when it is free, sends the two operands,
+//! and takes the answer in.
+//!
+//! # What goes wrong, and what then
+//! | what | then |
+//! |---|---|
+//! | the lease's time is up | what has begun is finished and counts; the rest is done under a new lease |
+//! | a peer dies | its connection breaks, or the lease reports it `lost`: another slot takes the product, and rows of its answer that C has already are passed over |
+//! | a peer answers wrongly | from the portion with a wrong row on the answer is thrown away, the peer is blamed, another slot takes the product |
+//! | a peer never answers | the product's deadline, which grows with its work |
+//! | the manager dies | work goes on under the lease; a new lease is asked for when it is back |
+//!
+//! Only when `FRUITLESS_ROUNDS` leases in a row bring nothing is the multiply given up.
+//!
+//! # What is missing
+//! A product that runs on a very slow peer is not also given to a fast one that has nothing left to do.
+
+pub(crate) mod lease;
+mod products;
+mod slot;
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+use log::debug;
+use parking_lot::Mutex;
+
+use self::lease::{HeldLease, Wait};
+pub(crate) use self::products::Done;
+use self::products::Products;
+use super::network::Network;
+use crate::error::{Code, Error, Kind, Result};
+use crate::matrix::Matrix;
+use crate::matrix::freivalds::{self, Magnitudes, Verdict, Witness};
+use crate::matrix::strassen::{self, Assembly, Plan};
+use crate::net::limits;
+use crate::net::message::{PeerCard, ToManager};
+use crate::thread::{self, cores};
+
+/// How long a multiply that has begun waits for a manager that is gone to come back, and for its peers.
+const MANAGER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a multiply whose peers are all gone waits for them to come back, which takes three seconds at
+/// most; the manager says at once that they are gone.
+const PEERS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many leases in a row may bring no product.
+const FRUITLESS_ROUNDS: u32 = 5;
+
+/// The pause between two of them.
+const ROUND_PAUSE: Duration = Duration::from_millis(300);
+
+/// What a multiply has to tell while it runs.
+#[derive(Clone, Debug)]
+pub(crate) enum MultiplyEvent {
+    Waiting(Wait),
+    Leased(Vec<PeerCard>),
+    /// Fewer slots than asked for are all there are.
+    Fewer(u32),
+    /// How many products are done, and more of it in words; told a few times a second.
+    SoFar {
+        done: usize,
+        text: String,
+    },
+    /// A product must be done again, and why.
+    Redone {
+        product: usize,
+        why: String,
+    },
+    /// The lease ended before the work; so many products are done.
+    LeaseOver {
+        done: usize,
+    },
+}
+
+/// How a multiply went.
+#[derive(Clone, Debug)]
+pub(crate) struct MultiplyReport {
+    /// From both operands, and memory for the answer, at hand to the whole answer, waiting for leases excluded.
+    pub(crate) seconds: f64,
+    /// Waiting for leases.
+    pub(crate) wait_seconds: f64,
+    /// Every product, in order.
+    pub(crate) products: Vec<Done>,
+}
+
+/// What is to be multiplied, and how: operands that were looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    a: &'a Matrix,
+    b: &'a Matrix,
+    plan: Plan,
+    /// Their largest entries.
+    largest: Magnitudes,
+}
+
+impl<'a> Question<'a> {
+    /// Refuses matrices whose product could overflow: nobody shall be blamed for an infinity.
+    ///
+    /// # Errors
+    /// What is wrong with them; `plan.levels()` counts.
+    pub(crate) fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan) -> Result<Self> {
+        let largest = Magnitudes { left: a.max_abs(), right: b.max_abs() };
+        check(plan, largest)?;
+        Ok(Self { a, b, plan, largest })
+    }
+
+    /// How many products there are.
+    pub(crate) fn products(&self) -> usize {
+        self.plan.products()
+    }
+
+    /// The answer by this machine alone, on all its cores, into `c`; checked as one that came from others.
+    ///
+    /// # Errors
+    /// When this machine computes wrongly.
+    pub(crate) fn multiply_here(&self, c: &mut Matrix) -> Result<()> {
+        let Self { a, b, largest, .. } = *self;
+        strassen::multiply(a.view(), b.view(), c.as_mut_slice(), cores(), &|| true)?;
+        if let Verdict::Wrong { row } = freivalds::check(a, b, c, largest, cores(), &mut rand::rng()) {
+            return Err(Error::new(Kind::Check, format!("the product is wrong in row {row}"))
+                .advise("this machine computes wrongly; test its memory"));
+        }
+        Ok(())
+    }
+}
+
+fn check(plan: Plan, largest: Magnitudes) -> Result<()> {
+    let bound = plan.bound(largest.left, largest.right);
+    if !bound.is_finite() {
+        return Err(Error::new(
+            Code::Infeasible,
+            format!("sums on the way to this product could overflow: they are bounded only by {bound:e}"),
+        )
+        .advise("scale the matrices down, or use fewer --levels"));
+    }
+    let levels = plan.levels();
+    let (rows, inner, cols) = plan.shape();
+    let least = rows.min(inner).min(cols);
+    if levels > 2 && least < 1 << levels {
+        return Err(Error::new(
+            Code::Infeasible,
+            format!("{levels} levels cut a side of {least} into less than single numbers"),
+        )
+        .advise("use fewer --levels"));
+    }
+    let (rows, inner, cols) = plan.block();
+    let payload = 8 * (rows * inner + inner * cols).max(rows * cols) as u64;
+    if payload > limits::PRODUCT {
+        return Err(Error::new(Code::Infeasible, format!("one product would take {payload} bytes at once"))
+            .advise("cut the matrices into smaller products with more --levels"));
+    }
+    Ok(())
+}
+
+/// The answer by leased peers, into `c`.
+///
+/// # Errors
+/// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
+/// no peer can be reached.
+pub(crate) fn multiply(
+    network: &Network,
+    question: Question<'_>,
+    c: &mut Matrix,
+    slots: u32,
+    events: Sender<MultiplyEvent>,
+) -> Result<MultiplyReport> {
+    let began = Instant::now();
+    let (rows, inner, cols) = question.plan.block();
+    let (waited, products) = if rows * inner * cols == 0 {
+        // Nothing to multiply: an empty answer, or a sum of nothing.
+        c.as_mut_slice().fill(0.0);
+        (Duration::ZERO, Vec::new())
+    } else {
+        let multiplication = Multiplication::new(question, c, events);
+        (multiplication.run(network, slots)?, multiplication.products.report())
+    };
+    let seconds = began.elapsed().saturating_sub(waited).as_secs_f64();
+    Ok(MultiplyReport { seconds, wait_seconds: waited.as_secs_f64(), products })
+}
+
+/// What all threads of one multiply share.
+struct Multiplication<'a> {
+    question: Question<'a>,
+    witness: Witness,
+    assembly: Assembly<'a>,
+    products: Products,
+    /// The last failure of a slot, for the case that nothing works.
+    failure: Mutex<Option<Error>>,
+    events: Sender<MultiplyEvent>,
+}
+
+impl<'a> Multiplication<'a> {
+    fn new(question: Question<'a>, c: &'a mut Matrix, events: Sender<MultiplyEvent>) -> Self {
+        let Question { b, plan, largest, .. } = question;
+        // Each level may double the entries of an operand.
+        let grown = 2f64.powi(plan.levels() as i32);
+        let operands = Magnitudes { left: largest.left * grown, right: largest.right * grown };
+        Self {
+            question,
+            witness: Witness::new(plan, b, operands, cores(), &mut rand::rng()),
+            assembly: Assembly::new(plan, c),
+            products: Products::new(plan),
+            failure: Mutex::default(),
+            events,
+        }
+    }
+
+    fn tell(&self, event: MultiplyEvent) {
+        // Nobody may listen any more.
+        let _ = self.events.send(event);
+    }
+
+    /// Works under one lease after another until all is done; gives the time that was spent waiting for them.
+    fn run(&self, network: &Network, slots: u32) -> Result<Duration> {
+        let products = self.question.products();
+        // More slots than products would only be kept from others.
+        let slots = slots.min(products.try_into().unwrap_or(u32::MAX));
+        let (mut waited, mut fruitless, mut done, mut again) = (Duration::ZERO, 0, 0, false);
+        loop {
+            let asked = Instant::now();
+            let lease = self.lease(network, slots, again)?;
+            waited += asked.elapsed();
+            self.round(&lease);
+            let before = std::mem::replace(&mut done, self.products.done());
+            if done == products {
+                return Ok(waited);
+            }
+            self.tell(MultiplyEvent::LeaseOver { done });
+            fruitless = if done > before { 0 } else { fruitless + 1 };
+            if fruitless == FRUITLESS_ROUNDS {
+                let why = self.failure.lock().take();
+                return Err(why.unwrap_or_else(|| {
+                    Error::failed("no leased peer computes anything").advise(
+                        "see what `why` says; a --quantum of the manager that is too short does this too",
+                    )
+                }));
+            }
+            drop(lease);
+            std::thread::sleep(ROUND_PAUSE * fruitless);
+            again = true;
+        }
+    }
+
+    /// Leases `slots` slots, or as many as there are. One that has worked before (`again`), or has waited, bears with
+    /// a manager that is away, and with peers that are.
+    fn lease(&self, network: &Network, slots: u32, again: bool) -> Result<HeldLease> {
+        let mut manager = Absence { seen: again, since: None, most: MANAGER_PATIENCE };
+        let mut peers = Absence { most: PEERS_PATIENCE, ..manager };
+        let mut wanted = slots;
+        loop {
+            let own = match manager.seen {
+                true => network.wait_for_number(MANAGER_PATIENCE)?,
+                false => network.first_number()?,
+            };
+            let others = network.standing().peers;
+            let mut on_wait = |wait| {
+                manager = Absence { seen: true, since: None, ..manager };
+                peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
+                self.tell(MultiplyEvent::Waiting(wait));
+            };
+            let why = match HeldLease::ask(network.manager(), own, wanted, &mut on_wait) {
+                Ok(lease) => {
+                    self.tell(MultiplyEvent::Leased(lease.slots.to_vec()));
+                    return Ok(lease);
+                }
+                Err(why) => why,
+            };
+            match why.leasable() {
+                Some(fewer) if (1..wanted).contains(&fewer) => {
+                    self.tell(MultiplyEvent::Fewer(fewer));
+                    wanted = fewer;
+                }
+                Some(_) if peers.is_over() => return Err(self.nobody_left()),
+                None if manager.is_over() => return Err(why),
+                _ => {
+                    debug!("no lease: {why}; trying again");
+                    wanted = slots;
+                    std::thread::sleep(ROUND_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Why there is nobody to lease: perhaps all have lied.
+    fn nobody_left(&self) -> Error {
+        let lie = self.failure.lock().take().filter(|why| why.kind() == Kind::Check);
+        lie.unwrap_or_else(|| {
+            Error::new(Code::Infeasible, "no other peer offers a slot")
+                .advise("start one with `peer serve`, or multiply with --local")
+                .with_leasable(0)
+        })
+    }
+
+    /// Works under one lease until the work or the lease is done: a thread for each slot, and one that tells how far
+    /// they are until the last of them has ended.
+    fn round(&self, lease: &HeldLease) {
+        let (ends, over) = bounded::<()>(0);
+        std::thread::scope(|scope| {
+            let tell = move || {
+                let tell_user = |done, text| self.tell(MultiplyEvent::SoFar { done, text });
+                self.products.tell_progress(
+                    &over,
+                    |progress| lease.tell(&ToManager::Progress(progress)),
+                    tell_user,
+                );
+            };
+            if let Err(e) = thread::start_scoped(scope, "tell_progress", tell) {
+                debug!("nobody is told how far this is: {e}");
+            }
+            let slots = lease.slots.iter().flat_map(|card| (0..card.slots).map(move |_| card));
+            for card in slots {
+                let ends = ends.clone();
+                let serve = move || {
+                    let _ends = ends;
+                    if let Err(why) = self.serve_slot(lease, card) {
+                        debug!("a slot of {} is given up: {why}", card.name);
+                        *self.failure.lock() = Some(why);
+                    }
+                };
+                if let Err(why) = thread::start_scoped(scope, "serve_slot", serve) {
+                    // Those that have one do the work.
+                    *self.failure.lock() = Some(why);
+                    break;
+                }
+            }
+            drop(ends);
+        });
+    }
+}
+
+/// How long something has been away that a multiply needs.
+#[derive(Clone, Copy)]
+struct Absence {
+    /// It was here before.
+    seen: bool,
+    since: Option<Instant>,
+    /// So long it is waited for.
+    most: Duration,
+}
+
+impl Absence {
+    fn is_over(&mut self) -> bool {
+        !self.seen || self.since.get_or_insert_with(Instant::now).elapsed() > self.most
+    }
+}

@@ -1,0 +1,369 @@
+//! What becomes of each product of a multiply: one table. What a slot does next, and what the board, the bar and the
+//! report say, are views of it.
+//!
+//! # The rules
+//! - A product *waits*; it is *sent* while its operands are on their way; it is being *computed* until its answer has
+//!   come; it is *checked* when the answer was found right, and then it is done, once.
+//! - Each slot takes the next product when it is free, so a fast peer does more of them.
+//! - One that failed waits again, and its count of attempts stays. The lowest number that waits is next: so one that
+//!   failed comes before all that were never begun.
+//! - While another slot might still fail, a slot that finds nothing to do waits instead of leaving.
+//! - A slot holds its product as an [`Attempt`]. Unless it is finished it goes back to the others, also when the slot's
+//!   thread panics: they wait for it.
+//!
+//! # The Condvar
+//! A slot waits for "one product was given back, or checked". It looks for work and begins to wait under one lock; an
+//! attempt ends under that lock, and notifies afterwards: so no end falls between the look and the wait. The lock is
+//! alone: the lease is looked at before it is taken, and again after each wait ([`Turn::Changed`]).
+//!
+//! # What is told
+//! The table changes thousands of times a second where products are small, and an eye cannot see that. So one thread,
+//! `tell_progress`, looks at it every [`PAUSE`] and sends all of it to the manager if it has changed: the first time at
+//! once, and once more at the end. Nobody waits for it, and it waits for nobody.
+//!
+//! # What is missing
+//! Of more than [`limits::PRODUCTS`] products (four levels and more) only the first are told to the manager.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use parking_lot::{Condvar, Mutex};
+use serde::Serialize;
+
+use crate::matrix::strassen::Plan;
+use crate::net::limits;
+use crate::net::message::{PeerCard, ProductStage, ProductState, Progress};
+
+/// The least time between two messages of one multiply.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// One product.
+#[derive(Debug, Default)]
+struct ProductRow {
+    stage: ProductStage,
+    /// Its answer begins to come. Only the bar tells this moment; on the wire it is still `computing`.
+    computed: bool,
+    /// Who has it now, or had it last.
+    peer: Option<Arc<PeerCard>>,
+    /// How often it was begun.
+    attempts: u32,
+    /// How long the attempt took that brought the answer.
+    seconds: f64,
+}
+
+#[derive(Debug)]
+struct Rows {
+    all: Vec<ProductRow>,
+    /// No product below this one waits.
+    lowest: usize,
+}
+
+impl Rows {
+    fn take(&mut self, peer: &Arc<PeerCard>) -> Option<usize> {
+        let waits = |row: &ProductRow| row.stage == ProductStage::Waiting;
+        let product = self.lowest + self.all[self.lowest..].iter().position(waits)?;
+        self.lowest = product + 1;
+        let (peer, attempts) = (Some(Arc::clone(peer)), self.all[product].attempts + 1);
+        self.all[product] = ProductRow { stage: ProductStage::Sent, peer, attempts, ..ProductRow::default() };
+        Some(product)
+    }
+}
+
+/// What a slot is to do.
+#[derive(Debug)]
+pub(super) enum Turn<'p> {
+    /// Compute this product.
+    Product(Attempt<'p>),
+    /// Nothing was to do, and it has waited: look whether the lease still runs, and ask again.
+    Changed,
+    /// Nothing is left.
+    Done,
+}
+
+/// One product, as it was done in the end.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Done {
+    /// Its number in the plan.
+    pub(crate) product: usize,
+    /// The name of the peer that computed it.
+    pub(crate) peer: String,
+    /// From its first byte sent to its answer checked and added.
+    pub(crate) seconds: f64,
+    /// Bytes of its operands.
+    pub(crate) bytes_out: u64,
+    /// Bytes of its answer.
+    pub(crate) bytes_in: u64,
+    /// How often it was begun.
+    pub(crate) attempts: u32,
+}
+
+/// All products of one multiply.
+#[derive(Debug)]
+pub(super) struct Products {
+    plan: Plan,
+    rows: Mutex<Rows>,
+    changed: Condvar,
+}
+
+impl Products {
+    /// None is begun.
+    pub(super) fn new(plan: Plan) -> Self {
+        let all = (0..plan.products()).map(|_| ProductRow::default()).collect();
+        Self { plan, rows: Mutex::new(Rows { all, lowest: 0 }), changed: Condvar::new() }
+    }
+
+    /// The next product for a slot of this peer; if there is none, waits until something changes.
+    pub(super) fn next(&self, peer: &Arc<PeerCard>) -> Turn<'_> {
+        let mut rows = self.rows.lock();
+        if let Some(product) = rows.take(peer) {
+            return Turn::Product(Attempt { products: self, product, began: Instant::now() });
+        }
+        if rows.all.iter().all(|row| row.stage == ProductStage::Checked) {
+            return Turn::Done;
+        }
+        self.changed.wait(&mut rows);
+        Turn::Changed
+    }
+
+    /// How many are done.
+    pub(super) fn done(&self) -> usize {
+        self.rows.lock().all.iter().filter(|row| row.stage == ProductStage::Checked).count()
+    }
+
+    /// Tells how far all is until `over` is disconnected, and then what is left.
+    pub(super) fn tell_progress(
+        &self,
+        over: &Receiver<()>,
+        tell_manager: impl Fn(Progress),
+        tell_user: impl Fn(usize, String),
+    ) {
+        let (mut told, mut ended) = (None, false);
+        loop {
+            let progress = self.progress();
+            if told.as_ref() != Some(&progress) {
+                tell_manager(progress.clone());
+                told = Some(progress);
+            }
+            let (done, text) = self.summary();
+            tell_user(done, text);
+            if ended {
+                return;
+            }
+            ended = over.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected);
+        }
+    }
+
+    /// How far each is, for the manager's board.
+    fn progress(&self) -> Progress {
+        let (rows, inner, cols) = self.plan.shape();
+        let told = |(product, row): (usize, &ProductRow)| ProductState {
+            product: product as u32,
+            peer: row.peer.as_ref().map_or(0, |card| card.peer),
+            state: row.stage,
+            attempts: row.attempts,
+        };
+        let products = self.rows.lock().all.iter().take(limits::PRODUCTS).enumerate().map(told).collect();
+        Progress { rows: rows as u64, inner: inner as u64, cols: cols as u64, products }
+    }
+
+    /// How many are done, and for the bar: "sent 7, computed 5, checked 4 (ada 2, ben 2)".
+    fn summary(&self) -> (usize, String) {
+        let rows = self.rows.lock();
+        let (mut sent, mut computed, mut by) = (0, 0, BTreeMap::new());
+        for row in &rows.all {
+            sent += usize::from(row.stage >= ProductStage::Computing);
+            computed += usize::from(row.computed);
+            if let (ProductStage::Checked, Some(card)) = (row.stage, &row.peer) {
+                *by.entry(&card.name).or_insert(0) += 1;
+            }
+        }
+        let checked = by.values().sum();
+        let by: Vec<String> = by.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let by = if by.is_empty() { String::new() } else { format!(" ({})", by.join(", ")) };
+        (checked, format!("sent {sent}, computed {computed}, checked {checked}{by}"))
+    }
+
+    /// What is told of a multiply that is done.
+    pub(super) fn report(self) -> Vec<Done> {
+        let (rows, inner, cols) = self.plan.block();
+        let done = |(product, row): (usize, ProductRow)| Done {
+            product,
+            peer: row.peer.map(|card| card.name.to_string()).unwrap_or_default(),
+            seconds: row.seconds,
+            bytes_out: 8 * (rows * inner + inner * cols) as u64,
+            bytes_in: 8 * (rows * cols) as u64,
+            attempts: row.attempts,
+        };
+        self.rows.into_inner().all.into_iter().enumerate().map(done).collect()
+    }
+}
+
+/// A product that a slot has begun.
+#[derive(Debug)]
+pub(super) struct Attempt<'p> {
+    products: &'p Products,
+    /// Its number in the plan.
+    pub(super) product: usize,
+    began: Instant,
+}
+
+impl Attempt<'_> {
+    /// The operands are at the peer.
+    pub(super) fn sent(&self) {
+        self.products.rows.lock().all[self.product].stage = ProductStage::Computing;
+    }
+
+    /// The answer begins to come.
+    pub(super) fn computed(&self) {
+        self.products.rows.lock().all[self.product].computed = true;
+    }
+
+    /// The answer is right and part of C.
+    pub(super) fn finish(self) {
+        let row = &mut self.products.rows.lock().all[self.product];
+        (row.stage, row.seconds) = (ProductStage::Checked, self.began.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut rows = self.products.rows.lock();
+        let row = &mut rows.all[self.product];
+        if row.stage != ProductStage::Checked {
+            (row.stage, row.computed) = (ProductStage::Waiting, false);
+            rows.lowest = rows.lowest.min(self.product);
+        }
+        drop(rows);
+        self.products.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{bounded, unbounded};
+
+    use super::*;
+    use crate::net::message::Name;
+
+    /// Of `levels` levels, for a product of 4 x 5 by 5 x 6.
+    fn products(levels: u32) -> Products {
+        Products::new(Plan::new(4, 5, 6, levels))
+    }
+
+    fn peer(number: u64) -> Arc<PeerCard> {
+        let name = Name::try_from(format!("p{number}")).unwrap();
+        Arc::new(PeerCard { peer: number, name, addr: ([127, 0, 0, 1], 1).into(), slots: 1 })
+    }
+
+    #[track_caller]
+    fn takes<'p>(products: &'p Products, by: &Arc<PeerCard>) -> Attempt<'p> {
+        match products.next(by) {
+            Turn::Product(attempt) => attempt,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn told(products: &Products, product: usize) -> (u64, ProductStage, u32) {
+        let row = products.progress().products[product];
+        (row.peer, row.state, row.attempts)
+    }
+
+    #[test]
+    fn a_failed_product_is_next_for_the_slot_that_is_free_next_and_its_attempts_are_counted() {
+        let (products, ada, ben) = (products(1), peer(11), peer(12));
+        assert_eq!(told(&products, 1), (0, ProductStage::Waiting, 0));
+        let (zero, one) = (takes(&products, &ada), takes(&products, &ada));
+        assert_eq!((zero.product, one.product), (0, 1));
+        assert_eq!(told(&products, 1), (11, ProductStage::Sent, 1));
+        one.sent();
+        drop(one);
+        assert_eq!(told(&products, 1), (11, ProductStage::Waiting, 1));
+        let one = takes(&products, &ben);
+        assert_eq!(one.product, 1, "before those that were never begun");
+        one.sent();
+        assert_eq!(told(&products, 1), (12, ProductStage::Computing, 2));
+        one.computed();
+        one.finish();
+        assert_eq!(told(&products, 1), (12, ProductStage::Checked, 2));
+        assert_eq!(products.summary(), (1, "sent 1, computed 1, checked 1 (p12 1)".into()));
+        zero.finish();
+        (2..7).for_each(|_| takes(&products, &ada).finish());
+        assert!(matches!(products.next(&ada), Turn::Done));
+        assert_eq!(products.done(), 7);
+        let report = products.report();
+        assert_eq!((report[1].product, &*report[1].peer, report[1].attempts), (1, "p12", 2));
+    }
+
+    #[test]
+    fn a_slot_without_work_waits_for_the_others_and_one_that_panics_gives_its_product_back() {
+        let (products, ada) = (products(0), peer(11));
+        let only = takes(&products, &ada);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                loop {
+                    match products.next(&ada) {
+                        Turn::Product(attempt) => return attempt.finish(),
+                        Turn::Changed => {}
+                        Turn::Done => panic!("the only product is given up, not done"),
+                    }
+                }
+            });
+            let panics = scope.spawn(move || {
+                let _only = only;
+                panic!("on purpose");
+            });
+            assert!(panics.join().is_err());
+            waits.join().unwrap();
+        });
+        assert_eq!(told(&products, 0), (11, ProductStage::Checked, 2));
+    }
+
+    #[test]
+    fn of_many_products_the_first_are_told() {
+        let progress = products(4).progress();
+        assert_eq!((progress.rows, progress.inner, progress.cols), (4, 5, 6));
+        assert_eq!(progress.products.len(), limits::PRODUCTS);
+    }
+
+    #[test]
+    fn however_often_it_changes_it_is_told_four_times_a_second_and_at_the_end() {
+        let products = products(0);
+        let (ends, over) = bounded::<()>(0);
+        let (tell, told) = unbounded();
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            let products = &products;
+            scope.spawn(move || {
+                products.tell_progress(&over, |news| tell.send(news).unwrap(), |_, _| ());
+            });
+            while told.len() < 3 {
+                drop(takes(products, &peer(11)));
+            }
+            takes(products, &peer(11)).finish();
+            drop(ends);
+        });
+        let told: Vec<Progress> = told.into_iter().collect();
+        let most = began.elapsed().as_millis() / PAUSE.as_millis() + 2;
+        assert!(told.len() as u128 <= most, "told {} times, {most} are allowed", told.len());
+        assert_eq!(told.last().unwrap().products[0].state, ProductStage::Checked);
+    }
+
+    #[test]
+    fn what_has_not_changed_is_not_told_twice() {
+        let products = products(1);
+        let (ends, over) = bounded::<()>(0);
+        let (tell, told) = unbounded();
+        let (look, looks) = unbounded();
+        std::thread::scope(|scope| {
+            let products = &products;
+            scope.spawn(move || {
+                products.tell_progress(&over, |news| tell.send(news).unwrap(), |_, _| look.send(()).unwrap());
+            });
+            (0..2).for_each(|_| looks.recv().unwrap());
+            drop(ends);
+        });
+        assert_eq!(told.len(), 1);
+    }
+}

@@ -1,0 +1,230 @@
+//! This peer's place in the network, kept once: its own number, the others, and the line to the manager.
+//!
+//! # The problem
+//! Many threads ask the same questions: under which number am I known, who else is here, how do I tell the manager
+//! something, and why am I not registered? One thread, `keep_membership`, learns the answers.
+//!
+//! # The rule
+//! The answers stand behind one lock, which is held for a moment and under which no other is taken. A thread that must
+//! know the number waits for it here ([`Network::wait_for_number`]); a peer that leaves says so here
+//! ([`Network::say_goodbye`]), which wakes all that wait.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::config::Config;
+use crate::error::{Code, Error, Kind, Result};
+use crate::net::limits;
+use crate::net::message::{Name, PeerCard, PeerId, ToManager};
+use crate::net::outbox::Outbox;
+
+/// How long leaving in order may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// What is known of the network now.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkView {
+    /// This peer's number, while it is registered.
+    pub number: Option<PeerId>,
+    /// Everybody who is here, this peer too.
+    pub peers: Vec<PeerCard>,
+    /// What stands between this peer and the others, and since when.
+    pub trouble: Option<(String, Instant)>,
+}
+
+#[derive(Debug, Default)]
+struct Contact {
+    standing: NetworkView,
+    /// The conversation in which this peer is registered, or tries to be.
+    line: Option<Outbox>,
+    /// The manager has refused this peer, which tries no more.
+    refused: Option<Code>,
+    over: bool,
+    attempts: u64,
+    ever_joined: bool,
+}
+
+/// This peer and the others.
+#[derive(Debug)]
+pub struct Network {
+    manager: SocketAddr,
+    addr: SocketAddr,
+    name: Name,
+    known: Mutex<Contact>,
+    changed: Condvar,
+}
+
+impl Network {
+    /// Of a peer that listens on `addr` and is not registered yet.
+    pub fn new(config: &Config, addr: SocketAddr) -> Self {
+        let (manager, name) = (config.manager, config.name.clone());
+        Self { manager, addr, name, known: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Where the manager listens.
+    pub fn manager(&self) -> SocketAddr {
+        self.manager
+    }
+
+    /// Where this peer listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What this peer calls itself.
+    pub fn own_name(&self) -> &Name {
+        &self.name
+    }
+
+    /// What is known of the network now.
+    pub fn standing(&self) -> NetworkView {
+        self.known.lock().standing.clone()
+    }
+
+    /// This peer's number, while it is registered.
+    pub fn number(&self) -> Option<PeerId> {
+        self.known.lock().standing.number
+    }
+
+    /// What number `peer` is called; its address if it is not known.
+    pub fn name_of(&self, peer: PeerId, addr: SocketAddr) -> String {
+        let known = self.known.lock();
+        let card = known.standing.peers.iter().find(|card| card.peer == peer);
+        card.map_or_else(|| addr.to_string(), |card| card.name.to_string())
+    }
+
+    /// Tells the manager something in the conversation in which this peer is registered; nothing where it is not: the
+    /// next manager learns from `register` what it must know.
+    pub fn tell_manager(&self, message: &ToManager) {
+        let registered = {
+            let known = self.known.lock();
+            known.standing.number.and(known.line.clone())
+        };
+        if let Some(line) = registered {
+            line.send(message);
+        }
+    }
+
+    /// This peer's number; waits for it for `patience`.
+    ///
+    /// # Errors
+    /// Why this peer is not registered.
+    pub fn wait_for_number(&self, patience: Duration) -> Result<PeerId> {
+        self.number_when(patience, |_| false)
+    }
+
+    /// This peer's number, or what came of its first attempt to get one.
+    ///
+    /// # Errors
+    /// Why this peer is not registered.
+    pub fn first_number(&self) -> Result<PeerId> {
+        self.number_when(limits::CONNECT_TIME + limits::MESSAGE_TIME, |known| known.attempts > 0)
+    }
+
+    fn number_when(&self, patience: Duration, enough: impl Fn(&Contact) -> bool) -> Result<PeerId> {
+        let end = Instant::now() + patience;
+        let mut known = self.known.lock();
+        loop {
+            if let Some(number) = known.standing.number {
+                return Ok(number);
+            }
+            let given_up = known.refused.is_some() || known.over || enough(&known);
+            if given_up || self.changed.wait_until(&mut known, end).timed_out() {
+                let code = known.refused.unwrap_or(Code::Failed);
+                let trouble = known.standing.trouble.as_ref();
+                return Err(Error::new(
+                    code,
+                    trouble.map_or("the manager has not answered yet", |(why, _)| why),
+                ));
+            }
+        }
+    }
+
+    /// Says `quit`, and waits a moment for the manager to close the conversation. Nothing is joined after this.
+    pub fn say_goodbye(&self) {
+        let end = Instant::now() + GOODBYE;
+        let mut known = self.known.lock();
+        known.over = true;
+        self.changed.notify_all();
+        let Some(line) = known.line.clone() else { return };
+        line.send(&ToManager::Quit {});
+        while known.line.is_some() && !self.changed.wait_until(&mut known, end).timed_out() {}
+        line.close();
+    }
+
+    /// A conversation with the manager has begun; from here on it can be closed by one that leaves.
+    pub(super) fn connected(&self, line: Outbox) {
+        self.known.lock().line = Some(line);
+    }
+
+    /// The manager knows this peer under a number now; false when it has left meanwhile.
+    pub(super) fn registered(&self, number: PeerId) -> bool {
+        let mut known = self.known.lock();
+        if known.over {
+            return false;
+        }
+        (known.standing.number, known.standing.trouble) = (Some(number), None);
+        known.ever_joined = true;
+        self.changed.notify_all();
+        true
+    }
+
+    /// Everybody who is here now.
+    pub(super) fn meet(&self, peers: Vec<PeerCard>) {
+        self.known.lock().standing.peers = peers;
+        self.changed.notify_all();
+    }
+
+    /// The manager warns; false when this peer is not registered, so that it is its refusal.
+    pub(super) fn warned(&self, why: &Error) -> bool {
+        let standing = &mut self.known.lock().standing;
+        if standing.number.is_some() {
+            standing.trouble = Some((why.to_string(), Instant::now()));
+        }
+        standing.number.is_some()
+    }
+
+    /// The conversation has ended. True when this peer was registered in it. A peer that is refused at its first
+    /// attempt stops: to wait would not help.
+    pub(super) fn parted(&self, why: &Error) -> Parted {
+        let mut known = self.known.lock();
+        let joined = known.standing.number.take().is_some();
+        known.line = None;
+        known.attempts += 1;
+        let mut news = false;
+        if !known.over {
+            let since = known.standing.trouble.take().filter(|_| !joined);
+            let since = since.map_or_else(Instant::now, |(_, since)| since);
+            known.standing.trouble = Some((why.to_string(), since));
+            let refused =
+                matches!(why.kind(), Kind::Wire(code) if code != Code::Failed && code != Code::Busy);
+            if refused && !known.ever_joined {
+                known.refused = Some(why.code());
+                known.over = true;
+            } else {
+                news = joined || known.attempts == 1;
+            }
+        }
+        self.changed.notify_all();
+        Parted { joined, news }
+    }
+
+    /// Waits until it is time to try again; false when this peer has left.
+    pub(super) fn pause(&self, pause: Duration) -> bool {
+        let end = Instant::now() + pause;
+        let mut known = self.known.lock();
+        while !known.over && !self.changed.wait_until(&mut known, end).timed_out() {}
+        !known.over
+    }
+}
+
+/// How a conversation with the manager ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parted {
+    /// This peer was registered in it.
+    pub(super) joined: bool,
+    /// Its user has not heard of it.
+    pub(super) news: bool,
+}

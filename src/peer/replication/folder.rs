@@ -1,0 +1,427 @@
+//! The shared folder as its owner: what is offered from it, what is set aside, what goes to the trash.
+//!
+//! # The rules
+//! One thread, `scan_folder`, owns this, so that no two decisions about one file are made at once. It looks into the
+//! folder every few seconds ([`watch`](super::watch) says what a look means), and takes names that are unsettled
+//! from the library in between. For each it gathers the facts at that moment, and does what the table says
+//! ([`decide`](super::decide)).
+//!
+//! - **Found.** A new file is offered, with the time at which a person put it there (its ctime: a copy makes a new one).
+//!   If the same bytes of this name were dropped later than that, it goes to the trash instead.
+//! - **Edited in place.** Published content never changes. The new content becomes `STEM.conflict-PEER-HASH.EXT` and
+//!   is published as such; the original is not here any more, and heals. Only where nobody else has all of the
+//!   original, the new content takes its name: there is nothing from which it could heal. The manager settles that in one
+//!   step, so of two that edit the same file one keeps the name.
+//! - **A conflict copy that goes on changing**, because a program still writes to it, is left until it has been still for
+//!   a minute. Then its former version is dropped everywhere, and the new one takes its name.
+//! - **Refused.** The manager lists another content under this name: it is set aside. The first keeps the name.
+//! - **Vanished.** It is offered no more, the manager is told, and orders it again.
+//! - **Dropped.** It goes to the trash, and what was on its way is thrown away.
+//! - **What fails is tried again** after 5, 10, ... 60 s, or when the file changes; the reason is said once.
+//!
+//! # What is missing
+//! The trash is never emptied; its owner does that. An edit while the peer is not running cannot be told from a new
+//! file of that name: the manager's `conflict` settles it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, info};
+
+use super::context::Replication;
+use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
+use super::watch::{Look, Watch};
+use crate::error::{Code, Error, Result};
+use crate::peer::library::offer::Offer;
+use crate::peer::library::{Case, Wake};
+use crate::peer::manager_client::ManagerClient;
+use crate::share::store::{Reading, Stamp, Store, is_conflict_copy};
+use crate::share::{FileId, FileName, Manifest};
+
+/// The first pause after an action that failed, by which it grows each time, and which it does not exceed.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How a name came to be settled.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sight {
+    /// By a look at the whole folder.
+    whole_look: bool,
+    /// In how many looks in a row its file was seen to change.
+    changing: u32,
+}
+
+/// What was found out about a name.
+#[derive(Debug)]
+struct Evidence {
+    case: Case,
+    stamp: Option<Stamp>,
+    reading: Result<Reading>,
+    sight: Sight,
+}
+
+impl Evidence {
+    fn on_disk(&self) -> OnDisk {
+        match &self.reading {
+            Ok(Reading::Changing) => OnDisk::Changing { looks: self.sight.changing },
+            Ok(Reading::Steady(manifest)) => OnDisk::Bytes(manifest.id()),
+            Err(no) if no.code() == Code::NotFound => OnDisk::Nothing { whole_look: self.sight.whole_look },
+            Err(_) => OnDisk::Unreadable,
+        }
+    }
+
+    /// What is offered from this folder.
+    fn offered(&self, store: &Arc<Store>) -> (OnOffer, Option<FileId>) {
+        match self.case.offer.as_ref().filter(|offer| Arc::ptr_eq(offer.store(), store)) {
+            None => (OnOffer::No, None),
+            Some(offer) if offer.is_whole() => (OnOffer::Whole(offer.id()), Some(offer.id())),
+            Some(offer) => (OnOffer::Part, Some(offer.id())),
+        }
+    }
+}
+
+/// An action that failed.
+#[derive(Debug)]
+struct Failure {
+    stamp: Option<Stamp>,
+    why: String,
+    pause: Duration,
+    again: Instant,
+}
+
+/// The thread's view of the folder.
+#[derive(Debug)]
+pub(super) struct Folder {
+    replication: Arc<Replication>,
+    watch: Watch,
+    manager: ManagerClient,
+    failures: BTreeMap<FileName, Failure>,
+}
+
+impl Folder {
+    /// A folder that has not been looked at.
+    pub(super) fn new(replication: Arc<Replication>) -> Self {
+        replication.library.load_drops(&replication.store.drops());
+        for file in replication.store.expired() {
+            replication
+                .note(format!("what was here of {file} is removed: that download has lain still for a week"));
+        }
+        let manager = ManagerClient::new(replication.library.network().manager());
+        Self { replication, watch: Watch::default(), manager, failures: BTreeMap::new() }
+    }
+
+    /// Looks into the folder now and then, and settles what is unsettled meanwhile, until the peer leaves.
+    pub(super) fn scan_folder(&mut self) {
+        loop {
+            let next = Instant::now() + self.look();
+            if !self.settle_until(next) {
+                return;
+            }
+        }
+    }
+
+    /// Settles what is unsettled until the folder is to be looked at; false when the peer leaves.
+    fn settle_until(&mut self, next: Instant) -> bool {
+        let replication = Arc::clone(&self.replication);
+        loop {
+            match replication.library.next_unsettled(next) {
+                Wake::Settle(file) => drop(self.settle(&file, Sight::default())),
+                Wake::Look => return true,
+                Wake::Leave => {
+                    self.save_drops();
+                    return false;
+                }
+            }
+            // One write for all drops that came together.
+            if replication.library.is_settled() {
+                self.save_drops();
+            }
+            if Instant::now() >= next {
+                return true; // However much there is to do, the folder is looked at in time.
+            }
+        }
+    }
+
+    /// Looks, and settles what was seen; says how long until the next look.
+    fn look(&mut self) -> Duration {
+        let scan = self.replication.scan;
+        let look = match self.see() {
+            Ok(look) => look,
+            Err(why) => {
+                self.replication.pause(Some(why.to_string()));
+                return scan;
+            }
+        };
+        if self.replication.is_paused() {
+            self.replication.pause(None);
+            self.replication.library.unsettle_dropped();
+        }
+        for file in look.vanished {
+            self.settle(&file, Sight { whole_look: true, changing: 0 });
+        }
+        let mut settled = look.moving.is_empty();
+        for (file, changing) in look.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS) {
+            self.settle(&file, Sight { whole_look: true, changing });
+        }
+        for file in look.read {
+            if self.replication.library.is_over() {
+                break;
+            }
+            settled &= self.settle(&file, Sight { whole_look: true, changing: 0 });
+        }
+        self.save_drops();
+        if settled { scan } else { scan / 2 }
+    }
+
+    /// What lies in the folder.
+    ///
+    /// # Errors
+    /// Why nothing of it is to be believed.
+    fn see(&mut self) -> Result<Look> {
+        let replication = Arc::clone(&self.replication);
+        let (store, dir) = (&replication.store, replication.store.dir().display());
+        if !store.has_marker() {
+            return Err(Error::failed(format!(
+                "the folder {dir} has lost its marker (.peerlab/marker): is its disk mounted? Nothing is told or fetched \
+                 until it is back; if this is the right folder, restart the peer, which makes a new marker"
+            )));
+        }
+        // Before the folder is read: what becomes whole meanwhile may not be seen there, and has not vanished.
+        let offered = replication.library.whole_in(store);
+        let scan = store
+            .scan()
+            .map_err(|e| Error::failed(format!("{e}; nothing is told or fetched until that works")))?;
+        for (name, why) in &scan.ignored {
+            debug!("{name} is not offered: {why}");
+        }
+        let failures = &self.failures;
+        let known = |name: &FileName, stamp: &Stamp| {
+            let place = offered.binary_search_by(|(other, _)| other.cmp(name));
+            let offered =
+                |at: usize| store.known(name, stamp).is_some_and(|known| known.id() == offered[at].1);
+            place.is_ok_and(offered) || fails(failures, name, Some(*stamp))
+        };
+        let look = self.watch.look(&scan.files, &offered, known);
+        if look.is_disaster(offered.len(), 0)
+            && look.is_disaster(offered.len(), self.found_again(&look, &offered))
+        {
+            let (lost, all) = (look.vanished.len(), offered.len());
+            return Err(Error::failed(format!(
+                "{lost} of {all} files have vanished from {dir} at once, which looks like a mistake. Nothing is told \
+                 or fetched. Put them back, and it goes on; or restart the peer, which fetches them again; \
+                 `drop NAME` removes a file everywhere"
+            )));
+        }
+        Ok(look)
+    }
+
+    /// How many of the files that have vanished are there with the same bytes under new names.
+    fn found_again(&self, look: &Look, offered: &[(FileName, FileId)]) -> usize {
+        let read = |file: &FileName| match self.replication.store.manifest(file) {
+            Ok(Reading::Steady(manifest)) if manifest.layout().size() > 0 => Some(manifest.id()),
+            _ => None,
+        };
+        let new: Vec<FileId> = look.read.iter().filter_map(read).collect();
+        offered.iter().filter(|(file, id)| look.vanished.contains(file) && new.contains(id)).count()
+    }
+
+    /// Writes the drops to the disk, if there are new ones.
+    fn save_drops(&self) {
+        if self.replication.store.has_marker() {
+            self.replication.library.save_drops(&self.replication.store.drops());
+        }
+    }
+
+    /// Does about one name what its facts ask for; false when it must be looked at again soon.
+    fn settle(&mut self, file: &FileName, sight: Sight) -> bool {
+        let evidence = self.gather(file, sight);
+        let (facts, stamp) = (self.facts(file, &evidence), evidence.stamp);
+        let action = decide(&facts);
+        debug!("{file}: {action:?} of {facts:?}");
+        match self.act(file, action, evidence) {
+            Ok(settled) => {
+                if !matches!(action, Action::Leave | Action::LookAgain) {
+                    self.failures.remove(file);
+                }
+                return settled;
+            }
+            Err(why) if self.replication.library.is_over() => debug!("{why}"),
+            Err(why) => self.remember_failure(file, stamp, why.to_string()),
+        }
+        true
+    }
+
+    fn gather(&self, file: &FileName, sight: Sight) -> Evidence {
+        let Replication { store, library, .. } = &*self.replication;
+        let case = library.take_case(file, self.replication.is_paused());
+        for id in &case.dropped {
+            store.forget_download(file, *id);
+        }
+        let stamp = store.stamp(file);
+        let reading = match sight.changing {
+            0 => store.manifest(file),
+            _ => Ok(Reading::Changing), // It need not be read to see that.
+        };
+        Evidence { case, stamp, reading, sight }
+    }
+
+    fn facts(&self, file: &FileName, evidence: &Evidence) -> Facts {
+        let Replication { store, library, .. } = &*self.replication;
+        let (on_disk, (offered, offered_id)) = (evidence.on_disk(), evidence.offered(store));
+        let id = match on_disk {
+            OnDisk::Bytes(id) => Some(id),
+            _ => offered_id,
+        };
+        if let OnDisk::Bytes(id) = on_disk
+            && offered != OnOffer::Whole(id)
+            && offered != OnOffer::Part
+            && let Some(put) = store.put_at(file)
+        {
+            // A person has put it there then; what was fetched is offered already.
+            library.published(file, id, put);
+        }
+        let refused = evidence.case.refused.filter(|(refused, _)| Some(*refused) == id);
+        let own = library.network().own_name().to_string();
+        Facts {
+            on_disk,
+            offered,
+            dropped: id.is_some_and(|id| library.when_dropped(file, id).is_some()),
+            refused: refused.map(|(_, code)| code),
+            wanted: evidence.case.wanted,
+            failed: fails(&self.failures, file, evidence.stamp),
+            unsteady_copy: is_conflict_copy(file, &own) && !self.watch.is_still(file),
+            paused: self.replication.is_paused(),
+        }
+    }
+
+    /// Does what was decided; false when the name must be looked at again soon.
+    ///
+    /// # Errors
+    /// What failed; it is tried again later.
+    fn act(&mut self, file: &FileName, action: Action, evidence: Evidence) -> Result<bool> {
+        let Evidence { case, reading, .. } = evidence;
+        match (action, reading) {
+            (Action::LookAgain, _) => return Ok(false),
+            (Action::Withdraw, reading) => {
+                info!("{file} is offered no more");
+                self.replication.library.withdraw(file);
+                if let Err(why) = reading
+                    && why.code() != Code::NotFound
+                {
+                    return Err(why);
+                }
+            }
+            (Action::Offer, Ok(Reading::Steady(manifest))) => self.offer(manifest),
+            (Action::Trash, _) => self.trash(file)?,
+            (Action::SetAside, Ok(Reading::Steady(manifest))) => {
+                let aside =
+                    self.set_aside(file, &manifest, None, "is the name of another file in the network");
+                if case.wanted.is_some() {
+                    self.replication.fetch(file.clone());
+                }
+                aside?;
+            }
+            (Action::Replace, Ok(Reading::Steady(manifest))) => return self.replace(file, &manifest, case),
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn remember_failure(&mut self, file: &FileName, stamp: Option<Stamp>, why: String) {
+        let before = self.failures.remove(file).filter(|failure| failure.stamp == stamp);
+        if before.as_ref().is_none_or(|failure| failure.why != why) {
+            self.replication.note(why.clone());
+        }
+        let pause = before.map_or(FIRST_PAUSE, |failure| (failure.pause + FIRST_PAUSE).min(LONGEST_PAUSE));
+        let failure = Failure { stamp, why, pause, again: Instant::now() + pause };
+        self.failures.insert(file.clone(), failure);
+    }
+
+    fn offer(&self, manifest: Arc<Manifest>) {
+        let store = &self.replication.store;
+        self.replication.library.offer(Arc::new(Offer::whole(store, manifest)));
+    }
+
+    /// It stays where it is if it cannot go to the trash, but is not offered to a manager that has dropped it.
+    fn trash(&self, file: &FileName) -> Result<()> {
+        let moved = self.replication.store.trash(file);
+        self.replication.library.withdraw(file);
+        match moved {
+            Ok(place) => {
+                info!("{file} was dropped: it is in the trash, {}", place.display());
+                Ok(())
+            }
+            Err(e) => {
+                Err(Error::new(e.kind(), format!("{file} should go to the trash, since it was dropped"))
+                    .because(e))
+            }
+        }
+    }
+
+    /// An offered file has other bytes now. The manager takes this peer off, and says who is left; false when it cannot
+    /// be asked.
+    ///
+    /// # Errors
+    /// When the file cannot be set aside.
+    fn replace(&mut self, file: &FileName, manifest: &Arc<Manifest>, case: Case) -> Result<bool> {
+        let replication = Arc::clone(&self.replication);
+        let Some(number) = replication.library.network().number() else { return Ok(false) };
+        let elsewhere = match self.manager.query(number, file) {
+            Ok(listing) => listing.holders.iter().any(|holder| holder.whole),
+            Err(no) if no.code() == Code::NotFound => false,
+            Err(e) => {
+                debug!("{file} was edited, and the manager cannot be asked who else has it: {e}");
+                return Ok(false);
+            }
+        };
+        replication.library.taken_off(file);
+        if elsewhere {
+            self.set_aside(file, manifest, case.offer.map(|offer| offer.id()), "was edited here")?;
+        } else {
+            replication.note(format!(
+                "{file} was edited, and nobody else has all of it: it is offered as it is now"
+            ));
+            self.offer(Arc::clone(manifest));
+        }
+        Ok(true)
+    }
+
+    /// A file that is not the one of its name is offered under another; the original heals. A conflict copy of this peer
+    /// keeps its name, and its `former` version is dropped.
+    fn set_aside(
+        &mut self,
+        file: &FileName,
+        manifest: &Arc<Manifest>,
+        former: Option<FileId>,
+        why: &str,
+    ) -> Result<()> {
+        let replication = Arc::clone(&self.replication);
+        let own = replication.library.network().own_name().to_string();
+        if is_conflict_copy(file, &own) {
+            match self.manager.drop_file(file, former) {
+                Err(e) if e.code() != Code::NotFound => return Err(e),
+                _ => info!("{file} has changed: its former version is dropped"),
+            }
+            self.offer(Arc::clone(manifest));
+            return Ok(());
+        }
+        let cannot =
+            |e: Error| Error::new(e.kind(), format!("{file} {why}, and cannot be set aside")).because(e);
+        replication.library.withdraw(file);
+        let aside = replication.store.set_aside(file, &own, manifest.id()).map_err(cannot)?;
+        replication
+            .note(format!("{file} {why}: your version is kept as {aside}, the other comes in its place"));
+        // One that is being written to is found by the next looks.
+        self.settle(&aside, Sight::default());
+        Ok(())
+    }
+}
+
+/// Whether the last action failed for a file that looked like this, and it is too early to try again.
+fn fails(failures: &BTreeMap<FileName, Failure>, file: &FileName, stamp: Option<Stamp>) -> bool {
+    failures.get(file).is_some_and(|failure| failure.stamp == stamp && Instant::now() < failure.again)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+use std::fs;
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::clock::Millis;
+use crate::peer::config::{Config, UploadSettings};
+use crate::peer::library::Library;
+use crate::peer::library::drops::Dropped;
+use crate::peer::network::Network;
+use crate::peer::swarm::upload::Uploads;
+
+/// A peer's folder without threads.
+struct Lab {
+    dir: tempfile::TempDir,
+    replication: Arc<Replication>,
+    folder: Folder,
+}
+
+impl Lab {
+    fn new() -> Self {
+        Self::of(tempfile::tempdir().unwrap())
+    }
+
+    fn of(dir: tempfile::TempDir) -> Self {
+        let nowhere = ([127, 0, 0, 1], 1).into();
+        let upload = UploadSettings { up: None, down: None, unchoke: 4, time_scale: 1.0 };
+        let config = Config {
+            manager: nowhere,
+            listen: nowhere,
+            advertise: None,
+            name: "ben".parse().unwrap(),
+            slots: 0,
+            keeps: true,
+            data: dir.path().into(),
+            offers: true,
+            scan: Duration::from_secs(1),
+            upload,
+        };
+        let store = Arc::new(Store::open(dir.path()).unwrap());
+        let library = Arc::new(Library::new(Arc::new(Network::new(&config, nowhere))));
+        let uploads = Arc::new(Uploads::new(upload));
+        let replication = Arc::new(Replication::new(config.scan, store, library, uploads));
+        let folder = Folder::new(Arc::clone(&replication));
+        Self { dir, replication, folder }
+    }
+
+    fn library(&self) -> &Library {
+        &self.replication.library
+    }
+
+    /// Writes a file whose bytes are its name.
+    fn put(&self, file: &str) -> (FileName, Arc<Manifest>) {
+        self.save(file, file);
+        let name = file.parse().unwrap();
+        let Ok(Reading::Steady(manifest)) = self.replication.store.manifest(&name) else { panic!("{file}") };
+        (name, manifest)
+    }
+
+    fn save(&self, file: &str, text: &str) {
+        fs::write(self.dir.path().join(file), text).unwrap();
+    }
+
+    /// Offers a file, with the moment before which nobody put it there.
+    fn offer(&self, manifest: &Arc<Manifest>, published: Option<Millis>) {
+        if let Some(at) = published {
+            self.library().published(manifest.name(), manifest.id(), at);
+        }
+        self.folder.offer(Arc::clone(manifest));
+    }
+
+    fn drop_at(&self, at: Millis, name: &FileName, manifest: &Manifest) {
+        self.replication.dropped(&Dropped { file: name.clone(), id: manifest.id(), at });
+    }
+
+    fn settle_all(&mut self) {
+        let library = Arc::clone(&self.replication.library);
+        while let Wake::Settle(file) = library.next_unsettled(Instant::now()) {
+            self.folder.settle(&file, Sight::default());
+        }
+    }
+
+    fn has(&self, file: &str) -> bool {
+        self.dir.path().join(file).exists()
+    }
+
+    fn is_offered(&self, file: &str) -> bool {
+        self.library().get(&file.parse().unwrap()).is_some()
+    }
+
+    fn when_dropped(&self, name: &FileName, manifest: &Manifest) -> Option<Millis> {
+        self.library().when_dropped(name, manifest.id())
+    }
+
+    /// Look after look, as the thread does, until `done`.
+    fn look_until(&mut self, mut done: impl FnMut(&Self) -> bool) {
+        for _ in 0..100 {
+            if done(self) {
+                return;
+            }
+            self.folder.look();
+        }
+        panic!("not within a hundred looks");
+    }
+}
+
+#[test]
+fn a_download_that_was_given_up_after_a_week_is_named_in_the_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    fs::write(dir.path().join("film"), "film").unwrap();
+    let Ok(Reading::Steady(manifest)) = store.manifest(&"film".parse().unwrap()) else { panic!() };
+    drop(store.begin(manifest).unwrap());
+    for entry in fs::read_dir(dir.path().join(".peerlab/partial")).unwrap() {
+        let file = fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(8 * 24 * 60 * 60)).unwrap();
+    }
+    let notes = Lab::of(dir).replication.status().notes;
+    assert!(notes.iter().any(|note| note.contains("of film is removed")), "{notes:?}");
+}
+
+#[test]
+fn a_drop_that_waits_is_void_when_the_file_was_fetched_again_meanwhile() {
+    let mut lab = Lab::new();
+    for (file, fetched_again) in [("dropped", false), ("put back", true)] {
+        let (name, manifest) = lab.put(file);
+        lab.offer(&manifest, None);
+        lab.drop_at(10, &name, &manifest);
+        assert_eq!(lab.when_dropped(&name, &manifest), Some(10), "known at once");
+        if fetched_again {
+            // As every download does when it begins.
+            lab.library().put_back(&name, manifest.id());
+        }
+        lab.settle_all();
+        assert_eq!((lab.has(file), lab.is_offered(file)), (fetched_again, fetched_again), "{file}");
+    }
+}
+
+#[test]
+fn of_a_drop_and_a_publication_the_later_wins_and_a_drop_that_lost_is_forgotten() {
+    let mut lab = Lab::new();
+    for (file, put, stays) in [("older", 9, false), ("as old", 10, false), ("later", 11, true)] {
+        let (name, manifest) = lab.put(file);
+        lab.offer(&manifest, Some(put));
+        lab.drop_at(10, &name, &manifest);
+        lab.settle_all();
+        assert_eq!((lab.has(file), lab.is_offered(file)), (stays, stays), "{file}");
+        assert_eq!(lab.when_dropped(&name, &manifest).is_some(), !stays, "{file}");
+    }
+    // Two that wait: the first does not count, and takes nothing from the second.
+    let (name, manifest) = lab.put("twice");
+    lab.offer(&manifest, Some(11));
+    for at in [10, 11] {
+        lab.drop_at(at, &name, &manifest);
+    }
+    lab.settle_all();
+    assert!(!lab.has("twice"));
+    assert_eq!(lab.when_dropped(&name, &manifest), Some(11));
+    // Of one that was not read yet, the time is that of the file.
+    let (name, manifest) = lab.put("unread");
+    lab.drop_at(10, &name, &manifest);
+    lab.settle_all();
+    assert!(lab.has("unread") && lab.is_offered("unread"));
+    assert_eq!(lab.when_dropped(&name, &manifest), None);
+}
+
+#[test]
+fn a_peer_that_leaves_in_the_middle_of_its_work_has_written_down_what_was_dropped() {
+    let Lab { dir: _dir, replication, mut folder } = Lab::new();
+    for file in ["a", "b"] {
+        replication.dropped(&Dropped { file: file.parse().unwrap(), id: FileId::from([1; 32]), at: 10 });
+    }
+    replication.library.leave();
+    assert!(!folder.settle_until(Instant::now() + Duration::from_secs(60)));
+    let written = fs::read_to_string(replication.store.drops()).unwrap();
+    assert!(written.contains(r#""a""#) && written.contains(r#""b""#), "{written}");
+}
+
+#[test]
+fn a_drop_ends_a_download_of_those_bytes_and_of_no_others() {
+    let lab = Lab::new();
+    let name: FileName = "notes".parse().unwrap();
+    let [old, new] = [1, 2].map(|n| FileId::from([n; 32]));
+    let drop = |id, at| lab.replication.dropped(&Dropped { file: name.clone(), id, at });
+    lab.replication.fetch(name.clone());
+    drop(old, 10);
+    assert_eq!(lab.replication.status().waiting, 1, "which bytes are to come the tracker will say");
+    let (_, stop) = lab.replication.next_order().unwrap();
+    drop(old, 11);
+    assert!(lab.replication.fetches(&name, new), "the old ones were dropped while the tracker was asked");
+    drop(old, 12);
+    assert!(!stop.load(Ordering::SeqCst), "it fetches others");
+    drop(new, 13);
+    assert!(stop.load(Ordering::SeqCst));
+    lab.replication.fetched(&name);
+    lab.replication.fetch(name.clone());
+    lab.replication.next_order().unwrap();
+    drop(new, 14);
+    assert!(!lab.replication.fetches(&name, new), "dropped while the tracker was asked");
+}
+
+#[test]
+fn while_the_folder_is_paused_what_was_dropped_is_withdrawn_and_goes_to_the_trash_afterwards() {
+    let mut lab = Lab::new();
+    let (name, manifest) = lab.put("a");
+    lab.look_until(|lab| lab.is_offered("a"));
+    let marker = lab.dir.path().join(".peerlab/marker");
+    let text = fs::read(&marker).unwrap();
+    fs::remove_file(&marker).unwrap();
+    lab.look_until(|lab| lab.replication.is_paused());
+    lab.drop_at(Millis::MAX, &name, &manifest);
+    lab.settle_all();
+    assert!(lab.has("a") && !lab.is_offered("a"));
+    fs::write(&marker, text).unwrap();
+    lab.look_until(|lab| !lab.has("a"));
+}
+
+#[test]
+fn a_batch_of_renamed_files_does_not_pause_the_folder_and_a_batch_of_lost_ones_does() {
+    let mut lab = Lab::new();
+    let files = ["a", "b", "c", "d"];
+    files.iter().for_each(|file| drop(lab.put(file)));
+    lab.look_until(|lab| files.iter().all(|file| lab.is_offered(file)));
+    for file in files {
+        let path = lab.dir.path().join(file);
+        fs::rename(&path, path.with_extension("txt")).unwrap();
+    }
+    let renamed = ["a.txt", "b.txt", "c.txt", "d.txt"];
+    lab.look_until(|lab| renamed.iter().all(|file| lab.is_offered(file)));
+    assert!(files.iter().all(|file| !lab.is_offered(file)) && lab.replication.status().notes.is_empty());
+    renamed.iter().for_each(|file| fs::remove_file(lab.dir.path().join(file)).unwrap());
+    lab.look_until(|lab| lab.replication.is_paused());
+}
+
+#[test]
+fn files_that_were_copied_under_new_names_and_removed_are_found_again_by_their_bytes() {
+    let mut lab = Lab::new();
+    let files = ["a", "b", "c"];
+    files.iter().for_each(|file| drop(lab.put(file)));
+    lab.look_until(|lab| files.iter().all(|file| lab.is_offered(file)));
+    for file in files {
+        let path = lab.dir.path().join(file);
+        fs::copy(&path, path.with_extension("txt")).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+    lab.look_until(|lab| ["a.txt", "b.txt", "c.txt"].iter().all(|file| lab.is_offered(file)));
+    assert!(!lab.replication.is_paused());
+}
+
+#[test]
+fn a_file_that_somebody_goes_on_writing_to_is_offered_for_three_looks_more() {
+    let mut lab = Lab::new();
+    lab.put("log");
+    lab.look_until(|lab| lab.is_offered("log"));
+    for size in 1..=PATIENT_LOOKS as usize {
+        assert!(lab.is_offered("log"));
+        lab.save("log", &"x".repeat(10 + size));
+        lab.folder.look();
+    }
+    assert!(!lab.is_offered("log"));
+    lab.look_until(|lab| lab.is_offered("log"));
+}
+
+#[test]
+fn what_cannot_be_trashed_is_said_once_not_offered_and_tried_again() {
+    let mut lab = Lab::new();
+    let (name, manifest) = lab.put("a");
+    lab.look_until(|lab| lab.is_offered("a"));
+    let trash = lab.dir.path().join(".peerlab/trash");
+    fs::remove_dir(&trash).unwrap();
+    fs::write(&trash, "no folder").unwrap();
+    lab.drop_at(Millis::MAX, &name, &manifest);
+    lab.settle_all();
+    for _ in 0..3 {
+        lab.folder.look();
+    }
+    assert!(lab.has("a") && !lab.is_offered("a"));
+    let notes = lab.replication.status().notes;
+    assert!(notes.len() == 1 && notes[0].contains("should go to the trash"), "{notes:?}");
+    // What stood in the way is gone; the pause is over.
+    fs::remove_file(&trash).unwrap();
+    for failure in lab.folder.failures.values_mut() {
+        assert_eq!(failure.pause, FIRST_PAUSE);
+        failure.again = Instant::now();
+    }
+    lab.folder.look();
+    assert!(!lab.has("a") && lab.folder.failures.is_empty());
+}

@@ -1,0 +1,219 @@
+//! Products for others, under a lease.
+//!
+//! Two bounds are kept apart. A peer *serves* as many products as it has slots: it takes their operands
+//! in and gives their answers out. But it *computes* one at a time, on all its cores, because two products that
+//! share a core both take twice as long. So while one product computes, the operands of the next arrive.
+//!
+//! A "no" does not end the conversation: the payload of a refused product is read and thrown away, and
+//! the next request is heard. Only what is no message at all ends it.
+
+mod bindings;
+mod buffers;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::debug;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use self::bindings::{Begin, Bindings};
+use self::buffers::Buffers;
+use super::network::Network;
+use crate::clock::Clock;
+use crate::error::{Code, Error, Result};
+use crate::matrix::View;
+use crate::matrix::kernel::Abandoned;
+use crate::matrix::strassen;
+use crate::net::connection::{Connection, Received};
+use crate::net::limits;
+use crate::net::message::{Bound, FromPeer, LeaseId, ToManager, ToPeer, unexpected};
+
+/// How long a product may wait for its `bind`, which takes another way than it.
+const BIND_LAG: Duration = Duration::from_secs(1);
+
+/// How often a product that waits for the cores looks whether its requester is still there.
+const GONE_CHECK: Duration = Duration::from_millis(100);
+
+/// What this peer serves, and the way to tell the manager about it.
+#[derive(Debug)]
+pub(super) struct Serving {
+    network: Arc<Network>,
+    clock: Clock,
+    bindings: Mutex<Bindings>,
+    bound: Condvar,
+    /// How many there are; locked while a product is computed on them. No lock of a peer is taken under it.
+    cores: Mutex<usize>,
+    buffers: Buffers,
+}
+
+impl Serving {
+    /// Serves `slots` products at once, and computes them on `cores` cores.
+    pub(super) fn new(network: Arc<Network>, slots: u32, cores: usize) -> Self {
+        Self {
+            network,
+            clock: Clock::new(),
+            bindings: Mutex::new(Bindings::new(slots)),
+            bound: Condvar::new(),
+            cores: Mutex::new(cores),
+            buffers: Buffers::of_this_machine(),
+        }
+    }
+
+    /// How many slots there are, and how many products are being served.
+    pub(super) fn load(&self) -> (u32, u32) {
+        self.bindings.lock().load()
+    }
+
+    /// Another manager knows this peer now.
+    pub(super) fn rejoined(&self) {
+        self.bindings.lock().rejoined();
+    }
+
+    /// Gives back memory that no product has wanted for a while.
+    pub(super) fn tidy(&self) {
+        self.buffers.tidy();
+    }
+
+    /// The manager said `bind`.
+    pub(super) fn bind(&self, lease: LeaseId, slots: u32, for_ms: u64) {
+        self.bindings.lock().bind(lease, slots, self.clock.now().saturating_add(for_ms));
+        self.bound.notify_all();
+    }
+
+    /// The manager said `unbind`. True if nothing of the lease is served any more, so that it can be told at
+    /// once; else it is told when the last product ends.
+    #[must_use]
+    pub(super) fn unbind(&self, lease: LeaseId) -> bool {
+        self.bindings.lock().unbind(lease)
+    }
+
+    /// What is still served although the manager is gone.
+    pub(super) fn still_bound(&self) -> Vec<Bound> {
+        self.bindings.lock().still_bound(self.clock.now())
+    }
+
+    /// Begins a product, if its lease allows it. A product may overtake its `bind` by a moment.
+    fn begin(&self, lease: LeaseId) -> Result<InService<'_>> {
+        let end = Instant::now() + BIND_LAG;
+        let mut bindings = self.bindings.lock();
+        let refused = loop {
+            match bindings.begin(lease, self.clock.now()) {
+                Begin::Go => return Ok(InService { serving: self, lease }),
+                Begin::Unknown if !self.bound.wait_until(&mut bindings, end).timed_out() => {}
+                refused => break refused,
+            }
+        };
+        Err(match refused {
+            Begin::LeaseBusy => {
+                Error::new(Code::Busy, format!("all slots of the lease {lease} here are in use"))
+                    .advise("send the next product when one is answered")
+            }
+            Begin::PeerBusy => Error::new(Code::Busy, "all slots of this peer are in use")
+                .advise("send the product to another peer"),
+            _ => Error::new(Code::Expired, format!("the lease {lease} does not run here"))
+                .advise("ask the manager for a new lease"),
+        })
+    }
+
+    /// Waits for the cores: a product that is done in half the time is worth more than two that are done together,
+    /// because its answer travels while the next one computes, and the last one leaves no core idle.
+    fn cores(&self, connection: &Connection) -> Result<MutexGuard<'_, usize>, Abandoned> {
+        loop {
+            match self.cores.try_lock_for(GONE_CHECK) {
+                Some(cores) => return Ok(cores),
+                None if connection.is_gone() => return Err(Abandoned),
+                None => {}
+            }
+        }
+    }
+}
+
+/// A product that counts as being served until this is dropped.
+struct InService<'a> {
+    serving: &'a Serving,
+    lease: LeaseId,
+}
+
+impl Drop for InService<'_> {
+    fn drop(&mut self) {
+        let last = self.serving.bindings.lock().end(self.lease);
+        if last {
+            // Without a manager nobody waits for it; the next one is told by `register`.
+            self.serving.network.tell_manager(&ToManager::Unbound { lease: self.lease });
+        }
+    }
+}
+
+/// A product as it was asked for; its shape is checked against its payload.
+#[derive(Clone, Copy, Debug)]
+struct ProductRequest {
+    lease: LeaseId,
+    product: u32,
+    rows: usize,
+    inner: usize,
+    cols: usize,
+    payload: u64,
+}
+
+impl ProductRequest {
+    fn new(message: &ToPeer) -> Result<Self> {
+        let ToPeer::Multiply { lease, product, rows, inner, cols, payload } = *message else {
+            return Err(unexpected(message, "multiply"));
+        };
+        // In 128 bits, where no such product overflows.
+        let bytes = |rows: u32, cols: u32| 8 * u128::from(rows) * u128::from(cols);
+        let fits = |bytes: u128| bytes <= limits::PRODUCT.into();
+        let operands = bytes(rows, inner) + bytes(inner, cols);
+        if operands != payload.into() || !fits(operands) || !fits(bytes(rows, cols)) {
+            return Err(Error::new(
+                Code::BadMessage,
+                format!("{payload} bytes are not the operands of a {rows} x {inner} by {inner} x {cols} product"),
+            )
+            .advise(format!(
+                "the payload has 8 (rows inner + inner cols) bytes, and neither it nor the answer more than {}",
+                limits::PRODUCT
+            )));
+        }
+        let (rows, inner, cols) = (rows as usize, inner as usize, cols as usize);
+        Ok(Self { lease, product, rows, inner, cols, payload })
+    }
+}
+
+/// Serves one that wants products, beginning with the first.
+pub(super) fn serve_products(serving: &Serving, connection: &mut Connection, first: ToPeer) -> Result<()> {
+    let mut message = first;
+    loop {
+        let request = ProductRequest::new(&message)?;
+        match serving.begin(request.lease) {
+            Ok(_in_service) => serve_product(serving, connection, request)?,
+            Err(no) => {
+                debug!("refused product {} of {}: {no}", request.product, connection.other());
+                connection.refuse(&no);
+                connection.discard_payload(request.payload)?;
+            }
+        }
+        message = match connection.receive(Some(limits::REST_TIME))? {
+            Received::Message(message) => message,
+            Received::End | Received::Silence => return Ok(()),
+        };
+    }
+}
+
+/// Takes the operands in, computes, gives the answer out.
+fn serve_product(serving: &Serving, connection: &mut Connection, request: ProductRequest) -> Result<()> {
+    let ProductRequest { product, rows, inner, cols, .. } = request;
+    let mut left = serving.buffers.take(rows * inner)?;
+    connection.receive_payload(bytemuck::cast_slice_mut(&mut left))?;
+    let mut right = serving.buffers.take(inner * cols)?;
+    connection.receive_payload(bytemuck::cast_slice_mut(&mut right))?;
+    let mut answer = serving.buffers.take(rows * cols)?;
+    let all_cores = serving.cores(connection)?;
+    let still_wanted = || !connection.is_gone();
+    let (a, b) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
+    strassen::multiply(a, b, &mut answer, *all_cores, &still_wanted)?;
+    drop((all_cores, left, right));
+    let bytes: &[u8] = bytemuck::cast_slice(&answer);
+    let payload = bytes.len() as u64;
+    let header = FromPeer::Product { product, rows: rows as u32, cols: cols as u32, payload };
+    connection.send_with_payload(&header, |out| out.write_all(bytes))
+}

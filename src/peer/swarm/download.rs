@@ -1,0 +1,309 @@
+//! A file from all its holders at once.
+//!
+//! # The problem
+//! Each of several holders has all of a file or some of it. They are fast or slow, come and go, choke, lie, or
+//! fall silent. The file is to be here soon, and right.
+//!
+//! # The rule
+//! One thread for each holder ([`fetch_from`]) listens to it. The [`Picker`] behind one lock knows which holder has what
+//! and owes what; a change to that also asks for more ([`transfer`](super::transfer)). The thread of the download itself
+//! sees to it that there are holders to listen to, and says why nothing comes. It gives up when it is told to, or when
+//! no holder has been there for long.
+//!
+//! A piece counts when its hash is right and it is written. A wrong one is thrown away, its sender remembered,
+//! and after the second no longer asked. What a lost holder owed is open again (E8). Holders that appear
+//! while it runs are asked, too: the tracker is queried every second, and more often at the start.
+//!
+//! The part that is here is offered from the beginning, and the manager is told of it.
+//!
+//! # What is missing
+//! Only a peer that downloads from us hears that we have a piece, and so does not send it a second time. From a
+//! seed, or from one that has begun to send it, a piece may come twice in the endgame. It is counted.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use log::debug;
+use parking_lot::{Condvar, Mutex};
+use serde::Serialize;
+
+use super::holder::fetch_from;
+use super::rate::Share;
+use super::transfer::{DownloadEvent, DownloadSettings, Neighbours, Transfer};
+use crate::error::{Code, Error, Result};
+use crate::net::message::Holder;
+use crate::peer::library::Library;
+use crate::peer::library::offer::{Offer, Source};
+use crate::peer::manager_client::{Listing, ManagerClient};
+use crate::share::picker::Picker;
+use crate::share::store::Partial;
+use crate::share::{FileName, Manifest};
+use crate::thread;
+
+/// How long after its first answer the tracker is asked for new holders. A peer that begins at the same moment is not
+/// listed yet when we ask; until we know it, neither has anything from the other.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often it is asked later: the pause doubles until it is this long.
+const QUERY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a download that may be given up looks whether it is.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+
+/// How long no piece comes before it is said, and why.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// How long a holder that is not listed any more may say nothing.
+const GONE: Duration = Duration::from_secs(5);
+
+/// The most holders that are asked at the same time: our neighbours.
+const NEIGHBOURS: usize = 40;
+
+/// What all pieces together may take that are on their way, in bytes; each neighbour has one in memory.
+const IN_MEMORY: usize = 24 << 20;
+
+/// What a download has cost.
+#[derive(Debug, Serialize)]
+pub(crate) struct DownloadReport {
+    pub(crate) file: FileName,
+    pub(crate) size: u64,
+    /// From the first answer of the tracker to the last piece, verified and written.
+    pub(crate) seconds: f64,
+    /// What the disk took to have it for good.
+    pub(crate) fsync_seconds: f64,
+    pub(crate) pieces: u32,
+    /// Pieces that came wrong and were fetched again.
+    pub(crate) refetched: u64,
+    /// Pieces that came twice.
+    pub(crate) duplicates: u64,
+    pub(crate) from: Vec<Share>,
+}
+
+impl DownloadReport {
+    /// Of one that fetched nothing.
+    pub(crate) fn of(manifest: &Manifest) -> Self {
+        let (file, layout, from) = (manifest.name().clone(), manifest.layout(), Vec::new());
+        let (size, pieces, seconds, fsync_seconds) = (layout.size(), layout.pieces(), 0.0, 0.0);
+        Self { file, size, seconds, fsync_seconds, pieces, refetched: 0, duplicates: 0, from }
+    }
+}
+
+/// Fetches a file that the tracker has found.
+///
+/// # Errors
+/// `conflict` when another file of its name is in the way; `busy` when it is being fetched already, or the
+/// disk is full; `not_found` when no holder has been there for `settings.patience`; a plain failure when the disk
+/// fails or it is given up.
+pub(crate) fn download(
+    settings: DownloadSettings<'_>,
+    manager: &mut ManagerClient,
+    found: Listing,
+    events: Sender<DownloadEvent>,
+) -> Result<DownloadReport> {
+    let DownloadSettings { library, uploads, store, order, .. } = settings;
+    let manifest = Arc::new(found.manifest);
+    let elsewhere = offered_from_elsewhere(library, manifest.name(), store.dir());
+    let number = library.network().wait_for_number(Duration::ZERO)?;
+    let partial = Arc::new(begin(&settings, &manifest, elsewhere.as_deref(), &events)?);
+    let (began, have, copies) = (Instant::now(), partial.have(), elsewhere.is_some());
+    let (pieces, size) = (manifest.layout().pieces(), manifest.layout().size());
+    let _ = events.send(DownloadEvent::Begun { have: have.count(), pieces, size });
+    let offer = Arc::new(Offer::part(store, &partial));
+    if !copies {
+        library.offer(Arc::clone(&offer));
+    }
+    let download = uploads.requesters.lock().register.begin(manifest.name().clone(), &have, began);
+    let state = Neighbours::new(Picker::new(have, order, rand::random()), began);
+    let (neighbours, changed) = (Mutex::new(state), Condvar::new());
+    let transfer = Transfer { settings, number, download, partial, copies, neighbours, changed, events };
+    let fetched = transfer.fetch(manager, found.holders);
+    let fetched_at = Instant::now();
+    fetched.and_then(|()| transfer.publish()).inspect_err(|_| library.take_back(&offer))?;
+    offer.complete();
+    library.completed(manifest.name());
+    let waste = transfer.neighbours.lock().picker.waste();
+    Ok(DownloadReport {
+        seconds: (fetched_at - began).as_secs_f64(),
+        fsync_seconds: fetched_at.elapsed().as_secs_f64(),
+        refetched: waste.refetched,
+        duplicates: waste.duplicates,
+        from: uploads.requesters.lock().register.shares(download),
+        ..DownloadReport::of(&manifest)
+    })
+}
+
+/// The offer of a file of this name from another folder than this one, if it can be had there. It stays what is
+/// offered: what is saved elsewhere is a copy, which its owner may move or delete without telling anybody.
+pub(crate) fn offered_from_elsewhere(
+    library: &Library,
+    file: &FileName,
+    folder: &Path,
+) -> Option<Arc<Offer>> {
+    let offer = library.get(file)?;
+    (!offer.store().is_at(folder) && offer.open().is_ok()).then_some(offer)
+}
+
+/// Begins a download on the disk, with what is there of it already: from a former run, in the file that it repairs, or in
+/// another folder of this peer.
+fn begin(
+    settings: &DownloadSettings<'_>,
+    manifest: &Arc<Manifest>,
+    elsewhere: Option<&Offer>,
+    events: &Sender<DownloadEvent>,
+) -> Result<Partial> {
+    let (store, name, new) = (settings.store, manifest.name(), Arc::clone(manifest));
+    if !settings.repair {
+        store.is_free(name)?;
+    }
+    let partial = match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
+        _ if settings.repair => store.repair(new)?,
+        Some(Ok(Source::Whole(there))) => store.begin_from(new, there.file())?,
+        _ => store.begin(new)?,
+    };
+    if partial.needs_look() {
+        // The first sign of life: to hash what is there may take a while.
+        let _ = events.send(DownloadEvent::Note(format!("looking what of {name} is here already")));
+    }
+    partial.look(|| !settings.is_stopped())?;
+    Ok(partial)
+}
+
+impl Transfer<'_> {
+    /// Fetches what is missing, and ends every conversation.
+    fn fetch(&self, manager: &mut ManagerClient, holders: Vec<Holder>) -> Result<()> {
+        std::thread::scope(|scope| {
+            let fetched = self.attend(scope, manager, holders);
+            let mut state = self.neighbours.lock();
+            state.over = true;
+            state.close(|_, _| true);
+            self.changed.notify_all();
+            fetched
+        })
+    }
+
+    /// The file appears under its name.
+    fn publish(&self) -> Result<()> {
+        let DownloadSettings { library, store, repair, .. } = self.settings;
+        if !repair {
+            return store.publish(&self.partial);
+        }
+        let own = library.network().own_name().to_string();
+        if let Some(aside) = store.replace(&self.partial, &own)? {
+            self.note(format!("{} was saved while it was repaired: that is kept as {aside}", self.name()));
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> &FileName {
+        self.partial.manifest().name()
+    }
+
+    /// Sees to it that there are holders to listen to, until the download has come to an end.
+    fn attend<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        manager: &mut ManagerClient,
+        mut holders: Vec<Holder>,
+    ) -> Result<()> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            for holder in holders {
+                self.listen_to(scope, holder);
+            }
+            let end = Instant::now() + pause;
+            pause = QUERY_PAUSE.min(pause * 2);
+            let mut state = self.neighbours.lock();
+            while Instant::now() < end {
+                if let Some(ended) = self.ended(&mut state) {
+                    return ended;
+                }
+                self.changed.wait_until(&mut state, end.min(Instant::now() + STOP_CHECK));
+            }
+            drop(state);
+            // So neighbours that have had nothing to do for us for long hear that we are still there.
+            self.change(|state| {
+                if state.last_piece.elapsed() >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
+                    self.note(format!("{}; it goes on when that changes", state.why_quiet()));
+                }
+            });
+            holders = self.query_again(manager)?;
+        }
+    }
+
+    /// Whether the download has come to an end, and how.
+    fn ended(&self, state: &mut Neighbours) -> Option<Result<()>> {
+        let (name, DownloadSettings { patience, stall, .. }) = (self.name(), self.settings);
+        if let Some(failed) = state.failed.take() {
+            return Some(Err(failed));
+        }
+        if state.picker.is_done() {
+            return Some(Ok(()));
+        }
+        if self.settings.is_stopped() {
+            return Some(Err(Error::failed(format!("{name} is not wanted any more"))));
+        }
+        if stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {
+            return Some(Err(Error::failed(state.why_quiet()).advise("the pieces are kept")));
+        }
+        let why = format!("no holder of {name} could be reached for {} s", patience.as_secs());
+        (state.lonely() >= patience).then(|| {
+            Err(Error::new(Code::NotFound, why)
+                .advise("the pieces are kept; run `down` again when a holder is back"))
+        })
+    }
+
+    /// Who has the file now. A manager that is away delays only newcomers; one that is stopped delays the end of the
+    /// download, too, by the time that an answer may take.
+    fn query_again(&self, manager: &mut ManagerClient) -> Result<Vec<Holder>> {
+        // A peer that asks under its own number for a file that it is listed for has lost it. One that repairs it, or
+        // copies it to another folder, has it.
+        let has = self.settings.repair || self.copies;
+        let found = match manager.query(if has { 0 } else { self.number }, self.name()) {
+            Ok(found) => found,
+            Err(no) => {
+                debug!("{no}");
+                return Ok(Vec::new());
+            }
+        };
+        if found.manifest.id() != self.partial.manifest().id() {
+            let why = format!("{} stands for another content now", self.name());
+            return Err(Error::new(Code::Conflict, why).advise("run `down` again for that"));
+        }
+        // The manager has struck out neighbours that are silent and not listed any more. What they owe is to be asked
+        // of others.
+        let is_listed = |peer| found.holders.iter().any(|holder| holder.peer == peer);
+        self.neighbours.lock().close(|peer, silent| silent >= GONE && !is_listed(peer));
+        Ok(found.holders)
+    }
+
+    /// Starts a thread that listens to a holder, unless there is one.
+    fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder) {
+        let own = holder.peer == self.number || holder.addr == self.settings.library.network().addr();
+        let piece_size = self.partial.manifest().layout().piece_size() as usize;
+        let most = (IN_MEMORY / piece_size).clamp(4, NEIGHBOURS);
+        if own || !self.neighbours.lock().admit(holder.peer, most) {
+            return;
+        }
+        let listened = holder.clone();
+        let thread = thread::start_scoped(scope, "fetch_from", move || {
+            self.lost(&listened, fetch_from(self, &listened));
+        });
+        if let Err(e) = thread {
+            // The holders that are listened to go on.
+            self.lost(&holder, Err(e));
+        }
+    }
+
+    /// Nobody listens to a holder any more.
+    fn lost(&self, holder: &Holder, why: Result<()>) {
+        self.change(|state| {
+            state.left(holder.peer);
+            if let (Err(e), false) = (why, state.over) {
+                self.note(format!("{} is lost: {e}", holder.name));
+            }
+        });
+    }
+}

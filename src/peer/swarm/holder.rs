@@ -1,0 +1,195 @@
+//! What one thread does for a download: it listens to one holder, and takes what comes from it.
+//!
+//! A piece counts when its hash is right and it is written. Both are done by the thread that received it, so
+//! that several holders' pieces are hashed on several cores.
+
+use std::time::{Duration, Instant};
+
+use super::transfer::{DownloadEvent, SILENCE, Transfer};
+use crate::error::{Code, Error, Result};
+use crate::net::connection::{Connection, Received};
+use crate::net::limits;
+use crate::net::message::{FromPeer, Holder, ToPeer, no_answer};
+use crate::share::picker::{Arrival, Penalty, is_slow};
+use crate::share::store::Written;
+use crate::share::{Bitfield, Layout, Piece};
+
+/// How long a holder may say nothing before it has told which pieces it has: that takes it no thought.
+const FIRST_WORD: Duration = limits::MESSAGE_TIME;
+
+/// The pause before the disk is tried again when it was full.
+const DISK_PAUSE: Duration = Duration::from_secs(1);
+
+/// A conversation with a holder.
+struct Fetcher<'a> {
+    transfer: &'a Transfer<'a>,
+    holder: &'a Holder,
+    layout: Layout,
+    connection: Connection,
+    round_trip: Duration,
+    /// When its last piece came.
+    last_piece: Option<Instant>,
+    bytes: Vec<u8>,
+}
+
+/// Listens to one holder until it or the download is over.
+pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder) -> Result<()> {
+    let began = Instant::now();
+    let mut connection = Connection::connect(holder.addr, limits::LINE)?;
+    let round_trip = began.elapsed();
+    let line = connection.outbox();
+    if !transfer.neighbours.lock().connected(holder.peer, line.clone()) {
+        return Ok(());
+    }
+    let manifest = transfer.partial.manifest();
+    line.send(&ToPeer::Join { peer: transfer.number, file: manifest.name().clone(), id: manifest.id() });
+    let (layout, last_piece, bytes) = (manifest.layout(), None, Vec::new());
+    let mut fetcher = Fetcher { transfer, holder, layout, connection, round_trip, last_piece, bytes };
+    let mut patience = FIRST_WORD;
+    loop {
+        match fetcher.connection.receive(Some(patience))? {
+            Received::Message(message) => fetcher.hear(message)?,
+            Received::Silence => fetcher.bear_silence(patience)?,
+            Received::End => return Err(Error::failed(format!("{} closed the connection", holder.addr))),
+        }
+        patience = SILENCE;
+    }
+}
+
+impl Fetcher<'_> {
+    fn hear(&mut self, message: FromPeer) -> Result<()> {
+        let (transfer, peer) = (self.transfer, self.holder.peer);
+        transfer.neighbours.lock().heard(peer);
+        match message {
+            FromPeer::Bitfield { payload } => {
+                let has = self.receive_bitfield(payload)?;
+                transfer.change(|state| state.picker.joined(peer, has));
+            }
+            FromPeer::Have { piece } => {
+                let piece = self.layout.piece(piece)?;
+                transfer.change(|state| state.picker.gained(peer, piece));
+                let id = transfer.partial.manifest().id();
+                transfer.settings.uploads.requesters.lock().heard(peer, id, piece);
+            }
+            FromPeer::Choke {} => transfer.change(|state| state.picker.choked(peer)),
+            FromPeer::Unchoke {} => transfer.change(|state| state.picker.unchoked(peer)),
+            FromPeer::Piece { piece, payload } => {
+                let piece = self.layout.piece(piece)?;
+                self.receive_piece(piece, payload)?;
+                self.take(piece)?;
+            }
+            FromPeer::Error(no) => return Err(no.into()),
+            other => return Err(no_answer(&other, "join")),
+        }
+        Ok(())
+    }
+
+    /// A holder has said nothing for as long as we had patience: that is right when it has said which pieces it has,
+    /// and owes none.
+    fn bear_silence(&self, patience: Duration) -> Result<()> {
+        let owes_pieces = self.transfer.neighbours.lock().picker.owes(self.holder.peer);
+        let owes = match (patience < SILENCE, owes_pieces) {
+            (true, _) => "word which pieces it has",
+            (false, true) => "pieces",
+            (false, false) => return Ok(()),
+        };
+        let what = format!("it owes {owes} and has said nothing for {} s", patience.as_secs());
+        Err(Error::failed(what).advise("others are asked"))
+    }
+
+    fn receive_bitfield(&mut self, payload: u64) -> Result<Bitfield> {
+        if payload != Bitfield::wire_size(self.layout) as u64 {
+            return Err(Error::new(Code::BadMessage, format!("a bitfield of {payload} bytes")));
+        }
+        let mut bits = vec![0; payload as usize];
+        self.connection.receive_payload(&mut bits)?;
+        Bitfield::from_wire(self.layout, &bits)
+    }
+
+    /// Receives the bytes of a piece, no faster than allowed, and sees how long a piece takes at this holder.
+    fn receive_piece(&mut self, piece: Piece, payload: u64) -> Result<()> {
+        if payload != piece.len() as u64 {
+            let (number, size) = (piece.index(), piece.len());
+            let what = format!("{payload} bytes for piece {number}, which has {size}");
+            return Err(Error::new(Code::BadMessage, what));
+        }
+        self.bytes.resize(piece.len(), 0);
+        let lane = &self.transfer.settings.uploads.link.down;
+        self.connection.payload_pace(limits::PIECE_PACE);
+        let mut rest = &mut self.bytes[..];
+        while !rest.is_empty() {
+            let step = lane.pass(rest.len() as u64, || self.connection.is_gone())?;
+            let (part, later) = rest.split_at_mut(step as usize);
+            self.connection.receive_payload(part)?;
+            rest = later;
+        }
+        if let Some(last) = self.last_piece.replace(Instant::now()) {
+            let slow = is_slow(last.elapsed(), self.round_trip);
+            self.transfer.neighbours.lock().picker.paced(self.holder.peer, slow);
+        }
+        Ok(())
+    }
+
+    /// A piece has come: it is checked, written, counted, and told of.
+    fn take(&self, piece: Piece) -> Result<()> {
+        let (transfer, peer) = (self.transfer, self.holder.peer);
+        if transfer.change(|state| state.picker.arrived(peer, piece)) != Arrival::Wanted {
+            return Ok(());
+        }
+        match self.write(piece) {
+            Some(Written::Kept) => {}
+            Some(Written::WrongHash) => return self.remember_liar(piece),
+            None => return Ok(()),
+        }
+        let told = {
+            let mut requesters = transfer.settings.uploads.requesters.lock();
+            requesters.register.came(transfer.download, self.holder, piece.len() as u64, Instant::now());
+            requesters.have(transfer.partial.manifest().id(), piece)
+        };
+        let holders = transfer.change(|state| {
+            (state.last_piece, state.told_quiet, state.disk_full) = (Instant::now(), false, false);
+            let losers = state.picker.verified(piece);
+            for loser in losers.into_iter().filter(|loser| told.contains(loser)) {
+                state.picker.taken_back(loser, piece);
+            }
+            state.count()
+        });
+        let _ = transfer.events.send(DownloadEvent::Piece { bytes: piece.len() as u64, holders });
+        Ok(())
+    }
+
+    /// A piece was wrong: it is fetched elsewhere.
+    fn remember_liar(&self, piece: Piece) -> Result<()> {
+        let verdict = self.transfer.change(|state| state.picker.failed(self.holder.peer, piece));
+        let (name, number) = (&self.holder.name, piece.index());
+        self.transfer.note(format!("{name} sent wrong bytes for piece {number}: asking elsewhere"));
+        match verdict {
+            Penalty::Warned => Ok(()),
+            Penalty::Barred => Err(Error::failed("it sent wrong bytes again, and is not asked any more")),
+        }
+    }
+
+    /// Verifies a piece and writes it; while the disk is full, again and again until the download is over. `None` when
+    /// it is.
+    fn write(&self, piece: Piece) -> Option<Written> {
+        let transfer = self.transfer;
+        loop {
+            let no = match transfer.partial.write(piece, &self.bytes) {
+                Ok(written) => return Some(written),
+                Err(no) => no,
+            };
+            let mut state = transfer.neighbours.lock();
+            if no.code() != Code::Busy && !state.over {
+                (state.over, state.failed) = (true, Some(no.advise("the pieces that are there are kept")));
+                transfer.changed.notify_all();
+            }
+            if state.over {
+                return None;
+            }
+            if !std::mem::replace(&mut state.disk_full, true) {
+                transfer.note("the disk is full: the download goes on when there is room".into());
+            }
+            transfer.changed.wait_for(&mut state, DISK_PAUSE);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The one register of which holder gave which piece, and how fast.
+//!
+//! # The problem
+//! Three places need that. The choker ranks requesters by what came from them lately, whatever the file (tit-for-tat).
+//! The board shows how fast each download is now, and which holders give to it. The report of a download says how many
+//! pieces each holder gave.
+//!
+//! # The rule
+//! A piece that is here, and right, is written down once ([`Register::came`]). The three answers are views of that. Bytes
+//! are counted over the last so many seconds ([`Rate`]): for the choker a round, for the board [`WINDOW`]. That is long
+//! enough that the number does not jump with each piece, and short enough that a holder that falls silent is seen.
+//!
+//! The register is plain state, behind the lock of the [`requesters`](super::requesters).
+//!
+//! # An example
+//! Ada gave 4000 bytes one second after the beginning, Ben 4000 after two: 4000 bytes a second from both. Ben goes on
+//! with 1000 each second: after seven it is 1000, and from Ben alone.
+//!
+//! # What is missing
+//! What a peer gave to a download counts for it until that ends, at most for a round: between two downloads this peer
+//! remembers nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::net::limits;
+use crate::net::message::{Download, Holder, Name, PeerId};
+use crate::share::{Bitfield, FileName};
+
+/// How far back the board looks.
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// In how many parts the longest window is counted: whatever came in it takes no more memory than that.
+const SLICES: u32 = 50;
+
+/// What passed lately.
+#[derive(Debug)]
+pub(super) struct Rate {
+    longest: Duration,
+    /// The parts of the longest window in which something passed: when each began, and its bytes.
+    slices: Vec<(Instant, u64)>,
+}
+
+impl Rate {
+    /// Nothing yet; no window will be longer than this.
+    pub(super) fn new(longest: Duration) -> Self {
+        Self { longest, slices: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, bytes: u64, now: Instant) {
+        let Self { longest, slices } = self;
+        slices.retain(|(began, _)| now.saturating_duration_since(*began) < *longest);
+        match slices.last_mut() {
+            Some((began, sum)) if now.saturating_duration_since(*began) < *longest / SLICES => *sum += bytes,
+            _ => slices.push((now, bytes)),
+        }
+    }
+
+    /// The bytes of the window that ends now.
+    pub(super) fn bytes(&self, window: Duration, now: Instant) -> u64 {
+        let recent = |(began, _): &&(Instant, u64)| now.saturating_duration_since(*began) < window;
+        self.slices.iter().filter(recent).map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// What one holder gave to a download.
+#[derive(Debug, Serialize)]
+pub(crate) struct Share {
+    pub(crate) peer: Name,
+    pub(crate) pieces: u64,
+}
+
+/// What is given to this peer: to each download that runs, in the order in which they began.
+#[derive(Debug)]
+pub(super) struct Register {
+    round: Duration,
+    downloads: BTreeMap<u64, Account>,
+}
+
+/// One download.
+#[derive(Debug)]
+struct Account {
+    /// What does not depend on the time at which one looks.
+    row: Download,
+    began: Instant,
+    /// By name: a holder that comes back under another number is the same.
+    givers: BTreeMap<Name, Giver>,
+}
+
+#[derive(Debug)]
+struct Giver {
+    peer: PeerId,
+    pieces: u64,
+    rate: Rate,
+}
+
+impl Register {
+    /// Of a peer whose rounds of choking are this long.
+    pub(super) fn new(round: Duration) -> Self {
+        Self { round, downloads: BTreeMap::new() }
+    }
+
+    /// A download begins, with these pieces here already. Returns its number.
+    pub(super) fn begin(&mut self, file: FileName, have: &Bitfield, now: Instant) -> u64 {
+        let number = self.downloads.last_key_value().map_or(0, |(last, _)| last + 1);
+        let (have, pieces) = (have.count(), have.layout().pieces());
+        let row = Download { file, have, pieces, since_ms_ago: 0, bytes_per_s: 0, from: Vec::new() };
+        self.downloads.insert(number, Account { row, began: now, givers: BTreeMap::new() });
+        number
+    }
+
+    /// A piece has come for a download, and is right.
+    pub(super) fn came(&mut self, download: u64, holder: &Holder, bytes: u64, now: Instant) {
+        let Some(account) = self.downloads.get_mut(&download) else { return };
+        let new = || Giver { peer: 0, pieces: 0, rate: Rate::new(self.round.max(WINDOW)) };
+        let giver = account.givers.entry(holder.name.clone()).or_insert_with(new);
+        (giver.peer, giver.pieces) = (holder.peer, giver.pieces + 1);
+        giver.rate.add(bytes, now);
+        account.row.have += 1;
+    }
+
+    /// A download is over, well or badly. What it was given counts no more.
+    pub(super) fn end(&mut self, download: u64) {
+        self.downloads.remove(&download);
+    }
+
+    /// Whether nothing is fetched, so that this peer is a seed.
+    pub(super) fn is_seeding(&self) -> bool {
+        self.downloads.is_empty()
+    }
+
+    /// For the choker: the bytes that came from each peer in the last round. It ends now, and not when the choker
+    /// judged last: a peer that has just begun to give is not judged by a time in which it gave nothing.
+    pub(super) fn received(&self, now: Instant) -> HashMap<PeerId, u64> {
+        let mut received = HashMap::new();
+        for giver in self.downloads.values().flat_map(|account| account.givers.values()) {
+            *received.entry(giver.peer).or_default() += giver.rate.bytes(self.round, now);
+        }
+        received
+    }
+
+    /// For the board: what is being fetched, as many downloads as a message may name.
+    pub(super) fn rows(&self, now: Instant) -> Vec<Download> {
+        let row = |account: &Account| {
+            let since = now.saturating_duration_since(account.began);
+            let givers = account.givers.values().map(|giver| (giver.peer, giver.rate.bytes(WINDOW, now)));
+            let givers: Vec<_> = givers.filter(|(_, bytes)| *bytes > 0).collect();
+            let bytes: u64 = givers.iter().map(|(_, bytes)| bytes).sum();
+            Download {
+                since_ms_ago: since.as_millis() as u64,
+                bytes_per_s: (bytes as f64 / since.min(WINDOW).as_secs_f64().max(0.001)) as u64,
+                from: givers.into_iter().map(|(peer, _)| peer).collect(),
+                ..account.row.clone()
+            }
+        };
+        self.downloads.values().take(limits::DOWNLOADS).map(row).collect()
+    }
+
+    /// For the report: how many pieces came from whom.
+    pub(super) fn shares(&self, download: u64) -> Vec<Share> {
+        let givers = self.downloads.get(&download).into_iter().flat_map(|account| &account.givers);
+        givers.map(|(name, giver)| Share { peer: name.clone(), pieces: giver.pieces }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::Layout;
+
+    fn holder(peer: PeerId, name: &str) -> Holder {
+        let addr = "127.0.0.1:1".parse().unwrap();
+        Holder { peer, name: name.parse().unwrap(), addr, whole: true }
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds_and_a_holder_that_falls_silent_is_no_source() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut register = Register::new(Duration::from_secs(10));
+        let have = Bitfield::empty(Layout::new(100_000, 1024).unwrap());
+        let number = register.begin("a".parse().unwrap(), &have, start);
+        let (ada, ben) = (holder(7, "ada"), holder(9, "ben"));
+        let seen = |register: &Register, now| {
+            let row = register.rows(now).remove(0);
+            (row.have, row.bytes_per_s, row.from)
+        };
+        assert_eq!(seen(&register, start), (0, 0, vec![]));
+        register.came(number, &ada, 4000, at(1));
+        register.came(number, &ben, 4000, at(2));
+        assert_eq!(seen(&register, at(2)), (2, 4000, vec![7, 9]));
+        for second in 3..=7 {
+            register.came(number, &ben, 1000, at(second));
+        }
+        assert_eq!(seen(&register, at(7)), (7, 1000, vec![9]));
+        assert_eq!(seen(&register, at(20)), (7, 0, vec![]));
+        let shares = register.shares(number);
+        let shares: Vec<_> = shares.iter().map(|share| (share.peer.to_string(), share.pieces)).collect();
+        assert_eq!(shares, [("ada".into(), 1), ("ben".into(), 6)]);
+    }
+
+    #[test]
+    fn what_a_peer_gave_counts_for_a_round_whatever_the_file() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut register = Register::new(Duration::from_secs(10));
+        let have = Bitfield::empty(Layout::of(1).unwrap());
+        let begin = |register: &mut Register, file: &str| register.begin(file.parse().unwrap(), &have, start);
+        assert!(register.is_seeding());
+        let (a, b) = (begin(&mut register, "a"), begin(&mut register, "b"));
+        register.came(a, &holder(7, "ada"), 100, at(1));
+        register.came(b, &holder(7, "ada"), 10, at(9));
+        register.came(b, &holder(9, "ben"), 1, at(9));
+        let received =
+            |register: &Register, now| register.received(now).into_iter().collect::<BTreeMap<_, _>>();
+        assert_eq!(received(&register, at(9)), [(7, 110), (9, 1)].into());
+        assert_eq!(received(&register, at(12)), [(7, 10), (9, 1)].into());
+        register.end(b);
+        assert!(!register.is_seeding());
+        register.end(a);
+        assert!(register.is_seeding() && received(&register, at(12)).is_empty());
+    }
+
+    #[test]
+    fn a_rate_takes_no_more_memory_than_its_parts() {
+        let (start, mut rate) = (Instant::now(), Rate::new(Duration::from_secs(10)));
+        for ms in 0..30_000 {
+            rate.add(1, start + Duration::from_millis(ms));
+        }
+        assert!(rate.slices.len() <= SLICES as usize, "{}", rate.slices.len());
+        let bytes = rate.bytes(Duration::from_secs(10), start + Duration::from_secs(30));
+        assert!((9_799..=10_000).contains(&bytes), "{bytes} in the last ten seconds");
+    }
+}

@@ -1,0 +1,315 @@
+//! The requesters: which of the peers that want pieces are served, and what each is told.
+//!
+//! This is plain state behind one lock, under which no thread waits. Time is passed in. What follows from a change goes
+//! into the channels of the threads that speak.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use log::info;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::Serialize;
+
+use super::rate::{Rate, Register};
+use crate::error::{Code, Error, Result};
+use crate::net::limits;
+use crate::net::message::{FromPeer, PeerId};
+use crate::peer::config::UploadSettings;
+use crate::peer::library::offer::Offer;
+use crate::share::choker::{Contender, Occasion, Service, judge};
+use crate::share::uplink::{PieceRequest, RequesterId, Uplink};
+use crate::share::{FileId, FileName, Piece};
+
+/// How many pieces a link without a limit carries at a time: it is the machine that limits.
+const UNLIMITED_AT_ONCE: usize = 16;
+
+/// What may wait to be said to a requester, beside a word for each piece: it is choked and unchoked by rounds and by
+/// what it says itself.
+const UNSAID: usize = 1000;
+
+/// What the thread that speaks to a requester is to say.
+#[derive(Debug)]
+pub(super) enum Say {
+    Message(FromPeer),
+    /// It is the turn of this request.
+    Piece(PieceRequest),
+}
+
+/// A conversation with a peer that wants pieces.
+#[derive(Debug)]
+pub(super) struct Requester {
+    peer: PeerId,
+    name: String,
+    offer: Arc<Offer>,
+    interested: bool,
+    service: Service,
+    /// Requests that wait or are being served.
+    open: usize,
+    to: Sender<Say>,
+    /// What was sent to it in the last round, and the pieces in all.
+    sent: Rate,
+    pieces: u64,
+}
+
+impl Requester {
+    /// How much may wait to be said to it: one that lets more pile up is served no more.
+    fn room(&self) -> usize {
+        self.offer.manifest().layout().pieces() as usize + UNSAID
+    }
+
+    fn say(&self, message: FromPeer) {
+        // Where the thread that speaks has ended, the requester is about to leave.
+        let _ = self.to.send(Say::Message(message));
+    }
+}
+
+/// A requester, for `status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Upload {
+    pub(crate) to: String,
+    pub(crate) file: FileName,
+    pub(crate) served: bool,
+    pub(crate) pieces: u64,
+}
+
+/// All requesters.
+#[derive(Debug)]
+pub(super) struct Requesters {
+    settings: UploadSettings,
+    round: Duration,
+    last: RequesterId,
+    all: BTreeMap<RequesterId, Requester>,
+    uplink: Uplink,
+    /// What this peer is given itself.
+    pub(super) register: Register,
+    rng: StdRng,
+    pub(super) over: bool,
+}
+
+impl Requesters {
+    /// Nobody yet. `round` is how long a round of choking takes.
+    pub(super) fn new(settings: UploadSettings, round: Duration) -> Self {
+        let uplink = Uplink::new(if settings.up.is_some() { 1 } else { UNLIMITED_AT_ONCE });
+        let (all, register, rng) =
+            (BTreeMap::new(), Register::new(round), StdRng::from_rng(&mut rand::rng()));
+        Self { settings, round, last: 0, all, uplink, register, rng, over: false }
+    }
+
+    /// A peer wants pieces of a file. What it is to be told from now on comes out of the receiver.
+    pub(super) fn admit(
+        &mut self,
+        peer: PeerId,
+        name: String,
+        offer: Arc<Offer>,
+    ) -> Result<(RequesterId, Receiver<Say>)> {
+        if self.all.len() >= limits::JOINS {
+            return Err(Error::new(Code::Busy, format!("{} others are served here", limits::JOINS))
+                .advise("ask another holder, or later"));
+        }
+        let ((to, says), sent) = (unbounded(), Rate::new(self.round));
+        let (interested, service, open, pieces) = (false, Service::Choked, 0, 0);
+        self.last += 1;
+        let new = Requester { peer, name, offer, interested, service, open, to, sent, pieces };
+        self.all.insert(self.last, new);
+        Ok((self.last, says))
+    }
+
+    /// A requester lacks pieces that are here, or no longer. False when it is served no more.
+    pub(super) fn interested(&mut self, requester: RequesterId, on: bool, now: Instant) -> bool {
+        let Some(known) = self.all.get_mut(&requester) else { return false };
+        known.interested = on;
+        self.judge(Occasion::Change, now);
+        true
+    }
+
+    /// A requester asks for a piece, which is `here` or not. False when it is served no more.
+    pub(super) fn ask(&mut self, requester: RequesterId, piece: Piece, here: bool) -> Result<bool> {
+        let Some(known) = self.all.get_mut(&requester) else { return Ok(false) };
+        // A request that has crossed a choke is void.
+        if known.service == Service::Choked {
+            return Ok(true);
+        }
+        if !here {
+            return Err(Error::new(Code::NotFound, format!("piece {} is not here", piece.index()))
+                .advise("ask for pieces of the bitfield, or that `have` told of"));
+        }
+        if known.open >= limits::OPEN_REQUESTS {
+            return Err(Error::new(Code::BadMessage, "too many requests are open")
+                .advise(format!("keep {} at most", limits::OPEN_REQUESTS)));
+        }
+        known.open += 1;
+        self.uplink.ask(PieceRequest { requester, file: known.offer.id(), piece });
+        self.serve();
+        Ok(true)
+    }
+
+    /// A turn is over: the piece was sent, or could not be.
+    pub(super) fn done(&mut self, request: PieceRequest, sent: bool, now: Instant) {
+        self.uplink.done(request);
+        if let Some(known) = self.all.get_mut(&request.requester).filter(|_| sent) {
+            known.sent.add(request.piece.len() as u64, now);
+            known.pieces += 1;
+            known.open = known.open.saturating_sub(1);
+            info!("sent piece {} of {} to {}", request.piece.index() + 1, known.offer.name(), known.name);
+        }
+        self.serve();
+    }
+
+    /// A piece is here now: every requester of this file hears it. Returns which peers those are.
+    pub(super) fn have(&mut self, id: FileId, piece: Piece) -> HashSet<PeerId> {
+        let told = self.all.values().filter(|requester| requester.offer.id() == id);
+        told.inspect(|requester| requester.say(FromPeer::Have { piece: piece.index() }))
+            .map(|told| told.peer)
+            .collect()
+    }
+
+    /// A peer says that it has a piece: if it has asked for it here, too, it is not sent it any more.
+    pub(super) fn heard(&mut self, peer: PeerId, id: FileId, piece: Piece) {
+        let is_its = |known: &Requester| (known.peer, known.offer.id()) == (peer, id);
+        for (&requester, known) in self.all.iter_mut().filter(|(_, known)| is_its(known)) {
+            if self.uplink.cancel(PieceRequest { requester, file: id, piece }) {
+                known.open = known.open.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Judges which requesters are served from now on, and tells those for which that is a change.
+    pub(super) fn judge(&mut self, occasion: Occasion, now: Instant) {
+        let deaf = self.all.iter().filter(|(_, requester)| requester.to.len() > requester.room());
+        for id in deaf.map(|(&id, _)| id).collect::<Vec<_>>() {
+            self.remove(id);
+        }
+        let received = self.register.received(now);
+        let contender = |(&id, requester): (&RequesterId, &Requester)| Contender {
+            peer: id,
+            interested: requester.interested && self.settings.up != Some(0),
+            service: requester.service,
+            received: received.get(&requester.peer).copied().unwrap_or_default(),
+            sent: requester.sent.bytes(self.round, now),
+        };
+        let contenders: Vec<Contender> = self.all.iter().map(contender).collect();
+        let seeding = self.register.is_seeding();
+        let served: HashMap<RequesterId, Service> =
+            judge(&contenders, self.settings.unchoke, seeding, occasion, &mut self.rng).into_iter().collect();
+        for (id, requester) in &mut self.all {
+            let service = served.get(id).copied().unwrap_or(Service::Choked);
+            let before = std::mem::replace(&mut requester.service, service);
+            match (before == Service::Choked, service == Service::Choked) {
+                (true, false) => requester.say(FromPeer::Unchoke {}),
+                (false, true) => {
+                    self.uplink.void(*id, requester.offer.id());
+                    requester.open = 0;
+                    requester.say(FromPeer::Choke {});
+                }
+                _ => {}
+            }
+        }
+        self.serve();
+    }
+
+    /// A requester is served no more, nor are its turns; others may be.
+    pub(super) fn leave(&mut self, requester: RequesterId, now: Instant) {
+        self.remove(requester);
+        self.judge(Occasion::Change, now);
+    }
+
+    fn remove(&mut self, requester: RequesterId) {
+        if let Some(gone) = self.all.remove(&requester) {
+            let file = gone.offer.id();
+            info!("{} has got {} pieces of {}", gone.name, gone.pieces, gone.offer.name());
+            if !self.all.values().any(|requester| requester.offer.id() == file) {
+                self.uplink.forget_file(file);
+            }
+        }
+        self.uplink.forget(requester);
+    }
+
+    /// Gives the turns that are free to those that wait.
+    fn serve(&mut self) {
+        while let Some(request) = self.uplink.next_request() {
+            let to = self.all.get(&request.requester).map(|requester| &requester.to);
+            if to.is_none_or(|to| to.send(Say::Piece(request)).is_err()) {
+                self.uplink.done(request);
+            }
+        }
+    }
+
+    /// A line for each.
+    pub(super) fn status(&self) -> Vec<Upload> {
+        let line = |requester: &Requester| Upload {
+            to: requester.name.clone(),
+            file: requester.offer.name().clone(),
+            served: requester.service != Service::Choked,
+            pieces: requester.pieces,
+        };
+        self.all.values().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::store::Store;
+    use crate::share::{Layout, Manifest};
+
+    /// A peer that wants pieces of a file of four pieces, and what it is told.
+    struct Asked {
+        requesters: Requesters,
+        id: FileId,
+        ben: RequesterId,
+        told: Receiver<Say>,
+        now: Instant,
+    }
+
+    fn asked(up: Option<u64>) -> Asked {
+        let settings = UploadSettings { up, down: None, unchoke: 4, time_scale: 1.0 };
+        let mut requesters = Requesters::new(settings, Duration::from_secs(10));
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        let layout = Layout::new(4096, 1024).unwrap();
+        let manifest = Manifest::read("a".parse().unwrap(), layout, &[0; 4096][..]).unwrap();
+        let id = manifest.id();
+        let offer = Arc::new(Offer::whole(&store, Arc::new(manifest)));
+        let (ben, told) = requesters.admit(2, "ben".into(), offer).unwrap();
+        Asked { requesters, id, ben, told, now: Instant::now() }
+    }
+
+    #[test]
+    fn a_requester_that_lets_more_pile_up_than_there_is_room_for_is_served_no_more() {
+        let Asked { mut requesters, ben, told, now, .. } = asked(None);
+        let room = 4 + UNSAID;
+        for turn in 0..2 * room {
+            requesters.interested(ben, turn % 2 == 0, now);
+        }
+        assert!(requesters.all.is_empty() && !requesters.interested(ben, true, now));
+        assert_eq!(told.len(), room + 1, "one more than there is room for");
+    }
+
+    #[test]
+    fn a_requester_that_says_that_it_has_a_piece_is_not_sent_it_any_more() {
+        let Asked { mut requesters, id, ben, told, now } = asked(Some(1));
+        let layout = Layout::new(4096, 1024).unwrap();
+        let piece = |index| layout.piece(index).unwrap();
+        assert!(requesters.interested(ben, true, now));
+        (0..3).for_each(|index| assert!(requesters.ask(ben, piece(index), true).unwrap()));
+        let open = |requesters: &Requesters| requesters.all[&ben].open;
+        requesters.heard(3, id, piece(1));
+        requesters.heard(2, FileId::from([1; 32]), piece(1));
+        requesters.heard(2, id, piece(3));
+        assert_eq!(open(&requesters), 3, "another peer, another file, another piece");
+        requesters.heard(2, id, piece(0));
+        assert_eq!(open(&requesters), 3, "it is being sent");
+        requesters.heard(2, id, piece(1));
+        assert_eq!(open(&requesters), 2);
+        let request = |index| PieceRequest { requester: ben, file: id, piece: piece(index) };
+        requesters.done(request(0), true, now);
+        let pieces = told.try_iter().filter_map(|say| match say {
+            Say::Piece(request) => Some(request.piece.index()),
+            _ => None,
+        });
+        assert_eq!(pieces.collect::<Vec<_>>(), [0, 2]);
+    }
+}

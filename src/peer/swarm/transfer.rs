@@ -1,0 +1,266 @@
+//! One download, as all of its threads share it: how it is to go, whom it asks, and what follows from each change.
+//!
+//! # The rule
+//! The [`Picker`] and all that is known of the neighbours are plain state behind one lock. Whatever changes it also
+//! asks all neighbours for what they can be asked for now ([`Transfer::change`]): requests are *posted* under the lock,
+//! which is memory only, and flushed after it. So no thread polls, and no holder is idle while there is anything to ask
+//! it for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use log::debug;
+use parking_lot::{Condvar, Mutex};
+
+use super::upload::Uploads;
+use crate::error::Error;
+use crate::net::message::{PeerId, ToPeer};
+use crate::net::outbox::Outbox;
+use crate::peer::library::Library;
+use crate::share::picker::{PickOrder, Picker};
+use crate::share::store::{Partial, Store};
+
+/// How long a download that a person asked for waits for a holder when there is none.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a holder that owes a piece may say nothing, and the longest time for which one is left alone.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long a holder is left alone at least whose conversation failed, or with which none began.
+const LOST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often a neighbour that we have nothing to say to hears that we are still there.
+const STILL_HERE: Duration = Duration::from_secs(20);
+
+/// How a file is to be fetched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DownloadSettings<'a> {
+    pub(crate) library: &'a Library,
+    pub(crate) uploads: &'a Uploads,
+    /// Into which folder.
+    pub(crate) store: &'a Arc<Store>,
+    pub(crate) order: PickOrder,
+    /// It is a repair of the file that is there.
+    pub(crate) repair: bool,
+    /// How long it waits for a holder when there is none.
+    pub(crate) patience: Duration,
+    /// How long no piece may come before it is given up; without it a person waits as long as they like.
+    pub(crate) stall: Option<Duration>,
+    /// Whether it is not wanted any more.
+    pub(crate) stop: Option<&'a AtomicBool>,
+}
+
+impl<'a> DownloadSettings<'a> {
+    /// As a person asks for a file that is to lie in this folder.
+    pub(crate) fn new(library: &'a Library, uploads: &'a Uploads, store: &'a Arc<Store>) -> Self {
+        let (order, repair, patience) = (PickOrder::default(), false, PATIENCE);
+        Self { library, uploads, store, order, repair, patience, stall: None, stop: None }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| stop.load(Ordering::SeqCst))
+    }
+}
+
+/// What happens to a download.
+#[derive(Debug)]
+pub(crate) enum DownloadEvent {
+    /// It has begun, with so many pieces that were here already, and so many bytes in all.
+    Begun { have: u32, pieces: u32, size: u64 },
+    /// A piece is here. So many holders are connected, those that choke us included.
+    Piece { bytes: u64, holders: usize },
+    /// Something that a person wants to know.
+    Note(String),
+}
+
+/// A holder that a thread listens to.
+#[derive(Debug)]
+struct Neighbour {
+    /// `None` until it is connected.
+    line: Option<Outbox>,
+    /// When it said something last.
+    heard: Instant,
+    /// Whether we are interested, as it was told last, and when.
+    told: (bool, Instant),
+}
+
+/// The state of a download.
+#[derive(Debug)]
+pub(super) struct Neighbours {
+    pub(super) picker: Picker,
+    /// From the moment when a thread begins to listen to one: there is one thread for each.
+    all: BTreeMap<PeerId, Neighbour>,
+    /// Holders that are left alone, and until when.
+    avoided: BTreeMap<PeerId, Instant>,
+    /// When one was connected last.
+    last_seen: Instant,
+    /// When a piece came last, and whether it was said that none comes.
+    pub(super) last_piece: Instant,
+    pub(super) told_quiet: bool,
+    /// A piece that has come could not be written for want of room, and none since then.
+    pub(super) disk_full: bool,
+    /// The download has ended; where the disk failed, with that.
+    pub(super) over: bool,
+    pub(super) failed: Option<Error>,
+}
+
+impl Neighbours {
+    pub(super) fn new(picker: Picker, now: Instant) -> Self {
+        let (all, avoided, last_seen, last_piece) = (BTreeMap::new(), BTreeMap::new(), now, now);
+        let (told_quiet, disk_full, over, failed) = (false, false, false, None);
+        Self { picker, all, avoided, last_seen, last_piece, told_quiet, disk_full, over, failed }
+    }
+
+    /// A thread is to listen to this holder, unless one does, or the holder is left alone, or there are `most` already.
+    pub(super) fn admit(&mut self, holder: PeerId, most: usize) -> bool {
+        let now = Instant::now();
+        let avoided = self.avoided.get(&holder).is_some_and(|until| now < *until);
+        let room = self.all.len() < most && !self.all.contains_key(&holder);
+        let admitted = room && !avoided && !self.picker.barred(holder);
+        if admitted {
+            self.all.insert(holder, Neighbour { line: None, heard: now, told: (false, now) });
+        }
+        admitted
+    }
+
+    /// A holder is connected. False when the download is over.
+    pub(super) fn connected(&mut self, holder: PeerId, line: Outbox) -> bool {
+        if let Some(neighbour) = self.all.get_mut(&holder) {
+            (neighbour.line, neighbour.heard) = (Some(line), Instant::now());
+        }
+        !self.over
+    }
+
+    /// A holder has said something.
+    pub(super) fn heard(&mut self, holder: PeerId) {
+        if let Some(neighbour) = self.all.get_mut(&holder) {
+            neighbour.heard = Instant::now();
+        }
+    }
+
+    /// Nobody listens to a holder any more. It is left alone for as long as it was silent, within limits.
+    pub(super) fn left(&mut self, holder: PeerId) {
+        self.picker.left(holder);
+        if let Some(gone) = self.all.remove(&holder) {
+            let pause = gone.heard.elapsed().clamp(LOST_PAUSE, SILENCE);
+            self.avoided.insert(holder, Instant::now() + pause);
+        }
+    }
+
+    /// How many are connected.
+    pub(super) fn count(&self) -> usize {
+        self.all.values().filter(|neighbour| neighbour.line.is_some()).count()
+    }
+
+    /// For how long there was none.
+    pub(super) fn lonely(&mut self) -> Duration {
+        if self.count() > 0 {
+            self.last_seen = Instant::now();
+        }
+        self.last_seen.elapsed()
+    }
+
+    /// Ends the conversations with those neighbours.
+    pub(super) fn close(&self, which: impl Fn(PeerId, Duration) -> bool) {
+        for (&peer, Neighbour { line, heard, .. }) in &self.all {
+            if let Some(line) = line
+                && which(peer, heard.elapsed())
+            {
+                line.close();
+            }
+        }
+    }
+
+    /// Why no piece comes, in words. What the owner of this disk can mend comes first.
+    pub(super) fn why_quiet(&self) -> String {
+        let (seconds, holders) = (self.last_piece.elapsed().as_secs(), self.count());
+        let why = match self.picker.nowhere().next() {
+            _ if self.disk_full => "the disk is full; make room there".into(),
+            _ if holders == 0 => "no holder can be reached".into(),
+            Some(piece) => format!("no holder that can be reached ({holders}) has piece {}", piece.index()),
+            None => format!("no holder ({holders}) has a place for us (choked) or answers"),
+        };
+        format!("nothing has come for {seconds} s: {why}")
+    }
+
+    /// Posts to each neighbour what it can be told and asked for now. Returns the lines to flush.
+    fn post(&mut self) -> Vec<Outbox> {
+        let mut posted = Vec::new();
+        for (&holder, Neighbour { line, told, .. }) in &mut self.all {
+            let Some(line) = line else { continue };
+            let interested = self.picker.interested(holder);
+            let tell = told.0 != interested || told.1.elapsed() >= STILL_HERE;
+            if tell {
+                *told = (interested, Instant::now());
+                line.post(&ToPeer::Interested { on: interested });
+            }
+            let wanted = std::iter::from_fn(|| self.picker.next(holder));
+            let asked = wanted.map(|piece| line.post(&ToPeer::Request { piece: piece.index() })).count();
+            if tell || asked > 0 {
+                posted.push(line.clone());
+            }
+        }
+        posted
+    }
+}
+
+/// One download.
+pub(super) struct Transfer<'a> {
+    pub(super) settings: DownloadSettings<'a>,
+    /// This peer's own number.
+    pub(super) number: PeerId,
+    /// The number of this download in the register.
+    pub(super) download: u64,
+    pub(super) partial: Arc<Partial>,
+    /// The file is offered from another folder, and stays so: this is only a copy.
+    pub(super) copies: bool,
+    pub(super) neighbours: Mutex<Neighbours>,
+    pub(super) changed: Condvar,
+    pub(super) events: Sender<DownloadEvent>,
+}
+
+impl Drop for Transfer<'_> {
+    fn drop(&mut self) {
+        self.settings.uploads.requesters.lock().register.end(self.download);
+    }
+}
+
+impl Transfer<'_> {
+    /// Changes the state, and asks all neighbours for what they can be asked for now.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Neighbours) -> T) -> T {
+        let mut state = self.neighbours.lock();
+        let changed = change(&mut state);
+        let posted = state.post();
+        let done = state.picker.is_done();
+        drop(state);
+        posted.iter().for_each(Outbox::flush);
+        if done {
+            self.changed.notify_all();
+        }
+        changed
+    }
+
+    /// Says something that a person wants to know.
+    pub(super) fn note(&self, text: String) {
+        debug!("{text}");
+        let _ = self.events.send(DownloadEvent::Note(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::{Bitfield, Layout};
+
+    #[test]
+    fn a_full_disk_is_said_before_anything_about_holders() {
+        let have = Bitfield::empty(Layout::of(1).unwrap());
+        let mut state = Neighbours::new(Picker::new(have, PickOrder::default(), 7), Instant::now());
+        assert!(state.why_quiet().ends_with("no holder can be reached"), "{}", state.why_quiet());
+        state.disk_full = true;
+        assert!(state.why_quiet().ends_with("the disk is full; make room there"), "{}", state.why_quiet());
+    }
+}

@@ -1,0 +1,220 @@
+//! Pieces out: which requester is served, in which order, and how fast.
+//!
+//! # The problem
+//! Many ask at once for pieces of what lies here, and one link carries them all. Which of them are served is decided
+//! by the [`choker`](crate::share::choker), whose request is next by the [`Uplink`](crate::share::uplink::Uplink), how
+//! fast by the [`Link`]. This module waits for them.
+//!
+//! # Which thread does what
+//! ```text
+//!   serve_peer        one a conversation    listens: interested, request; passes them to the requesters
+//!   send_pieces       one a conversation    speaks: have, choke, unchoke, and pieces when it is their turn
+//!   judge_uploads     one a peer            every ten seconds judges which requesters are served from now on
+//! ```
+//! The [`Requesters`] are behind one lock, under which no thread waits: what follows from a change is put into the
+//! channels of the threads that speak. A turn that was given is given back when the piece is sent, or its requester
+//! gone.
+//!
+//! Bytes go from the file to the socket inside the kernel, so a peer's memory does not grow with what it serves.
+//!
+//! # What is missing
+//! A requester tells its number itself; one that tells another's is served for what the other gave.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use log::{debug, info};
+use parking_lot::{Condvar, Mutex};
+
+use super::link::Link;
+use super::requesters::{Requesters, Say, Upload};
+use crate::error::{Code, Result};
+use crate::net::connection::{Connection, Received, Writer};
+use crate::net::limits;
+use crate::net::message::{Download, FromPeer, PeerId, ToPeer, unexpected};
+use crate::peer::config::UploadSettings;
+use crate::peer::library::Library;
+use crate::peer::library::offer::{Offer, Source};
+use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS};
+use crate::share::uplink::RequesterId;
+use crate::share::{FileId, FileName, Piece};
+use crate::thread::{self, Thread};
+
+/// What this peer gives, and is given.
+#[derive(Debug)]
+pub(crate) struct Uploads {
+    pub(crate) link: Link,
+    /// How long a round of choking takes.
+    pub(crate) round: Duration,
+    pub(super) requesters: Mutex<Requesters>,
+    stopping: Condvar,
+}
+
+impl Uploads {
+    /// Without any requester.
+    pub(crate) fn new(settings: UploadSettings) -> Self {
+        let round = Duration::from_secs(ROUND_SECONDS).div_f64(settings.time_scale);
+        Self {
+            link: Link::new(settings.up, settings.down),
+            round,
+            requesters: Mutex::new(Requesters::new(settings, round)),
+            stopping: Condvar::new(),
+        }
+    }
+
+    /// Starts the thread that judges in rounds.
+    pub(crate) fn start(self: &Arc<Self>) -> Result<Thread> {
+        let uploads = Arc::clone(self);
+        thread::start("judge_uploads", move || uploads.judge_uploads())
+    }
+
+    /// Ends the thread.
+    pub(crate) fn leave(&self) {
+        self.requesters.lock().over = true;
+        self.stopping.notify_all();
+    }
+
+    /// The requesters, for `status`.
+    pub(crate) fn status(&self) -> Vec<Upload> {
+        self.requesters.lock().status()
+    }
+
+    /// What this peer is fetching.
+    pub(crate) fn downloads(&self) -> Vec<Download> {
+        self.requesters.lock().register.rows(Instant::now())
+    }
+
+    fn judge_uploads(&self) {
+        for round in 1.. {
+            let end = Instant::now() + self.round;
+            let mut requesters = self.requesters.lock();
+            while !requesters.over && !self.stopping.wait_until(&mut requesters, end).timed_out() {}
+            if requesters.over {
+                return;
+            }
+            let last = round % (OPTIMISTIC_SECONDS / ROUND_SECONDS) == 0;
+            let occasion = if last { Occasion::OptimisticRound } else { Occasion::Round };
+            requesters.judge(occasion, Instant::now());
+        }
+    }
+}
+
+/// A seat among the requesters, until it is dropped.
+struct UploadSeat<'a> {
+    uploads: &'a Uploads,
+    requester: RequesterId,
+}
+
+impl Drop for UploadSeat<'_> {
+    fn drop(&mut self) {
+        self.uploads.requesters.lock().leave(self.requester, Instant::now());
+    }
+}
+
+/// Serves a peer that wants pieces of a file.
+///
+/// # Errors
+/// What it is to be told before its connection is closed.
+pub(crate) fn serve_join(
+    library: &Library,
+    uploads: &Uploads,
+    connection: &mut Connection,
+    peer: PeerId,
+    file: &FileName,
+    id: FileId,
+) -> Result<()> {
+    let offer = library.find(file, id)?;
+    let source = offer.open()?;
+    let name = library.network().name_of(peer, connection.other());
+    info!("{name} wants pieces of {file}");
+    let (requester, says) = uploads.requesters.lock().admit(peer, name, Arc::clone(&offer))?;
+    let seat = UploadSeat { uploads, requester };
+    let sender = PieceSender { uploads, requester, offer: &offer, source, speaker: connection.writer() };
+    std::thread::scope(|scope| {
+        thread::start_scoped(scope, "send_pieces", move || sender.send_pieces(&says))?;
+        // Whatever comes of it, the seat is given up here, which closes the channel and so ends the other thread. A
+        // requester that is refused something hears why before its connection is closed: nothing else is said then.
+        hear_wishes(seat, connection, &offer)
+    })
+}
+
+/// Listens to one requester, until it is gone.
+fn hear_wishes(seat: UploadSeat<'_>, connection: &mut Connection, offer: &Offer) -> Result<()> {
+    let (layout, requesters) = (offer.manifest().layout(), &seat.uploads.requesters);
+    loop {
+        // A requester that has nothing to ask for says `interested` again now and then.
+        let Received::Message(message) = connection.receive(Some(limits::REST_TIME))? else { return Ok(()) };
+        let served = match message {
+            ToPeer::Interested { on } => requesters.lock().interested(seat.requester, on, Instant::now()),
+            ToPeer::Request { piece } => {
+                let piece = layout.piece(piece)?;
+                let here = offer.has(piece);
+                requesters.lock().ask(seat.requester, piece, here)?
+            }
+            other => return Err(unexpected(&other, "interested or request")),
+        };
+        if !served {
+            // It was told why, or does not listen; what it still asks for must not destroy that.
+            connection.linger();
+            return Ok(());
+        }
+    }
+}
+
+/// What one requester is served from.
+struct PieceSender<'a> {
+    uploads: &'a Uploads,
+    requester: RequesterId,
+    offer: &'a Offer,
+    source: Source,
+    speaker: Writer,
+}
+
+impl PieceSender<'_> {
+    /// Speaks to a requester until it is gone.
+    fn send_pieces(mut self, says: &Receiver<Say>) {
+        let Err(e) = self.say_all(says) else { return };
+        debug!("{e}");
+        if e.code() == Code::NotFound && self.speaker.send(&FromPeer::Error((&e).into())).is_ok() {
+            // The other side closes when it has read this; closing here might destroy it. Until then it is no
+            // requester any more: else it would keep turns that others wait for.
+            self.uploads.requesters.lock().leave(self.requester, Instant::now());
+        } else {
+            self.speaker.close();
+        }
+    }
+
+    fn say_all(&mut self, says: &Receiver<Say>) -> Result<()> {
+        // A requester hears of every piece that comes from now on; of those before, here.
+        let have = self.offer.have();
+        let bitfield = FromPeer::Bitfield { payload: have.as_bytes().len() as u64 };
+        self.speaker.send_with_payload(&bitfield, |out| out.write_all(have.as_bytes()))?;
+        says.iter().try_for_each(|say| self.say(say))
+    }
+
+    fn say(&mut self, say: Say) -> Result<()> {
+        match say {
+            Say::Message(message) => self.speaker.send(&message),
+            Say::Piece(request) => {
+                let sent = self.send_piece(request.piece);
+                self.uploads.requesters.lock().done(request, sent.is_ok(), Instant::now());
+                sent
+            }
+        }
+    }
+
+    /// Sends one piece, no faster than allowed.
+    fn send_piece(&mut self, piece: Piece) -> Result<()> {
+        let file = self.offer.file(&mut self.source)?;
+        let (speaker, size) = (&self.speaker, piece.len() as u64);
+        speaker.send(&FromPeer::Piece { piece: piece.index(), payload: size })?;
+        let mut sent = 0;
+        while sent < size {
+            let bytes = self.uploads.link.up.pass(size - sent, || speaker.is_gone())?;
+            speaker.send_file(file, piece.offset() + sent, bytes as usize)?;
+            sent += bytes;
+        }
+        Ok(())
+    }
+}

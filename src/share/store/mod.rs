@@ -1,0 +1,450 @@
+//! The shared folder: what is offered, what is on its way, and what was thrown away.
+//!
+//! # The problem
+//! People put files into a folder, edit them and delete them, while peers read it and write to it. A
+//! download may be killed in any instruction, the disk may be full, and a name may be a trap: a link to
+//! `/etc/passwd`, a FIFO that blocks the program that opens it. A look into the folder must show whole
+//! files only, and a download must not fetch anything twice.
+//!
+//! # The rules
+//! ```text
+//! DIR/NAME                  what is offered: regular files with plain names, nothing else
+//! DIR/.peerlab/marker       says that this is the folder it was, and not an empty mount point
+//! DIR/.peerlab/partial/     downloads on their way: the bytes, and beside them what they should be
+//! DIR/.peerlab/incoming/    copies that `add` is making
+//! DIR/.peerlab/trash/       what was dropped
+//! DIR/.peerlab/drops        what the peer remembers of that
+//! ```
+//!
+//! - **Whole or not at all.** A file is written elsewhere, brought to the disk (fsync), and only then renamed
+//!   to its name, never over another file; then the folder is brought to the disk. Nothing shows half.
+//! - **Only regular files.** No link is followed, no FIFO or device is opened; that is looked at before the
+//!   file is opened and again after it. Where a name came from does not matter: only a [`FileName`] gets here.
+//! - **Unchanged files cost a stat.** A manifest is kept with the size, times and inode of its file ([`Stamp`]).
+//!   Another stamp means "hash it again"; where the bytes are the same, the new stamp is remembered. A file whose
+//!   stamp changes while it is hashed is [`Reading::Changing`]: try later. A rename changes a stamp, too; so that of
+//!   a file that is published is taken after it.
+//! - **Nothing is destroyed.** What is dropped goes to the trash, what stands in the way is set aside under
+//!   another name, and `add` copies and never moves.
+//! - **Constant memory.** A piece at a time where it must be whole, else 128 KiB.
+//!
+//! # An example
+//! `add ~/a.bin`: a copy in `incoming`, hashed, synced, renamed to `DIR/a.bin`. A download of `b.bin`: its
+//! pieces go to `partial` one by one, each verified first ([`Partial`]); after a kill it goes on with what is
+//! there; when all are, it is renamed to `DIR/b.bin`. `verify b.bin` finds a piece that has rotted: a download that
+//! begins with the good ones ([`Store::repair`]), and whose bytes take the place of the damaged ones
+//! ([`Store::replace`]).
+//!
+//! # What is missing
+//! A file that is edited in the same tick of the file system's clock in which it was hashed, to the same size, has
+//! the same stamp and goes unnoticed here; those who download it notice. Manifests are kept in memory only: after a
+//! restart everything is hashed once more. The holes of a sparse file may fill up when it is added or downloaded.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tempfile::NamedTempFile;
+
+use super::{FileId, FileName, Layout, Manifest};
+use crate::clock::Millis;
+use crate::error::{Code, Error, Result};
+
+mod disk;
+mod partial;
+#[cfg(test)]
+mod tests;
+mod trash;
+
+pub use disk::Stamp;
+pub use partial::{Partial, Written};
+pub use trash::{PieceCheck, conflict_name, is_conflict_copy};
+
+/// Where everything is that is not offered.
+const PRIVATE: &str = ".peerlab";
+
+/// The folders in it.
+const INNER: [&str; 3] = ["partial", "incoming", "trash"];
+
+/// A shared folder.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    piece_size: Option<u64>,
+    /// Threads that hash a large file are to stop.
+    stopped: AtomicBool,
+    expired: Vec<FileName>,
+    /// Manifests of files as they were when they had this stamp. The lock is never held across I/O.
+    known: Mutex<HashMap<FileName, (Stamp, Arc<Manifest>)>>,
+}
+
+/// What lies in the folder.
+#[derive(Clone, Debug, Default)]
+pub struct Scan {
+    /// The files that could be offered, in the order of their names.
+    pub files: Vec<(FileName, Stamp)>,
+    /// What else lies there, and why it is not offered. Hidden files are not named.
+    pub ignored: Vec<(String, &'static str)>,
+}
+
+/// What came of reading a file.
+#[derive(Clone, Debug)]
+pub enum Reading {
+    /// It stayed the same from the first byte to the last.
+    Steady(Arc<Manifest>),
+    /// Somebody is writing to it: try later.
+    Changing,
+}
+
+impl Store {
+    /// Opens a shared folder, and makes it if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
+        let (piece_size, stopped, expired, known) =
+            (None, AtomicBool::new(false), Vec::new(), Mutex::default());
+        let mut store = Self { dir: dir.into(), piece_size, stopped, expired, known };
+        let make = || {
+            for inner in INNER {
+                fs::create_dir_all(store.private(inner))?;
+            }
+            if !store.has_marker() {
+                fs::write(
+                    store.private("marker"),
+                    "peerlab keeps here what it needs for the folder above.\n",
+                )?;
+            }
+            store.clear_incoming()?;
+            store.clear_partial()
+        };
+        store.expired = make().map_err(|error| {
+            disk::error(format!("cannot keep files in {}", store.dir.display()), error)
+                .advise("choose another folder with --data, or `down -o`, or see to its permissions")
+        })?;
+        Ok(store)
+    }
+
+    /// With pieces of another size than [`piece_size_for`](super::manifest::piece_size_for) says, for files
+    /// that are published here.
+    #[must_use]
+    pub fn with_piece_size(mut self, piece_size: u64) -> Self {
+        self.piece_size = Some(piece_size);
+        self
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The downloads that nobody had touched for a week when the folder was opened, and that were given up.
+    pub fn expired(&self) -> &[FileName] {
+        &self.expired
+    }
+
+    /// Whether it is this folder, by whatever path.
+    pub fn is_at(&self, folder: &Path) -> bool {
+        let same = |own: PathBuf| folder.canonicalize().is_ok_and(|other| own == other);
+        self.dir == folder || self.dir.canonicalize().is_ok_and(same)
+    }
+
+    /// Where the peer remembers what was dropped.
+    pub fn drops(&self) -> PathBuf {
+        self.private("drops")
+    }
+
+    /// When somebody put a file here, in milliseconds since 1970: the time of the last change of its status (ctime).
+    /// `None` where there is no such file.
+    pub fn put_at(&self, name: &FileName) -> Option<Millis> {
+        self.stamp(name)?.put_at()
+    }
+
+    /// How a file looks now; `None` where there is none.
+    pub fn stamp(&self, name: &FileName) -> Option<Stamp> {
+        fs::symlink_metadata(self.path(name)).ok().map(|meta| Stamp::of(&meta))
+    }
+
+    /// Looks whether a name is free, before anything is fetched for it.
+    ///
+    /// # Errors
+    /// `conflict` when something of this name lies in the folder.
+    pub fn is_free(&self, name: &FileName) -> Result<()> {
+        self.stamp(name).map_or(Ok(()), |_| Err(taken(name)))
+    }
+
+    /// Whether the folder is still the one that was opened. An unmounted disk leaves an empty folder of
+    /// the same name, which must not look as if somebody had deleted everything.
+    pub fn has_marker(&self) -> bool {
+        self.private("marker").exists()
+    }
+
+    /// Takes `.peerlab` away again if nothing is in it: for a folder into which a file was only saved.
+    pub fn tidy(&self) {
+        let is_empty =
+            |inner: &str| fs::read_dir(self.private(inner)).is_ok_and(|mut dir| dir.next().is_none());
+        if INNER.into_iter().all(is_empty) {
+            // What cannot be removed, because somebody has just put something into it, may stay.
+            let _ = INNER.into_iter().try_for_each(|inner| fs::remove_dir(self.private(inner)));
+            let _ = fs::remove_file(self.private("marker"));
+            let _ = fs::remove_dir(self.dir.join(PRIVATE));
+        }
+    }
+
+    /// What lies in the folder. Costs a stat for each file, and opens none.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn scan(&self) -> Result<Scan> {
+        let failed = |error| disk::error(format!("cannot read the folder {}", self.dir.display()), error);
+        let mut scan = Scan::default();
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let meta = match entry.metadata() {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                meta => meta.map_err(failed)?,
+            };
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let shown = name.to_string_lossy().into_owned();
+            match disk::not_regular(&meta) {
+                Some(why) => scan.ignored.push((shown, why)),
+                None => match name.into_string().ok().and_then(|name| FileName::try_from(name).ok()) {
+                    Some(name) => scan.files.push((name, Stamp::of(&meta))),
+                    None => scan.ignored.push((shown, "its name is not a plain one")),
+                },
+            }
+        }
+        scan.files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let there = |name: &FileName| scan.files.binary_search_by(|(other, _)| other.cmp(name)).is_ok();
+        let gone: Vec<FileName> = self.known.lock().keys().filter(|name| !there(name)).cloned().collect();
+        // What was learned while the folder was read need not have been seen in it.
+        for name in gone.iter().filter(|name| self.stamp(name).is_none()) {
+            self.known.lock().remove(name);
+        }
+        Ok(scan)
+    }
+
+    /// The manifest of a file as it was when it had this stamp, if it was read then. Touches no disk.
+    pub fn known(&self, name: &FileName, stamp: &Stamp) -> Option<Arc<Manifest>> {
+        let known = self.known.lock();
+        known.get(name).filter(|(then, _)| then == stamp).map(|(_, manifest)| manifest.clone())
+    }
+
+    /// The manifest of a file: the known one if the file is unchanged, else it is read and hashed.
+    ///
+    /// # Errors
+    /// `not_found` when there is no such file; others when it is not a regular one, or cannot be read.
+    pub fn manifest(&self, name: &FileName) -> Result<Reading> {
+        let (file, stamp) = self.open_file(name)?;
+        self.read_steady(name, stamp, &file, Stoppable { file: &file, stopped: &self.stopped })
+    }
+
+    /// Makes all that hash a file here fail soon: the peer leaves, and a large file would keep it for seconds.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Hashes what `bytes` yields, and looks whether `file` stayed the same meanwhile.
+    fn read_steady(
+        &self,
+        name: &FileName,
+        stamp: Stamp,
+        file: &File,
+        bytes: impl io::Read,
+    ) -> Result<Reading> {
+        if let Some(known) = self.known(name, &stamp) {
+            return Ok(Reading::Steady(known));
+        }
+        let failed = |error| disk::error(format!("cannot read {name}"), error);
+        let manifest = match Manifest::read(name.clone(), self.layout(stamp.size)?, bytes) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Reading::Changing),
+            manifest => manifest.map_err(failed)?,
+        };
+        if Stamp::of(&file.metadata().map_err(failed)?) != stamp {
+            return Ok(Reading::Changing);
+        }
+        Ok(Reading::Steady(self.learn(manifest, stamp)))
+    }
+
+    /// A file that was hashed has got its name, which changed its stamp. It is known under the new one, unless
+    /// somebody has written to it meanwhile.
+    fn learn_renamed(&self, manifest: Manifest, file: &File, before: Stamp) -> io::Result<Arc<Manifest>> {
+        let stamp = Stamp::of(&file.metadata()?);
+        if stamp.is_renamed(&before) { Ok(self.learn(manifest, stamp)) } else { Ok(Arc::new(manifest)) }
+    }
+
+    fn learn(&self, manifest: Manifest, stamp: Stamp) -> Arc<Manifest> {
+        let manifest = Arc::new(manifest);
+        self.known.lock().insert(manifest.name().clone(), (stamp, manifest.clone()));
+        manifest
+    }
+
+    fn layout(&self, size: u64) -> Result<Layout> {
+        self.piece_size.map_or_else(|| Layout::of(size), |piece_size| Layout::new(size, piece_size))
+    }
+
+    /// Opens a file of the folder for reading, whatever is in it, and says how it looks.
+    ///
+    /// # Errors
+    /// `not_found` when there is none; others when it is not a regular file.
+    pub fn open_file(&self, name: &FileName) -> Result<(File, Stamp)> {
+        disk::open_regular(&self.path(name))
+            .map_err(|error| disk::error(format!("cannot open {name}"), error))
+    }
+
+    /// Copies a file into the folder, and hashes the copy. The file itself is left as it is. A file of the folder is
+    /// taken as it lies there.
+    ///
+    /// # Errors
+    /// `conflict` when another file has its name; `busy` when it changes while it is copied, or the disk
+    /// is full; others when it is no regular file, has no plain name, or cannot be read.
+    pub fn import(&self, path: &Path) -> Result<Arc<Manifest>> {
+        let failed = |error| disk::error(format!("cannot add {}", path.display()), error);
+        let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| {
+            Error::failed(format!("{} has no name that is UTF-8", path.display()))
+                .advise("name a file, or rename it first")
+        })?;
+        let name = name.parse::<FileName>()?;
+        // What a person names may be a link; what it leads to may not be a FIFO.
+        let (from, stamp) =
+            fs::canonicalize(path).and_then(|path| disk::open_regular(&path)).map_err(failed)?;
+        let here = self.path(&name);
+        if disk::open_regular(&here).is_ok_and(|(_, here)| here.file == stamp.file) {
+            return self.steady(&name);
+        }
+        let copy = self.copy(&from, stamp).map_err(failed)?.ok_or_else(|| {
+            Error::new(Code::Busy, format!("{} changes while it is copied", path.display()))
+                .advise("add it when nobody writes to it")
+        })?;
+        let (bytes, before) = disk::open_regular(copy.path()).map_err(failed)?;
+        let manifest = Manifest::read(name.clone(), self.layout(before.size)?, &bytes).map_err(failed)?;
+        match disk::rename_new(copy.path(), &here) {
+            Ok(()) => self
+                .learn_renamed(manifest, &bytes, before)
+                .and_then(|manifest| disk::sync_folder(&self.dir).map(|()| manifest))
+                .map_err(failed),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let there = self.steady(&name)?;
+                if there.id() == manifest.id() {
+                    return Ok(there);
+                }
+                Err(taken(&name))
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Copies a file to `incoming` and brings the copy to the disk; `None` when the file changes meanwhile.
+    fn copy(&self, from: &File, stamp: Stamp) -> io::Result<Option<NamedTempFile>> {
+        let mut copy = tempfile::Builder::new();
+        let copy =
+            copy.permissions(fs::Permissions::from_mode(0o666)).tempfile_in(self.private("incoming"))?;
+        copy.as_file().try_lock()?;
+        // The standard library lets the kernel do it, which shares the blocks where the file system can.
+        let size = io::copy(&mut &*from, &mut copy.as_file())?;
+        copy.as_file().sync_all()?;
+        Ok((size == stamp.size && Stamp::of(&from.metadata()?) == stamp).then_some(copy))
+    }
+
+    /// The manifest of a file that should not be changing.
+    fn steady(&self, name: &FileName) -> Result<Arc<Manifest>> {
+        match self.manifest(name)? {
+            Reading::Steady(manifest) => Ok(manifest),
+            Reading::Changing => Err(Error::new(Code::Busy, format!("{name} is being written to"))
+                .advise("try again when nobody writes to it")),
+        }
+    }
+
+    /// Removes what a killed `add` has left. A copy that is being made is locked.
+    fn clear_incoming(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.private("incoming"))? {
+            let path = entry?.path();
+            if let Some(_locked) = disk::lock_idle(&path) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a file that was hashed before, to serve its pieces: reads nothing, so anybody may ask for it.
+    ///
+    /// # Errors
+    /// `not_found` when there is none of this name and content, or it was changed since it was hashed.
+    pub fn open_known(&self, name: &FileName, id: FileId) -> Result<Whole> {
+        let (file, stamp) = self.open_file(name)?;
+        let known = self.known(name, &stamp).filter(|manifest| manifest.id() == id);
+        known.map(|manifest| Whole { manifest, file, stamp }).ok_or_else(|| changed(name))
+    }
+
+    fn path(&self, name: &FileName) -> PathBuf {
+        self.dir.join(name.as_str())
+    }
+
+    fn private(&self, name: &str) -> PathBuf {
+        self.dir.join(PRIVATE).join(name)
+    }
+}
+
+/// A file that is offered whole, open: what is served is what was hashed.
+///
+/// Between the moment when a file was hashed and the moment when a piece of it is served, somebody may have
+/// written to it. Its stamp tells: it is looked at for each piece, which costs one `fstat`, and where it is another
+/// the answer is `not_found`. So no peer is sent bytes that it would have to throw away, and none is taken for a liar
+/// because its owner has edited a file.
+#[derive(Debug)]
+pub struct Whole {
+    manifest: Arc<Manifest>,
+    file: File,
+    stamp: Stamp,
+}
+
+impl Whole {
+    /// The open file, so that the kernel can send it. [`Whole::check`] says whether it is still the one that was
+    /// hashed.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether its bytes are still those of the manifest, as far as its stamp tells.
+    ///
+    /// # Errors
+    /// `not_found` when it was changed since it was hashed.
+    pub fn check(&self) -> Result<()> {
+        match self.file.metadata() {
+            Ok(meta) if Stamp::of(&meta) == self.stamp => Ok(()),
+            _ => Err(changed(self.manifest.name())),
+        }
+    }
+}
+
+/// Reads a file until it is told to stop.
+struct Stoppable<'a> {
+    file: &'a File,
+    stopped: &'a AtomicBool,
+}
+
+impl io::Read for Stoppable<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.stopped.load(Ordering::SeqCst) {
+            return Err(io::Error::other("this peer leaves"));
+        }
+        self.file.read(into)
+    }
+}
+
+fn changed(name: &FileName) -> Error {
+    Error::new(Code::NotFound, format!("{name} was changed here")).advise("it is published again soon")
+}
+
+fn taken(name: &FileName) -> Error {
+    Error::new(Code::Conflict, format!("another file is called {name} here"))
+        .advise(format!("rename one of the two, or `drop {name}` first"))
+}

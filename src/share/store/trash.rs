@@ -1,0 +1,218 @@
+//! Nothing is destroyed: files that are thrown away, set aside because their name is another's, or repaired.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::disk::{self, Stamp};
+use super::partial::{Partial, WHOLE, check_pieces};
+use super::{Store, taken};
+use crate::error::{Code, Result};
+use crate::share::{Bitfield, FILE_NAME, FileId, FileName, Manifest};
+
+/// The longest ending of a name that is kept as such, in bytes; `.tar.gz` has its last part kept.
+const ENDING: usize = 32;
+
+/// How much of a peer's name is kept in the name of a conflict copy, in bytes: all of a legal one.
+const PEER_NAME: usize = 64;
+
+/// How many files of one name the trash, and conflicts of one file, are numbered up to.
+const NUMBERED: u32 = 10_000;
+
+/// How many files that are saved under the name of a repaired one, faster than it can take its place, make way for
+/// it.
+const SAVES: u32 = 100;
+
+/// What is left of a file, piece by piece.
+#[derive(Clone, Debug)]
+pub struct PieceCheck {
+    /// The pieces whose hashes are right.
+    pub good: Bitfield,
+    /// Bytes that it has, right or wrong.
+    pub size: u64,
+}
+
+impl PieceCheck {
+    /// Whether the file is what its manifest says, neither more nor less.
+    pub fn is_right(&self) -> bool {
+        self.good.is_full() && self.size == self.good.layout().size()
+    }
+}
+
+impl Store {
+    /// Moves a file to the trash, and says where it is now. Of a conflict copy the last version is kept there: a program
+    /// that goes on writing to one would fill it.
+    ///
+    /// # Errors
+    /// `not_found` when there is none; others when there can be no trash. The file is as it was then, and known.
+    pub fn trash(&self, name: &FileName) -> Result<PathBuf> {
+        let trash = self.private("trash");
+        let put = |to: &Path| match is_any_conflict_copy(name) {
+            true => fs::rename(self.path(name), to),
+            false => disk::rename_new(&self.path(name), to),
+        };
+        // Somebody may have emptied it by removing it.
+        let place = fs::create_dir_all(&trash)
+            .and_then(|()| numbered(&trash, name, put))
+            .map_err(|error| disk::error(format!("cannot move {name} to the trash"), error))?;
+        self.known.lock().remove(name);
+        Ok(place)
+    }
+
+    /// Sets a file aside that is not the one of this name: it becomes a conflict copy, with the name that
+    /// is returned ([`conflict_name`]).
+    ///
+    /// # Errors
+    /// `not_found` when there is none.
+    pub fn set_aside(&self, name: &FileName, peer: &str, id: FileId) -> Result<FileName> {
+        self.known.lock().remove(name);
+        self.put_aside(&self.path(name), name, peer, id)
+    }
+
+    fn put_aside(&self, place: &Path, name: &FileName, peer: &str, id: FileId) -> Result<FileName> {
+        let conflict = conflict_name(name, peer, id);
+        let aside = numbered(&self.dir, &conflict, |to| disk::rename_new(place, to))
+            .map_err(|error| disk::error(format!("cannot set {name} aside"), error))?;
+        aside.file_name().unwrap_or_default().to_string_lossy().parse()
+    }
+
+    /// Which pieces of a file are what the manifest says. A piece that cannot be read is not.
+    ///
+    /// # Errors
+    /// `not_found` when there is no such file.
+    pub fn verify(&self, manifest: &Manifest) -> Result<PieceCheck> {
+        let (file, stamp) = self.open_file(manifest.name())?;
+        let mut good = Bitfield::empty(manifest.layout());
+        for (piece, _) in check_pieces(manifest, &file).filter(|(_, good)| *good) {
+            good.insert(piece);
+        }
+        Ok(PieceCheck { good, size: stamp.size })
+    }
+
+    /// Begins to repair a file: a download that starts with its good pieces. See [`Store::replace`].
+    ///
+    /// # Errors
+    /// Those of [`Store::begin`].
+    pub fn repair(&self, manifest: Arc<Manifest>) -> Result<Partial> {
+        match self.open_file(manifest.name()) {
+            Ok((file, stamp)) => {
+                let mut partial = self.begin_from(manifest, &file)?;
+                partial.repairs = Some(stamp);
+                Ok(partial)
+            }
+            Err(error) if error.code() == Code::NotFound => self.begin(manifest),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A repair is whole: it takes the place of the file that was damaged, which goes to the trash. What lies there
+    /// may be another file by now, because somebody has saved it; then that becomes a conflict copy
+    /// ([`Store::set_aside`]), whose name is returned.
+    ///
+    /// For a moment there is no file of this name. A repair that is killed then is published when the folder is
+    /// opened again: that it is whole, and at the disk, can be seen by its ending.
+    ///
+    /// # Errors
+    /// When the disk does not let it, or something that is no file lies there. The repair can be gone on with.
+    pub fn replace(&self, partial: &Partial, peer: &str) -> Result<Option<FileName>> {
+        let name = partial.manifest().name();
+        partial.sync()?;
+        let whole = partial.path.with_extension(WHOLE);
+        fs::rename(&partial.path, &whole)
+            .and_then(|()| disk::sync_folder(&self.private("partial")))
+            .map_err(|error| disk::error(format!("cannot repair {name}"), error))?;
+        self.take_the_place(partial, &whole, peer).inspect_err(|_| {
+            // It can be gone on with.
+            let _ = fs::rename(&whole, &partial.path);
+        })
+    }
+
+    fn take_the_place(&self, partial: &Partial, whole: &Path, peer: &str) -> Result<Option<FileName>> {
+        let (name, mut kept) = (partial.manifest().name(), None);
+        for _ in 0..SAVES {
+            match self.appear(partial, whole) {
+                Err(no) if no.code() == Code::Conflict => {
+                    kept = self.make_way(name, partial.repairs, peer)?.or(kept)
+                }
+                done => return done.map(|()| kept),
+            }
+        }
+        Err(taken(name))
+    }
+
+    /// What has a name makes way: it goes to the trash in one step. If it is not the file that had this stamp,
+    /// somebody has saved it since, and it becomes a conflict copy, whose name is returned.
+    fn make_way(&self, name: &FileName, was: Option<Stamp>, peer: &str) -> Result<Option<FileName>> {
+        // Only a file is moved.
+        let place = match self.open_file(name).and_then(|_| self.trash(name)) {
+            Err(no) if no.code() == Code::NotFound => return Ok(None),
+            place => place?,
+        };
+        let failed =
+            |error| disk::error(format!("what was saved as {name} is at {}", place.display()), error);
+        let (file, stamp) = disk::open_regular(&place).map_err(failed)?;
+        if was.is_some_and(|was| stamp.is_renamed(&was)) {
+            return Ok(None);
+        }
+        let manifest = Manifest::read(name.clone(), self.layout(stamp.size)?, file).map_err(failed)?;
+        self.put_aside(&place, name, peer, manifest.id()).map(Some)
+    }
+}
+
+/// What a file is called that has the name of another: `STEM.conflict-PEER-HASH.EXT`, at most 255 bytes.
+///
+/// ```
+/// use peerlab::share::{FileId, store::conflict_name};
+/// let name = conflict_name(&"notes.txt".parse()?, "ada", FileId::from([0xab; 32]));
+/// assert_eq!(name.as_str(), "notes.conflict-ada-abababab.txt");
+/// # Ok::<(), peerlab::error::Error>(())
+/// ```
+pub fn conflict_name(name: &FileName, peer: &str, id: FileId) -> FileName {
+    let conflict = with_suffix(name.as_str(), &format!(".conflict-{}-{}", plain_peer(peer), id.short()));
+    // Cannot fail: no part of it has anything that a name may not have, and it is short enough.
+    FileName::try_from(conflict).unwrap_or_else(|_| name.clone())
+}
+
+/// Whether this is a conflict copy that the peer of this name has made.
+pub fn is_conflict_copy(name: &FileName, peer: &str) -> bool {
+    let mark = format!(".conflict-{}-", plain_peer(peer));
+    let Some((_, rest)) = name.as_str().split_once(&mark) else { return false };
+    let hash = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+    hash == 8 && matches!(rest.as_bytes().get(hash), None | Some(b'.'))
+}
+
+/// Whether this looks like the conflict copy of any peer.
+fn is_any_conflict_copy(name: &FileName) -> bool {
+    name.as_str().split_once(".conflict-").is_some_and(|(_, rest)| rest.contains('-'))
+}
+
+/// A peer's name as a part of a file's.
+fn plain_peer(peer: &str) -> String {
+    let plain = |c: char| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c };
+    let mut peer: String = peer.chars().map(plain).collect();
+    peer.truncate(peer.floor_char_boundary(PEER_NAME));
+    peer
+}
+
+/// Puts a file into a folder under its name, or the first numbered one that is free; says which.
+fn numbered(dir: &Path, name: &FileName, put: impl Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
+    let mut to = dir.join(name.as_str());
+    for n in 2..NUMBERED {
+        match put(&to) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            put => return put.map(|()| to),
+        }
+        to.set_file_name(with_suffix(name.as_str(), &format!(".{n}")));
+    }
+    Err(io::Error::new(ErrorKind::AlreadyExists, format!("{NUMBERED} files of this name are there")))
+}
+
+/// STEM, the suffix, .EXT; the stem is cut where the whole would be too long.
+fn with_suffix(name: &str, suffix: &str) -> String {
+    let ending = name.rfind('.').filter(|&dot| dot > 0 && name.len() - dot <= ENDING);
+    let (stem, ending) = name.split_at(ending.unwrap_or(name.len()));
+    let room = FILE_NAME.saturating_sub(suffix.len() + ending.len());
+    let stem = &stem[..stem.floor_char_boundary(room)];
+    format!("{stem}{suffix}{ending}")
+}

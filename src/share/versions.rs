@@ -1,0 +1,371 @@
+//! What was published and what was dropped, and which of the two counts: the later wins.
+//!
+//! # The problem
+//! Replication and removal contradict each other. For a peer that sees a file missing in one folder and lying in
+//! another, "it was lost here, fetch it" and "it was removed here, remove it there" look the same. And a peer
+//! that was away when a file was dropped still has it, offers it on its return, and would bring it back to all.
+//!
+//! # The rule
+//! There is one [`Mark`] for these bytes under this name: when they were last *published* (a person put them into a
+//! folder) or *dropped* (a person removed them everywhere). Of two marks **the later wins**; at equal times the drop
+//! wins. So marks can be told in any order, twice, and by anybody: all that hear the same marks agree. (The
+//! literature calls this a set of elements in which the last writer wins, with a bias to removal.)
+//!
+//! - Name *and* id: the id says nothing of the name. Dropping `draft` must not drop `final` with the same bytes, nor
+//!   the next `draft` with others.
+//! - A drop leaves its mark behind, a *tombstone*; else nothing would stop an old copy. Tombstones are what a peer
+//!   writes to its disk. **There is room for so many**, and the oldest go, so that a peer that drops without end does
+//!   not fill the memory of others. Where there is no room for one that is older than all others, it is **no news**:
+//!   else it would be news each time it is told.
+//! - The mark of a publication needs no room of its own, since it lives as long as the file's row: with the row goes
+//!   the mark ([`Versions::forget`]).
+//! - To ask for one mark, or to change one, does not look at all of them.
+//!
+//! # An example
+//! | at | what happens | mark of `notes` | news |
+//! |---|---|---|---|
+//! | 5 | ben puts `notes` into his folder | published 5 | yes |
+//! | 10 | ada drops it, while ben is away | dropped 10 | yes |
+//! | 11 | ben is back and tells of his `notes`, published 5 | dropped 10 | no: he is refused, and moves it to his trash |
+//! | 12 | cyd copies the same bytes into her folder | published 12 | yes: she wants it, so it is back |
+//! | 13 | dee is back and tells the drop that she remembers, of 10 | published 12 | no: nothing is removed |
+//!
+//! # Where such a record is kept
+//! **The manager's catalogue**, with a row for each file that is listed. An update merges a publication, at 0 where
+//! nobody said when; if that loses, [`Versions::dropped`] says when the file was dropped, and the update is
+//! `expired`. It is asked before the row is made, so that a full catalogue can refuse. A file that is put back is one
+//! whose mark was a drop before. A drop is merged in the same way, and the row goes unless [`Versions::published`]
+//! still answers: then the publication is the later one. That is asked, and not whether the drop was news, because a
+//! drop without room removes a file too. A row that goes for want of holders is forgotten.
+//!
+//! **The peer's library**, with a row for each name in its folder or on its way there. It merges what it reads from
+//! its disk at the start, what it is told, and its own `drop`. A file that it finds is a publication at the time at
+//! which it was put there; if that loses, it goes to the trash. A file that the manager lists although this peer
+//! remembers its drop of 10 was put there since, at a time that nobody tells: the peer marks it as published at 11,
+//! the first moment after the drop, and tells that time with the file. Else nobody would know when the publisher has
+//! left and the manager is a new one, and any peer that still remembers the drop would be believed. A drop of `t`
+//! that waits for its turn is
+//! *void* if by then [`Versions::published`] is later than `t`.
+//!
+//! All of this is plain state: no socket, no thread, no clock.
+//!
+//! # What is missing
+//! The times come from the clocks of several machines. Where they differ by a minute, a file that is put back within
+//! a minute of its drop may lose to it, and must be `add`ed once more. A peer that comes back after the oldest
+//! tombstones were thrown away brings its file back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{FileId, FileName};
+use crate::clock::Millis;
+
+/// What somebody did with a file. The order matters: at equal times the second wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Act {
+    /// Put it into a shared folder.
+    Published,
+    /// Removed it everywhere.
+    Dropped,
+}
+
+/// The last that is known of these bytes under this name. Of two marks the greater one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// When, in milliseconds since 1970.
+    pub at: Millis,
+    /// What.
+    pub act: Act,
+}
+
+impl Mark {
+    /// They were published then.
+    pub fn published(at: Millis) -> Self {
+        Self { at, act: Act::Published }
+    }
+
+    /// They were dropped then.
+    pub fn dropped(at: Millis) -> Self {
+        Self { at, act: Act::Dropped }
+    }
+}
+
+/// The marks of all files.
+#[derive(Debug)]
+pub struct Versions {
+    marks: BTreeMap<(FileName, FileId), Mark>,
+    /// Those of them that are drops, oldest first.
+    drops: BTreeSet<(Millis, FileName, FileId)>,
+    room: usize,
+}
+
+impl Versions {
+    /// Room for so many drops; when there are more, the oldest go.
+    pub fn new(room: usize) -> Self {
+        Self { marks: BTreeMap::new(), drops: BTreeSet::new(), room }
+    }
+
+    /// Somebody says this of a file. True when it is news: it is later than what was known, and is remembered.
+    ///
+    /// ```
+    /// use peerlab::share::versions::{Mark, Versions};
+    /// let (notes, id) = ("notes".parse()?, [7; 32].into());
+    /// let mut versions = Versions::new(1000);
+    /// assert!(versions.merge(&notes, id, Mark::dropped(10)));
+    /// assert!(!versions.merge(&notes, id, Mark::published(5)), "an old copy");
+    /// assert_eq!(versions.dropped(&notes, id), Some(10));
+    /// assert!(versions.merge(&notes, id, Mark::published(12)));
+    /// # Ok::<(), peerlab::error::Error>(())
+    /// ```
+    pub fn merge(&mut self, file: &FileName, id: FileId, mark: Mark) -> bool {
+        let known = self.mark(file, id);
+        if known.is_some_and(|known| known >= mark) {
+            return false;
+        }
+        if let Some(Mark { at, act: Act::Dropped }) = known {
+            self.drops.remove(&(at, file.clone(), id));
+        }
+        self.marks.insert((file.clone(), id), mark);
+        if mark.act == Act::Published {
+            return true;
+        }
+        self.drops.insert((mark.at, file.clone(), id));
+        if self.drops.len() > self.room
+            && let Some((_, oldest, its)) = self.drops.pop_first()
+        {
+            let kept = (&oldest, its) != (file, id);
+            self.marks.remove(&(oldest, its));
+            return kept;
+        }
+        true
+    }
+
+    /// When these bytes under this name were dropped, unless they were published later.
+    pub fn dropped(&self, file: &FileName, id: FileId) -> Option<Millis> {
+        self.when(file, id, Act::Dropped)
+    }
+
+    /// When they were published, unless they were dropped since.
+    pub fn published(&self, file: &FileName, id: FileId) -> Option<Millis> {
+        self.when(file, id, Act::Published)
+    }
+
+    /// The file's row is gone. A drop is remembered all the same.
+    pub fn forget(&mut self, file: &FileName, id: FileId) {
+        if self.published(file, id).is_some() {
+            self.marks.remove(&(file.clone(), id));
+        }
+    }
+
+    /// All drops, oldest first: what is written to the disk, and told to a new manager.
+    pub fn drops(&self) -> impl DoubleEndedIterator<Item = &(Millis, FileName, FileId)> {
+        self.drops.iter()
+    }
+
+    fn mark(&self, file: &FileName, id: FileId) -> Option<Mark> {
+        self.marks.get(&(file.clone(), id)).copied()
+    }
+
+    fn when(&self, file: &FileName, id: FileId, act: Act) -> Option<Millis> {
+        self.mark(file, id).filter(|mark| mark.act == act).map(|mark| mark.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    use super::*;
+
+    fn name(name: &str) -> FileName {
+        name.parse().unwrap()
+    }
+
+    fn id(byte: u8) -> FileId {
+        FileId::from([byte; 32])
+    }
+
+    /// The drops and the marks agree, and there are no more drops than there is room for.
+    fn check(versions: &Versions) -> Result<(), TestCaseError> {
+        let drops: BTreeSet<_> = versions.marks.iter().filter(|(_, mark)| mark.act == Act::Dropped).collect();
+        let drops: BTreeSet<_> =
+            drops.iter().map(|((file, id), mark)| (mark.at, file.clone(), *id)).collect();
+        prop_assert_eq!(&drops, &versions.drops);
+        prop_assert!(drops.len() <= versions.room);
+        Ok(())
+    }
+
+    #[test]
+    fn the_later_wins_and_at_equal_times_the_drop() {
+        let (file, mut versions) = (name("a"), Versions::new(9));
+        for (mark, news) in [
+            (Mark::published(0), true),
+            (Mark::dropped(0), true),
+            (Mark::published(5), true),
+            (Mark::published(5), false),
+            (Mark::dropped(4), false),
+            (Mark::dropped(5), true),
+            (Mark::published(5), false),
+            (Mark::dropped(5), false),
+            (Mark::published(6), true),
+        ] {
+            let before = versions.mark(&file, id(1));
+            assert_eq!(versions.merge(&file, id(1), mark), news, "{mark:?} after {before:?}");
+        }
+        assert_eq!((versions.published(&file, id(1)), versions.dropped(&file, id(1))), (Some(6), None));
+        assert!(versions.drops.is_empty());
+    }
+
+    #[test]
+    fn a_mark_is_of_a_name_and_an_id() {
+        let mut versions = Versions::new(9);
+        versions.merge(&name("a"), id(1), Mark::dropped(10));
+        assert_eq!(versions.dropped(&name("a"), id(1)), Some(10));
+        assert_eq!(versions.dropped(&name("a"), id(2)), None, "other bytes under that name");
+        assert_eq!(versions.dropped(&name("b"), id(1)), None, "the same bytes under another name");
+    }
+
+    #[test]
+    fn the_row_takes_a_publication_with_it_and_no_drop() {
+        let mut versions = Versions::new(9);
+        versions.merge(&name("a"), id(1), Mark::published(5));
+        versions.merge(&name("b"), id(1), Mark::dropped(5));
+        for file in ["a", "b", "c"] {
+            versions.forget(&name(file), id(1));
+        }
+        assert_eq!(versions.published(&name("a"), id(1)), None);
+        assert_eq!(versions.dropped(&name("b"), id(1)), Some(5));
+        assert_eq!(versions.marks.len(), 1);
+    }
+
+    #[test]
+    fn when_there_are_too_many_drops_the_oldest_go_and_no_publication() {
+        let mut versions = Versions::new(3);
+        versions.merge(&name("p"), id(0), Mark::published(0));
+        for (at, file) in [(5, "e"), (1, "a"), (4, "d"), (2, "b"), (3, "c")] {
+            versions.merge(&name(file), id(0), Mark::dropped(at));
+        }
+        let left: Vec<_> = versions.drops().map(|(_, file, _)| file.as_str()).collect();
+        assert_eq!(left, ["c", "d", "e"]);
+        for _ in 0..2 {
+            assert!(!versions.merge(&name("b"), id(0), Mark::dropped(2)), "no room, so no news");
+        }
+        assert!(versions.merge(&name("b"), id(0), Mark::dropped(6)), "the oldest goes for it");
+        assert_eq!(versions.published(&name("p"), id(0)), Some(0));
+        assert!(!versions.merge(&name("p"), id(0), Mark::dropped(1)), "no room");
+        assert_eq!(versions.published(&name("p"), id(0)), None, "but it is not published any more");
+        assert_eq!((versions.marks.len(), versions.drops.len()), (3, 3));
+    }
+
+    /// What the catalogue does, line by line as its lecture says.
+    #[test]
+    fn the_worked_example_comes_out() {
+        let (notes, mut versions) = (name("notes"), Versions::new(9));
+        assert!(versions.merge(&notes, id(1), Mark::published(5)));
+        assert!(versions.merge(&notes, id(1), Mark::dropped(10)));
+        assert_eq!(versions.published(&notes, id(1)), None, "the row goes");
+        versions.forget(&notes, id(1));
+        assert!(!versions.merge(&notes, id(1), Mark::published(5)));
+        assert_eq!(versions.dropped(&notes, id(1)), Some(10), "ben is refused");
+        assert!(versions.merge(&notes, id(1), Mark::published(12)));
+        assert!(!versions.merge(&notes, id(1), Mark::dropped(10)));
+        assert_eq!(versions.published(&notes, id(1)), Some(12), "the row stays");
+    }
+
+    #[test]
+    fn asking_for_one_does_not_look_at_all() {
+        const ROOM: u64 = 10_000;
+        let mut versions = Versions::new(ROOM as usize);
+        let began = std::time::Instant::now();
+        for at in 0..10 * ROOM {
+            let file = name(&format!("f{at}"));
+            versions.merge(&file, id(0), Mark::dropped(at));
+            assert_eq!(versions.dropped(&file, id(0)), Some(at));
+        }
+        // A look at all of them for each would be 10^9 comparisons.
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+        assert_eq!(versions.drops().next().unwrap().0, 9 * ROOM, "the oldest went");
+    }
+
+    fn mark() -> impl Strategy<Value = Mark> {
+        (0..6_u64, select(vec![Act::Published, Act::Dropped])).prop_map(|(at, act)| Mark { at, act })
+    }
+
+    fn told() -> impl Strategy<Value = Vec<((FileName, FileId), Mark)>> {
+        let key = (select(vec!["a", "b", "c"]), 0..2_u8).prop_map(|(file, byte)| (name(file), id(byte)));
+        prop::collection::vec((key, mark()), 0..40)
+    }
+
+    proptest! {
+        /// With room for all, what is known is the greatest mark of each; news is what changed that.
+        #[test]
+        fn all_that_hear_the_same_marks_agree_in_whatever_order(told in told(), swaps: Vec<(Index, Index)>) {
+            let mut latest = BTreeMap::new();
+            let mut versions = Versions::new(99);
+            for (key, mark) in &told {
+                let before = latest.get(key).copied();
+                let now = before.max(Some(*mark));
+                latest.insert(key.clone(), now.unwrap());
+                prop_assert_eq!(versions.merge(&key.0, key.1, *mark), before != now);
+                check(&versions)?;
+            }
+            prop_assert_eq!(&versions.marks, &latest);
+            let mut other = Versions::new(99);
+            let mut shuffled = told.clone();
+            if !told.is_empty() {
+                swaps.iter().for_each(|(a, b)| shuffled.swap(a.index(told.len()), b.index(told.len())));
+            }
+            for (key, mark) in shuffled.iter().chain(&told) {
+                other.merge(&key.0, key.1, *mark);
+            }
+            prop_assert_eq!(&other.marks, &latest);
+        }
+
+        /// Without publications, those that are left are the newest.
+        #[test]
+        fn the_newest_drops_are_kept(told in told(), room in 0..5_usize) {
+            let mut versions = Versions::new(room);
+            let mut latest = BTreeMap::<_, u64>::new();
+            for (key, Mark { at, .. }) in told {
+                versions.merge(&key.0, key.1, Mark::dropped(at));
+                let known = latest.entry(key).or_default();
+                *known = at.max(*known);
+                check(&versions)?;
+            }
+            let mut all: Vec<_> = latest.into_iter().map(|((file, id), at)| (at, file, id)).collect();
+            all.sort();
+            let newest = &all[all.len() - room.min(all.len())..];
+            prop_assert!(versions.drops().eq(newest));
+        }
+
+        /// Whatever is told and whatever rows go: the books agree, and what is news can be asked for.
+        #[test]
+        fn what_is_news_is_remembered_and_a_publication_stays_until_it_is_outdone(
+            told in prop::collection::vec((told(), any::<bool>()), 0..9),
+            room in 0..4_usize,
+        ) {
+            let mut versions = Versions::new(room);
+            for (marks, forget) in told {
+                for ((file, id), mark) in marks {
+                    let published = versions.marks.clone();
+                    let news = versions.merge(&file, id, mark);
+                    check(&versions)?;
+                    prop_assert!(!news || versions.mark(&file, id) == Some(mark));
+                    let others = published.iter().filter(|(key, mark)| {
+                        mark.act == Act::Published && **key != (file.clone(), id)
+                    });
+                    for (key, mark) in others {
+                        prop_assert_eq!(versions.marks.get(key), Some(mark));
+                    }
+                    if forget {
+                        versions.forget(&file, id);
+                        check(&versions)?;
+                        prop_assert_eq!(versions.published(&file, id), None);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Starting a thread: each has a name, each is joined, and one that cannot be started is an error and no panic.
+//!
+//! # The problem
+//! A thread without a name is a number in a debugger. One that nobody joins goes on after its owner is gone, and one
+//! that panics does so in silence. And a machine that has run out of threads must refuse one connection, not end the
+//! program.
+//!
+//! # The rule
+//! Every thread of the project is started here, by the name of the function that it runs. A [`Thread`] is joined when
+//! it is dropped; a scoped one by its scope. `lib.rs` has a table of all names, and a test holds it against the calls.
+
+use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
+
+use log::warn;
+
+use crate::error::{Code, Error, Result};
+
+/// A running thread, which is joined when this is dropped.
+#[derive(Debug)]
+pub struct Thread(Option<JoinHandle<()>>);
+
+/// Starts a thread.
+///
+/// # Errors
+/// `busy` when the system has no thread left.
+pub fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<Thread> {
+    let started = Builder::new().name(name.into()).spawn(run);
+    started.map(|handle| Thread(Some(handle))).map_err(|e| no_thread(name, e))
+}
+
+/// Starts a thread that ends before its scope does.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_scoped<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>> {
+    Builder::new().name(name.into()).spawn_scoped(scope, run).map_err(|e| no_thread(name, e))
+}
+
+fn no_thread(name: &str, why: std::io::Error) -> Error {
+    Error::new(Code::Busy, format!("cannot start the thread {name}"))
+        .because(why)
+        .advise("end other programs, or raise the limit of processes (`ulimit -u`)")
+}
+
+impl Thread {
+    /// Lets it run to its own end, which nobody waits for.
+    pub fn detach(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // One that throws away the handle to itself is at its end.
+        let Some(handle) = self.0.take().filter(|handle| handle.thread().id() != thread::current().id())
+        else {
+            return;
+        };
+        let name = handle.thread().name().unwrap_or("?").to_owned();
+        if handle.join().is_err() {
+            warn!("the thread {name} panicked");
+        }
+    }
+}
+
+/// How many cores this program may use.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crossbeam_channel::bounded;
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_has_its_name_and_is_joined_when_it_is_dropped() {
+        let name = Arc::new(Mutex::new(String::new()));
+        let told = Arc::clone(&name);
+        let thread = start("a_name", move || *told.lock() = thread::current().name().unwrap().to_owned());
+        drop(thread.unwrap());
+        assert_eq!(*name.lock(), "a_name");
+    }
+
+    #[test]
+    fn a_thread_may_hold_its_own_handle() {
+        let (give, take) = bounded::<Thread>(1);
+        let (end, ended) = bounded::<()>(0);
+        let thread = start("itself", move || {
+            drop(take.recv());
+            drop(end);
+        });
+        give.send(thread.unwrap()).unwrap();
+        assert!(ended.recv().is_err(), "it came to its end");
+    }
+}
