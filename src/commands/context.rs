@@ -37,12 +37,8 @@ impl Context {
     /// For many commands of a peer that runs already.
     pub fn for_prompt(peer: Arc<Peer>) -> Self {
         let config = peer.config().clone();
-        Self {
-            config,
-            stays: true,
-            lease: None,
-            work: Arc::new(Work { peer: peer.into(), done: false.into() }),
-        }
+        let work = Arc::new(Work { peer: peer.into(), done: false.into() });
+        Self { config, stays: true, lease: None, work }
     }
 
     /// For the thread that makes a peer leave when a signal comes.

@@ -3,7 +3,7 @@
 //! The product itself is computed elsewhere ([`multiply`](mod@multiply) by leased slots, [`strassen`](crate::matrix::strassen) on
 //! this machine). What is here is what stands around it, and it is much of what a user meets: a name that is no file,
 //! shapes that do not fit, a matrix with an entry that is no number, a place where nothing can be written. All of that
-//! is looked at before anybody else works for the answer.
+//! is looked at before another peer works for the answer.
 //!
 //! An answer appears under its name only when it is whole and on the disk; a multiply that is interrupted leaves the
 //! former file as it was.
@@ -12,6 +12,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -69,6 +70,30 @@ pub(super) enum How<'a> {
     Leased { peer: &'a Peer, levels: u32, slots: u32 },
 }
 
+impl How<'_> {
+    fn levels(self) -> u32 {
+        match self {
+            Self::Local => 0,
+            Self::Leased { levels, .. } => levels,
+        }
+    }
+
+    /// The product into `c`; by leased slots with its progress on stderr.
+    fn multiply(self, question: Question<'_>, c: &mut Matrix) -> Result<MultiplyReport> {
+        let Self::Leased { peer, slots, .. } = self else {
+            let began = Instant::now();
+            question.multiply_here(c)?;
+            let seconds = began.elapsed().as_secs_f64();
+            return Ok(MultiplyReport { seconds, wait_seconds: 0.0, products: Vec::new() });
+        };
+        let (events, shown) = unbounded();
+        std::thread::scope(|scope| {
+            thread::start_scoped(scope, "show_progress", move || show_progress(&shown, question.products()))?;
+            multiply::multiply(peer.network(), question, c, slots, events)
+        })
+    }
+}
+
 /// A product. `load_seconds` is reading both operands and getting memory for the answer, `seconds` from then to the
 /// whole answer in it, waiting for leases excluded.
 #[derive(Debug, Serialize)]
@@ -96,17 +121,11 @@ pub(super) fn multiply(
     let began = Instant::now();
     let (a, b) = load_both(a, b)?;
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
-    let levels = match how {
-        How::Local => 0,
-        How::Leased { levels, .. } => levels,
-    };
+    let levels = how.levels();
     let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels))?;
     let mut c = Matrix::try_zeros(rows, cols)?.on_huge_pages().in_memory(cores());
     let load_seconds = began.elapsed().as_secs_f64();
-    let MultiplyReport { seconds, wait_seconds, products } = match how {
-        How::Local => multiply_here(question, &mut c)?,
-        How::Leased { peer, slots, .. } => multiply_there(peer, question, &mut c, slots)?,
-    };
+    let MultiplyReport { seconds, wait_seconds, products } = how.multiply(question, &mut c)?;
     drop((a, b));
     let saving = Instant::now();
     let save_seconds = match output {
@@ -157,22 +176,6 @@ fn by_whom(products: &[Done]) -> String {
         names.chunk_by(|x, y| x == y).map(|share| format!("{} {}", share[0], share.len())).collect();
     let (done, peers) = (counted(products.len(), "product"), counted(shares.len(), "peer"));
     format!("{done} by {peers} ({})", shares.join(", "))
-}
-
-/// On all cores of this machine.
-fn multiply_here(question: Question<'_>, c: &mut Matrix) -> Result<MultiplyReport> {
-    let began = Instant::now();
-    question.multiply_here(c)?;
-    Ok(MultiplyReport { seconds: began.elapsed().as_secs_f64(), wait_seconds: 0.0, products: Vec::new() })
-}
-
-/// By leased peers, with its progress on stderr.
-fn multiply_there(peer: &Peer, question: Question<'_>, c: &mut Matrix, slots: u32) -> Result<MultiplyReport> {
-    let (progress, events) = unbounded();
-    std::thread::scope(|scope| {
-        thread::start_scoped(scope, "show_progress", move || show_progress(&events, question.products()))?;
-        multiply::multiply(peer.network(), question, c, slots, progress)
-    })
 }
 
 /// Reads both operands, whose shapes must fit.
@@ -237,31 +240,27 @@ fn folder_of(path: &Path) -> &Path {
 /// Writes a matrix to a file, which appears under its name only when it is whole and on the disk. What is
 /// no plain file, such as a pipe or `/dev/null`, is written to and not replaced.
 fn save(matrix: &Matrix, path: &Path) -> Result<()> {
-    let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
-        Error::failed(format!("cannot write {}", path.display()))
-            .because(e)
-            .advise("choose another place, or make room there")
-    };
+    write(matrix, path).map_err(|e| {
+        let failed = Error::failed(format!("cannot write {}", path.display())).because(e);
+        failed.advise("choose another place, or make room there")
+    })
+}
+
+fn write(matrix: &Matrix, path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // A link stands for what it leads to.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if fs::metadata(path).is_ok_and(|is| !is.is_file() && !is.is_dir()) {
-        let device = File::options().write(true).open(path).map_err(|e| failed(e.into()))?;
-        return npy::write(matrix, device).map_err(|e| failed(e.into()));
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(&path).is_ok_and(|is| !is.is_file() && !is.is_dir()) {
+        return Ok(npy::write(matrix, File::options().write(true).open(path)?)?);
     }
-    let folder = folder_of(path);
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // As a file that is made in the usual way; the user's umask still applies.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.prefix(".peerlab-").tempfile_in(folder).map_err(|e| failed(e.into()))?;
-    npy::write(matrix, &mut file).map_err(|e| failed(e.into()))?;
-    file.flush().map_err(|e| failed(e.into()))?;
-    file.as_file().sync_all().map_err(|e| failed(e.into()))?;
-    file.persist(path).map_err(|e| failed(e.error.into()))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| failed(e.into()))
+    let folder = folder_of(&path);
+    // As a file that is made in the usual way; the user's umask still applies.
+    let mode = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(".peerlab-").permissions(mode).tempfile_in(folder)?;
+    npy::write(matrix, &mut file)?;
+    file.flush()?;
+    file.as_file().sync_all()?;
+    file.persist(&path).map_err(|e| e.error)?;
+    Ok(File::open(folder)?.sync_all()?)
 }
 
 #[cfg(test)]

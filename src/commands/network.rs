@@ -32,10 +32,8 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
             .advise("start `peer` and type `lease` there"));
     }
     if let Some(lease) = context.lease.as_ref().filter(|lease| lease.left().is_some()) {
-        let held = counted(lease.size(), "slot");
-        return Err(
-            Error::new(Code::Conflict, format!("you hold {held} already")).advise("`release` them first")
-        );
+        let text = format!("you hold {} already", counted(lease.size(), "slot"));
+        return Err(Error::new(Code::Conflict, text).advise("`release` them first"));
     }
     let own = context.peer()?.network().first_number()?;
     let mut told = None;

@@ -65,9 +65,7 @@ fn bar(length: usize, template: &str) -> ProgressBar {
 pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
     let bar = bar(products, "{bar:21} {pos}/{len} products, {elapsed}  {wide_msg}");
     bar.enable_steady_tick(TICK);
-    let say = |line: String| {
-        bar.suspend(|| tell(&line));
-    };
+    let say = |line: String| bar.suspend(|| tell(&line));
     let mut place = None;
     for event in events {
         match event {
