@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, is_false, yes};
+use super::parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, yes};
 use super::state::{Download, FileState, Progress, State};
 use crate::clock::Millis;
 use crate::share::fingerprint::Fingerprint;
@@ -110,7 +110,7 @@ pub enum ToManager {
     /// "Which files are there?" Answered by a `file` for each, and `end`.
     Files {
         /// Whether each is to be told with its [`Health`](super::Health).
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         health: bool,
     },
     /// "Remove this file everywhere." Answered by `dropped`, or by `not_found`. With `id` and `at` it is a peer

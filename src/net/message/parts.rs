@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error};
 use crate::net::limits;
-use crate::share::check_name;
+use crate::share::{as_text, check_name};
 
 /// A peer's number, given by the manager when it joins.
 pub type PeerId = u64;
@@ -18,22 +18,16 @@ pub type LeaseId = u64;
 /// A peer's name: 1 to 64 bytes, and otherwise like that of a file ([`check_name`]). It stands in messages, on
 /// screens and in the names of folders.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
-impl TryFrom<String> for Name {
-    type Error = Error;
-
-    fn try_from(name: String) -> Result<Self, Error> {
-        check_name(&name, limits::NAME, "a peer's name").map(|()| Self(name))
-    }
-}
+as_text!(Name);
 
 impl std::str::FromStr for Name {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::try_from(name.to_owned())
+        check_name(name, limits::NAME, "a peer's name").map(|()| Self(name.to_owned()))
     }
 }
 
@@ -111,11 +105,6 @@ pub struct Holder {
     pub addr: SocketAddr,
     /// Whether it has all of it.
     pub whole: bool,
-}
-
-/// A flag that is left out of a message where it is not set.
-pub(super) fn is_false(flag: &bool) -> bool {
-    !*flag
 }
 
 /// A flag that is set where a message leaves it out.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::{Holder, LeaseId, Name, PeerCard, PeerId, yes};
 use crate::clock::Millis;
 use crate::error::{Error, Kind};
-use crate::share::{FileId, FileName};
+use crate::share::{FileId, FileName, as_text};
 
 /// Everything a manager knows, as one answer. Times are in milliseconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ pub enum Replicas {
     Some(usize),
 }
 
+as_text!(Replicas);
+
 impl std::str::FromStr for Replicas {
     type Err = Error;
 
@@ -85,20 +87,6 @@ impl std::str::FromStr for Replicas {
                     .advise("write all, or a number; 0 keeps none")
             }),
         }
-    }
-}
-
-impl TryFrom<String> for Replicas {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
-    }
-}
-
-impl From<Replicas> for String {
-    fn from(replicas: Replicas) -> Self {
-        replicas.to_string()
     }
 }
 
