@@ -46,11 +46,6 @@ impl Limiter {
         Self { rate, paid: Duration::ZERO }
     }
 
-    /// The rate in bytes per second.
-    pub fn rate(&self) -> Option<u64> {
-        self.rate
-    }
-
     /// Takes `bytes`, and says how long to wait before they may pass. The time is measured from any
     /// moment, the same one every time.
     ///

@@ -199,7 +199,8 @@ impl Picker {
     }
 
     /// The pieces that are there, verified.
-    pub fn have(&self) -> &Bitfield {
+    #[cfg(test)]
+    pub(super) fn have(&self) -> &Bitfield {
         &self.have
     }
 

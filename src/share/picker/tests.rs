@@ -279,18 +279,19 @@ fn a_request_among_4096_pieces_costs_microseconds() {
         picker.joined(neighbour, Bitfield::full(layout(pieces)));
         picker.unchoked(neighbour);
     }
-    let begun = std::time::Instant::now();
+    let mut costs = Vec::new();
     while !picker.is_done() {
-        let neighbour = turns[0];
+        let (neighbour, begun) = (turns[0], std::time::Instant::now());
         turns.rotate_left(1);
-        while let Some(piece) = picker.next(neighbour) {
-            if picker.arrived(neighbour, piece) == Arrival::Wanted {
-                picker.verified(piece);
-            }
-        }
+        let piece = picker.next(neighbour).unwrap();
+        assert_eq!(picker.arrived(neighbour, piece), Arrival::Wanted);
+        picker.verified(piece);
+        costs.push(begun.elapsed());
     }
-    let each = begun.elapsed() / pieces;
-    assert!(each.as_micros() < 200, "{each:?} for one piece");
+    // Not the mean: other programs may have had the processor in between.
+    costs.sort_unstable();
+    let median = costs[costs.len() / 2];
+    assert!(median.as_micros() < 200, "{median:?} for one piece");
 }
 
 #[derive(Clone, Debug)]

@@ -295,7 +295,7 @@ impl Store {
     ///
     /// # Errors
     /// `not_found` when there is none; others when it is not a regular file.
-    pub fn open_file(&self, name: &FileName) -> Result<(File, Stamp)> {
+    fn open_file(&self, name: &FileName) -> Result<(File, Stamp)> {
         disk::open_regular(&self.path(name))
             .map_err(|error| disk::error(format!("cannot open {name}"), error))
     }

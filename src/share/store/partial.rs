@@ -209,20 +209,6 @@ impl Store {
         Ok(partial)
     }
 
-    /// Downloads that were begun and are neither published nor discarded: their manifests.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn unfinished(&self) -> Result<Vec<Manifest>> {
-        let failed = |error| disk::error(format!("cannot read {}", self.dir.display()), error);
-        let paths =
-            fs::read_dir(self.private("partial")).map_err(failed)?.flatten().map(|entry| entry.path());
-        let parts = paths.filter(|path| has_ending(path, PART));
-        let mut found: Vec<Manifest> = parts.filter_map(|part| read_manifest(&part)).collect();
-        found.sort_by(|a, b| a.name().cmp(b.name()));
-        Ok(found)
-    }
-
     /// A download is whole: it is brought to the disk, then appears under its name.
     ///
     /// # Errors
