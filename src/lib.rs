@@ -56,8 +56,8 @@
 //! | `judge_uploads` | one a peer | judges every ten seconds who is served pieces |
 //! | `scan_folder` | one a peer | looks into the shared folder, and moves files in it |
 //! | `obey_fetch` | four a peer | fetch what the manager asks for |
-//! | `compute_rows` | one for each further core, while a product is computed | one of two products, or its share of the rows |
-//! | `load` | one a multiply, briefly | reads the right operand while another reads the left one |
+//! | `compute` | one for each further core, while a product is computed | some rows of it, or of one of two |
+//! | `load` | one a multiply, briefly | reads one operand while another reads the other |
 //! | `touch`, `times_blocks` | one for each further core, briefly | fresh memory for a product, and the checks of it that can be shared |
 //! | `publish` | one a peer | tells the manager what this peer has |
 //! | `fetch_from` | one a holder, in a download | takes pieces from it |

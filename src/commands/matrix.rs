@@ -26,7 +26,7 @@ use serde_json::json;
 use super::show::{Outcome, show_progress};
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::strassen::Plan;
-use crate::matrix::{Matrix, both, npy};
+use crate::matrix::{Matrix, npy, on_threads};
 use crate::peer::Peer;
 use crate::peer::multiply::{self, Done, MultiplyReport, Question};
 use crate::share::units::counted;
@@ -181,7 +181,8 @@ fn by_whom(products: &[Done]) -> String {
 /// Reads both operands, whose shapes must fit.
 fn load_both(path_a: &Path, path_b: &Path) -> Result<(Matrix, Matrix)> {
     // At once: on a quick disk most of the time goes into fresh memory for them.
-    let (b, a) = both("load", || load(path_b), || load(path_a));
+    let mut loaded = on_threads("load", vec![path_a, path_b], load).into_iter();
+    let (Some(a), Some(b)) = (loaded.next(), loaded.next()) else { unreachable!("a result for each path") };
     let (a, b) = (a?, b?);
     if a.cols() != b.rows() {
         let shape = |path: &Path, m: &Matrix| format!("{} is {} x {}", path.display(), m.rows(), m.cols());

@@ -66,9 +66,9 @@
 
 use rand::{Rng, RngExt};
 
-use super::micro::{Job, Vector, Width};
+use super::micro::{Kernel, Vector, Vectorized};
 use super::strassen::{self, Plan};
-use super::{LANES, Matrix, View, ViewMut, both, first_share, max_abs};
+use super::{LANES, Matrix, max_abs, on_threads};
 
 /// Unit roundoff: no operation is off by more than this share of its result.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -152,7 +152,7 @@ impl Witness {
         let x: Vec<f64> = (0..in_block).map(|_| scale * entry(rng)).collect();
         let side = 1 << plan.levels();
         let mut blocks = Matrix::zeros(inner, side);
-        let max = times_blocks(b.view(), &x, blocks.view_mut(), threads);
+        let max = times_blocks(b.as_slice(), cols, &x, blocks.as_mut_slice(), threads);
         Self { plan, scale, x, blocks, right_max: max * side as f64 }
     }
 
@@ -266,61 +266,47 @@ fn rounding(terms: usize) -> f64 {
     (terms.div_ceil(LANES) + LANES + 1) as f64 * UNIT
 }
 
-/// The rows of a matrix, each cut into blocks as long as x, times x: a number for each block into the same row of
-/// `out`. Returns the largest magnitude in the matrix. On so many threads.
-fn times_blocks(matrix: View<'_>, x: &[f64], mut out: ViewMut<'_>, threads: usize) -> f64 {
-    let rows = matrix.rows();
-    if threads <= 1 || rows < 2 {
-        let mut max = 0.0_f64;
-        for i in 0..rows {
-            for (block, sum) in matrix.row(i).chunks(x.len().max(1)).zip(out.row(i)) {
-                max = max.max(times(block, &x[..block.len()], std::slice::from_mut(sum)));
-            }
-        }
-        return max;
+/// Rows of `cols` entries, each cut into blocks as long as x, times x: a number for each block into `out`,
+/// row after row. Returns the largest magnitude in the rows. On so many threads.
+fn times_blocks(rows: &[f64], cols: usize, x: &[f64], out: &mut [f64], threads: usize) -> f64 {
+    if rows.is_empty() {
+        return 0.0;
     }
-    let upper = first_share(rows, threads);
-    let (above, below) =
-        (matrix.window(0, 0, upper, matrix.cols()), matrix.window(upper, 0, rows, matrix.cols()));
-    let (out_above, out_below) = out.split_rows(upper);
-    let (above, below) = both(
-        "times_blocks",
-        || times_blocks(above, x, out_above, threads / 2),
-        || times_blocks(below, x, out_below, threads - threads / 2),
-    );
-    above.max(below)
+    let count = rows.len() / cols;
+    let (share, blocks) = (count.div_ceil(threads.max(1)), out.len() / count);
+    let parts = rows.chunks(share * cols).zip(out.chunks_mut(share * blocks)).collect();
+    let times = |(rows, out)| Kernel::best().run(TimesBlocks { rows, cols, x, out, blocks });
+    on_threads("times_blocks", parts, times).into_iter().fold(0.0, f64::max)
 }
 
-/// Rows times a vector, one number for each row, into `out`. Returns the largest magnitude in the rows.
-fn times(rows: &[f64], vector: &[f64], out: &mut [f64]) -> f64 {
-    Width::best().run(RowsTimes { rows, vector, out })
-}
-
-/// [`times`], to be compiled for all widths of vectors.
-struct RowsTimes<'t> {
+/// [`times_blocks`] on one thread, to be compiled for all kinds of vectors.
+struct TimesBlocks<'t> {
     rows: &'t [f64],
-    vector: &'t [f64],
+    cols: usize,
+    x: &'t [f64],
     out: &'t mut [f64],
+    blocks: usize,
 }
 
-impl Job for RowsTimes<'_> {
+impl Vectorized for TimesBlocks<'_> {
     type Answer = f64;
 
     #[inline(always)]
     fn run<V: Vector, const MR: usize, const NV: usize>(self) -> f64 {
         let mut maxima = [0.0; LANES];
-        let (vectors, rest) = self.vector.as_chunks::<LANES>();
-        let last = padded(rest);
-        for (row, out) in self.rows.chunks_exact(self.vector.len()).zip(self.out) {
-            let mut sums = [0.0; LANES];
-            let (chunks, rest) = row.as_chunks::<LANES>();
-            for (chunk, vector) in chunks.iter().zip(vectors) {
-                weigh(chunk, vector, &mut sums, &mut maxima);
+        for (row, out) in self.rows.chunks_exact(self.cols).zip(self.out.chunks_exact_mut(self.blocks)) {
+            for (block, out) in row.chunks(self.x.len()).zip(out) {
+                let mut sums = [0.0; LANES];
+                let (x, x_end) = self.x[..block.len()].as_chunks::<LANES>();
+                let (block, block_end) = block.as_chunks::<LANES>();
+                for (block, x) in block.iter().zip(x) {
+                    weigh(block, x, &mut sums, &mut maxima);
+                }
+                if !block_end.is_empty() {
+                    weigh(&padded(block_end), &padded(x_end), &mut sums, &mut maxima);
+                }
+                *out = sums.iter().sum();
             }
-            if !rest.is_empty() {
-                weigh(&padded(rest), &last, &mut sums, &mut maxima);
-            }
-            *out = sums.iter().sum();
         }
         maxima.into_iter().fold(0.0, f64::max)
     }
@@ -366,8 +352,7 @@ impl Times {
         assert_eq!(rows.len() % vector.len(), 0, "whole rows of {} entries", vector.len());
         let count = rows.len() / vector.len();
         let sums = &mut self.sums[self.passed..][..count];
-        let (rows, sums) = (View::new(rows, count, vector.len()), ViewMut::new(sums, count, 1));
-        self.max = self.max.max(times_blocks(rows, vector, sums, threads));
+        self.max = self.max.max(times_blocks(rows, vector.len(), vector, sums, threads));
         self.passed += count;
     }
 }

@@ -23,22 +23,23 @@
 //! the way; and a finished tile is added, with signs, to several windows of C instead of one. No sum and no
 //! product of blocks is ever stored on its own.
 //!
-//! The micro-kernel, for the vectors that the processor has, is in `micro.rs`, with all the `unsafe` there is. It
-//! also asks the memory for what it will need next.
+//! The micro-kernel, for the vectors that the processor has, is in `micro.rs`, with all the `unsafe` there
+//! is. It also asks the memory for what it will need next.
 //!
-//! What is missing: the block sizes fit a few processors (AMD Zen 4 and 5, Intel Xeon) and are not measured at run time;
-//! on a core with less than 1 MiB of L2 they cost some speed. Very thin products (a row times a matrix) are
-//! limited by memory and gain nothing from packing, but pay for it.
+//! What is missing: the block sizes fit a few processors (AMD Zen 4 and 5, Intel Xeon) and are not measured
+//! at run time; on a core with less than 1 MiB of L2 they cost some speed. Very thin products (a row times
+//! a matrix) are limited by memory and gain nothing from packing, but pay for it.
 
-use std::fmt;
-
-use super::micro::{self, BareLoop, LINE, Target, TileProduct, TileSize, Width};
-use super::{Operand, View, ViewMut};
+use super::micro::{self, BareLoop, LINE, Target, TileProduct, TileSize};
+use super::{Operand, View};
 use crate::error::Error;
 
-/// Inner size of a packed block. Each tile of C is read and written once per KC steps, so KC is long: a panel of B
-/// (KC x 24 x 8 bytes = 96 KiB with AVX-512, 32 KiB with AVX2) need not fit into L1. It comes from L2, asked for some
-/// steps ahead, with 192 bytes for every 24 fused multiply-adds, that is in 12 cycles in which L2 could deliver 768.
+pub use super::micro::Kernel;
+
+/// Inner size of a packed block. Each tile of C is read and written once per KC steps, so KC is long: a
+/// panel of B (KC x 24 x 8 bytes = 96 KiB with AVX-512, 32 KiB with AVX2) need not fit into L1. It comes
+/// from L2, asked for some steps ahead, with 192 bytes for every 24 fused multiply-adds, that is in 12
+/// cycles in which L2 could deliver 768.
 ///
 /// On an idle machine twice the length is as quick; where several peers share its cores, as in the lab, their
 /// blocks push each other out of the caches, and 512 takes a tenth less time.
@@ -65,18 +66,19 @@ pub(super) struct MultiplyAdd<'t> {
 }
 
 impl<'t> MultiplyAdd<'t> {
-    /// Cuts it below row `at` of the product.
-    pub(super) fn split_rows(self, at: usize) -> (MultiplyAdd<'t>, MultiplyAdd<'t>) {
-        let MultiplyAdd { left, right, mut into } = self;
-        let below = |target: &mut Target<'t>| {
-            let rows = target.rows.split_off(at.min(target.rows.len()));
-            Target { rows, ..*target }
+    /// Cuts it into as many products as that, or fewer, of some of its rows each: the upper rows of a
+    /// product need only the upper rows of its left operand.
+    pub(super) fn bands(mut self, count: usize) -> Vec<MultiplyAdd<'t>> {
+        let (rows, inner) = (self.left.rows(), self.left.cols());
+        let band = |(first, rows): (usize, usize)| {
+            let cut = |target: &mut Target<'t>| {
+                let rows = target.rows.drain(..rows.min(target.rows.len())).collect();
+                Target { rows, ..*target }
+            };
+            let into = self.into.iter_mut().map(cut).collect();
+            MultiplyAdd { left: self.left.window(first, 0, rows, inner), right: self.right.clone(), into }
         };
-        let into_below = into.iter_mut().map(below).collect();
-        let (rows, inner) = (left.rows(), left.cols());
-        let (above, below) = (left.window(0, 0, at, inner), left.window(at, 0, rows, inner));
-        let below = MultiplyAdd { left: below, right: right.clone(), into: into_below };
-        (MultiplyAdd { left: above, right, into }, below)
+        pieces(rows, rows.div_ceil(count).max(1), 1).map(band).collect()
     }
 }
 
@@ -84,61 +86,33 @@ impl<'t> MultiplyAdd<'t> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abandoned;
 
-impl fmt::Display for Abandoned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the product was abandoned")
-    }
-}
-
-impl std::error::Error for Abandoned {}
-
 impl From<Abandoned> for Error {
-    fn from(abandoned: Abandoned) -> Self {
-        Error::failed(abandoned.to_string())
+    fn from(Abandoned: Abandoned) -> Self {
+        Error::failed("the product was abandoned")
     }
-}
-
-/// A product for this processor, chosen at run time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kernel {
-    width: Width,
 }
 
 impl Kernel {
-    /// All kernels that this processor can run, the fastest first.
-    pub fn available() -> Vec<Kernel> {
-        Width::available().map(|width| Kernel { width }).collect()
-    }
-
-    /// The fastest kernel that this processor can run.
-    pub fn best() -> Kernel {
-        Kernel { width: Width::best() }
-    }
-
-    /// What it is written for, such as `AVX-512`.
-    pub fn name(&self) -> &'static str {
-        self.width.name()
-    }
-
     /// C = A·B by the five loops alone, without Strassen: the classical product. For comparison;
-    /// [`super::strassen::multiply`] is faster.
+    /// [`super::strassen::multiply`] is faster. `c` holds the entries of C row after row, and is overwritten.
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn multiply(&self, a: View<'_>, b: View<'_>, c: ViewMut<'_>) {
+    pub fn multiply(self, a: View<'_>, b: View<'_>, c: &mut [f64]) {
         assert_eq!(a.cols(), b.rows(), "as many columns on the left as rows on the right");
-        assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the shape of the answer");
+        assert_eq!(Some(c.len()), a.rows().checked_mul(b.cols()), "the shape of the answer");
         let left = Operand::new(a.rows(), a.cols(), vec![(1.0, a)]);
         let right = Operand::new(b.rows(), b.cols(), vec![(1.0, b)]);
-        let into = vec![Target { sign: 1.0, fresh: true, rows: c.into_rows() }];
+        let rows = c.chunks_exact_mut(b.cols().max(1)).collect();
+        let into = vec![Target { sign: 1.0, fresh: true, rows }];
         let result = self.compute(&mut MultiplyAdd { left, right, into }, &mut Packs::default(), &|| true);
         debug_assert!(result.is_ok(), "nobody abandons this product");
     }
 
     /// Does nothing but fused multiply-adds on registers, and returns how many floating-point operations
     /// that were: the speed that no product on one core can exceed.
-    pub fn bare_loop(&self, rounds: usize) -> f64 {
-        self.width.run(BareLoop { rounds })
+    pub fn bare_loop(self, rounds: usize) -> f64 {
+        self.run(BareLoop { rounds })
     }
 
     /// The five loops around a micro-kernel of MR x NR. `keep_going` is asked before every block of loop 3.
@@ -154,7 +128,7 @@ impl Kernel {
             let fresh = into.iter_mut().filter(|target| target.fresh);
             fresh.flat_map(|target| &mut target.rows).for_each(|row| row.fill(0.0));
         }
-        let (mr, nr) = self.width.run(TileSize);
+        let (mr, nr) = self.run(TileSize);
         let a_pack = aligned(&mut packs.left, rows.min(MC).next_multiple_of(mr) * inner.min(KC));
         let b_pack = aligned(&mut packs.right, cols.min(NC).next_multiple_of(nr) * inner.min(KC));
         // Loop 5: columns of B and C.
@@ -175,7 +149,7 @@ impl Kernel {
                         for i in (0..mb).step_by(mr) {
                             let a = &a_pack[i * kb..][..mr * kb];
                             let (row, col, first) = (i0 + i, j0 + j, p0 == 0);
-                            self.width.run(TileProduct { a, b, into, row, col, first });
+                            self.run(TileProduct { a, b, into, row, col, first });
                         }
                     }
                 }

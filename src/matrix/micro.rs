@@ -1,8 +1,9 @@
 //! The micro-kernel: a tile of C in registers.
 //!
-//! One step takes a column of MR numbers of A and a row of NR numbers of B and adds all MR x NR products to as many
-//! sums. The sums stay in registers for all steps; they are what limits MR and NR. The row of B is loaded once, as
-//! NV vectors, and used MR times; a number of A is copied into all lanes of a vector and used NV times:
+//! One step takes a column of MR numbers of A and a row of NR numbers of B and adds all MR x NR products to
+//! as many sums. The sums stay in registers for all steps; they are what limits MR and NR. The row of B is
+//! loaded once, as NV vectors, and used MR times; a number of A is copied into all lanes of a vector and
+//! used NV times:
 //!
 //! ```text
 //!              lanes  registers  MR x NV   MR x NR   registers for sums + B + A
@@ -11,11 +12,12 @@
 //!     portable   4      (8)       4 x 1     4 x 4        whatever the compiler makes of arrays
 //! ```
 //!
-//! One register too few, and a sum lies on the stack, which takes half of the speed. So the compiler is made to count
-//! them.
+//! One register too few, and a sum lies on the stack, which takes half of the speed. So the compiler is
+//! made to count them.
 //!
-//! Everything is written once, for any [`Vector`]. A [`Job`] is a function that is compiled for each of them: all
-//! that it calls must be `inline(always)`, for a function on its own would be compiled for what every processor has.
+//! Everything is written once, for any [`Vector`]. What is [`Vectorized`] is compiled for each kind: it, and
+//! what it calls, must be `inline(always)`, for a function that stays on its own is compiled for what every
+//! processor has, and a hundred times as slow.
 //!
 //! This file holds all the `unsafe` of the project, of three kinds: calling a function that was compiled for
 //! vectors which the processor must have, loading and storing vectors at addresses, and a hint to the memory.
@@ -28,12 +30,13 @@ use std::hint::black_box;
 /// Entries in a cache line of 64 bytes.
 pub(super) const LINE: usize = 8;
 
-/// For a row of B so many steps ahead the memory is asked in each step. A panel that comes from L2, or the first time
-/// from L3, is then there in time, also where another program has just used the caches. From 32 to 96 steps do as well.
+/// For a row of B so many steps ahead the memory is asked in each step. A panel that comes from L2, or the
+/// first time from L3, is then there in time, also where another program has just used the caches. From 32
+/// to 96 steps do as well.
 const AHEAD: usize = 48;
 
-/// Numbers side by side in a register, and all that is done with them. Only `run` names the types that are
-/// one, so whoever is handed such a type runs on a processor that has it.
+/// Numbers side by side in a register, and all that is done with them. Only [`Kernel::run`] names types
+/// that are one, where the processor has them.
 pub(super) trait Vector: Copy {
     /// How many numbers.
     const LANES: usize;
@@ -61,8 +64,8 @@ macro_rules! vector {
         #[derive(Clone, Copy)]
         struct $name($register);
 
-        // SAFETY, of each block here: `run` names this type only where the processor has such vectors; and that
-        // there is memory at an address is what the caller promises.
+        // SAFETY, of each block: `Kernel::run` names this type only where the processor has such vectors, and
+        // that there is memory at an address is what the caller promises.
         impl Vector for $name {
             const LANES: usize = $lanes;
             const REGISTERS: usize = $registers;
@@ -130,32 +133,33 @@ impl Vector for Portable {
 }
 
 /// Work that is compiled for each kind of vectors.
-pub(super) trait Job {
+pub(super) trait Vectorized {
     /// What it comes to.
     type Answer;
 
-    /// Does it, with these vectors and a tile of MR rows and NV vectors. To be marked `inline(always)`, as is all
-    /// that it calls.
+    /// Does it, with these vectors and a tile of MR rows and NV vectors. To be marked `inline(always)`, as
+    /// is all that it calls.
     fn run<V: Vector, const MR: usize, const NV: usize>(self) -> Self::Answer;
 }
 
-/// Which vectors a kernel is written for. A value of this type is proof that this processor has them:
-/// [`Width::available`] is the only place that makes one of the wide ones.
+/// The vectors of this processor that a product is computed with, chosen at run time. A value of this type
+/// is proof that the processor has them: [`Kernel::available`] is the only place that makes one of the wide
+/// ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Width {
-    /// 8 numbers at once.
+pub struct Kernel(Width);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
     #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// 4 numbers at once.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// What every processor has.
     Portable,
 }
 
-impl Width {
-    /// What this processor has, the widest first.
-    pub(super) fn available() -> impl Iterator<Item = Width> {
+impl Kernel {
+    /// All kernels that this processor can run, the fastest first.
+    pub fn available() -> impl Iterator<Item = Kernel> {
         #[cfg(target_arch = "x86_64")]
         let wide = [
             is_x86_feature_detected!("avx512f").then_some(Width::Avx512),
@@ -163,54 +167,55 @@ impl Width {
         ];
         #[cfg(not(target_arch = "x86_64"))]
         let wide = [None];
-        wide.into_iter().flatten().chain([Width::Portable])
+        wide.into_iter().flatten().chain([Width::Portable]).map(Kernel)
     }
 
-    /// The widest.
-    pub(super) fn best() -> Width {
-        Width::available().next().unwrap_or(Width::Portable)
+    /// The fastest kernel that this processor can run.
+    pub fn best() -> Kernel {
+        Kernel::available().next().unwrap_or(Kernel(Width::Portable))
     }
 
-    pub(super) fn name(self) -> &'static str {
-        match self {
+    /// What it is written for, such as `AVX-512`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => "AVX-512",
+            Width::Avx512 => "AVX-512",
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => "AVX2",
-            Self::Portable => "portable",
+            Width::Avx2 => "AVX2",
+            Width::Portable => "portable",
         }
     }
 
     /// Does a job with these vectors.
-    pub(super) fn run<J: Job>(self, job: J) -> J::Answer {
-        match self {
-            // SAFETY: this `Width` exists, so the processor has AVX-512F.
+    pub(super) fn run<J: Vectorized>(self, job: J) -> J::Answer {
+        match self.0 {
+            // SAFETY: this `Kernel` exists, so the processor has AVX-512F.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { with_avx512(job) },
-            // SAFETY: this `Width` exists, so the processor has AVX2 and FMA.
+            Width::Avx512 => unsafe { with_avx512(job) },
+            // SAFETY: this `Kernel` exists, so the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { with_avx2(job) },
-            Self::Portable => job.run::<Portable, 4, 1>(),
+            Width::Avx2 => unsafe { with_avx2(job) },
+            Width::Portable => job.run::<Portable, 4, 1>(),
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn with_avx512<J: Job>(job: J) -> J::Answer {
+fn with_avx512<J: Vectorized>(job: J) -> J::Answer {
     job.run::<Avx512, 8, 3>()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn with_avx2<J: Job>(job: J) -> J::Answer {
+fn with_avx2<J: Vectorized>(job: J) -> J::Answer {
     job.run::<Avx2, 6, 2>()
 }
 
 /// How many rows and columns a tile has.
 pub(super) struct TileSize;
 
-impl Job for TileSize {
+impl Vectorized for TileSize {
     type Answer = (usize, usize);
 
     #[inline(always)]
@@ -244,7 +249,7 @@ pub(super) struct TileProduct<'t, 'c> {
     pub(super) first: bool,
 }
 
-impl Job for TileProduct<'_, '_> {
+impl Vectorized for TileProduct<'_, '_> {
     type Answer = ();
 
     #[inline(always)]
@@ -287,8 +292,8 @@ fn multiply<V: Vector, const MR: usize, const NV: usize>(a: &[f64], b: &[f64]) -
     sums
 }
 
-/// Adds a tile with a sign to these rows from column `col` on, or overwrites what stands there. What reaches over
-/// an edge is left out.
+/// Adds a tile with a sign to these rows from column `col` on, or overwrites what stands there. What
+/// reaches over an edge is left out.
 #[inline(always)]
 fn add<V: Vector, const MR: usize, const NV: usize>(
     sums: &[[V; NV]; MR],
@@ -338,7 +343,7 @@ pub(super) struct BareLoop {
     pub(super) rounds: usize,
 }
 
-impl Job for BareLoop {
+impl Vectorized for BareLoop {
     type Answer = f64;
 
     #[inline(always)]

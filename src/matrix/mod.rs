@@ -102,7 +102,10 @@ impl Matrix {
     /// it. (Of a matrix that holds something, an entry in every page would become zero.)
     #[must_use]
     pub fn in_memory(mut self, threads: usize) -> Self {
-        touch(&mut self.data, threads);
+        let share = self.data.len().div_ceil(threads.max(1)).max(1);
+        on_threads("touch", self.data.chunks_mut(share).collect(), |part| {
+            part.chunks_mut(PAGE).for_each(|page| page[0] = black_box(0.0));
+        });
         self
     }
 
@@ -164,11 +167,6 @@ impl Matrix {
         View { data: &self.data, rows: self.rows, cols: self.cols, stride: self.cols }
     }
 
-    /// The whole matrix as a window that can be written through.
-    pub fn view_mut(&mut self) -> ViewMut<'_> {
-        ViewMut::new(&mut self.data, self.rows, self.cols)
-    }
-
     /// The largest magnitude of an entry, max |a_ij|; zero if there is none. A NaN is passed over:
     /// [`Matrix::first_non_finite`] finds it.
     pub fn max_abs(&self) -> f64 {
@@ -200,37 +198,27 @@ fn max_abs(data: &[f64]) -> f64 {
     maxima.into_iter().fold(0.0, f64::max)
 }
 
-/// Writes a zero to every page of `zeros`.
-fn touch(zeros: &mut [f64], threads: usize) {
-    if threads <= 1 {
-        return zeros.chunks_mut(PAGE).for_each(|page| page[0] = black_box(0.0));
-    }
-    let (above, below) = zeros.split_at_mut(first_share(zeros.len(), threads));
-    both("touch", || touch(above, threads / 2), || touch(below, threads - threads / 2));
-}
-
-/// How many of so many things the first half of the threads take, so that each thread gets as many.
-fn first_share(things: usize, threads: usize) -> usize {
-    things * (threads / 2) / threads
-}
-
-/// Does two things at once, the first on a thread of that name; where no thread can be had, one after the
-/// other. Whichever thread gets to run `first` takes it out of its place.
-pub(crate) fn both<X: Send, Y>(
+/// Does the parts of some work on as many threads of that name, this one among them, and returns what they
+/// come to. Each thread takes a part whenever it is free, so where no other thread can be had, this one
+/// does them all.
+pub(crate) fn on_threads<T: Send, X: Send>(
     name: &str,
-    first: impl FnOnce() -> X + Send,
-    second: impl FnOnce() -> Y,
-) -> (X, Y) {
-    let first = Mutex::new(Some(first));
-    let run_first = || first.lock().take().map(|first| first());
+    parts: Vec<T>,
+    work: impl Fn(T) -> X + Sync,
+) -> Vec<X> {
+    let others = parts.len().saturating_sub(1);
+    let waiting = Mutex::new(parts.into_iter().enumerate());
+    let take = || waiting.lock().next();
+    let run = || std::iter::from_fn(take).map(|(n, part)| (n, work(part))).collect::<Vec<_>>();
     std::thread::scope(|scope| {
-        let helper = thread::start_scoped(scope, name, run_first);
-        let second = second();
-        let first = match helper {
-            Ok(helper) => helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(_) => run_first(),
-        };
-        (first.expect("it was there to be taken, once"), second)
+        let helpers: Vec<_> =
+            (0..others).map_while(|_| thread::start_scoped(scope, name, run).ok()).collect();
+        let mut done = run();
+        for helper in helpers {
+            done.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        done.sort_unstable_by_key(|(n, _)| *n);
+        done.into_iter().map(|(_, result)| result).collect()
     })
 }
 
@@ -279,79 +267,32 @@ impl<'a> View<'a> {
     }
 }
 
-/// A window of a matrix that can be written through: a list of its rows, so that windows beside each other can
-/// be cut apart and written by two threads at once.
-#[derive(Debug)]
-pub struct ViewMut<'a> {
-    rows: Vec<&'a mut [f64]>,
-    cols: usize,
+impl<'a> From<&'a Matrix> for View<'a> {
+    fn from(matrix: &'a Matrix) -> Self {
+        matrix.view()
+    }
 }
 
-impl<'a> ViewMut<'a> {
-    /// A window of entries that lie row after row without a gap.
-    ///
-    /// # Panics
-    /// If there are not `rows * cols` of them.
-    pub fn new(mut data: &'a mut [f64], rows: usize, cols: usize) -> Self {
-        assert_eq!(Some(data.len()), rows.checked_mul(cols), "a {rows} x {cols} window");
-        let next = |_| data.split_off_mut(..cols).expect("there are as many rows as that");
-        Self { rows: (0..rows).map(next).collect(), cols }
-    }
-
-    /// How many rows it has.
-    pub fn rows(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// How many columns it has.
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// The entries of row `i`.
-    pub fn row(&mut self, i: usize) -> &mut [f64] {
-        self.rows[i]
-    }
-
-    /// All its rows.
-    fn into_rows(self) -> Vec<&'a mut [f64]> {
-        self.rows
-    }
-
-    /// The whole window again, for as long as this one is borrowed.
-    pub(crate) fn borrowed(&mut self) -> ViewMut<'_> {
-        ViewMut { rows: self.rows.iter_mut().map(|row| &mut **row).collect(), cols: self.cols }
-    }
-
-    /// Cuts it below row `at`.
-    pub(crate) fn split_rows(mut self, at: usize) -> (ViewMut<'a>, ViewMut<'a>) {
-        let below = self.rows.split_off(at.min(self.rows.len()));
-        let cols = self.cols;
-        (self, ViewMut { rows: below, cols })
-    }
-
-    /// Cuts it into `side` x `side` blocks of `rows` x `cols`, row after row; those at the edges may lack rows
-    /// or columns, or have none.
-    ///
-    /// # Panics
-    /// If the blocks do not cover it.
-    pub(crate) fn blocks(self, side: usize, rows: usize, cols: usize) -> Vec<ViewMut<'a>> {
-        assert!(self.rows.len() <= side * rows && self.cols <= side * cols, "blocks for the whole window");
-        let width = |q: usize| cols.min(self.cols.saturating_sub(q * cols));
-        let block = |at| ViewMut { rows: Vec::with_capacity(rows), cols: width(at % side) };
-        let mut blocks: Vec<_> = (0..side * side).map(block).collect();
-        for (i, mut rest) in self.rows.into_iter().enumerate() {
-            for block in blocks.iter_mut().skip(i / rows * side).take(side) {
-                block.rows.push(rest.split_off_mut(..block.cols).expect("a row is as long as its blocks"));
-            }
+/// Cuts the entries of a matrix with so many columns into `side` x `side` blocks of `rows` x `block_cols`,
+/// row after row: each a list of the parts of its rows. Those at the edges may lack rows or columns, or
+/// have none. Blocks can be written by several threads at once.
+///
+/// # Panics
+/// If the blocks do not cover the matrix.
+fn blocks(
+    data: &mut [f64],
+    cols: usize,
+    side: usize,
+    rows: usize,
+    block_cols: usize,
+) -> Vec<Vec<&mut [f64]>> {
+    let mut blocks: Vec<_> = (0..side * side).map(|_| Vec::with_capacity(rows)).collect();
+    for (i, row) in data.chunks_exact_mut(cols.max(1)).enumerate() {
+        for (q, part) in row.chunks_mut(block_cols).enumerate() {
+            blocks[i / rows * side + q].push(part);
         }
-        blocks
     }
-
-    /// Sets every entry.
-    pub fn fill(&mut self, value: f64) {
-        self.rows.iter_mut().for_each(|row| row.fill(value));
-    }
+    blocks
 }
 
 #[cfg(test)]
@@ -399,22 +340,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn rows_split_into_windows_that_do_not_overlap() {
-        let mut a = Matrix::zeros(5, 3);
-        let (mut top, mut bottom) = a.view_mut().split_rows(2);
-        top.rows.iter_mut().for_each(|row| row[1..].fill(1.0));
-        bottom.rows[1..].iter_mut().for_each(|row| row.fill(2.0));
-        assert_eq!((top.rows(), bottom.rows()), (2, 3));
-        assert_eq!(a.as_slice(), [0., 1., 1., 0., 1., 1., 0., 0., 0., 2., 2., 2., 2., 2., 2.]);
-    }
-
-    #[test]
-    fn blocks_cover_a_window_and_those_at_its_edges_are_smaller() {
+    fn blocks_cover_a_matrix_and_those_at_its_edges_are_smaller() {
         let mut a = Matrix::zeros(5, 7);
-        for (at, mut block) in a.view_mut().blocks(4, 2, 3).into_iter().enumerate() {
-            let shape = ([2, 2, 1, 0][at / 4], [3, 3, 1, 0][at % 4]);
-            assert_eq!((block.rows(), block.cols()), shape, "block {at}");
-            block.fill(at as f64);
+        for (at, block) in blocks(&mut a.data, 7, 4, 2, 3).into_iter().enumerate() {
+            assert_eq!(block.len(), if at % 4 < 3 { [2, 2, 1, 0][at / 4] } else { 0 }, "rows of block {at}");
+            for row in block {
+                assert_eq!(row.len(), [3, 3, 1][at % 4], "columns of block {at}");
+                row.fill(at as f64);
+            }
         }
         for i in 0..5 {
             for j in 0..7 {
@@ -434,11 +367,18 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn both_are_done_and_a_panic_of_one_is_not_lost() {
-        let here = std::thread::current().id();
-        let (other, mine) = both("other", || std::thread::current().id(), || std::thread::current().id());
-        assert!(mine == here && other != here);
-        assert!(std::panic::catch_unwind(|| both("other", || panic!("on purpose"), || ())).is_err());
+    fn parts_are_done_at_once_in_order_and_a_panic_of_one_is_not_lost() {
+        // Each waits for the others, so no thread can do two of them.
+        let together = std::sync::Barrier::new(3);
+        let part = |n: i32| {
+            together.wait();
+            (2 * n, std::thread::current().id())
+        };
+        let done = on_threads("parts", vec![1, 2, 3], part);
+        assert_eq!(done.iter().map(|(double, _)| *double).collect::<Vec<_>>(), [2, 4, 6]);
+        assert!(done.iter().any(|(_, thread)| *thread == std::thread::current().id()));
+        assert!(std::panic::catch_unwind(|| on_threads("parts", vec![1, 2], |n| assert_eq!(n, 1))).is_err());
+        assert!(on_threads("parts", Vec::<i32>::new(), |n| n).is_empty());
     }
 
     #[test]

@@ -7,9 +7,9 @@
 //!     \x93NUMPY 1 0 | length | {'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), } | entries
 //! ```
 //!
-//! The entries go straight between the file and the matrix, at the speed of memory. Read are little-endian `f8`, `f4`, `i8` and `i4`, in C order (row
-//! after row) and in Fortran order (column after column); written is `f8` in C order, which every NumPy
-//! reads back bit for bit.
+//! The entries go straight between the file and the matrix, at the speed of memory. Read are little-endian
+//! `f8`, `f4`, `i8` and `i4`, in C order (row after row) and in Fortran order (column after column); written
+//! is `f8` in C order, which every NumPy reads back bit for bit.
 //!
 //! A header may say anything, so nothing is believed, and nothing allocated, before it agrees with the
 //! length of the file. Every refusal says what to do next.
@@ -45,17 +45,29 @@ const CONVERTED: usize = 2048;
 /// Whole numbers above this are not all `f64`: 2^53.
 const EXACT: u64 = 1 << 53;
 
-/// How one entry is stored in the file.
+/// How a number is stored in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Entry {
+enum Stored {
     F64,
     F32,
     I64,
     I32,
 }
 
-impl Entry {
-    /// Bytes of one entry.
+impl Stored {
+    /// What NumPy calls so, if it is one that is read.
+    fn of(descr: &str) -> Result<Self> {
+        match descr {
+            "<f8" => Ok(Self::F64),
+            "<f4" => Ok(Self::F32),
+            "<i8" => Ok(Self::I64),
+            "<i4" => Ok(Self::I32),
+            other => Err(Error::failed(format!("its entries are of type {other}, not <f8, <f4, <i8 or <i4"))
+                .advise("save it again with numpy.save(path, array.astype('<f8'))")),
+        }
+    }
+
+    /// Bytes of one.
     fn size(self) -> usize {
         match self {
             Self::F64 | Self::I64 => 8,
@@ -69,31 +81,22 @@ impl Entry {
 /// An error says what is wrong with the file, but not its name: the caller knows that.
 pub fn read(mut reader: impl Read, length: u64) -> Result<Matrix> {
     let (header, header_length) = read_header(&mut reader, length)?;
-    let entry = entry_type(&header.descr)?;
+    let stored = Stored::of(&header.descr)?;
     let (rows, cols) = shape(&header.shape)?;
-    let expected = rows
-        .checked_mul(cols)
-        .and_then(|entries| entries.checked_mul(entry.size()))
-        .and_then(|bytes| bytes.checked_add(header_length))
-        .map(|bytes| bytes as u64);
-    if expected != Some(length) {
-        let verb = if expected.is_some_and(|expected| expected < length) {
-            "has bytes left over"
-        } else {
-            "is cut off"
-        };
-        let expected =
-            expected.map_or("more bytes than can be counted".into(), |bytes| format!("{bytes} bytes"));
+    let entries = (rows as u128).saturating_mul(cols as u128);
+    let expected = entries.saturating_mul(stored.size() as u128).saturating_add(header_length as u128);
+    if expected != u128::from(length) {
+        let verb = if expected < u128::from(length) { "has bytes left over" } else { "is cut off" };
         return Err(Error::failed(format!(
-            "the file {verb}: a {rows} x {cols} matrix of this type takes {expected}, it has {length}"
+            "the file {verb}: a {rows} x {cols} matrix of this type takes {expected} bytes, it has {length}"
         ))
         .advise("write or copy it again"));
     }
     let mut matrix = Matrix::try_zeros(rows, cols)?.on_huge_pages();
     if header.fortran {
-        read_columns(&mut reader, entry, &mut matrix)?;
+        read_columns(&mut reader, stored, &mut matrix)?;
     } else {
-        read_entries(&mut reader, entry, matrix.as_mut_slice())?;
+        read_entries(&mut reader, stored, matrix.as_mut_slice())?;
     }
     Ok(matrix)
 }
@@ -171,18 +174,6 @@ fn value<'a>(text: &'a str, key: &str) -> Result<&'a str, String> {
     Ok(rest[..end.ok_or_else(|| format!("its {key} does not end"))?].trim_end())
 }
 
-/// The type of the entries, if it is one that is read.
-fn entry_type(descr: &str) -> Result<Entry> {
-    match descr {
-        "<f8" => Ok(Entry::F64),
-        "<f4" => Ok(Entry::F32),
-        "<i8" => Ok(Entry::I64),
-        "<i4" => Ok(Entry::I32),
-        other => Err(Error::failed(format!("its entries are of type {other}, not <f8, <f4, <i8 or <i4"))
-            .advise("save it again with numpy.save(path, array.astype('<f8'))")),
-    }
-}
-
 /// Rows and columns, if there are two dimensions.
 fn shape(shape: &[u64]) -> Result<(usize, usize)> {
     let too_large =
@@ -198,44 +189,43 @@ fn shape(shape: &[u64]) -> Result<(usize, usize)> {
 }
 
 /// Reads as many entries as `out` has, in the order of the file.
-fn read_entries(reader: &mut impl Read, entry: Entry, out: &mut [f64]) -> Result<()> {
+fn read_entries(reader: &mut impl Read, stored: Stored, out: &mut [f64]) -> Result<()> {
     let torn = |error| {
         Error::failed("the entries cannot be read").because(error).advise("write or copy the file again")
     };
-    if entry == Entry::F64 {
+    if stored == Stored::F64 {
         return reader.read_exact(bytemuck::cast_slice_mut(out)).map_err(torn);
     }
-    let mut buffer = vec![0u64; CONVERTED];
+    let mut buffer = vec![0; CONVERTED * stored.size()];
     for out in out.chunks_mut(CONVERTED) {
-        let bytes = &mut bytemuck::cast_slice_mut(&mut buffer)[..out.len() * entry.size()];
+        let bytes = &mut buffer[..out.len() * stored.size()];
         reader.read_exact(bytes).map_err(torn)?;
-        match entry {
-            Entry::F64 => out.copy_from_slice(bytemuck::cast_slice(bytes)),
-            Entry::F32 => convert(out, bytemuck::cast_slice::<u8, f32>(bytes), |x| x.into()),
-            Entry::I32 => convert(out, bytemuck::cast_slice::<u8, i32>(bytes), |x| x.into()),
-            Entry::I64 => {
-                let whole = bytemuck::cast_slice::<u8, i64>(bytes);
-                if let Some(large) = whole.iter().find(|x| x.unsigned_abs() > EXACT) {
-                    return Err(Error::failed(format!(
-                        "its entry {large} is beyond 2^53 and would be rounded"
-                    ))
-                    .advise("if that is meant, save it with numpy.save(path, array.astype('<f8'))"));
+        match stored {
+            Stored::F64 => convert(bytes, out, f64::from_le_bytes),
+            Stored::F32 => convert(bytes, out, |bytes| f32::from_le_bytes(bytes).into()),
+            Stored::I32 => convert(bytes, out, |bytes| i32::from_le_bytes(bytes).into()),
+            Stored::I64 => {
+                let mut whole = bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
+                if let Some(large) = whole.find(|x| x.unsigned_abs() > EXACT) {
+                    let what = format!("its entry {large} is beyond 2^53 and would be rounded");
+                    return Err(Error::failed(what)
+                        .advise("if that is meant, save it with numpy.save(path, array.astype('<f8'))"));
                 }
-                convert(out, whole, |x| x as f64);
+                convert(bytes, out, |bytes| i64::from_le_bytes(bytes) as f64);
             }
         }
     }
     Ok(())
 }
 
-fn convert<T: Copy>(out: &mut [f64], from: &[T], to_f64: impl Fn(T) -> f64) {
-    for (out, x) in out.iter_mut().zip(from) {
-        *out = to_f64(*x);
+fn convert<const SIZE: usize>(bytes: &[u8], out: &mut [f64], to_f64: impl Fn([u8; SIZE]) -> f64) {
+    for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+        *out = to_f64(*bytes);
     }
 }
 
 /// Reads a file in Fortran order: a few columns at a time, turned into short pieces of every row.
-fn read_columns(reader: &mut impl Read, entry: Entry, matrix: &mut Matrix) -> Result<()> {
+fn read_columns(reader: &mut impl Read, stored: Stored, matrix: &mut Matrix) -> Result<()> {
     let (rows, cols) = (matrix.rows(), matrix.cols());
     if rows == 0 {
         return Ok(());
@@ -244,7 +234,7 @@ fn read_columns(reader: &mut impl Read, entry: Entry, matrix: &mut Matrix) -> Re
     for first in (0..cols).step_by(COLUMNS) {
         let count = COLUMNS.min(cols - first);
         let columns = &mut columns[..rows * count];
-        read_entries(reader, entry, columns)?;
+        read_entries(reader, stored, columns)?;
         for (i, row) in matrix.as_mut_slice().chunks_exact_mut(cols).enumerate() {
             for (j, out) in row[first..first + count].iter_mut().enumerate() {
                 *out = columns[j * rows + i];

@@ -1,7 +1,7 @@
 //! A signed sum of windows that is never built.
 
 use super::View;
-use super::micro::{Job, Vector, Width};
+use super::micro::{Kernel, Vector, Vectorized};
 
 /// One operand of one product: a sum of blocks of A (or of B) with signs, such as `A21 - A11`.
 ///
@@ -52,7 +52,7 @@ impl<'a> Operand<'a> {
         }
         assert_eq!(out.len() % self.cols, 0, "whole rows of {} entries", self.cols);
         assert!(first_row + out.len() / self.cols <= self.rows, "rows within the sum");
-        Width::best().run(FillRows { sum: self, first_row, out });
+        Kernel::best().run(FillRows { sum: self, first_row, out });
     }
 
     /// Row `i` of the sum, term by term, where some may have ended.
@@ -80,7 +80,7 @@ struct FillRows<'f, 'a> {
     out: &'f mut [f64],
 }
 
-impl Job for FillRows<'_, '_> {
+impl Vectorized for FillRows<'_, '_> {
     type Answer = ();
 
     #[inline(always)]

@@ -42,7 +42,7 @@ use parking_lot::Mutex;
 
 use super::kernel::{Abandoned, Kernel, MultiplyAdd, Packs};
 use super::micro::Target;
-use super::{Matrix, Operand, View, ViewMut, both, first_share};
+use super::{Matrix, Operand, View, blocks, on_threads};
 
 /// What one of the seven multiplies and where its answer goes: a sign for each quadrant, in the order
 /// 11, 12, 21, 22; zero where the quadrant has no part.
@@ -89,14 +89,6 @@ pub struct Plan {
     levels: u32,
 }
 
-/// Which of the three matrices of a product a sum of blocks belongs to.
-#[derive(Clone, Copy)]
-enum Side {
-    Left,
-    Right,
-    Into,
-}
-
 impl Plan {
     /// A plan for a `rows` x `inner` matrix times an `inner` x `cols` one.
     ///
@@ -132,57 +124,46 @@ impl Plan {
     ///
     /// # Panics
     /// If `i` is not below [`Plan::products`], or `a` has another shape than the plan.
-    pub fn left<'a>(&self, i: usize, a: &'a Matrix) -> Operand<'a> {
+    pub fn left<'a>(&self, i: usize, a: impl Into<View<'a>>) -> Operand<'a> {
+        let (a, (rows, inner, _)) = (a.into(), self.block());
         assert_eq!((a.rows(), a.cols()), (self.rows, self.inner), "the left matrix of the plan");
-        self.left_of(i, a.view())
+        sum(self.blocks(i, |product| product.left), a, rows, inner)
     }
 
     /// The right operand of product `i`: a sum of blocks of B.
     ///
     /// # Panics
     /// If `i` is not below [`Plan::products`], or `b` has another shape than the plan.
-    pub fn right<'a>(&self, i: usize, b: &'a Matrix) -> Operand<'a> {
+    pub fn right<'a>(&self, i: usize, b: impl Into<View<'a>>) -> Operand<'a> {
+        let (b, (_, inner, cols)) = (b.into(), self.block());
         assert_eq!((b.rows(), b.cols()), (self.inner, self.cols), "the right matrix of the plan");
-        self.right_of(i, b.view())
-    }
-
-    fn left_of<'a>(&self, i: usize, a: View<'a>) -> Operand<'a> {
-        let (rows, inner, _) = self.block();
-        sum(self.blocks(i, Side::Left), a, rows, inner)
-    }
-
-    fn right_of<'a>(&self, i: usize, b: View<'a>) -> Operand<'a> {
-        let (_, inner, cols) = self.block();
-        sum(self.blocks(i, Side::Right), b, inner, cols)
+        sum(self.blocks(i, |product| product.right), b, inner, cols)
     }
 
     /// The blocks that take part in product `i` on one side: (sign, block row, block column).
     ///
     /// Level by level: `i` written in base 7 names one of the seven at each level, the most significant
     /// digit the outermost; each halves the block that the levels before it arrived at, and signs multiply.
-    fn blocks(&self, i: usize, side: Side) -> Vec<(f64, usize, usize)> {
+    fn blocks(&self, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<(f64, usize, usize)> {
         assert!(i < self.products(), "product {i} of {}", self.products());
         let mut blocks = vec![(1.0, 0, 0)];
         for level in (0..self.levels).rev() {
-            let product = &SEVEN[i / 7usize.pow(level) % 7];
-            let signs = match side {
-                Side::Left => product.left,
-                Side::Right => product.right,
-                Side::Into => product.into,
+            let signs = signs(&SEVEN[i / 7usize.pow(level) % 7]);
+            let quadrants = |(sign, row, col)| {
+                let part = move |q| (sign * f64::from(signs[q]), 2 * row + q / 2, 2 * col + q % 2);
+                (0..4).filter(move |&q| signs[q] != 0).map(part)
             };
-            let quadrants = |&(sign, row, col): &(f64, usize, usize)| {
-                let part =
-                    move |(q, &s): (usize, &i8)| (sign * f64::from(s), 2 * row + q / 2, 2 * col + q % 2);
-                signs.iter().enumerate().filter(|(_, s)| **s != 0).map(part).collect::<Vec<_>>()
-            };
-            blocks = blocks.iter().flat_map(quadrants).collect();
+            blocks = blocks.into_iter().flat_map(quadrants).collect();
         }
         blocks
     }
 
     /// Where product `i` goes: a sign and the number of a block of C, counted row after row.
     fn targets(&self, i: usize) -> Vec<(f64, usize)> {
-        self.blocks(i, Side::Into).into_iter().map(|(sign, p, q)| (sign, (p << self.levels) + q)).collect()
+        self.blocks(i, |product| product.into)
+            .into_iter()
+            .map(|(sign, p, q)| (sign, (p << self.levels) + q))
+            .collect()
     }
 
     /// The products in an order in which `threads` threads compute them best: those of a turn, one or two, at
@@ -263,8 +244,9 @@ impl<'a> Assembly<'a> {
             c.data.fill(0.0);
         }
         let row = |entries| Row { written: inner == 0, entries };
-        let locked = |block: ViewMut<'a>| Mutex::new(block.into_rows().into_iter().map(row).collect());
-        let blocks = c.view_mut().blocks(1 << plan.levels, rows, cols).into_iter().map(locked).collect();
+        let locked = |block: Vec<&'a mut [f64]>| Mutex::new(block.into_iter().map(row).collect());
+        let blocks =
+            blocks(&mut c.data, c.cols, 1 << plan.levels, rows, cols).into_iter().map(locked).collect();
         let added = (0..plan.products()).map(|_| AtomicUsize::new(0)).collect();
         Self { plan, blocks, added }
     }
@@ -328,13 +310,13 @@ pub fn multiply(
     let levels = local_levels(rows, inner, cols);
     for (i, band) in c.chunks_mut(BAND.saturating_mul(cols).max(1)).enumerate() {
         let a = a.window(i * BAND, 0, BAND, inner);
-        multiply_at(levels, a, b, ViewMut::new(band, a.rows(), cols), threads, keep_going)?;
+        multiply_at(levels, a, b, band, threads, keep_going)?;
     }
     Ok(())
 }
 
-/// Rows that [`multiply`] works on at once. A list of rows takes 16 bytes for each: for a C of many rows and one
-/// column, or none, that would be more than C.
+/// Rows that [`multiply`] works on at once. A list of rows takes 16 bytes for each: for a C of many rows
+/// and one column, or none, that would be more than C.
 const BAND: usize = 1 << 20;
 
 /// [`multiply`] with so many levels: turn by turn, each product added to C as the kernel finishes it.
@@ -342,72 +324,39 @@ fn multiply_at(
     levels: u32,
     a: View<'_>,
     b: View<'_>,
-    c: ViewMut<'_>,
+    c: &mut [f64],
     threads: usize,
     keep_going: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Abandoned> {
     let plan = Plan::new(a.rows(), a.cols(), b.cols(), levels);
     let (rows, _, cols) = plan.block();
-    let mut blocks: Vec<_> =
-        c.blocks(1 << levels, rows, cols).into_iter().map(|block| (true, block)).collect();
-    // No thread without a row.
-    let mut packs: Vec<_> = (0..threads.clamp(1, rows.max(1))).map(|_| Packs::default()).collect();
-    let kernel = Kernel::best();
+    let blocks = blocks(c, b.cols(), 1 << levels, rows, cols);
+    let mut blocks: Vec<_> = blocks.into_iter().map(|rows| (true, rows)).collect();
+    let mut packs: Vec<_> = (0..threads.max(1)).map(|_| Packs::default()).collect();
     for turn in plan.turns(packs.len()) {
-        let mut tasks: Vec<_> = turn
-            .iter()
-            .map(|&i| MultiplyAdd { left: plan.left_of(i, a), right: plan.right_of(i, b), into: Vec::new() })
-            .collect();
-        for (at, (fresh, block)) in blocks.iter_mut().enumerate() {
-            let goes_here = |(task, &i)| {
-                plan.targets(i).into_iter().find(|target| target.1 == at).map(|(sign, _)| (task, sign))
-            };
-            let Some((task, sign)) = tasks.iter_mut().zip(&turn).find_map(goes_here) else { continue };
-            let window = block.borrowed();
-            task.into.push(Target { sign, fresh: std::mem::take(fresh), rows: window.into_rows() });
-        }
-        match <[MultiplyAdd<'_>; 2]>::try_from(tasks) {
-            Ok(pair) => compute_both(kernel, pair, &mut packs, keep_going)?,
-            Err(single) => {
-                single.into_iter().try_for_each(|task| compute_rows(kernel, task, &mut packs, keep_going))?;
+        let product = |&i| MultiplyAdd { left: plan.left(i, a), right: plan.right(i, b), into: vec![] };
+        let mut products: Vec<_> = turn.iter().map(product).collect();
+        for (at, (fresh, rows)) in blocks.iter_mut().enumerate() {
+            for (product, &i) in products.iter_mut().zip(&turn) {
+                if let Some((sign, _)) = plan.targets(i).into_iter().find(|target| target.1 == at) {
+                    let rows = rows.iter_mut().map(|row| &mut **row).collect();
+                    product.into.push(Target { sign, fresh: std::mem::take(fresh), rows });
+                    break;
+                }
             }
         }
+        // The threads share nothing but right operands. (To pack one once for all of them was tried: it
+        // saved half of the packing and lost more, because they waited for each other and read each other's
+        // caches.)
+        let threads_each = packs.len() / turn.len();
+        let bands = products.into_iter().flat_map(|product| product.bands(threads_each));
+        on_threads("compute", bands.zip(&mut packs).collect(), |(mut band, packs)| {
+            Kernel::best().compute(&mut band, packs, keep_going)
+        })
+        .into_iter()
+        .collect::<Result<(), _>>()?;
     }
     Ok(())
-}
-
-/// Computes two tasks that go to different places at once, each on half of the threads.
-fn compute_both(
-    kernel: Kernel,
-    [first, second]: [MultiplyAdd<'_>; 2],
-    packs: &mut [Packs],
-    keep_going: &(dyn Fn() -> bool + Sync),
-) -> Result<(), Abandoned> {
-    let (first_packs, second_packs) = packs.split_at_mut(packs.len() / 2);
-    let (first, second) = both(
-        "compute_rows",
-        || compute_rows(kernel, first, first_packs, keep_going),
-        || compute_rows(kernel, second, second_packs, keep_going),
-    );
-    first.and(second)
-}
-
-/// Computes a task on as many threads as there are packs, each some of its rows: the upper rows of a product need
-/// only the upper rows of its left operand, so the threads share nothing but the right one. (To pack that once
-/// for all of them was tried: it saved half of the packing and lost more, because they waited for each other and
-/// read each other's caches.)
-fn compute_rows(
-    kernel: Kernel,
-    mut task: MultiplyAdd<'_>,
-    packs: &mut [Packs],
-    keep_going: &(dyn Fn() -> bool + Sync),
-) -> Result<(), Abandoned> {
-    if let [own] = packs {
-        return kernel.compute(&mut task, own, keep_going);
-    }
-    let upper = first_share(task.left.rows(), packs.len());
-    let (above, below) = task.split_rows(upper);
-    compute_both(kernel, [above, below], packs, keep_going)
 }
 
 /// The least side that [`multiply`] cuts. Measured with one thread: from 2048 on one level gains up to a tenth

@@ -6,13 +6,18 @@ use super::super::Matrix;
 use super::super::tests::{naive, rng, unwritten};
 use super::*;
 
+fn rows(matrix: &mut Matrix) -> Vec<&mut [f64]> {
+    let cols = matrix.cols();
+    matrix.as_mut_slice().chunks_mut(cols).collect()
+}
+
 /// Every kernel of this machine against the definition.
 fn all_agree(m: usize, k: usize, n: usize) {
     let (a, b) = (Matrix::random_integers(m, k, &mut rng(1)), Matrix::random_integers(k, n, &mut rng(2)));
     let expected = naive(a.view(), b.view());
     for kernel in Kernel::available() {
         let mut c = unwritten(m, n);
-        kernel.multiply(a.view(), b.view(), c.view_mut());
+        kernel.multiply(a.view(), b.view(), c.as_mut_slice());
         assert!(c == expected, "{} on {m} x {k} by {k} x {n}", kernel.name());
     }
 }
@@ -44,8 +49,8 @@ proptest! {
 
 #[test]
 fn the_portable_kernel_runs_everywhere_and_the_best_comes_first() {
-    let all = Kernel::available();
-    assert_eq!(all.last().map(Kernel::name), Some("portable"));
+    let all: Vec<_> = Kernel::available().collect();
+    assert_eq!(all.last().map(|kernel| kernel.name()), Some("portable"));
     assert_eq!(all.first(), Some(&Kernel::best()));
 }
 
@@ -59,9 +64,10 @@ fn a_product_goes_to_windows_with_signs_and_nowhere_else() {
         c.as_mut_slice().fill(100.0);
         let left = Operand::new(9, 5, vec![(1.0, a.view())]);
         let right = Operand::new(5, 30, vec![(1.0, b.view())]);
-        let (mut above, mut below) = c.view_mut().split_rows(20);
-        let above = above.rows[2..11].iter_mut().map(|row| &mut row[3..33]).collect();
-        let below = below.rows[..9].iter_mut().map(|row| &mut row[41..]).collect();
+        let mut all = rows(&mut c);
+        let (above, below) = all.split_at_mut(20);
+        let above = above[2..11].iter_mut().map(|row| &mut row[3..33]).collect();
+        let below = below[..9].iter_mut().map(|row| &mut row[41..]).collect();
         let into = vec![
             Target { sign: 1.0, fresh: true, rows: above },
             Target { sign: -1.0, fresh: false, rows: below },
@@ -82,6 +88,26 @@ fn a_product_goes_to_windows_with_signs_and_nowhere_else() {
 }
 
 #[test]
+fn bands_of_a_product_share_its_rows_and_none_is_empty() {
+    let (a, b) = (Matrix::random_integers(7, 5, &mut rng(1)), Matrix::random_integers(5, 9, &mut rng(2)));
+    for count in 1..10 {
+        // One target is cut off at its lower edge, in the middle of a band or between two.
+        let (mut whole, mut upper) = (unwritten(7, 9), unwritten(4, 9));
+        let target = |rows| Target { sign: 1.0, fresh: true, rows };
+        let into = vec![target(rows(&mut whole)), target(rows(&mut upper))];
+        let (left, right) =
+            (Operand::new(7, 5, vec![(1.0, a.view())]), Operand::new(5, 9, vec![(1.0, b.view())]));
+        let bands = MultiplyAdd { left, right, into }.bands(count);
+        assert!(bands.len() <= count && bands.iter().all(|band| band.left.rows() > 0), "{count}");
+        for mut band in bands {
+            Kernel::best().compute(&mut band, &mut Packs::default(), &|| true).unwrap();
+        }
+        let expected = naive(a.view(), b.view());
+        assert_eq!((&whole, upper.as_slice()), (&expected, &expected.as_slice()[..36]), "{count}");
+    }
+}
+
+#[test]
 fn an_operand_is_a_signed_sum_with_virtual_zeros() {
     let a = Matrix::random_integers(7, 7, &mut rng(3));
     let block = |row, col| a.view().window(row, col, 4, 4);
@@ -96,7 +122,7 @@ fn an_operand_is_a_signed_sum_with_virtual_zeros() {
     }
     let identity = Matrix::from_vec(4, 4, (0..16).map(|x| f64::from(x % 5 == 0)).collect()).unwrap();
     let mut c = unwritten(4, 4);
-    let into = vec![Target { sign: 1.0, fresh: true, rows: c.view_mut().rows }];
+    let into = vec![Target { sign: 1.0, fresh: true, rows: rows(&mut c) }];
     let right = Operand::new(4, 4, vec![(1.0, identity.view())]);
     let mut product = MultiplyAdd { left: sum, right, into };
     Kernel::best().compute(&mut product, &mut Packs::default(), &|| true).unwrap();

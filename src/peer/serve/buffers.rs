@@ -8,9 +8,9 @@
 //!
 //! # Measured
 //! The same product by three peers on two busy cores, with this and with fresh memory for each block, in turn (medians of
-//! eleven ratios): fresh memory takes 22 % more of the peers' processor time at n = 2048 and 16 % more at 4096, and the
-//! whole product takes 22 % and 9 % longer. Pages of 2 MiB for the answers changed neither by more than the noise
-//! (-2 % and -1 %), so there are none.
+//! eleven ratios and more): fresh memory takes 22 % more of the peers' processor time at n = 2048 and 16 % more at 4096,
+//! and the whole product takes a tenth to a fifth longer. Pages of 2 MiB for the answers changed neither by more than
+//! the noise (processor time by -1 to 2 %), so there are none.
 
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
