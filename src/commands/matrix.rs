@@ -108,6 +108,8 @@ pub(super) struct Multiplied {
     levels: u32,
     checked: bool,
     products: Vec<Done>,
+    #[serde(skip)]
+    rounded: bool,
 }
 
 /// Loads, multiplies, checks, saves.
@@ -123,6 +125,7 @@ pub(super) fn multiply(
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
     let levels = how.levels();
     let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels))?;
+    let rounded = question.rounds_whole_numbers();
     let mut c = Matrix::try_zeros(rows, cols)?.on_huge_pages().in_memory(cores());
     let load_seconds = began.elapsed().as_secs_f64();
     let MultiplyReport { seconds, wait_seconds, products } = how.multiply(question, &mut c)?;
@@ -143,6 +146,7 @@ pub(super) fn multiply(
         levels,
         checked: true,
         products,
+        rounded,
     };
     let text = multiplied.text(output);
     Ok(Outcome::new(multiplied, text))
@@ -155,6 +159,9 @@ impl Multiplied {
         let (target, by) =
             (output.map_or("the product".into(), Path::to_string_lossy), by_whom(&self.products));
         let mut text = format!("{target}: {rows} x {cols} in {seconds:.3} s, {by}; checked by Freivalds");
+        if self.rounded {
+            text += "\nthe whole numbers are too large for an exact product: sums on the way may exceed 2^53, and be rounded";
+        }
         if *wait_seconds > 0.5 {
             text += &format!("\nwaited {wait_seconds:.1} s for slots");
         }

@@ -14,12 +14,12 @@
 //! products of these blocks and x. A [`Witness`] has them all from one look at B, with one x for all products.
 //!
 //! ```
-//! use peerlab::matrix::{Matrix, freivalds::{Magnitudes, Verdict, check}};
+//! use peerlab::matrix::{Matrix, freivalds::{Entries, Verdict, check}};
 //! let two = Matrix::from_vec(1, 1, vec![2.0])?;
 //! let (four, five) = (Matrix::from_vec(1, 1, vec![4.0])?, Matrix::from_vec(1, 1, vec![5.0])?);
-//! let largest = Magnitudes { left: 2.0, right: 2.0 };
-//! assert_eq!(check(&two, &two, &four, largest, 1, &mut rand::rng()), Verdict::Right);
-//! assert_eq!(check(&two, &two, &five, largest, 1, &mut rand::rng()), Verdict::Wrong { row: 0 });
+//! let entries = Entries::of(&two, &two);
+//! assert_eq!(check(&two, &two, &four, entries, 1, &mut rand::rng()), Verdict::Right);
+//! assert_eq!(check(&two, &two, &five, entries, 1, &mut rand::rng()), Verdict::Wrong { row: 0 });
 //! # Ok::<(), peerlab::error::Error>(())
 //! ```
 //!
@@ -61,20 +61,24 @@
 //! of as many as R has blocks: once where the peer's R was added up, once where R·x is) and, for numbers near
 //! the end of the range, an underflow of 2^-1074 in each operation.
 //!
+//! Products of whole numbers, while they are exact, are checked exactly: without any t, modulo a prime
+//! (`freivalds/whole.rs`).
+//!
 //! Where magnitudes are such that the comparison itself would overflow or vanish, x is scaled by a power of
 //! two, which changes no digit.
 
-use rand::{Rng, RngExt};
+use std::fmt::Debug;
 
+use rand::Rng;
+
+use self::reals::Reals;
+use self::whole::Whole;
 use super::micro::{Kernel, Vector, Vectorized};
-use super::strassen::{self, Plan};
-use super::{LANES, Matrix, max_abs, on_threads};
+use super::strassen::Plan;
+use super::{Matrix, on_threads};
 
-/// Unit roundoff: no operation is off by more than this share of its result.
-const UNIT: f64 = f64::EPSILON / 2.0;
-
-/// The least positive number: what an operation may lose by underflow.
-const TINY: f64 = 5e-324;
+mod reals;
+pub(super) mod whole;
 
 /// Magnitudes that are compared without scaling, as powers of two. Far from the ends at ±1022.
 const COMFORTABLE: f64 = 900.0;
@@ -91,13 +95,29 @@ pub enum Verdict {
     },
 }
 
-/// No entry of the operands is larger than this. It need not be exact: it says how x is to be scaled.
+/// What is known of the entries of two operands.
 #[derive(Clone, Copy, Debug)]
-pub struct Magnitudes {
-    /// In the left operand.
+pub struct Entries {
+    /// The largest magnitude in the left operand.
     pub left: f64,
-    /// In the right operand.
+    /// The largest magnitude in the right operand.
     pub right: f64,
+    /// All are whole numbers.
+    pub whole: bool,
+}
+
+impl Entries {
+    /// Of these two matrices. Both are read, at the same time.
+    pub fn of(a: &Matrix, b: &Matrix) -> Self {
+        let look = |matrix: &Matrix| (matrix.max_abs(), whole::are_whole(matrix.as_slice()));
+        let found = on_threads("look", vec![a, b], look);
+        Self { left: found[0].0, right: found[1].0, whole: found.iter().all(|(_, whole)| *whole) }
+    }
+
+    /// Whether the product by this plan is exact: all are whole, and so is every sum on the way.
+    pub fn exact(&self, plan: Plan) -> bool {
+        self.whole && plan.bound(self.left, self.right) <= whole::EXACT
+    }
 }
 
 /// Is `c` the product of `a` and `b`? For matrices that are all in memory, on `threads` threads.
@@ -108,7 +128,7 @@ pub fn check(
     a: &Matrix,
     b: &Matrix,
     c: &Matrix,
-    largest: Magnitudes,
+    entries: Entries,
     threads: usize,
     rng: &mut impl Rng,
 ) -> Verdict {
@@ -119,140 +139,172 @@ pub fn check(
         return Verdict::Right;
     }
     let plan = Plan::new(a.rows(), a.cols(), b.cols(), 0);
-    let witness = Witness::new(plan, b, largest, threads, rng);
-    let mut probe = witness.probe(0);
-    probe.threads = threads;
+    let witness = Witness::new(plan, b, entries, threads, rng);
+    let mut probe = witness.probe(0, threads);
     probe.left(a.as_slice());
     probe.check(c.as_slice())
 }
 
 /// What the checks of all products of one plan share: x, and its products with the blocks of B.
 #[derive(Debug)]
-pub struct Witness {
+pub struct Witness(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Reals(Shared<Reals>),
+    Whole(Shared<Whole>),
+}
+
+impl Witness {
+    /// For the products of this plan, of which B is the right matrix, with such entries in A and B. All of B
+    /// is read, by `threads` threads.
+    ///
+    /// # Panics
+    /// If `b` has another shape than the plan.
+    pub fn new(plan: Plan, b: &Matrix, entries: Entries, threads: usize, rng: &mut impl Rng) -> Self {
+        Self(match entries.exact(plan) {
+            true => Kind::Whole(Shared::new(plan, b, entries, threads, rng)),
+            false => Kind::Reals(Shared::new(plan, b, entries, threads, rng)),
+        })
+    }
+
+    /// The check of product `i`; `threads` threads share the rows that pass at once.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Plan::products`].
+    pub fn probe(&self, i: usize, threads: usize) -> Box<dyn Probe + '_> {
+        match &self.0 {
+            Kind::Reals(shared) => Box::new(shared.probe(i, threads)),
+            Kind::Whole(shared) => Box::new(shared.probe(i, threads)),
+        }
+    }
+}
+
+/// The check of one product.
+pub trait Probe {
+    /// The next rows of the left operand.
+    ///
+    /// # Panics
+    /// If there are more rows than it has, or not whole ones.
+    fn left(&mut self, rows: &[f64]);
+
+    /// Are these the next rows of the product of the operands that have passed?
+    ///
+    /// # Panics
+    /// If there are more rows than it has, or not whole ones, or rows of the operands are missing.
+    fn check(&mut self, rows: &[f64]) -> Verdict;
+}
+
+/// The numbers that a check computes with.
+trait Numbers: Sized + 'static {
+    /// A row times a vector.
+    type Sum: Copy + Debug + Default + Send + Sync;
+    /// A vector that many rows are multiplied by.
+    type Column: Debug + Send + Sync;
+
+    /// An entry of x, scaled if that makes a difference.
+    fn draw(scale: f64, rng: &mut impl Rng) -> Self::Sum;
+
+    fn column(numbers: Vec<Self::Sum>) -> Self::Column;
+
+    /// `sum + sign * term`.
+    fn plus(sum: Self::Sum, sign: f64, term: Self::Sum) -> Self::Sum;
+
+    /// A row times the first entries of a column, and the largest magnitude in the row.
+    fn times<V: Vector>(row: &[f64], column: &Self::Column) -> (Self::Sum, f64);
+
+    fn distance(one: Self::Sum, other: Self::Sum) -> f64;
+
+    /// How far a row may be off when the product is right.
+    fn tolerance(probe: &ProbeOf<'_, Self>) -> f64;
+}
+
+/// [`Witness`], in some numbers.
+#[derive(Debug)]
+struct Shared<N: Numbers> {
     plan: Plan,
     /// x has entries below this.
     scale: f64,
-    x: Vec<f64>,
+    x: N::Column,
     /// Row j holds row j of B times x: one number for each block that the row is cut into.
-    blocks: Matrix,
+    blocks: Vec<N::Sum>,
     /// No entry of a right operand is larger.
     right_max: f64,
 }
 
-impl Witness {
-    /// For the products of this plan, of which B is the right matrix and `largest` bounds the operands. All
-    /// of B is read, by `threads` threads.
-    ///
-    /// # Panics
-    /// If `b` has another shape than the plan.
-    pub fn new(plan: Plan, b: &Matrix, largest: Magnitudes, threads: usize, rng: &mut impl Rng) -> Self {
+impl<N: Numbers> Shared<N> {
+    fn new(plan: Plan, b: &Matrix, entries: Entries, threads: usize, rng: &mut impl Rng) -> Self {
         let ((_, inner, cols), (_, depth, in_block)) = (plan.shape(), plan.block());
         assert_eq!((b.rows(), b.cols()), (inner, cols), "the right matrix of the plan");
-        let scale = scale(depth, in_block, largest);
-        let x: Vec<f64> = (0..in_block).map(|_| scale * entry(rng)).collect();
-        let side = 1 << plan.levels();
-        let mut blocks = Matrix::zeros(inner, side);
-        let max = times_blocks(b.as_slice(), cols, &x, blocks.as_mut_slice(), threads);
-        Self { plan, scale, x, blocks, right_max: max * side as f64 }
+        // Each level may double the entries of an operand.
+        let grown = plan.side() as f64;
+        let scale = scale(depth, in_block, entries.left * grown, entries.right * grown);
+        let x = N::column((0..in_block).map(|_| N::draw(scale, rng)).collect());
+        let mut blocks = Times::<N>::new(inner * plan.side());
+        blocks.pass(b.as_slice(), cols, in_block, &x, threads);
+        Self { plan, scale, x, blocks: blocks.sums, right_max: blocks.max * grown }
     }
 
-    /// The check of product `i`.
-    ///
-    /// # Panics
-    /// If `i` is not below [`Plan::products`].
-    pub fn probe(&self, i: usize) -> Probe<'_> {
-        let ((rows, inner, _), (height, depth, _)) = (self.plan.shape(), self.plan.block());
-        // A plan for A·(B·x): its right operands are what those of the plan for A·B are, times x.
-        let plan = Plan::new(rows, inner, self.blocks.cols(), self.plan.levels());
-        let mut right = vec![0.0; depth];
-        plan.right(i, &self.blocks).fill_rows(0, &mut right);
-        let max = max_abs(&right);
-        Probe { witness: self, right, max, left: Times::new(height), judged: 0, threads: 1 }
+    fn probe(&self, i: usize, threads: usize) -> ProbeOf<'_, N> {
+        let ((_, inner, _), (height, depth, _)) = (self.plan.shape(), self.plan.block());
+        // The right operand times x: the sum of its blocks, each times x.
+        let blocks = self.plan.right_blocks(i);
+        let row = |j| {
+            let inside = blocks.iter().filter(|(_, p, _)| p * depth + j < inner);
+            inside.fold(N::Sum::default(), |sum, (sign, p, q)| {
+                N::plus(sum, *sign, self.blocks[(p * depth + j) * self.plan.side() + q])
+            })
+        };
+        let right: Vec<_> = (0..depth).map(row).collect();
+        let max = right.iter().fold(0.0, |max: f64, sum| max.max(N::distance(*sum, N::Sum::default())));
+        ProbeOf { shared: self, right: N::column(right), max, left: Times::new(height), judged: 0, threads }
     }
 }
 
-/// The check of one product: R·x, and what it becomes when L passes.
+/// [`Probe`], in some numbers: R·x, and what it becomes when L passes.
 #[derive(Debug)]
-pub struct Probe<'w> {
-    witness: &'w Witness,
+struct ProbeOf<'w, N: Numbers> {
+    shared: &'w Shared<N>,
     /// R·x.
-    right: Vec<f64>,
+    right: N::Column,
     /// Its largest magnitude.
     max: f64,
     /// L·(R·x), as far as L has passed.
-    left: Times,
+    left: Times<N>,
     /// How many rows of the product have been judged.
     judged: usize,
     /// How many threads share the rows that pass at once.
     threads: usize,
 }
 
-impl Probe<'_> {
-    /// The next rows of the left operand.
-    ///
-    /// # Panics
-    /// If there are more rows than it has, or not whole ones.
-    pub fn left(&mut self, rows: &[f64]) {
-        self.left.pass(rows, &self.right, self.threads);
+impl<N: Numbers> Probe for ProbeOf<'_, N> {
+    fn left(&mut self, rows: &[f64]) {
+        let (_, depth, _) = self.shared.plan.block();
+        self.left.pass(rows, depth, depth, &self.right, self.threads);
     }
 
-    /// Are these the next rows of the product of the operands that have passed?
-    ///
-    /// # Panics
-    /// If there are more rows than it has, or not whole ones, or rows of the operands are missing.
-    pub fn check(&mut self, rows: &[f64]) -> Verdict {
+    fn check(&mut self, rows: &[f64]) -> Verdict {
+        let (_, depth, cols) = self.shared.plan.block();
         // Rows without entries never pass.
-        assert!(self.right.is_empty() || self.left.passed == self.left.sums.len(), "all of L has passed");
-        let x = &self.witness.x;
-        let mut got = Times::new(rows.len() / x.len().max(1));
-        got.pass(rows, x, self.threads);
-        let tolerance = self.tolerance();
+        assert!(depth == 0 || self.left.passed == self.left.sums.len(), "all of L has passed");
+        let mut got = Times::<N>::new(rows.len() / cols.max(1));
+        got.pass(rows, cols, cols, &self.shared.x, self.threads);
+        let tolerance = N::tolerance(self);
         let expected = &self.left.sums[self.judged..][..got.sums.len()];
         // Not `>`: a NaN in the product makes every comparison with it false.
-        let agrees = |(expected, got): (&f64, &f64)| (expected - got).abs() <= tolerance;
+        let agrees = |(expected, got): (&N::Sum, &N::Sum)| N::distance(*expected, *got) <= tolerance;
         let wrong = expected.iter().zip(&got.sums).position(|pair| !agrees(pair));
         let first = self.judged;
         self.judged += got.sums.len();
         wrong.map_or(Verdict::Right, |row| Verdict::Wrong { row: first + row })
     }
-
-    /// How far a row may be off when the product is right; see the module's page.
-    fn tolerance(&self) -> f64 {
-        let Witness { plan, scale, right_max, .. } = self.witness;
-        let (rows, inner, cols) = plan.block();
-        let levels = strassen::local_levels(rows, inner, cols);
-        let (k, n) = (inner as f64, cols as f64);
-        let splits = 2f64.powi(levels as i32);
-        let k0 = (k / splits).ceil();
-        // The magnitude of R and x together; with a chosen scale this is far from both ends of the range.
-        let probe = scale * right_max;
-        // How errors of single entries, at most 1 each, add up in a row of P·x.
-        let spread = n.min(10.0 * n.sqrt());
-        // A right product: Higham's bound, doubled, in units of max|L| max|R|.
-        let answer = 2.0 * 12f64.powi(levels as i32) * (k0 * k0 + 5.0 * k0) * UNIT * spread;
-        // P·x and, through L, R·x: sums of n terms, each at most k max|L| max|R|; and R itself, a sum of blocks.
-        let formed = 2.0 * self.witness.blocks.cols() as f64 * UNIT;
-        let sums = k * n * (2.0 * rounding(cols) + formed);
-        // L·y with y = R·x: a sum of k terms, each at most max|L| max|y|.
-        let outer = k * rounding(inner) * self.max * self.left.max;
-        // Underflow: in R·x (then multiplied by L), in the product, in L·y and in P·x.
-        let underflow =
-            TINY * self.left.max.max(1.0) * k * n + TINY * (splits * splits * k * spread * scale + k + n);
-        (answer + sums) * probe * self.left.max + outer + underflow
-    }
-}
-
-/// One entry of x: an even sign times a magnitude from [1/2, 1).
-fn entry(rng: &mut impl Rng) -> f64 {
-    let magnitude = 0.5 + rng.random::<f64>() / 2.0;
-    if rng.random() { magnitude } else { -magnitude }
 }
 
 /// The power of two by which x is scaled, so that the comparison stays away from the ends of the range: R·x
 /// is at most 2^r, L·(R·x) at most 2^(r + l), and if need be both are brought to lie around 1.
-fn scale(inner: usize, cols: usize, largest: Magnitudes) -> f64 {
-    let r = (cols as f64).log2() + largest.right.log2();
-    let l = (inner as f64).log2() + largest.left.log2();
+fn scale(inner: usize, cols: usize, left: f64, right: f64) -> f64 {
+    let r = (cols as f64).log2() + right.log2();
+    let l = (inner as f64).log2() + left.log2();
     let zero = r == f64::NEG_INFINITY || l == f64::NEG_INFINITY;
     if zero || (r.abs() <= COMFORTABLE && (r + l).abs() <= COMFORTABLE) {
         return 1.0;
@@ -260,100 +312,59 @@ fn scale(inner: usize, cols: usize, largest: Magnitudes) -> f64 {
     2f64.powi((-r - l / 2.0).clamp(-1000.0, 1000.0) as i32)
 }
 
-/// The relative error of a row times a vector, a sum of `terms` products: as many partial sums as there are
-/// lanes, and then their sum.
-fn rounding(terms: usize) -> f64 {
-    (terms.div_ceil(LANES) + LANES + 1) as f64 * UNIT
-}
-
-/// Rows of `cols` entries, each cut into blocks as long as x, times x: a number for each block into `out`,
-/// row after row. Returns the largest magnitude in the rows. On so many threads.
-fn times_blocks(rows: &[f64], cols: usize, x: &[f64], out: &mut [f64], threads: usize) -> f64 {
-    if rows.is_empty() {
-        return 0.0;
-    }
-    let count = rows.len() / cols;
-    let (share, blocks) = (count.div_ceil(threads.max(1)), out.len() / count);
-    let parts = rows.chunks(share * cols).zip(out.chunks_mut(share * blocks)).collect();
-    let times = |(rows, out)| Kernel::best().run(TimesBlocks { rows, cols, x, out, blocks });
-    on_threads("times_blocks", parts, times).into_iter().fold(0.0, f64::max)
-}
-
-/// [`times_blocks`] on one thread, to be compiled for all kinds of vectors.
-struct TimesBlocks<'t> {
-    rows: &'t [f64],
-    cols: usize,
-    x: &'t [f64],
-    out: &'t mut [f64],
-    blocks: usize,
-}
-
-impl Vectorized for TimesBlocks<'_> {
-    type Answer = f64;
-
-    #[inline(always)]
-    fn run<V: Vector, const MR: usize, const NV: usize>(self) -> f64 {
-        let mut maxima = [0.0; LANES];
-        for (row, out) in self.rows.chunks_exact(self.cols).zip(self.out.chunks_exact_mut(self.blocks)) {
-            for (block, out) in row.chunks(self.x.len()).zip(out) {
-                let mut sums = [0.0; LANES];
-                let (x, x_end) = self.x[..block.len()].as_chunks::<LANES>();
-                let (block, block_end) = block.as_chunks::<LANES>();
-                for (block, x) in block.iter().zip(x) {
-                    weigh(block, x, &mut sums, &mut maxima);
-                }
-                if !block_end.is_empty() {
-                    weigh(&padded(block_end), &padded(x_end), &mut sums, &mut maxima);
-                }
-                *out = sums.iter().sum();
-            }
-        }
-        maxima.into_iter().fold(0.0, f64::max)
-    }
-}
-
-/// The end of a row, filled up with zeros.
-#[inline(always)]
-fn padded(rest: &[f64]) -> [f64; LANES] {
-    let mut whole = [0.0; LANES];
-    whole[..rest.len()].copy_from_slice(rest);
-    whole
-}
-
-/// Adds as many products as there are lanes, and keeps the largest magnitudes of their first factors.
-#[inline(always)]
-fn weigh(row: &[f64; LANES], vector: &[f64; LANES], sums: &mut [f64; LANES], maxima: &mut [f64; LANES]) {
-    for (((x, y), sum), max) in row.iter().zip(vector).zip(sums).zip(maxima) {
-        *sum += x * y;
-        *max = if x.abs() > *max { x.abs() } else { *max };
-    }
-}
-
-/// A matrix whose rows pass in order, some at a time, times a vector.
+/// A matrix whose rows pass in order, some at a time, cut into blocks that are multiplied by a vector.
 #[derive(Debug)]
-struct Times {
-    /// One for each row; zero until it has passed.
-    sums: Vec<f64>,
-    /// How many rows have passed.
+struct Times<N: Numbers> {
+    /// One for each block, row after row; zero until it has passed.
+    sums: Vec<N::Sum>,
+    /// How many blocks have passed.
     passed: usize,
     /// The largest magnitude in them.
     max: f64,
 }
 
-impl Times {
-    fn new(rows: usize) -> Self {
-        Self { sums: vec![0.0; rows], passed: 0, max: 0.0 }
+impl<N: Numbers> Times<N> {
+    fn new(blocks: usize) -> Self {
+        Self { sums: vec![N::Sum::default(); blocks], passed: 0, max: 0.0 }
     }
 
-    fn pass(&mut self, rows: &[f64], vector: &[f64], threads: usize) {
-        if vector.is_empty() {
+    /// The next rows pass, of `cols` entries each, on so many threads.
+    fn pass(&mut self, rows: &[f64], cols: usize, block: usize, column: &N::Column, threads: usize) {
+        if rows.is_empty() {
             return;
         }
-        assert_eq!(rows.len() % vector.len(), 0, "whole rows of {} entries", vector.len());
-        let count = rows.len() / vector.len();
-        let sums = &mut self.sums[self.passed..][..count];
-        self.max = self.max.max(times_blocks(rows, vector.len(), vector, sums, threads));
-        self.passed += count;
+        assert_eq!(rows.len() % cols, 0, "whole rows of {cols} entries");
+        let (count, blocks) = (rows.len() / cols, cols.div_ceil(block));
+        let share = count.div_ceil(threads.max(1));
+        let sums = &mut self.sums[self.passed..][..count * blocks];
+        let parts = rows.chunks(share * cols).zip(sums.chunks_mut(share * blocks)).collect();
+        let pass = |(rows, sums)| Kernel::best().run(Pass::<N> { rows, cols, block, column, sums });
+        let max = on_threads("times_blocks", parts, pass).into_iter().fold(0.0, f64::max);
+        (self.max, self.passed) = (self.max.max(max), self.passed + count * blocks);
+    }
+}
+
+/// [`Times::pass`] on one thread, to be compiled for all kinds of vectors.
+struct Pass<'t, N: Numbers> {
+    rows: &'t [f64],
+    cols: usize,
+    block: usize,
+    column: &'t N::Column,
+    sums: &'t mut [N::Sum],
+}
+
+impl<N: Numbers> Vectorized for Pass<'_, N> {
+    type Answer = f64;
+
+    #[inline(always)]
+    fn run<V: Vector, const MR: usize, const NV: usize>(self) -> f64 {
+        let mut max = 0.0_f64;
+        let blocks = self.rows.chunks_exact(self.cols).flat_map(|row| row.chunks(self.block));
+        for (block, sum) in blocks.zip(self.sums) {
+            let (times, size) = N::times::<V>(block, self.column);
+            (*sum, max) = (times, max.max(size));
+        }
+        max
     }
 }
 

@@ -56,6 +56,22 @@ pub(super) trait Vector: Copy {
 
     /// `self + a * b` in each lane.
     fn plus_product(self, a: Self, b: Self) -> Self;
+
+    /// The first numbers of a slice, as many as there are lanes.
+    #[inline(always)]
+    fn read(from: &[f64]) -> Self {
+        assert!(from.len() >= Self::LANES, "a number for each lane");
+        // SAFETY: just asserted.
+        unsafe { Self::load(from.as_ptr()) }
+    }
+
+    /// To where a slice begins.
+    #[inline(always)]
+    fn write(self, into: &mut [f64]) {
+        assert!(into.len() >= Self::LANES, "a place for each lane");
+        // SAFETY: just asserted.
+        unsafe { self.store(into.as_mut_ptr()) }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -137,7 +137,17 @@ impl Plan {
     pub fn right<'a>(&self, i: usize, b: impl Into<View<'a>>) -> Operand<'a> {
         let (b, (_, inner, cols)) = (b.into(), self.block());
         assert_eq!((b.rows(), b.cols()), (self.inner, self.cols), "the right matrix of the plan");
-        sum(self.blocks(i, |product| product.right), b, inner, cols)
+        sum(self.right_blocks(i), b, inner, cols)
+    }
+
+    /// Into how many blocks a side of each matrix is cut: 2^levels.
+    pub(super) fn side(&self) -> usize {
+        1 << self.levels
+    }
+
+    /// The blocks of B whose sum is the right operand of product `i`: (sign, block row, block column).
+    pub(super) fn right_blocks(&self, i: usize) -> Vec<(f64, usize, usize)> {
+        self.blocks(i, |product| product.right)
     }
 
     /// The blocks that take part in product `i` on one side: (sign, block row, block column).

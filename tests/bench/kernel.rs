@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use peerlab::matrix::freivalds::{Magnitudes, Verdict, Witness};
+use peerlab::matrix::freivalds::{Entries, Verdict, Witness};
 use peerlab::matrix::kernel::Kernel;
 use peerlab::matrix::strassen::{Plan, local_levels, multiply};
 use peerlab::matrix::{Matrix, Operand};
@@ -29,7 +29,10 @@ fn main() {
         strassen(n, rounds);
     }
     threads(4096, cores, rounds);
-    freivalds(4096, rounds);
+    for (n, largest) in [(1000, None), (1000, Some(9.0)), (1000, Some(2e5)), (4096, None), (4096, Some(1e5))]
+    {
+        freivalds(n, largest, rounds);
+    }
     memory(2048);
 }
 
@@ -93,19 +96,24 @@ fn threads(n: usize, cores: usize, rounds: usize) {
 }
 
 /// All seven checks of a product of one level, against the products that they check: looking at the operands
-/// while they are formed, and at the answer.
-fn freivalds(n: usize, rounds: usize) {
-    let (a, b, _) = matrices(n);
-    let plan = Plan::new(n, n, n, 1);
+/// while they are formed, and at the answer. Of reals, or of whole numbers up to `largest`.
+fn freivalds(n: usize, largest: Option<f64>, rounds: usize) {
+    let (mut a, mut b, _) = matrices(n);
+    if let Some(largest) = largest {
+        let whole = |x: &mut f64| *x = (*x * largest).round();
+        a.as_mut_slice().iter_mut().chain(b.as_mut_slice()).for_each(whole);
+    }
+    let (plan, entries) = (Plan::new(n, n, n, 1), Entries::of(&a, &b));
+    assert_eq!(entries.exact(plan), largest.is_some());
     let (rows, inner, cols) = plan.block();
     let (mut l, mut r, mut p) =
         (Matrix::zeros(rows, inner), Matrix::zeros(inner, cols), Matrix::zeros(rows, cols));
     let (mut products, mut checks, mut fills) = (vec![], vec![], vec![]);
     for _ in 0..rounds {
         let (mut product, mut checked, mut filled) = (0.0, 0.0, 0.0);
-        let (largest, mut rng) = (Magnitudes { left: 2.0, right: 2.0 }, SmallRng::seed_from_u64(1));
+        let mut rng = SmallRng::seed_from_u64(1);
         let began = Instant::now();
-        let witness = Witness::new(plan, &b, largest, 1, &mut rng);
+        let witness = Witness::new(plan, &b, entries, 1, &mut rng);
         checked += began.elapsed().as_secs_f64();
         for i in 0..plan.products() {
             let (left, right) = (plan.left(i, &a), plan.right(i, &b));
@@ -113,7 +121,7 @@ fn freivalds(n: usize, rounds: usize) {
                 fill(&left, &mut l, |_| ());
                 fill(&right, &mut r, |_| ());
             });
-            let mut probe = witness.probe(i);
+            let mut probe = witness.probe(i, 1);
             let looking = seconds(|| {
                 fill(&left, &mut l, |rows| probe.left(rows));
                 fill(&right, &mut r, |_| ());
@@ -129,8 +137,9 @@ fn freivalds(n: usize, rounds: usize) {
         fills.push(filled);
     }
     let (product, checked, filled) = (median(products), median(checks), median(fills));
+    let of = largest.map_or("reals".to_owned(), |largest| format!("whole numbers up to {largest}"));
     println!(
-        "Freivalds n={n}, one level: seven checks {:.0} ms, {:.1} % of the seven products (goal 5 %); forming the operands {:.0} ms",
+        "Freivalds n={n}, one level, {of}: seven checks {:.0} ms, {:.1} % of the seven products (goal 5 %); forming the operands {:.0} ms",
         checked * 1e3,
         100.0 * checked / product,
         filled * 1e3

@@ -1,7 +1,9 @@
 //! Right answers are right at every size and scale, and wrong ones are found, however small the error.
 
+use super::super::strassen;
 use super::super::tests::{naive, rng};
 use super::*;
+use rand::RngExt;
 
 fn scaled(mut matrix: Matrix, scale: f64) -> Matrix {
     matrix.as_mut_slice().iter_mut().for_each(|x| *x *= scale);
@@ -9,9 +11,7 @@ fn scaled(mut matrix: Matrix, scale: f64) -> Matrix {
 }
 
 fn verdict(a: &Matrix, b: &Matrix, c: &Matrix, seed: u64) -> Verdict {
-    let largest = Magnitudes { left: a.max_abs(), right: b.max_abs() };
-    let threads = seed as usize % 4;
-    check(a, b, c, largest, threads, &mut rng(seed))
+    check(a, b, c, Entries::of(a, b), seed as usize % 4, &mut rng(seed))
 }
 
 fn random(m: usize, k: usize, n: usize) -> (Matrix, Matrix) {
@@ -55,16 +55,16 @@ fn right_products_are_right_at_every_size_and_scale() {
 #[test]
 fn the_tolerance_covers_highams_bound_with_the_levels_that_a_peer_adds() {
     for (n, levels) in [(1000, 0), (2048, 1), (4096, 1)] {
-        let (size, largest) = (n as usize, Magnitudes { left: 1.0, right: 1.0 });
+        let (size, entries) = (n as usize, Entries { left: 1.0, right: 1.0, whole: false });
         // More rows do not make the sum along a row longer.
         let plan = Plan::new(3 * size, size, size, 0);
-        let mut witness = Witness::new(plan, &Matrix::zeros(size, size), largest, 2, &mut rng(1));
-        witness.right_max = 1.0;
-        let mut probe = witness.probe(0);
+        let mut shared = Shared::<Reals>::new(plan, &Matrix::zeros(size, size), entries, 2, &mut rng(1));
+        shared.right_max = 1.0;
+        let mut probe = shared.probe(0, 1);
         probe.left.max = 1.0;
-        let tolerance = probe.tolerance();
+        let tolerance = Reals::tolerance(&probe);
         let (n0, n) = (f64::from(n >> levels), f64::from(n));
-        let bound = (12f64.powi(levels) * (n0 * n0 + 5.0 * n0) - 5.0 * n) * UNIT;
+        let bound = (12f64.powi(levels) * (n0 * n0 + 5.0 * n0) - 5.0 * n) * reals::UNIT;
         // A row adds up n such errors, by Hoeffding's inequality to less than 10 √n of them.
         assert!((1.0..4.0).contains(&(tolerance / (10.0 * n.sqrt() * bound))), "{n}: {tolerance:e}");
     }
@@ -98,16 +98,16 @@ fn one_look_at_b_serves_the_checks_of_all_products() {
         let b = Matrix::random_integers(k, n, &mut rng(2));
         let plan = Plan::new(m, k, n, levels);
         let (rows, inner, cols) = plan.block();
-        let largest = Magnitudes { left: 36.0, right: 36.0 };
-        for threads in 1..4 {
-            let witness = Witness::new(plan, &b, largest, threads, &mut rng(3));
+        for (threads, whole) in [(1, false), (2, true), (3, false), (3, true)] {
+            let witness =
+                Witness::new(plan, &b, Entries { whole, ..Entries::of(&a, &b) }, threads, &mut rng(3));
             for i in 0..plan.products() {
                 let (mut l, mut r) = (Matrix::zeros(rows, inner), Matrix::zeros(inner, cols));
                 plan.left(i, &a).fill_rows(0, l.as_mut_slice());
                 plan.right(i, &b).fill_rows(0, r.as_mut_slice());
                 let mut product = naive(l.view(), r.view());
                 let judge = |product: &Matrix| {
-                    let mut probe = witness.probe(i);
+                    let mut probe = witness.probe(i, 1);
                     probe.left(l.as_slice());
                     probe.check(product.as_slice())
                 };
@@ -126,11 +126,10 @@ fn rows_may_pass_in_any_portions_and_are_judged_as_they_come() {
     let c = naive(a.view(), b.view());
     let mut wrong = c.clone();
     wrong.as_mut_slice()[17 * 23 + 16] += 1e-9;
-    let largest = Magnitudes { left: 1.0, right: 1.0 };
-    let witness = Witness::new(Plan::new(30, 21, 17, 0), &b, largest, 1, &mut rng(1));
+    let witness = Witness::new(Plan::new(30, 21, 17, 0), &b, Entries::of(&a, &b), 1, &mut rng(1));
     for portion in 1..31 {
         let judge = |product: &Matrix| -> Vec<Verdict> {
-            let mut probe = witness.probe(0);
+            let mut probe = witness.probe(0, 2);
             a.as_slice().chunks(portion * 21).for_each(|rows| probe.left(rows));
             product.as_slice().chunks(portion * 17).map(|rows| probe.check(rows)).collect()
         };
@@ -146,9 +145,8 @@ fn rows_may_pass_in_any_portions_and_are_judged_as_they_come() {
 #[should_panic(expected = "all of L has passed")]
 fn nothing_is_judged_before_all_of_the_left_operand_has_passed() {
     let (a, b) = random(3, 3, 3);
-    let largest = Magnitudes { left: 1.0, right: 1.0 };
-    let witness = Witness::new(Plan::new(3, 3, 3, 0), &b, largest, 1, &mut rng(1));
-    let mut probe = witness.probe(0);
+    let witness = Witness::new(Plan::new(3, 3, 3, 0), &b, Entries::of(&a, &b), 1, &mut rng(1));
+    let mut probe = witness.probe(0, 1);
     probe.left(&a.as_slice()[..6]);
     probe.check(&[0.0; 3]);
 }
@@ -229,4 +227,81 @@ fn the_answer_of_a_peer_that_uses_strassen_itself_is_right() {
     assert_eq!(verdict(&a, &b, &c, 1), Verdict::Right);
     c.as_mut_slice()[n * 1000 + 999] += 1e-5 * a.max_abs() * b.max_abs();
     assert_eq!(verdict(&a, &b, &c, 1), Verdict::Wrong { row: 1000 });
+}
+
+/// Whole numbers evenly from -`max` to `max`.
+fn whole_numbers(rows: usize, cols: usize, max: f64, seed: u64) -> Matrix {
+    let mut matrix = Matrix::zeros(rows, cols);
+    let (mut rng, max) = (rng(seed), max as i64);
+    matrix.as_mut_slice().fill_with(|| rng.random_range(-max..=max) as f64);
+    matrix
+}
+
+#[test]
+fn a_product_of_whole_numbers_that_is_off_by_one_is_never_accepted() {
+    for (m, k, n, levels) in
+        [(1, 1, 1, 0), (7, 700, 9, 0), (40, 30, 50, 1), (23, 1100, 19, 2), (3, 5, 1030, 1)]
+    {
+        let plan = Plan::new(m, k, n, levels);
+        // The largest entries with which the bound still holds, ordinary ones, and one large matrix with a small one.
+        let largest = (whole::EXACT / plan.bound(1.0, 1.0)).sqrt().floor();
+        let lopsided = (whole::EXACT / plan.bound(1.0, 1.0)).floor();
+        for (max_a, max_b) in [(largest, largest), (9.0, 9.0), (lopsided, 1.0), (1.0, lopsided)] {
+            let (a, b) = (whole_numbers(m, k, max_a, 1), whole_numbers(k, n, max_b, 2));
+            let entries = Entries { left: max_a, right: max_b, whole: true };
+            assert!(entries.exact(plan), "{m} x {k} x {n} with {max_a:e} and {max_b:e}");
+            let (rows, inner, cols) = plan.block();
+            let i = plan.products() - 1;
+            let (mut l, mut r) = (Matrix::zeros(rows, inner), Matrix::zeros(inner, cols));
+            plan.left(i, &a).fill_rows(0, l.as_mut_slice());
+            plan.right(i, &b).fill_rows(0, r.as_mut_slice());
+            let right = naive(l.view(), r.view());
+            for seed in 0..50 {
+                let witness = Witness::new(plan, &b, entries, 1, &mut rng(seed));
+                let judge = |product: &Matrix| {
+                    let mut probe = witness.probe(i, 1);
+                    probe.left(l.as_slice());
+                    probe.check(product.as_slice())
+                };
+                assert_eq!(judge(&right), Verdict::Right, "{m} x {k} x {n} with {max_a:e} and {max_b:e}");
+                let at = seed as usize * 7919 % (rows * cols);
+                let verdict = Verdict::Wrong { row: at / cols };
+                for error in [1.0, -1.0, 0.5, 1e-300, 9e15, f64::NAN, f64::INFINITY, 1e300] {
+                    let mut wrong = right.clone();
+                    wrong.as_mut_slice()[at] += error;
+                    assert!(
+                        wrong != right && judge(&wrong) == verdict || wrong == right,
+                        "{error:e} at {at}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_in_a_product_of_whole_numbers_that_would_cancel_are_found() {
+    let (a, b) = (whole_numbers(20, 40, 1e6, 1), whole_numbers(40, 30, 1e6, 2));
+    let right = naive(a.view(), b.view());
+    for seed in 0..1000 {
+        let mut wrong = right.clone();
+        wrong.as_mut_slice()[30 * 7 + 3] += 1.0;
+        wrong.as_mut_slice()[30 * 7 + 4 + seed as usize % 20] -= 1.0;
+        assert_eq!(verdict(&a, &b, &wrong, seed), Verdict::Wrong { row: 7 });
+    }
+}
+
+#[test]
+fn whole_numbers_beyond_the_exact_range_are_checked_as_reals() {
+    let plan = Plan::new(50, 50, 50, 0);
+    let limit = (whole::EXACT / 50.0).sqrt();
+    let entries = |max| Entries { left: max, right: max, whole: true };
+    assert!(entries(limit.floor()).exact(plan) && !entries(limit.ceil()).exact(plan));
+    let (a, b) = (whole_numbers(50, 50, 1e9, 1), whole_numbers(50, 50, 1e9, 2));
+    assert_eq!(verdict(&a, &b, &naive(a.view(), b.view()), 1), Verdict::Right);
+    let (half, two_53) =
+        (Matrix::from_vec(1, 1, vec![0.5]), Matrix::from_vec(1, 1, vec![2.0 * whole::EXACT]));
+    for not_whole in [half.unwrap(), two_53.unwrap()] {
+        assert!(!Entries::of(&not_whole, &Matrix::zeros(1, 1)).whole, "{not_whole:?}");
+    }
 }

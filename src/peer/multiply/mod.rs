@@ -35,7 +35,7 @@ use self::products::Products;
 use super::network::Network;
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::Matrix;
-use crate::matrix::freivalds::{self, Magnitudes, Verdict, Witness};
+use crate::matrix::freivalds::{self, Entries, Verdict, Witness};
 use crate::matrix::strassen::{self, Assembly, Plan};
 use crate::net::limits;
 use crate::net::message::{PeerCard, ToManager};
@@ -94,8 +94,7 @@ pub(crate) struct Question<'a> {
     a: &'a Matrix,
     b: &'a Matrix,
     plan: Plan,
-    /// Their largest entries.
-    largest: Magnitudes,
+    entries: Entries,
 }
 
 impl<'a> Question<'a> {
@@ -104,9 +103,9 @@ impl<'a> Question<'a> {
     /// # Errors
     /// What is wrong with them; `plan.levels()` counts.
     pub(crate) fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan) -> Result<Self> {
-        let largest = Magnitudes { left: a.max_abs(), right: b.max_abs() };
-        check(plan, largest)?;
-        Ok(Self { a, b, plan, largest })
+        let entries = Entries::of(a, b);
+        check(plan, entries)?;
+        Ok(Self { a, b, plan, entries })
     }
 
     /// How many products there are.
@@ -114,14 +113,19 @@ impl<'a> Question<'a> {
         self.plan.products()
     }
 
+    /// Whether the operands are whole numbers, and so large that the product may be rounded.
+    pub(crate) fn rounds_whole_numbers(&self) -> bool {
+        self.entries.whole && !self.entries.exact(self.plan)
+    }
+
     /// The answer by this machine alone, on all its cores, into `c`; checked as one that came from others.
     ///
     /// # Errors
     /// When this machine computes wrongly.
     pub(crate) fn multiply_here(&self, c: &mut Matrix) -> Result<()> {
-        let Self { a, b, largest, .. } = *self;
+        let Self { a, b, entries, .. } = *self;
         strassen::multiply(a.view(), b.view(), c.as_mut_slice(), cores(), &|| true)?;
-        if let Verdict::Wrong { row } = freivalds::check(a, b, c, largest, cores(), &mut rand::rng()) {
+        if let Verdict::Wrong { row } = freivalds::check(a, b, c, entries, cores(), &mut rand::rng()) {
             return Err(Error::new(Kind::Check, format!("the product is wrong in row {row}"))
                 .advise("this machine computes wrongly; test its memory"));
         }
@@ -129,8 +133,8 @@ impl<'a> Question<'a> {
     }
 }
 
-fn check(plan: Plan, largest: Magnitudes) -> Result<()> {
-    let bound = plan.bound(largest.left, largest.right);
+fn check(plan: Plan, entries: Entries) -> Result<()> {
+    let bound = plan.bound(entries.left, entries.right);
     if !bound.is_finite() {
         return Err(Error::new(
             Code::Infeasible,
@@ -196,13 +200,10 @@ struct Multiplication<'a> {
 
 impl<'a> Multiplication<'a> {
     fn new(question: Question<'a>, c: &'a mut Matrix, events: Sender<MultiplyEvent>) -> Self {
-        let Question { b, plan, largest, .. } = question;
-        // Each level may double the entries of an operand.
-        let grown = 2f64.powi(plan.levels() as i32);
-        let operands = Magnitudes { left: largest.left * grown, right: largest.right * grown };
+        let Question { b, plan, entries, .. } = question;
         Self {
             question,
-            witness: Witness::new(plan, b, operands, cores(), &mut rand::rng()),
+            witness: Witness::new(plan, b, entries, cores(), &mut rand::rng()),
             assembly: Assembly::new(plan, c),
             products: Products::new(plan),
             failure: Mutex::default(),

@@ -53,7 +53,7 @@ impl Multiplication<'_> {
     /// Sends the operands of a product, and takes its answer in: rows that are right are a part of C at once.
     fn compute(&self, lease: &HeldLease, connection: &mut Connection, attempt: &Attempt<'_>) -> Result<()> {
         let product = attempt.product;
-        let mut probe = self.witness.probe(product);
+        let mut probe = self.witness.probe(product, 1);
         let request = self.request(lease, product);
         let (left, right) = (
             self.question.plan.left(product, self.question.a),

@@ -1,0 +1,104 @@
+//! The check of reals, which allows for rounding. How much a right answer may be off by, the page of
+//! [`freivalds`](super) derives.
+
+use rand::{Rng, RngExt};
+
+use super::super::LANES;
+use super::super::micro::Vector;
+use super::super::strassen;
+use super::{Numbers, ProbeOf, Shared};
+
+/// Unit roundoff: no operation is off by more than this share of its result.
+pub(super) const UNIT: f64 = f64::EPSILON / 2.0;
+
+/// The least positive number: what an operation may lose by underflow.
+const TINY: f64 = 5e-324;
+
+/// Floating-point numbers.
+#[derive(Debug)]
+pub(super) struct Reals;
+
+impl Numbers for Reals {
+    type Sum = f64;
+    type Column = Vec<f64>;
+
+    /// An even sign times a magnitude from [1/2, 1), scaled.
+    fn draw(scale: f64, rng: &mut impl Rng) -> f64 {
+        let magnitude = scale * (0.5 + rng.random::<f64>() / 2.0);
+        if rng.random() { magnitude } else { -magnitude }
+    }
+
+    fn column(numbers: Vec<f64>) -> Vec<f64> {
+        numbers
+    }
+
+    fn plus(sum: f64, sign: f64, term: f64) -> f64 {
+        sum + sign * term
+    }
+
+    #[inline(always)]
+    fn times<V: Vector>(row: &[f64], column: &Vec<f64>) -> (f64, f64) {
+        let (mut sums, mut maxima) = ([0.0; LANES], [0.0; LANES]);
+        let (column, column_end) = column[..row.len()].as_chunks::<LANES>();
+        let (row, row_end) = row.as_chunks::<LANES>();
+        for (row, column) in row.iter().zip(column) {
+            weigh(row, column, &mut sums, &mut maxima);
+        }
+        if !row_end.is_empty() {
+            weigh(&padded(row_end), &padded(column_end), &mut sums, &mut maxima);
+        }
+        (sums.iter().sum(), maxima.into_iter().fold(0.0, f64::max))
+    }
+
+    fn distance(one: f64, other: f64) -> f64 {
+        (one - other).abs()
+    }
+
+    /// See the page of [`freivalds`](super).
+    fn tolerance(probe: &ProbeOf<'_, Self>) -> f64 {
+        let Shared { plan, scale, right_max, .. } = probe.shared;
+        let (rows, inner, cols) = plan.block();
+        let levels = strassen::local_levels(rows, inner, cols);
+        let (k, n) = (inner as f64, cols as f64);
+        let splits = 2f64.powi(levels as i32);
+        let k0 = (k / splits).ceil();
+        // The magnitude of R and x together; with a chosen scale this is far from both ends of the range.
+        let right = scale * right_max;
+        let left = probe.left.max;
+        // How errors of single entries, at most 1 each, add up in a row of P·x.
+        let spread = n.min(10.0 * n.sqrt());
+        // A right product: Higham's bound, doubled, in units of max|L| max|R|.
+        let answer = 2.0 * 12f64.powi(levels as i32) * (k0 * k0 + 5.0 * k0) * UNIT * spread;
+        // P·x and, through L, R·x: sums of n terms, each at most k max|L| max|R|; and R itself, a sum of blocks.
+        let formed = 2.0 * plan.side() as f64 * UNIT;
+        let sums = k * n * (2.0 * rounding(cols) + formed);
+        // L·y with y = R·x: a sum of k terms, each at most max|L| max|y|.
+        let outer = k * rounding(inner) * probe.max * left;
+        // Underflow: in R·x (then multiplied by L), in the product, in L·y and in P·x.
+        let underflow = TINY * left.max(1.0) * k * n + TINY * (splits * splits * k * spread * scale + k + n);
+        (answer + sums) * right * left + outer + underflow
+    }
+}
+
+/// The relative error of a row times a vector, a sum of `terms` products: as many partial sums as there are
+/// lanes, and then their sum.
+fn rounding(terms: usize) -> f64 {
+    (terms.div_ceil(LANES) + LANES + 1) as f64 * UNIT
+}
+
+/// The end of a row, filled up with zeros.
+#[inline(always)]
+fn padded(rest: &[f64]) -> [f64; LANES] {
+    let mut whole = [0.0; LANES];
+    whole[..rest.len()].copy_from_slice(rest);
+    whole
+}
+
+/// Adds as many products as there are lanes, and keeps the largest magnitudes of their first factors.
+#[inline(always)]
+fn weigh(row: &[f64; LANES], vector: &[f64; LANES], sums: &mut [f64; LANES], maxima: &mut [f64; LANES]) {
+    for (((x, y), sum), max) in row.iter().zip(vector).zip(sums).zip(maxima) {
+        *sum += x * y;
+        *max = if x.abs() > *max { x.abs() } else { *max };
+    }
+}
