@@ -236,6 +236,20 @@ fn a_lying_peer_never_spoils_an_answer_and_is_quarantined() {
 }
 
 #[test]
+fn a_product_of_large_whole_numbers_that_is_off_by_one_is_found() {
+    let network = Network::start(&[], &[]);
+    let _liar = FakePeer::join(network.addr, "liar", 7, answering(Answer::Wrong));
+    network.all_leasable(1);
+    let (mut a, mut b) = matrices(&network, 420);
+    for (matrix, name) in [(&mut a, "a.npy"), (&mut b, "b.npy")] {
+        matrix.as_mut_slice().iter_mut().for_each(|x| *x *= 3000.0);
+        save(matrix, &network.path(name));
+    }
+    multiply(&network, "asker", "c.npy", &[]).outcome().assert(5, &["liar at", "is wrong in row 105"]);
+    assert!(!network.path("c.npy").exists());
+}
+
+#[test]
 fn where_every_peer_lies_there_is_no_answer_and_the_check_is_named() {
     let network = Network::start(&[], &[]);
     let _liar = FakePeer::join(network.addr, "liar", 7, answering(Answer::Wrong));
