@@ -149,21 +149,18 @@ impl Mirror {
         let file = whole.file().try_clone();
         let file = file.map_err(|e| Error::failed(format!("cannot send {name}")).because(e))?;
         info!("{other} fetches {name} over HTTP");
-        let changed = file.metadata().and_then(|is| is.modified()).ok().and_then(datable);
+        let changed = file.metadata().and_then(|is| is.modified()).ok().and_then(datable).map(date);
         let uploads = Arc::clone(&self.uploads);
         let pass = move |left| {
             let bytes = uploads.link.up.pass(left, || speaker.is_gone())?;
             whole.check().map(|()| bytes)
         };
         let size = offer.manifest().layout().size();
-        let mut answer = Answer::file(&media_type(name), file, size, pass).version(offer.id());
-        if !is_harmless(name) {
-            answer = answer.with("Content-Disposition", save_as(name));
-        }
-        if let Some(changed) = changed {
-            answer = answer.with("Last-Modified", httpdate::fmt_http_date(date(changed)));
-        }
-        Ok(answer)
+        let answer = Answer::file(&media_type(name), file, size, pass).version(offer.id()).modified(changed);
+        Ok(match is_harmless(name) {
+            true => answer,
+            false => answer.with("Content-Disposition", save_as(name)),
+        })
     }
 }
 

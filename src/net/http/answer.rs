@@ -6,13 +6,22 @@
 //! escapes what is put into them.)
 //!
 //! # What of it is wanted (RFC 9110, sections 13 and 14)
-//! - `If-None-Match` names versions that the client has. If this is one of them: 304, and no body.
+//! The conditions of a request are looked at in this order (section 13.2.2):
+//!
+//! | header | says | if not |
+//! |---|---|---|
+//! | `If-Match: "v1", "v2"` | "only if the version is one of these" | 412 |
+//! | `If-Unmodified-Since: DATE`, where there is no `If-Match` | "only if it has not changed since" | 412 |
+//! | `If-None-Match: "v1", "v2"` | "only if I do not have its version" | 304, no body |
+//! | `If-Modified-Since: DATE`, where there is no `If-None-Match` | "only if it has changed since" | 304, no body |
+//! | `If-Range: "v1"` | "a part, if the version is this" | the whole |
+//!
+//! A date that is none counts as absent. In `If-Range` a date is answered with the whole: two versions may have the same.
+//!
 //! - `Range: bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LENGTH` asks for a part: 206 with `Content-Range`. Of a
 //!   file of 100 bytes `bytes=90-` and `bytes=-10` are the last ten. A LAST beyond the end means the end.
-//! - A part that is not there, or that is no part (`bytes=5-2`, numbers beyond all files), is 416 with
+//! - A part that is not there, or that is no part (`bytes=100-`, `bytes=5-2`), is 416 with
 //!   `Content-Range: bytes */100`: a client that resumes learns the size.
-//! - `If-Range` names the version of which the client has the rest. Of another version a part would be of no
-//!   use, so it gets the whole.
 //! - Several parts at once, or another unit than bytes: the whole. That is always allowed.
 //!
 //! `HEAD` asks what the whole would look like; a range means nothing there.
@@ -59,6 +68,7 @@ pub(crate) struct Answer {
     pub(super) status: Status,
     headers: Vec<(&'static str, String)>,
     etag: Option<String>,
+    modified: Option<SystemTime>,
     pub(super) body: Body,
     /// Which bytes of the body are sent.
     pub(super) part: Range<u64>,
@@ -68,7 +78,7 @@ impl Answer {
     fn new(status: Status, kind: &str, body: Body, size: u64) -> Self {
         let headers =
             vec![("X-Content-Type-Options", "nosniff".into()), ("Cache-Control", "no-cache".into())];
-        Self { status, headers, etag: None, body, part: 0..size }.with("Content-Type", kind)
+        Self { status, headers, etag: None, modified: None, body, part: 0..size }.with("Content-Type", kind)
     }
 
     /// Bytes of this media type.
@@ -146,6 +156,13 @@ impl Answer {
         self
     }
 
+    /// With the time of its last change; a date has no part of a second.
+    #[must_use]
+    pub(crate) fn modified(mut self, at: Option<SystemTime>) -> Self {
+        self.modified = at.and_then(|at| httpdate::parse_http_date(&httpdate::fmt_http_date(at)).ok());
+        self
+    }
+
     /// With its own bytes as the version: it changes when they do.
     #[must_use]
     pub(crate) fn versioned(self) -> Self {
@@ -163,9 +180,13 @@ impl Answer {
     /// What of it the request wants.
     pub(super) fn wanted_by(mut self, request: &Request) -> Self {
         let (Status::OK, Some(etag)) = (self.status, &self.etag) else { return self };
-        if request.if_none_match.as_ref().is_some_and(|versions| lists(versions, etag)) {
-            self.headers.retain(|(name, _)| *name == "Cache-Control");
-            return Self { status: Status::NOT_MODIFIED, part: 0..0, ..self };
+        match self.unmet(request, etag) {
+            None => {}
+            Some(Status::NOT_MODIFIED) => {
+                self.headers.retain(|(name, _)| *name == "Cache-Control");
+                return Self { status: Status::NOT_MODIFIED, part: 0..0, ..self };
+            }
+            Some(status) => return Self::no(status, "it has another version now"),
         }
         let same_version = request.if_range.as_ref().is_none_or(|version| version == etag);
         let range = request.range.as_ref().filter(|_| same_version && !request.head_only);
@@ -180,6 +201,27 @@ impl Answer {
                 Self::no(Status::RANGE_NOT_SATISFIABLE, &format!("there is no such part of {size} bytes"))
                     .with("Content-Range", format!("bytes */{size}"))
             }
+        }
+    }
+
+    /// What is answered because of a condition that it does not meet; see the table above.
+    fn unmet(&self, request: &Request, etag: &str) -> Option<Status> {
+        let changed_since = |date: &Option<String>| {
+            let date = httpdate::parse_http_date(date.as_deref()?).ok()?;
+            Some(self.modified? > date)
+        };
+        let outdated = match &request.if_match {
+            Some(versions) => !lists(versions, |tag| tag == etag),
+            None => changed_since(&request.if_unmodified_since) == Some(true),
+        };
+        let known = match &request.if_none_match {
+            Some(versions) => lists(versions, |tag| tag.strip_prefix("W/").unwrap_or(tag) == etag),
+            None => changed_since(&request.if_modified_since) == Some(false),
+        };
+        match (outdated, known) {
+            (true, _) => Some(Status::PRECONDITION_FAILED),
+            (false, true) => Some(Status::NOT_MODIFIED),
+            (false, false) => None,
         }
     }
 
@@ -200,6 +242,10 @@ impl Answer {
             if self.status != Status::NOT_MODIFIED {
                 line("Accept-Ranges", "bytes");
             }
+        }
+        if let Some(modified) = self.modified {
+            // A file may carry a time to come; an answer is never older than what it tells of (section 8.8.2.1).
+            line("Last-Modified", &httpdate::fmt_http_date(modified.min(now)));
         }
         self.headers.iter().for_each(|(name, value)| line(name, value));
         head.push_str("\r\n");
@@ -246,20 +292,22 @@ fn wanted(range: &str, size: u64) -> Wanted {
 
 /// The bytes of one range, if there are any.
 fn part(range: &str, size: u64) -> Option<Range<u64>> {
-    // Not `parse` alone: that would take a sign.
-    let number = |text: &str| text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse::<u64>().ok())?;
+    // Not `parse` alone: that would take a sign. A number beyond all files is as good as the largest.
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+        digits.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
+    };
     let part = match range.split_once('-')? {
         ("", length) => size.saturating_sub(number(length)?)..size,
         (first, "") => number(first)?..size,
-        (first, last) => number(first)?..number(last)?.checked_add(1)?.min(size),
+        (first, last) => number(first)?..number(last)?.saturating_add(1).min(size),
     };
     (part.start < part.end).then_some(part)
 }
 
-/// Whether a list of versions has this one; `*` is every one. Weak marks do not matter here.
-fn lists(versions: &str, etag: &str) -> bool {
-    let strong = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == etag;
-    versions.trim() == "*" || versions.split(',').any(|tag| strong(tag.trim()))
+/// Whether a list of versions has one of these; `*` is every one.
+fn lists(versions: &str, is_one: impl Fn(&str) -> bool) -> bool {
+    versions.trim() == "*" || versions.split(',').any(|tag| is_one(tag.trim()))
 }
 
 #[cfg(test)]
@@ -362,11 +410,11 @@ mod tests {
             ("bytes=+1-2", none.clone()),
             ("bytes=0x1-2", none.clone()),
             ("bytes=--1", none.clone()),
-            ("bytes=0-18446744073709551615", none.clone()),
-            ("bytes=0-18446744073709551616", none.clone()),
+            ("bytes=0-18446744073709551615", Wanted::Part(0..100)),
+            ("bytes=0-18446744073709551616", Wanted::Part(0..100)),
             ("bytes=18446744073709551615-", none.clone()),
             ("bytes=99999999999999999999999-", none.clone()),
-            ("bytes=-99999999999999999999999", none.clone()),
+            ("bytes=-99999999999999999999999", Wanted::Part(0..100)),
         ] {
             assert_eq!(wanted(range, 100), want, "{range}");
         }
@@ -375,24 +423,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn versions_are_listed_weak_or_strong() {
-        for (versions, listed) in [
-            ("\"a\"", true),
-            ("W/\"a\"", true),
-            ("*", true),
-            ("\"b\", \"a\"", true),
-            ("\"b\"", false),
-            ("a", false),
-            ("", false),
-        ] {
-            assert_eq!(lists(versions, "\"a\""), listed, "{versions}");
-        }
-    }
-
     fn ask(headers: &str) -> Answer {
         let head = format!("GET / HTTP/1.0\r\n{headers}\r\n");
-        let answer = Answer::bytes("text/plain", *b"0123456789").version("v1");
+        // Sun, 06 Nov 1994 08:49:37 GMT, and a bit.
+        let changed = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_400);
+        let answer = Answer::bytes("text/plain", *b"0123456789").version("v1").modified(Some(changed));
         answer.wanted_by(&Request::parse(head.as_bytes()).unwrap())
     }
 
@@ -416,6 +451,62 @@ mod tests {
         assert_eq!(no.status, Status::RANGE_NOT_SATISFIABLE);
         assert_eq!(no.header("Content-Range"), Some("bytes */10"));
         assert_eq!(ask("Range: bytes=-3\r\n").header("Content-Range"), Some("bytes 7-9/10"));
+    }
+
+    #[test]
+    fn conditions_are_looked_at_in_the_order_of_rfc_9110() {
+        const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+        const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        const AFTER: &str = "Sunday, 06-Nov-94 08:49:38 GMT";
+        let [if_match, if_none_match] =
+            ["If-Match", "If-None-Match"].map(|name| move |tags| format!("{name}: {tags}\r\n"));
+        let [unmodified, modified] = ["If-Unmodified-Since", "If-Modified-Since"]
+            .map(|name| move |date| format!("{name}: {date}\r\n"));
+        for (headers, status) in [
+            (if_match("\"v1\""), Status::OK),
+            (if_match("\"v0\", \"v1\""), Status::OK),
+            (if_match("*"), Status::OK),
+            (if_match("\"v0\""), Status::PRECONDITION_FAILED),
+            (if_match("v1"), Status::PRECONDITION_FAILED),
+            (if_match(""), Status::PRECONDITION_FAILED),
+            // A weak mark is not enough to go on with a file, but enough not to fetch it again.
+            (if_match("W/\"v1\""), Status::PRECONDITION_FAILED),
+            (if_none_match("W/\"v1\""), Status::NOT_MODIFIED),
+            (if_none_match("\"v0\", \"v1\""), Status::NOT_MODIFIED),
+            (if_none_match("*"), Status::NOT_MODIFIED),
+            (if_none_match("v1"), Status::OK),
+            (if_none_match(""), Status::OK),
+            (unmodified(BEFORE), Status::PRECONDITION_FAILED),
+            (unmodified(THEN), Status::OK),
+            (unmodified(AFTER), Status::OK),
+            (modified(BEFORE), Status::OK),
+            (modified(THEN), Status::NOT_MODIFIED),
+            (modified(AFTER), Status::NOT_MODIFIED),
+            // A date that is none counts as absent.
+            (unmodified("yesterday"), Status::OK),
+            (modified("tomorrow"), Status::OK),
+            // A version says more than a date, and 412 comes before 304.
+            (if_match("\"v1\"") + &unmodified(BEFORE), Status::OK),
+            (if_none_match("\"v0\"") + &modified(AFTER), Status::OK),
+            (if_none_match("\"v1\"") + &modified(BEFORE), Status::NOT_MODIFIED),
+            (if_match("\"v0\"") + &if_none_match("\"v1\""), Status::PRECONDITION_FAILED),
+            (unmodified(BEFORE) + &modified(AFTER), Status::PRECONDITION_FAILED),
+            (if_match("\"v1\"") + &if_none_match("\"v1\""), Status::NOT_MODIFIED),
+            (if_match("\"v0\"") + "Range: bytes=0-1\r\n", Status::PRECONDITION_FAILED),
+            (if_match("\"v1\"") + "Range: bytes=0-1\r\n", Status::PARTIAL),
+            (format!("Range: bytes=0-1\r\nIf-Range: {THEN}\r\n"), Status::OK),
+        ] {
+            assert_eq!(ask(&headers).status, status, "{headers}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_never_older_than_what_it_tells_of() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let said = |modified| head(&Answer::bytes("text/plain", "").version("v").modified(modified));
+        assert!(said(Some(at(784_111_000))).contains("Last-Modified: Sun, 06 Nov 1994 08:36:40 GMT\r\n"));
+        assert!(said(Some(at(4_000_000_000))).contains("Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n"));
+        assert!(!said(None).contains("Last-Modified"));
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl Status {
     pub(crate) const NOT_FOUND: Self = Self(404, "Not Found");
     pub(crate) const METHOD_NOT_ALLOWED: Self = Self(405, "Method Not Allowed");
     pub(crate) const TIMEOUT: Self = Self(408, "Request Timeout");
+    pub(crate) const PRECONDITION_FAILED: Self = Self(412, "Precondition Failed");
     pub(crate) const RANGE_NOT_SATISFIABLE: Self = Self(416, "Range Not Satisfiable");
     pub(crate) const MISDIRECTED: Self = Self(421, "Misdirected Request");
     pub(crate) const HEADERS_TOO_LARGE: Self = Self(431, "Request Header Fields Too Large");
@@ -70,7 +71,10 @@ pub(crate) struct Request {
     query: String,
     pub(super) range: Option<String>,
     pub(super) if_range: Option<String>,
+    pub(super) if_match: Option<String>,
     pub(super) if_none_match: Option<String>,
+    pub(super) if_modified_since: Option<String>,
+    pub(super) if_unmodified_since: Option<String>,
 }
 
 impl Request {
@@ -108,7 +112,10 @@ impl Request {
             query: query.to_owned(),
             range: once("range")?,
             if_range: once("if-range")?,
+            if_match: once("if-match")?,
             if_none_match: once("if-none-match")?,
+            if_modified_since: once("if-modified-since")?,
+            if_unmodified_since: once("if-unmodified-since")?,
         };
         // A request that names the authority in its target means that one.
         if authority.or(host.as_deref()).is_some_and(|host| !is_address(host)) {
