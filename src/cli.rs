@@ -14,9 +14,12 @@ use crossbeam_channel::{Receiver, bounded};
 use env_logger::fmt::Formatter;
 use env_logger::fmt::style::AnsiColor;
 use serde::Serialize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::error::{Error, Kind, Result};
 use crate::share::units::Bytes;
+use crate::thread;
 
 /// The shortest time that can be given: the clocks here count milliseconds.
 const SHORTEST_TIME: Duration = Duration::from_millis(1);
@@ -94,18 +97,32 @@ pub fn tell(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// A channel that hears when the program is told to stop, by SIGINT, SIGTERM or SIGHUP.
+/// A channel that hears when the program is told to stop, by SIGINT, SIGTERM or SIGHUP. One that was ignored when the
+/// program began stays ignored: so `nohup` starts a node that outlives its terminal.
 ///
 /// # Errors
 /// When the system does not let signals be handled.
 pub fn on_signal() -> Result<Receiver<()>> {
+    let failed = |e| Error::failed("cannot handle signals").because(e);
+    let ignored = ignored_signals();
+    let heard = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+    let mut signals = Signals::new(heard).map_err(failed)?;
     let (told, stop) = bounded(1);
     // A second signal finds the channel full, and changes nothing: leaving is under way.
-    ctrlc::set_handler(move || {
-        let _ = told.try_send(());
-    })
-    .map_err(|e| Error::failed("cannot handle signals").because(e))?;
+    let hear = move || {
+        for _ in signals.forever() {
+            let _ = told.try_send(());
+        }
+    };
+    thread::start("hear_signals", hear)?.detach();
     Ok(stop)
+}
+
+/// The signals that this program was started to ignore, a bit for each. Where the system does not say: none.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Ends a program: says what failed on stderr, and gives the exit status.

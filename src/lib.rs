@@ -57,7 +57,7 @@
 //! | `scan_folder` | one a peer | looks into the shared folder, and moves files in it |
 //! | `obey_fetch` | four a peer | fetch what the manager asks for |
 //! | `compute` | one for each further core, while a product is computed | some rows of it, or of one of two |
-//! | `load` | one a multiply, briefly | reads one operand while another reads the other |
+//! | `load`, `look` | one a multiply, briefly | reads one operand, or its entries, while another reads the other |
 //! | `touch`, `times_blocks` | one for each further core, briefly | fresh memory for a product, and the checks of it that can be shared |
 //! | `publish` | one a peer | tells the manager what this peer has |
 //! | `fetch_from` | one a holder, in a download | takes pieces from it |
@@ -67,6 +67,7 @@
 //! | `tell_progress` | one a multiply, while it has a lease | tells the manager how far the products are |
 //! | `show_progress` | one a multiply or download | the bar on the terminal |
 //! | `serve_client` | one a client of `uppercase` | answers its lines |
+//! | `hear_signals` | one a program | hears SIGINT, SIGTERM and SIGHUP, but those that were ignored at the start |
 //! | `leave_on_signal` | one a prompt or command | leaves in order when a signal comes |
 //!
 //! # The order of locks

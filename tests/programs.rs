@@ -82,6 +82,23 @@ fn sigint_and_sigterm_make_every_node_leave_in_order() {
 }
 
 #[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut manager = Node::start("nohup manager", dir.path(), "warn", &["--listen", "127.0.0.1:0"]);
+    let addr = manager.ready()["addr"].as_str().unwrap().parse().unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", manager.pid())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    let hangup = u64::from_str_radix(ignored, 16).unwrap() & 1;
+    assert_eq!(hangup, 1, "SIGHUP is the first signal, and ignored: {ignored}");
+    manager.signal(Signal::HUP);
+    let mut wire = Wire::connect(addr);
+    wire.say(&json!({"type": "state"}));
+    wire.hear("state");
+    manager.signal(Signal::TERM);
+    manager.outcome().assert(0, &[]);
+}
+
+#[test]
 fn a_peer_leaves_in_order_while_it_computes_a_product() {
     let dir = tempfile::tempdir().unwrap();
     let (mut peer, mut manager, addr) = peer_of_mine(dir.path(), 1);

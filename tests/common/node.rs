@@ -53,14 +53,16 @@ impl Outcome {
 }
 
 impl Node {
-    /// Starts `program` (`manager` or `peer`) in the folder `dir`, with `log` as its `RUST_LOG`.
+    /// Starts `program` (`manager`, `peer` or `nohup manager`) in the folder `dir`, with `log` as its `RUST_LOG`.
     pub(crate) fn start(program: &str, dir: &Path, log: &str, args: &[&str]) -> Self {
-        let path = match program {
-            "manager" => env!("CARGO_BIN_EXE_manager"),
-            "peer" => env!("CARGO_BIN_EXE_peer"),
+        let words = match program {
+            "manager" => &[env!("CARGO_BIN_EXE_manager")][..],
+            "nohup manager" => &["nohup", env!("CARGO_BIN_EXE_manager")],
+            "peer" => &[env!("CARGO_BIN_EXE_peer")],
             other => panic!("no program {other}"),
         };
-        let mut child = Command::new(path)
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
             .args(args)
             .current_dir(dir)
             .env("RUST_LOG", log)

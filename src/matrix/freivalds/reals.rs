@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 use super::super::LANES;
 use super::super::micro::Vector;
 use super::super::strassen;
-use super::{Numbers, ProbeOf, Shared};
+use super::probe::{Numbers, ProbeOf, Shared};
 
 /// Unit roundoff: no operation is off by more than this share of its result.
 pub(super) const UNIT: f64 = f64::EPSILON / 2.0;

@@ -2,6 +2,7 @@
 
 use super::super::strassen;
 use super::super::tests::{naive, rng};
+use super::probe::Numbers;
 use super::*;
 use rand::RngExt;
 

@@ -17,10 +17,10 @@
 use rand::{Rng, RngExt};
 
 use super::super::micro::{Kernel, Vector, Vectorized};
-use super::{Numbers, ProbeOf};
+use super::probe::{Numbers, ProbeOf};
 
 /// Whole numbers up to this are exact, and so are their sums and differences up to this.
-pub(in super::super) const EXACT: f64 = (1u64 << f64::MANTISSA_DIGITS) as f64;
+pub(super) const EXACT: f64 = (1u64 << f64::MANTISSA_DIGITS) as f64;
 
 /// The prime.
 const P: i128 = (1 << 61) - 1;
@@ -167,7 +167,7 @@ fn size(row: &[f64]) -> f64 {
 }
 
 /// Are all of these whole numbers of at most 2^53?
-pub(in super::super) fn are_whole(entries: &[f64]) -> bool {
+pub(super) fn are_whole(entries: &[f64]) -> bool {
     // Most matrices that are not whole show it in the first chunk.
     entries.chunks(1024).all(|chunk| Kernel::best().run(Size(chunk)) <= EXACT)
 }
