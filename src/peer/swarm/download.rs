@@ -124,7 +124,7 @@ pub(crate) fn download(
     fetched.and_then(|()| transfer.publish()).inspect_err(|_| library.take_back(&offer))?;
     offer.complete();
     library.completed(manifest.name());
-    let waste = transfer.neighbours.lock().picker.waste();
+    let waste = transfer.neighbours.lock().picker.waste;
     Ok(DownloadReport {
         seconds: (fetched_at - began).as_secs_f64(),
         fsync_seconds: fetched_at.elapsed().as_secs_f64(),
