@@ -361,7 +361,7 @@ impl Swarm {
             match (was == Service::Choked, service == Service::Choked) {
                 (true, false) => self.send(id, peer as NodeId, Message::Unchoke),
                 (false, true) => {
-                    node.uplink.void(peer, self.file);
+                    node.uplink.void(peer);
                     self.send(id, peer as NodeId, Message::Choke);
                 }
                 _ => {}

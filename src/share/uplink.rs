@@ -48,7 +48,7 @@ use super::{FileId, Piece};
 /// How often a request may be passed over before it is served first.
 pub const PATIENCE: u32 = 16;
 
-/// What the uploader calls a peer that asks.
+/// What the uploader calls a peer that asks for pieces of one file; where it asks for two files, it has two of these.
 pub type RequesterId = u64;
 
 /// A request for a piece.
@@ -102,28 +102,31 @@ impl Uplink {
         }
     }
 
-    /// A request is not wanted any more; says whether it was waiting. One that is being sent goes on.
-    pub fn cancel(&mut self, request: PieceRequest) -> bool {
-        let before = self.waiting.len();
+    /// How many requests of a requester wait, or are being sent.
+    pub fn open(&self, requester: RequesterId) -> usize {
+        let waiting = self.waiting.iter().map(|waiting| &waiting.request);
+        waiting.chain(&self.sending).filter(|request| request.requester == requester).count()
+    }
+
+    /// A request is not wanted any more. If it is being sent, it goes on.
+    pub fn cancel(&mut self, request: PieceRequest) {
         self.waiting.retain(|waiting| waiting.request != request);
-        self.waiting.len() < before
     }
 
-    /// Somebody was choked: the requests that wait are void, for this file.
-    pub fn void(&mut self, requester: RequesterId, file: FileId) {
-        self.waiting.retain(|waiting| (waiting.request.requester, waiting.request.file) != (requester, file));
-    }
-
-    /// Somebody is gone.
-    pub fn forget(&mut self, requester: RequesterId) {
+    /// A requester was choked: its requests that wait are void.
+    pub fn void(&mut self, requester: RequesterId) {
         self.waiting.retain(|waiting| waiting.request.requester != requester);
+    }
+
+    /// A requester is gone.
+    pub fn forget(&mut self, requester: RequesterId) {
+        self.void(requester);
         self.sending.retain(|request| request.requester != requester);
         self.served.remove(&requester);
     }
 
-    /// A file is not offered any more.
+    /// Nobody asks for pieces of a file any more: how often they were sent is forgotten.
     pub fn forget_file(&mut self, file: FileId) {
-        self.waiting.retain(|waiting| waiting.request.file != file);
         self.sent.retain(|(sent, _), _| *sent != file);
     }
 
@@ -242,18 +245,16 @@ mod tests {
         for (requester, piece) in [(ADA, 1), (ADA, 2), (BEN, 3), (BEN, 3), (CYD, 4)] {
             link.ask(request(requester, piece));
         }
-        assert!(link.cancel(request(ADA, 1)));
-        assert!(!link.cancel(request(ADA, 1)), "it waits no more");
+        assert_eq!([ADA, BEN].map(|requester| link.open(requester)), [2, 1]);
+        link.cancel(request(ADA, 1));
+        assert_eq!(link.open(ADA), 1);
         link.forget(CYD);
         assert_eq!(drain(&mut link), [(ADA, 2), (BEN, 3)]);
-        let other = FileId::from([1; 32]);
         link.ask(request(ADA, 1));
-        link.ask(PieceRequest { file: other, ..request(ADA, 1) });
-        link.void(ADA, other);
-        assert_eq!(drain(&mut link), [(ADA, 1)], "a choke is for one file");
         link.ask(request(BEN, 1));
+        link.void(ADA);
+        assert_eq!(drain(&mut link), [(BEN, 1)], "a choke voids nothing of others");
         link.forget_file(request(BEN, 1).file);
-        assert_eq!(drain(&mut link), []);
         assert!(link.sent.is_empty(), "what is not offered takes no memory");
     }
 }

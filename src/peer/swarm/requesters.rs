@@ -46,8 +46,6 @@ pub(super) struct Requester {
     offer: Arc<Offer>,
     interested: bool,
     service: Service,
-    /// Requests that wait or are being served.
-    open: usize,
     to: Sender<Say>,
     /// What was sent to it in the last round, and the pieces in all.
     sent: Rate,
@@ -110,9 +108,9 @@ impl Requesters {
                 .advise("ask another holder, or later"));
         }
         let ((to, says), sent) = (unbounded(), Rate::new(self.round));
-        let (interested, service, open, pieces) = (false, Service::Choked, 0, 0);
+        let (interested, service, pieces) = (false, Service::Choked, 0);
         self.last += 1;
-        let new = Requester { peer, name, offer, interested, service, open, to, sent, pieces };
+        let new = Requester { peer, name, offer, interested, service, to, sent, pieces };
         self.all.insert(self.last, new);
         Ok((self.last, says))
     }
@@ -127,7 +125,7 @@ impl Requesters {
 
     /// A requester asks for a piece, which is `here` or not. False when it is served no more.
     pub(super) fn ask(&mut self, requester: RequesterId, piece: Piece, here: bool) -> Result<bool> {
-        let Some(known) = self.all.get_mut(&requester) else { return Ok(false) };
+        let Some(known) = self.all.get(&requester) else { return Ok(false) };
         // A request that has crossed a choke is void.
         if known.service == Service::Choked {
             return Ok(true);
@@ -136,11 +134,10 @@ impl Requesters {
             return Err(Error::new(Code::NotFound, format!("piece {} is not here", piece.index()))
                 .advise("ask for pieces of the bitfield, or that `have` told of"));
         }
-        if known.open >= limits::OPEN_REQUESTS {
+        if self.uplink.open(requester) >= limits::OPEN_REQUESTS {
             return Err(Error::new(Code::BadMessage, "too many requests are open")
                 .advise(format!("keep {} at most", limits::OPEN_REQUESTS)));
         }
-        known.open += 1;
         self.uplink.ask(PieceRequest { requester, file: known.offer.id(), piece });
         self.serve();
         Ok(true)
@@ -152,7 +149,6 @@ impl Requesters {
         if let Some(known) = self.all.get_mut(&request.requester).filter(|_| sent) {
             known.sent.add(request.piece.len() as u64, now);
             known.pieces += 1;
-            known.open = known.open.saturating_sub(1);
             info!("sent piece {} of {} to {}", request.piece.index() + 1, known.offer.name(), known.name);
         }
         self.serve();
@@ -168,11 +164,9 @@ impl Requesters {
 
     /// A peer says that it has a piece: if it has asked for it here, too, it is not sent it any more.
     pub(super) fn heard(&mut self, peer: PeerId, id: FileId, piece: Piece) {
-        let is_its = |known: &Requester| (known.peer, known.offer.id()) == (peer, id);
-        for (&requester, known) in self.all.iter_mut().filter(|(_, known)| is_its(known)) {
-            if self.uplink.cancel(PieceRequest { requester, file: id, piece }) {
-                known.open = known.open.saturating_sub(1);
-            }
+        let same = self.all.iter().filter(|(_, known)| (known.peer, known.offer.id()) == (peer, id));
+        for (&requester, _) in same {
+            self.uplink.cancel(PieceRequest { requester, file: id, piece });
         }
     }
 
@@ -200,8 +194,7 @@ impl Requesters {
             match (before == Service::Choked, service == Service::Choked) {
                 (true, false) => requester.say(FromPeer::Unchoke {}),
                 (false, true) => {
-                    self.uplink.void(*id, requester.offer.id());
-                    requester.open = 0;
+                    self.uplink.void(*id);
                     requester.say(FromPeer::Choke {});
                 }
                 _ => {}
@@ -295,7 +288,7 @@ mod tests {
         let piece = |index| layout.piece(index).unwrap();
         assert!(requesters.interested(ben, true, now));
         (0..3).for_each(|index| assert!(requesters.ask(ben, piece(index), true).unwrap()));
-        let open = |requesters: &Requesters| requesters.all[&ben].open;
+        let open = |requesters: &Requesters| requesters.uplink.open(ben);
         requesters.heard(3, id, piece(1));
         requesters.heard(2, FileId::from([1; 32]), piece(1));
         requesters.heard(2, id, piece(3));
