@@ -116,7 +116,7 @@ impl Fetcher<'_> {
             return Err(Error::new(Code::BadMessage, what));
         }
         self.bytes.resize(piece.len(), 0);
-        let lane = &self.transfer.settings.uploads.link.down;
+        let lane = &self.transfer.settings.uploads.down;
         self.connection.payload_pace(limits::PIECE_PACE);
         let mut rest = &mut self.bytes[..];
         while !rest.is_empty() {
