@@ -19,7 +19,7 @@ use crate::cli::tell;
 use crate::clock::{Clock, Millis};
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::message::{PeerState, WaiterState};
-use crate::peer::multiply::lease::{HeldLease, Wait};
+use crate::peer::multiply::lease::HeldLease;
 use crate::peer::replication::context::ReplicationStatus;
 use crate::peer::swarm::requesters::Upload;
 use crate::share::theory::{LowerBound, Setting, client_server, swarm};
@@ -37,9 +37,9 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
     }
     let own = context.peer()?.network().first_number()?;
     let mut told = None;
-    let mut on_wait = |wait: Wait| {
-        if told.replace(wait.position) != Some(wait.position) {
-            tell(wait);
+    let mut on_wait = |position, text| {
+        if told.replace(position) != Some(position) {
+            tell(text);
         }
     };
     let lease = HeldLease::ask(context.config.manager, own, slots, &mut on_wait)?;
@@ -60,7 +60,7 @@ fn terms(lease: &HeldLease) -> Value {
 /// Says that the lease has ended, if it has: nobody at the prompt would notice.
 pub(super) fn tell_of_an_ended_lease(context: &mut Context) {
     if let Some(lease) = context.lease.take_if(|lease| lease.left().is_none()) {
-        let why = lease.over().unwrap_or_else(|| "its time is up, and the manager does not answer".into());
+        let why = lease.over().unwrap_or("its time is up, and the manager does not answer");
         tell(format_args!("your lease has ended: {why}; `lease` asks for another"));
     }
 }

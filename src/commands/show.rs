@@ -69,10 +69,9 @@ pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
     let mut place = None;
     for event in events {
         match event {
-            MultiplyEvent::Waiting(wait) => {
+            MultiplyEvent::Waiting { position, text } => {
                 // A terminal's line is renewed every second; elsewhere one line for each place is enough.
-                let text = wait.to_string();
-                if bar.is_hidden() && place.replace(wait.position) != Some(wait.position) {
+                if bar.is_hidden() && place.replace(position) != Some(position) {
                     say(text);
                 } else {
                     bar.set_message(text);

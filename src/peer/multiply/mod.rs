@@ -29,7 +29,7 @@ use crossbeam_channel::{Sender, bounded};
 use log::debug;
 use parking_lot::Mutex;
 
-use self::lease::{HeldLease, Wait};
+use self::lease::HeldLease;
 pub(crate) use self::products::Done;
 use self::products::Products;
 use super::network::Network;
@@ -57,7 +57,11 @@ const ROUND_PAUSE: Duration = Duration::from_millis(300);
 /// What a multiply has to tell while it runs.
 #[derive(Clone, Debug)]
 pub(crate) enum MultiplyEvent {
-    Waiting(Wait),
+    /// For slots, at this place in the queue (1 is the head); and in words, for what.
+    Waiting {
+        position: usize,
+        text: String,
+    },
     Leased(Vec<PeerCard>),
     /// Fewer slots than asked for are all there are.
     Fewer(u32),
@@ -93,7 +97,7 @@ pub(crate) struct MultiplyReport {
 pub(crate) struct Question<'a> {
     a: &'a Matrix,
     b: &'a Matrix,
-    plan: Plan,
+    pub(crate) plan: Plan,
     /// Their largest entries.
     largest: Magnitudes,
 }
@@ -107,11 +111,6 @@ impl<'a> Question<'a> {
         let largest = Magnitudes { left: a.max_abs(), right: b.max_abs() };
         check(plan, largest)?;
         Ok(Self { a, b, plan, largest })
-    }
-
-    /// How many products there are.
-    pub(crate) fn products(&self) -> usize {
-        self.plan.products()
     }
 
     /// The answer by this machine alone, on all its cores, into `c`; checked as one that came from others.
@@ -130,29 +129,24 @@ impl<'a> Question<'a> {
 }
 
 fn check(plan: Plan, largest: Magnitudes) -> Result<()> {
+    let infeasible = |what, advice| Err(Error::new(Code::Infeasible, what).advise(advice));
     let bound = plan.bound(largest.left, largest.right);
     if !bound.is_finite() {
-        return Err(Error::new(
-            Code::Infeasible,
-            format!("sums on the way to this product could overflow: they are bounded only by {bound:e}"),
-        )
-        .advise("scale the matrices down, or use fewer --levels"));
+        let what = "sums on the way to this product could overflow: they are bounded only by";
+        return infeasible(format!("{what} {bound:e}"), "scale the matrices down, or use fewer --levels");
     }
     let levels = plan.levels();
     let (rows, inner, cols) = plan.shape();
     let least = rows.min(inner).min(cols);
     if levels > 2 && least < 1 << levels {
-        return Err(Error::new(
-            Code::Infeasible,
-            format!("{levels} levels cut a side of {least} into less than single numbers"),
-        )
-        .advise("use fewer --levels"));
+        let what = format!("{levels} levels cut a side of {least} into less than single numbers");
+        return infeasible(what, "use fewer --levels");
     }
     let (rows, inner, cols) = plan.block();
     let payload = 8 * (rows * inner + inner * cols).max(rows * cols) as u64;
     if payload > limits::PRODUCT {
-        return Err(Error::new(Code::Infeasible, format!("one product would take {payload} bytes at once"))
-            .advise("cut the matrices into smaller products with more --levels"));
+        let what = format!("one product would take {payload} bytes at once");
+        return infeasible(what, "cut the matrices into smaller products with more --levels");
     }
     Ok(())
 }
@@ -217,7 +211,7 @@ impl<'a> Multiplication<'a> {
 
     /// Works under one lease after another until all is done; gives the time that was spent waiting for them.
     fn run(&self, network: &Network, slots: u32) -> Result<Duration> {
-        let products = self.question.products();
+        let products = self.question.plan.products();
         // More slots than products would only be kept from others.
         let slots = slots.min(products.try_into().unwrap_or(u32::MAX));
         let (mut waited, mut fruitless, mut done, mut again) = (Duration::ZERO, 0, 0, false);
@@ -249,8 +243,7 @@ impl<'a> Multiplication<'a> {
     /// Leases `slots` slots, or as many as there are. One that has worked before (`again`), or has waited, bears with
     /// a manager that is away, and with peers that are.
     fn lease(&self, network: &Network, slots: u32, again: bool) -> Result<HeldLease> {
-        let mut manager = Absence { seen: again, since: None, most: MANAGER_PATIENCE };
-        let mut peers = Absence { most: PEERS_PATIENCE, ..manager };
+        let (mut manager, mut peers) = (Absence::of(again), Absence::of(again));
         let mut wanted = slots;
         loop {
             let own = match manager.seen {
@@ -258,10 +251,10 @@ impl<'a> Multiplication<'a> {
                 false => network.first_number()?,
             };
             let others = network.standing().peers;
-            let mut on_wait = |wait| {
-                manager = Absence { seen: true, since: None, ..manager };
+            let mut on_wait = |position, text| {
+                manager = Absence::of(true);
                 peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
-                self.tell(MultiplyEvent::Waiting(wait));
+                self.tell(MultiplyEvent::Waiting { position, text });
             };
             let why = match HeldLease::ask(network.manager(), own, wanted, &mut on_wait) {
                 Ok(lease) => {
@@ -275,8 +268,8 @@ impl<'a> Multiplication<'a> {
                     self.tell(MultiplyEvent::Fewer(fewer));
                     wanted = fewer;
                 }
-                Some(_) if peers.is_over() => return Err(self.nobody_left()),
-                None if manager.is_over() => return Err(why),
+                Some(_) if peers.is_longer_than(PEERS_PATIENCE) => return Err(self.nobody_left()),
+                None if manager.is_longer_than(MANAGER_PATIENCE) => return Err(why),
                 _ => {
                     debug!("no lease: {why}; trying again");
                     wanted = slots;
@@ -302,12 +295,9 @@ impl<'a> Multiplication<'a> {
         let (ends, over) = bounded::<()>(0);
         std::thread::scope(|scope| {
             let tell = move || {
+                let tell_manager = |progress| lease.line.send(&ToManager::Progress(progress));
                 let tell_user = |done, text| self.tell(MultiplyEvent::SoFar { done, text });
-                self.products.tell_progress(
-                    &over,
-                    |progress| lease.tell(&ToManager::Progress(progress)),
-                    tell_user,
-                );
+                self.products.tell_progress(&over, tell_manager, tell_user);
             };
             if let Err(e) = thread::start_scoped(scope, "tell_progress", tell) {
                 debug!("nobody is told how far this is: {e}");
@@ -334,17 +324,19 @@ impl<'a> Multiplication<'a> {
 }
 
 /// How long something has been away that a multiply needs.
-#[derive(Clone, Copy)]
 struct Absence {
-    /// It was here before.
+    /// It was here before. What never was is not waited for.
     seen: bool,
     since: Option<Instant>,
-    /// So long it is waited for.
-    most: Duration,
 }
 
 impl Absence {
-    fn is_over(&mut self) -> bool {
-        !self.seen || self.since.get_or_insert_with(Instant::now).elapsed() > self.most
+    fn of(seen: bool) -> Self {
+        Self { seen, since: None }
+    }
+
+    /// It is away now: for longer than one that needs it should wait?
+    fn is_longer_than(&mut self, patience: Duration) -> bool {
+        !self.seen || self.since.get_or_insert_with(Instant::now).elapsed() > patience
     }
 }

@@ -40,7 +40,7 @@ impl Multiplication<'_> {
             if let Err(why) = self.compute(lease, &mut connection, &attempt) {
                 let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
                 if why.kind() == Kind::Check {
-                    lease.tell(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
+                    lease.line.send(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
                 }
                 self.tell(MultiplyEvent::Redone { product: attempt.product, why: why.to_string() });
                 return Err(why);
