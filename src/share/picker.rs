@@ -49,6 +49,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::{Bitfield, Piece};
 use crate::error::{Error, Kind};
 
@@ -107,7 +109,7 @@ impl FromStr for PickOrder {
 }
 
 /// What a download has cost beyond its bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Waste {
     /// Pieces that failed their hash and were fetched again.
     pub refetched: u64,
@@ -151,10 +153,7 @@ impl Picker {
     /// A download that begins with the pieces in `have`. Equally rare pieces are drawn by `seed`.
     pub fn new(have: Bitfield, order: PickOrder, seed: u64) -> Self {
         let layout = have.layout();
-        let mut open = Bitfield::empty(layout);
-        have.missing().for_each(|piece| {
-            open.insert(piece);
-        });
+        let open = Bitfield::of(layout, have.missing());
         Self {
             order,
             seed,
