@@ -5,12 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use log::info;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use serde::Serialize;
 
 use super::rate::{Rate, Register};
@@ -77,23 +75,20 @@ pub(crate) struct Upload {
 #[derive(Debug)]
 pub(super) struct Requesters {
     settings: UploadSettings,
-    round: Duration,
     last: RequesterId,
     all: BTreeMap<RequesterId, Requester>,
     uplink: Uplink,
     /// What this peer is given itself.
     pub(super) register: Register,
-    rng: StdRng,
     pub(super) over: bool,
 }
 
 impl Requesters {
-    /// Nobody yet. `round` is how long a round of choking takes.
-    pub(super) fn new(settings: UploadSettings, round: Duration) -> Self {
+    /// Nobody yet.
+    pub(super) fn new(settings: UploadSettings) -> Self {
         let uplink = Uplink::new(if settings.up.is_some() { 1 } else { UNLIMITED_AT_ONCE });
-        let (all, register, rng) =
-            (BTreeMap::new(), Register::new(round), StdRng::from_rng(&mut rand::rng()));
-        Self { settings, round, last: 0, all, uplink, register, rng, over: false }
+        let (all, register) = (BTreeMap::new(), Register::new(settings.round));
+        Self { settings, last: 0, all, uplink, register, over: false }
     }
 
     /// A peer wants pieces of a file. What it is to be told from now on comes out of the receiver.
@@ -107,7 +102,7 @@ impl Requesters {
             return Err(Error::new(Code::Busy, format!("{} others are served here", limits::JOINS))
                 .advise("ask another holder, or later"));
         }
-        let ((to, says), sent) = (unbounded(), Rate::new(self.round));
+        let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round));
         let (interested, service, pieces) = (false, Service::Choked, 0);
         self.last += 1;
         let new = Requester { peer, name, offer, interested, service, to, sent, pieces };
@@ -182,12 +177,14 @@ impl Requesters {
             interested: requester.interested && self.settings.up != Some(0),
             service: requester.service,
             received: received.get(&requester.peer).copied().unwrap_or_default(),
-            sent: requester.sent.bytes(self.round, now),
+            sent: requester.sent.bytes(self.settings.round, now),
         };
         let contenders: Vec<Contender> = self.all.iter().map(contender).collect();
         let seeding = self.register.is_seeding();
         let served: HashMap<RequesterId, Service> =
-            judge(&contenders, self.settings.unchoke, seeding, occasion, &mut self.rng).into_iter().collect();
+            judge(&contenders, self.settings.unchoke, seeding, occasion, &mut rand::rng())
+                .into_iter()
+                .collect();
         for (id, requester) in &mut self.all {
             let service = served.get(id).copied().unwrap_or(Service::Choked);
             let before = std::mem::replace(&mut requester.service, service);
@@ -244,6 +241,8 @@ impl Requesters {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::share::store::Store;
     use crate::share::{Layout, Manifest};
@@ -258,8 +257,8 @@ mod tests {
     }
 
     fn asked(up: Option<u64>) -> Asked {
-        let settings = UploadSettings { up, down: None, unchoke: 4, time_scale: 1.0 };
-        let mut requesters = Requesters::new(settings, Duration::from_secs(10));
+        let settings = UploadSettings { up, down: None, unchoke: 4, round: Duration::from_secs(10) };
+        let mut requesters = Requesters::new(settings);
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path()).unwrap());
         let layout = Layout::new(4096, 1024).unwrap();

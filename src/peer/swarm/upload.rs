@@ -56,12 +56,11 @@ pub(crate) struct Uploads {
 impl Uploads {
     /// Without any requester.
     pub(crate) fn new(settings: UploadSettings) -> Self {
-        let round = Duration::from_secs(ROUND_SECONDS).div_f64(settings.time_scale);
         Self {
             up: Lane::new(settings.up),
             down: Lane::new(settings.down),
-            round,
-            requesters: Mutex::new(Requesters::new(settings, round)),
+            round: settings.round,
+            requesters: Mutex::new(Requesters::new(settings)),
             stopping: Condvar::new(),
         }
     }
