@@ -18,7 +18,7 @@
 //!
 //! # An example
 //! `--unchoke 2`. Ada gives 30 kB/s, Ben 20, Cyd 10, Dee nothing. Ada and Ben are served, and one of Cyd and
-//! Dee at random, say Dee. She begins to give 25: in the next round Ada and Dee are the top two, and the optimist's
+//! Dee at random, say Dee. Dee begins to give 25: in the next round Ada and Dee are the top two, and the optimist's
 //! place falls to Ben or Cyd.
 //!
 //! All of it is a pure function of a snapshot: [`judge`]. When the rounds are, the shell decides.

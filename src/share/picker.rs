@@ -34,7 +34,7 @@
 //!
 //! # An example
 //! Three pieces. Ada has all, Ben has piece 2. Ada is asked for 0 and 1, because two neighbours have piece 2;
-//! Ben is asked for that. Ada leaves: 0 and 1 are open again. Ben lacks them and is asked for nothing, until he says
+//! Ben is asked for that. Ada leaves: 0 and 1 are open again. Ben lacks them and is asked for nothing, until it says
 //! `have 0`.
 //!
 //! # What it costs

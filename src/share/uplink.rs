@@ -17,7 +17,7 @@
 //!
 //! # An example
 //! Ada and Ben ask the seed for pieces 7 and 7, Cyd for 8. Ada gets 7. Now 7 was sent once: Cyd gets 8. Then
-//! Ben gets 7, unless Ada has sent it to him in the meantime and he has told the seed.
+//! Ben gets 7, unless Ada has sent it to Ben in the meantime and Ben has told the seed.
 //!
 //! # What it is worth
 //! The tests run a swarm in virtual time: 16 peers of 4 MiB/s, a seed of 8 MiB/s, 32 MiB in pieces of 256 KiB,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::HeldLease;
-use super::products::{Attempt, Turn};
+use super::products::Attempt;
 use super::{Multiplication, MultiplyEvent};
 use crate::error::{Error, Kind, Result};
 use crate::matrix::Operand;
@@ -31,12 +31,7 @@ impl Multiplication<'_> {
         let mut connection = Connection::connect(card.addr, limits::LINE)?;
         lease.watch(card.peer, connection.stream());
         let card = Arc::new(card.clone());
-        while lease.serves(card.peer) {
-            let attempt = match self.products.next(&card) {
-                Turn::Product(attempt) => attempt,
-                Turn::Changed => continue,
-                Turn::Done => break,
-            };
+        while let Some(attempt) = self.products.next(&card, || lease.serves(card.peer)) {
             if let Err(why) = self.compute(lease, &mut connection, &attempt) {
                 let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
                 if why.kind() == Kind::Check {

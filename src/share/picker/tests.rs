@@ -91,7 +91,7 @@ fn split_asks_part_i_of_n_from_each_and_goes_on_where_others_are_slow() {
     assert_eq!(asked(&mut picker, ADA), [0, 1, 2]);
     assert_eq!(asked(&mut picker, BEN), [3, 4, 5]);
     assert_eq!(asked(&mut picker, CYD), [6, 7, 8]);
-    // Ben is gone, and Cyd is done with her part: she is 2 of 2 now and begins at 4, then round the end.
+    // Ben is gone, and Cyd is done with its part: it is 2 of 2 now and begins at 4, then round the end.
     picker.left(BEN);
     for index in [6, 7, 8] {
         let piece = piece(&picker, index);
