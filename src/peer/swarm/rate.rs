@@ -1,4 +1,4 @@
-//! The one register of which holder gave which piece, and how fast.
+//! The one register of what each holder gave, and how fast.
 //!
 //! # The problem
 //! Three places need that. The choker ranks requesters by what came from them lately, whatever the file (tit-for-tat).
