@@ -38,7 +38,8 @@ use crate::matrix::Matrix;
 use crate::matrix::freivalds::{self, Magnitudes, Verdict, Witness};
 use crate::matrix::strassen::{self, Assembly, Plan};
 use crate::net::limits;
-use crate::net::message::{PeerCard, ToManager};
+use crate::net::message::ToManager;
+use crate::share::units::counted;
 use crate::thread::{self, cores};
 
 /// How long a multiply that has begun waits for a manager that is gone to come back, and for its peers.
@@ -57,28 +58,12 @@ const ROUND_PAUSE: Duration = Duration::from_millis(300);
 /// What a multiply has to tell while it runs.
 #[derive(Clone, Debug)]
 pub(crate) enum MultiplyEvent {
-    /// For slots, at this place in the queue (1 is the head); and in words, for what.
-    Waiting {
-        position: usize,
-        text: String,
-    },
-    Leased(Vec<PeerCard>),
-    /// Fewer slots than asked for are all there are.
-    Fewer(u32),
+    /// It waits for slots, at this place in the queue (1 is the head); and in words, for what.
+    Waiting { position: usize, text: String },
     /// How many products are done, and more of it in words; told a few times a second.
-    SoFar {
-        done: usize,
-        text: String,
-    },
-    /// A product must be done again, and why.
-    Redone {
-        product: usize,
-        why: String,
-    },
-    /// The lease ended before the work; so many products are done.
-    LeaseOver {
-        done: usize,
-    },
+    SoFar { done: usize, text: String },
+    /// Something that a person wants to know.
+    Note(String),
 }
 
 /// How a multiply went.
@@ -209,6 +194,10 @@ impl<'a> Multiplication<'a> {
         let _ = self.events.send(event);
     }
 
+    fn note(&self, text: String) {
+        self.tell(MultiplyEvent::Note(text));
+    }
+
     /// Works under one lease after another until all is done; gives the time that was spent waiting for them.
     fn run(&self, network: &Network, slots: u32) -> Result<Duration> {
         let products = self.question.plan.products();
@@ -224,7 +213,9 @@ impl<'a> Multiplication<'a> {
             if done == products {
                 return Ok(waited);
             }
-            self.tell(MultiplyEvent::LeaseOver { done });
+            self.note(format!(
+                "the lease is over, {done} of {products} products are done: asking for another"
+            ));
             fruitless = if done > before { 0 } else { fruitless + 1 };
             if fruitless == FRUITLESS_ROUNDS {
                 let why = self.failure.lock().take();
@@ -257,15 +248,12 @@ impl<'a> Multiplication<'a> {
                 self.tell(MultiplyEvent::Waiting { position, text });
             };
             let why = match HeldLease::ask(network.manager(), own, wanted, &mut on_wait) {
-                Ok(lease) => {
-                    self.tell(MultiplyEvent::Leased(lease.slots.to_vec()));
-                    return Ok(lease);
-                }
+                Ok(lease) => return Ok(lease),
                 Err(why) => why,
             };
             match why.leasable() {
                 Some(fewer) if (1..wanted).contains(&fewer) => {
-                    self.tell(MultiplyEvent::Fewer(fewer));
+                    self.note(format!("the others offer {} in all: taking those", counted(fewer, "slot")));
                     wanted = fewer;
                 }
                 Some(_) if peers.is_longer_than(PEERS_PATIENCE) => return Err(self.nobody_left()),
@@ -292,6 +280,9 @@ impl<'a> Multiplication<'a> {
     /// Works under one lease until the work or the lease is done: a thread for each slot, and one that tells how far
     /// they are until the last of them has ended.
     fn round(&self, lease: &HeldLease) {
+        let at: Vec<String> =
+            lease.slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
+        self.note(format!("leased {}: {}", counted(lease.size(), "slot"), at.join(", ")));
         let (ends, over) = bounded::<()>(0);
         std::thread::scope(|scope| {
             let tell = move || {

@@ -7,9 +7,9 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Multiplication;
 use super::lease::HeldLease;
 use super::products::Attempt;
-use super::{Multiplication, MultiplyEvent};
 use crate::error::{Error, Kind, Result};
 use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
@@ -37,7 +37,7 @@ impl Multiplication<'_> {
                 if why.kind() == Kind::Check {
                     lease.line.send(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
                 }
-                self.tell(MultiplyEvent::Redone { product: attempt.product, why: why.to_string() });
+                self.note(format!("product {} must be done again: {why}", attempt.product));
                 return Err(why);
             }
             attempt.finish();
