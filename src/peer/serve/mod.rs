@@ -193,16 +193,16 @@ fn serve_product(
 ) -> Result<()> {
     let [rows, inner, cols] = shape.map(|side| side as usize);
     let mut left = serving.buffers.take(rows * inner)?;
-    connection.receive_payload(bytemuck::cast_slice_mut(&mut left))?;
+    connection.receive_payload(bytemuck::cast_slice_mut(&mut left.numbers))?;
     let mut right = serving.buffers.take(inner * cols)?;
-    connection.receive_payload(bytemuck::cast_slice_mut(&mut right))?;
+    connection.receive_payload(bytemuck::cast_slice_mut(&mut right.numbers))?;
     let mut answer = serving.buffers.take(rows * cols)?;
     let all_cores = serving.cores(connection)?;
     let still_wanted = || !connection.is_gone();
-    let (a, b) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
-    strassen::multiply(a, b, &mut answer, *all_cores, &still_wanted)?;
+    let (a, b) = (View::new(&left.numbers, rows, inner), View::new(&right.numbers, inner, cols));
+    strassen::multiply(a, b, &mut answer.numbers, *all_cores, &still_wanted)?;
     drop((all_cores, left, right));
-    let bytes: &[u8] = bytemuck::cast_slice(&answer);
+    let bytes: &[u8] = bytemuck::cast_slice(&answer.numbers);
     let payload = bytes.len() as u64;
     let header = FromPeer::Product { product, rows: shape[0], cols: shape[2], payload };
     connection.send_with_payload(&header, |out| out.write_all(bytes))
