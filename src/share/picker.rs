@@ -7,7 +7,7 @@
 //! # The rules
 //! - **Rarest first** ([`PickOrder::Rarest`]): a neighbour is asked for the open piece that the fewest neighbours
 //!   have. Were all to ask from the front, the end of the file would be at its first neighbour alone, and lost with
-//!   it; and nobody would have anything to give to the others. Among equally rare ones the order is random, for each
+//!   it; and no peer would have anything to give to the others. Among equally rare ones the order is random, for each
 //!   downloader another: they would all fetch the same piece otherwise, and again have nothing to give to each other.
 //! - **Other orders**, to compare: [`PickOrder::Sequential`] asks from the front. [`PickOrder::Split`] is the
 //!   sources' "part i of n": neighbour i of n begins at part i and goes on, round the end of the file; so it takes
@@ -15,12 +15,12 @@
 //! - **Some requests in flight** for each neighbour, so that its link never rests while an answer and the next
 //!   request pass each other; not many, because what is asked of one is not asked of another. A neighbour that
 //!   takes long for a piece is asked for one at a time ([`is_slow`]).
-//! - **Choke voids.** A neighbour that chokes or leaves owes nothing any more. What nobody else owes is open again,
-//!   for anybody (E8).
+//! - **Choke voids.** A neighbour that chokes or leaves owes nothing any more. What no other neighbour owes is open
+//!   again, for all of them (E8).
 //! - **Bytes that fail their hash** are asked for elsewhere, and their sender is remembered, also when it leaves and
-//!   comes back; after the second time it is not asked any more. Only where nobody else has the piece is the same
+//!   comes back; after the second time it is not asked any more. Only where no other has the piece is the same
 //!   neighbour asked for it again.
-//! - **A full disk** is nobody's fault: the piece counts as being checked until it is written, and its sender is not
+//! - **A full disk** is no neighbour's fault: the piece counts as being checked until it is written, and its sender is not
 //!   blamed.
 //! - **Endgame.** When nothing is open any more, the download lasts as long as the slowest neighbour takes for what
 //!   it owes, while the fast ones have nothing to do. So a neighbour with nothing to do is asked for a piece that
@@ -77,7 +77,7 @@ pub type NeighbourId = u64;
 ///
 /// A second request hides the round trip from an answer to the next request. Where answers take long there is
 /// little to hide, and it costs something: a piece that waits behind another in this neighbour's queue is asked of
-/// nobody else meanwhile, nor passed on.
+/// no other neighbour meanwhile, nor passed on.
 pub fn is_slow(took: Duration, round_trip: Duration) -> bool {
     took >= round_trip * SLOW
 }
@@ -137,7 +137,7 @@ pub struct Picker {
     pub(super) in_flight: usize,
     /// The pieces that are there, verified.
     pub(super) have: Bitfield,
-    /// Missing, and asked of nobody.
+    /// Missing, and owed by no neighbour.
     open: Bitfield,
     /// Arrived, and not verified yet.
     checking: BTreeSet<Piece>,
@@ -235,7 +235,7 @@ impl Picker {
         Some(piece)
     }
 
-    /// The open pieces that a neighbour has, in order; not what it sent wrongly, unless nobody else has it.
+    /// The open pieces that a neighbour has, in order; not what it sent wrongly, unless no other has it.
     fn candidates(&self, neighbour: NeighbourId, known: &Ledger) -> impl Iterator<Item = Piece> {
         let elsewhere = move |piece: Piece| self.spread[piece.index() as usize] > 1;
         self.open
@@ -256,7 +256,7 @@ impl Picker {
         behind.or_else(|| self.candidates(neighbour, known).next())
     }
 
-    /// When all that is missing was asked for: a piece that somebody else owes, the one that lies deepest
+    /// When all that is missing was asked for: a piece that another neighbour owes, the one that lies deepest
     /// in a queue. One such piece at a time.
     fn endgame(&self, neighbour: NeighbourId, known: &Ledger) -> Option<Piece> {
         if self.open.count() > 0 || !known.owes.is_empty() {
@@ -282,8 +282,8 @@ impl Picker {
     }
 
     /// Bytes have come. True when they are worth checking: they were asked for and are missing. Then say
-    /// [`Picker::verified`] or [`Picker::failed`]; else throw them away. Somebody else was faster, or nobody asked this
-    /// neighbour for them, or its choke and our request have crossed.
+    /// [`Picker::verified`] or [`Picker::failed`]; else throw them away. Another neighbour was faster, or
+    /// this one was not asked for them, or its choke and our request have crossed.
     pub fn arrived(&mut self, neighbour: NeighbourId, piece: Piece) -> bool {
         let owed = self.owes_no_more(neighbour, piece);
         let wanted = owed && self.is_wanted(piece);
@@ -338,7 +338,7 @@ impl Picker {
         }
     }
 
-    /// A piece that was asked for did not come, or not as it should: it is open again, for anybody, unless it has come
+    /// A piece that was asked for did not come, or not as it should: it is open again, for all, unless it has come
     /// from another neighbour or another one owes it too.
     fn reopen(&mut self, piece: Piece) {
         if self.is_wanted(piece) && self.owers(piece).next().is_none() {

@@ -4,7 +4,7 @@
 //! Five peers are unchoked and each has asked for two pieces. A link that carries five pieces at once
 //! brings all five late; one that carries them one after another brings the first in a fifth of the time,
 //! and its receiver can pass it on while the second is under way. In a swarm that is young, where
-//! nobody has anything yet, that is most of the difference between a good and a bad start.
+//! no peer has anything yet, that is most of the difference between a good and a bad start.
 //!
 //! # The rules
 //! - **A few pieces at a time**: one where the link is slow (`--up`), more where it is the machine that limits.
@@ -12,7 +12,7 @@
 //!   byte that it sends twice is a byte too many: F / u_s is a bound ([`theory`](super::theory)).
 //! - Among those: **the requester that was served longest ago**, so that all are served alike; then the one that
 //!   asked first.
-//! - **Nobody waits for ever**: a request that was passed over [`PATIENCE`] times comes first. A peer that
+//! - **No request waits for ever**: a request that was passed over [`PATIENCE`] times comes first. A peer that
 //!   asks from the front, for pieces that others have had before, is late but is served.
 //!
 //! # An example
@@ -21,7 +21,7 @@
 //!
 //! # What it is worth
 //! The tests run a swarm in virtual time: 16 peers of 4 MiB/s, a seed of 8 MiB/s, 32 MiB in pieces of 256 KiB,
-//! everybody there from the start. When the last peer is done, as a share of D_p2p, on the average:
+//! all of them there from the start. When the last peer is done, as a share of D_p2p, on the average:
 //!
 //! | | N = 16 |
 //! |---|---|
@@ -95,7 +95,7 @@ impl Uplink {
         }
     }
 
-    /// Somebody asks; a request that waits already is not doubled.
+    /// A requester asks; a request that waits already is not doubled.
     pub fn ask(&mut self, request: PieceRequest) {
         if !self.waiting.iter().any(|waiting| waiting.request == request) {
             self.waiting.push(Backlog { request, passed_over: 0 });
@@ -125,12 +125,12 @@ impl Uplink {
         self.served.remove(&requester);
     }
 
-    /// Nobody asks for pieces of a file any more: how often they were sent is forgotten.
+    /// No requester asks for pieces of a file any more: how often they were sent is forgotten.
     pub fn forget_file(&mut self, file: FileId) {
         self.sent.retain(|(sent, _), _| *sent != file);
     }
 
-    /// The request to serve next; `None` when nobody waits or the link is full. Say [`Uplink::done`] when it is sent.
+    /// The request to serve next; `None` when none waits or the link is full. Say [`Uplink::done`] when it is sent.
     pub fn next_request(&mut self) -> Option<PieceRequest> {
         if self.sending.len() >= self.at_once {
             return None;

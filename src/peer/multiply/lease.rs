@@ -30,7 +30,7 @@ use crate::peer::manager_client::reach_manager;
 use crate::share::units::counted;
 use crate::thread::{self, Thread};
 
-/// How long a manager may be silent towards one that waits in its queue; it speaks every second.
+/// How long a manager may be silent towards a peer that waits in its queue; it speaks every second.
 const QUEUE_SILENCE: Duration = Duration::from_secs(15);
 
 /// How long a manager may take to say `released`.
@@ -150,7 +150,7 @@ impl Drop for HeldLease {
 #[derive(Debug)]
 struct Terms {
     until: Instant,
-    /// More time was asked for, or need not be: somebody waits.
+    /// More time was asked for, or need not be: another request waits.
     renewing: bool,
     /// Why it ended before its time, if it did.
     over: Option<&'static str>,
@@ -181,7 +181,7 @@ impl Terms {
         match message {
             FromManager::Leased { for_ms, .. } => {
                 let until = Instant::now() + Duration::from_millis(for_ms);
-                // Asked for more and got it: ask again at half-time. Otherwise somebody waits.
+                // Asked for more and got it: ask again at half-time. Otherwise another request waits.
                 self.renewing = until <= self.until + Duration::from_millis(for_ms / 4);
                 self.until = until;
             }

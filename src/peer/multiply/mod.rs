@@ -88,7 +88,7 @@ pub(crate) struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// Refuses matrices whose product could overflow: nobody shall be blamed for an infinity.
+    /// Refuses matrices whose product could overflow: no peer shall be blamed for an infinity.
     ///
     /// # Errors
     /// What is wrong with them; `plan.levels()` counts.
@@ -267,7 +267,7 @@ impl<'a> Multiplication<'a> {
         }
     }
 
-    /// Why there is nobody to lease: perhaps all have lied.
+    /// Why no peer can be leased: perhaps all have lied.
     fn nobody_left(&self) -> Error {
         let lie = self.failure.lock().take().filter(|why| why.kind() == Kind::Check);
         lie.unwrap_or_else(|| {

@@ -1,8 +1,8 @@
 //! Which leases this peer serves: the place where a lease is checked.
 //!
 //! # The problem
-//! A lease that nobody checks where the work is done is decoration. A leaseholder that was stopped past its
-//! time and wakes up does not know that its slots are somebody else's now; only the peer can stop it.
+//! A lease that is not checked where the work is done is decoration. A leaseholder that was stopped past its
+//! time and wakes up does not know that its slots are another's now; only the peer can stop it.
 //!
 //! # The rules
 //! - A product begins only under a lease that the manager has bound here and that still runs, and only

@@ -269,8 +269,8 @@ impl Transfer<'_> {
             let why = format!("{} stands for another content now", self.name());
             return Err(Error::new(Code::Conflict, why).advise("run `down` again for that"));
         }
-        // The manager has struck out neighbours that are silent and not listed any more. What they owe is to be asked
-        // of others.
+        // A neighbour that is silent and not listed any more was taken off by the manager. What it owes is asked of
+        // others.
         let is_listed = |peer| found.holders.iter().any(|holder| holder.peer == peer);
         self.neighbours.lock().close(|peer, silent| silent >= GONE && !is_listed(peer));
         Ok(found.holders)
@@ -294,7 +294,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Nobody listens to a holder any more.
+    /// No thread listens to a holder any more.
     fn lost(&self, holder: &Holder, why: Result<()>) {
         self.change(|state| {
             state.left(holder.peer);

@@ -84,7 +84,7 @@ pub(super) struct Requesters {
 }
 
 impl Requesters {
-    /// Nobody yet.
+    /// Without any requester.
     pub(super) fn new(settings: UploadSettings) -> Self {
         let uplink = Uplink::new(if settings.up.is_some() { 1 } else { UNLIMITED_AT_ONCE });
         let (all, register) = (BTreeMap::new(), Register::new(settings.round));
