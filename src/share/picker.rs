@@ -20,8 +20,8 @@
 //! - **Bytes that fail their hash** are asked for elsewhere, and their sender is remembered, also when it leaves and
 //!   comes back; after the second time it is not asked any more. Only where no other has the piece is the same
 //!   neighbour asked for it again.
-//! - **A full disk** is no neighbour's fault: the piece counts as being checked until it is written, and its sender is not
-//!   blamed.
+//! - **A full disk** is no neighbour's fault: the piece counts as being checked until it is written, and its sender is
+//!   not blamed.
 //! - **Endgame.** When nothing is open any more, the download lasts as long as the slowest neighbour takes for what
 //!   it owes, while the fast ones have nothing to do. So a neighbour with nothing to do is asked for a piece that
 //!   another owes: the one that lies deepest in a queue, because it would come last. At most [`COPIES`] are asked for
