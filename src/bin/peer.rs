@@ -24,7 +24,7 @@ use peerlab::error::{Code, Result};
 use peerlab::net::message::Name;
 use peerlab::peer::Peer;
 use peerlab::peer::config::{Config, UploadSettings};
-use peerlab::share::choker::UNCHOKE;
+use peerlab::share::choker::{ROUND_SECONDS, UNCHOKE};
 use peerlab::thread::{self, Thread};
 use rustix::termios::OptionalActions;
 
@@ -126,7 +126,8 @@ fn config(options: &PeerOptions) -> Result<Config> {
         None => format!("peer-{:04x}", rand::random::<u16>()).parse()?,
     };
     let data = options.data.clone().unwrap_or_else(|| format!("peerlab-{name}").into());
-    let upload = UploadSettings { up, down, unchoke: unchoke.into(), time_scale };
+    let round = Duration::from_secs(ROUND_SECONDS).div_f64(time_scale);
+    let upload = UploadSettings { up, down, unchoke: unchoke.into(), round };
     Ok(Config { manager, listen, advertise, name, slots, keeps: true, data, offers: true, scan, upload })
 }
 

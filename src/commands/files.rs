@@ -214,7 +214,7 @@ fn run_download(
 
 /// "a.bin: 32.0 MiB in 0.120 s (266.7 MiB/s), pieces from ada 43, ben 85".
 fn summary(report: &DownloadReport, folder: &Path) -> String {
-    let DownloadReport { file, size, seconds, refetched, .. } = report;
+    let DownloadReport { file, size, seconds, waste, .. } = report;
     let what = format!("{}: {}", folder.join(file.as_str()).display(), about(*size));
     if report.from.is_empty() {
         return what + ", nothing had to be fetched";
@@ -223,7 +223,7 @@ fn summary(report: &DownloadReport, folder: &Path) -> String {
         report.from.iter().map(|share| format!("{} {}", share.peer, share.pieces)).collect();
     let rate = about((*size as f64 / seconds.max(1e-6)) as u64);
     let text = format!("{what} in {seconds:.3} s ({rate}/s), pieces from {}", from.join(", "));
-    match refetched {
+    match waste.refetched {
         0 => text,
         some => format!("{text}; {some} came wrong and were fetched again"),
     }
@@ -389,6 +389,7 @@ mod tests {
     use super::*;
     use crate::net::message::Holder;
     use crate::peer::swarm::rate::Share;
+    use crate::share::picker::Waste;
 
     fn id(digit: char) -> FileId {
         digit.to_string().repeat(64).parse().unwrap()
@@ -450,13 +451,12 @@ mod tests {
             seconds: 0.125,
             fsync_seconds: 0.5,
             pieces: 128,
-            refetched: 0,
-            duplicates: 0,
+            waste: Waste::default(),
             from: vec![share("ada", 43), share("ben", 85)],
         };
         let text = "into/a.bin: 32.0 MiB in 0.125 s (256.0 MiB/s), pieces from ada 43, ben 85";
         assert_eq!(summary(&report, Path::new("into")), text);
-        report.refetched = 2;
+        report.waste.refetched = 2;
         assert_eq!(
             summary(&report, Path::new("into")),
             format!("{text}; 2 came wrong and were fetched again")

@@ -88,7 +88,9 @@ impl How<'_> {
         };
         let (events, shown) = unbounded();
         std::thread::scope(|scope| {
-            thread::start_scoped(scope, "show_progress", move || show_progress(&shown, question.products()))?;
+            thread::start_scoped(scope, "show_progress", move || {
+                show_progress(&shown, question.plan.products())
+            })?;
             multiply::multiply(peer.network(), question, c, slots, events)
         })
     }

@@ -19,7 +19,7 @@ use crate::cli::tell;
 use crate::clock::{Clock, Millis};
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::message::{PeerState, WaiterState};
-use crate::peer::multiply::lease::{HeldLease, Wait};
+use crate::peer::multiply::lease::HeldLease;
 use crate::peer::replication::context::ReplicationStatus;
 use crate::peer::swarm::requesters::Upload;
 use crate::share::theory::{LowerBound, Setting, client_server, swarm};
@@ -37,9 +37,9 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
     }
     let own = context.peer()?.network().first_number()?;
     let mut told = None;
-    let mut on_wait = |wait: Wait| {
-        if told.replace(wait.position) != Some(wait.position) {
-            tell(wait);
+    let mut on_wait = |position, text| {
+        if told.replace(position) != Some(position) {
+            tell(text);
         }
     };
     let lease = HeldLease::ask(context.config.manager, own, slots, &mut on_wait)?;
@@ -60,7 +60,7 @@ fn terms(lease: &HeldLease) -> Value {
 /// Says that the lease has ended, if it has: nobody at the prompt would notice.
 pub(super) fn tell_of_an_ended_lease(context: &mut Context) {
     if let Some(lease) = context.lease.take_if(|lease| lease.left().is_none()) {
-        let why = lease.over().unwrap_or_else(|| "its time is up, and the manager does not answer".into());
+        let why = lease.over().unwrap_or("its time is up, and the manager does not answer");
         tell(format_args!("your lease has ended: {why}; `lease` asks for another"));
     }
 }
@@ -180,13 +180,17 @@ fn place_in_queue(waiter: &WaiterState, now: Millis) -> String {
 /// The lecture's two bounds.
 pub(super) fn bounds(setting: &Setting) -> Outcome {
     let (cs, p2p) = (client_server(setting), swarm(setting));
-    let row = |bound: &LowerBound| json!({"seconds": bound.seconds, "term": bound.term.formula(), "because": bound.term.to_string()});
+    let row = |LowerBound { seconds, term }: LowerBound| {
+        let [formula, because] = term.texts();
+        json!({"seconds": seconds, "term": formula, "because": because})
+    };
     let Setting { size, peers, seed_up, .. } = *setting;
     let mut text = format!("F = {}, N = {peers}, u_s = {}/s", Bytes(size), Bytes(seed_up));
     for (name, LowerBound { seconds, term }) in [("D_cs", cs), ("D_p2p", p2p)] {
-        text += &format!("\n{name:6} >= {seconds:10.3} s = {:22} {term}", term.formula());
+        let [formula, because] = term.texts();
+        text += &format!("\n{name:6} >= {seconds:10.3} s = {formula:22} {because}");
     }
-    Outcome::new(json!({"client_server": row(&cs), "p2p": row(&p2p)}), text)
+    Outcome::new(json!({"client_server": row(cs), "p2p": row(p2p)}), text)
 }
 
 #[cfg(test)]

@@ -69,34 +69,21 @@ pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
     let mut place = None;
     for event in events {
         match event {
-            MultiplyEvent::Waiting(wait) => {
+            MultiplyEvent::Waiting { position, text } => {
                 // A terminal's line is renewed every second; elsewhere one line for each place is enough.
-                let text = wait.to_string();
-                if bar.is_hidden() && place.replace(wait.position) != Some(wait.position) {
+                if bar.is_hidden() && place.replace(position) != Some(position) {
                     say(text);
                 } else {
                     bar.set_message(text);
                 }
             }
-            MultiplyEvent::Leased(slots) => {
-                place = None;
-                let at: Vec<String> =
-                    slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
-                let count: u32 = slots.iter().map(|card| card.slots).sum();
-                say(format!("leased {}: {}", counted(count, "slot"), at.join(", ")));
-            }
-            MultiplyEvent::Fewer(slots) => {
-                say(format!("the others offer {} in all: taking those", counted(slots, "slot")))
-            }
             MultiplyEvent::SoFar { done, text } => {
                 bar.set_position(done as u64);
                 bar.set_message(text);
             }
-            MultiplyEvent::Redone { product, why } => {
-                say(format!("product {product} must be done again: {why}"));
-            }
-            MultiplyEvent::LeaseOver { done } => {
-                say(format!("the lease is over, {done} of {products} products are done: asking for another"));
+            MultiplyEvent::Note(text) => {
+                place = None; // A later wait begins again, at whatever place.
+                say(text);
             }
         }
     }

@@ -40,6 +40,6 @@ pub struct UploadSettings {
     pub down: Option<u64>,
     /// How many are served for their rates.
     pub unchoke: usize,
-    /// How many times faster than the lecture's the rounds are.
-    pub time_scale: f64,
+    /// How long a round of choking takes.
+    pub round: Duration,
 }

@@ -152,7 +152,7 @@ impl Mirror {
         let changed = file.metadata().and_then(|is| is.modified()).ok().and_then(datable).map(date);
         let uploads = Arc::clone(&self.uploads);
         let pass = move |left| {
-            let bytes = uploads.link.up.pass(left, || speaker.is_gone())?;
+            let bytes = uploads.up.pass(left, || speaker.is_gone())?;
             whole.check().map(|()| bytes)
         };
         let size = offer.manifest().layout().size();

@@ -25,11 +25,16 @@ impl Bitfield {
 
     /// All pieces of a file that is cut like this.
     pub fn full(layout: Layout) -> Self {
-        let mut all = Self::empty(layout);
-        layout.iter().for_each(|piece| {
-            all.insert(piece);
-        });
-        all
+        Self::of(layout, layout.iter())
+    }
+
+    /// These pieces of a file that is cut like this.
+    pub fn of(layout: Layout, pieces: impl IntoIterator<Item = Piece>) -> Self {
+        let mut set = Self::empty(layout);
+        for piece in pieces {
+            set.insert(piece);
+        }
+        set
     }
 
     /// How many bytes the wire takes for it.

@@ -1,4 +1,4 @@
-//! Who is served: tit-for-tat, one optimist, and everybody else choked.
+//! Which peers are served: tit-for-tat, one optimist, and all others choked.
 //!
 //! # The problem
 //! A link that is shared by all that ask gives each of them next to nothing. And why should a peer that
@@ -12,13 +12,13 @@
 //!   requests.
 //! - **One optimist.** Every 30 s one of the others is drawn at random and unchoked too, whatever its rate.
 //!   So a newcomer gets its first piece, and a better partner is found.
-//! - **Free places fill at once.** Nobody waits for a round while a place is empty. So where no more than
+//! - **Free places fill at once.** No peer waits for a round while a place is empty. So where no more than
 //!   `--unchoke` + 1 are interested, all are served.
 //! - Only a peer that is *interested*, because it lacks a piece that is here, takes a place.
 //!
 //! # An example
 //! `--unchoke 2`. Ada gives 30 kB/s, Ben 20, Cyd 10, Dee nothing. Ada and Ben are served, and one of Cyd and
-//! Dee at random, say Dee. She begins to give 25: in the next round Ada and Dee are the top two, and the optimist's
+//! Dee at random, say Dee. Dee begins to give 25: in the next round Ada and Dee are the top two, and the optimist's
 //! place falls to Ben or Cyd.
 //!
 //! All of it is a pure function of a snapshot: [`judge`]. When the rounds are, the shell decides.
@@ -37,10 +37,10 @@ pub const UNCHOKE: usize = 4;
 /// The seconds from one ranking to the next.
 pub const ROUND_SECONDS: u64 = 10;
 
-/// The seconds after which the optimist's place goes to somebody else.
+/// The seconds after which the optimist's place goes to another peer.
 pub const OPTIMISTIC_SECONDS: u64 = 30;
 
-/// How somebody is served.
+/// How a peer is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// Not at all.
@@ -69,7 +69,7 @@ pub struct Contender {
 /// Why there is a judgement now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occasion {
-    /// Somebody came, left, or changed its interest: fill free places, take none away from a peer that uses it.
+    /// A peer came, left, or changed its interest: fill free places, take none away from a peer that uses it.
     Change,
     /// Ten seconds are over: rank again.
     Round,

@@ -78,11 +78,7 @@ fn time_for(bytes: u64, rate: u64) -> Duration {
     match (bytes, rate) {
         (0, _) => Duration::ZERO,
         (_, 0) => Duration::MAX,
-        _ => {
-            let nanos = (u128::from(bytes) * 1_000_000_000).div_ceil(u128::from(rate));
-            let second = 1_000_000_000;
-            Duration::new((nanos / second) as u64, (nanos % second) as u32)
-        }
+        _ => Duration::from_nanos_u128((u128::from(bytes) * 1_000_000_000).div_ceil(rate.into())),
     }
 }
 

@@ -7,7 +7,7 @@
 //! # The rules
 //! - **Rarest first** ([`PickOrder::Rarest`]): a neighbour is asked for the open piece that the fewest neighbours
 //!   have. Were all to ask from the front, the end of the file would be at its first neighbour alone, and lost with
-//!   it; and nobody would have anything to give to the others. Among equally rare ones the order is random, for each
+//!   it; and no peer would have anything to give to the others. Among equally rare ones the order is random, for each
 //!   downloader another: they would all fetch the same piece otherwise, and again have nothing to give to each other.
 //! - **Other orders**, to compare: [`PickOrder::Sequential`] asks from the front. [`PickOrder::Split`] is the
 //!   sources' "part i of n": neighbour i of n begins at part i and goes on, round the end of the file; so it takes
@@ -15,12 +15,13 @@
 //! - **Some requests in flight** for each neighbour, so that its link never rests while an answer and the next
 //!   request pass each other; not many, because what is asked of one is not asked of another. A neighbour that
 //!   takes long for a piece is asked for one at a time ([`is_slow`]).
-//! - **Choke voids.** A neighbour that chokes or leaves owes nothing any more. What nobody else owes is open again,
-//!   for anybody (E8).
+//! - **Choke voids.** A neighbour that chokes or leaves owes nothing any more. What no other neighbour owes is open
+//!   again, for all of them (E8).
 //! - **Bytes that fail their hash** are asked for elsewhere, and their sender is remembered, also when it leaves and
-//!   comes back; after the second time it is not asked any more. Only where nobody else has the piece is the same
+//!   comes back; after the second time it is not asked any more. Only where no other has the piece is the same
 //!   neighbour asked for it again.
-//! - **A full disk** is nobody's fault: the piece is open again, and its sender is not blamed.
+//! - **A full disk** is no neighbour's fault: the piece counts as being checked until it is written, and its sender is
+//!   not blamed.
 //! - **Endgame.** When nothing is open any more, the download lasts as long as the slowest neighbour takes for what
 //!   it owes, while the fast ones have nothing to do. So a neighbour with nothing to do is asked for a piece that
 //!   another owes: the one that lies deepest in a queue, because it would come last. At most [`COPIES`] are asked for
@@ -28,12 +29,12 @@
 //!   downloads from us too; then it sends it no more ([`Picker::taken_back`]). Otherwise its answer is ignored and
 //!   counted ([`Waste::duplicates`]).
 //!
-//! A piece that is missing is *open*, or *asked for*, or has arrived and is being checked; the picker knows which
-//! neighbour has what, and which of the three each piece is.
+//! A piece that is missing is *open*, or some neighbour owes it, or it has arrived and is being *checked*. The picker
+//! keeps what each neighbour has and owes; all the rest follows from that.
 //!
 //! # An example
 //! Three pieces. Ada has all, Ben has piece 2. Ada is asked for 0 and 1, because two neighbours have piece 2;
-//! Ben is asked for that. Ada leaves: 0 and 1 are open again. Ben lacks them and is asked for nothing, until he says
+//! Ben is asked for that. Ada leaves: 0 and 1 are open again. Ben lacks them and is asked for nothing, until it says
 //! `have 0`.
 //!
 //! # What it costs
@@ -48,7 +49,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Bitfield, Layout, Piece};
+use serde::Serialize;
+
+use super::{Bitfield, Piece};
 use crate::error::{Error, Kind};
 
 #[cfg(test)]
@@ -65,7 +68,7 @@ const SLOW: u32 = 50;
 pub const COPIES: usize = 2;
 
 /// How often a neighbour may send bytes that fail their hash before it is no longer asked.
-const FAILURES: u32 = 2;
+const FAILURES: usize = 2;
 
 /// What the downloader calls a neighbour: any number, the same for the same neighbour when it comes back.
 pub type NeighbourId = u64;
@@ -74,7 +77,7 @@ pub type NeighbourId = u64;
 ///
 /// A second request hides the round trip from an answer to the next request. Where answers take long there is
 /// little to hide, and it costs something: a piece that waits behind another in this neighbour's queue is asked of
-/// nobody else meanwhile, nor passed on.
+/// no other neighbour meanwhile, nor passed on.
 pub fn is_slow(took: Duration, round_trip: Duration) -> bool {
     took >= round_trip * SLOW
 }
@@ -105,29 +108,8 @@ impl FromStr for PickOrder {
     }
 }
 
-/// What became of bytes that a neighbour sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// They were asked for and are missing: check them, then say [`Picker::verified`] or
-    /// [`Picker::failed`].
-    Wanted,
-    /// Somebody else was faster: throw them away.
-    Duplicate,
-    /// Nobody asked this neighbour for them; or its choke and our request have crossed.
-    NotAsked,
-}
-
-/// What follows for a neighbour whose bytes failed their hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Penalty {
-    /// Once may be an accident.
-    Warned,
-    /// It is not asked any more, for anything.
-    Barred,
-}
-
 /// What a download has cost beyond its bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Waste {
     /// Pieces that failed their hash and were fetched again.
     pub refetched: u64,
@@ -151,65 +133,43 @@ struct Ledger {
 pub struct Picker {
     order: PickOrder,
     seed: u64,
-    in_flight: usize,
-    have: Bitfield,
-    /// Missing, and asked of nobody.
+    /// Requests in flight for each neighbour, at least one.
+    pub(super) in_flight: usize,
+    /// The pieces that are there, verified.
+    pub(super) have: Bitfield,
+    /// Missing, and owed by no neighbour.
     open: Bitfield,
+    /// Arrived, and not verified yet.
+    checking: BTreeSet<Piece>,
     neighbours: BTreeMap<NeighbourId, Ledger>,
     /// For each piece, how many neighbours have it.
     spread: Vec<u32>,
-    /// Which neighbours owe each piece that is missing and asked for.
-    asked: BTreeMap<Piece, Vec<NeighbourId>>,
-    /// How often each neighbour failed, and for which pieces; it is remembered when the neighbour leaves.
-    failures: BTreeMap<NeighbourId, (u32, BTreeSet<Piece>)>,
-    waste: Waste,
+    /// The pieces that each neighbour sent wrongly; they are remembered when the neighbour leaves.
+    failures: BTreeMap<NeighbourId, Vec<Piece>>,
+    pub(crate) waste: Waste,
 }
 
 impl Picker {
     /// A download that begins with the pieces in `have`. Equally rare pieces are drawn by `seed`.
     pub fn new(have: Bitfield, order: PickOrder, seed: u64) -> Self {
         let layout = have.layout();
-        let mut open = Bitfield::empty(layout);
-        have.missing().for_each(|piece| {
-            open.insert(piece);
-        });
+        let open = Bitfield::of(layout, have.missing());
         Self {
             order,
             seed,
             in_flight: IN_FLIGHT,
             have,
             open,
+            checking: BTreeSet::new(),
             neighbours: BTreeMap::new(),
             spread: vec![0; layout.pieces() as usize],
-            asked: BTreeMap::new(),
             failures: BTreeMap::new(),
             waste: Waste::default(),
         }
     }
 
-    /// With another number of requests in flight for each neighbour; at least one.
-    #[must_use]
-    pub fn with_in_flight(mut self, requests: usize) -> Self {
-        self.in_flight = requests.max(1);
-        self
-    }
-
-    pub(super) fn layout(&self) -> Layout {
-        self.have.layout()
-    }
-
-    /// The pieces that are there, verified.
-    #[cfg(test)]
-    pub(super) fn have(&self) -> &Bitfield {
-        &self.have
-    }
-
     pub(crate) fn is_done(&self) -> bool {
         self.have.is_full()
-    }
-
-    pub(crate) fn waste(&self) -> Waste {
-        self.waste
     }
 
     /// A neighbour is there, with these pieces; it chokes until it says otherwise. One that was there begins
@@ -271,12 +231,11 @@ impl Picker {
         };
         let piece = piece.or_else(|| self.endgame(neighbour, known))?;
         self.open.remove(piece);
-        self.asked.entry(piece).or_default().push(neighbour);
         self.neighbours.get_mut(&neighbour)?.owes.push(piece);
         Some(piece)
     }
 
-    /// The open pieces that a neighbour has, in order; not what it sent wrongly, unless nobody else has it.
+    /// The open pieces that a neighbour has, in order; not what it sent wrongly, unless no other has it.
     fn candidates(&self, neighbour: NeighbourId, known: &Ledger) -> impl Iterator<Item = Piece> {
         let elsewhere = move |piece: Piece| self.spread[piece.index() as usize] > 1;
         self.open
@@ -292,78 +251,82 @@ impl Picker {
     /// The first open piece in part i of n, or after it, round the end of the file.
     fn first_of_its_part(&self, neighbour: NeighbourId, known: &Ledger) -> Option<Piece> {
         let i = self.neighbours.range(..neighbour).count() as u64;
-        let first = u64::from(self.layout().pieces()) * i / self.neighbours.len() as u64;
+        let first = u64::from(self.have.layout().pieces()) * i / self.neighbours.len() as u64;
         let behind = self.candidates(neighbour, known).find(|piece| u64::from(piece.index()) >= first);
         behind.or_else(|| self.candidates(neighbour, known).next())
     }
 
-    /// When all that is missing was asked for: a piece that somebody else owes, the one that lies deepest
+    /// When all that is missing was asked for: a piece that another neighbour owes, the one that lies deepest
     /// in a queue. One such piece at a time.
     fn endgame(&self, neighbour: NeighbourId, known: &Ledger) -> Option<Piece> {
         if self.open.count() > 0 || !known.owes.is_empty() {
             return None;
         }
-        let depth = |owers: &[NeighbourId], piece| {
-            let owes = owers.first().and_then(|ower| self.neighbours.get(ower)).map(|ower| &ower.owes);
-            owes.and_then(|owes| owes.iter().position(|&owed| owed == piece))
-        };
-        let could = self.asked.iter().filter(|&(&piece, owers)| {
-            let asked_too = owers.len() >= COPIES || owers.contains(&neighbour);
-            !asked_too && known.has.contains(piece) && !self.failed_with(neighbour, piece)
-        });
-        could
-            .max_by_key(|&(&piece, owers)| (depth(owers, piece), scatter(self.seed, piece.index())))
-            .map(|(&p, _)| p)
+        let queues = self.neighbours.values().flat_map(|other| other.owes.iter().enumerate());
+        let helps =
+            |piece| self.is_wanted(piece) && known.has.contains(piece) && !self.failed_with(neighbour, piece);
+        let could = queues.filter(|&(_, &piece)| helps(piece) && self.owers(piece).count() < COPIES);
+        let deepest = could.max_by_key(|&(depth, piece)| (depth, scatter(self.seed, piece.index())));
+        deepest.map(|(_, &piece)| piece)
     }
 
-    /// Bytes have come. Says whether they are worth checking.
-    pub fn arrived(&mut self, neighbour: NeighbourId, piece: Piece) -> Arrival {
-        let owes = self.neighbours.get_mut(&neighbour).map(|known| &mut known.owes);
-        let place = owes.as_ref().and_then(|owes| owes.iter().position(|&owed| owed == piece));
-        if let (Some(owes), Some(place)) = (owes, place) {
-            owes.remove(place);
-            // All that owe a piece that is still missing stand in `asked`; the first that brings it takes the
-            // whole entry out.
-            if self.asked.remove(&piece).is_some() {
-                return Arrival::Wanted;
-            }
-        } else if !self.have.contains(piece) {
-            return Arrival::NotAsked;
+    /// Which neighbours owe a piece.
+    fn owers(&self, piece: Piece) -> impl Iterator<Item = NeighbourId> {
+        let owers = self.neighbours.iter().filter(move |(_, known)| known.owes.contains(&piece));
+        owers.map(|(&neighbour, _)| neighbour)
+    }
+
+    /// Whether a piece is missing, and its bytes have not come yet.
+    fn is_wanted(&self, piece: Piece) -> bool {
+        !self.have.contains(piece) && !self.checking.contains(&piece)
+    }
+
+    /// Bytes have come. True when they are worth checking: they were asked for and are missing. Then say
+    /// [`Picker::verified`] or [`Picker::failed`]; else throw them away. Another neighbour was faster, or
+    /// this one was not asked for them, or its choke and our request have crossed.
+    pub fn arrived(&mut self, neighbour: NeighbourId, piece: Piece) -> bool {
+        let owed = self.owes_no_more(neighbour, piece);
+        let wanted = owed && self.is_wanted(piece);
+        if wanted {
+            self.checking.insert(piece);
+        } else if owed || self.have.contains(piece) {
+            self.waste.duplicates += 1;
         }
-        self.waste.duplicates += 1;
-        Arrival::Duplicate
+        wanted
     }
 
     /// The bytes are right, and on the disk. Returns the others that owe the piece: their answers will be ignored.
     pub fn verified(&mut self, piece: Piece) -> Vec<NeighbourId> {
         self.open.remove(piece);
-        self.asked.remove(&piece);
-        if !self.have.insert(piece) {
-            return Vec::new();
+        self.checking.remove(&piece);
+        if self.have.insert(piece) {
+            let useful_to_us = self.neighbours.values_mut().filter(|known| known.has.contains(piece));
+            useful_to_us.for_each(|known| known.useful -= 1);
         }
-        let mut losers = Vec::new();
-        for (&neighbour, known) in self.neighbours.iter_mut().filter(|(_, known)| known.has.contains(piece)) {
-            known.useful -= 1;
-            if known.owes.contains(&piece) {
-                losers.push(neighbour);
-            }
-        }
-        losers
+        self.owers(piece).collect()
     }
 
     /// A neighbour will not send a piece that is here already: it hears that we have it. So it owes it no more. (If
     /// it had begun to send it, that is a duplicate like any other.)
     pub fn taken_back(&mut self, neighbour: NeighbourId, piece: Piece) {
-        if let Some(known) = self.neighbours.get_mut(&neighbour).filter(|_| self.have.contains(piece)) {
-            known.owes.retain(|&owed| owed != piece);
+        if self.have.contains(piece) {
+            self.owes_no_more(neighbour, piece);
         }
     }
 
-    /// A neighbour chokes: what it owed is open again.
+    /// Whether the neighbour owed it.
+    fn owes_no_more(&mut self, neighbour: NeighbourId, piece: Piece) -> bool {
+        let Some(known) = self.neighbours.get_mut(&neighbour) else { return false };
+        let place = known.owes.iter().position(|&owed| owed == piece);
+        place.is_some_and(|place| known.owes.remove(place) == piece)
+    }
+
+    /// A neighbour chokes: it owes nothing any more.
     pub fn choked(&mut self, neighbour: NeighbourId) {
-        self.void(neighbour, |_| true);
-        if let Some(known) = self.neighbours.get_mut(&neighbour) {
-            known.choked = true;
+        let Some(known) = self.neighbours.get_mut(&neighbour) else { return };
+        known.choked = true;
+        for piece in std::mem::take(&mut known.owes) {
+            self.reopen(piece);
         }
     }
 
@@ -375,52 +338,33 @@ impl Picker {
         }
     }
 
-    /// What a neighbour owes and `which` names, it owes no more. Where nobody else owes it, it is open.
-    fn void(&mut self, neighbour: NeighbourId, which: impl Fn(Piece) -> bool) {
-        let Some(known) = self.neighbours.get_mut(&neighbour) else { return };
-        for piece in known.owes.extract_if(.., |piece| which(*piece)) {
-            // What is not in `asked` has arrived from somebody else.
-            let Some(owers) = self.asked.get_mut(&piece) else { continue };
-            owers.retain(|&ower| ower != neighbour);
-            if owers.is_empty() {
-                self.asked.remove(&piece);
-                self.open.insert(piece);
-            }
-        }
-    }
-
-    /// The bytes are not those of the piece: it is open again, for others.
-    pub fn failed(&mut self, neighbour: NeighbourId, piece: Piece) -> Penalty {
-        self.waste.refetched += 1;
-        self.reopen(piece);
-        let (failures, pieces) = self.failures.entry(neighbour).or_default();
-        *failures += 1;
-        pieces.insert(piece);
-        if *failures < FAILURES {
-            return Penalty::Warned;
-        }
-        self.left(neighbour);
-        Penalty::Barred
-    }
-
-    /// A piece that had arrived is missing after all.
+    /// A piece that was asked for did not come, or not as it should: it is open again, for all, unless it has come
+    /// from another neighbour or another one owes it too.
     fn reopen(&mut self, piece: Piece) {
-        let owes = self.neighbours.iter().filter(|(_, known)| known.owes.contains(&piece));
-        let owers: Vec<_> = owes.map(|(&neighbour, _)| neighbour).collect();
-        if owers.is_empty() {
+        if self.is_wanted(piece) && self.owers(piece).next().is_none() {
             self.open.insert(piece);
-        } else {
-            self.asked.insert(piece, owers);
+        }
+    }
+
+    /// The bytes are not those of the piece: it is asked for elsewhere. A neighbour that has failed too often is
+    /// [barred](Picker::barred): it is not asked any more, for anything.
+    pub fn failed(&mut self, neighbour: NeighbourId, piece: Piece) {
+        self.waste.refetched += 1;
+        self.checking.remove(&piece);
+        self.reopen(piece);
+        self.failures.entry(neighbour).or_default().push(piece);
+        if self.barred(neighbour) {
+            self.left(neighbour);
         }
     }
 
     /// Whether a neighbour has failed too often to be asked again.
     pub fn barred(&self, neighbour: NeighbourId) -> bool {
-        self.failures.get(&neighbour).is_some_and(|&(failures, _)| failures >= FAILURES)
+        self.failures.get(&neighbour).is_some_and(|pieces| pieces.len() >= FAILURES)
     }
 
     fn failed_with(&self, neighbour: NeighbourId, piece: Piece) -> bool {
-        self.failures.get(&neighbour).is_some_and(|(_, pieces)| pieces.contains(&piece))
+        self.failures.get(&neighbour).is_some_and(|pieces| pieces.contains(&piece))
     }
 
     /// The missing pieces that no neighbour has: what a download waits for that cannot go on.

@@ -14,7 +14,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::choker::{Contender, Occasion, ROUND_SECONDS, Service, UNCHOKE, judge};
-use super::picker::{Arrival, IN_FLIGHT, PickOrder, Picker, is_slow};
+use super::picker::{IN_FLIGHT, PickOrder, Picker, is_slow};
 use super::theory::{self, Setting};
 use super::uplink::{PieceRequest, Uplink};
 use super::{Bitfield, FileId, Layout, Piece};
@@ -155,7 +155,7 @@ fn run(plan: Plan) -> Outcome {
     let seconds = swarm.now as f64 / SECOND as f64;
     Outcome {
         ratio: seconds / theory::swarm(&setting).seconds,
-        duplicates: swarm.nodes.iter().map(|node| node.picker.waste().duplicates).sum(),
+        duplicates: swarm.nodes.iter().map(|node| node.picker.waste.duplicates).sum(),
     }
 }
 
@@ -170,8 +170,8 @@ impl Swarm {
         let layout = Layout::of(plan.size).unwrap();
         let node = |id: NodeId| {
             let have = if id == 0 { Bitfield::full(layout) } else { Bitfield::empty(layout) };
-            let picker =
-                Picker::new(have, plan.order, plan.seed << 32 | id as u64).with_in_flight(plan.in_flight);
+            let mut picker = Picker::new(have, plan.order, plan.seed << 32 | id as u64);
+            picker.in_flight = plan.in_flight;
             Node {
                 picker,
                 uplink: Uplink::new(plan.at_once),
@@ -212,7 +212,7 @@ impl Swarm {
         pairs.shuffle(&mut self.rng);
         for (a, b) in pairs {
             for (from, to) in [(a, b), (b, a)] {
-                let has = self.nodes[from].picker.have().as_bytes().to_vec();
+                let has = self.nodes[from].picker.have.as_bytes().to_vec();
                 self.send(from, to, Message::Bitfield(has));
             }
         }
@@ -255,7 +255,7 @@ impl Swarm {
         let (neighbour, requester, node) = (from as u64, from as u64, &mut self.nodes[to]);
         match message {
             Message::Bitfield(has) => {
-                let has = Bitfield::from_wire(node.picker.layout(), &has).unwrap();
+                let has = Bitfield::from_wire(node.picker.have.layout(), &has).unwrap();
                 node.picker.joined(neighbour, has);
                 node.picker.paced(neighbour, self.plan.pace);
                 let service = Service::Choked;
@@ -312,7 +312,7 @@ impl Swarm {
         if let Some(contender) = node.contenders.get_mut(&from) {
             contender.received += piece.len() as u64;
         }
-        if node.picker.arrived(from as u64, piece) == Arrival::Wanted {
+        if node.picker.arrived(from as u64, piece) {
             let losers = node.picker.verified(piece);
             // The seed asks for nothing, so nobody tells it anything.
             for loser in losers.into_iter().filter(|&loser| self.plan.take_back && loser != 0) {
@@ -361,7 +361,7 @@ impl Swarm {
             match (was == Service::Choked, service == Service::Choked) {
                 (true, false) => self.send(id, peer as NodeId, Message::Unchoke),
                 (false, true) => {
-                    node.uplink.void(peer, self.file);
+                    node.uplink.void(peer);
                     self.send(id, peer as NodeId, Message::Choke);
                 }
                 _ => {}

@@ -23,8 +23,6 @@
 //! These are bounds, not forecasts: they know nothing of pieces, of latency, of peers that come late or
 //! leave early, nor of the two or three pieces' time in which a swarm starts and ends.
 
-use std::fmt;
-
 /// Who wants what, over which links. Sizes in bytes, rates in bytes per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -61,25 +59,16 @@ pub enum Term {
 }
 
 impl Term {
-    /// The term as the lecture writes it.
-    pub fn formula(&self) -> &'static str {
+    /// The term as the lecture writes it, and what it says in plain words.
+    pub fn texts(self) -> [&'static str; 2] {
         match self {
-            Self::EveryCopyFromServer => "N F / u_s",
-            Self::OneCopyFromSeed => "F / u_s",
-            Self::SlowestDownload => "F / d_min",
-            Self::AllUploads => "N F / (u_s + sum u_i)",
+            Self::EveryCopyFromServer => ["N F / u_s", "the server must upload a copy for every peer"],
+            Self::OneCopyFromSeed => ["F / u_s", "the seed must upload every byte once"],
+            Self::SlowestDownload => ["F / d_min", "the slowest peer must download the whole file"],
+            Self::AllUploads => {
+                ["N F / (u_s + sum u_i)", "all uploads together must carry a copy for every peer"]
+            }
         }
-    }
-}
-
-impl fmt::Display for Term {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::EveryCopyFromServer => "the server must upload a copy for every peer",
-            Self::OneCopyFromSeed => "the seed must upload every byte once",
-            Self::SlowestDownload => "the slowest peer must download the whole file",
-            Self::AllUploads => "all uploads together must carry a copy for every peer",
-        })
     }
 }
 
@@ -206,11 +195,5 @@ mod tests {
         assert_eq!((dead.seconds, dead.term), (f64::INFINITY, Term::OneCopyFromSeed));
         let largest = swarm(&Setting::alike(u64::MAX, u64::MAX, u64::MAX, u64::MAX, None));
         assert!(largest.seconds.is_finite());
-    }
-
-    #[test]
-    fn a_term_is_said_in_plain_words() {
-        assert_eq!(Term::AllUploads.to_string(), "all uploads together must carry a copy for every peer");
-        assert_eq!(Term::AllUploads.formula(), "N F / (u_s + sum u_i)");
     }
 }

@@ -32,7 +32,7 @@ const UNITS: [(&str, u64); 9] = [
 
 /// A number of bytes, or of bytes per second, that is read and written as people do.
 ///
-/// Written, it is exact and can be read again; [`about`] is for those who want to see at a glance.
+/// Written, it is exact and can be read again; [`about`] is to be seen at a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
@@ -52,9 +52,10 @@ fn parse(text: &str) -> Option<u64> {
     let text = text.strip_suffix("/s").unwrap_or(text);
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = (&text[..digits], text[digits..].trim_start());
-    let (_, scale) =
-        UNITS.into_iter().find(|(name, _)| unit.is_empty() || name.eq_ignore_ascii_case(unit))?;
-    let scale = if unit.is_empty() { 1 } else { scale };
+    let (_, scale) = match unit {
+        "" => ("B", 1),
+        _ => UNITS.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?,
+    };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     // 1.5 MiB is 15 MiB / 10: whole numbers throughout, so nothing is rounded.
     let divisor = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
@@ -96,13 +97,11 @@ pub fn counted<N: Display + PartialEq + From<u8>>(count: N, of_what: &str) -> St
 /// assert_eq!(about(33_100_000), "31.6 MiB");
 /// ```
 pub fn about(bytes: u64) -> String {
-    let binary = UNITS.into_iter().filter(|(name, _)| name.len() == 3);
-    for (name, scale) in binary {
-        if bytes >= scale {
-            return format!("{:.1} {name}", bytes as f64 / scale as f64);
-        }
+    let mut binary = UNITS.into_iter().filter(|(name, _)| name.len() == 3);
+    match binary.find(|(_, scale)| bytes >= *scale) {
+        Some((name, scale)) => format!("{:.1} {name}", bytes as f64 / scale as f64),
+        None => format!("{bytes} B"),
     }
-    format!("{bytes} B")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Five peers are unchoked and each has asked for two pieces. A link that carries five pieces at once
 //! brings all five late; one that carries them one after another brings the first in a fifth of the time,
 //! and its receiver can pass it on while the second is under way. In a swarm that is young, where
-//! nobody has anything yet, that is most of the difference between a good and a bad start.
+//! no peer has anything yet, that is most of the difference between a good and a bad start.
 //!
 //! # The rules
 //! - **A few pieces at a time**: one where the link is slow (`--up`), more where it is the machine that limits.
@@ -12,16 +12,16 @@
 //!   byte that it sends twice is a byte too many: F / u_s is a bound ([`theory`](super::theory)).
 //! - Among those: **the requester that was served longest ago**, so that all are served alike; then the one that
 //!   asked first.
-//! - **Nobody waits for ever**: a request that was passed over [`PATIENCE`] times comes first. A peer that
+//! - **No request waits for ever**: a request that was passed over [`PATIENCE`] times comes first. A peer that
 //!   asks from the front, for pieces that others have had before, is late but is served.
 //!
 //! # An example
 //! Ada and Ben ask the seed for pieces 7 and 7, Cyd for 8. Ada gets 7. Now 7 was sent once: Cyd gets 8. Then
-//! Ben gets 7, unless Ada has sent it to him in the meantime and he has told the seed.
+//! Ben gets 7, unless Ada has sent it to Ben in the meantime and Ben has told the seed.
 //!
 //! # What it is worth
 //! The tests run a swarm in virtual time: 16 peers of 4 MiB/s, a seed of 8 MiB/s, 32 MiB in pieces of 256 KiB,
-//! everybody there from the start. When the last peer is done, as a share of D_p2p, on the average:
+//! all of them there from the start. When the last peer is done, as a share of D_p2p, on the average:
 //!
 //! | | N = 16 |
 //! |---|---|
@@ -48,7 +48,7 @@ use super::{FileId, Piece};
 /// How often a request may be passed over before it is served first.
 pub const PATIENCE: u32 = 16;
 
-/// What the uploader calls a peer that asks.
+/// What the uploader calls a peer that asks for pieces of one file; where it asks for two files, it has two of these.
 pub type RequesterId = u64;
 
 /// A request for a piece.
@@ -95,39 +95,42 @@ impl Uplink {
         }
     }
 
-    /// Somebody asks; a request that waits already is not doubled.
+    /// A requester asks; a request that waits already is not doubled.
     pub fn ask(&mut self, request: PieceRequest) {
         if !self.waiting.iter().any(|waiting| waiting.request == request) {
             self.waiting.push(Backlog { request, passed_over: 0 });
         }
     }
 
-    /// A request is not wanted any more; says whether it was waiting. One that is being sent goes on.
-    pub fn cancel(&mut self, request: PieceRequest) -> bool {
-        let before = self.waiting.len();
+    /// How many requests of a requester wait, or are being sent.
+    pub fn open(&self, requester: RequesterId) -> usize {
+        let waiting = self.waiting.iter().map(|waiting| &waiting.request);
+        waiting.chain(&self.sending).filter(|request| request.requester == requester).count()
+    }
+
+    /// A request is not wanted any more. If it is being sent, it goes on.
+    pub fn cancel(&mut self, request: PieceRequest) {
         self.waiting.retain(|waiting| waiting.request != request);
-        self.waiting.len() < before
     }
 
-    /// Somebody was choked: the requests that wait are void, for this file.
-    pub fn void(&mut self, requester: RequesterId, file: FileId) {
-        self.waiting.retain(|waiting| (waiting.request.requester, waiting.request.file) != (requester, file));
-    }
-
-    /// Somebody is gone.
-    pub fn forget(&mut self, requester: RequesterId) {
+    /// A requester was choked: its requests that wait are void.
+    pub fn void(&mut self, requester: RequesterId) {
         self.waiting.retain(|waiting| waiting.request.requester != requester);
+    }
+
+    /// A requester is gone.
+    pub fn forget(&mut self, requester: RequesterId) {
+        self.void(requester);
         self.sending.retain(|request| request.requester != requester);
         self.served.remove(&requester);
     }
 
-    /// A file is not offered any more.
+    /// No requester asks for pieces of a file any more: how often they were sent is forgotten.
     pub fn forget_file(&mut self, file: FileId) {
-        self.waiting.retain(|waiting| waiting.request.file != file);
         self.sent.retain(|(sent, _), _| *sent != file);
     }
 
-    /// The request to serve next; `None` when nobody waits or the link is full. Say [`Uplink::done`] when it is sent.
+    /// The request to serve next; `None` when none waits or the link is full. Say [`Uplink::done`] when it is sent.
     pub fn next_request(&mut self) -> Option<PieceRequest> {
         if self.sending.len() >= self.at_once {
             return None;
@@ -242,18 +245,16 @@ mod tests {
         for (requester, piece) in [(ADA, 1), (ADA, 2), (BEN, 3), (BEN, 3), (CYD, 4)] {
             link.ask(request(requester, piece));
         }
-        assert!(link.cancel(request(ADA, 1)));
-        assert!(!link.cancel(request(ADA, 1)), "it waits no more");
+        assert_eq!([ADA, BEN].map(|requester| link.open(requester)), [2, 1]);
+        link.cancel(request(ADA, 1));
+        assert_eq!(link.open(ADA), 1);
         link.forget(CYD);
         assert_eq!(drain(&mut link), [(ADA, 2), (BEN, 3)]);
-        let other = FileId::from([1; 32]);
         link.ask(request(ADA, 1));
-        link.ask(PieceRequest { file: other, ..request(ADA, 1) });
-        link.void(ADA, other);
-        assert_eq!(drain(&mut link), [(ADA, 1)], "a choke is for one file");
         link.ask(request(BEN, 1));
+        link.void(ADA);
+        assert_eq!(drain(&mut link), [(BEN, 1)], "a choke voids nothing of others");
         link.forget_file(request(BEN, 1).file);
-        assert_eq!(drain(&mut link), []);
         assert!(link.sent.is_empty(), "what is not offered takes no memory");
     }
 }

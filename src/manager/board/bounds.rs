@@ -89,7 +89,8 @@ fn binding(seeds: &[&PeerState], setting: &Setting) -> (Option<f64>, String, Str
     }
     let bound = swarm(setting);
     let seconds = bound.seconds.is_finite().then_some(bound.seconds);
-    (seconds, bound.term.formula().into(), bound.term.to_string())
+    let [formula, because] = bound.term.texts();
+    (seconds, formula.into(), because.into())
 }
 
 #[cfg(test)]

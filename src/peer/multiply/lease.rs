@@ -13,7 +13,6 @@
 //! `lost`; that wakes its reader.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -31,29 +30,11 @@ use crate::peer::manager_client::reach_manager;
 use crate::share::units::counted;
 use crate::thread::{self, Thread};
 
-/// How long a manager may be silent towards one that waits in its queue; it speaks every second.
+/// How long a manager may be silent towards a peer that waits in its queue; it speaks every second.
 const QUEUE_SILENCE: Duration = Duration::from_secs(15);
 
 /// How long a manager may take to say `released`.
 const GOODBYE: Duration = Duration::from_millis(500);
-
-/// What one that waits in the queue is told.
-#[derive(Clone, Debug)]
-pub(crate) struct Wait {
-    /// The place in the queue; 1 is the head.
-    pub(crate) position: usize,
-    /// How many slots were asked for.
-    asked: u32,
-    /// For what, and what would end it.
-    reason: String,
-}
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slots = counted(self.asked, "slot");
-        write!(f, "waiting for {slots}, place {} in the queue: {}", self.position, self.reason)
-    }
-}
 
 /// A lease that is held; dropping it gives it back.
 #[derive(Debug)]
@@ -62,7 +43,8 @@ pub(crate) struct HeldLease {
     pub(crate) number: LeaseId,
     /// Where they are.
     pub(crate) slots: Vec<PeerCard>,
-    line: Outbox,
+    /// The conversation with the manager about it.
+    pub(super) line: Outbox,
     terms: Arc<Mutex<Terms>>,
     /// Disconnected when the keeper has ended.
     ended: Receiver<()>,
@@ -70,8 +52,8 @@ pub(crate) struct HeldLease {
 }
 
 impl HeldLease {
-    /// Asks the manager for `slots` slots of others than number `own`, and waits for them. `on_wait` hears what is
-    /// waited for.
+    /// Asks the manager for `slots` slots of others than number `own`, and waits for them. `on_wait` hears the place in
+    /// the queue (1 is the head), and in words what is waited for, and what would end that.
     ///
     /// # Errors
     /// `infeasible` when there are too few slots; a plain failure when the manager is not there.
@@ -79,7 +61,7 @@ impl HeldLease {
         manager: SocketAddr,
         own: PeerId,
         slots: u32,
-        on_wait: &mut dyn FnMut(Wait),
+        on_wait: &mut dyn FnMut(usize, String),
     ) -> Result<Self> {
         let mut connection = reach_manager(manager)?;
         let line = connection.outbox();
@@ -88,7 +70,9 @@ impl HeldLease {
             match connection.answer(QUEUE_SILENCE)? {
                 FromManager::Wait { position, asked, reason, .. } => {
                     line.send(&ToManager::Ok { list: None, downloads: Vec::new() });
-                    on_wait(Wait { position, asked, reason });
+                    let slots = counted(asked, "slot");
+                    let text = format!("waiting for {slots}, place {position} in the queue: {reason}");
+                    on_wait(position, text);
                 }
                 FromManager::Leased { lease, for_ms, slots } => {
                     return Self::keep(connection, line, lease, slots, for_ms);
@@ -132,8 +116,8 @@ impl HeldLease {
     }
 
     /// Why it ended before its time, if it did.
-    pub(crate) fn over(&self) -> Option<String> {
-        self.terms.lock().over.clone()
+    pub(crate) fn over(&self) -> Option<&'static str> {
+        self.terms.lock().over
     }
 
     /// Whether a product may be begun at `peer`.
@@ -149,11 +133,6 @@ impl HeldLease {
             let _ = stream.shutdown(Shutdown::Both);
         }
         terms.watched.push((peer, Arc::downgrade(stream)));
-    }
-
-    /// Tells the manager something in the conversation of this lease.
-    pub(super) fn tell(&self, message: &ToManager) {
-        self.line.send(message);
     }
 }
 
@@ -171,10 +150,10 @@ impl Drop for HeldLease {
 #[derive(Debug)]
 struct Terms {
     until: Instant,
-    /// More time was asked for, or need not be: somebody waits.
+    /// More time was asked for, or need not be: another request waits.
     renewing: bool,
     /// Why it ended before its time, if it did.
-    over: Option<String>,
+    over: Option<&'static str>,
     lost: HashSet<PeerId>,
     /// Weak: a connection that is given up is closed, and the peer sees it.
     watched: Vec<(PeerId, Weak<TcpStream>)>,
@@ -202,7 +181,7 @@ impl Terms {
         match message {
             FromManager::Leased { for_ms, .. } => {
                 let until = Instant::now() + Duration::from_millis(for_ms);
-                // Asked for more and got it: ask again at half-time. Otherwise somebody waits.
+                // Asked for more and got it: ask again at half-time. Otherwise another request waits.
                 self.renewing = until <= self.until + Duration::from_millis(for_ms / 4);
                 self.until = until;
             }
@@ -214,9 +193,7 @@ impl Terms {
                     let _ = stream.shutdown(Shutdown::Both);
                 }
             }
-            FromManager::Expired { .. } => {
-                self.over.get_or_insert_with(|| "its time was up, and others wait".into());
-            }
+            FromManager::Expired { .. } => self.over = Some("its time was up, and others wait"),
             FromManager::Error(no) => debug!("the manager refuses: {}", no.text),
             other => debug!("not expected during a lease: {other:?}"),
         }

@@ -29,7 +29,7 @@ use crossbeam_channel::{Sender, bounded};
 use log::debug;
 use parking_lot::Mutex;
 
-use self::lease::{HeldLease, Wait};
+use self::lease::HeldLease;
 pub(crate) use self::products::Done;
 use self::products::Products;
 use super::network::Network;
@@ -38,7 +38,8 @@ use crate::matrix::Matrix;
 use crate::matrix::freivalds::{self, Entries, Verdict, Witness};
 use crate::matrix::strassen::{self, Assembly, Plan};
 use crate::net::limits;
-use crate::net::message::{PeerCard, ToManager};
+use crate::net::message::ToManager;
+use crate::share::units::counted;
 use crate::thread::{self, cores};
 
 /// How long a multiply that has begun waits for a manager that is gone to come back, and for its peers.
@@ -57,24 +58,12 @@ const ROUND_PAUSE: Duration = Duration::from_millis(300);
 /// What a multiply has to tell while it runs.
 #[derive(Clone, Debug)]
 pub(crate) enum MultiplyEvent {
-    Waiting(Wait),
-    Leased(Vec<PeerCard>),
-    /// Fewer slots than asked for are all there are.
-    Fewer(u32),
+    /// It waits for slots, at this place in the queue (1 is the head); and in words, for what.
+    Waiting { position: usize, text: String },
     /// How many products are done, and more of it in words; told a few times a second.
-    SoFar {
-        done: usize,
-        text: String,
-    },
-    /// A product must be done again, and why.
-    Redone {
-        product: usize,
-        why: String,
-    },
-    /// The lease ended before the work; so many products are done.
-    LeaseOver {
-        done: usize,
-    },
+    SoFar { done: usize, text: String },
+    /// Something that a person wants to know.
+    Note(String),
 }
 
 /// How a multiply went.
@@ -93,12 +82,12 @@ pub(crate) struct MultiplyReport {
 pub(crate) struct Question<'a> {
     a: &'a Matrix,
     b: &'a Matrix,
-    plan: Plan,
+    pub(crate) plan: Plan,
     entries: Entries,
 }
 
 impl<'a> Question<'a> {
-    /// Refuses matrices whose product could overflow: nobody shall be blamed for an infinity.
+    /// Refuses matrices whose product could overflow: no peer shall be blamed for an infinity.
     ///
     /// # Errors
     /// What is wrong with them; `plan.levels()` counts.
@@ -106,11 +95,6 @@ impl<'a> Question<'a> {
         let entries = Entries::of(a, b);
         check(plan, entries)?;
         Ok(Self { a, b, plan, entries })
-    }
-
-    /// How many products there are.
-    pub(crate) fn products(&self) -> usize {
-        self.plan.products()
     }
 
     /// Whether the operands are whole numbers, and so large that the product may be rounded.
@@ -134,29 +118,24 @@ impl<'a> Question<'a> {
 }
 
 fn check(plan: Plan, entries: Entries) -> Result<()> {
+    let infeasible = |what, advice| Err(Error::new(Code::Infeasible, what).advise(advice));
     let bound = plan.bound(entries.left, entries.right);
     if !bound.is_finite() {
-        return Err(Error::new(
-            Code::Infeasible,
-            format!("sums on the way to this product could overflow: they are bounded only by {bound:e}"),
-        )
-        .advise("scale the matrices down, or use fewer --levels"));
+        let what = "sums on the way to this product could overflow: they are bounded only by";
+        return infeasible(format!("{what} {bound:e}"), "scale the matrices down, or use fewer --levels");
     }
     let levels = plan.levels();
     let (rows, inner, cols) = plan.shape();
     let least = rows.min(inner).min(cols);
     if levels > 2 && least < 1 << levels {
-        return Err(Error::new(
-            Code::Infeasible,
-            format!("{levels} levels cut a side of {least} into less than single numbers"),
-        )
-        .advise("use fewer --levels"));
+        let what = format!("{levels} levels cut a side of {least} into less than single numbers");
+        return infeasible(what, "use fewer --levels");
     }
     let (rows, inner, cols) = plan.block();
     let payload = 8 * (rows * inner + inner * cols).max(rows * cols) as u64;
     if payload > limits::PRODUCT {
-        return Err(Error::new(Code::Infeasible, format!("one product would take {payload} bytes at once"))
-            .advise("cut the matrices into smaller products with more --levels"));
+        let what = format!("one product would take {payload} bytes at once");
+        return infeasible(what, "cut the matrices into smaller products with more --levels");
     }
     Ok(())
 }
@@ -216,9 +195,13 @@ impl<'a> Multiplication<'a> {
         let _ = self.events.send(event);
     }
 
+    fn note(&self, text: String) {
+        self.tell(MultiplyEvent::Note(text));
+    }
+
     /// Works under one lease after another until all is done; gives the time that was spent waiting for them.
     fn run(&self, network: &Network, slots: u32) -> Result<Duration> {
-        let products = self.question.products();
+        let products = self.question.plan.products();
         // More slots than products would only be kept from others.
         let slots = slots.min(products.try_into().unwrap_or(u32::MAX));
         let (mut waited, mut fruitless, mut done, mut again) = (Duration::ZERO, 0, 0, false);
@@ -231,7 +214,9 @@ impl<'a> Multiplication<'a> {
             if done == products {
                 return Ok(waited);
             }
-            self.tell(MultiplyEvent::LeaseOver { done });
+            self.note(format!(
+                "the lease is over, {done} of {products} products are done: asking for another"
+            ));
             fruitless = if done > before { 0 } else { fruitless + 1 };
             if fruitless == FRUITLESS_ROUNDS {
                 let why = self.failure.lock().take();
@@ -250,8 +235,7 @@ impl<'a> Multiplication<'a> {
     /// Leases `slots` slots, or as many as there are. One that has worked before (`again`), or has waited, bears with
     /// a manager that is away, and with peers that are.
     fn lease(&self, network: &Network, slots: u32, again: bool) -> Result<HeldLease> {
-        let mut manager = Absence { seen: again, since: None, most: MANAGER_PATIENCE };
-        let mut peers = Absence { most: PEERS_PATIENCE, ..manager };
+        let (mut manager, mut peers) = (Absence::of(again), Absence::of(again));
         let mut wanted = slots;
         loop {
             let own = match manager.seen {
@@ -259,25 +243,22 @@ impl<'a> Multiplication<'a> {
                 false => network.first_number()?,
             };
             let others = network.standing().peers;
-            let mut on_wait = |wait| {
-                manager = Absence { seen: true, since: None, ..manager };
+            let mut on_wait = |position, text| {
+                manager = Absence::of(true);
                 peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
-                self.tell(MultiplyEvent::Waiting(wait));
+                self.tell(MultiplyEvent::Waiting { position, text });
             };
             let why = match HeldLease::ask(network.manager(), own, wanted, &mut on_wait) {
-                Ok(lease) => {
-                    self.tell(MultiplyEvent::Leased(lease.slots.to_vec()));
-                    return Ok(lease);
-                }
+                Ok(lease) => return Ok(lease),
                 Err(why) => why,
             };
             match why.leasable() {
                 Some(fewer) if (1..wanted).contains(&fewer) => {
-                    self.tell(MultiplyEvent::Fewer(fewer));
+                    self.note(format!("the others offer {} in all: taking those", counted(fewer, "slot")));
                     wanted = fewer;
                 }
-                Some(_) if peers.is_over() => return Err(self.nobody_left()),
-                None if manager.is_over() => return Err(why),
+                Some(_) if peers.is_longer_than(PEERS_PATIENCE) => return Err(self.nobody_left()),
+                None if manager.is_longer_than(MANAGER_PATIENCE) => return Err(why),
                 _ => {
                     debug!("no lease: {why}; trying again");
                     wanted = slots;
@@ -287,7 +268,7 @@ impl<'a> Multiplication<'a> {
         }
     }
 
-    /// Why there is nobody to lease: perhaps all have lied.
+    /// Why no peer can be leased: perhaps all have lied.
     fn nobody_left(&self) -> Error {
         let lie = self.failure.lock().take().filter(|why| why.kind() == Kind::Check);
         lie.unwrap_or_else(|| {
@@ -300,15 +281,15 @@ impl<'a> Multiplication<'a> {
     /// Works under one lease until the work or the lease is done: a thread for each slot, and one that tells how far
     /// they are until the last of them has ended.
     fn round(&self, lease: &HeldLease) {
+        let at: Vec<String> =
+            lease.slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
+        self.note(format!("leased {}: {}", counted(lease.size(), "slot"), at.join(", ")));
         let (ends, over) = bounded::<()>(0);
         std::thread::scope(|scope| {
             let tell = move || {
+                let tell_manager = |progress| lease.line.send(&ToManager::Progress(progress));
                 let tell_user = |done, text| self.tell(MultiplyEvent::SoFar { done, text });
-                self.products.tell_progress(
-                    &over,
-                    |progress| lease.tell(&ToManager::Progress(progress)),
-                    tell_user,
-                );
+                self.products.tell_progress(&over, tell_manager, tell_user);
             };
             if let Err(e) = thread::start_scoped(scope, "tell_progress", tell) {
                 debug!("nobody is told how far this is: {e}");
@@ -335,17 +316,19 @@ impl<'a> Multiplication<'a> {
 }
 
 /// How long something has been away that a multiply needs.
-#[derive(Clone, Copy)]
 struct Absence {
-    /// It was here before.
+    /// It was here before. What never was is not waited for.
     seen: bool,
     since: Option<Instant>,
-    /// So long it is waited for.
-    most: Duration,
 }
 
 impl Absence {
-    fn is_over(&mut self) -> bool {
-        !self.seen || self.since.get_or_insert_with(Instant::now).elapsed() > self.most
+    fn of(seen: bool) -> Self {
+        Self { seen, since: None }
+    }
+
+    /// It is away now: for longer than one that needs it should wait?
+    fn is_longer_than(&mut self, patience: Duration) -> bool {
+        !self.seen || self.since.get_or_insert_with(Instant::now).elapsed() > patience
     }
 }

@@ -14,7 +14,7 @@
 //! # The Condvar
 //! A slot waits for "one product was given back, or checked". It looks for work and begins to wait under one lock; an
 //! attempt ends under that lock, and notifies afterwards: so no end falls between the look and the wait. The lock is
-//! alone: the lease is looked at before it is taken, and again after each wait ([`Turn::Changed`]).
+//! alone: whether the lease still runs is looked at before it is taken, and again after each wait.
 //!
 //! # What is told
 //! The table changes thousands of times a second where products are small, and an eye cannot see that. So one thread,
@@ -71,17 +71,6 @@ impl Rows {
     }
 }
 
-/// What a slot is to do.
-#[derive(Debug)]
-pub(super) enum Turn<'p> {
-    /// Compute this product.
-    Product(Attempt<'p>),
-    /// Nothing was to do, and it has waited: look whether the lease still runs, and ask again.
-    Changed,
-    /// Nothing is left.
-    Done,
-}
-
 /// One product, as it was done in the end.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Done {
@@ -114,17 +103,20 @@ impl Products {
         Self { plan, rows: Mutex::new(Rows { all, lowest: 0 }), changed: Condvar::new() }
     }
 
-    /// The next product for a slot of this peer; if there is none, waits until something changes.
-    pub(super) fn next(&self, peer: &Arc<PeerCard>) -> Turn<'_> {
-        let mut rows = self.rows.lock();
-        if let Some(product) = rows.take(peer) {
-            return Turn::Product(Attempt { products: self, product, began: Instant::now() });
+    /// The next product for a slot of this peer; if there is none, waits until something changes. `None` when nothing is
+    /// left, or the slot may not begin another one.
+    pub(super) fn next(&self, peer: &Arc<PeerCard>, may_begin: impl Fn() -> bool) -> Option<Attempt<'_>> {
+        while may_begin() {
+            let mut rows = self.rows.lock();
+            if let Some(product) = rows.take(peer) {
+                return Some(Attempt { products: self, product, began: Instant::now() });
+            }
+            if rows.all.iter().all(|row| row.stage == ProductStage::Checked) {
+                break;
+            }
+            self.changed.wait(&mut rows);
         }
-        if rows.all.iter().all(|row| row.stage == ProductStage::Checked) {
-            return Turn::Done;
-        }
-        self.changed.wait(&mut rows);
-        Turn::Changed
+        None
     }
 
     /// How many are done.
@@ -259,10 +251,7 @@ mod tests {
 
     #[track_caller]
     fn takes<'p>(products: &'p Products, by: &Arc<PeerCard>) -> Attempt<'p> {
-        match products.next(by) {
-            Turn::Product(attempt) => attempt,
-            other => panic!("{other:?}"),
-        }
+        products.next(by, || true).expect("nothing is left")
     }
 
     fn told(products: &Products, product: usize) -> (u64, ProductStage, u32) {
@@ -290,7 +279,7 @@ mod tests {
         assert_eq!(products.summary(), (1, "sent 1, computed 1, checked 1 (p12 1)".into()));
         zero.finish();
         (2..7).for_each(|_| takes(&products, &ada).finish());
-        assert!(matches!(products.next(&ada), Turn::Done));
+        assert!(products.next(&ada, || true).is_none());
         assert_eq!(products.done(), 7);
         let report = products.report();
         assert_eq!((report[1].product, &*report[1].peer, report[1].attempts), (1, "p12", 2));
@@ -301,15 +290,7 @@ mod tests {
         let (products, ada) = (products(0), peer(11));
         let only = takes(&products, &ada);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| {
-                loop {
-                    match products.next(&ada) {
-                        Turn::Product(attempt) => return attempt.finish(),
-                        Turn::Changed => {}
-                        Turn::Done => panic!("the only product is given up, not done"),
-                    }
-                }
-            });
+            let waits = scope.spawn(|| takes(&products, &ada).finish());
             let panics = scope.spawn(move || {
                 let _only = only;
                 panic!("on purpose");

@@ -7,9 +7,9 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Multiplication;
 use super::lease::HeldLease;
-use super::products::{Attempt, Turn};
-use super::{Multiplication, MultiplyEvent};
+use super::products::Attempt;
 use crate::error::{Error, Kind, Result};
 use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
@@ -31,18 +31,13 @@ impl Multiplication<'_> {
         let mut connection = Connection::connect(card.addr, limits::LINE)?;
         lease.watch(card.peer, connection.stream());
         let card = Arc::new(card.clone());
-        while lease.serves(card.peer) {
-            let attempt = match self.products.next(&card) {
-                Turn::Product(attempt) => attempt,
-                Turn::Changed => continue,
-                Turn::Done => break,
-            };
+        while let Some(attempt) = self.products.next(&card, || lease.serves(card.peer)) {
             if let Err(why) = self.compute(lease, &mut connection, &attempt) {
                 let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
                 if why.kind() == Kind::Check {
-                    lease.tell(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
+                    lease.line.send(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
                 }
-                self.tell(MultiplyEvent::Redone { product: attempt.product, why: why.to_string() });
+                self.note(format!("product {} must be done again: {why}", attempt.product));
                 return Err(why);
             }
             attempt.finish();

@@ -1,8 +1,8 @@
 //! Which leases this peer serves: the place where a lease is checked.
 //!
 //! # The problem
-//! A lease that nobody checks where the work is done is decoration. A leaseholder that was stopped past its
-//! time and wakes up does not know that its slots are somebody else's now; only the peer can stop it.
+//! A lease that is not checked where the work is done is decoration. A leaseholder that was stopped past its
+//! time and wakes up does not know that its slots are another's now; only the peer can stop it.
 //!
 //! # The rules
 //! - A product begins only under a lease that the manager has bound here and that still runs, and only
@@ -52,7 +52,6 @@ struct Binding {
 #[derive(Debug)]
 pub(super) struct Bindings {
     slots: u32,
-    serving: u32,
     bound: BTreeMap<LeaseId, Binding>,
     /// The newest lease that was ever bound. Numbers only grow: an older one that is not bound is over.
     newest: LeaseId,
@@ -61,12 +60,12 @@ pub(super) struct Bindings {
 impl Bindings {
     /// For a peer that offers `slots` slots.
     pub(super) fn new(slots: u32) -> Self {
-        Self { slots, serving: 0, bound: BTreeMap::new(), newest: 0 }
+        Self { slots, bound: BTreeMap::new(), newest: 0 }
     }
 
     /// How many slots this peer offers, and how many products are being served.
     pub(super) fn load(&self) -> (u32, u32) {
-        (self.slots, self.serving)
+        (self.slots, self.bound.values().map(|binding| binding.serving).sum())
     }
 
     /// This peer registered again, perhaps at a manager whose clock was set back: its numbers may be below
@@ -99,6 +98,7 @@ impl Bindings {
     // lab 3: begin
     /// May a product of this lease begin now? If so, it counts as being served.
     pub(super) fn begin(&mut self, lease: LeaseId, now: Millis) -> Begin {
+        let (slots, serving) = self.load();
         let Some(binding) = self.bound.get_mut(&lease) else {
             return if lease <= self.newest { Begin::Over } else { Begin::Unknown };
         };
@@ -108,11 +108,10 @@ impl Bindings {
         if binding.serving >= binding.slots {
             return Begin::LeaseBusy;
         }
-        if self.serving >= self.slots {
+        if serving >= slots {
             return Begin::PeerBusy;
         }
         binding.serving += 1;
-        self.serving += 1;
         Begin::Go
     }
     // lab 3: end
@@ -120,7 +119,6 @@ impl Bindings {
     /// A product is done, well or badly; true when `unbound` must be said now.
     pub(super) fn end(&mut self, lease: LeaseId) -> bool {
         let Some(binding) = self.bound.get_mut(&lease) else { return false };
-        self.serving -= 1;
         binding.serving -= 1;
         let last = binding.ending && binding.serving == 0;
         if last {

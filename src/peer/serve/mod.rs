@@ -144,52 +144,37 @@ impl Drop for InService<'_> {
     }
 }
 
-/// A product as it was asked for; its shape is checked against its payload.
-#[derive(Clone, Copy, Debug)]
-struct ProductRequest {
-    lease: LeaseId,
-    product: u32,
-    rows: usize,
-    inner: usize,
-    cols: usize,
-    payload: u64,
-}
-
-impl ProductRequest {
-    fn new(message: &ToPeer) -> Result<Self> {
-        let ToPeer::Multiply { lease, product, rows, inner, cols, payload } = *message else {
-            return Err(unexpected(message, "multiply"));
-        };
-        // In 128 bits, where no such product overflows.
-        let bytes = |rows: u32, cols: u32| 8 * u128::from(rows) * u128::from(cols);
-        let fits = |bytes: u128| bytes <= limits::PRODUCT.into();
-        let operands = bytes(rows, inner) + bytes(inner, cols);
-        if operands != payload.into() || !fits(operands) || !fits(bytes(rows, cols)) {
-            return Err(Error::new(
-                Code::BadMessage,
-                format!("{payload} bytes are not the operands of a {rows} x {inner} by {inner} x {cols} product"),
-            )
-            .advise(format!(
-                "the payload has 8 (rows inner + inner cols) bytes, and neither it nor the answer more than {}",
-                limits::PRODUCT
-            )));
-        }
-        let (rows, inner, cols) = (rows as usize, inner as usize, cols as usize);
-        Ok(Self { lease, product, rows, inner, cols, payload })
+/// Refuses a product whose payload is not its operands, or which is too large.
+fn check_payload(rows: u32, inner: u32, cols: u32, payload: u64) -> Result<()> {
+    // In 128 bits, where no such product overflows.
+    let bytes = |rows: u32, cols: u32| 8 * u128::from(rows) * u128::from(cols);
+    let fits = |bytes: u128| bytes <= limits::PRODUCT.into();
+    let operands = bytes(rows, inner) + bytes(inner, cols);
+    if operands == payload.into() && fits(operands) && fits(bytes(rows, cols)) {
+        return Ok(());
     }
+    let what =
+        format!("{payload} bytes are not the operands of a {rows} x {inner} by {inner} x {cols} product");
+    Err(Error::new(Code::BadMessage, what).advise(format!(
+        "the payload has 8 (rows inner + inner cols) bytes, and neither it nor the answer more than {}",
+        limits::PRODUCT
+    )))
 }
 
 /// Serves one that wants products, beginning with the first.
 pub(super) fn serve_products(serving: &Serving, connection: &mut Connection, first: ToPeer) -> Result<()> {
     let mut message = first;
     loop {
-        let request = ProductRequest::new(&message)?;
-        match serving.begin(request.lease) {
-            Ok(_in_service) => serve_product(serving, connection, request)?,
+        let ToPeer::Multiply { lease, product, rows, inner, cols, payload } = message else {
+            return Err(unexpected(&message, "multiply"));
+        };
+        check_payload(rows, inner, cols, payload)?;
+        match serving.begin(lease) {
+            Ok(_in_service) => serve_product(serving, connection, product, [rows, inner, cols])?,
             Err(no) => {
-                debug!("refused product {} of {}: {no}", request.product, connection.other());
+                debug!("refused product {product} of {}: {no}", connection.other());
                 connection.refuse(&no);
-                connection.discard_payload(request.payload)?;
+                connection.discard_payload(payload)?;
             }
         }
         message = match connection.receive(Some(limits::REST_TIME))? {
@@ -200,20 +185,25 @@ pub(super) fn serve_products(serving: &Serving, connection: &mut Connection, fir
 }
 
 /// Takes the operands in, computes, gives the answer out.
-fn serve_product(serving: &Serving, connection: &mut Connection, request: ProductRequest) -> Result<()> {
-    let ProductRequest { product, rows, inner, cols, .. } = request;
+fn serve_product(
+    serving: &Serving,
+    connection: &mut Connection,
+    product: u32,
+    shape: [u32; 3],
+) -> Result<()> {
+    let [rows, inner, cols] = shape.map(|side| side as usize);
     let mut left = serving.buffers.take(rows * inner)?;
-    connection.receive_payload(bytemuck::cast_slice_mut(&mut left))?;
+    connection.receive_payload(bytemuck::cast_slice_mut(&mut left.numbers))?;
     let mut right = serving.buffers.take(inner * cols)?;
-    connection.receive_payload(bytemuck::cast_slice_mut(&mut right))?;
+    connection.receive_payload(bytemuck::cast_slice_mut(&mut right.numbers))?;
     let mut answer = serving.buffers.take(rows * cols)?;
     let all_cores = serving.cores(connection)?;
     let still_wanted = || !connection.is_gone();
-    let (a, b) = (View::new(&left, rows, inner), View::new(&right, inner, cols));
-    strassen::multiply(a, b, &mut answer, *all_cores, &still_wanted)?;
+    let (a, b) = (View::new(&left.numbers, rows, inner), View::new(&right.numbers, inner, cols));
+    strassen::multiply(a, b, &mut answer.numbers, *all_cores, &still_wanted)?;
     drop((all_cores, left, right));
-    let bytes: &[u8] = bytemuck::cast_slice(&answer);
+    let bytes: &[u8] = bytemuck::cast_slice(&answer.numbers);
     let payload = bytes.len() as u64;
-    let header = FromPeer::Product { product, rows: rows as u32, cols: cols as u32, payload };
+    let header = FromPeer::Product { product, rows: shape[0], cols: shape[2], payload };
     connection.send_with_payload(&header, |out| out.write_all(bytes))
 }

@@ -38,7 +38,7 @@ use crate::net::message::Holder;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
 use crate::peer::manager_client::{Listing, ManagerClient};
-use crate::share::picker::Picker;
+use crate::share::picker::{Picker, Waste};
 use crate::share::store::Partial;
 use crate::share::{FileName, Manifest};
 use crate::thread;
@@ -75,10 +75,8 @@ pub(crate) struct DownloadReport {
     /// What the disk took to have it for good.
     pub(crate) fsync_seconds: f64,
     pub(crate) pieces: u32,
-    /// Pieces that came wrong and were fetched again.
-    pub(crate) refetched: u64,
-    /// Pieces that came twice.
-    pub(crate) duplicates: u64,
+    #[serde(flatten)]
+    pub(crate) waste: Waste,
     pub(crate) from: Vec<Share>,
 }
 
@@ -87,7 +85,7 @@ impl DownloadReport {
     pub(crate) fn of(manifest: &Manifest) -> Self {
         let (file, layout, from) = (manifest.name().clone(), manifest.layout(), Vec::new());
         let (size, pieces, seconds, fsync_seconds) = (layout.size(), layout.pieces(), 0.0, 0.0);
-        Self { file, size, seconds, fsync_seconds, pieces, refetched: 0, duplicates: 0, from }
+        Self { file, size, seconds, fsync_seconds, pieces, waste: Waste::default(), from }
     }
 }
 
@@ -124,12 +122,10 @@ pub(crate) fn download(
     fetched.and_then(|()| transfer.publish()).inspect_err(|_| library.take_back(&offer))?;
     offer.complete();
     library.completed(manifest.name());
-    let waste = transfer.neighbours.lock().picker.waste();
     Ok(DownloadReport {
         seconds: (fetched_at - began).as_secs_f64(),
         fsync_seconds: fetched_at.elapsed().as_secs_f64(),
-        refetched: waste.refetched,
-        duplicates: waste.duplicates,
+        waste: transfer.neighbours.lock().picker.waste,
         from: uploads.requesters.lock().register.shares(download),
         ..DownloadReport::of(&manifest)
     })
@@ -217,8 +213,8 @@ impl Transfer<'_> {
             pause = QUERY_PAUSE.min(pause * 2);
             let mut state = self.neighbours.lock();
             while Instant::now() < end {
-                if let Some(ended) = self.ended(&mut state) {
-                    return ended;
+                if self.is_done(&mut state)? {
+                    return Ok(());
                 }
                 self.changed.wait_until(&mut state, end.min(Instant::now() + STOP_CHECK));
             }
@@ -233,26 +229,27 @@ impl Transfer<'_> {
         }
     }
 
-    /// Whether the download has come to an end, and how.
-    fn ended(&self, state: &mut Neighbours) -> Option<Result<()>> {
+    /// Whether the download is done. When it is to be given up, the error says why.
+    fn is_done(&self, state: &mut Neighbours) -> Result<bool> {
         let (name, DownloadSettings { patience, stall, .. }) = (self.name(), self.settings);
         if let Some(failed) = state.failed.take() {
-            return Some(Err(failed));
+            return Err(failed);
         }
         if state.picker.is_done() {
-            return Some(Ok(()));
+            return Ok(true);
         }
         if self.settings.is_stopped() {
-            return Some(Err(Error::failed(format!("{name} is not wanted any more"))));
+            return Err(Error::failed(format!("{name} is not wanted any more")));
         }
         if stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {
-            return Some(Err(Error::failed(state.why_quiet()).advise("the pieces are kept")));
+            return Err(Error::failed(state.why_quiet()).advise("the pieces are kept"));
+        }
+        if state.lonely() < patience {
+            return Ok(false);
         }
         let why = format!("no holder of {name} could be reached for {} s", patience.as_secs());
-        (state.lonely() >= patience).then(|| {
-            Err(Error::new(Code::NotFound, why)
-                .advise("the pieces are kept; run `down` again when a holder is back"))
-        })
+        Err(Error::new(Code::NotFound, why)
+            .advise("the pieces are kept; run `down` again when a holder is back"))
     }
 
     /// Who has the file now. A manager that is away delays only newcomers; one that is stopped delays the end of the
@@ -272,8 +269,8 @@ impl Transfer<'_> {
             let why = format!("{} stands for another content now", self.name());
             return Err(Error::new(Code::Conflict, why).advise("run `down` again for that"));
         }
-        // The manager has struck out neighbours that are silent and not listed any more. What they owe is to be asked
-        // of others.
+        // A neighbour that is silent and not listed any more was taken off by the manager. What it owes is asked of
+        // others.
         let is_listed = |peer| found.holders.iter().any(|holder| holder.peer == peer);
         self.neighbours.lock().close(|peer, silent| silent >= GONE && !is_listed(peer));
         Ok(found.holders)
@@ -297,7 +294,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Nobody listens to a holder any more.
+    /// No thread listens to a holder any more.
     fn lost(&self, holder: &Holder, why: Result<()>) {
         self.change(|state| {
             state.left(holder.peer);

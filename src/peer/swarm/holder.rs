@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{FromPeer, Holder, ToPeer, no_answer};
-use crate::share::picker::{Arrival, Penalty, is_slow};
+use crate::share::picker::is_slow;
 use crate::share::store::Written;
 use crate::share::{Bitfield, Layout, Piece};
 
@@ -29,6 +29,8 @@ struct Fetcher<'a> {
     round_trip: Duration,
     /// When its last piece came.
     last_piece: Option<Instant>,
+    /// Whether a piece takes long at this holder; until two have come it counts as slow.
+    slow: bool,
     bytes: Vec<u8>,
 }
 
@@ -43,8 +45,8 @@ pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder) -> Result<()>
     }
     let manifest = transfer.partial.manifest();
     line.send(&ToPeer::Join { peer: transfer.number, file: manifest.name().clone(), id: manifest.id() });
-    let (layout, last_piece, bytes) = (manifest.layout(), None, Vec::new());
-    let mut fetcher = Fetcher { transfer, holder, layout, connection, round_trip, last_piece, bytes };
+    let (layout, last_piece, slow, bytes) = (manifest.layout(), None, true, Vec::new());
+    let mut fetcher = Fetcher { transfer, holder, layout, connection, round_trip, last_piece, slow, bytes };
     let mut patience = FIRST_WORD;
     loop {
         match fetcher.connection.receive(Some(patience))? {
@@ -114,7 +116,7 @@ impl Fetcher<'_> {
             return Err(Error::new(Code::BadMessage, what));
         }
         self.bytes.resize(piece.len(), 0);
-        let lane = &self.transfer.settings.uploads.link.down;
+        let lane = &self.transfer.settings.uploads.down;
         self.connection.payload_pace(limits::PIECE_PACE);
         let mut rest = &mut self.bytes[..];
         while !rest.is_empty() {
@@ -124,8 +126,7 @@ impl Fetcher<'_> {
             rest = later;
         }
         if let Some(last) = self.last_piece.replace(Instant::now()) {
-            let slow = is_slow(last.elapsed(), self.round_trip);
-            self.transfer.neighbours.lock().picker.paced(self.holder.peer, slow);
+            self.slow = is_slow(last.elapsed(), self.round_trip);
         }
         Ok(())
     }
@@ -133,7 +134,11 @@ impl Fetcher<'_> {
     /// A piece has come: it is checked, written, counted, and told of.
     fn take(&self, piece: Piece) -> Result<()> {
         let (transfer, peer) = (self.transfer, self.holder.peer);
-        if transfer.change(|state| state.picker.arrived(peer, piece)) != Arrival::Wanted {
+        let wanted = transfer.change(|state| {
+            state.picker.paced(peer, self.slow);
+            state.picker.arrived(peer, piece)
+        });
+        if !wanted {
             return Ok(());
         }
         match self.write(piece) {
@@ -160,12 +165,15 @@ impl Fetcher<'_> {
 
     /// A piece was wrong: it is fetched elsewhere.
     fn remember_liar(&self, piece: Piece) -> Result<()> {
-        let verdict = self.transfer.change(|state| state.picker.failed(self.holder.peer, piece));
+        let barred = self.transfer.change(|state| {
+            state.picker.failed(self.holder.peer, piece);
+            state.picker.barred(self.holder.peer)
+        });
         let (name, number) = (&self.holder.name, piece.index());
         self.transfer.note(format!("{name} sent wrong bytes for piece {number}: asking elsewhere"));
-        match verdict {
-            Penalty::Warned => Ok(()),
-            Penalty::Barred => Err(Error::failed("it sent wrong bytes again, and is not asked any more")),
+        match barred {
+            false => Ok(()),
+            true => Err(Error::failed("it sent wrong bytes again, and is not asked any more")),
         }
     }
 

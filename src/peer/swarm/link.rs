@@ -22,14 +22,7 @@ const FREE_STEP: u64 = 1 << 20;
 /// The longest sleep before it is seen whether the bytes still matter.
 const NAP: Duration = Duration::from_millis(100);
 
-/// Both directions.
-#[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) up: Lane,
-    pub(crate) down: Lane,
-}
-
-/// One direction.
+/// One direction of the link.
 #[derive(Debug)]
 pub(crate) struct Lane {
     bucket: Mutex<Limiter>,
@@ -38,15 +31,9 @@ pub(crate) struct Lane {
     began: Instant,
 }
 
-impl Link {
-    /// So many bytes per second in each direction; `None` is no limit, and zero lets nothing pass.
-    pub(crate) fn new(up: Option<u64>, down: Option<u64>) -> Self {
-        Self { up: Lane::new(up), down: Lane::new(down) }
-    }
-}
-
 impl Lane {
-    fn new(rate: Option<u64>) -> Self {
+    /// So many bytes per second; `None` is no limit, and zero lets nothing pass.
+    pub(super) fn new(rate: Option<u64>) -> Self {
         let step = if rate.is_some() { STEP } else { FREE_STEP };
         Self { bucket: Mutex::new(Limiter::new(rate)), step, began: Instant::now() }
     }
@@ -77,11 +64,11 @@ mod tests {
 
     #[test]
     fn without_a_limit_a_megabyte_passes_at_once_and_with_one_a_step_that_waits_its_turn() {
-        let link = Link::new(None, Some(1 << 20));
-        assert_eq!(link.up.pass(5 << 20, || false).unwrap(), FREE_STEP);
-        assert_eq!(link.up.pass(5, || false).unwrap(), 5);
+        let (up, down) = (Lane::new(None), Lane::new(Some(1 << 20)));
+        assert_eq!(up.pass(5 << 20, || false).unwrap(), FREE_STEP);
+        assert_eq!(up.pass(5, || false).unwrap(), 5);
         let began = Instant::now();
-        let passed: u64 = (0..4).map(|_| link.down.pass(1 << 20, || false).unwrap()).sum();
+        let passed: u64 = (0..4).map(|_| down.pass(1 << 20, || false).unwrap()).sum();
         assert_eq!(passed, 4 * STEP);
         let least = Duration::from_millis(3 * 1000 / 16);
         assert!(
@@ -93,9 +80,9 @@ mod tests {
 
     #[test]
     fn bytes_for_one_that_is_gone_are_given_back() {
-        let link = Link::new(Some(STEP), None);
-        assert!(link.up.pass(STEP, || true).is_err());
-        let wait = link.up.bucket.lock().take(1, link.up.began.elapsed());
+        let up = Lane::new(Some(STEP));
+        assert!(up.pass(STEP, || true).is_err());
+        let wait = up.bucket.lock().take(1, up.began.elapsed());
         assert!(wait < Duration::from_millis(500), "{wait:?}: a second's bytes are not owed");
     }
 }

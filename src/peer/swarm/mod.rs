@@ -7,7 +7,7 @@
 //! | [`transfer`] | what those threads share: the neighbours, and what each is asked for |
 //! | [`upload`] | pieces for those that ask |
 //! | [`requesters`] | which of them are served, and what each is told: plain state |
-//! | [`rate`] | the register of who gave which piece: plain state |
+//! | [`rate`] | the register of what each holder gave: plain state |
 //! | `link` | how much may pass: `--up` and `--down` |
 //!
 //! A holder that this peer is connected to is a *neighbour*; a peer that asks this one for pieces is a *requester*. Two

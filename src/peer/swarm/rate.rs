@@ -1,4 +1,4 @@
-//! The one register of which holder gave which piece, and how fast.
+//! The one register of what each holder gave, and how fast.
 //!
 //! # The problem
 //! Three places need that. The choker ranks requesters by what came from them lately, whatever the file (tit-for-tat).
@@ -158,7 +158,7 @@ impl Register {
         self.downloads.values().take(limits::DOWNLOADS).map(row).collect()
     }
 
-    /// For the report: how many pieces came from whom.
+    /// For the report: how many pieces each holder gave.
     pub(super) fn shares(&self, download: u64) -> Vec<Share> {
         let givers = self.downloads.get(&download).into_iter().flat_map(|account| &account.givers);
         givers.map(|(name, giver)| Share { peer: name.clone(), pieces: giver.pieces }).collect()

@@ -5,12 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use log::info;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use serde::Serialize;
 
 use super::rate::{Rate, Register};
@@ -46,8 +44,6 @@ pub(super) struct Requester {
     offer: Arc<Offer>,
     interested: bool,
     service: Service,
-    /// Requests that wait or are being served.
-    open: usize,
     to: Sender<Say>,
     /// What was sent to it in the last round, and the pieces in all.
     sent: Rate,
@@ -79,23 +75,20 @@ pub(crate) struct Upload {
 #[derive(Debug)]
 pub(super) struct Requesters {
     settings: UploadSettings,
-    round: Duration,
     last: RequesterId,
     all: BTreeMap<RequesterId, Requester>,
     uplink: Uplink,
     /// What this peer is given itself.
     pub(super) register: Register,
-    rng: StdRng,
     pub(super) over: bool,
 }
 
 impl Requesters {
-    /// Nobody yet. `round` is how long a round of choking takes.
-    pub(super) fn new(settings: UploadSettings, round: Duration) -> Self {
+    /// Without any requester.
+    pub(super) fn new(settings: UploadSettings) -> Self {
         let uplink = Uplink::new(if settings.up.is_some() { 1 } else { UNLIMITED_AT_ONCE });
-        let (all, register, rng) =
-            (BTreeMap::new(), Register::new(round), StdRng::from_rng(&mut rand::rng()));
-        Self { settings, round, last: 0, all, uplink, register, rng, over: false }
+        let (all, register) = (BTreeMap::new(), Register::new(settings.round));
+        Self { settings, last: 0, all, uplink, register, over: false }
     }
 
     /// A peer wants pieces of a file. What it is to be told from now on comes out of the receiver.
@@ -109,10 +102,10 @@ impl Requesters {
             return Err(Error::new(Code::Busy, format!("{} others are served here", limits::JOINS))
                 .advise("ask another holder, or later"));
         }
-        let ((to, says), sent) = (unbounded(), Rate::new(self.round));
-        let (interested, service, open, pieces) = (false, Service::Choked, 0, 0);
+        let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round));
+        let (interested, service, pieces) = (false, Service::Choked, 0);
         self.last += 1;
-        let new = Requester { peer, name, offer, interested, service, open, to, sent, pieces };
+        let new = Requester { peer, name, offer, interested, service, to, sent, pieces };
         self.all.insert(self.last, new);
         Ok((self.last, says))
     }
@@ -127,7 +120,7 @@ impl Requesters {
 
     /// A requester asks for a piece, which is `here` or not. False when it is served no more.
     pub(super) fn ask(&mut self, requester: RequesterId, piece: Piece, here: bool) -> Result<bool> {
-        let Some(known) = self.all.get_mut(&requester) else { return Ok(false) };
+        let Some(known) = self.all.get(&requester) else { return Ok(false) };
         // A request that has crossed a choke is void.
         if known.service == Service::Choked {
             return Ok(true);
@@ -136,11 +129,10 @@ impl Requesters {
             return Err(Error::new(Code::NotFound, format!("piece {} is not here", piece.index()))
                 .advise("ask for pieces of the bitfield, or that `have` told of"));
         }
-        if known.open >= limits::OPEN_REQUESTS {
+        if self.uplink.open(requester) >= limits::OPEN_REQUESTS {
             return Err(Error::new(Code::BadMessage, "too many requests are open")
                 .advise(format!("keep {} at most", limits::OPEN_REQUESTS)));
         }
-        known.open += 1;
         self.uplink.ask(PieceRequest { requester, file: known.offer.id(), piece });
         self.serve();
         Ok(true)
@@ -152,7 +144,6 @@ impl Requesters {
         if let Some(known) = self.all.get_mut(&request.requester).filter(|_| sent) {
             known.sent.add(request.piece.len() as u64, now);
             known.pieces += 1;
-            known.open = known.open.saturating_sub(1);
             info!("sent piece {} of {} to {}", request.piece.index() + 1, known.offer.name(), known.name);
         }
         self.serve();
@@ -168,11 +159,9 @@ impl Requesters {
 
     /// A peer says that it has a piece: if it has asked for it here, too, it is not sent it any more.
     pub(super) fn heard(&mut self, peer: PeerId, id: FileId, piece: Piece) {
-        let is_its = |known: &Requester| (known.peer, known.offer.id()) == (peer, id);
-        for (&requester, known) in self.all.iter_mut().filter(|(_, known)| is_its(known)) {
-            if self.uplink.cancel(PieceRequest { requester, file: id, piece }) {
-                known.open = known.open.saturating_sub(1);
-            }
+        let same = self.all.iter().filter(|(_, known)| (known.peer, known.offer.id()) == (peer, id));
+        for (&requester, _) in same {
+            self.uplink.cancel(PieceRequest { requester, file: id, piece });
         }
     }
 
@@ -188,20 +177,21 @@ impl Requesters {
             interested: requester.interested && self.settings.up != Some(0),
             service: requester.service,
             received: received.get(&requester.peer).copied().unwrap_or_default(),
-            sent: requester.sent.bytes(self.round, now),
+            sent: requester.sent.bytes(self.settings.round, now),
         };
         let contenders: Vec<Contender> = self.all.iter().map(contender).collect();
         let seeding = self.register.is_seeding();
         let served: HashMap<RequesterId, Service> =
-            judge(&contenders, self.settings.unchoke, seeding, occasion, &mut self.rng).into_iter().collect();
+            judge(&contenders, self.settings.unchoke, seeding, occasion, &mut rand::rng())
+                .into_iter()
+                .collect();
         for (id, requester) in &mut self.all {
             let service = served.get(id).copied().unwrap_or(Service::Choked);
             let before = std::mem::replace(&mut requester.service, service);
             match (before == Service::Choked, service == Service::Choked) {
                 (true, false) => requester.say(FromPeer::Unchoke {}),
                 (false, true) => {
-                    self.uplink.void(*id, requester.offer.id());
-                    requester.open = 0;
+                    self.uplink.void(*id);
                     requester.say(FromPeer::Choke {});
                 }
                 _ => {}
@@ -251,6 +241,8 @@ impl Requesters {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::share::store::Store;
     use crate::share::{Layout, Manifest};
@@ -265,8 +257,8 @@ mod tests {
     }
 
     fn asked(up: Option<u64>) -> Asked {
-        let settings = UploadSettings { up, down: None, unchoke: 4, time_scale: 1.0 };
-        let mut requesters = Requesters::new(settings, Duration::from_secs(10));
+        let settings = UploadSettings { up, down: None, unchoke: 4, round: Duration::from_secs(10) };
+        let mut requesters = Requesters::new(settings);
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path()).unwrap());
         let layout = Layout::new(4096, 1024).unwrap();
@@ -295,7 +287,7 @@ mod tests {
         let piece = |index| layout.piece(index).unwrap();
         assert!(requesters.interested(ben, true, now));
         (0..3).for_each(|index| assert!(requesters.ask(ben, piece(index), true).unwrap()));
-        let open = |requesters: &Requesters| requesters.all[&ben].open;
+        let open = |requesters: &Requesters| requesters.uplink.open(ben);
         requesters.heard(3, id, piece(1));
         requesters.heard(2, FileId::from([1; 32]), piece(1));
         requesters.heard(2, id, piece(3));

@@ -1,4 +1,5 @@
-//! One download, as all of its threads share it: how it is to go, whom it asks, and what follows from each change.
+//! One download, as all of its threads share it: how it is to go, which holders it asks, and what follows from each
+//! change.
 //!
 //! # The rule
 //! The [`Picker`] and all that is known of the neighbours are plain state behind one lock. Whatever changes it also
@@ -141,7 +142,7 @@ impl Neighbours {
         }
     }
 
-    /// Nobody listens to a holder any more. It is left alone for as long as it was silent, within limits.
+    /// No thread listens to a holder any more. It is left alone for as long as it was silent, within limits.
     pub(super) fn left(&mut self, holder: PeerId) {
         self.picker.left(holder);
         if let Some(gone) = self.all.remove(&holder) {

@@ -3,7 +3,7 @@
 //! # The problem
 //! Many ask at once for pieces of what lies here, and one link carries them all. Which of them are served is decided
 //! by the [`choker`](crate::share::choker), whose request is next by the [`Uplink`](crate::share::uplink::Uplink), how
-//! fast by the [`Link`]. This module waits for them.
+//! fast by the [`Lane`]. This module waits for them.
 //!
 //! # Which thread does what
 //! ```text
@@ -27,7 +27,7 @@ use crossbeam_channel::Receiver;
 use log::{debug, info};
 use parking_lot::{Condvar, Mutex};
 
-use super::link::Link;
+use super::link::Lane;
 use super::requesters::{Requesters, Say, Upload};
 use crate::error::{Code, Result};
 use crate::net::connection::{Connection, Received, Writer};
@@ -44,7 +44,9 @@ use crate::thread::{self, Thread};
 /// What this peer gives, and is given.
 #[derive(Debug)]
 pub(crate) struct Uploads {
-    pub(crate) link: Link,
+    /// This peer's link to the others, out and in.
+    pub(crate) up: Lane,
+    pub(crate) down: Lane,
     /// How long a round of choking takes.
     pub(crate) round: Duration,
     pub(super) requesters: Mutex<Requesters>,
@@ -54,11 +56,11 @@ pub(crate) struct Uploads {
 impl Uploads {
     /// Without any requester.
     pub(crate) fn new(settings: UploadSettings) -> Self {
-        let round = Duration::from_secs(ROUND_SECONDS).div_f64(settings.time_scale);
         Self {
-            link: Link::new(settings.up, settings.down),
-            round,
-            requesters: Mutex::new(Requesters::new(settings, round)),
+            up: Lane::new(settings.up),
+            down: Lane::new(settings.down),
+            round: settings.round,
+            requesters: Mutex::new(Requesters::new(settings)),
             stopping: Condvar::new(),
         }
     }
@@ -190,18 +192,14 @@ impl PieceSender<'_> {
         let have = self.offer.have();
         let bitfield = FromPeer::Bitfield { payload: have.as_bytes().len() as u64 };
         self.speaker.send_with_payload(&bitfield, |out| out.write_all(have.as_bytes()))?;
-        says.iter().try_for_each(|say| self.say(say))
-    }
-
-    fn say(&mut self, say: Say) -> Result<()> {
-        match say {
+        says.iter().try_for_each(|say| match say {
             Say::Message(message) => self.speaker.send(&message),
             Say::Piece(request) => {
                 let sent = self.send_piece(request.piece);
                 self.uploads.requesters.lock().done(request, sent.is_ok(), Instant::now());
                 sent
             }
-        }
+        })
     }
 
     /// Sends one piece, no faster than allowed.
@@ -211,7 +209,7 @@ impl PieceSender<'_> {
         speaker.send(&FromPeer::Piece { piece: piece.index(), payload: size })?;
         let mut sent = 0;
         while sent < size {
-            let bytes = self.uploads.link.up.pass(size - sent, || speaker.is_gone())?;
+            let bytes = self.uploads.up.pass(size - sent, || speaker.is_gone())?;
             speaker.send_file(file, piece.offset() + sent, bytes as usize)?;
             sent += bytes;
         }

@@ -23,7 +23,7 @@ impl Lab {
 
     fn of(dir: tempfile::TempDir) -> Self {
         let nowhere = ([127, 0, 0, 1], 1).into();
-        let upload = UploadSettings { up: None, down: None, unchoke: 4, time_scale: 1.0 };
+        let upload = UploadSettings { up: None, down: None, unchoke: 4, round: Duration::from_secs(10) };
         let config = Config {
             manager: nowhere,
             listen: nowhere,
