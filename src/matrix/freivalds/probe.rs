@@ -95,19 +95,21 @@ impl<N: Numbers> Shared<N> {
         let grown = plan.side() as f64;
         let scale = scale(depth, in_block, entries.left * grown, entries.right * grown);
         let x = N::column((0..in_block).map(|_| N::draw(scale, rng)).collect());
-        let mut blocks = Times::<N>::new(inner * plan.side());
+        let mut blocks = Times::<N>::new(inner * cols.div_ceil(in_block.max(1)));
         blocks.pass(b.as_slice(), cols, in_block, &x, threads);
         Self { plan, scale, x, blocks: blocks.sums, right_max: blocks.max * grown }
     }
 
     pub(super) fn probe(&self, i: usize, threads: usize) -> ProbeOf<'_, N> {
-        let ((_, inner, _), (height, depth, _)) = (self.plan.shape(), self.plan.block());
+        let ((_, inner, cols), (height, depth, in_block)) = (self.plan.shape(), self.plan.block());
+        // A block beyond the last column has no entries.
+        let width = cols.div_ceil(in_block.max(1));
         // The right operand times x: the sum of its blocks, each times x.
         let blocks = self.plan.right_blocks(i);
         let row = |j| {
-            let inside = blocks.iter().filter(|(_, p, _)| p * depth + j < inner);
+            let inside = blocks.iter().filter(|(_, p, q)| p * depth + j < inner && *q < width);
             inside.fold(N::Sum::default(), |sum, (sign, p, q)| {
-                N::plus(sum, *sign, self.blocks[(p * depth + j) * self.plan.side() + q])
+                N::plus(sum, *sign, self.blocks[(p * depth + j) * width + q])
             })
         };
         let right: Vec<_> = (0..depth).map(row).collect();

@@ -94,7 +94,9 @@ fn one_entry_wrong_by_a_millionth_is_found_at_every_scale() {
 
 #[test]
 fn one_look_at_b_serves_the_checks_of_all_products() {
-    for (m, k, n, levels) in [(128, 128, 128, 1), (37, 50, 61, 1), (41, 33, 57, 2), (5, 1, 3, 2)] {
+    for (m, k, n, levels) in
+        [(128, 128, 128, 1), (37, 50, 61, 1), (41, 33, 57, 2), (5, 1, 3, 2), (5, 7, 3, 2), (3, 64, 1, 1)]
+    {
         let a = Matrix::random_integers(m, k, &mut rng(1));
         let b = Matrix::random_integers(k, n, &mut rng(2));
         let plan = Plan::new(m, k, n, levels);
