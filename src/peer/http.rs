@@ -113,7 +113,7 @@ impl Mirror {
             let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest().layout().size());
             Listed { file, id, size, modified }
         };
-        self.library.whole().into_iter().map(listed).collect()
+        self.library.offers().into_iter().filter(|offer| offer.is_whole()).map(listed).collect()
     }
 
     /// It has no links but those to the files: `wget -r` follows every link that it finds.
@@ -146,7 +146,7 @@ impl Mirror {
             || Error::new(Code::NotFound, "no such file is offered here").advise("/data/ lists what is");
         let offer = name.parse().ok().and_then(|name: FileName| self.library.get(&name)).ok_or_else(none)?;
         let Source::Whole(whole) = offer.open()? else { return Err(none()) };
-        let file = whole.file().try_clone();
+        let file = whole.file.try_clone();
         let file = file.map_err(|e| Error::failed(format!("cannot send {name}")).because(e))?;
         info!("{other} fetches {name} over HTTP");
         let changed = file.metadata().and_then(|is| is.modified()).ok().and_then(datable);

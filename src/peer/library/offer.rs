@@ -138,7 +138,7 @@ impl Offer {
             *source = self.open()?;
         }
         match source {
-            Source::Whole(whole) => whole.check().map(|()| whole.file()),
+            Source::Whole(whole) => whole.check().map(|()| &whole.file),
             Source::Part(file) => Ok(file),
         }
     }

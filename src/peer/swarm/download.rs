@@ -160,7 +160,7 @@ fn begin(
     }
     let partial = match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
         _ if settings.repair => store.repair(new)?,
-        Some(Ok(Source::Whole(there))) => store.begin_from(new, there.file())?,
+        Some(Ok(Source::Whole(there))) => store.begin_from(new, there.file)?,
         _ => store.begin(new)?,
     };
     if partial.needs_look() {

@@ -22,7 +22,7 @@
 //!   file is opened and again after it. Where a name came from does not matter: only a [`FileName`] gets here.
 //! - **Unchanged files cost a stat.** A manifest is kept with the size, times and inode of its file ([`Stamp`]).
 //!   Another stamp means "hash it again"; where the bytes are the same, the new stamp is remembered. A file whose
-//!   stamp changes while it is hashed is [`Reading::Changing`]: try later. A rename changes a stamp, too; so that of
+//!   stamp changes while it is hashed is `busy`: try later. A rename changes a stamp, too; so that of
 //!   a file that is published is taken after it.
 //! - **Nothing is destroyed.** What is dropped goes to the trash, what stands in the way is set aside under
 //!   another name, and `add` copies and never moves.
@@ -73,13 +73,16 @@ const PRIVATE: &str = ".peerlab";
 const INNER: [&str; 3] = ["partial", "incoming", "trash"];
 
 /// A shared folder.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Store {
     dir: PathBuf,
+    /// The size of the pieces of files that are published here, if it is not
+    /// [`piece_size_for`](super::manifest::piece_size_for).
     piece_size: Option<u64>,
     /// Threads that hash a large file are to stop.
     stopped: AtomicBool,
-    expired: Vec<FileName>,
+    /// The downloads that nobody had touched for a week when the folder was opened, and that were given up.
+    pub(crate) expired: Vec<FileName>,
     /// Manifests of files as they were when they had this stamp. The lock is never held across I/O.
     known: Mutex<HashMap<FileName, (Stamp, Arc<Manifest>)>>,
 }
@@ -93,24 +96,13 @@ pub struct Scan {
     pub ignored: Vec<(String, &'static str)>,
 }
 
-/// What came of reading a file.
-#[derive(Clone, Debug)]
-pub enum Reading {
-    /// It stayed the same from the first byte to the last.
-    Steady(Arc<Manifest>),
-    /// Somebody is writing to it: try later.
-    Changing,
-}
-
 impl Store {
     /// Opens a shared folder, and makes it if there is none.
     ///
     /// # Errors
     /// When it cannot be read or written.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
-        let (piece_size, stopped, expired, known) =
-            (None, AtomicBool::new(false), Vec::new(), Mutex::default());
-        let mut store = Self { dir: dir.into(), piece_size, stopped, expired, known };
+        let mut store = Self { dir: dir.into(), ..Self::default() };
         let make = || {
             for inner in INNER {
                 fs::create_dir_all(store.private(inner))?;
@@ -131,21 +123,8 @@ impl Store {
         Ok(store)
     }
 
-    /// With pieces of another size than [`piece_size_for`](super::manifest::piece_size_for) says, for files
-    /// that are published here.
-    #[must_use]
-    pub fn with_piece_size(mut self, piece_size: u64) -> Self {
-        self.piece_size = Some(piece_size);
-        self
-    }
-
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// The downloads that nobody had touched for a week when the folder was opened, and that were given up.
-    pub fn expired(&self) -> &[FileName] {
-        &self.expired
     }
 
     /// Whether it is this folder, by whatever path.
@@ -241,8 +220,9 @@ impl Store {
     /// The manifest of a file: the known one if the file is unchanged, else it is read and hashed.
     ///
     /// # Errors
-    /// `not_found` when there is no such file; others when it is not a regular one, or cannot be read.
-    pub fn manifest(&self, name: &FileName) -> Result<Reading> {
+    /// `not_found` when there is no such file; `busy` when somebody is writing to it: try later; others when it is
+    /// not a regular one, or cannot be read.
+    pub fn manifest(&self, name: &FileName) -> Result<Arc<Manifest>> {
         let (file, stamp) = self.open_file(name)?;
         self.read_steady(name, stamp, &file, Stoppable { file: &file, stopped: &self.stopped })
     }
@@ -259,19 +239,18 @@ impl Store {
         stamp: Stamp,
         file: &File,
         bytes: impl io::Read,
-    ) -> Result<Reading> {
+    ) -> Result<Arc<Manifest>> {
         if let Some(known) = self.known(name, &stamp) {
-            return Ok(Reading::Steady(known));
+            return Ok(known);
         }
         let failed = |error| disk::error(format!("cannot read {name}"), error);
-        let manifest = match Manifest::read(name.clone(), self.layout(stamp.size)?, bytes) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Reading::Changing),
-            manifest => manifest.map_err(failed)?,
-        };
-        if Stamp::of(&file.metadata().map_err(failed)?) != stamp {
-            return Ok(Reading::Changing);
+        let read = Manifest::read(name.clone(), self.layout(stamp.size)?, bytes);
+        let is_shorter = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnexpectedEof);
+        if is_shorter || (read.is_ok() && Stamp::of(&file.metadata().map_err(failed)?) != stamp) {
+            return Err(Error::new(Code::Busy, format!("{name} is being written to"))
+                .advise("try again when nobody writes to it"));
         }
-        Ok(Reading::Steady(self.learn(manifest, stamp)))
+        read.map(|manifest| self.learn(manifest, stamp)).map_err(failed)
     }
 
     /// A file that was hashed has got its name, which changed its stamp. It is known under the new one, unless
@@ -318,7 +297,7 @@ impl Store {
             fs::canonicalize(path).and_then(|path| disk::open_regular(&path)).map_err(failed)?;
         let here = self.path(&name);
         if disk::open_regular(&here).is_ok_and(|(_, here)| here.file == stamp.file) {
-            return self.steady(&name);
+            return self.manifest(&name);
         }
         let copy = self.copy(&from, stamp).map_err(failed)?.ok_or_else(|| {
             Error::new(Code::Busy, format!("{} changes while it is copied", path.display()))
@@ -332,7 +311,7 @@ impl Store {
                 .and_then(|manifest| disk::sync_folder(&self.dir).map(|()| manifest))
                 .map_err(failed),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let there = self.steady(&name)?;
+                let there = self.manifest(&name)?;
                 if there.id() == manifest.id() {
                     return Ok(there);
                 }
@@ -352,15 +331,6 @@ impl Store {
         let size = io::copy(&mut &*from, &mut copy.as_file())?;
         copy.as_file().sync_all()?;
         Ok((size == stamp.size && Stamp::of(&from.metadata()?) == stamp).then_some(copy))
-    }
-
-    /// The manifest of a file that should not be changing.
-    fn steady(&self, name: &FileName) -> Result<Arc<Manifest>> {
-        match self.manifest(name)? {
-            Reading::Steady(manifest) => Ok(manifest),
-            Reading::Changing => Err(Error::new(Code::Busy, format!("{name} is being written to"))
-                .advise("try again when nobody writes to it")),
-        }
     }
 
     /// Removes what a killed `add` has left. A copy that is being made is locked.
@@ -402,17 +372,12 @@ impl Store {
 #[derive(Debug)]
 pub struct Whole {
     manifest: Arc<Manifest>,
-    file: File,
+    /// [`Whole::check`] says whether it is still the one that was hashed.
+    pub(crate) file: File,
     stamp: Stamp,
 }
 
 impl Whole {
-    /// The open file, so that the kernel can send it. [`Whole::check`] says whether it is still the one that was
-    /// hashed.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
     /// Whether its bytes are still those of the manifest, as far as its stamp tells.
     ///
     /// # Errors
