@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Code, Error, Result};
 use crate::share::store::{Partial, Store, Whole};
-use crate::share::{Bitfield, FileId, FileName, Manifest, Piece};
+use crate::share::{Bitfield, FileId, FileName, Manifest};
 
 #[derive(Clone, Debug)]
 enum Form {
@@ -99,16 +99,6 @@ impl Offer {
             Form::Whole => Bitfield::full(self.manifest.layout()),
             Form::Part(partial) => partial.have(),
             Form::Gone => Bitfield::empty(self.manifest.layout()),
-        }
-    }
-
-    /// Whether this piece is there.
-    pub fn has(&self, piece: Piece) -> bool {
-        let form = self.form.lock().clone();
-        match form {
-            Form::Whole => true,
-            Form::Part(partial) => partial.has(piece),
-            Form::Gone => false,
         }
     }
 

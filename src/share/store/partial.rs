@@ -78,11 +78,6 @@ impl Partial {
         self.have.lock().clone()
     }
 
-    /// Whether this piece is there.
-    pub fn has(&self, piece: Piece) -> bool {
-        self.have.lock().contains(piece)
-    }
-
     /// Whether there is anything for [`Partial::look`] to look at, which may take a while.
     pub fn needs_look(&self) -> bool {
         self.resumed || self.source.is_some()

@@ -311,7 +311,7 @@ fn a_piece_counts_when_it_is_verified_and_a_file_appears_when_it_is_whole() {
         assert_eq!(read_at(&open, piece), piece_of(&content, piece));
     }
     assert_eq!(indices(&partial.have()), [0, 2]);
-    assert!(partial.has(pieces[0]) && !partial.has(pieces[1]));
+    assert!(partial.have().contains(pieces[0]) && !partial.have().contains(pieces[1]));
     assert!(lab.store.publish(&partial).unwrap_err().to_string().starts_with("a is not whole"));
     assert_eq!(names(&lab.store.scan().unwrap()), [""; 0], "nothing shows half");
     fill(&partial, &content);
