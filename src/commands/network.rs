@@ -20,7 +20,7 @@ use crate::clock::{Clock, Millis};
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::message::{PeerState, WaiterState};
 use crate::peer::multiply::lease::{HeldLease, Wait};
-use crate::peer::replication::context::ReplicationStatus;
+use crate::peer::replication::orders::ReplicationStatus;
 use crate::peer::swarm::requesters::Upload;
 use crate::share::theory::{LowerBound, Setting, client_server, swarm};
 use crate::share::units::{Bytes, counted};

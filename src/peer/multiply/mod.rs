@@ -263,7 +263,7 @@ impl<'a> Multiplication<'a> {
                 peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
                 self.tell(MultiplyEvent::Waiting(wait));
             };
-            let why = match HeldLease::ask(network.manager(), own, wanted, &mut on_wait) {
+            let why = match HeldLease::ask(network.config.manager, own, wanted, &mut on_wait) {
                 Ok(lease) => {
                     self.tell(MultiplyEvent::Leased(lease.slots.to_vec()));
                     return Ok(lease);

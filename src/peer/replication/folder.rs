@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info};
 
-use super::context::Replication;
 use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
+use super::orders::Replication;
 use super::watch::{Look, Watch};
 use crate::error::{Code, Error, Result};
 use crate::peer::library::offer::Offer;
@@ -89,7 +89,7 @@ impl Folder {
             replication
                 .note(format!("what was here of {file} is removed: that download has lain still for a week"));
         }
-        let manager = ManagerClient::new(replication.library.network().manager());
+        let manager = ManagerClient::new(replication.library.network().config.manager);
         Self { replication, watch: Watch::default(), manager, failures: BTreeMap::new() }
     }
 
@@ -260,7 +260,7 @@ impl Folder {
 
     /// Whether this is a conflict copy that this peer has made.
     fn is_own_copy(&self, file: &FileName) -> bool {
-        is_conflict_copy(file, &self.replication.library.network().own_name().to_string())
+        is_conflict_copy(file, &self.replication.library.network().config.name.to_string())
     }
 
     /// Does what was decided; false when the name must be looked at again soon.
@@ -375,7 +375,7 @@ impl Folder {
         let cannot =
             |e: Error| Error::new(e.kind(), format!("{file} {why}, and cannot be set aside")).because(e);
         library.withdraw(file);
-        let own = library.network().own_name().to_string();
+        let own = library.network().config.name.to_string();
         let aside = store.set_aside(file, &own, manifest.id()).map_err(cannot)?;
         self.replication
             .note(format!("{file} {why}: your version is kept as {aside}, the other comes in its place"));

@@ -37,10 +37,10 @@ impl Lab {
             scan: Duration::from_secs(1),
             upload,
         };
-        let store = Arc::new(Store::open(dir.path()).unwrap());
-        let library = Arc::new(Library::new(Arc::new(Network::new(&config, nowhere))));
+        let (store, scan) = (Store::open(dir.path()).unwrap(), config.scan);
+        let library = Arc::new(Library::new(Arc::new(Network::new(config, nowhere))));
         let uploads = Arc::new(Uploads::new(upload));
-        let replication = Arc::new(Replication::new(config.scan, store, library, uploads));
+        let replication = Arc::new(Replication::new(scan, store, library, uploads));
         let folder = Folder::new(Arc::clone(&replication));
         Self { dir, replication, folder }
     }
