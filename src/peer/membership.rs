@@ -111,17 +111,15 @@ fn register(wings: &Wings, addr: SocketAddr) -> ToManager {
 /// on every interface names the one by which it reaches the manager.
 fn advertised(network: &Network, connection: &Connection) -> Result<SocketAddr> {
     let own = network.addr;
-    if let Some(addr) = network.config.advertise {
-        return Ok(addr);
+    match network.config.advertise {
+        Some(addr) => Ok(addr),
+        None if !own.ip().is_unspecified() => Ok(own),
+        None => {
+            let local = connection.stream().local_addr();
+            let broke = |e| Error::failed("the connection to the manager broke").because(e);
+            Ok(SocketAddr::new(local.map_err(broke)?.ip(), own.port()))
+        }
     }
-    if !own.ip().is_unspecified() {
-        return Ok(own);
-    }
-    let local = connection
-        .stream()
-        .local_addr()
-        .map_err(|e| Error::failed("the connection to the manager broke").because(e))?;
-    Ok(SocketAddr::new(local.ip(), own.port()))
 }
 
 /// What one conversation with the manager has come to.

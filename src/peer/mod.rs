@@ -12,7 +12,7 @@
 //!    the manager <---- keep_lease: lease, wait/ok, renew, release ---------  this peer as a client
 //!    other peers <---- serve_slot: multiply, product ----------------------  this peer as a client
 //!    other peers  ---- serve_peer: multiply, product --------------------->  this peer as a server
-//!    the manager <---- publish: update; download: query ---------------------  what it has, who has more
+//!    the manager <---- publish: update; download: query ---------------------  what it has, which peers have more
 //!    other peers <---- fetch_from: join, interested, request, piece --------  this peer as a client
 //!    other peers  ---- serve_peer, send_pieces: the same ------------------>  this peer as a server
 //! ```
@@ -63,14 +63,13 @@ impl Peer {
     pub fn start(config: Config) -> Result<Self> {
         let listener = listen(config.listen)?;
         let addr = listener.local_addr().map_err(|e| Error::failed("cannot listen").because(e))?;
-        let store = config.offers.then(|| Store::open(&config.data)).transpose()?;
+        let store = config.keeps.then(|| Store::open(&config.data)).transpose()?;
         let network = Arc::new(Network::new(config, addr));
         let config = &network.config;
         let serving = Serving::new(Arc::clone(&network), config.slots, cores());
         let library = Arc::new(Library::new(Arc::clone(&network)));
         let uploads = Arc::new(Uploads::new(config.upload));
-        let replicate =
-            |store| Replication::new(config.scan, store, Arc::clone(&library), Arc::clone(&uploads));
+        let replicate = |store| Replication::new(store, Arc::clone(&library), Arc::clone(&uploads));
         let replication = store.map(replicate).map(Arc::new);
         let wings = Arc::new(Wings { network, serving, library, uploads, replication });
         let (served, member) = (Arc::clone(&wings), Arc::clone(&wings));

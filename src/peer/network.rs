@@ -1,7 +1,7 @@
 //! This peer's place in the network, kept once: its own number, the others, and the line to the manager.
 //!
 //! # The problem
-//! Many threads ask the same questions: under which number am I known, who else is here, how do I tell the manager
+//! Many threads ask the same questions: under which number am I known, which others are here, how do I tell the manager
 //! something, and why am I not registered? One thread, `keep_membership`, learns the answers.
 //!
 //! # The rule
@@ -29,7 +29,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub struct NetworkView {
     /// This peer's number, while it is registered.
     pub number: Option<PeerId>,
-    /// Everybody who is here, this peer too.
+    /// All peers that are here, this one too.
     pub peers: Vec<PeerCard>,
     /// What stands between this peer and the others, and since when.
     pub trouble: Option<(String, Instant)>,
@@ -148,7 +148,7 @@ impl Network {
         true
     }
 
-    /// Everybody who is here now.
+    /// All peers that are here now.
     pub(super) fn meet(&self, peers: Vec<PeerCard>) {
         self.known.lock().standing.peers = peers;
         self.changed.notify_all();

@@ -181,7 +181,7 @@ impl Library {
     pub(crate) fn find(&self, file: &FileName, id: FileId) -> Result<Arc<Offer>> {
         self.get(file).filter(|offer| offer.id() == id).ok_or_else(|| {
             Error::new(Code::NotFound, format!("{file} with the id {} is not offered here", id.short()))
-                .advise("ask the manager who has it")
+                .advise("ask the manager which peers have it")
         })
     }
 

@@ -118,7 +118,7 @@ impl Folder {
 
     /// Looks, and settles what was seen; says how long until the next look.
     fn look(&mut self) -> Duration {
-        let scan = self.replication.scan;
+        let scan = self.replication.library.network().config.scan;
         let look = match self.see() {
             Ok(look) => look,
             Err(why) => {
@@ -327,7 +327,7 @@ impl Folder {
         Ok(())
     }
 
-    /// An offered file has other bytes now. The manager takes this peer off, and says who is left; false when it cannot
+    /// An offered file has other bytes now. The manager takes this peer off, and says which are left; false when it cannot
     /// be asked.
     ///
     /// # Errors
@@ -338,7 +338,7 @@ impl Folder {
             Ok(listing) => listing.holders.iter().any(|holder| holder.whole),
             Err(no) if no.code() == Code::NotFound => false,
             Err(e) => {
-                debug!("{file} was edited, and the manager cannot be asked who else has it: {e}");
+                debug!("{file} was edited, and the manager cannot be asked which others have it: {e}");
                 return Ok(false);
             }
         };

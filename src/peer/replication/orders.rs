@@ -6,8 +6,8 @@
 //! it the library's may be taken, so that a drop is heard either before the tracker has said which bytes a download is
 //! of, or after.
 //!
-//! The manager decides who should have what, and bounds how many orders run at a peer. A worker takes the next one,
-//! asks the tracker who has it (on a connection that serves one order after another), and downloads it as `down` would.
+//! The manager decides which peer should have what, and bounds how many orders run at a peer. A worker takes the next one,
+//! asks the tracker which peers have it (on a connection that serves one order after another), and downloads it as `down` would.
 //! One that fails is not repeated here: the manager does that, after a pause.
 //!
 //! Here is kept, too, why nothing is done, if so, and what `status` is to show.
@@ -40,7 +40,7 @@ const QUEUE: usize = 10_000;
 /// How long an ordered download without any holder waits for one: others wait for the place it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many rounds of choking an ordered download may get no piece: in three, somebody who was choked has had a chance.
+/// How many rounds of choking an ordered download may get no piece: in three, a requester that was choked has had a chance.
 /// The manager will order it again; until then another file has the place.
 const STALL_ROUNDS: u32 = 3;
 
@@ -81,7 +81,6 @@ impl Orders {
 /// What a peer does for the network with its shared folder.
 #[derive(Debug)]
 pub struct Replication {
-    pub(super) scan: Duration,
     pub(crate) store: Arc<Store>,
     pub(super) library: Arc<Library>,
     uploads: Arc<Uploads>,
@@ -103,10 +102,10 @@ pub(crate) struct ReplicationStatus {
 }
 
 impl Replication {
-    /// In a folder that is looked into every `scan`; without its threads.
-    pub(crate) fn new(scan: Duration, store: Store, library: Arc<Library>, uploads: Arc<Uploads>) -> Self {
+    /// In this folder; without its threads.
+    pub(crate) fn new(store: Store, library: Arc<Library>, uploads: Arc<Uploads>) -> Self {
         let (store, orders, changed) = (Arc::new(store), Mutex::default(), Condvar::new());
-        Self { scan, store, library, uploads, orders, changed }
+        Self { store, library, uploads, orders, changed }
     }
 
     /// The manager said `fetch`.

@@ -37,7 +37,7 @@
 //!
 //! # What is missing
 //! A file that is edited in the same tick of the file system's clock in which it was hashed, to the same size, has
-//! the same stamp and goes unnoticed here; those who download it notice. Manifests are kept in memory only: after a
+//! the same stamp and goes unnoticed here; peers that download it notice. Manifests are kept in memory only: after a
 //! restart everything is hashed once more. The holes of a sparse file may fill up when it is added or downloaded.
 
 use std::collections::HashMap;

@@ -323,7 +323,7 @@ fn a_piece_counts_when_it_is_verified_and_a_file_appears_when_it_is_whole() {
     assert_eq!(
         read_at(&open, pieces[1]),
         piece_of(&content, pieces[1]),
-        "who has it open can still serve it"
+        "one that has it open can still serve it"
     );
 }
 
@@ -535,7 +535,7 @@ fn a_conflict_copy_keeps_its_ending_and_is_never_too_long() {
 }
 
 #[test]
-fn a_trash_that_was_removed_is_made_anew_and_without_one_the_file_stays_as_it_is() {
+fn a_trash_that_was_removed_is_made_again_and_without_one_the_file_stays_as_it_is() {
     let lab = lab();
     let trash = lab.store.private("trash");
     let content = bytes(3000);

@@ -33,14 +33,13 @@ impl Lab {
             slots: 0,
             keeps: true,
             data: dir.path().into(),
-            offers: true,
             scan: Duration::from_secs(1),
             upload,
         };
-        let (store, scan) = (Store::open(dir.path()).unwrap(), config.scan);
+        let store = Store::open(dir.path()).unwrap();
         let library = Arc::new(Library::new(Arc::new(Network::new(config, nowhere))));
         let uploads = Arc::new(Uploads::new(upload));
-        let replication = Arc::new(Replication::new(scan, store, library, uploads));
+        let replication = Arc::new(Replication::new(store, library, uploads));
         let folder = Folder::new(Arc::clone(&replication));
         Self { dir, replication, folder }
     }
