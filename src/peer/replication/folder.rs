@@ -129,18 +129,15 @@ impl Folder {
         if self.replication.pause(None) {
             self.replication.library.unsettle_dropped();
         }
-        for file in look.vanished {
-            self.settle(&file, Sight { whole_look: true, changing: 0 });
-        }
         let mut settled = look.moving.is_empty();
-        for (file, changing) in look.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS) {
-            self.settle(&file, Sight { whole_look: true, changing });
-        }
-        for file in look.read {
+        let vanished = look.vanished.into_iter().map(|file| (file, 0));
+        let moving = look.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS);
+        let read = look.read.into_iter().map(|file| (file, 0));
+        for (file, changing) in vanished.chain(moving).chain(read) {
             if self.replication.library.is_over() {
                 break;
             }
-            settled &= self.settle(&file, Sight { whole_look: true, changing: 0 });
+            settled &= self.settle(&file, Sight { whole_look: true, changing });
         }
         self.save_drops();
         if settled { scan } else { scan / 2 }

@@ -250,20 +250,25 @@ impl Store {
             return Err(Error::new(Code::Busy, format!("{name} is being written to"))
                 .advise("try again when nobody writes to it"));
         }
-        read.map(|manifest| self.learn(manifest, stamp)).map_err(failed)
+        let manifest = Arc::new(read.map_err(failed)?);
+        self.learn(&manifest, stamp);
+        Ok(manifest)
     }
 
-    /// A file that was hashed has got its name, which changed its stamp. It is known under the new one, unless
+    fn learn(&self, manifest: &Arc<Manifest>, stamp: Stamp) {
+        self.known.lock().insert(manifest.name().clone(), (stamp, Arc::clone(manifest)));
+    }
+
+    /// A file that lies at `from`, and was hashed when it had the stamp `before`, gets its name, unless another has it;
+    /// then the folder is brought to the disk. A new name changes a stamp. The file is known under the new one, unless
     /// somebody has written to it meanwhile.
-    fn learn_renamed(&self, manifest: Manifest, file: &File, before: Stamp) -> io::Result<Arc<Manifest>> {
+    fn give_name(&self, manifest: &Arc<Manifest>, file: &File, before: Stamp, from: &Path) -> io::Result<()> {
+        disk::rename_new(from, &self.path(manifest.name()))?;
         let stamp = Stamp::of(&file.metadata()?);
-        if stamp.is_renamed(&before) { Ok(self.learn(manifest, stamp)) } else { Ok(Arc::new(manifest)) }
-    }
-
-    fn learn(&self, manifest: Manifest, stamp: Stamp) -> Arc<Manifest> {
-        let manifest = Arc::new(manifest);
-        self.known.lock().insert(manifest.name().clone(), (stamp, manifest.clone()));
-        manifest
+        if stamp.is_renamed(&before) {
+            self.learn(manifest, stamp);
+        }
+        disk::sync_folder(&self.dir)
     }
 
     fn layout(&self, size: u64) -> Result<Layout> {
@@ -295,8 +300,7 @@ impl Store {
         // What a person names may be a link; what it leads to may not be a FIFO.
         let (from, stamp) =
             fs::canonicalize(path).and_then(|path| disk::open_regular(&path)).map_err(failed)?;
-        let here = self.path(&name);
-        if disk::open_regular(&here).is_ok_and(|(_, here)| here.file == stamp.file) {
+        if disk::open_regular(&self.path(&name)).is_ok_and(|(_, here)| here.file == stamp.file) {
             return self.manifest(&name);
         }
         let copy = self.copy(&from, stamp).map_err(failed)?.ok_or_else(|| {
@@ -305,19 +309,13 @@ impl Store {
         })?;
         let (bytes, before) = disk::open_regular(copy.path()).map_err(failed)?;
         let manifest = Manifest::read(name.clone(), self.layout(before.size)?, &bytes).map_err(failed)?;
-        match disk::rename_new(copy.path(), &here) {
-            Ok(()) => self
-                .learn_renamed(manifest, &bytes, before)
-                .and_then(|manifest| disk::sync_folder(&self.dir).map(|()| manifest))
-                .map_err(failed),
+        let manifest = Arc::new(manifest);
+        match self.give_name(&manifest, &bytes, before, copy.path()) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let there = self.manifest(&name)?;
-                if there.id() == manifest.id() {
-                    return Ok(there);
-                }
-                Err(taken(&name))
+                if there.id() == manifest.id() { Ok(there) } else { Err(taken(&name)) }
             }
-            Err(error) => Err(failed(error)),
+            named => named.map(|()| manifest).map_err(failed),
         }
     }
 

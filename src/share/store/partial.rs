@@ -207,9 +207,7 @@ impl Store {
         let (manifest, name) = (&partial.manifest, partial.manifest.name());
         let appear = || {
             let before = Stamp::of(&partial.bytes.metadata()?);
-            disk::rename_new(path, &self.path(name))?;
-            self.learn_renamed(Manifest::clone(manifest), &partial.bytes, before)?;
-            disk::sync_folder(&self.dir)
+            self.give_name(manifest, &partial.bytes, before, path)
         };
         appear().map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => taken(name),

@@ -765,11 +765,18 @@ fn what_changes_a_stamp_and_no_byte_costs_a_look_at_the_bytes_and_nothing_else()
 fn what_is_written_while_a_file_gets_its_name_is_not_taken_for_what_was_hashed() {
     let lab = lab();
     let content = bytes(3000);
-    fs::write(lab.shared("a"), &content).unwrap();
-    let (file, before) = lab.store.open_file(&name("a")).unwrap();
-    File::options().append(true).open(lab.shared("a")).unwrap().set_len(2999).unwrap();
-    lab.store.learn_renamed(Manifest::clone(&manifest("a", &content)), &file, before).unwrap();
-    assert!(lab.store.known.lock().is_empty());
+    let copy = lab.store.private("incoming/a");
+    for (len, is_known) in [(3000, true), (2999, false)] {
+        fs::write(&copy, &content).unwrap();
+        let (file, before) = disk::open_regular(&copy).unwrap();
+        if len < 3000 {
+            File::options().append(true).open(&copy).unwrap().set_len(len).unwrap();
+        }
+        lab.store.give_name(&manifest("a", &content), &file, before, &copy).unwrap();
+        assert_eq!(fs::metadata(lab.shared("a")).unwrap().len(), len);
+        assert_eq!(lab.store.known.lock().drain().count() == 1, is_known);
+        fs::remove_file(lab.shared("a")).unwrap();
+    }
 }
 
 proptest! {
