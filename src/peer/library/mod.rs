@@ -82,10 +82,6 @@ impl Known {
         self.rows.entry(file.clone()).or_default()
     }
 
-    fn is_told(&self, file: &FileName, id: FileId) -> bool {
-        self.rows.get(file).and_then(|row| row.told).is_some_and(|(told, _)| told == id)
-    }
-
     /// What the manager lists for this peer under a name is this from now on.
     fn tell(&mut self, file: &FileName, what: Option<(FileId, bool)>) {
         let before = std::mem::replace(&mut self.row(file).told, what);
@@ -274,7 +270,7 @@ impl Library {
         let Dropped { file, id, at } = drop;
         let mut known = self.known.lock();
         let mut at = *at;
-        if known.is_told(file, *id) {
+        if known.row(file).told.is_some_and(|(told, _)| told == *id) {
             at = at.max(known.versions.published(file, *id).unwrap_or_default());
             known.tell(file, None);
             known.row(file).refused = None;
