@@ -107,7 +107,7 @@ fn run(options: PeerOptions) -> Result<()> {
         }
         Some(command) => {
             // It comes for one thing, and offers nothing meanwhile.
-            let config = Config { slots: 0, keeps: false, offers: false, ..config };
+            let config = Config { slots: 0, keeps: false, ..config };
             let mut context = Context::for_one_command(config);
             leave_on_signal(stop, &context)?;
             let done = commands::run(&mut context, command, options.json);
@@ -128,7 +128,7 @@ fn config(options: &PeerOptions) -> Result<Config> {
     let data = options.data.clone().unwrap_or_else(|| format!("peerlab-{name}").into());
     let round = Duration::from_secs(ROUND_SECONDS).div_f64(time_scale);
     let upload = UploadSettings { up, down, unchoke: unchoke.into(), round };
-    Ok(Config { manager, listen, advertise, name, slots, keeps: true, data, offers: true, scan, upload })
+    Ok(Config { manager, listen, advertise, name, slots, data, keeps: true, scan, upload })
 }
 
 /// Runs the prompt, or the script that stands in its place.

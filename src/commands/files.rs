@@ -33,7 +33,7 @@ use crate::peer::manager_client::{Listing, ManagerClient};
 use crate::peer::swarm::download::{DownloadReport, download, offered_from_elsewhere};
 use crate::peer::swarm::transfer::DownloadSettings;
 use crate::share::picker::PickOrder;
-use crate::share::store::{Reading, Store};
+use crate::share::store::Store;
 use crate::share::units::{about, counted};
 use crate::share::{FileId, FileName, Piece};
 use crate::thread;
@@ -175,14 +175,15 @@ fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Listing) -> Result<Option
     if store.is_free(name).is_ok() {
         return Ok(None);
     }
-    match store.manifest(name)? {
-        Reading::Steady(there) if there.id() == found.manifest.id() => {
+    match store.manifest(name) {
+        Ok(there) if there.id() == found.manifest.id() => {
             let offer = Arc::new(Offer::whole(store, there));
             if offered_from_elsewhere(peer.library(), name, store.dir()).is_none() {
                 peer.library().offer(Arc::clone(&offer));
             }
             Ok(Some(offer))
         }
+        Err(no) if no.code() != Code::Busy => Err(no),
         _ => Ok(None),
     }
 }

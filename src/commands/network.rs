@@ -20,7 +20,7 @@ use crate::clock::{Clock, Millis};
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::message::{PeerState, WaiterState};
 use crate::peer::multiply::lease::HeldLease;
-use crate::peer::replication::context::ReplicationStatus;
+use crate::peer::replication::orders::ReplicationStatus;
 use crate::peer::swarm::requesters::Upload;
 use crate::share::theory::{LowerBound, Setting, client_server, swarm};
 use crate::share::units::{Bytes, counted};
@@ -104,7 +104,7 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     let peer = context.peer()?;
     let (name, addr, manager) = (&context.config.name, peer.addr(), context.config.manager);
     let (standing, (slots, serving)) = (peer.network().standing(), peer.load());
-    let (files, uploads) = (peer.library().count(), peer.uploads().status());
+    let (files, uploads) = (peer.library().offers().len(), peer.uploads().status());
     let held = context.lease.as_ref().and_then(|lease| Some((lease, lease.left()?)));
     let keeping = peer.replication().map(|replication| replication.status());
     let mut lines = vec![

@@ -19,19 +19,17 @@ pub struct Config {
     pub name: Name,
     /// How many products it serves at once.
     pub slots: u32,
-    /// Whether it takes part in replication.
-    pub keeps: bool,
     /// Its shared folder.
     pub data: PathBuf,
-    /// Whether it offers what lies there.
-    pub offers: bool,
+    /// Whether it offers what lies there, and takes part in replication.
+    pub keeps: bool,
     /// How often it looks there for what has changed.
     pub scan: Duration,
-    /// How it serves those who want pieces.
+    /// How it serves peers that want pieces.
     pub upload: UploadSettings,
 }
 
-/// How a peer serves those who want pieces, and how fast it takes them itself.
+/// How a peer serves others that want pieces, and how fast it takes them itself.
 #[derive(Clone, Copy, Debug)]
 pub struct UploadSettings {
     /// Bytes per second for all uploads together; zero serves nobody.

@@ -49,10 +49,9 @@ use crate::share::{FileId, FileName};
 const END_OF_DATES: Duration = Duration::from_secs(253_402_300_800);
 
 /// A peer's files over HTTP.
-#[derive(Debug)]
-pub(super) struct Mirror {
-    pub(super) library: Arc<Library>,
-    pub(super) uploads: Arc<Uploads>,
+pub(super) struct Mirror<'a> {
+    pub(super) library: &'a Library,
+    pub(super) uploads: &'a Arc<Uploads>,
 }
 
 /// A line of the listing.
@@ -65,7 +64,7 @@ struct Listed {
     modified: Option<Millis>,
 }
 
-impl Mirror {
+impl Mirror<'_> {
     /// Serves a connection if it begins with a request; true when nothing is left to do.
     ///
     /// # Errors
@@ -89,11 +88,11 @@ impl Mirror {
     }
 
     fn name(&self) -> &Name {
-        self.library.network().own_name()
+        &self.library.network().config.name
     }
 
     fn front_page(&self) -> Answer {
-        let board = format!("http://{}/", self.library.network().manager());
+        let board = format!("http://{}/", self.library.network().config.manager);
         let content = html! {
             h1 { (self.name()) " is a peer" }
             p { "It lends its slots to others and shares its files with them." }
@@ -113,7 +112,7 @@ impl Mirror {
             let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest().layout().size());
             Listed { file, id, size, modified }
         };
-        self.library.whole().into_iter().map(listed).collect()
+        self.library.offers().into_iter().filter(|offer| offer.is_whole()).map(listed).collect()
     }
 
     /// It has no links but those to the files: `wget -r` follows every link that it finds.
@@ -146,11 +145,11 @@ impl Mirror {
             || Error::new(Code::NotFound, "no such file is offered here").advise("/data/ lists what is");
         let offer = name.parse().ok().and_then(|name: FileName| self.library.get(&name)).ok_or_else(none)?;
         let Source::Whole(whole) = offer.open()? else { return Err(none()) };
-        let file = whole.file().try_clone();
+        let file = whole.file.try_clone();
         let file = file.map_err(|e| Error::failed(format!("cannot send {name}")).because(e))?;
         info!("{other} fetches {name} over HTTP");
         let changed = file.metadata().and_then(|is| is.modified()).ok().and_then(datable).map(date);
-        let uploads = Arc::clone(&self.uploads);
+        let uploads = Arc::clone(self.uploads);
         let pass = move |left| {
             let bytes = uploads.up.pass(left, || speaker.is_gone())?;
             whole.check().map(|()| bytes)

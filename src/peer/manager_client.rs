@@ -144,26 +144,18 @@ impl ManagerClient {
         self.connection = None;
     }
 
-    /// Asks, on the open connection if there is one; a failure there may only mean that it has rested too long.
+    /// Asks, on the open connection if there is one; a failure there may only mean that it has rested too long. A
+    /// refusal does not end the conversation; a failure, and an answer that is none, do.
     fn ask<T>(&mut self, question: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
-        if let Some(mut connection) = self.connection.take() {
-            match question(&mut connection) {
-                Err(e) if e.code() == Code::Failed => {}
-                answered => {
-                    self.keep(connection, &answered);
-                    return answered;
-                }
+        let rested = self.connection.is_some();
+        let mut connection = self.connection.take().map_or_else(|| reach_manager(self.addr), Ok)?;
+        match question(&mut connection) {
+            Err(e) if e.code() == Code::Failed && rested => self.ask(question),
+            Err(e) if matches!(e.code(), Code::Failed | Code::BadMessage) => Err(e),
+            answered => {
+                self.connection = Some(connection);
+                answered
             }
         }
-        let mut connection = reach_manager(self.addr)?;
-        let answered = question(&mut connection);
-        self.keep(connection, &answered);
-        answered
-    }
-
-    /// A refusal does not end the conversation; a failure, and an answer that is none, do.
-    fn keep<T>(&mut self, connection: Connection, answered: &Result<T>) {
-        let broken = |e: &Error| matches!(e.code(), Code::Failed | Code::BadMessage);
-        self.connection = answered.as_ref().err().is_none_or(|e| !broken(e)).then_some(connection);
     }
 }

@@ -1,8 +1,8 @@
 //! A peer: client and server at once.
 //!
 //! # What it owns
-//! A server that answers other peers (`sessions`), the thread that keeps its `membership`, and what both know of the
-//! `network`. Each wing is a chapter: `serve` computes products for others, `multiply` has them computed; the
+//! A server that answers other peers (`sessions`), the thread that keeps its `membership`, and the `Wings`, which
+//! both share: what is known of the `network`, and the state of each wing. Each wing is a chapter: `serve` computes products for others, `multiply` has them computed; the
 //! `library` is what it offers, `swarm` moves pieces, `replication` keeps copies, and `http` serves browsers.
 //! What a user asks of it is in [`commands`](crate::commands).
 //!
@@ -12,7 +12,7 @@
 //!    the manager <---- keep_lease: lease, wait/ok, renew, release ---------  this peer as a client
 //!    other peers <---- serve_slot: multiply, product ----------------------  this peer as a client
 //!    other peers  ---- serve_peer: multiply, product --------------------->  this peer as a server
-//!    the manager <---- publish: update; download: query ---------------------  what it has, who has more
+//!    the manager <---- publish: update; download: query ---------------------  what it has, which peers have more
 //!    other peers <---- fetch_from: join, interested, request, piece --------  this peer as a client
 //!    other peers  ---- serve_peer, send_pieces: the same ------------------>  this peer as a server
 //! ```
@@ -28,33 +28,30 @@ pub mod replication;
 pub mod serve;
 mod sessions;
 pub(crate) mod swarm;
+mod wings;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::config::Config;
-use self::http::Mirror;
 use self::library::Library;
-use self::membership::Membership;
+use self::membership::keep_membership;
 use self::network::Network;
-use self::replication::context::Replication;
+use self::replication::orders::Replication;
 use self::serve::Serving;
+use self::sessions::serve_peer;
 use self::swarm::upload::Uploads;
+use self::wings::Wings;
 use crate::error::{Error, Result};
 use crate::net::server::{Server, listen};
 use crate::share::store::Store;
-use crate::thread::{Thread, cores};
+use crate::thread::{self, Thread, cores};
 
 /// A running peer; dropping it leaves the network.
 #[derive(Debug)]
 pub struct Peer {
-    config: Config,
-    network: Arc<Network>,
+    wings: Arc<Wings>,
     server: Server,
-    serving: Arc<Serving>,
-    library: Arc<Library>,
-    uploads: Arc<Uploads>,
-    replication: Option<Arc<Replication>>,
     threads: Vec<Thread>,
 }
 
@@ -66,47 +63,32 @@ impl Peer {
     pub fn start(config: Config) -> Result<Self> {
         let listener = listen(config.listen)?;
         let addr = listener.local_addr().map_err(|e| Error::failed("cannot listen").because(e))?;
-        let network = Arc::new(Network::new(&config, addr));
-        let serving = Arc::new(Serving::new(Arc::clone(&network), config.slots, cores()));
+        let store = config.keeps.then(|| Store::open(&config.data)).transpose()?;
+        let network = Arc::new(Network::new(config, addr));
+        let config = &network.config;
+        let serving = Serving::new(Arc::clone(&network), config.slots, cores());
         let library = Arc::new(Library::new(Arc::clone(&network)));
         let uploads = Arc::new(Uploads::new(config.upload));
-        let store = config.offers.then(|| Store::open(&config.data)).transpose()?.map(Arc::new);
-        let mirror = Mirror { library: Arc::clone(&library), uploads: Arc::clone(&uploads) };
-        let server = {
-            let (serving, library, uploads) =
-                (Arc::clone(&serving), Arc::clone(&library), Arc::clone(&uploads));
-            Server::start("serve_peer", listener, move |connection| {
-                if mirror.serve(connection)? {
-                    return Ok(());
-                }
-                sessions::serve_peer(&serving, &library, &uploads, connection)
-            })?
-        };
-        let mut threads = vec![library.start()?, uploads.start()?];
-        let replication = match store {
-            Some(store) => {
-                let (replication, started) =
-                    replication::start(&config, store, Arc::clone(&library), Arc::clone(&uploads))?;
-                threads.extend(started);
-                Some(replication)
-            }
-            None => None,
-        };
-        let membership = Membership {
-            config: config.clone(),
-            network: Arc::clone(&network),
-            serving: Arc::clone(&serving),
-            library: Arc::clone(&library),
-            uploads: Arc::clone(&uploads),
-            replication: replication.clone(),
-        };
-        threads.push(membership.start()?);
-        Ok(Self { config, network, server, serving, library, uploads, replication, threads })
+        let replicate = |store| Replication::new(store, Arc::clone(&library), Arc::clone(&uploads));
+        let replication = store.map(replicate).map(Arc::new);
+        let wings = Arc::new(Wings { network, serving, library, uploads, replication });
+        let (served, member) = (Arc::clone(&wings), Arc::clone(&wings));
+        let server =
+            Server::start("serve_peer", listener, move |connection| serve_peer(&served, connection))?;
+        // Where a thread cannot be started, those that were are ended.
+        let mut peer = Self { wings, server, threads: Vec::new() };
+        peer.threads.push(peer.wings.library.start()?);
+        peer.threads.push(peer.wings.uploads.start()?);
+        if let Some(replication) = &peer.wings.replication {
+            replication::start(replication, &mut peer.threads)?;
+        }
+        peer.threads.push(thread::start("keep_membership", move || keep_membership(&member))?);
+        Ok(peer)
     }
 
     /// How it was told to behave.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.wings.network.config
     }
 
     /// Where it listens.
@@ -116,41 +98,42 @@ impl Peer {
 
     /// Its place in the network.
     pub fn network(&self) -> &Network {
-        &self.network
+        &self.wings.network
     }
 
     /// How many slots it offers, and how many products it is serving.
     pub fn load(&self) -> (u32, u32) {
-        self.serving.load()
+        self.wings.serving.load()
     }
 
     /// What it offers.
     pub fn library(&self) -> &Library {
-        &self.library
+        &self.wings.library
     }
 
     /// Its shared folder, if it offers what lies there.
     pub fn store(&self) -> Option<&Arc<Store>> {
-        self.replication.as_ref().map(|replication| &replication.store)
+        self.replication().map(|replication| &replication.store)
     }
 
     /// What it keeps for the network, if it does.
-    pub fn replication(&self) -> Option<&Arc<Replication>> {
-        self.replication.as_ref()
+    pub fn replication(&self) -> Option<&Replication> {
+        self.wings.replication.as_deref()
     }
 
     /// What it uploads.
     pub(crate) fn uploads(&self) -> &Uploads {
-        &self.uploads
+        &self.wings.uploads
     }
 
     /// Leaves in order: says `quit`, ends every conversation, joins every thread.
     pub fn leave(&mut self) {
-        self.network.say_goodbye();
+        let Wings { network, library, uploads, replication, .. } = &*self.wings;
+        network.say_goodbye();
         self.server.stop();
-        self.library.leave();
-        self.uploads.leave();
-        if let Some(replication) = &self.replication {
+        library.leave();
+        uploads.leave();
+        if let Some(replication) = replication {
             replication.leave();
         }
         self.threads.clear();

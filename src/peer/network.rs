@@ -1,7 +1,7 @@
 //! This peer's place in the network, kept once: its own number, the others, and the line to the manager.
 //!
 //! # The problem
-//! Many threads ask the same questions: under which number am I known, who else is here, how do I tell the manager
+//! Many threads ask the same questions: under which number am I known, which others are here, how do I tell the manager
 //! something, and why am I not registered? One thread, `keep_membership`, learns the answers.
 //!
 //! # The rule
@@ -12,12 +12,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use log::warn;
 use parking_lot::{Condvar, Mutex};
 
 use super::config::Config;
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::limits;
-use crate::net::message::{Name, PeerCard, PeerId, ToManager};
+use crate::net::message::{PeerCard, PeerId, ToManager};
 use crate::net::outbox::Outbox;
 
 /// How long leaving in order may take.
@@ -28,7 +29,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub struct NetworkView {
     /// This peer's number, while it is registered.
     pub number: Option<PeerId>,
-    /// Everybody who is here, this peer too.
+    /// All peers that are here, this one too.
     pub peers: Vec<PeerCard>,
     /// What stands between this peer and the others, and since when.
     pub trouble: Option<(String, Instant)>,
@@ -49,33 +50,18 @@ struct Contact {
 /// This peer and the others.
 #[derive(Debug)]
 pub struct Network {
-    manager: SocketAddr,
-    addr: SocketAddr,
-    name: Name,
+    /// How this peer is to behave.
+    pub config: Config,
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
     known: Mutex<Contact>,
     changed: Condvar,
 }
 
 impl Network {
     /// Of a peer that listens on `addr` and is not registered yet.
-    pub fn new(config: &Config, addr: SocketAddr) -> Self {
-        let (manager, name) = (config.manager, config.name.clone());
-        Self { manager, addr, name, known: Mutex::default(), changed: Condvar::new() }
-    }
-
-    /// Where the manager listens.
-    pub fn manager(&self) -> SocketAddr {
-        self.manager
-    }
-
-    /// Where this peer listens.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// What this peer calls itself.
-    pub fn own_name(&self) -> &Name {
-        &self.name
+    pub(super) fn new(config: Config, addr: SocketAddr) -> Self {
+        Self { config, addr, known: Mutex::default(), changed: Condvar::new() }
     }
 
     /// What is known of the network now.
@@ -124,33 +110,24 @@ impl Network {
     }
 
     fn number_when(&self, patience: Duration, enough: impl Fn(&Contact) -> bool) -> Result<PeerId> {
-        let end = Instant::now() + patience;
         let mut known = self.known.lock();
-        loop {
-            if let Some(number) = known.standing.number {
-                return Ok(number);
-            }
-            let given_up = known.refused.is_some() || known.over || enough(&known);
-            if given_up || self.changed.wait_until(&mut known, end).timed_out() {
-                let code = known.refused.unwrap_or(Code::Failed);
-                let trouble = known.standing.trouble.as_ref();
-                return Err(Error::new(
-                    code,
-                    trouble.map_or("the manager has not answered yet", |(why, _)| why),
-                ));
-            }
-        }
+        let waits = |known: &mut Contact| known.standing.number.is_none() && !known.over && !enough(known);
+        self.changed.wait_while_for(&mut known, waits, patience);
+        known.standing.number.ok_or_else(|| {
+            let trouble = known.standing.trouble.as_ref();
+            let why = trouble.map_or("the manager has not answered yet", |(why, _)| why);
+            Error::new(known.refused.unwrap_or(Code::Failed), why)
+        })
     }
 
     /// Says `quit`, and waits a moment for the manager to close the conversation. Nothing is joined after this.
     pub fn say_goodbye(&self) {
-        let end = Instant::now() + GOODBYE;
         let mut known = self.known.lock();
         known.over = true;
         self.changed.notify_all();
         let Some(line) = known.line.clone() else { return };
         line.send(&ToManager::Quit {});
-        while known.line.is_some() && !self.changed.wait_until(&mut known, end).timed_out() {}
+        self.changed.wait_while_for(&mut known, |known| known.line.is_some(), GOODBYE);
         line.close();
     }
 
@@ -171,29 +148,34 @@ impl Network {
         true
     }
 
-    /// Everybody who is here now.
+    /// All peers that are here now.
     pub(super) fn meet(&self, peers: Vec<PeerCard>) {
         self.known.lock().standing.peers = peers;
         self.changed.notify_all();
     }
 
-    /// The manager warns; false when this peer is not registered, so that it is its refusal.
-    pub(super) fn warned(&self, why: &Error) -> bool {
+    /// The manager warns.
+    ///
+    /// # Errors
+    /// The warning, when this peer is not registered: then it is the manager's refusal.
+    pub(super) fn warned(&self, why: Error) -> Result<()> {
         let standing = &mut self.known.lock().standing;
-        if standing.number.is_some() {
-            standing.trouble = Some((why.to_string(), Instant::now()));
+        if standing.number.is_none() {
+            return Err(why);
         }
-        standing.number.is_some()
+        warn!("{why}");
+        standing.trouble = Some((why.to_string(), Instant::now()));
+        Ok(())
     }
 
-    /// The conversation has ended. True when this peer was registered in it. A peer that is refused at its first
+    /// The conversation has ended; true when this peer was registered in it. A peer that is refused at its first
     /// attempt stops: to wait would not help.
-    pub(super) fn parted(&self, why: &Error) -> Parted {
+    pub(super) fn parted(&self, why: &Error) -> bool {
         let mut known = self.known.lock();
         let joined = known.standing.number.take().is_some();
+        let mut news = false;
         known.line = None;
         known.attempts += 1;
-        let mut news = false;
         if !known.over {
             let since = known.standing.trouble.take().filter(|_| !joined);
             let since = since.map_or_else(Instant::now, |(_, since)| since);
@@ -201,30 +183,23 @@ impl Network {
             let refused =
                 matches!(why.kind(), Kind::Wire(code) if code != Code::Failed && code != Code::Busy);
             if refused && !known.ever_joined {
-                known.refused = Some(why.code());
-                known.over = true;
+                (known.refused, known.over) = (Some(why.code()), true);
             } else {
                 news = joined || known.attempts == 1;
             }
         }
+        drop(known);
         self.changed.notify_all();
-        Parted { joined, news }
+        if news {
+            warn!("{why}; trying again");
+        }
+        joined
     }
 
     /// Waits until it is time to try again; false when this peer has left.
     pub(super) fn pause(&self, pause: Duration) -> bool {
-        let end = Instant::now() + pause;
         let mut known = self.known.lock();
-        while !known.over && !self.changed.wait_until(&mut known, end).timed_out() {}
+        self.changed.wait_while_for(&mut known, |known| !known.over, pause);
         !known.over
     }
-}
-
-/// How a conversation with the manager ended.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Parted {
-    /// This peer was registered in it.
-    pub(super) joined: bool,
-    /// Its user has not heard of it.
-    pub(super) news: bool,
 }

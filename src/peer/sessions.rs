@@ -1,23 +1,23 @@
 //! What other peers may ask of this one: the first message says which conversation it is.
 
-use super::library::Library;
-use super::serve::{Serving, serve_products};
-use super::swarm::upload::{Uploads, serve_join};
+use super::http::Mirror;
+use super::serve::serve_products;
+use super::swarm::upload::serve_join;
+use super::wings::Wings;
 use crate::error::Result;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{ToPeer, unexpected};
 
-/// Serves one connection from another peer.
+/// Serves one connection, from another peer or from a browser.
 ///
 /// # Errors
 /// What the other side is to be told before its connection is closed.
-pub(super) fn serve_peer(
-    serving: &Serving,
-    library: &Library,
-    uploads: &Uploads,
-    connection: &mut Connection,
-) -> Result<()> {
+pub(super) fn serve_peer(wings: &Wings, connection: &mut Connection) -> Result<()> {
+    let Wings { serving, library, uploads, .. } = wings;
+    if (Mirror { library, uploads }).serve(connection)? {
+        return Ok(());
+    }
     let Received::Message(first) = connection.receive(Some(limits::FIRST_MESSAGE_TIME))? else {
         return Ok(());
     };

@@ -90,7 +90,7 @@ impl Mark {
 }
 
 /// The marks of all files.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Versions {
     marks: BTreeMap<(FileName, FileId), Mark>,
     /// Those of them that are drops, oldest first.

@@ -41,7 +41,6 @@ use crate::error::{Code, Error, Result};
 use crate::net::message::{FromPeer, Refusal};
 use crate::net::outbox::Outbox;
 use crate::share::fingerprint::Fingerprint;
-use crate::share::store::Store;
 use crate::share::versions::{Mark, Versions};
 use crate::share::{FileId, FileName};
 use crate::thread::{self, Thread};
@@ -50,33 +49,21 @@ use crate::thread::{self, Thread};
 const ROOM: usize = 10_000;
 
 /// What is known of one name.
-#[derive(Debug, Default)]
-struct Title {
-    offer: Option<Arc<Offer>>,
-    /// What the manager lists for this peer, and whether as whole.
-    told: Option<(FileId, bool)>,
-    /// What it does not list, and why.
-    refused: Option<(FileId, Refusal)>,
-    /// The bytes that are to be fetched, and found others in their way.
-    wanted: Option<FileId>,
-    /// Which bytes were dropped since somebody looked.
-    dropped: Vec<FileId>,
-}
-
-/// What is to be known to decide about a name.
-#[derive(Debug, Default)]
-pub(super) struct Case {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Title {
     /// What is offered.
     pub(super) offer: Option<Arc<Offer>>,
-    /// Which bytes the manager does not list, and why.
-    pub(super) refused: Option<(FileId, Code)>,
+    /// What the manager lists for this peer, and whether as whole.
+    told: Option<(FileId, bool)>,
+    /// Which bytes it does not list, and why.
+    pub(super) refused: Option<(FileId, Refusal)>,
     /// The bytes that are to be fetched, and found others in their way.
     pub(super) wanted: Option<FileId>,
     /// Which bytes were dropped since somebody looked.
     pub(super) dropped: Vec<FileId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Known {
     rows: BTreeMap<FileName, Title>,
     versions: Versions,
@@ -93,18 +80,6 @@ struct Known {
 impl Known {
     fn row(&mut self, file: &FileName) -> &mut Title {
         self.rows.entry(file.clone()).or_default()
-    }
-
-    fn offer(&self, file: &FileName) -> Option<&Arc<Offer>> {
-        self.rows.get(file)?.offer.as_ref()
-    }
-
-    fn offers(&self) -> impl Iterator<Item = &Arc<Offer>> {
-        self.rows.values().filter_map(|row| row.offer.as_ref())
-    }
-
-    fn is_told(&self, file: &FileName, id: FileId) -> bool {
-        self.rows.get(file).and_then(|row| row.told).is_some_and(|(told, _)| told == id)
     }
 
     /// What the manager lists for this peer under a name is this from now on.
@@ -125,39 +100,19 @@ impl Known {
     }
 }
 
-/// What came of waiting for something to decide.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wake {
-    /// The fate of this name is to be decided.
-    Settle(FileName),
-    /// The time is over.
-    Look,
-    /// This peer leaves.
-    Leave,
-}
-
 /// What this peer offers, and what it knows of it.
 #[derive(Debug)]
 pub struct Library {
     network: Arc<Network>,
     known: Mutex<Known>,
     changed: Condvar,
-    to_settle: Condvar,
 }
 
 impl Library {
     /// An empty one.
     pub(super) fn new(network: Arc<Network>) -> Self {
-        let known = Known {
-            rows: BTreeMap::new(),
-            versions: Versions::new(ROOM),
-            unsaved: false,
-            stale: BTreeSet::new(),
-            unsettled: BTreeSet::new(),
-            print: Fingerprint::default(),
-            over: false,
-        };
-        Self { network, known: Mutex::new(known), changed: Condvar::new(), to_settle: Condvar::new() }
+        let known = Known { versions: Versions::new(ROOM), ..Known::default() };
+        Self { network, known: Mutex::new(known), changed: Condvar::new() }
     }
 
     /// This peer and the others.
@@ -189,27 +144,30 @@ impl Library {
 
     /// Offers a file no more.
     pub(crate) fn withdraw(&self, file: &FileName) {
-        self.withdraw_if(file, |_| true);
+        if let Some(offer) = self.get(file) {
+            self.take_back(&offer);
+        }
     }
 
     /// Offers a file no more, unless something else is offered in its place.
     pub(crate) fn take_back(&self, offer: &Arc<Offer>) {
-        self.withdraw_if(offer.name(), |there| Arc::ptr_eq(there, offer));
-    }
-
-    fn withdraw_if(&self, file: &FileName, which: impl FnOnce(&Arc<Offer>) -> bool) {
         let mut known = self.known.lock();
-        if let Some(offer) = known.rows.get_mut(file).and_then(|row| row.offer.take_if(|offer| which(offer)))
-        {
+        let row = known.rows.get_mut(offer.name());
+        if row.and_then(|row| row.offer.take_if(|there| Arc::ptr_eq(there, offer))).is_some() {
             offer.end();
-            known.stale.insert(file.clone());
+            known.stale.insert(offer.name().clone());
         }
         self.changed.notify_all();
     }
 
+    /// All that is offered, in the order of the names.
+    pub(crate) fn offers(&self) -> Vec<Arc<Offer>> {
+        self.known.lock().rows.values().filter_map(|row| row.offer.clone()).collect()
+    }
+
     /// The file of this name, if it is offered.
     pub(crate) fn get(&self, file: &FileName) -> Option<Arc<Offer>> {
-        self.known.lock().offer(file).cloned()
+        self.known.lock().rows.get(file)?.offer.clone()
     }
 
     /// The file of this name and content.
@@ -219,34 +177,17 @@ impl Library {
     pub(crate) fn find(&self, file: &FileName, id: FileId) -> Result<Arc<Offer>> {
         self.get(file).filter(|offer| offer.id() == id).ok_or_else(|| {
             Error::new(Code::NotFound, format!("{file} with the id {} is not offered here", id.short()))
-                .advise("ask the manager who has it")
+                .advise("ask the manager which peers have it")
         })
     }
 
     /// The answer to `get`.
     pub(super) fn list(&self) -> Vec<FromPeer> {
-        let card = |offer: &Arc<Offer>| {
-            let manifest = offer.manifest();
-            let (file, id, size) = (manifest.name().clone(), manifest.id(), manifest.layout().size());
+        let card = |offer: Arc<Offer>| {
+            let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest().layout().size());
             FromPeer::File { file, id, size, whole: offer.is_whole() }
         };
-        self.known.lock().offers().map(card).chain([FromPeer::End {}]).collect()
-    }
-
-    /// The files of which all is there, in the order of their names.
-    pub(super) fn whole(&self) -> Vec<Arc<Offer>> {
-        self.known.lock().offers().filter(|offer| offer.is_whole()).cloned().collect()
-    }
-
-    /// The whole files that are offered from a folder, in the order of their names.
-    pub(super) fn whole_in(&self, store: &Arc<Store>) -> Vec<(FileName, FileId)> {
-        let here = self.whole().into_iter().filter(|offer| Arc::ptr_eq(offer.store(), store));
-        here.map(|offer| (offer.name().clone(), offer.id())).collect()
-    }
-
-    /// How many files are offered.
-    pub(crate) fn count(&self) -> usize {
-        self.known.lock().offers().count()
+        self.offers().into_iter().map(card).chain([FromPeer::End {}]).collect()
     }
 
     // What the manager knows.
@@ -276,8 +217,10 @@ impl Library {
         let end = Instant::now() + patience;
         let mut known = self.known.lock();
         loop {
-            let Some(row) = known.rows.get(file) else { return Err(not_offered(file)) };
-            let Some(offer) = &row.offer else { return Err(not_offered(file)) };
+            let row = known.rows.get(file);
+            let Some((row, offer)) = row.and_then(|row| Some((row, row.offer.as_ref()?))) else {
+                return Err(Error::failed(format!("{file} is not offered any more")));
+            };
             if row.told == Some((offer.id(), offer.is_whole())) {
                 return Ok(());
             }
@@ -327,7 +270,7 @@ impl Library {
         let Dropped { file, id, at } = drop;
         let mut known = self.known.lock();
         let mut at = *at;
-        if known.is_told(file, *id) {
+        if known.row(file).told.is_some_and(|(told, _)| told == *id) {
             at = at.max(known.versions.published(file, *id).unwrap_or_default());
             known.tell(file, None);
             known.row(file).refused = None;
@@ -362,7 +305,6 @@ impl Library {
 
     fn unsettle(&self, mut known: MutexGuard<'_, Known>, file: &FileName) {
         known.unsettled.insert(file.clone());
-        self.to_settle.notify_one();
         self.changed.notify_all();
     }
 
@@ -381,35 +323,26 @@ impl Library {
     }
 
     /// What is to be known of a name that is unsettled. While the folder is paused, drops are kept for later.
-    pub(super) fn take_case(&self, file: &FileName, paused: bool) -> Case {
+    pub(super) fn take_unsettled(&self, file: &FileName, paused: bool) -> Title {
         let known = &mut *self.known.lock();
-        let Some(row) = known.rows.get_mut(file) else { return Case::default() };
-        let case = Case {
-            offer: row.offer.clone(),
-            refused: row.refused.as_ref().map(|(id, no)| (*id, no.code)),
-            wanted: row.wanted.take(),
-            dropped: if paused { Vec::new() } else { std::mem::take(&mut row.dropped) },
-        };
+        let Some(row) = known.rows.get_mut(file) else { return Title::default() };
+        let mut taken = row.clone();
+        row.wanted = None;
+        match paused {
+            true => taken.dropped.clear(),
+            false => row.dropped.clear(),
+        }
         if row.offer.is_none() && row.told.is_none() && row.dropped.is_empty() {
             known.rows.remove(file);
         }
-        case
+        taken
     }
 
-    /// Waits for a name that is unsettled, until `next`.
-    pub(super) fn next_unsettled(&self, next: Instant) -> Wake {
+    /// Waits for a name that is unsettled; `None` when there is none until `next`, or this peer leaves.
+    pub(super) fn next_unsettled(&self, next: Instant) -> Option<FileName> {
         let mut known = self.known.lock();
-        loop {
-            if known.over {
-                return Wake::Leave;
-            }
-            if let Some(file) = known.unsettled.pop_first() {
-                return Wake::Settle(file);
-            }
-            if self.to_settle.wait_until(&mut known, next).timed_out() {
-                return Wake::Look;
-            }
-        }
+        self.changed.wait_while_until(&mut known, |known| known.unsettled.is_empty() && !known.over, next);
+        if known.over { None } else { known.unsettled.pop_first() }
     }
 
     /// Whether nothing waits to be decided.
@@ -423,7 +356,6 @@ impl Library {
     pub(super) fn leave(&self) {
         self.known.lock().over = true;
         self.changed.notify_all();
-        self.to_settle.notify_all();
     }
 
     /// Whether this peer is leaving.
@@ -443,8 +375,4 @@ impl Library {
 
 fn all_drops(versions: &Versions) -> impl DoubleEndedIterator<Item = Dropped> {
     versions.drops().map(|(at, file, id)| Dropped { file: file.clone(), id: *id, at: *at })
-}
-
-fn not_offered(file: &FileName) -> Error {
-    Error::failed(format!("{file} is not offered any more"))
 }

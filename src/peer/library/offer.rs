@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Code, Error, Result};
 use crate::share::store::{Partial, Store, Whole};
-use crate::share::{Bitfield, FileId, FileName, Manifest, Piece};
+use crate::share::{Bitfield, FileId, FileName, Manifest};
 
 #[derive(Clone, Debug)]
 enum Form {
@@ -102,16 +102,6 @@ impl Offer {
         }
     }
 
-    /// Whether this piece is there.
-    pub fn has(&self, piece: Piece) -> bool {
-        let form = self.form.lock().clone();
-        match form {
-            Form::Whole => true,
-            Form::Part(partial) => partial.has(piece),
-            Form::Gone => false,
-        }
-    }
-
     /// Opens it to be sent.
     ///
     /// # Errors
@@ -138,7 +128,7 @@ impl Offer {
             *source = self.open()?;
         }
         match source {
-            Source::Whole(whole) => whole.check().map(|()| whole.file()),
+            Source::Whole(whole) => whole.check().map(|()| &whole.file),
             Source::Part(file) => Ok(file),
         }
     }

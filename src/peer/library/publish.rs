@@ -8,7 +8,7 @@ use log::{info, warn};
 use super::offer::Offer;
 use super::{Known, Library};
 use crate::clock::Millis;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::net::message::{PeerId, Refusal};
 use crate::peer::manager_client::ManagerClient;
 use crate::share::FileName;
@@ -20,46 +20,46 @@ const REST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// One thing that the manager is to be told.
-enum News {
-    Has { offer: Arc<Offer>, whole: bool, published: Option<Millis> },
-    Lost(FileName),
-}
-
-impl News {
-    fn file(&self) -> &FileName {
-        match self {
-            Self::Has { offer, .. } => offer.name(),
-            Self::Lost(file) => file,
-        }
-    }
+struct News {
+    file: FileName,
+    /// What is offered under this name; nothing, or nothing of what was told.
+    offer: Option<Arc<Offer>>,
+    whole: bool,
+    published: Option<Millis>,
 }
 
 impl Library {
     pub(super) fn publish(&self) {
-        let mut manager = ManagerClient::new(self.network.manager());
+        let mut manager = ManagerClient::new(self.network.config.manager);
         while let Some((number, news)) = self.next_news(&mut manager) {
-            let Err(e) = self.tell(number, &news, &mut manager) else { continue };
-            info!("cannot tell the manager of {} files: {e}", news.len());
+            let answered = match &news.offer {
+                Some(offer) => manager.update(number, offer.manifest(), news.whole, news.published),
+                None => manager.query(number, &news.file).map(drop),
+            };
             let mut known = self.known.lock();
-            known.stale.extend(news.iter().map(News::file).cloned());
-            if !known.over {
-                self.changed.wait_for(&mut known, PAUSE);
+            if self.network.number() != Some(number) {
+                continue; // It was told to a manager that has forgotten it.
+            }
+            match known.told(&news, answered) {
+                Ok(true) => self.unsettle(known, &news.file),
+                Ok(false) => drop(self.changed.notify_all()),
+                Err(e) => {
+                    info!("cannot tell the manager of {}: {e}", news.file);
+                    known.stale.insert(news.file);
+                    self.changed.wait_while_for(&mut known, |known| !known.over, PAUSE);
+                }
             }
         }
     }
 
     /// Waits for news; `None` when this peer leaves. A conversation in which nothing is said ends meanwhile.
-    fn next_news(&self, manager: &mut ManagerClient) -> Option<(PeerId, Vec<News>)> {
+    fn next_news(&self, manager: &mut ManagerClient) -> Option<(PeerId, News)> {
         let mut known = self.known.lock();
-        loop {
-            if known.over {
-                return None;
-            }
-            if let Some(number) = self.network.number() {
-                let news = known.news();
-                if !news.is_empty() {
-                    return Some((number, news));
-                }
+        while !known.over {
+            if let Some(number) = self.network.number()
+                && let Some(news) = known.next_news()
+            {
+                return Some((number, news));
             }
             if !manager.is_open() {
                 self.changed.wait(&mut known);
@@ -67,40 +67,20 @@ impl Library {
                 manager.close();
             }
         }
-    }
-
-    /// Tells the manager what is new.
-    fn tell(&self, number: PeerId, news: &[News], manager: &mut ManagerClient) -> Result<()> {
-        for one in news {
-            let answered = match one {
-                News::Has { offer, whole, published } => {
-                    manager.update(number, offer.manifest(), *whole, *published)
-                }
-                News::Lost(file) => manager.query(number, file).map(drop),
-            };
-            let mut known = self.known.lock();
-            if self.network.number() != Some(number) || known.over {
-                return Ok(()); // It was told to a manager that has forgotten it.
-            }
-            let refused = known.told(one, answered)?;
-            match refused {
-                true => self.unsettle(known, one.file()),
-                false => drop(self.changed.notify_all()),
-            }
-        }
-        Ok(())
+        None
     }
 }
 
 impl Known {
-    /// What the manager does not know, or knows otherwise.
-    fn news(&mut self) -> Vec<News> {
-        let mut news = Vec::new();
-        for file in std::mem::take(&mut self.stale) {
+    /// The next thing that the manager does not know, or knows otherwise.
+    fn next_news(&mut self) -> Option<News> {
+        while let Some(file) = self.stale.pop_first() {
             let Some(row) = self.rows.get(&file) else { continue };
             let Some(offer) = &row.offer else {
                 // One that has a part stays listed: its pieces are still on the disk.
-                news.extend(row.told.filter(|(_, whole)| *whole).map(|_| News::Lost(file)));
+                if row.told.is_some_and(|(_, whole)| whole) {
+                    return Some(News { file, offer: None, whole: false, published: None });
+                }
                 continue;
             };
             let (id, whole) = (offer.id(), offer.is_whole());
@@ -110,31 +90,28 @@ impl Known {
             }
             if row.told.is_some_and(|(told, _)| told != id) {
                 // A name stands for one content: first the old one is taken off.
-                news.push(News::Lost(file.clone()));
+                self.stale.insert(file.clone());
+                return Some(News { file, offer: None, whole: false, published: None });
             }
-            let published = self.versions.published(&file, id);
-            news.push(News::Has { offer: Arc::clone(offer), whole, published });
+            let (offer, published) = (Some(Arc::clone(offer)), self.versions.published(&file, id));
+            return Some(News { file, offer, whole, published });
         }
-        news
+        None
     }
 
     /// The manager has answered to a piece of news; true when it does not list a file that is whole here.
-    fn told(&mut self, news: &News, answered: Result<()>) -> Result<bool> {
-        match (news, answered) {
-            (News::Has { offer, whole, .. }, Ok(())) => self.tell(offer.name(), Some((offer.id(), *whole))),
-            (News::Has { offer, whole, .. }, Err(no)) if is_refusal(&no) => {
-                warn!("{} is not offered to others: {no}", offer.name());
-                self.row(offer.name()).refused = Some((offer.id(), Refusal::from(&no)));
+    fn told(&mut self, News { file, offer, whole, .. }: &News, answered: Result<()>) -> Result<bool> {
+        match (offer, answered) {
+            (Some(offer), Ok(())) => self.tell(file, Some((offer.id(), *whole))),
+            (Some(offer), Err(no)) if matches!(no.code(), Code::Conflict | Code::Busy | Code::Expired) => {
+                warn!("{file} is not offered to others: {no}");
+                self.row(file).refused = Some((offer.id(), Refusal::from(&no)));
                 return Ok(*whole);
             }
-            (News::Lost(file), Ok(())) => self.tell(file, None),
-            (News::Lost(file), Err(no)) if no.code() == Code::NotFound => self.tell(file, None),
+            (None, Ok(())) => self.tell(file, None),
+            (None, Err(no)) if no.code() == Code::NotFound => self.tell(file, None),
             (_, Err(no)) => return Err(no),
         }
         Ok(false)
     }
-}
-
-fn is_refusal(no: &Error) -> bool {
-    matches!(no.code(), Code::Conflict | Code::Busy | Code::Expired)
 }

@@ -248,7 +248,7 @@ impl<'a> Multiplication<'a> {
                 peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
                 self.tell(MultiplyEvent::Waiting { position, text });
             };
-            let why = match HeldLease::ask(network.manager(), own, wanted, &mut on_wait) {
+            let why = match HeldLease::ask(network.config.manager, own, wanted, &mut on_wait) {
                 Ok(lease) => return Ok(lease),
                 Err(why) => why,
             };

@@ -29,14 +29,13 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info};
 
-use super::context::Replication;
 use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
+use super::orders::Replication;
 use super::watch::{Look, Watch};
 use crate::error::{Code, Error, Result};
 use crate::peer::library::offer::Offer;
-use crate::peer::library::{Case, Wake};
 use crate::peer::manager_client::ManagerClient;
-use crate::share::store::{Reading, Stamp, Store, is_conflict_copy};
+use crate::share::store::{Stamp, is_conflict_copy};
 use crate::share::{FileId, FileName, Manifest};
 
 /// The first pause after an action that failed, by which it grows each time, and which it does not exceed.
@@ -52,31 +51,14 @@ struct Sight {
     changing: u32,
 }
 
-/// What was found out about a name.
-#[derive(Debug)]
-struct Evidence {
-    case: Case,
-    stamp: Option<Stamp>,
-    reading: Result<Reading>,
-    sight: Sight,
-}
-
-impl Evidence {
-    fn on_disk(&self) -> OnDisk {
-        match &self.reading {
-            Ok(Reading::Changing) => OnDisk::Changing { looks: self.sight.changing },
-            Ok(Reading::Steady(manifest)) => OnDisk::Bytes(manifest.id()),
-            Err(no) if no.code() == Code::NotFound => OnDisk::Nothing { whole_look: self.sight.whole_look },
+impl Sight {
+    /// What lies there, if this came of reading it.
+    fn of(self, read: &Result<Arc<Manifest>>) -> OnDisk {
+        match read {
+            Ok(manifest) => OnDisk::Bytes(manifest.id()),
+            Err(no) if no.code() == Code::Busy => OnDisk::Changing { looks: self.changing },
+            Err(no) if no.code() == Code::NotFound => OnDisk::Nothing { whole_look: self.whole_look },
             Err(_) => OnDisk::Unreadable,
-        }
-    }
-
-    /// What is offered from this folder.
-    fn offered(&self, store: &Arc<Store>) -> (OnOffer, Option<FileId>) {
-        match self.case.offer.as_ref().filter(|offer| Arc::ptr_eq(offer.store(), store)) {
-            None => (OnOffer::No, None),
-            Some(offer) if offer.is_whole() => (OnOffer::Whole(offer.id()), Some(offer.id())),
-            Some(offer) => (OnOffer::Part, Some(offer.id())),
         }
     }
 }
@@ -103,49 +85,40 @@ impl Folder {
     /// A folder that has not been looked at.
     pub(super) fn new(replication: Arc<Replication>) -> Self {
         replication.library.load_drops(&replication.store.drops());
-        for file in replication.store.expired() {
+        for file in &replication.store.expired {
             replication
                 .note(format!("what was here of {file} is removed: that download has lain still for a week"));
         }
-        let manager = ManagerClient::new(replication.library.network().manager());
+        let manager = ManagerClient::new(replication.library.network().config.manager);
         Self { replication, watch: Watch::default(), manager, failures: BTreeMap::new() }
     }
 
     /// Looks into the folder now and then, and settles what is unsettled meanwhile, until the peer leaves.
     pub(super) fn scan_folder(&mut self) {
-        loop {
+        while !self.replication.library.is_over() {
             let next = Instant::now() + self.look();
-            if !self.settle_until(next) {
-                return;
-            }
+            self.settle_until(next);
         }
+        self.save_drops();
     }
 
-    /// Settles what is unsettled until the folder is to be looked at; false when the peer leaves.
-    fn settle_until(&mut self, next: Instant) -> bool {
-        let replication = Arc::clone(&self.replication);
-        loop {
-            match replication.library.next_unsettled(next) {
-                Wake::Settle(file) => drop(self.settle(&file, Sight::default())),
-                Wake::Look => return true,
-                Wake::Leave => {
-                    self.save_drops();
-                    return false;
-                }
-            }
+    /// Settles what is unsettled until the folder is to be looked at, or the peer leaves.
+    fn settle_until(&mut self, next: Instant) {
+        while let Some(file) = self.replication.library.next_unsettled(next) {
+            self.settle(&file, Sight::default());
             // One write for all drops that came together.
-            if replication.library.is_settled() {
+            if self.replication.library.is_settled() {
                 self.save_drops();
             }
             if Instant::now() >= next {
-                return true; // However much there is to do, the folder is looked at in time.
+                return; // However much there is to do, the folder is looked at in time.
             }
         }
     }
 
     /// Looks, and settles what was seen; says how long until the next look.
     fn look(&mut self) -> Duration {
-        let scan = self.replication.scan;
+        let scan = self.replication.library.network().config.scan;
         let look = match self.see() {
             Ok(look) => look,
             Err(why) => {
@@ -153,22 +126,18 @@ impl Folder {
                 return scan;
             }
         };
-        if self.replication.is_paused() {
-            self.replication.pause(None);
+        if self.replication.pause(None) {
             self.replication.library.unsettle_dropped();
         }
-        for file in look.vanished {
-            self.settle(&file, Sight { whole_look: true, changing: 0 });
-        }
         let mut settled = look.moving.is_empty();
-        for (file, changing) in look.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS) {
-            self.settle(&file, Sight { whole_look: true, changing });
-        }
-        for file in look.read {
+        let vanished = look.vanished.into_iter().map(|file| (file, 0));
+        let moving = look.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS);
+        let read = look.read.into_iter().map(|file| (file, 0));
+        for (file, changing) in vanished.chain(moving).chain(read) {
             if self.replication.library.is_over() {
                 break;
             }
-            settled &= self.settle(&file, Sight { whole_look: true, changing: 0 });
+            settled &= self.settle(&file, Sight { whole_look: true, changing });
         }
         self.save_drops();
         if settled { scan } else { scan / 2 }
@@ -179,8 +148,8 @@ impl Folder {
     /// # Errors
     /// Why nothing of it is to be believed.
     fn see(&mut self) -> Result<Look> {
-        let replication = Arc::clone(&self.replication);
-        let (store, dir) = (&replication.store, replication.store.dir().display());
+        let store = &self.replication.store;
+        let dir = store.dir().display();
         if !store.has_marker() {
             return Err(Error::failed(format!(
                 "the folder {dir} has lost its marker (.peerlab/marker): is its disk mounted? Nothing is told or fetched \
@@ -188,21 +157,21 @@ impl Folder {
             )));
         }
         // Before the folder is read: what becomes whole meanwhile may not be seen there, and has not vanished.
-        let offered = replication.library.whole_in(store);
+        let mut offers = self.replication.library.offers();
+        offers.retain(|offer| offer.is_whole() && Arc::ptr_eq(offer.store(), store));
+        let offered: Vec<_> = offers.iter().map(|offer| (offer.name().clone(), offer.id())).collect();
         let scan = store
             .scan()
             .map_err(|e| Error::failed(format!("{e}; nothing is told or fetched until that works")))?;
         for (name, why) in &scan.ignored {
             debug!("{name} is not offered: {why}");
         }
-        let failures = &self.failures;
-        let known = |name: &FileName, stamp: &Stamp| {
-            let place = offered.binary_search_by(|(other, _)| other.cmp(name));
-            let offered =
-                |at: usize| store.known(name, stamp).is_some_and(|known| known.id() == offered[at].1);
-            place.is_ok_and(offered) || fails(failures, name, Some(*stamp))
+        let is_known = |name: &FileName, stamp: &Stamp| {
+            let known = store.known(name, stamp).map(|known| (name.clone(), known.id()));
+            known.is_some_and(|known| offered.binary_search(&known).is_ok())
+                || fails(&self.failures, name, Some(*stamp))
         };
-        let look = self.watch.look(&scan.files, &offered, known);
+        let look = self.watch.look(&scan.files, &offered, is_known);
         if look.is_disaster(offered.len(), 0)
             && look.is_disaster(offered.len(), self.found_again(&look, &offered))
         {
@@ -218,11 +187,8 @@ impl Folder {
 
     /// How many of the files that have vanished are there with the same bytes under new names.
     fn found_again(&self, look: &Look, offered: &[(FileName, FileId)]) -> usize {
-        let read = |file: &FileName| match self.replication.store.manifest(file) {
-            Ok(Reading::Steady(manifest)) if manifest.layout().size() > 0 => Some(manifest.id()),
-            _ => None,
-        };
-        let new: Vec<FileId> = look.read.iter().filter_map(read).collect();
+        let read = look.read.iter().filter_map(|file| self.replication.store.manifest(file).ok());
+        let new: Vec<FileId> = read.filter(|new| new.layout().size() > 0).map(|new| new.id()).collect();
         offered.iter().filter(|(file, id)| look.vanished.contains(file) && new.contains(id)).count()
     }
 
@@ -235,11 +201,10 @@ impl Folder {
 
     /// Does about one name what its facts ask for; false when it must be looked at again soon.
     fn settle(&mut self, file: &FileName, sight: Sight) -> bool {
-        let evidence = self.gather(file, sight);
-        let (facts, stamp) = (self.facts(file, &evidence), evidence.stamp);
+        let (facts, stamp, read) = self.gather(file, sight);
         let action = decide(&facts);
         debug!("{file}: {action:?} of {facts:?}");
-        match self.act(file, action, evidence) {
+        match self.act(file, &facts, action, read) {
             Ok(settled) => {
                 if !matches!(action, Action::Leave | Action::LookAgain) {
                     self.failures.remove(file);
@@ -252,77 +217,82 @@ impl Folder {
         true
     }
 
-    fn gather(&self, file: &FileName, sight: Sight) -> Evidence {
+    /// The facts of a name at this moment, how its file looks, and what was read of it.
+    fn gather(&self, file: &FileName, sight: Sight) -> (Facts, Option<Stamp>, Result<Arc<Manifest>>) {
         let Replication { store, library, .. } = &*self.replication;
-        let case = library.take_case(file, self.replication.is_paused());
-        for id in &case.dropped {
-            store.forget_download(file, *id);
-        }
+        let paused = self.replication.is_paused();
+        let row = library.take_unsettled(file, paused);
+        row.dropped.iter().for_each(|id| store.forget_download(file, *id));
         let stamp = store.stamp(file);
-        let reading = match sight.changing {
+        let read = match sight.changing {
             0 => store.manifest(file),
-            _ => Ok(Reading::Changing), // It need not be read to see that.
+            _ => Err(Error::new(Code::Busy, "it need not be read to see that somebody writes to it")),
         };
-        Evidence { case, stamp, reading, sight }
-    }
-
-    fn facts(&self, file: &FileName, evidence: &Evidence) -> Facts {
-        let Replication { store, library, .. } = &*self.replication;
-        let (on_disk, (offered, offered_id)) = (evidence.on_disk(), evidence.offered(store));
-        let id = match on_disk {
-            OnDisk::Bytes(id) => Some(id),
-            _ => offered_id,
+        let offer = row.offer.filter(|offer| Arc::ptr_eq(offer.store(), store));
+        let offered = match &offer {
+            None => OnOffer::No,
+            Some(offer) if offer.is_whole() => OnOffer::Whole(offer.id()),
+            Some(_) => OnOffer::Part,
         };
-        if let OnDisk::Bytes(id) = on_disk
-            && offered != OnOffer::Whole(id)
-            && offered != OnOffer::Part
+        let id = read.as_ref().map_or(offer.map(|offer| offer.id()), |there| Some(there.id()));
+        if let Ok(there) = &read
+            && ![OnOffer::Whole(there.id()), OnOffer::Part].contains(&offered)
             && let Some(put) = store.put_at(file)
         {
             // A person has put it there then; what was fetched is offered already.
-            library.published(file, id, put);
+            library.published(file, there.id(), put);
         }
-        let refused = evidence.case.refused.filter(|(refused, _)| Some(*refused) == id);
-        let own = library.network().own_name().to_string();
-        Facts {
-            on_disk,
+        let facts = Facts {
+            on_disk: sight.of(&read),
             offered,
             dropped: id.is_some_and(|id| library.when_dropped(file, id).is_some()),
-            refused: refused.map(|(_, code)| code),
-            wanted: evidence.case.wanted,
-            failed: fails(&self.failures, file, evidence.stamp),
-            unsteady_copy: is_conflict_copy(file, &own) && !self.watch.is_still(file),
-            paused: self.replication.is_paused(),
-        }
+            refused: row.refused.filter(|(refused, _)| Some(*refused) == id).map(|(_, no)| no.code),
+            wanted: row.wanted,
+            failed: fails(&self.failures, file, stamp),
+            unsteady_copy: self.is_own_copy(file) && !self.watch.is_still(file),
+            paused,
+        };
+        (facts, stamp, read)
+    }
+
+    /// Whether this is a conflict copy that this peer has made.
+    fn is_own_copy(&self, file: &FileName) -> bool {
+        is_conflict_copy(file, &self.replication.library.network().config.name.to_string())
     }
 
     /// Does what was decided; false when the name must be looked at again soon.
     ///
     /// # Errors
     /// What failed; it is tried again later.
-    fn act(&mut self, file: &FileName, action: Action, evidence: Evidence) -> Result<bool> {
-        let Evidence { case, reading, .. } = evidence;
-        match (action, reading) {
-            (Action::LookAgain, _) => return Ok(false),
-            (Action::Withdraw, reading) => {
+    fn act(
+        &mut self,
+        file: &FileName,
+        facts: &Facts,
+        action: Action,
+        read: Result<Arc<Manifest>>,
+    ) -> Result<bool> {
+        match (action, read, facts.offered) {
+            (Action::LookAgain, ..) => return Ok(false),
+            (Action::Withdraw, read, _) => {
                 info!("{file} is offered no more");
                 self.replication.library.withdraw(file);
-                if let Err(why) = reading
-                    && why.code() != Code::NotFound
-                {
-                    return Err(why);
+                if facts.on_disk == OnDisk::Unreadable {
+                    read?;
                 }
             }
-            (Action::Offer, Ok(Reading::Steady(manifest))) => self.offer(manifest),
-            (Action::Trash, _) => self.trash(file)?,
-            (Action::SetAside, Ok(Reading::Steady(manifest))) => {
+            (Action::Offer, Ok(manifest), _) => self.offer(manifest),
+            (Action::Trash, ..) => self.trash(file)?,
+            (Action::SetAside, Ok(manifest), _) => {
                 let aside =
                     self.set_aside(file, &manifest, None, "is the name of another file in the network");
-                if case.wanted.is_some() {
+                if facts.wanted.is_some() {
                     self.replication.fetch(file.clone());
                 }
                 aside?;
             }
-            (Action::Replace, Ok(Reading::Steady(manifest))) => return self.replace(file, &manifest, case),
+            (Action::Replace, Ok(manifest), OnOffer::Whole(former)) => {
+                return self.replace(file, &manifest, former);
+            }
             _ => {}
         }
         Ok(true)
@@ -347,39 +317,33 @@ impl Folder {
     fn trash(&self, file: &FileName) -> Result<()> {
         let moved = self.replication.store.trash(file);
         self.replication.library.withdraw(file);
-        match moved {
-            Ok(place) => {
-                info!("{file} was dropped: it is in the trash, {}", place.display());
-                Ok(())
-            }
-            Err(e) => {
-                Err(Error::new(e.kind(), format!("{file} should go to the trash, since it was dropped"))
-                    .because(e))
-            }
-        }
+        let place = moved.map_err(|e| {
+            Error::new(e.kind(), format!("{file} should go to the trash, since it was dropped")).because(e)
+        })?;
+        info!("{file} was dropped: it is in the trash, {}", place.display());
+        Ok(())
     }
 
-    /// An offered file has other bytes now. The manager takes this peer off, and says who is left; false when it cannot
+    /// An offered file has other bytes now. The manager takes this peer off, and says which are left; false when it cannot
     /// be asked.
     ///
     /// # Errors
     /// When the file cannot be set aside.
-    fn replace(&mut self, file: &FileName, manifest: &Arc<Manifest>, case: Case) -> Result<bool> {
-        let replication = Arc::clone(&self.replication);
-        let Some(number) = replication.library.network().number() else { return Ok(false) };
+    fn replace(&mut self, file: &FileName, manifest: &Arc<Manifest>, former: FileId) -> Result<bool> {
+        let Some(number) = self.replication.library.network().number() else { return Ok(false) };
         let elsewhere = match self.manager.query(number, file) {
             Ok(listing) => listing.holders.iter().any(|holder| holder.whole),
             Err(no) if no.code() == Code::NotFound => false,
             Err(e) => {
-                debug!("{file} was edited, and the manager cannot be asked who else has it: {e}");
+                debug!("{file} was edited, and the manager cannot be asked which others have it: {e}");
                 return Ok(false);
             }
         };
-        replication.library.taken_off(file);
+        self.replication.library.taken_off(file);
         if elsewhere {
-            self.set_aside(file, manifest, case.offer.map(|offer| offer.id()), "was edited here")?;
+            self.set_aside(file, manifest, Some(former), "was edited here")?;
         } else {
-            replication.note(format!(
+            self.replication.note(format!(
                 "{file} was edited, and nobody else has all of it: it is offered as it is now"
             ));
             self.offer(Arc::clone(manifest));
@@ -396,9 +360,7 @@ impl Folder {
         former: Option<FileId>,
         why: &str,
     ) -> Result<()> {
-        let replication = Arc::clone(&self.replication);
-        let own = replication.library.network().own_name().to_string();
-        if is_conflict_copy(file, &own) {
+        if self.is_own_copy(file) {
             match self.manager.drop_file(file, former) {
                 Err(e) if e.code() != Code::NotFound => return Err(e),
                 _ => info!("{file} has changed: its former version is dropped"),
@@ -406,11 +368,13 @@ impl Folder {
             self.offer(Arc::clone(manifest));
             return Ok(());
         }
+        let Replication { store, library, .. } = &*self.replication;
         let cannot =
             |e: Error| Error::new(e.kind(), format!("{file} {why}, and cannot be set aside")).because(e);
-        replication.library.withdraw(file);
-        let aside = replication.store.set_aside(file, &own, manifest.id()).map_err(cannot)?;
-        replication
+        library.withdraw(file);
+        let own = library.network().config.name.to_string();
+        let aside = store.set_aside(file, &own, manifest.id()).map_err(cannot)?;
+        self.replication
             .note(format!("{file} {why}: your version is kept as {aside}, the other comes in its place"));
         // One that is being written to is found by the next looks.
         self.settle(&aside, Sight::default());

@@ -1,26 +1,46 @@
-//! Fetching what the manager asks for.
+//! What the manager asks of a peer's folder: files to fetch, and files that are dropped.
 //!
-//! The manager decides who should have what, and bounds how many orders run at a peer. A worker takes the next one,
-//! asks the tracker who has it (on a connection that serves one order after another), and downloads it as `down` would.
+//! # The rule
+//! The manager's words (`fetch`, `drop`) come in through the membership, which must not wait for a disk. So orders are
+//! put into a queue here, and drops into the library. The lock is held for a moment only, and never across I/O; under
+//! it the library's may be taken, so that a drop is heard either before the tracker has said which bytes a download is
+//! of, or after.
+//!
+//! The manager decides which peer should have what, and bounds how many orders run at a peer. A worker takes the next one,
+//! asks the tracker which peers have it (on a connection that serves one order after another), and downloads it as `down` would.
 //! One that fails is not repeated here: the manager does that, after a pause.
+//!
+//! Here is kept, too, why nothing is done, if so, and what `status` is to show.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
-use log::info;
+use log::{info, warn};
+use parking_lot::{Condvar, Mutex};
 
-use super::context::Replication;
 use crate::error::{Code, Error, Result};
+use crate::peer::library::Library;
+use crate::peer::library::drops::Dropped;
 use crate::peer::manager_client::ManagerClient;
 use crate::peer::swarm::download::download;
 use crate::peer::swarm::transfer::DownloadSettings;
-use crate::share::FileName;
+use crate::peer::swarm::upload::Uploads;
+use crate::share::store::Store;
+use crate::share::{FileId, FileName};
+
+/// How many notes are kept for `status`.
+const NOTES: usize = 8;
+
+/// How many files may wait to be fetched; the manager repeats what is forgotten.
+const QUEUE: usize = 10_000;
 
 /// How long an ordered download without any holder waits for one: others wait for the place it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many rounds of choking an ordered download may get no piece: in three, somebody who was choked has had a chance.
+/// How many rounds of choking an ordered download may get no piece: in three, a requester that was choked has had a chance.
 /// The manager will order it again; until then another file has the place.
 const STALL_ROUNDS: u32 = 3;
 
@@ -32,60 +52,217 @@ const STALL_LEAST: Duration = Duration::from_secs(3);
 /// is wanted for the next one.
 const STALL_MOST: Duration = Duration::from_secs(30);
 
+/// An order that is being carried out.
+#[derive(Debug, Default)]
+struct Fetch {
+    stop: Arc<AtomicBool>,
+    /// Which bytes it fetches, once the tracker has said so.
+    id: Option<FileId>,
+    /// Which bytes of this name were dropped before that was known.
+    dropped: Vec<FileId>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    waiting: VecDeque<FileName>,
+    running: BTreeMap<FileName, Fetch>,
+    /// Why nothing is told or fetched.
+    paused: Option<String>,
+    notes: VecDeque<(Instant, String)>,
+    over: bool,
+}
+
+impl Orders {
+    fn stop_all(&self) {
+        self.running.values().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
+    }
+}
+
+/// What a peer does for the network with its shared folder.
+#[derive(Debug)]
+pub struct Replication {
+    pub(crate) store: Arc<Store>,
+    pub(super) library: Arc<Library>,
+    uploads: Arc<Uploads>,
+    orders: Mutex<Orders>,
+    changed: Condvar,
+}
+
+/// What `status` shows.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub(crate) struct ReplicationStatus {
+    /// Files that are being fetched by order of the manager.
+    pub(crate) fetching: Vec<FileName>,
+    /// How many wait for that.
+    pub(crate) waiting: usize,
+    /// Why nothing is told or fetched, if so.
+    pub(crate) paused: Option<String>,
+    /// What happened to files here, the last last.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Replication {
+    /// In this folder; without its threads.
+    pub(crate) fn new(store: Store, library: Arc<Library>, uploads: Arc<Uploads>) -> Self {
+        let (store, orders, changed) = (Arc::new(store), Mutex::default(), Condvar::new());
+        Self { store, library, uploads, orders, changed }
+    }
+
+    /// The manager said `fetch`.
+    pub(crate) fn fetch(&self, file: FileName) {
+        let mut orders = self.orders.lock();
+        let known = orders.running.contains_key(&file) || orders.waiting.contains(&file);
+        if known || orders.paused.is_some() || orders.waiting.len() >= QUEUE {
+            return;
+        }
+        orders.waiting.push_back(file);
+        self.changed.notify_one();
+    }
+
+    /// The manager said `drop`: the library remembers it at once, and a download of those bytes ends; one of others under
+    /// the same name goes on. One that waits in the queue need not be ended: the tracker will say which bytes it is
+    /// to fetch, if any.
+    pub(crate) fn dropped(&self, drop: &Dropped) {
+        let mut orders = self.orders.lock();
+        self.library.dropped(drop);
+        match orders.running.get_mut(&drop.file) {
+            Some(fetch) if fetch.id == Some(drop.id) => fetch.stop.store(true, Ordering::SeqCst),
+            Some(fetch) if fetch.id.is_none() => fetch.dropped.push(drop.id),
+            _ => {}
+        }
+    }
+
+    /// An order is one of these bytes, which the manager lists; false when they were dropped while it was asked for them.
+    pub(super) fn fetches(&self, file: &FileName, id: FileId) -> bool {
+        let mut orders = self.orders.lock();
+        let Some(fetch) = orders.running.get_mut(file) else { return true };
+        fetch.id = Some(id);
+        let wanted = !fetch.dropped.contains(&id);
+        if wanted {
+            self.library.put_back(file, id);
+        }
+        wanted
+    }
+
+    /// The next file to fetch, and a flag that says when to stop; `None` when this peer leaves.
+    pub(super) fn next_order(&self) -> Option<(FileName, Arc<AtomicBool>)> {
+        let mut orders = self.orders.lock();
+        self.changed.wait_while(&mut orders, |orders| orders.waiting.is_empty() && !orders.over);
+        if orders.over {
+            return None;
+        }
+        let file = orders.waiting.pop_front()?;
+        let stop = Arc::clone(&orders.running.entry(file.clone()).or_default().stop);
+        Some((file, stop))
+    }
+
+    /// An order has been carried out, well or badly.
+    pub(super) fn fetched(&self, file: &FileName) {
+        self.orders.lock().running.remove(file);
+    }
+
+    /// Something happened to a file of a person, who wants to know.
+    pub(super) fn note(&self, text: String) {
+        warn!("{text}");
+        let notes = &mut self.orders.lock().notes;
+        notes.push_back((Instant::now(), text));
+        if notes.len() > NOTES {
+            notes.pop_front();
+        }
+    }
+
+    /// From now on nothing is told and nothing fetched, or, with `None`, again. True when that is a change.
+    pub(super) fn pause(&self, why: Option<String>) -> bool {
+        let mut orders = self.orders.lock();
+        if orders.paused == why {
+            return false;
+        }
+        if let Some(why) = &why {
+            warn!("paused: {why}");
+            orders.waiting.clear();
+            orders.stop_all();
+        } else {
+            warn!("the folder {} is as it was: going on", self.store.dir().display());
+        }
+        orders.paused = why;
+        true
+    }
+
+    /// Whether nothing is told and nothing fetched.
+    pub(super) fn is_paused(&self) -> bool {
+        self.orders.lock().paused.is_some()
+    }
+
+    /// What `status` shows.
+    pub(crate) fn status(&self) -> ReplicationStatus {
+        let orders = self.orders.lock();
+        let note = |(when, text): &(Instant, String)| format!("{} s ago: {text}", when.elapsed().as_secs());
+        ReplicationStatus {
+            fetching: orders.running.keys().cloned().collect(),
+            waiting: orders.waiting.len(),
+            paused: orders.paused.clone(),
+            notes: orders.notes.iter().map(note).collect(),
+        }
+    }
+
+    /// Ends the threads.
+    pub(crate) fn leave(&self) {
+        self.store.stop();
+        let mut orders = self.orders.lock();
+        orders.over = true;
+        orders.stop_all();
+        self.changed.notify_all();
+    }
+
+    /// Fetches one file after another until the peer leaves.
+    pub(super) fn obey_fetch(&self) {
+        let mut manager = ManagerClient::new(self.library.network().config.manager);
+        while let Some((file, stop)) = self.next_order() {
+            if let Err(e) = self.carry_out(&mut manager, &file, &stop) {
+                info!("{file} was not fetched: {e}");
+            }
+            self.fetched(&file);
+        }
+    }
+
+    fn carry_out(&self, manager: &mut ManagerClient, file: &FileName, stop: &AtomicBool) -> Result<()> {
+        let Self { store, library, uploads, .. } = self;
+        if !store.has_marker() {
+            // The empty place where a disk should be mounted is not filled.
+            return Err(Error::failed(format!("{} has lost its marker", store.dir().display())));
+        }
+        let found = manager.query(0, file)?;
+        let id = found.manifest.id();
+        let is_whole_somewhere = found.holders.iter().any(|holder| holder.whole);
+        if !self.fetches(file, id) {
+            return Err(Error::failed("it was dropped meanwhile"));
+        }
+        if library.get(file).is_some_and(|offer| offer.id() == id && offer.open().is_ok()) {
+            return Ok(()); // It is here, or on its way.
+        }
+        let settings = DownloadSettings {
+            patience: PATIENCE,
+            stall: Some(stall(uploads.round)),
+            stop: Some(stop),
+            ..DownloadSettings::new(library, uploads, store)
+        };
+        let (events, _) = unbounded();
+        let report = download(settings, manager, found, events).inspect_err(|no| {
+            if no.code() == Code::Conflict && is_whole_somewhere {
+                // Where nobody has all of it, what lies here may be the better copy.
+                library.in_the_way(file, id);
+            } else if stop.load(Ordering::SeqCst) && library.when_dropped(file, id).is_some() {
+                store.forget_download(file, id);
+            }
+        })?;
+        info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
+        Ok(())
+    }
+}
+
 /// How long an ordered download may get no piece, at a peer whose rounds of choking are this long.
 fn stall(round: Duration) -> Duration {
     round.saturating_mul(STALL_ROUNDS).clamp(STALL_LEAST, STALL_MOST)
-}
-
-/// Fetches one file after another until the peer leaves.
-pub(super) fn obey_fetch(replication: &Replication) {
-    let mut manager = ManagerClient::new(replication.library.network().manager());
-    while let Some((file, stop)) = replication.next_order() {
-        if let Err(e) = fetch(replication, &mut manager, &file, &stop) {
-            info!("{file} was not fetched: {e}");
-        }
-        replication.fetched(&file);
-    }
-}
-
-fn fetch(
-    replication: &Replication,
-    manager: &mut ManagerClient,
-    file: &FileName,
-    stop: &AtomicBool,
-) -> Result<()> {
-    let (library, store) = (&replication.library, &replication.store);
-    if !store.has_marker() {
-        // The empty place where a disk should be mounted is not filled.
-        return Err(Error::failed(format!("{} has lost its marker", store.dir().display())));
-    }
-    let found = manager.query(0, file)?;
-    let id = found.manifest.id();
-    let is_whole_somewhere = found.holders.iter().any(|holder| holder.whole);
-    if !replication.fetches(file, id) {
-        return Err(Error::failed("it was dropped meanwhile"));
-    }
-    if library.get(file).is_some_and(|offer| offer.id() == id && offer.open().is_ok()) {
-        return Ok(()); // It is here, or on its way.
-    }
-    let uploads = &replication.uploads;
-    let settings = DownloadSettings {
-        patience: PATIENCE,
-        stall: Some(stall(uploads.round)),
-        stop: Some(stop),
-        ..DownloadSettings::new(library, uploads, store)
-    };
-    let (events, _) = unbounded();
-    let report = download(settings, manager, found, events).inspect_err(|no| {
-        if no.code() == Code::Conflict && is_whole_somewhere {
-            // Where nobody has all of it, what lies here may be the better copy.
-            library.in_the_way(file, id);
-        } else if stop.load(Ordering::SeqCst) && library.when_dropped(file, id).is_some() {
-            store.forget_download(file, id);
-        }
-    })?;
-    info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ fn begin(
     }
     let partial = match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
         _ if settings.repair => store.repair(new)?,
-        Some(Ok(Source::Whole(there))) => store.begin_from(new, there.file())?,
+        Some(Ok(Source::Whole(there))) => store.begin_from(new, there.file)?,
         _ => store.begin(new)?,
     };
     if partial.needs_look() {
@@ -186,7 +186,7 @@ impl Transfer<'_> {
         if !repair {
             return store.publish(&self.partial);
         }
-        let own = library.network().own_name().to_string();
+        let own = library.network().config.name.to_string();
         if let Some(aside) = store.replace(&self.partial, &own)? {
             self.note(format!("{} was saved while it was repaired: that is kept as {aside}", self.name()));
         }
@@ -278,7 +278,7 @@ impl Transfer<'_> {
 
     /// Starts a thread that listens to a holder, unless there is one.
     fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder) {
-        let own = holder.peer == self.number || holder.addr == self.settings.library.network().addr();
+        let own = holder.peer == self.number || holder.addr == self.settings.library.network().addr;
         let piece_size = self.partial.manifest().layout().piece_size() as usize;
         let most = (IN_MEMORY / piece_size).clamp(4, NEIGHBOURS);
         if own || !self.neighbours.lock().admit(holder.peer, most) {

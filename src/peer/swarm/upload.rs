@@ -151,7 +151,7 @@ fn hear_wishes(seat: UploadSeat<'_>, connection: &mut Connection, offer: &Offer)
             ToPeer::Interested { on } => requesters.lock().interested(seat.requester, on, Instant::now()),
             ToPeer::Request { piece } => {
                 let piece = layout.piece(piece)?;
-                let here = offer.has(piece);
+                let here = offer.is_whole() || offer.have().contains(piece);
                 requesters.lock().ask(seat.requester, piece, here)?
             }
             other => return Err(unexpected(&other, "interested or request")),

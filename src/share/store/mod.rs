@@ -22,7 +22,7 @@
 //!   file is opened and again after it. Where a name came from does not matter: only a [`FileName`] gets here.
 //! - **Unchanged files cost a stat.** A manifest is kept with the size, times and inode of its file ([`Stamp`]).
 //!   Another stamp means "hash it again"; where the bytes are the same, the new stamp is remembered. A file whose
-//!   stamp changes while it is hashed is [`Reading::Changing`]: try later. A rename changes a stamp, too; so that of
+//!   stamp changes while it is hashed is `busy`: try later. A rename changes a stamp, too; so that of
 //!   a file that is published is taken after it.
 //! - **Nothing is destroyed.** What is dropped goes to the trash, what stands in the way is set aside under
 //!   another name, and `add` copies and never moves.
@@ -37,7 +37,7 @@
 //!
 //! # What is missing
 //! A file that is edited in the same tick of the file system's clock in which it was hashed, to the same size, has
-//! the same stamp and goes unnoticed here; those who download it notice. Manifests are kept in memory only: after a
+//! the same stamp and goes unnoticed here; peers that download it notice. Manifests are kept in memory only: after a
 //! restart everything is hashed once more. The holes of a sparse file may fill up when it is added or downloaded.
 
 use std::collections::HashMap;
@@ -73,13 +73,16 @@ const PRIVATE: &str = ".peerlab";
 const INNER: [&str; 3] = ["partial", "incoming", "trash"];
 
 /// A shared folder.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Store {
     dir: PathBuf,
+    /// The size of the pieces of files that are published here, if it is not
+    /// [`piece_size_for`](super::manifest::piece_size_for).
     piece_size: Option<u64>,
     /// Threads that hash a large file are to stop.
     stopped: AtomicBool,
-    expired: Vec<FileName>,
+    /// The downloads that nobody had touched for a week when the folder was opened, and that were given up.
+    pub(crate) expired: Vec<FileName>,
     /// Manifests of files as they were when they had this stamp. The lock is never held across I/O.
     known: Mutex<HashMap<FileName, (Stamp, Arc<Manifest>)>>,
 }
@@ -93,24 +96,13 @@ pub struct Scan {
     pub ignored: Vec<(String, &'static str)>,
 }
 
-/// What came of reading a file.
-#[derive(Clone, Debug)]
-pub enum Reading {
-    /// It stayed the same from the first byte to the last.
-    Steady(Arc<Manifest>),
-    /// Somebody is writing to it: try later.
-    Changing,
-}
-
 impl Store {
     /// Opens a shared folder, and makes it if there is none.
     ///
     /// # Errors
     /// When it cannot be read or written.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
-        let (piece_size, stopped, expired, known) =
-            (None, AtomicBool::new(false), Vec::new(), Mutex::default());
-        let mut store = Self { dir: dir.into(), piece_size, stopped, expired, known };
+        let mut store = Self { dir: dir.into(), ..Self::default() };
         let make = || {
             for inner in INNER {
                 fs::create_dir_all(store.private(inner))?;
@@ -131,21 +123,8 @@ impl Store {
         Ok(store)
     }
 
-    /// With pieces of another size than [`piece_size_for`](super::manifest::piece_size_for) says, for files
-    /// that are published here.
-    #[must_use]
-    pub fn with_piece_size(mut self, piece_size: u64) -> Self {
-        self.piece_size = Some(piece_size);
-        self
-    }
-
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// The downloads that nobody had touched for a week when the folder was opened, and that were given up.
-    pub fn expired(&self) -> &[FileName] {
-        &self.expired
     }
 
     /// Whether it is this folder, by whatever path.
@@ -241,8 +220,9 @@ impl Store {
     /// The manifest of a file: the known one if the file is unchanged, else it is read and hashed.
     ///
     /// # Errors
-    /// `not_found` when there is no such file; others when it is not a regular one, or cannot be read.
-    pub fn manifest(&self, name: &FileName) -> Result<Reading> {
+    /// `not_found` when there is no such file; `busy` when somebody is writing to it: try later; others when it is
+    /// not a regular one, or cannot be read.
+    pub fn manifest(&self, name: &FileName) -> Result<Arc<Manifest>> {
         let (file, stamp) = self.open_file(name)?;
         self.read_steady(name, stamp, &file, Stoppable { file: &file, stopped: &self.stopped })
     }
@@ -259,32 +239,36 @@ impl Store {
         stamp: Stamp,
         file: &File,
         bytes: impl io::Read,
-    ) -> Result<Reading> {
+    ) -> Result<Arc<Manifest>> {
         if let Some(known) = self.known(name, &stamp) {
-            return Ok(Reading::Steady(known));
+            return Ok(known);
         }
         let failed = |error| disk::error(format!("cannot read {name}"), error);
-        let manifest = match Manifest::read(name.clone(), self.layout(stamp.size)?, bytes) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Reading::Changing),
-            manifest => manifest.map_err(failed)?,
-        };
-        if Stamp::of(&file.metadata().map_err(failed)?) != stamp {
-            return Ok(Reading::Changing);
+        let read = Manifest::read(name.clone(), self.layout(stamp.size)?, bytes);
+        let is_shorter = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnexpectedEof);
+        if is_shorter || (read.is_ok() && Stamp::of(&file.metadata().map_err(failed)?) != stamp) {
+            return Err(Error::new(Code::Busy, format!("{name} is being written to"))
+                .advise("try again when nobody writes to it"));
         }
-        Ok(Reading::Steady(self.learn(manifest, stamp)))
+        let manifest = Arc::new(read.map_err(failed)?);
+        self.learn(&manifest, stamp);
+        Ok(manifest)
     }
 
-    /// A file that was hashed has got its name, which changed its stamp. It is known under the new one, unless
+    fn learn(&self, manifest: &Arc<Manifest>, stamp: Stamp) {
+        self.known.lock().insert(manifest.name().clone(), (stamp, Arc::clone(manifest)));
+    }
+
+    /// A file that lies at `from`, and was hashed when it had the stamp `before`, gets its name, unless another has it;
+    /// then the folder is brought to the disk. A new name changes a stamp. The file is known under the new one, unless
     /// somebody has written to it meanwhile.
-    fn learn_renamed(&self, manifest: Manifest, file: &File, before: Stamp) -> io::Result<Arc<Manifest>> {
+    fn give_name(&self, manifest: &Arc<Manifest>, file: &File, before: Stamp, from: &Path) -> io::Result<()> {
+        disk::rename_new(from, &self.path(manifest.name()))?;
         let stamp = Stamp::of(&file.metadata()?);
-        if stamp.is_renamed(&before) { Ok(self.learn(manifest, stamp)) } else { Ok(Arc::new(manifest)) }
-    }
-
-    fn learn(&self, manifest: Manifest, stamp: Stamp) -> Arc<Manifest> {
-        let manifest = Arc::new(manifest);
-        self.known.lock().insert(manifest.name().clone(), (stamp, manifest.clone()));
-        manifest
+        if stamp.is_renamed(&before) {
+            self.learn(manifest, stamp);
+        }
+        disk::sync_folder(&self.dir)
     }
 
     fn layout(&self, size: u64) -> Result<Layout> {
@@ -316,9 +300,8 @@ impl Store {
         // What a person names may be a link; what it leads to may not be a FIFO.
         let (from, stamp) =
             fs::canonicalize(path).and_then(|path| disk::open_regular(&path)).map_err(failed)?;
-        let here = self.path(&name);
-        if disk::open_regular(&here).is_ok_and(|(_, here)| here.file == stamp.file) {
-            return self.steady(&name);
+        if disk::open_regular(&self.path(&name)).is_ok_and(|(_, here)| here.file == stamp.file) {
+            return self.manifest(&name);
         }
         let copy = self.copy(&from, stamp).map_err(failed)?.ok_or_else(|| {
             Error::new(Code::Busy, format!("{} changes while it is copied", path.display()))
@@ -326,19 +309,13 @@ impl Store {
         })?;
         let (bytes, before) = disk::open_regular(copy.path()).map_err(failed)?;
         let manifest = Manifest::read(name.clone(), self.layout(before.size)?, &bytes).map_err(failed)?;
-        match disk::rename_new(copy.path(), &here) {
-            Ok(()) => self
-                .learn_renamed(manifest, &bytes, before)
-                .and_then(|manifest| disk::sync_folder(&self.dir).map(|()| manifest))
-                .map_err(failed),
+        let manifest = Arc::new(manifest);
+        match self.give_name(&manifest, &bytes, before, copy.path()) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let there = self.steady(&name)?;
-                if there.id() == manifest.id() {
-                    return Ok(there);
-                }
-                Err(taken(&name))
+                let there = self.manifest(&name)?;
+                if there.id() == manifest.id() { Ok(there) } else { Err(taken(&name)) }
             }
-            Err(error) => Err(failed(error)),
+            named => named.map(|()| manifest).map_err(failed),
         }
     }
 
@@ -352,15 +329,6 @@ impl Store {
         let size = io::copy(&mut &*from, &mut copy.as_file())?;
         copy.as_file().sync_all()?;
         Ok((size == stamp.size && Stamp::of(&from.metadata()?) == stamp).then_some(copy))
-    }
-
-    /// The manifest of a file that should not be changing.
-    fn steady(&self, name: &FileName) -> Result<Arc<Manifest>> {
-        match self.manifest(name)? {
-            Reading::Steady(manifest) => Ok(manifest),
-            Reading::Changing => Err(Error::new(Code::Busy, format!("{name} is being written to"))
-                .advise("try again when nobody writes to it")),
-        }
     }
 
     /// Removes what a killed `add` has left. A copy that is being made is locked.
@@ -402,17 +370,12 @@ impl Store {
 #[derive(Debug)]
 pub struct Whole {
     manifest: Arc<Manifest>,
-    file: File,
+    /// [`Whole::check`] says whether it is still the one that was hashed.
+    pub(crate) file: File,
     stamp: Stamp,
 }
 
 impl Whole {
-    /// The open file, so that the kernel can send it. [`Whole::check`] says whether it is still the one that was
-    /// hashed.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
     /// Whether its bytes are still those of the manifest, as far as its stamp tells.
     ///
     /// # Errors

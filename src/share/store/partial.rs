@@ -78,11 +78,6 @@ impl Partial {
         self.have.lock().clone()
     }
 
-    /// Whether this piece is there.
-    pub fn has(&self, piece: Piece) -> bool {
-        self.have.lock().contains(piece)
-    }
-
     /// Whether there is anything for [`Partial::look`] to look at, which may take a while.
     pub fn needs_look(&self) -> bool {
         self.resumed || self.source.is_some()
@@ -95,21 +90,12 @@ impl Partial {
     /// # Errors
     /// Those of [`Partial::write`].
     pub fn look(&self, mut go_on: impl FnMut() -> bool) -> Result<()> {
-        if self.resumed {
-            for (piece, good) in check_pieces(&self.manifest, &self.bytes) {
-                if good {
-                    self.have.lock().insert(piece);
-                }
-                if !go_on() {
-                    return Ok(());
-                }
-            }
-        }
-        let Some(source) = &self.source else { return Ok(()) };
         let mut bytes = Vec::new();
-        for piece in self.have().missing() {
-            bytes.resize(piece.len(), 0);
-            if source.read_exact_at(&mut bytes, piece.offset()).is_ok() {
+        for piece in self.manifest.layout().iter() {
+            let found = self.resumed && read_piece(&self.bytes, piece, &mut bytes);
+            if found && self.manifest.verify(piece, &bytes) {
+                self.have.lock().insert(piece);
+            } else if self.source.as_ref().is_some_and(|source| read_piece(source, piece, &mut bytes)) {
                 self.write(piece, &bytes)?;
             }
             if !go_on() {
@@ -201,11 +187,9 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Store::begin`].
-    pub fn begin_from(&self, manifest: Arc<Manifest>, there: &File) -> Result<Partial> {
+    pub fn begin_from(&self, manifest: Arc<Manifest>, there: File) -> Result<Partial> {
         let mut partial = self.begin(manifest)?;
-        let name = partial.manifest.name();
-        let source = there.try_clone().map_err(|error| disk::error(format!("cannot copy {name}"), error))?;
-        partial.source = Some(source);
+        partial.source = Some(there);
         Ok(partial)
     }
 
@@ -223,9 +207,7 @@ impl Store {
         let (manifest, name) = (&partial.manifest, partial.manifest.name());
         let appear = || {
             let before = Stamp::of(&partial.bytes.metadata()?);
-            disk::rename_new(path, &self.path(name))?;
-            self.learn_renamed(Manifest::clone(manifest), &partial.bytes, before)?;
-            disk::sync_folder(&self.dir)
+            self.give_name(manifest, &partial.bytes, before, path)
         };
         appear().map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => taken(name),
@@ -309,14 +291,10 @@ fn lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Hashes one piece of a file after another, and says which are right. What cannot be read is not.
-pub(super) fn check_pieces(manifest: &Manifest, file: &File) -> impl Iterator<Item = (Piece, bool)> {
-    let mut bytes = Vec::new();
-    manifest.layout().iter().map(move |piece| {
-        bytes.resize(piece.len(), 0);
-        let read = file.read_exact_at(&mut bytes, piece.offset());
-        (piece, read.is_ok() && manifest.verify(piece, &bytes))
-    })
+/// Reads a piece of a file into `bytes`, which get its length; false when it cannot be read.
+pub(super) fn read_piece(file: &File, piece: Piece, bytes: &mut Vec<u8>) -> bool {
+    bytes.resize(piece.len(), 0);
+    file.read_exact_at(bytes, piece.offset()).is_ok()
 }
 
 /// The manifest beside the bytes of a download, if it is whole: a line with name, size and size of a piece, then the

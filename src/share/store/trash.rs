@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{self, Stamp};
-use super::partial::{Partial, WHOLE, check_pieces};
+use super::partial::{Partial, WHOLE, read_piece};
 use super::{Store, taken};
 use crate::error::{Code, Result};
 use crate::share::{Bitfield, FILE_NAME, FileId, FileName, Manifest};
@@ -83,9 +83,11 @@ impl Store {
     /// `not_found` when there is no such file.
     pub fn verify(&self, manifest: &Manifest) -> Result<PieceCheck> {
         let (file, stamp) = self.open_file(manifest.name())?;
-        let mut good = Bitfield::empty(manifest.layout());
-        for (piece, _) in check_pieces(manifest, &file).filter(|(_, good)| *good) {
-            good.insert(piece);
+        let (mut good, mut bytes) = (Bitfield::empty(manifest.layout()), Vec::new());
+        for piece in manifest.layout().iter() {
+            if read_piece(&file, piece, &mut bytes) && manifest.verify(piece, &bytes) {
+                good.insert(piece);
+            }
         }
         Ok(PieceCheck { good, size: stamp.size })
     }
@@ -97,7 +99,7 @@ impl Store {
     pub fn repair(&self, manifest: Arc<Manifest>) -> Result<Partial> {
         match self.open_file(manifest.name()) {
             Ok((file, stamp)) => {
-                let mut partial = self.begin_from(manifest, &file)?;
+                let mut partial = self.begin_from(manifest, file)?;
                 partial.repairs = Some(stamp);
                 Ok(partial)
             }
