@@ -32,11 +32,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::state::Table;
 use super::state::effect::Effect;
 use super::state::lease_book::TicketStanding;
-use super::state::roster::Candidate;
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
-
-use crate::net::message::{Bound, FromManager, LeaseId, PeerId, Replicas, encode};
+use crate::net::message::{Candidate, FromManager, LeaseId, PeerId, Replicas, encode};
 use crate::net::outbox::Outbox;
 
 /// The table with its lock, and the threads that wait for it to change.
@@ -113,9 +111,9 @@ impl Desk {
     ///
     /// # Errors
     /// What [`Table::admit`] says.
-    pub(super) fn admit(&self, candidate: Candidate, bound: &[Bound], line: &Outbox) -> Result<PeerId> {
+    pub(super) fn admit(&self, candidate: Candidate, line: &Outbox) -> Result<PeerId> {
         self.change_all(|locked, now| {
-            let peer = locked.table.admit(candidate, bound, now)?;
+            let peer = locked.table.admit(candidate, now)?;
             locked.lines.insert(peer, line.clone());
             Ok(peer)
         })

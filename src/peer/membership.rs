@@ -32,7 +32,7 @@ use super::swarm::upload::Uploads;
 use crate::error::{Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, PeerId, ToManager, VERSION, no_answer};
+use crate::net::message::{Candidate, FromManager, PeerId, ToManager, VERSION, no_answer};
 use crate::net::outbox::Outbox;
 use crate::thread::{self, Thread};
 use log::{info, warn};
@@ -126,7 +126,7 @@ impl Membership {
     /// "I am here", with everything that a manager, which may have been restarted, must know of this peer.
     fn register(&self, addr: SocketAddr) -> ToManager {
         let config = &self.config;
-        ToManager::Register {
+        ToManager::Register(Candidate {
             version: VERSION,
             name: config.name.clone(),
             addr,
@@ -135,7 +135,7 @@ impl Membership {
             bound: self.serving.still_bound(),
             up: config.upload.up,
             down: config.upload.down,
-        }
+        })
     }
 
     /// The address that others are told: what was asked for, else where this peer listens. One that listens

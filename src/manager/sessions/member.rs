@@ -15,9 +15,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::Desk;
-use crate::manager::state::roster::{Candidate, Reach, spell};
+use crate::manager::state::roster::{Reach, spell};
 use crate::net::connection::{Connection, Received};
-use crate::net::message::{Bound, FromManager, Name, PeerId, Refusal, ToManager, VERSION, unexpected};
+use crate::net::message::{Candidate, FromManager, PeerId, Refusal, ToManager, VERSION, unexpected};
 use crate::thread;
 
 /// How long connecting back to a peer may take.
@@ -30,20 +30,13 @@ const PROBE_PAUSE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When it speaks another version of the protocol, or nobody could connect to it there.
-pub(super) fn address(
-    connection: &Connection,
-    version: u32,
-    name: &Name,
-    addr: SocketAddr,
-) -> Result<SocketAddr> {
-    if version != VERSION {
-        return Err(Error::new(
-            Code::Version,
-            format!("this manager speaks version {VERSION} of the protocol, {name} speaks {version}"),
-        )
-        .advise("run the same release of peerlab on every node"));
+fn address(connection: &Connection, candidate: &Candidate) -> Result<SocketAddr> {
+    let Candidate { version, name, addr, .. } = candidate;
+    if *version != VERSION {
+        let no = format!("this manager speaks version {VERSION} of the protocol, {name} speaks {version}");
+        return Err(Error::new(Code::Version, no).advise("run the same release of peerlab on every node"));
     }
-    let addr = spell(addr)?;
+    let addr = spell(*addr)?;
     if connection.stream().local_addr().is_ok_and(|local| local == addr) {
         return Err(Error::new(Code::Conflict, format!("{addr} is the address of the manager"))
             .advise("give the peer's own address with --advertise"));
@@ -66,15 +59,11 @@ impl Drop for Registration<'_> {
 }
 
 /// The conversation in which a peer stays known.
-pub(super) fn serve_member(
-    desk: &Desk,
-    connection: &mut Connection,
-    candidate: Candidate,
-    bound: &[Bound],
-) -> Result<()> {
-    let line = connection.outbox();
-    let (addr, slots) = (candidate.addr, candidate.slots);
-    let peer = desk.admit(candidate, bound, &line)?;
+pub(super) fn serve_member(desk: &Desk, connection: &mut Connection, mut candidate: Candidate) -> Result<()> {
+    let addr = address(connection, &candidate)?;
+    candidate.addr = addr;
+    let (line, slots) = (connection.outbox(), candidate.slots);
+    let peer = desk.admit(candidate, &line)?;
     let mut registration = Registration { desk, peer, why: "its connection broke" };
     std::thread::scope(|scope| {
         // The peer leaves the table when the conversation is over; the probe, which hears of that by `_over`, may take a

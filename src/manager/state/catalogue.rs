@@ -403,7 +403,7 @@ impl ListedFile {
 /// Holders as others see them.
 pub(super) fn cards(holders: impl IntoIterator<Item = (PeerId, bool)>, roster: &Roster) -> Vec<Holder> {
     let card = |(peer, whole)| {
-        let row = roster.get(peer)?;
+        let row = roster.peers.get(&peer)?;
         Some(Holder { peer, name: row.is.name.clone(), addr: row.is.addr, whole })
     };
     holders.into_iter().filter_map(card).collect()
@@ -411,7 +411,7 @@ pub(super) fn cards(holders: impl IntoIterator<Item = (PeerId, bool)>, roster: &
 
 /// Somebody else has other bytes under that name.
 fn conflict(listing: &ListedFile, roster: &Roster) -> Error {
-    let names: Vec<String> = listing.holders.keys().take(NAMED).map(|&peer| roster.name(peer)).collect();
+    let names: Vec<String> = listing.holders.keys().take(NAMED).map(|&peer| roster.called(peer)).collect();
     let more = if listing.holders.len() > NAMED { " and others" } else { "" };
     Error::new(
         Code::Conflict,

@@ -52,7 +52,7 @@ impl Replicator {
         let mut reasons: Vec<_> = named
             .map(|(&id, keeper)| {
                 let waits = waits_for(id, keeper, number, listing, scene);
-                format!("{} {waits}", scene.roster.name(id))
+                format!("{} {waits}", scene.roster.called(id))
             })
             .collect();
         if left_out > 0 {
@@ -90,7 +90,7 @@ fn waits_for(id: PeerId, keeper: &Keeper, number: FileNumber, listing: &ListedFi
             seconds(pause.until - now)
         );
     }
-    match roster.get(id) {
+    match roster.peers.get(&id) {
         Some(row) if !can_fetch(row) => match &row.reach {
             Reach::No(why) => format!("cannot be reached at {}: {why}", row.is.addr),
             _ => format!("is not asked before it could be reached at {}", row.is.addr),
@@ -104,7 +104,7 @@ fn waits_for(id: PeerId, keeper: &Keeper, number: FileNumber, listing: &ListedFi
 }
 
 fn names(peers: impl IntoIterator<Item = PeerId>, roster: &Roster) -> Vec<String> {
-    peers.into_iter().map(|peer| roster.name(peer)).collect()
+    peers.into_iter().map(|peer| roster.called(peer)).collect()
 }
 
 /// "ada has", "ada and ben have", "ada, ben, cyd and 4 more have".

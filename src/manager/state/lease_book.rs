@@ -304,7 +304,7 @@ impl LeaseBook {
     /// A peer joined that still serves a lease of its former life: its slots count as used until it
     /// says `unbound`, which it is asked to at once.
     pub(super) fn still_bound(&mut self, roster: &Roster, peer: PeerId, bound: &Bound, now: Millis) {
-        let Some(row) = roster.get(peer) else { return };
+        let Some(row) = roster.peers.get(&peer) else { return };
         let card = self.mark_used(row, bound.slots);
         self.unbind(peer, bound.lease, card.slots, now);
     }
@@ -351,7 +351,7 @@ impl LeaseBook {
         let state = |(place, waiter): (usize, &Waiter)| WaiterState {
             position: place + 1,
             peer: waiter.asker,
-            name: roster.get(waiter.asker).map(|row| row.is.name.clone()),
+            name: roster.name(waiter.asker).cloned(),
             asked: waiter.slots,
             since: waiter.since,
             reason: self.reason(roster, place, now),
@@ -364,7 +364,7 @@ impl LeaseBook {
         let state = |(&lease, terms): (&LeaseId, &Grant)| LeaseState {
             lease,
             peer: terms.holder,
-            name: roster.get(terms.holder).map(|row| row.is.name.clone()),
+            name: roster.name(terms.holder).cloned(),
             until: terms.until,
             slots: terms.slots.clone(),
             progress: terms.progress.as_ref().map(|(_, progress)| progress.clone()),
@@ -394,9 +394,9 @@ impl LeaseBook {
         }
         let until = if let Some(lease) = self.leases.values().min_by_key(|lease| lease.until) {
             let left = lease.until.saturating_sub(now) as f64 / 1000.0;
-            format!("the lease of {} ends in {left:.1} s at the latest", roster.name(lease.holder))
+            format!("the lease of {} ends in {left:.1} s at the latest", roster.called(lease.holder))
         } else if let Some((peer, _)) = self.unbinding.keys().next() {
-            format!("{} finishes the last product of a lease that ended", roster.name(*peer))
+            format!("{} finishes the last product of a lease that ended", roster.called(*peer))
         } else if self.in_grace(now) {
             "the manager has just started, and peers may be on their way back".into()
         } else {

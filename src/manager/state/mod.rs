@@ -27,7 +27,7 @@ use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
 use crate::net::message::{
-    Bound, DoneState, Download, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
+    Candidate, DoneState, Download, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
     Refusal, Replicas, plain,
 };
 use crate::share::fingerprint::Fingerprint;
@@ -38,7 +38,7 @@ use effect::Effect;
 use events::{Events, What};
 use lease_book::{LeaseBook, TicketStanding};
 use replicator::{Replicator, Scene};
-use roster::{Candidate, Reach, Roster};
+use roster::{Reach, Roster};
 
 /// How many of the multiplies that were finished are kept for the board.
 const DONE: usize = 5;
@@ -98,11 +98,12 @@ impl Table {
     }
 
     /// Takes a peer into the table, in the place of its former self if there is one.
-    pub(super) fn admit(&mut self, candidate: Candidate, bound: &[Bound], now: Millis) -> Result<PeerId> {
+    pub(super) fn admit(&mut self, mut candidate: Candidate, now: Millis) -> Result<PeerId> {
         if let Some(former) = self.roster.former_self(&candidate)? {
             self.strike(former, "it came back", now);
         }
         let peer = self.book.next_number();
+        let bound = std::mem::take(&mut candidate.bound);
         self.effects.push(Effect::Tell(peer, FromManager::Registered { peer }));
         let Candidate { name, addr, slots, .. } = &candidate;
         self.events.tell(now, format!("{name} joined from {addr} with {}", counted(*slots, "slot")));
@@ -112,14 +113,14 @@ impl Table {
         self.roster.admit(peer, candidate, now);
         self.list_changed = true;
         for bound in bound {
-            self.book.still_bound(&self.roster, peer, bound, now);
+            self.book.still_bound(&self.roster, peer, &bound, now);
         }
         Ok(peer)
     }
 
     /// Takes a peer out of the table, if it is still there: its slots, its files and its orders go with it.
     pub(super) fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
-        let Some(row) = self.roster.remove(peer) else { return };
+        let Some(row) = self.roster.peers.remove(&peer) else { return };
         self.list_changed = true;
         self.effects.push(Effect::HangUp(peer));
         self.events.tell(now, format!("{} left: {why}", row.is.name));
@@ -209,7 +210,7 @@ impl Table {
         if self.done.len() == DONE {
             self.done.pop_front();
         }
-        let name = self.roster.get(peer).map(|row| row.is.name.clone());
+        let name = self.roster.name(peer).cloned();
         let took_ms = now.saturating_sub(began);
         self.done.push_back(DoneState { lease: ticket, peer, name, at: now, took_ms, progress });
     }
@@ -234,7 +235,7 @@ impl Table {
             return Err(Error::new(Code::Unauthorised, format!("the peer {peer} is not in your lease")));
         };
         let quarantined = self.roster.blame(peer);
-        let (who, whom) = (self.roster.name(holder), self.roster.name(peer));
+        let (who, whom) = (self.roster.called(holder), self.roster.called(peer));
         self.events.tell(now, format!("{who} blames {whom}: {}", plain(reason)));
         if quarantined {
             self.events
@@ -246,7 +247,7 @@ impl Table {
 
     /// What somebody who asked for slots did, for the board.
     pub(super) fn tell_of(&mut self, asker: PeerId, did: &str, now: Millis) {
-        self.events.tell(now, format!("{} {did}", self.roster.name(asker)));
+        self.events.tell(now, format!("{} {did}", self.roster.called(asker)));
     }
 }
 
@@ -264,12 +265,12 @@ impl Table {
         published: Option<Millis>,
         now: Millis,
     ) -> Result<()> {
-        if self.roster.get(peer).is_none() {
+        if !self.roster.peers.contains_key(&peer) {
             return Err(Error::new(Code::Unauthorised, format!("there is no peer {peer}"))
                 .advise("register, and give the number that `registered` tells"));
         }
         self.replicator.told(peer, now);
-        let (who, file, size) = (self.roster.name(peer), manifest.name(), manifest.layout().size());
+        let (who, file, size) = (self.roster.called(peer), manifest.name(), manifest.layout().size());
         let changed = self.catalogue.update(peer, manifest, whole, published, &self.roster, now);
         match changed {
             Ok(None) => Ok(()),
@@ -303,7 +304,7 @@ impl Table {
     ) -> Result<(Manifest, Vec<Holder>)> {
         let found = self.catalogue.query(asker, file);
         if found.lost {
-            self.events.tell_of(now, self.roster.name(asker), What::Loses, file, 0);
+            self.events.tell_of(now, self.roster.called(asker), What::Loses, file, 0);
         }
         let (manifest, holders) = found.file.ok_or_else(|| not_found(file))?;
         Ok((manifest, cards(holders, &self.roster)))
@@ -345,7 +346,7 @@ impl Table {
         let asked = plan.orders.into_iter().map(|order| (What::Asked, order));
         for (what, (peer, number)) in failed.chain(asked) {
             let Some(listing) = self.catalogue.listing(number) else { continue };
-            self.events.tell_of(now, self.roster.name(peer), what, listing.name(), listing.size());
+            self.events.tell_of(now, self.roster.called(peer), what, listing.name(), listing.size());
             if what == What::Asked {
                 let fetch = FromManager::Fetch { file: listing.name().clone() };
                 self.effects.push(Effect::Tell(peer, fetch));

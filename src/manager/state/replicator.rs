@@ -239,7 +239,7 @@ impl Replicator {
             return plan;
         }
         // Those with the fewest orders and the fewest files first, one file each in turn.
-        let able = |id: PeerId| roster.get(id).is_some_and(can_fetch);
+        let able = |id: PeerId| roster.peers.get(&id).is_some_and(can_fetch);
         let ready = self.keepers.iter().filter(|(id, keeper)| keeper.settled && able(**id));
         let mut ready: Vec<_> =
             ready.map(|(&id, keeper)| (keeper.running.len(), scene.catalogue.held_by(id), id)).collect();
@@ -368,7 +368,7 @@ impl Replicator {
     fn settle(&mut self, scene: Scene, plan: &mut CopyPlan) {
         for (&id, keeper) in self.keepers.iter_mut().filter(|(_, keeper)| !keeper.settled) {
             let quiet_at = keeper.told + SETTLE;
-            keeper.settled = scene.now >= quiet_at && scene.roster.get(id).is_some_and(can_fetch);
+            keeper.settled = scene.now >= quiet_at && scene.roster.peers.get(&id).is_some_and(can_fetch);
             if scene.now < quiet_at {
                 plan.wake_by(quiet_at);
             }
@@ -422,7 +422,7 @@ pub(super) fn can_fetch(peer: &Member) -> bool {
 
 /// Whether anybody else has all of a file and can be reached.
 pub(super) fn has_source(listing: &ListedFile, peer: PeerId, roster: &Roster) -> bool {
-    let reachable = |id| roster.get(id).is_some_and(|row| !matches!(row.reach, Reach::No(_)));
+    let reachable = |id| roster.peers.get(&id).is_some_and(|row| !matches!(row.reach, Reach::No(_)));
     listing.whole_holders().any(|holder| holder != peer && reachable(holder))
 }
 

@@ -55,7 +55,8 @@ impl Table {
         done.reverse();
         let waiters = self.book.waiters(&self.roster, now);
         let leases = self.book.leases(&self.roster);
-        let peers: Vec<_> = self.roster.peers().map(|peer| peer.state(self.book.used(peer.id))).collect();
+        let peers: Vec<_> =
+            self.roster.peers.values().map(|peer| peer.state(self.book.used(peer.id))).collect();
         let (waiting, leased, present) = (waiters.len(), leases.len(), peers.len());
         let queue = room.fit(QUEUE_SHARE, waiters);
         let leases = room.fit(LEASES_SHARE, leases);

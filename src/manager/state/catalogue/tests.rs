@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::super::roster::Candidate;
+use super::super::roster::tests::candidate;
 use super::*;
 use crate::share::Layout;
 
@@ -18,12 +18,7 @@ const LATE: Millis = 1_000;
 fn roster() -> Roster {
     let mut roster = Roster::default();
     for (id, name) in [(ADA, "ada"), (BEN, "ben"), (CYD, "cyd")] {
-        let addr = ([127, 0, 0, 1], 7000 + id as u16).into();
-        roster.admit(
-            id,
-            Candidate { name: name.parse().unwrap(), addr, slots: 0, keeps: true, up: None, down: None },
-            0,
-        );
+        roster.admit(id, candidate(name, 7000 + id as u16, 0), 0);
     }
     roster
 }

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::manager::state::roster::{Candidate, Reach};
+use crate::manager::state::roster::Reach;
+use crate::manager::state::roster::tests::candidate;
 
 const QUANTUM: Millis = 1000;
 /// After the grace of a new manager.
@@ -14,9 +15,7 @@ fn desk(slots: &[u32]) -> (Roster, LeaseBook) {
     let mut roster = Roster::default();
     for (i, &slots) in slots.iter().enumerate() {
         let id = i as u64 + 1;
-        let name = format!("p{id}").parse().unwrap();
-        let addr = ([127, 0, 0, 1], id as u16).into();
-        roster.admit(id, Candidate { name, addr, slots, keeps: true, up: None, down: None }, 0);
+        roster.admit(id, candidate(&format!("p{id}"), id as u16, slots), 0);
         roster.tried(id, Reach::Yes);
     }
     (roster, LeaseBook::new(QUANTUM, 100, 0))
@@ -128,7 +127,7 @@ fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
     let waits = book.ask(&roster, 0, 8, NOW);
     let small = book.ask(&roster, 0, 2, NOW);
     assert_eq!(granted(&mut book), [all]);
-    roster.remove(2);
+    roster.peers.remove(&2);
     book.lost(&roster, 2, NOW);
     let effects = book.take_effects();
     assert!(
@@ -237,7 +236,7 @@ proptest! {
                     book.unbound(&roster, peer, lease, NOW);
                 },
                 Act::Lose { peer } => {
-                    roster.remove(peer);
+                    roster.peers.remove(&peer);
                     book.lost(&roster, peer, NOW);
                 }
             }
@@ -256,7 +255,7 @@ proptest! {
                     prop_assert!(slots.iter().map(|card| card.slots).sum::<u32>() <= wanted);
                 }
             }
-            for peer in roster.peers() {
+            for peer in roster.peers.values() {
                 let leased: u32 = book.leases.values().flat_map(|l| &l.slots)
                     .filter(|card| card.peer == peer.id).map(|card| card.slots).sum();
                 let unbinding: u32 = book.unbinding.iter()

@@ -7,9 +7,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::super::Table;
-use super::super::roster::Candidate;
+use super::super::roster::tests::candidate;
 use super::*;
-use crate::net::message::{Condition, Health};
+use crate::net::message::{Candidate, Condition, Health};
 use crate::share::{Layout, Manifest};
 
 /// A manager without sockets: what it knows, and what it has ordered.
@@ -49,10 +49,8 @@ impl World {
     fn join_unreached(&mut self, name: &str, keeps: bool) -> PeerId {
         // Numbers are 1, 2, ..., and so are ports.
         self.last_port += 1;
-        let port = self.last_port;
-        let (name, addr) = (name.parse().unwrap(), ([127, 0, 0, 1], port).into());
-        let candidate = Candidate { name, addr, slots: 1, keeps, up: None, down: None };
-        self.table.admit(candidate, &[], self.now).unwrap()
+        let candidate = Candidate { keeps, ..candidate(name, self.last_port, 1) };
+        self.table.admit(candidate, self.now).unwrap()
     }
 
     fn reach(&mut self, id: PeerId, reach: Reach) {
@@ -128,7 +126,7 @@ impl World {
             let holders = self.holders(file);
             assert!(!holders.contains(peer), "{peer} has {file}");
             assert!(holders.iter().any(|holder| holder != peer), "nobody else has {file}");
-            assert!(self.table.roster.get(*peer).is_some_and(|row| row.is.keeps));
+            assert!(self.table.roster.peers.get(peer).is_some_and(|row| row.is.keeps));
             assert!(self.open.insert((*peer, file.clone())), "{peer} is fetching {file}");
             self.given.entry((*peer, file.clone())).or_default().push(self.now);
             let running = self.open.iter().filter(|(it, _)| it == peer).count();
