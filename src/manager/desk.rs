@@ -98,7 +98,7 @@ impl Desk {
     ) -> (R, Vec<Outbox>) {
         let result = change(locked, self.clock.now());
         let flush = locked.carry_out();
-        if locked.table.is_list_due() || locked.stopping {
+        if locked.table.list_changed || locked.stopping {
             self.list_changed.notify_all();
         }
         if locked.table.is_plan_due() || locked.stopping {
@@ -140,7 +140,7 @@ impl Desk {
 
     /// Waits until the list of peers is not the one that was sent last; `None` when the manager stops.
     pub(super) fn wait_for_list(&self) -> Option<(FromManager, Vec<Outbox>)> {
-        let mut locked = self.wait(&self.list_changed, None, |locked| locked.table.is_list_due())?;
+        let mut locked = self.wait(&self.list_changed, None, |locked| locked.table.list_changed)?;
         Some((locked.table.take_list(), locked.lines.values().cloned().collect()))
     }
 

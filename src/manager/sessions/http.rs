@@ -70,8 +70,10 @@ fn state(desk: &Desk) -> Answer {
 
 /// Every file with its mirrors.
 fn files(desk: &Desk) -> Answer {
-    let (count, shown) =
-        desk.change(|table, _| (table.files_len(), table.files().take(SHOWN).collect::<Vec<_>>()));
+    let (count, shown): (_, Vec<_>) = desk.change(|table, now| {
+        let files = table.files(false, now);
+        (files.len(), files.take(SHOWN).collect())
+    });
     let content = html! {
         h1 { "Files" }
         p.soft {

@@ -64,7 +64,7 @@ impl Replicator {
 
 /// Nobody has all of it.
 fn missing(listing: &ListedFile, roster: &Roster) -> Health {
-    let parts = names(listing.holders().map(|(peer, _)| peer), roster);
+    let parts = names(listing.holders.keys().copied(), roster);
     let reason = format!("nobody has all of it; {} a part", has(&parts));
     Health { state: Condition::Missing, reason }
 }
@@ -95,7 +95,7 @@ fn waits_for(id: PeerId, keeper: &Keeper, number: FileNumber, listing: &ListedFi
             Reach::No(why) => format!("cannot be reached at {}: {why}", row.is.addr),
             _ => format!("is not asked before it could be reached at {}", row.is.addr),
         },
-        _ if !keeper.settled => "has just joined, and is telling what it has".into(),
+        _ if !keeper.is_settled(now) => "has just joined, and is telling what it has".into(),
         _ if keeper.running.len() >= ORDERS => {
             format!("is fetching {} other files first", keeper.running.len())
         }

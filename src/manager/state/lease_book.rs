@@ -41,6 +41,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use super::effect::Effect;
 use super::roster::{Member, Roster};
 use crate::clock::Millis;
+use crate::net::limits;
 use crate::net::message::{Bound, FromManager, LeaseId, LeaseState, PeerCard, PeerId, Progress, WaiterState};
 use crate::share::units::counted;
 
@@ -107,45 +108,25 @@ struct Unbinding {
 }
 
 /// The queue, the running leases, and the slots in use.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct LeaseBook {
-    quantum: Millis,
-    started: Millis,
-    next: LeaseId,
+    /// How long a lease lasts.
+    pub(super) quantum: Millis,
+    /// When the manager began.
+    pub(super) started: Millis,
+    /// The next number, for a ticket or a peer.
+    pub(super) next: LeaseId,
     /// In order of arrival, and so of their tickets.
     queue: VecDeque<Waiter>,
     leases: BTreeMap<LeaseId, Grant>,
     unbinding: BTreeMap<(PeerId, LeaseId), Unbinding>,
     /// How many slots of each peer are leased, or still busy with the last product of a lease that ended.
     used: HashMap<PeerId, u32>,
-    effects: Vec<Effect>,
+    /// What follows from the last changes.
+    pub(super) effects: Vec<Effect>,
 }
 
 impl LeaseBook {
-    /// An empty book whose leases last `quantum`. Its numbers start from `first`.
-    pub(super) fn new(quantum: Millis, first: LeaseId, now: Millis) -> Self {
-        Self {
-            quantum,
-            started: now,
-            next: first,
-            queue: VecDeque::new(),
-            leases: BTreeMap::new(),
-            unbinding: BTreeMap::new(),
-            used: HashMap::new(),
-            effects: Vec::new(),
-        }
-    }
-
-    /// How long a lease lasts.
-    pub(super) fn quantum(&self) -> Millis {
-        self.quantum
-    }
-
-    /// What follows from the changes since the last call.
-    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.effects)
-    }
-
     /// The next number, for a ticket or a peer; no number is given twice.
     pub(super) fn next_number(&mut self) -> u64 {
         self.next += 1;
@@ -285,7 +266,8 @@ impl LeaseBook {
     }
 
     /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, progress: Progress) {
+    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
+        progress.products.truncate(limits::PRODUCTS);
         if let Some(lease) = self.leases.get_mut(&lease) {
             lease.progress = Some((began, progress));
         }

@@ -25,7 +25,6 @@ use log::info;
 
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
-use crate::net::limits;
 use crate::net::message::{
     Candidate, DoneState, Download, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
     Refusal, Replicas, plain,
@@ -33,7 +32,7 @@ use crate::net::message::{
 use crate::share::fingerprint::Fingerprint;
 use crate::share::units::counted;
 use crate::share::{FileId, FileName, Manifest};
-use catalogue::{Catalogue, cards, not_found};
+use catalogue::{Catalogue, ListedFile, cards, not_found};
 use effect::Effect;
 use events::{Events, What};
 use lease_book::{LeaseBook, TicketStanding};
@@ -44,7 +43,7 @@ use roster::{Reach, Roster};
 const DONE: usize = 5;
 
 /// Everything the manager knows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Table {
     roster: Roster,
     book: LeaseBook,
@@ -53,9 +52,8 @@ pub(super) struct Table {
     events: Events,
     /// The multiplies that were finished last, oldest first.
     done: VecDeque<DoneState>,
-    started: Millis,
     /// Whether the list of peers is not the one that was told last.
-    list_changed: bool,
+    pub(super) list_changed: bool,
     effects: Vec<Effect>,
 }
 
@@ -63,34 +61,22 @@ impl Table {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers. Its numbers start from
     /// `first`.
     pub(super) fn new(quantum: Millis, replicas: Replicas, first: u64, now: Millis) -> Self {
-        Self {
-            roster: Roster::default(),
-            book: LeaseBook::new(quantum, first, now),
-            catalogue: Catalogue::default(),
-            replicator: Replicator::new(replicas, now),
-            events: Events::default(),
-            done: VecDeque::new(),
-            started: now,
-            list_changed: false,
-            effects: Vec::new(),
-        }
+        let mut table = Self::default();
+        (table.book.quantum, table.book.next, table.book.started) = (quantum, first, now);
+        (table.replicator.policy, table.replicator.started) = (replicas, now);
+        table
     }
 
     /// What follows from the changes since the last call, in this order.
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {
         let mut effects = std::mem::take(&mut self.effects);
-        effects.append(&mut self.book.take_effects());
+        effects.append(&mut self.book.effects);
         effects
     }
 }
 
 /// Peers come, stay and leave.
 impl Table {
-    /// Whether the list of peers is to be told: it has changed since that was last done.
-    pub(super) fn is_list_due(&self) -> bool {
-        self.list_changed
-    }
-
     /// Everybody who is here, to be told.
     pub(super) fn take_list(&mut self) -> FromManager {
         self.list_changed = false;
@@ -128,7 +114,7 @@ impl Table {
         for file in self.catalogue.leave(peer) {
             self.events.tell_of(now, String::new(), What::Gone, &file, 0);
         }
-        self.replicator.leave(peer);
+        self.replicator.leave(peer, &mut self.catalogue);
     }
 
     /// Asks everybody whether it is there.
@@ -168,7 +154,7 @@ impl Table {
     pub(super) fn tried(&mut self, peer: PeerId, reach: Reach, now: Millis) {
         let Some(row) = self.roster.tried(peer, reach.clone()) else { return };
         let Reach::No(why) = reach else {
-            self.replicator.reached();
+            self.replicator.due = true;
             self.catalogue.touch_files_of(peer);
             return self.book.serve(&self.roster, now);
         };
@@ -221,8 +207,7 @@ impl Table {
     }
 
     /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
-        progress.products.truncate(limits::PRODUCTS);
+    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, progress: Progress) {
         self.book.progress(lease, began, progress);
     }
 
@@ -282,7 +267,7 @@ impl Table {
                 info!("{who} cannot offer {file}: {no}");
                 // It offers what was dropped: it is told so, however often it offers it.
                 if no.code() == Code::Expired
-                    && let Some(at) = self.catalogue.when_dropped(file, manifest.id())
+                    && let Some(at) = self.catalogue.versions.dropped(file, manifest.id())
                 {
                     self.events.tell_of(now, who, What::Refused, file, size);
                     self.effects.push(Effect::Tell(peer, dropped(file, manifest.id(), at)));
@@ -307,7 +292,7 @@ impl Table {
             self.events.tell_of(now, self.roster.called(asker), What::Loses, file, 0);
         }
         let (manifest, holders) = found.file.ok_or_else(|| not_found(file))?;
-        Ok((manifest, cards(holders, &self.roster)))
+        Ok((manifest, cards(&holders, &self.roster)))
     }
 
     /// A file is to be removed everywhere, and everybody is told. Anybody may want that of what is listed; what is not,
@@ -336,41 +321,28 @@ impl Table {
 
     /// Whether copies are to be planned: files or peers have changed since that was last done.
     pub(super) fn is_plan_due(&self) -> bool {
-        self.replicator.is_due(&self.catalogue)
+        self.replicator.due || !self.catalogue.touched.is_empty()
     }
 
     /// Orders the copies that are missing; says when to look again if nothing changes before that.
     pub(super) fn replicate(&mut self, now: Millis) -> Option<Millis> {
-        let plan = self.replicator.plan(&mut self.catalogue, &self.roster, now);
-        let failed = plan.failed.into_iter().map(|order| (What::Failed, order));
-        let asked = plan.orders.into_iter().map(|order| (What::Asked, order));
-        for (what, (peer, number)) in failed.chain(asked) {
-            let Some(listing) = self.catalogue.listing(number) else { continue };
-            self.events.tell_of(now, self.roster.called(peer), what, listing.name(), listing.size());
+        for (what, peer, number) in self.replicator.plan(&mut self.catalogue, &self.roster, now) {
+            let Some(ListedFile { manifest, .. }) = self.catalogue.files.get(&number) else { continue };
+            let (file, size) = (manifest.name(), manifest.layout().size());
+            self.events.tell_of(now, self.roster.called(peer), what, file, size);
             if what == What::Asked {
-                let fetch = FromManager::Fetch { file: listing.name().clone() };
-                self.effects.push(Effect::Tell(peer, fetch));
+                self.effects.push(Effect::Tell(peer, FromManager::Fetch { file: file.clone() }));
             }
         }
-        plan.next
+        self.replicator.next(now)
     }
 
-    /// How many files there are.
-    pub(super) fn files_len(&self) -> usize {
-        self.catalogue.len()
-    }
-
-    /// All files with their holders, in order of their names.
-    pub(super) fn files(&self) -> impl Iterator<Item = FileState> {
-        self.catalogue.listings().map(|(_, listing)| listing.state(&self.roster))
-    }
-
-    /// The same, with their health.
-    pub(super) fn files_with_health(&self, now: Millis) -> impl Iterator<Item = FileState> {
+    /// All files with their holders, and with their health if that is asked for, in order of their names.
+    pub(super) fn files(&self, health: bool, now: Millis) -> impl ExactSizeIterator<Item = FileState> {
         let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
         self.catalogue.listings().map(move |(number, listing)| {
-            let health = self.replicator.health(number, listing, scene);
-            FileState { health: Some(health), ..listing.state(&self.roster) }
+            let health = health.then(|| self.replicator.health(number, listing, scene));
+            FileState { health, ..listing.state(&self.roster) }
         })
     }
 }

@@ -61,18 +61,18 @@ impl Table {
         let queue = room.fit(QUEUE_SHARE, waiters);
         let leases = room.fit(LEASES_SHARE, leases);
         let peers = room.fit(PEERS_SHARE, peers);
-        let files = room.fit(ANSWER, self.files_with_health(now));
+        let files = room.fit(ANSWER, self.files(true, now));
         State {
             manager: Some(ManagerState {
-                since: self.started,
-                quantum_ms: self.book.quantum(),
-                replicas: self.replicator.policy(),
+                since: self.book.started,
+                quantum_ms: self.book.quantum,
+                replicas: self.replicator.policy,
                 now,
             }),
             peers_left_out: present - peers.len(),
             queue_left_out: waiting - queue.len(),
             leases_left_out: leased - leases.len(),
-            files_left_out: self.catalogue.len() - files.len(),
+            files_left_out: self.catalogue.files.len() - files.len(),
             peers,
             queue,
             leases,

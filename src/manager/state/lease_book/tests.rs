@@ -18,7 +18,11 @@ fn desk(slots: &[u32]) -> (Roster, LeaseBook) {
         roster.admit(id, candidate(&format!("p{id}"), id as u16, slots), 0);
         roster.tried(id, Reach::Yes);
     }
-    (roster, LeaseBook::new(QUANTUM, 100, 0))
+    (roster, LeaseBook { quantum: QUANTUM, next: 100, ..LeaseBook::default() })
+}
+
+fn effects(book: &mut LeaseBook) -> Vec<Effect> {
+    std::mem::take(&mut book.effects)
 }
 
 fn granted(book: &mut LeaseBook) -> Vec<LeaseId> {
@@ -26,7 +30,7 @@ fn granted(book: &mut LeaseBook) -> Vec<LeaseId> {
         Effect::Turn(ticket) => Some(ticket),
         _ => None,
     };
-    book.take_effects().into_iter().filter_map(turn).collect()
+    effects(book).into_iter().filter_map(turn).collect()
 }
 
 /// The lease ends and every peer says `unbound` at once.
@@ -90,7 +94,7 @@ fn slots_return_only_when_the_peer_says_unbound() {
     let ada = book.ask(&roster, 0, 1, NOW);
     let ben = book.ask(&roster, 0, 1, NOW);
     book.leave(&roster, ada, NOW);
-    assert!(book.take_effects().contains(&Effect::Tell(1, FromManager::Unbind { lease: ada })));
+    assert!(effects(&mut book).contains(&Effect::Tell(1, FromManager::Unbind { lease: ada })));
     assert!(matches!(book.standing(&roster, ben, NOW), TicketStanding::Waiting { .. }));
     assert!(book.overdue(NOW + PATIENCE * QUANTUM).is_empty());
     assert_eq!(book.overdue(NOW + PATIENCE * QUANTUM + 1), [1]);
@@ -104,15 +108,15 @@ fn slots_return_only_when_the_peer_says_unbound() {
 fn a_lease_is_renewed_only_while_nobody_waits() {
     let (roster, mut book) = desk(&[1]);
     let ada = book.ask(&roster, 0, 1, NOW);
-    book.take_effects();
+    effects(&mut book);
     book.renew(ada, NOW + 600);
     let bind = FromManager::Bind { lease: ada, slots: 1, for_ms: QUANTUM };
-    assert_eq!(book.take_effects(), [Effect::Tell(1, bind)], "its peer is told, too");
+    assert_eq!(effects(&mut book), [Effect::Tell(1, bind)], "its peer is told, too");
     assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM);
     let _ben = book.ask(&roster, 0, 1, NOW + 700);
     book.renew(ada, NOW + 800);
     assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM, "somebody waits");
-    assert_eq!(book.take_effects(), []);
+    assert_eq!(effects(&mut book), []);
     assert_eq!(book.leave(&roster, ada, NOW + 1600).unwrap().holder, 0);
     book.renew(ada, NOW + 1600);
     assert_eq!(book.standing(&roster, ada, NOW + 1600), TicketStanding::Over);
@@ -129,7 +133,7 @@ fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
     assert_eq!(granted(&mut book), [all]);
     roster.peers.remove(&2);
     book.lost(&roster, 2, NOW);
-    let effects = book.take_effects();
+    let effects = effects(&mut book);
     assert!(
         effects.contains(&Effect::TellHolder(all, FromManager::Lost { lease: all, peer: 2 })),
         "{effects:?}"
@@ -153,7 +157,7 @@ fn a_lease_of_a_former_life_counts_until_its_peer_is_done_with_it() {
     let (roster, mut book) = desk(&[4]);
     book.still_bound(&roster, 1, &Bound { lease: 17, slots: 3 }, NOW);
     assert_eq!(book.free(&roster, 0), 1);
-    assert_eq!(book.take_effects(), [Effect::Tell(1, FromManager::Unbind { lease: 17 })]);
+    assert_eq!(effects(&mut book), [Effect::Tell(1, FromManager::Unbind { lease: 17 })]);
     book.unbound(&roster, 1, 17, NOW);
     assert_eq!(book.free(&roster, 0), 4);
 }
@@ -244,7 +248,7 @@ proptest! {
                 let standing = book.standing(&roster, ticket, NOW);
                 !matches!(standing, TicketStanding::Over | TicketStanding::Infeasible { .. })
             });
-            for effect in book.take_effects() {
+            for effect in effects(&mut book) {
                 if let Effect::Turn(ticket) = effect
                     && let TicketStanding::Leased { slots, .. } = book.standing(&roster, ticket, NOW)
                 {
