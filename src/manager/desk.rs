@@ -34,7 +34,7 @@ use super::state::effect::Effect;
 use super::state::lease_book::TicketStanding;
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
-use crate::net::message::{Candidate, FromManager, LeaseId, PeerId, Replicas, encode};
+use crate::net::message::{Candidate, FromManager, LeaseId, PeerId, Replicas};
 use crate::net::outbox::Outbox;
 
 /// The table with its lock, and the threads that wait for it to change.
@@ -186,35 +186,33 @@ impl Locked {
     /// Posts and wakes what follows from the last change; gives the outboxes that are to be flushed.
     fn carry_out(&mut self) -> Vec<Outbox> {
         let mut flush = Vec::new();
+        let mut post = |line: &Outbox, message: &FromManager| {
+            line.post(message);
+            flush.push(line.clone());
+        };
         for effect in self.table.take_effects() {
-            let (line, message) = match effect {
-                Effect::Tell(peer, message) => (self.lines.get(&peer), message),
-                Effect::TellHolder(lease, message) => {
-                    (self.waiting.get(&lease).map(|waiting| &waiting.line), message)
-                }
-                Effect::TellAll(message) => {
-                    if let Ok(line) = encode(&message) {
-                        self.lines.values().for_each(|listener| listener.post_line(&line));
-                        flush.extend(self.lines.values().cloned());
+            match effect {
+                Effect::Tell(peer, message) => {
+                    if let Some(line) = self.lines.get(&peer) {
+                        post(line, &message);
                     }
-                    continue;
                 }
+                Effect::TellHolder(lease, message) => {
+                    if let Some(holder) = self.waiting.get(&lease) {
+                        post(&holder.line, &message);
+                    }
+                }
+                Effect::TellAll(message) => self.lines.values().for_each(|line| post(line, &message)),
                 Effect::Turn(ticket) => {
                     if let Some(waiting) = self.waiting.get(&ticket) {
                         waiting.turn.notify_one();
                     }
-                    continue;
                 }
                 Effect::HangUp(peer) => {
                     if let Some(line) = self.lines.remove(&peer) {
                         line.close();
                     }
-                    continue;
                 }
-            };
-            if let Some(line) = line {
-                line.post(&message);
-                flush.push(line.clone());
             }
         }
         flush

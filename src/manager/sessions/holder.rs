@@ -138,7 +138,7 @@ impl<'a> Leaseholder<'a> {
         let lease = ticket.number();
         self.grant(lease, until, slots);
         let began = *self.began.get_or_insert(self.desk.now());
-        loop {
+        let (did, answer) = loop {
             let left = Duration::from_millis(until.saturating_sub(self.desk.now()));
             match self.connection.receive_by(Instant::now() + left)? {
                 // It may have come while the lease was granted.
@@ -153,27 +153,22 @@ impl<'a> Leaseholder<'a> {
                 }
                 Received::Message(ToManager::Release {}) => {
                     self.began = None;
-                    drop(ticket);
-                    self.tell("gave back its slots");
-                    self.line.send(&FromManager::Released {});
-                    return Ok(Step::Rest(lease));
+                    break ("gave back its slots", Some(FromManager::Released {}));
                 }
                 Received::Message(other) => {
                     return Err(unexpected(&other, "renew, release, progress or blame"));
                 }
                 Received::Silence => {
-                    drop(ticket);
-                    self.tell("held its slots to the end of their time");
-                    self.line.send(&FromManager::Expired { lease });
-                    return Ok(Step::Rest(lease));
+                    break ("held its slots to the end of their time", Some(FromManager::Expired { lease }));
                 }
-                Received::End => {
-                    drop(ticket);
-                    self.tell("went away, which gives back its slots");
-                    return Ok(Step::End);
-                }
+                Received::End => break ("went away, which gives back its slots", None),
             }
-        }
+        };
+        drop(ticket);
+        self.tell(did);
+        let Some(answer) = answer else { return Ok(Step::End) };
+        self.line.send(&answer);
+        Ok(Step::Rest(lease))
     }
 
     /// Tells it, and the board, what it has.

@@ -26,6 +26,9 @@ const PROBE_TIME: Duration = Duration::from_secs(1);
 /// The longest pause before a peer that could not be reached is tried again.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
 
+/// Why most peers leave that do not say so.
+const BROKE: &str = "its connection broke";
+
 /// Where a peer that wants to join listens.
 ///
 /// # Errors
@@ -64,7 +67,7 @@ pub(super) fn serve_member(desk: &Desk, connection: &mut Connection, mut candida
     candidate.addr = addr;
     let (line, slots) = (connection.outbox(), candidate.slots);
     let peer = desk.admit(candidate, &line)?;
-    let mut registration = Registration { desk, peer, why: "its connection broke" };
+    let mut registration = Registration { desk, peer, why: BROKE };
     std::thread::scope(|scope| {
         // The peer leaves the table when the conversation is over; the probe, which hears of that by `_over`, may take a
         // moment longer.
@@ -72,25 +75,21 @@ pub(super) fn serve_member(desk: &Desk, connection: &mut Connection, mut candida
         if slots > 0 {
             thread::start_scoped(scope, "probe", move || probe(desk, peer, addr, &over))?;
         }
-        let ended = stay_known(connection, &mut registration);
+        let ended = stay_known(desk, connection, peer);
+        registration.why = match &ended {
+            Ok(why) => why,
+            Err(e) if e.code() == Code::BadMessage => "it broke the protocol",
+            Err(_) => BROKE,
+        };
         drop(registration);
-        if ended.is_ok() {
-            line.close();
-        }
-        ended
+        ended.map(|_| line.close())
     })
 }
 
-/// What a registered peer says, until it leaves.
-fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) -> Result<()> {
-    let (desk, peer) = (registration.desk, registration.peer);
+/// What a registered peer says, until it leaves; gives the reason why it does.
+fn stay_known(desk: &Desk, connection: &mut Connection, peer: PeerId) -> Result<&'static str> {
     loop {
-        let received = connection.receive(None).inspect_err(|e| {
-            if e.code() == Code::BadMessage {
-                registration.why = "it broke the protocol";
-            }
-        })?;
-        match received {
+        match connection.receive(None)? {
             Received::Message(ToManager::Ok { list, downloads }) => {
                 desk.change(|table, now| table.heard(peer, list, downloads, now));
             }
@@ -103,15 +102,9 @@ fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) 
                     connection.outbox().send(&FromManager::Error(Refusal::from(&no)));
                 }
             }
-            Received::Message(ToManager::Quit {}) => {
-                registration.why = "it said quit";
-                return Ok(());
-            }
-            Received::Message(other) => {
-                registration.why = "it broke the protocol";
-                return Err(unexpected(&other, "ok, unbound, drop or quit"));
-            }
-            Received::End | Received::Silence => return Ok(()),
+            Received::Message(ToManager::Quit {}) => return Ok("it said quit"),
+            Received::Message(other) => return Err(unexpected(&other, "ok, unbound, drop or quit")),
+            Received::End | Received::Silence => return Ok(BROKE),
         }
     }
 }

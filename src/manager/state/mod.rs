@@ -152,18 +152,18 @@ impl Table {
 
     /// The manager tried to connect back to a peer. One that others cannot reach must not be leased, and is told why.
     pub(super) fn tried(&mut self, peer: PeerId, reach: Reach, now: Millis) {
-        let Some(row) = self.roster.tried(peer, reach.clone()) else { return };
-        let Reach::No(why) = reach else {
+        let Some(row) = self.roster.peers.get_mut(&peer) else { return };
+        row.reach = reach;
+        let Reach::No(why) = &row.reach else {
             self.replicator.due = true;
             self.catalogue.touch_files_of(peer);
             return self.book.serve(&self.roster, now);
         };
-        let no =
-            Error::failed(format!("the manager cannot connect to {}, so nobody is sent there", row.is.addr))
-                .because(why)
-                .advise("let the port through the firewall, or give the right address with --advertise");
-        let event = format!("{} cannot be leased: {no}", row.is.name);
-        self.events.tell(now, event);
+        let what = format!("the manager cannot connect to {}, so nobody is sent there", row.is.addr);
+        let no = Error::failed(what)
+            .because(why.clone())
+            .advise("let the port through the firewall, or give the right address with --advertise");
+        self.events.tell(now, format!("{} cannot be leased: {no}", row.is.name));
         self.effects.push(Effect::Tell(peer, FromManager::Error(Refusal::from(&no))));
         self.book.capacity_fell(&self.roster, now);
     }
@@ -256,13 +256,10 @@ impl Table {
         }
         self.replicator.told(peer, now);
         let (who, file, size) = (self.roster.called(peer), manifest.name(), manifest.layout().size());
-        let changed = self.catalogue.update(peer, manifest, whole, published, &self.roster, now);
-        match changed {
-            Ok(None) => Ok(()),
-            Ok(Some(what)) => {
-                self.events.tell_of(now, who, what, file, size);
-                Ok(())
-            }
+        let updated = self.catalogue.update(peer, manifest, whole, published, &self.roster, now);
+        match &updated {
+            Ok(None) => {}
+            Ok(Some(what)) => self.events.tell_of(now, who, *what, file, size),
             Err(no) => {
                 info!("{who} cannot offer {file}: {no}");
                 // It offers what was dropped: it is told so, however often it offers it.
@@ -272,9 +269,9 @@ impl Table {
                     self.events.tell_of(now, who, What::Refused, file, size);
                     self.effects.push(Effect::Tell(peer, dropped(file, manifest.id(), at)));
                 }
-                Err(no)
             }
         }
+        updated.map(drop)
     }
 
     /// Who has this file but the asker? A whole holder that asks has lost it.

@@ -192,13 +192,6 @@ impl Roster {
         self.peers.values().filter(silent).map(|peer| peer.id).collect()
     }
 
-    /// The manager tried to connect back.
-    pub(super) fn tried(&mut self, id: PeerId, reach: Reach) -> Option<&Member> {
-        let peer = self.peers.get_mut(&id)?;
-        peer.reach = reach;
-        Some(peer)
-    }
-
     /// Blames a peer for a wrong answer; true when that puts it into quarantine.
     pub(super) fn blame(&mut self, id: PeerId) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return false };

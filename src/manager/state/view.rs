@@ -25,43 +25,38 @@ const QUEUE_SHARE: usize = 64 << 10;
 const LEASES_SHARE: usize = 160 << 10;
 const PEERS_SHARE: usize = 288 << 10;
 
-/// What is left of an answer.
-struct Room(usize);
-
-impl Room {
-    /// As many of `entries` as fit into `share` bytes of what is left.
-    fn fit<T: Serialize>(&mut self, share: usize, entries: impl IntoIterator<Item = T>) -> Vec<T> {
-        let mut left = share.min(self.0);
-        let fits = |entry: &T| {
-            let size = serde_json::to_vec(entry).map_or(usize::MAX, |bytes| bytes.len() + 1);
-            if size > left {
-                return false;
-            }
-            left -= size;
-            self.0 -= size;
-            true
-        };
-        entries.into_iter().take_while(fits).collect()
-    }
+/// As many of `entries` as fit into `share` bytes of the `room` that is left.
+fn fit<T: Serialize>(room: &mut usize, share: usize, entries: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut left = share.min(*room);
+    let fits = |entry: &T| {
+        let size = serde_json::to_vec(entry).map_or(usize::MAX, |bytes| bytes.len() + 1);
+        if size > left {
+            return false;
+        }
+        left -= size;
+        *room -= size;
+        true
+    };
+    entries.into_iter().take_while(fits).collect()
 }
 
 impl Table {
     /// Everything, for the `state` answer.
     pub(crate) fn state(&self, now: Millis) -> State {
-        let mut room = Room(ANSWER);
-        let mut events = room.fit(EVENTS_SHARE, self.events.iter().rev().cloned());
+        let mut room = ANSWER;
+        let mut events = fit(&mut room, EVENTS_SHARE, self.events.iter().rev().cloned());
         events.reverse();
-        let mut done = room.fit(DONE_SHARE, self.done.iter().rev().cloned());
+        let mut done = fit(&mut room, DONE_SHARE, self.done.iter().rev().cloned());
         done.reverse();
         let waiters = self.book.waiters(&self.roster, now);
         let leases = self.book.leases(&self.roster);
         let peers: Vec<_> =
             self.roster.peers.values().map(|peer| peer.state(self.book.used(peer.id))).collect();
         let (waiting, leased, present) = (waiters.len(), leases.len(), peers.len());
-        let queue = room.fit(QUEUE_SHARE, waiters);
-        let leases = room.fit(LEASES_SHARE, leases);
-        let peers = room.fit(PEERS_SHARE, peers);
-        let files = room.fit(ANSWER, self.files(true, now));
+        let queue = fit(&mut room, QUEUE_SHARE, waiters);
+        let leases = fit(&mut room, LEASES_SHARE, leases);
+        let peers = fit(&mut room, PEERS_SHARE, peers);
+        let files = fit(&mut room, ANSWER, self.files(true, now));
         State {
             manager: Some(ManagerState {
                 since: self.book.started,

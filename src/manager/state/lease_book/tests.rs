@@ -16,7 +16,7 @@ fn desk(slots: &[u32]) -> (Roster, LeaseBook) {
     for (i, &slots) in slots.iter().enumerate() {
         let id = i as u64 + 1;
         roster.admit(id, candidate(&format!("p{id}"), id as u16, slots), 0);
-        roster.tried(id, Reach::Yes);
+        roster.peers.get_mut(&id).unwrap().reach = Reach::Yes;
     }
     (roster, LeaseBook { quantum: QUANTUM, next: 100, ..LeaseBook::default() })
 }

@@ -15,7 +15,7 @@ fn roster(slots: &[u32]) -> Roster {
     for (i, &slots) in slots.iter().enumerate() {
         let id = i as u64 + 1;
         roster.admit(id, candidate(&format!("p{id}"), id as u16, slots), 0);
-        roster.tried(id, Reach::Yes);
+        roster.peers.get_mut(&id).unwrap().reach = Reach::Yes;
     }
     roster
 }
@@ -60,11 +60,11 @@ fn silence_is_counted_but_not_while_nobody_could_be_heard() {
 fn only_one_that_can_be_reached_and_was_not_blamed_twice_is_leased() {
     let mut roster = roster(&[4]);
     let slots = |roster: &Roster| (roster.peers.get(&1).unwrap().open(), roster.leasable(0));
-    roster.tried(1, Reach::Unknown);
+    roster.peers.get_mut(&1).unwrap().reach = Reach::Unknown;
     assert_eq!(slots(&roster), (0, 4));
-    roster.tried(1, Reach::No("connection refused".into()));
+    roster.peers.get_mut(&1).unwrap().reach = Reach::No("connection refused".into());
     assert_eq!(slots(&roster), (0, 0));
-    roster.tried(1, Reach::Yes);
+    roster.peers.get_mut(&1).unwrap().reach = Reach::Yes;
     assert!(!roster.blame(1));
     assert_eq!(slots(&roster), (4, 4));
     assert!(roster.blame(1));
