@@ -40,14 +40,14 @@ use crate::net::outbox::Outbox;
 /// The table with its lock, and the threads that wait for it to change.
 #[derive(Debug)]
 pub(super) struct Desk {
-    clock: Clock,
+    pub(super) clock: Clock,
     locked: Mutex<Locked>,
     list_changed: Condvar,
     plan_due: Condvar,
 }
 
 /// What the lock is around: the table, and the ways to all that are to hear of its changes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Locked {
     table: Table,
     /// The way to each peer.
@@ -68,14 +68,8 @@ impl Desk {
     pub(super) fn new(quantum: Duration, replicas: Replicas) -> Self {
         let clock = Clock::new();
         let table = Table::new(quantum.as_millis() as Millis, replicas, clock.first_number(), clock.now());
-        let (lines, waiting) = (HashMap::new(), HashMap::new());
-        let locked = Mutex::new(Locked { table, lines, waiting, stopping: false });
+        let locked = Mutex::new(Locked { table, ..Locked::default() });
         Self { clock, locked, list_changed: Condvar::new(), plan_due: Condvar::new() }
-    }
-
-    /// The time now.
-    pub(super) fn now(&self) -> Millis {
-        self.clock.now()
     }
 
     /// Changes the table and carries out what follows: posts messages and wakes tickets under the lock,
@@ -140,40 +134,32 @@ impl Desk {
 
     /// Waits until the list of peers is not the one that was sent last; `None` when the manager stops.
     pub(super) fn wait_for_list(&self) -> Option<(FromManager, Vec<Outbox>)> {
-        let mut locked = self.wait(&self.list_changed, None, |locked| locked.table.list_changed)?;
+        let mut locked = self.wait(&self.list_changed, Duration::MAX, |locked| locked.table.list_changed)?;
         Some((locked.table.take_list(), locked.lines.values().cloned().collect()))
     }
 
     /// Waits until files or peers have changed since the last plan, or until `next`; false when the manager stops.
     pub(super) fn wait_for_plan(&self, next: Option<Millis>) -> bool {
-        let left = next.map(|next| Duration::from_millis(next.saturating_sub(self.now())));
-        self.wait(&self.plan_due, left, |locked| locked.table.is_plan_due()).is_some()
+        let left = next.map(|next| Duration::from_millis(next.saturating_sub(self.clock.now())));
+        let due = |locked: &Locked| locked.table.is_plan_due();
+        self.wait(&self.plan_due, left.unwrap_or(Duration::MAX), due).is_some()
     }
 
     /// Sleeps, but no longer than the manager runs; false when it stops.
     pub(super) fn sleep(&self, how_long: Duration) -> bool {
-        self.wait(&self.list_changed, Some(how_long), |_| false).is_some()
+        self.wait(&self.list_changed, how_long, |_| false).is_some()
     }
 
     /// Waits until it is `due`, for `at_most` so long; `None` when the manager stops.
     fn wait(
         &self,
         changed: &Condvar,
-        at_most: Option<Duration>,
+        at_most: Duration,
         due: impl Fn(&Locked) -> bool,
     ) -> Option<MutexGuard<'_, Locked>> {
-        let end = at_most.map(|at_most| Instant::now() + at_most);
         let mut locked = self.locked.lock();
-        while !locked.stopping {
-            if due(&locked) || end.is_some_and(|end| end <= Instant::now()) {
-                return Some(locked);
-            }
-            match end {
-                None => changed.wait(&mut locked),
-                Some(end) => drop(changed.wait_until(&mut locked, end)),
-            }
-        }
-        None
+        changed.wait_while_for(&mut locked, |locked| !locked.stopping && !due(locked), at_most);
+        (!locked.stopping).then_some(locked)
     }
 
     /// Ends every wait for good.
@@ -223,16 +209,12 @@ impl Locked {
 #[derive(Debug)]
 pub(super) struct Ticket<'a> {
     desk: &'a Desk,
-    number: LeaseId,
+    /// The ticket's number, which is the lease's.
+    pub(super) number: LeaseId,
     turn: Arc<Condvar>,
 }
 
 impl Ticket<'_> {
-    /// The ticket's number, which is the lease's.
-    pub(super) fn number(&self) -> LeaseId {
-        self.number
-    }
-
     /// Where the request stands now.
     pub(super) fn standing(&self) -> TicketStanding {
         self.wait_for_turn(Duration::ZERO)

@@ -7,7 +7,7 @@
 //!
 //! # The rules
 //! - **One page, whole.** Markup, style and script are compiled into the program and sent as one answer
-//!   ([`page`]). It asks for nothing from anywhere else, so it works in a room without a network.
+//!   ([`PAGE`]). It asks for nothing from anywhere else, so it works in a room without a network.
 //! - **The browser asks, the manager answers.** Twice a second the page asks for `/state`, the same state
 //!   that a `state` message is answered with. The answer carries a version ([`Snapshot::version`]), and a
 //!   browser that has that version already is told so in a hundred bytes. A page that nobody looks at does not ask.
@@ -50,23 +50,12 @@ const SCRIPT: &str = include_str!("script.js");
 const STYLE_MARK: &str = "/*style.css*/";
 const SCRIPT_MARK: &str = "/*script.js*/";
 
-/// What is sent at `/`.
-#[derive(Debug)]
-pub(super) struct Page {
-    /// Everything, as one page.
-    pub(super) html: String,
-    /// Its `Content-Security-Policy`: what a browser lets it do.
-    pub(super) policy: String,
-}
+/// What is sent at `/`; put together once.
+pub(super) static PAGE: LazyLock<String> =
+    LazyLock::new(|| MARKUP.replacen(STYLE_MARK, STYLE, 1).replacen(SCRIPT_MARK, SCRIPT, 1));
 
-/// The page; put together once.
-pub(super) fn page() -> &'static Page {
-    static PAGE: LazyLock<Page> = LazyLock::new(|| Page {
-        html: MARKUP.replacen(STYLE_MARK, STYLE, 1).replacen(SCRIPT_MARK, SCRIPT, 1),
-        policy: policy(STYLE, SCRIPT),
-    });
-    &PAGE
-}
+/// Its `Content-Security-Policy`: what a browser lets it do.
+pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| policy(STYLE, SCRIPT));
 
 /// Nothing is allowed but this style and this script, questions to where the page came from, and the
 /// picture in its tab, which is part of it.

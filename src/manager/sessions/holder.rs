@@ -89,7 +89,7 @@ impl<'a> Leaseholder<'a> {
             );
         }
         let ticket = self.desk.ask(self.asker, slots, &self.line);
-        let lease = ticket.number();
+        let lease = ticket.number;
         let mut standing = ticket.standing();
         loop {
             match standing {
@@ -135,11 +135,11 @@ impl<'a> Leaseholder<'a> {
 
     /// Holding a lease: until it gives it back, or its time is over.
     fn hold(&mut self, ticket: Ticket<'a>, mut until: Millis, slots: Vec<PeerCard>) -> Result<Step<'a>> {
-        let lease = ticket.number();
+        let lease = ticket.number;
         self.grant(lease, until, slots);
-        let began = *self.began.get_or_insert(self.desk.now());
+        let began = *self.began.get_or_insert(self.desk.clock.now());
         let (did, answer) = loop {
-            let left = Duration::from_millis(until.saturating_sub(self.desk.now()));
+            let left = Duration::from_millis(until.saturating_sub(self.desk.clock.now()));
             match self.connection.receive_by(Instant::now() + left)? {
                 // It may have come while the lease was granted.
                 Received::Message(ToManager::Ok { .. }) => {}
@@ -176,15 +176,15 @@ impl<'a> Leaseholder<'a> {
         let count: u32 = slots.iter().map(|card| card.slots).sum();
         let at: Vec<String> = slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
         self.tell(&format!("leased {} ({})", counted(count, "slot"), at.join(", ")));
-        self.line.send(&leased(lease, until, self.desk.now(), slots));
+        self.line.send(&leased(lease, until, self.desk.clock.now(), slots));
     }
 
     /// Extends the lease if that can be; says when it ends now.
     fn renew(&self, ticket: &Ticket<'_>) -> Option<Millis> {
-        let lease = ticket.number();
+        let lease = ticket.number;
         self.desk.change(|table, now| table.renew(lease, now));
         let TicketStanding::Leased { until, slots } = ticket.standing() else { return None };
-        self.line.send(&leased(lease, until, self.desk.now(), slots));
+        self.line.send(&leased(lease, until, self.desk.clock.now(), slots));
         Some(until)
     }
 

@@ -25,7 +25,7 @@
 use maud::{Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
-use crate::manager::board::{self, Snapshot};
+use crate::manager::board::{PAGE, POLICY, Snapshot};
 use crate::manager::desk::Desk;
 use crate::net::http::answer::encode;
 use crate::net::http::{Answer, Request, Status};
@@ -53,9 +53,8 @@ pub(super) fn answer(desk: &Desk, request: &Request) -> Answer {
 
 /// The board.
 fn the_board() -> Answer {
-    let page = board::page();
-    Answer::bytes("text/html; charset=utf-8", page.html.as_str())
-        .with("Content-Security-Policy", page.policy.as_str())
+    Answer::bytes("text/html; charset=utf-8", PAGE.as_str())
+        .with("Content-Security-Policy", POLICY.as_str())
         .with("Referrer-Policy", "no-referrer")
         .versioned()
 }

@@ -37,7 +37,7 @@ use super::roster::Roster;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
-use crate::net::message::{FileState, Holder, PeerId};
+use crate::net::message::{Holder, PeerId};
 use crate::share::fingerprint::Fingerprint;
 use crate::share::versions::{Mark, Versions};
 use crate::share::{FileId, FileName, Manifest};
@@ -331,20 +331,6 @@ impl Catalogue {
     /// All files in order of their names.
     pub(super) fn listings(&self) -> impl ExactSizeIterator<Item = (FileNumber, &ListedFile)> {
         self.names.values().map(|number| (*number, &self.files[number]))
-    }
-}
-
-impl ListedFile {
-    /// The file as others see it.
-    pub(super) fn state(&self, roster: &Roster) -> FileState {
-        FileState {
-            file: self.manifest.name().clone(),
-            id: self.manifest.id(),
-            size: self.manifest.layout().size(),
-            piece_size: self.manifest.layout().piece_size().into(),
-            holders: cards(&self.holders, roster),
-            health: None,
-        }
     }
 }
 
