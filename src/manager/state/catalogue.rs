@@ -63,6 +63,7 @@ pub(super) struct Lookup {
 /// One file.
 #[derive(Debug)]
 pub(super) struct ListedFile {
+    pub(super) number: FileNumber,
     pub(super) manifest: Manifest,
     /// Who has it, and whether all of it.
     pub(super) holders: BTreeMap<PeerId, bool>,
@@ -270,7 +271,8 @@ impl Catalogue {
         }
         self.hashes = hashes;
         self.names.insert(manifest.name().clone(), self.next);
-        let listing = ListedFile { manifest: manifest.clone(), holders: BTreeMap::new(), last_whole: None };
+        let (number, manifest) = (self.next, manifest.clone());
+        let listing = ListedFile { number, manifest, holders: BTreeMap::new(), last_whole: None };
         self.files.insert(self.next, listing);
         self.next += 1;
         Ok(())
@@ -329,8 +331,8 @@ impl Catalogue {
     }
 
     /// All files in order of their names.
-    pub(super) fn listings(&self) -> impl ExactSizeIterator<Item = (FileNumber, &ListedFile)> {
-        self.names.values().map(|number| (*number, &self.files[number]))
+    pub(super) fn listings(&self) -> impl ExactSizeIterator<Item = &ListedFile> {
+        self.names.values().map(|number| &self.files[number])
     }
 }
 

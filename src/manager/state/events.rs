@@ -134,7 +134,7 @@ impl Events {
     }
 
     /// Oldest first.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Event> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Event> + ExactSizeIterator {
         self.lines.iter().map(|line| &line.event)
     }
 }

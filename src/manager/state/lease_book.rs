@@ -329,8 +329,8 @@ impl LeaseBook {
     }
 
     /// The queue as the `state` answer shows it.
-    pub(super) fn waiters(&self, roster: &Roster, now: Millis) -> Vec<WaiterState> {
-        let state = |(place, waiter): (usize, &Waiter)| WaiterState {
+    pub(super) fn waiters(&self, roster: &Roster, now: Millis) -> impl ExactSizeIterator<Item = WaiterState> {
+        let state = move |(place, waiter): (usize, &Waiter)| WaiterState {
             position: place + 1,
             peer: waiter.asker,
             name: roster.name(waiter.asker).cloned(),
@@ -338,11 +338,11 @@ impl LeaseBook {
             since: waiter.since,
             reason: self.reason(roster, place, now),
         };
-        self.queue.iter().enumerate().map(state).collect()
+        self.queue.iter().enumerate().map(state)
     }
 
     /// The running leases as the `state` answer shows them.
-    pub(super) fn leases(&self, roster: &Roster) -> Vec<LeaseState> {
+    pub(super) fn leases(&self, roster: &Roster) -> impl ExactSizeIterator<Item = LeaseState> {
         let state = |(&lease, terms): (&LeaseId, &Grant)| LeaseState {
             lease,
             peer: terms.holder,
@@ -351,7 +351,7 @@ impl LeaseBook {
             slots: terms.slots.clone(),
             progress: terms.progress.as_ref().map(|(_, progress)| progress.clone()),
         };
-        self.leases.iter().map(state).collect()
+        self.leases.iter().map(state)
     }
 
     fn in_grace(&self, now: Millis) -> bool {

@@ -337,13 +337,13 @@ impl Table {
     /// All files with their holders, and with their health if that is asked for, in order of their names.
     pub(super) fn files(&self, health: bool, now: Millis) -> impl ExactSizeIterator<Item = FileState> {
         let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
-        self.catalogue.listings().map(move |(number, listing)| FileState {
+        self.catalogue.listings().map(move |listing| FileState {
             file: listing.manifest.name().clone(),
             id: listing.manifest.id(),
             size: listing.manifest.layout().size(),
             piece_size: listing.manifest.layout().piece_size().into(),
             holders: cards(&listing.holders, &self.roster),
-            health: health.then(|| self.replicator.health(number, listing, scene)),
+            health: health.then(|| self.replicator.health(listing, scene)),
         })
     }
 }

@@ -241,7 +241,7 @@ impl Replicator {
             looks += 1;
             let Some(number) = self.next_of(peer, scene.catalogue) else { break };
             let Some(listing) = scene.catalogue.files.get(&number) else { continue };
-            if self.should_fetch(peer, number, listing, scene) {
+            if self.should_fetch(peer, listing, scene) {
                 window.push((listing.whole_holders().count() + self.under_way(number), number));
             }
         }
@@ -252,14 +252,14 @@ impl Replicator {
     }
 
     /// Whether this peer should have this file, and could get it now.
-    fn should_fetch(&self, peer: PeerId, number: FileNumber, listing: &ListedFile, scene: Scene) -> bool {
+    fn should_fetch(&self, peer: PeerId, listing: &ListedFile, scene: Scene) -> bool {
         let Some(keeper) = self.keepers.get(&peer) else { return false };
-        let busy = keeper.running.contains_key(&number);
-        let paused = keeper.paused.get(&number).is_some_and(|pause| pause.until > scene.now);
+        let busy = keeper.running.contains_key(&listing.number);
+        let paused = keeper.paused.get(&listing.number).is_some_and(|pause| pause.until > scene.now);
         !listing.is_whole_at(peer)
             && !busy
             && !paused
-            && self.lacking(number, listing) > 0
+            && self.lacking(listing) > 0
             && has_source(listing, peer, scene.roster)
     }
     // lab 5: end
@@ -340,8 +340,8 @@ impl Replicator {
     }
 
     /// How many copies of a file are missing that nobody is fetching.
-    pub(super) fn lacking(&self, number: FileNumber, listing: &ListedFile) -> usize {
-        let coming = self.copies(listing) + self.under_way(number);
+    pub(super) fn lacking(&self, listing: &ListedFile) -> usize {
+        let coming = self.copies(listing) + self.under_way(listing.number);
         self.wanted().min(self.keepers.len()).saturating_sub(coming)
     }
 

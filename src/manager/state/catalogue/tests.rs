@@ -288,7 +288,7 @@ proptest! {
             model.retain(|_, (_, holders, _)| !holders.is_empty());
         }
         let listed: Vec<_> = catalogue.listings()
-            .map(|(_, listing)| (listing.manifest.name().to_string(), listing.holders.clone())).collect();
+            .map(|listing| (listing.manifest.name().to_string(), listing.holders.clone())).collect();
         let expected: Vec<(String, BTreeMap<PeerId, bool>)> =
             model.iter().map(|(name, (_, holders, _))| (name.clone(), holders.clone())).collect();
         prop_assert_eq!(listed, expected);

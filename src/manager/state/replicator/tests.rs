@@ -170,7 +170,7 @@ impl World {
     fn health(&self, file: &str) -> Health {
         let Table { catalogue, roster, replicator, .. } = &self.table;
         let number = catalogue.number(&file.parse().unwrap()).unwrap();
-        replicator.health(number, &catalogue.files[&number], Scene { catalogue, roster, now: self.now })
+        replicator.health(&catalogue.files[&number], Scene { catalogue, roster, now: self.now })
     }
 }
 
