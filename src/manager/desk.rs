@@ -227,7 +227,7 @@ impl Ticket<'_> {
         let (standing, flush) = loop {
             let standing = |locked: &mut Locked, now| locked.table.standing(self.number, now);
             let (standing, flush) = self.desk.change_under(&mut locked, standing);
-            let waits = matches!(standing, TicketStanding::Waiting { .. });
+            let waits = matches!(standing, TicketStanding::Waiting(_));
             if !waits || Instant::now() >= end {
                 break (standing, flush);
             }

@@ -92,17 +92,17 @@ impl Snapshot {
     /// When it cannot be written as JSON.
     pub(super) fn of(mut state: State) -> Result<Self> {
         let bounds = bounds(&state);
-        let now = state.manager.as_mut().map(|manager| std::mem::take(&mut manager.now));
-        let hash = Sha256::digest(json(&state, &bounds)?);
-        let version = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        if let (Some(manager), Some(now)) = (&mut state.manager, now) {
-            manager.now = now;
+        let json = to_json(&state, &bounds)?;
+        if let Some(manager) = &mut state.manager {
+            manager.now = 0;
         }
-        Ok(Self { json: json(&state, &bounds)?, version })
+        let hash = Sha256::digest(to_json(&state, &bounds)?);
+        let version = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { json, version })
     }
 }
 
-fn json(state: &State, bounds: &[FileBound]) -> Result<Vec<u8>> {
+fn to_json(state: &State, bounds: &[FileBound]) -> Result<Vec<u8>> {
     #[derive(Serialize)]
     struct Shown<'a> {
         r#type: &'static str,

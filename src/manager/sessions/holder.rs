@@ -93,8 +93,8 @@ impl<'a> Leaseholder<'a> {
         let mut standing = ticket.standing();
         loop {
             match standing {
-                TicketStanding::Waiting { position, asked, free, reason } => {
-                    self.line.send(&FromManager::Wait { position, asked, free, reason });
+                TicketStanding::Waiting(wait) => {
+                    self.line.send(&wait);
                     match self.receive_but_progress(self.dead_after)? {
                         Received::Message(ToManager::Ok { .. }) => {}
                         Received::Message(ToManager::Release {}) => {

@@ -316,18 +316,17 @@ impl Catalogue {
             return false;
         }
         let seen = holdings.claimed.replace((claim, holdings.print));
-        let again = seen == Some((claim, holdings.print));
-        if again {
-            holdings.claimed = None;
-            // Parts that it is really fetching, it tells again; those that it gave up, it does not.
-            let files: Vec<FileNumber> = holdings.files.iter().copied().collect();
-            for number in files {
-                if self.files.get(&number).is_some_and(|listing| listing.holders.get(&peer) == Some(&false)) {
-                    self.take_off(peer, number);
-                }
+        if seen != Some((claim, holdings.print)) {
+            return false;
+        }
+        holdings.claimed = None;
+        // Parts that it is really fetching, it tells again; those that it gave up, it does not.
+        for number in holdings.files.clone() {
+            if !self.files[&number].is_whole_at(peer) {
+                self.take_off(peer, number);
             }
         }
-        again
+        true
     }
 
     /// All files in order of their names.

@@ -53,19 +53,10 @@ pub(super) const GRACE: Millis = 5_000;
 const PATIENCE: u64 = 10;
 
 /// Where a request stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum TicketStanding {
-    /// In the queue.
-    Waiting {
-        /// Its place; 1 is the head.
-        position: usize,
-        /// How many slots it asked for.
-        asked: u32,
-        /// How many it could have now.
-        free: u32,
-        /// For what it waits and what would end that.
-        reason: String,
-    },
+    /// In the queue, with the `wait` that tells its requester for what.
+    Waiting(FromManager),
     /// Granted and running.
     Leased {
         /// When it ends unless it is renewed.
@@ -225,12 +216,8 @@ impl LeaseBook {
             self.leave(roster, ticket, now);
             return TicketStanding::Infeasible { leasable };
         }
-        TicketStanding::Waiting {
-            position: place + 1,
-            asked: slots,
-            free: self.free(roster, asker),
-            reason: self.reason(roster, place, now),
-        }
+        let (free, reason) = (self.free(roster, asker), self.reason(roster, place, now));
+        TicketStanding::Waiting(FromManager::Wait { position: place + 1, asked: slots, free, reason })
     }
 
     /// A request that waits, or a lease that runs, is over: the requester released it, went away, or

@@ -79,7 +79,7 @@ fn only_the_head_takes_and_a_request_that_fits_does_not_overtake() {
     let cyd = book.ask(&roster, 0, 1, NOW);
     assert_eq!(granted(&mut book), [ada]);
     match book.standing(&roster, cyd, NOW) {
-        TicketStanding::Waiting { position: 2, asked: 1, free: 1, reason } => {
+        TicketStanding::Waiting(FromManager::Wait { position: 2, asked: 1, free: 1, reason }) => {
             assert_eq!(reason, "one is before you; the head of the queue waits for 7 slots, 1 is free")
         }
         other => panic!("{other:?}"),
@@ -95,7 +95,7 @@ fn slots_return_only_when_the_peer_says_unbound() {
     let ben = book.ask(&roster, 0, 1, NOW);
     book.leave(&roster, ada, NOW);
     assert!(effects(&mut book).contains(&Effect::Tell(1, FromManager::Unbind { lease: ada })));
-    assert!(matches!(book.standing(&roster, ben, NOW), TicketStanding::Waiting { .. }));
+    assert!(matches!(book.standing(&roster, ben, NOW), TicketStanding::Waiting(_)));
     assert!(book.overdue(NOW + PATIENCE * QUANTUM).is_empty());
     assert_eq!(book.overdue(NOW + PATIENCE * QUANTUM + 1), [1]);
     book.unbound(&roster, 1, ada, NOW);
@@ -148,7 +148,7 @@ fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
 fn a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
     let (roster, mut book) = desk(&[]);
     let early = book.ask(&roster, 0, 7, GRACE - 1);
-    assert!(matches!(book.standing(&roster, early, GRACE - 1), TicketStanding::Waiting { .. }));
+    assert!(matches!(book.standing(&roster, early, GRACE - 1), TicketStanding::Waiting(_)));
     assert_eq!(book.standing(&roster, early, GRACE), TicketStanding::Infeasible { leasable: 0 });
 }
 
