@@ -21,7 +21,7 @@ use peerlab::manager::{Manager, Settings};
 struct ManagerOptions {
     #[command(flatten)]
     manager: Settings,
-    /// Listen on an address that others can reach, though nobody has to prove who he is
+    /// Listen on an address that others can reach, though no program has to prove what it is
     #[arg(long)]
     open: bool,
 }

@@ -32,24 +32,22 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::state::Table;
 use super::state::effect::Effect;
 use super::state::lease_book::TicketStanding;
-use super::state::roster::Candidate;
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
-
-use crate::net::message::{Bound, FromManager, LeaseId, PeerId, Replicas, encode};
+use crate::net::message::{Candidate, FromManager, LeaseId, PeerId, Replicas};
 use crate::net::outbox::Outbox;
 
 /// The table with its lock, and the threads that wait for it to change.
 #[derive(Debug)]
 pub(super) struct Desk {
-    clock: Clock,
+    pub(super) clock: Clock,
     locked: Mutex<Locked>,
     list_changed: Condvar,
     plan_due: Condvar,
 }
 
 /// What the lock is around: the table, and the ways to all that are to hear of its changes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Locked {
     table: Table,
     /// The way to each peer.
@@ -70,14 +68,8 @@ impl Desk {
     pub(super) fn new(quantum: Duration, replicas: Replicas) -> Self {
         let clock = Clock::new();
         let table = Table::new(quantum.as_millis() as Millis, replicas, clock.first_number(), clock.now());
-        let (lines, waiting) = (HashMap::new(), HashMap::new());
-        let locked = Mutex::new(Locked { table, lines, waiting, stopping: false });
+        let locked = Mutex::new(Locked { table, ..Locked::default() });
         Self { clock, locked, list_changed: Condvar::new(), plan_due: Condvar::new() }
-    }
-
-    /// The time now.
-    pub(super) fn now(&self) -> Millis {
-        self.clock.now()
     }
 
     /// Changes the table and carries out what follows: posts messages and wakes tickets under the lock,
@@ -100,7 +92,7 @@ impl Desk {
     ) -> (R, Vec<Outbox>) {
         let result = change(locked, self.clock.now());
         let flush = locked.carry_out();
-        if locked.table.is_list_due() || locked.stopping {
+        if locked.table.list_changed || locked.stopping {
             self.list_changed.notify_all();
         }
         if locked.table.is_plan_due() || locked.stopping {
@@ -113,9 +105,9 @@ impl Desk {
     ///
     /// # Errors
     /// What [`Table::admit`] says.
-    pub(super) fn admit(&self, candidate: Candidate, bound: &[Bound], line: &Outbox) -> Result<PeerId> {
+    pub(super) fn admit(&self, candidate: Candidate, line: &Outbox) -> Result<PeerId> {
         self.change_all(|locked, now| {
-            let peer = locked.table.admit(candidate, bound, now)?;
+            let peer = locked.table.admit(candidate, now)?;
             locked.lines.insert(peer, line.clone());
             Ok(peer)
         })
@@ -142,40 +134,32 @@ impl Desk {
 
     /// Waits until the list of peers is not the one that was sent last; `None` when the manager stops.
     pub(super) fn wait_for_list(&self) -> Option<(FromManager, Vec<Outbox>)> {
-        let mut locked = self.wait(&self.list_changed, None, |locked| locked.table.is_list_due())?;
+        let mut locked = self.wait(&self.list_changed, Duration::MAX, |locked| locked.table.list_changed)?;
         Some((locked.table.take_list(), locked.lines.values().cloned().collect()))
     }
 
     /// Waits until files or peers have changed since the last plan, or until `next`; false when the manager stops.
     pub(super) fn wait_for_plan(&self, next: Option<Millis>) -> bool {
-        let left = next.map(|next| Duration::from_millis(next.saturating_sub(self.now())));
-        self.wait(&self.plan_due, left, |locked| locked.table.is_plan_due()).is_some()
+        let left = next.map(|next| Duration::from_millis(next.saturating_sub(self.clock.now())));
+        let due = |locked: &Locked| locked.table.is_plan_due();
+        self.wait(&self.plan_due, left.unwrap_or(Duration::MAX), due).is_some()
     }
 
     /// Sleeps, but no longer than the manager runs; false when it stops.
     pub(super) fn sleep(&self, how_long: Duration) -> bool {
-        self.wait(&self.list_changed, Some(how_long), |_| false).is_some()
+        self.wait(&self.list_changed, how_long, |_| false).is_some()
     }
 
     /// Waits until it is `due`, for `at_most` so long; `None` when the manager stops.
     fn wait(
         &self,
         changed: &Condvar,
-        at_most: Option<Duration>,
+        at_most: Duration,
         due: impl Fn(&Locked) -> bool,
     ) -> Option<MutexGuard<'_, Locked>> {
-        let end = at_most.map(|at_most| Instant::now() + at_most);
         let mut locked = self.locked.lock();
-        while !locked.stopping {
-            if due(&locked) || end.is_some_and(|end| end <= Instant::now()) {
-                return Some(locked);
-            }
-            match end {
-                None => changed.wait(&mut locked),
-                Some(end) => drop(changed.wait_until(&mut locked, end)),
-            }
-        }
-        None
+        changed.wait_while_for(&mut locked, |locked| !locked.stopping && !due(locked), at_most);
+        (!locked.stopping).then_some(locked)
     }
 
     /// Ends every wait for good.
@@ -188,35 +172,33 @@ impl Locked {
     /// Posts and wakes what follows from the last change; gives the outboxes that are to be flushed.
     fn carry_out(&mut self) -> Vec<Outbox> {
         let mut flush = Vec::new();
+        let mut post = |line: &Outbox, message: &FromManager| {
+            line.post(message);
+            flush.push(line.clone());
+        };
         for effect in self.table.take_effects() {
-            let (line, message) = match effect {
-                Effect::Tell(peer, message) => (self.lines.get(&peer), message),
-                Effect::TellHolder(lease, message) => {
-                    (self.waiting.get(&lease).map(|waiting| &waiting.line), message)
-                }
-                Effect::TellAll(message) => {
-                    if let Ok(line) = encode(&message) {
-                        self.lines.values().for_each(|listener| listener.post_line(&line));
-                        flush.extend(self.lines.values().cloned());
+            match effect {
+                Effect::Tell(peer, message) => {
+                    if let Some(line) = self.lines.get(&peer) {
+                        post(line, &message);
                     }
-                    continue;
                 }
+                Effect::TellHolder(lease, message) => {
+                    if let Some(holder) = self.waiting.get(&lease) {
+                        post(&holder.line, &message);
+                    }
+                }
+                Effect::TellAll(message) => self.lines.values().for_each(|line| post(line, &message)),
                 Effect::Turn(ticket) => {
                     if let Some(waiting) = self.waiting.get(&ticket) {
                         waiting.turn.notify_one();
                     }
-                    continue;
                 }
                 Effect::HangUp(peer) => {
                     if let Some(line) = self.lines.remove(&peer) {
                         line.close();
                     }
-                    continue;
                 }
-            };
-            if let Some(line) = line {
-                line.post(&message);
-                flush.push(line.clone());
             }
         }
         flush
@@ -227,16 +209,12 @@ impl Locked {
 #[derive(Debug)]
 pub(super) struct Ticket<'a> {
     desk: &'a Desk,
-    number: LeaseId,
+    /// The ticket's number, which is the lease's.
+    pub(super) number: LeaseId,
     turn: Arc<Condvar>,
 }
 
 impl Ticket<'_> {
-    /// The ticket's number, which is the lease's.
-    pub(super) fn number(&self) -> LeaseId {
-        self.number
-    }
-
     /// Where the request stands now.
     pub(super) fn standing(&self) -> TicketStanding {
         self.wait_for_turn(Duration::ZERO)
@@ -249,7 +227,7 @@ impl Ticket<'_> {
         let (standing, flush) = loop {
             let standing = |locked: &mut Locked, now| locked.table.standing(self.number, now);
             let (standing, flush) = self.desk.change_under(&mut locked, standing);
-            let waits = matches!(standing, TicketStanding::Waiting { .. });
+            let waits = matches!(standing, TicketStanding::Waiting(_));
             if !waits || Instant::now() >= end {
                 break (standing, flush);
             }

@@ -29,7 +29,7 @@ use super::wings::Wings;
 use crate::error::{Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, PeerId, ToManager, VERSION, no_answer};
+use crate::net::message::{Candidate, FromManager, PeerId, ToManager, VERSION, no_answer};
 use crate::net::outbox::Outbox;
 
 /// The pause after the first loss.
@@ -95,7 +95,7 @@ fn converse(wings: &Wings) -> Result<Infallible> {
 /// "I am here", with everything that a manager, which may have been restarted, must know of this peer.
 fn register(wings: &Wings, addr: SocketAddr) -> ToManager {
     let config = &wings.network.config;
-    ToManager::Register {
+    ToManager::Register(Candidate {
         version: VERSION,
         name: config.name.clone(),
         addr,
@@ -104,7 +104,7 @@ fn register(wings: &Wings, addr: SocketAddr) -> ToManager {
         bound: wings.serving.still_bound(),
         up: config.upload.up,
         down: config.upload.down,
-    }
+    })
 }
 
 /// The address that others are told: what was asked for, else where this peer listens. One that listens

@@ -7,7 +7,7 @@
 //!
 //! # The rules
 //! - **One page, whole.** Markup, style and script are compiled into the program and sent as one answer
-//!   ([`page`]). It asks for nothing from anywhere else, so it works in a room without a network.
+//!   ([`PAGE`]). It asks for nothing from anywhere else, so it works in a room without a network.
 //! - **The browser asks, the manager answers.** Twice a second the page asks for `/state`, the same state
 //!   that a `state` message is answered with. The answer carries a version ([`Snapshot::version`]), and a
 //!   browser that has that version already is told so in a hundred bytes. A page that nobody looks at does not ask.
@@ -50,23 +50,12 @@ const SCRIPT: &str = include_str!("script.js");
 const STYLE_MARK: &str = "/*style.css*/";
 const SCRIPT_MARK: &str = "/*script.js*/";
 
-/// What is sent at `/`.
-#[derive(Debug)]
-pub(super) struct Page {
-    /// Everything, as one page.
-    pub(super) html: String,
-    /// Its `Content-Security-Policy`: what a browser lets it do.
-    pub(super) policy: String,
-}
+/// What is sent at `/`; put together once.
+pub(super) static PAGE: LazyLock<String> =
+    LazyLock::new(|| MARKUP.replacen(STYLE_MARK, STYLE, 1).replacen(SCRIPT_MARK, SCRIPT, 1));
 
-/// The page; put together once.
-pub(super) fn page() -> &'static Page {
-    static PAGE: LazyLock<Page> = LazyLock::new(|| Page {
-        html: MARKUP.replacen(STYLE_MARK, STYLE, 1).replacen(SCRIPT_MARK, SCRIPT, 1),
-        policy: policy(STYLE, SCRIPT),
-    });
-    &PAGE
-}
+/// Its `Content-Security-Policy`: what a browser lets it do.
+pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| policy(STYLE, SCRIPT));
 
 /// Nothing is allowed but this style and this script, questions to where the page came from, and the
 /// picture in its tab, which is part of it.
@@ -103,17 +92,17 @@ impl Snapshot {
     /// When it cannot be written as JSON.
     pub(super) fn of(mut state: State) -> Result<Self> {
         let bounds = bounds(&state);
-        let now = state.manager.as_mut().map(|manager| std::mem::take(&mut manager.now));
-        let hash = Sha256::digest(json(&state, &bounds)?);
-        let version = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        if let (Some(manager), Some(now)) = (&mut state.manager, now) {
-            manager.now = now;
+        let json = to_json(&state, &bounds)?;
+        if let Some(manager) = &mut state.manager {
+            manager.now = 0;
         }
-        Ok(Self { json: json(&state, &bounds)?, version })
+        let hash = Sha256::digest(to_json(&state, &bounds)?);
+        let version = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { json, version })
     }
 }
 
-fn json(state: &State, bounds: &[FileBound]) -> Result<Vec<u8>> {
+fn to_json(state: &State, bounds: &[FileBound]) -> Result<Vec<u8>> {
     #[derive(Serialize)]
     struct Shown<'a> {
         r#type: &'static str,

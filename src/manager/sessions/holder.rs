@@ -89,12 +89,12 @@ impl<'a> Leaseholder<'a> {
             );
         }
         let ticket = self.desk.ask(self.asker, slots, &self.line);
-        let lease = ticket.number();
+        let lease = ticket.number;
         let mut standing = ticket.standing();
         loop {
             match standing {
-                TicketStanding::Waiting { position, asked, free, reason } => {
-                    self.line.send(&FromManager::Wait { position, asked, free, reason });
+                TicketStanding::Waiting(wait) => {
+                    self.line.send(&wait);
                     match self.receive_but_progress(self.dead_after)? {
                         Received::Message(ToManager::Ok { .. }) => {}
                         Received::Message(ToManager::Release {}) => {
@@ -135,11 +135,11 @@ impl<'a> Leaseholder<'a> {
 
     /// Holding a lease: until it gives it back, or its time is over.
     fn hold(&mut self, ticket: Ticket<'a>, mut until: Millis, slots: Vec<PeerCard>) -> Result<Step<'a>> {
-        let lease = ticket.number();
+        let lease = ticket.number;
         self.grant(lease, until, slots);
-        let began = *self.began.get_or_insert(self.desk.now());
-        loop {
-            let left = Duration::from_millis(until.saturating_sub(self.desk.now()));
+        let began = *self.began.get_or_insert(self.desk.clock.now());
+        let (did, answer) = loop {
+            let left = Duration::from_millis(until.saturating_sub(self.desk.clock.now()));
             match self.connection.receive_by(Instant::now() + left)? {
                 // It may have come while the lease was granted.
                 Received::Message(ToManager::Ok { .. }) => {}
@@ -153,27 +153,22 @@ impl<'a> Leaseholder<'a> {
                 }
                 Received::Message(ToManager::Release {}) => {
                     self.began = None;
-                    drop(ticket);
-                    self.tell("gave back its slots");
-                    self.line.send(&FromManager::Released {});
-                    return Ok(Step::Rest(lease));
+                    break ("gave back its slots", Some(FromManager::Released {}));
                 }
                 Received::Message(other) => {
                     return Err(unexpected(&other, "renew, release, progress or blame"));
                 }
                 Received::Silence => {
-                    drop(ticket);
-                    self.tell("held its slots to the end of their time");
-                    self.line.send(&FromManager::Expired { lease });
-                    return Ok(Step::Rest(lease));
+                    break ("held its slots to the end of their time", Some(FromManager::Expired { lease }));
                 }
-                Received::End => {
-                    drop(ticket);
-                    self.tell("went away, which gives back its slots");
-                    return Ok(Step::End);
-                }
+                Received::End => break ("went away, which gives back its slots", None),
             }
-        }
+        };
+        drop(ticket);
+        self.tell(did);
+        let Some(answer) = answer else { return Ok(Step::End) };
+        self.line.send(&answer);
+        Ok(Step::Rest(lease))
     }
 
     /// Tells it, and the board, what it has.
@@ -181,15 +176,15 @@ impl<'a> Leaseholder<'a> {
         let count: u32 = slots.iter().map(|card| card.slots).sum();
         let at: Vec<String> = slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
         self.tell(&format!("leased {} ({})", counted(count, "slot"), at.join(", ")));
-        self.line.send(&leased(lease, until, self.desk.now(), slots));
+        self.line.send(&leased(lease, until, self.desk.clock.now(), slots));
     }
 
     /// Extends the lease if that can be; says when it ends now.
     fn renew(&self, ticket: &Ticket<'_>) -> Option<Millis> {
-        let lease = ticket.number();
+        let lease = ticket.number;
         self.desk.change(|table, now| table.renew(lease, now));
         let TicketStanding::Leased { until, slots } = ticket.standing() else { return None };
-        self.line.send(&leased(lease, until, self.desk.now(), slots));
+        self.line.send(&leased(lease, until, self.desk.clock.now(), slots));
         Some(until)
     }
 

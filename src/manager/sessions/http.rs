@@ -25,7 +25,7 @@
 use maud::{Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
-use crate::manager::board::{self, Snapshot};
+use crate::manager::board::{PAGE, POLICY, Snapshot};
 use crate::manager::desk::Desk;
 use crate::net::http::answer::encode;
 use crate::net::http::{Answer, Request, Status};
@@ -53,9 +53,8 @@ pub(super) fn answer(desk: &Desk, request: &Request) -> Answer {
 
 /// The board.
 fn the_board() -> Answer {
-    let page = board::page();
-    Answer::bytes("text/html; charset=utf-8", page.html.as_str())
-        .with("Content-Security-Policy", page.policy.as_str())
+    Answer::bytes("text/html; charset=utf-8", PAGE.as_str())
+        .with("Content-Security-Policy", POLICY.as_str())
         .with("Referrer-Policy", "no-referrer")
         .versioned()
 }
@@ -70,8 +69,10 @@ fn state(desk: &Desk) -> Answer {
 
 /// Every file with its mirrors.
 fn files(desk: &Desk) -> Answer {
-    let (count, shown) =
-        desk.change(|table, _| (table.files_len(), table.files().take(SHOWN).collect::<Vec<_>>()));
+    let (count, shown): (_, Vec<_>) = desk.change(|table, now| {
+        let files = table.files(false, now);
+        (files.len(), files.take(SHOWN).collect())
+    });
     let content = html! {
         h1 { "Files" }
         p.soft {

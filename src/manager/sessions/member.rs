@@ -15,9 +15,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::Desk;
-use crate::manager::state::roster::{Candidate, Reach, spell};
+use crate::manager::state::roster::{Reach, spell};
 use crate::net::connection::{Connection, Received};
-use crate::net::message::{Bound, FromManager, Name, PeerId, Refusal, ToManager, VERSION, unexpected};
+use crate::net::message::{Candidate, FromManager, PeerId, Refusal, ToManager, VERSION, unexpected};
 use crate::thread;
 
 /// How long connecting back to a peer may take.
@@ -26,24 +26,20 @@ const PROBE_TIME: Duration = Duration::from_secs(1);
 /// The longest pause before a peer that could not be reached is tried again.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
 
+/// Why most peers leave that do not say so.
+const BROKE: &str = "its connection broke";
+
 /// Where a peer that wants to join listens.
 ///
 /// # Errors
 /// When it speaks another version of the protocol, or nobody could connect to it there.
-pub(super) fn address(
-    connection: &Connection,
-    version: u32,
-    name: &Name,
-    addr: SocketAddr,
-) -> Result<SocketAddr> {
-    if version != VERSION {
-        return Err(Error::new(
-            Code::Version,
-            format!("this manager speaks version {VERSION} of the protocol, {name} speaks {version}"),
-        )
-        .advise("run the same release of peerlab on every node"));
+fn address(connection: &Connection, candidate: &Candidate) -> Result<SocketAddr> {
+    let Candidate { version, name, addr, .. } = candidate;
+    if *version != VERSION {
+        let no = format!("this manager speaks version {VERSION} of the protocol, {name} speaks {version}");
+        return Err(Error::new(Code::Version, no).advise("run the same release of peerlab on every node"));
     }
-    let addr = spell(addr)?;
+    let addr = spell(*addr)?;
     if connection.stream().local_addr().is_ok_and(|local| local == addr) {
         return Err(Error::new(Code::Conflict, format!("{addr} is the address of the manager"))
             .advise("give the peer's own address with --advertise"));
@@ -66,16 +62,12 @@ impl Drop for Registration<'_> {
 }
 
 /// The conversation in which a peer stays known.
-pub(super) fn serve_member(
-    desk: &Desk,
-    connection: &mut Connection,
-    candidate: Candidate,
-    bound: &[Bound],
-) -> Result<()> {
-    let line = connection.outbox();
-    let (addr, slots) = (candidate.addr, candidate.slots);
-    let peer = desk.admit(candidate, bound, &line)?;
-    let mut registration = Registration { desk, peer, why: "its connection broke" };
+pub(super) fn serve_member(desk: &Desk, connection: &mut Connection, mut candidate: Candidate) -> Result<()> {
+    let addr = address(connection, &candidate)?;
+    candidate.addr = addr;
+    let (line, slots) = (connection.outbox(), candidate.slots);
+    let peer = desk.admit(candidate, &line)?;
+    let mut registration = Registration { desk, peer, why: BROKE };
     std::thread::scope(|scope| {
         // The peer leaves the table when the conversation is over; the probe, which hears of that by `_over`, may take a
         // moment longer.
@@ -83,25 +75,21 @@ pub(super) fn serve_member(
         if slots > 0 {
             thread::start_scoped(scope, "probe", move || probe(desk, peer, addr, &over))?;
         }
-        let ended = stay_known(connection, &mut registration);
+        let ended = stay_known(desk, connection, peer);
+        registration.why = match &ended {
+            Ok(why) => why,
+            Err(e) if e.code() == Code::BadMessage => "it broke the protocol",
+            Err(_) => BROKE,
+        };
         drop(registration);
-        if ended.is_ok() {
-            line.close();
-        }
-        ended
+        ended.map(|_| line.close())
     })
 }
 
-/// What a registered peer says, until it leaves.
-fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) -> Result<()> {
-    let (desk, peer) = (registration.desk, registration.peer);
+/// What a registered peer says, until it leaves; gives the reason why it does.
+fn stay_known(desk: &Desk, connection: &mut Connection, peer: PeerId) -> Result<&'static str> {
     loop {
-        let received = connection.receive(None).inspect_err(|e| {
-            if e.code() == Code::BadMessage {
-                registration.why = "it broke the protocol";
-            }
-        })?;
-        match received {
+        match connection.receive(None)? {
             Received::Message(ToManager::Ok { list, downloads }) => {
                 desk.change(|table, now| table.heard(peer, list, downloads, now));
             }
@@ -114,15 +102,9 @@ fn stay_known(connection: &mut Connection, registration: &mut Registration<'_>) 
                     connection.outbox().send(&FromManager::Error(Refusal::from(&no)));
                 }
             }
-            Received::Message(ToManager::Quit {}) => {
-                registration.why = "it said quit";
-                return Ok(());
-            }
-            Received::Message(other) => {
-                registration.why = "it broke the protocol";
-                return Err(unexpected(&other, "ok, unbound, drop or quit"));
-            }
-            Received::End | Received::Silence => return Ok(()),
+            Received::Message(ToManager::Quit {}) => return Ok("it said quit"),
+            Received::Message(other) => return Err(unexpected(&other, "ok, unbound, drop or quit")),
+            Received::End | Received::Silence => return Ok(BROKE),
         }
     }
 }

@@ -20,13 +20,12 @@ mod tracker;
 use std::time::Duration;
 
 use super::desk::Desk;
-use super::state::roster::Candidate;
 use crate::error::Result;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{FromManager, ToManager, unexpected};
 use holder::serve_holder;
-use member::{address, serve_member};
+use member::serve_member;
 use tracker::serve_tracker;
 
 /// Serves one connection: reads which conversation it is, and has it. One that owes an `ok` may take `dead_after`.
@@ -41,10 +40,7 @@ pub(super) fn serve_node(desk: &Desk, dead_after: Duration, connection: &mut Con
         return Ok(());
     };
     match first {
-        ToManager::Register { version, name, addr, slots, keeps, bound, up, down } => {
-            let addr = address(connection, version, &name, addr)?;
-            serve_member(desk, connection, Candidate { name, addr, slots, keeps, up, down }, &bound)
-        }
+        ToManager::Register(candidate) => serve_member(desk, connection, candidate),
         ToManager::Lease { peer, slots } => serve_holder(desk, dead_after, connection, peer, slots),
         ToManager::State {} => serve_state(desk, connection),
         request @ (ToManager::Query { .. }

@@ -82,10 +82,7 @@ fn serve_query(desk: &Desk, connection: &mut Connection, peer: PeerId, file: &Fi
 }
 
 fn serve_files(desk: &Desk, connection: &mut Connection, health: bool) -> Result<()> {
-    let files: Vec<FileState> = desk.change(|table, now| match health {
-        true => table.files_with_health(now).collect(),
-        false => table.files().collect(),
-    });
+    let files: Vec<FileState> = desk.change(|table, now| table.files(health, now).collect());
     let messages = files.into_iter().map(FromManager::File).chain([FromManager::End {}]);
     connection.send_all(messages)
 }

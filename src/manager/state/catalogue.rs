@@ -37,7 +37,7 @@ use super::roster::Roster;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
-use crate::net::message::{FileState, Holder, PeerId};
+use crate::net::message::{Holder, PeerId};
 use crate::share::fingerprint::Fingerprint;
 use crate::share::versions::{Mark, Versions};
 use crate::share::{FileId, FileName, Manifest};
@@ -55,7 +55,7 @@ pub(super) type FileNumber = u64;
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
     /// The file's manifest and its holders but the asker, if there is such a file and anybody else has it.
-    pub(super) file: Option<(Manifest, Vec<(PeerId, bool)>)>,
+    pub(super) file: Option<(Manifest, BTreeMap<PeerId, bool>)>,
     /// The asker was listed as a whole holder, and is no more.
     pub(super) lost: bool,
 }
@@ -63,32 +63,18 @@ pub(super) struct Lookup {
 /// One file.
 #[derive(Debug)]
 pub(super) struct ListedFile {
-    manifest: Manifest,
+    pub(super) number: FileNumber,
+    pub(super) manifest: Manifest,
     /// Who has it, and whether all of it.
-    holders: BTreeMap<PeerId, bool>,
+    pub(super) holders: BTreeMap<PeerId, bool>,
     /// The whole holder that was taken off last.
     last_whole: Option<PeerId>,
 }
 
 impl ListedFile {
-    /// What it is called.
-    pub(super) fn name(&self) -> &FileName {
-        self.manifest.name()
-    }
-
-    /// Its size, in bytes.
-    pub(super) fn size(&self) -> u64 {
-        self.manifest.layout().size()
-    }
-
-    /// Who has it, and whether all of it.
-    pub(super) fn holders(&self) -> impl Iterator<Item = (PeerId, bool)> {
-        self.holders.iter().map(|(&peer, &whole)| (peer, whole))
-    }
-
     /// Who has all of it.
     pub(super) fn whole_holders(&self) -> impl Iterator<Item = PeerId> {
-        self.holders().filter(|(_, whole)| *whole).map(|(peer, _)| peer)
+        self.holders.iter().filter(|(_, whole)| **whole).map(|(&peer, _)| peer)
     }
 
     /// Whether this peer has all of it.
@@ -116,12 +102,13 @@ struct Holdings {
 /// Which files there are.
 #[derive(Debug)]
 pub(super) struct Catalogue {
-    files: BTreeMap<FileNumber, ListedFile>,
+    pub(super) files: BTreeMap<FileNumber, ListedFile>,
     names: BTreeMap<FileName, FileNumber>,
     next: FileNumber,
-    touched: BTreeSet<FileNumber>,
+    /// Files that are new, or gone, or have other holders, since the last plan.
+    pub(super) touched: BTreeSet<FileNumber>,
     peers: HashMap<PeerId, Holdings>,
-    versions: Versions,
+    pub(super) versions: Versions,
     hashes: u64,
 }
 
@@ -140,11 +127,6 @@ impl Default for Catalogue {
 }
 
 impl Catalogue {
-    /// How many files there are.
-    pub(super) fn len(&self) -> usize {
-        self.files.len()
-    }
-
     // lab 4: begin
     /// A peer has a file, whole or in part. `published` says when a person put it into its folder, if one did; by a
     /// clock that may be wrong, so nothing counts as published later than now. Such a file would win against every
@@ -175,8 +157,7 @@ impl Catalogue {
                 if let Some(at) = dropped.filter(|&at| mark.at <= at) {
                     return Err(dropped_at(file, at));
                 }
-                self.room_for(manifest)?;
-                self.list(manifest);
+                self.list(manifest)?;
                 Some(if dropped.is_some() { What::BringsBack } else { What::Offers })
             }
         };
@@ -198,7 +179,8 @@ impl Catalogue {
             self.take_off(asker, number);
         }
         let others = |listing: &ListedFile| {
-            let holders: Vec<_> = listing.holders().filter(|(peer, _)| *peer != asker).collect();
+            let mut holders = listing.holders.clone();
+            holders.remove(&asker);
             (!holders.is_empty()).then(|| (listing.manifest.clone(), holders))
         };
         Lookup { file: self.named(file).and_then(others), lost: lost.is_some() }
@@ -243,7 +225,7 @@ impl Catalogue {
         self.hashes -= listing.manifest.hashes().len() as u64;
         self.names.remove(file);
         self.versions.forget(file, id);
-        Some(self.files.remove(&number)?.name().clone())
+        Some(self.files.remove(&number)?.manifest.name().clone())
     }
     // lab 4: end
 
@@ -280,17 +262,20 @@ impl Catalogue {
         self.named(file).is_some_and(|listing| id.is_none_or(|id| listing.manifest.id() == id))
     }
 
-    /// When these bytes under this name were dropped, if they were.
-    pub(super) fn when_dropped(&self, file: &FileName, id: FileId) -> Option<Millis> {
-        self.versions.dropped(file, id)
-    }
-
-    fn list(&mut self, manifest: &Manifest) {
-        self.hashes += manifest.hashes().len() as u64;
+    /// Lists a new file, if there is room for it.
+    fn list(&mut self, manifest: &Manifest) -> Result<()> {
+        let hashes = self.hashes + manifest.hashes().len() as u64;
+        if self.files.len() >= limits::FILES || hashes > limits::ALL_HASHES {
+            let no = format!("the manager lists {} files already", self.files.len());
+            return Err(Error::new(Code::Busy, no).advise("share several small files as one archive"));
+        }
+        self.hashes = hashes;
         self.names.insert(manifest.name().clone(), self.next);
-        let listing = ListedFile { manifest: manifest.clone(), holders: BTreeMap::new(), last_whole: None };
+        let (number, manifest) = (self.next, manifest.clone());
+        let listing = ListedFile { number, manifest, holders: BTreeMap::new(), last_whole: None };
         self.files.insert(self.next, listing);
         self.next += 1;
+        Ok(())
     }
 
     /// Takes all holders off a file, and so the file off the list.
@@ -306,21 +291,8 @@ impl Catalogue {
         self.names.get(file).copied()
     }
 
-    /// The file with this number.
-    pub(super) fn listing(&self, number: FileNumber) -> Option<&ListedFile> {
-        self.files.get(&number)
-    }
-
     fn named(&self, file: &FileName) -> Option<&ListedFile> {
-        self.listing(self.number(file)?)
-    }
-
-    /// The files from this number on, in order of their numbers.
-    pub(super) fn listings_from(
-        &self,
-        number: FileNumber,
-    ) -> impl Iterator<Item = (FileNumber, &ListedFile)> {
-        self.files.range(number..).map(|(&number, listing)| (number, listing))
+        self.files.get(&self.number(file)?)
     }
 
     /// How many files this peer has, whole or in part.
@@ -335,28 +307,6 @@ impl Catalogue {
         }
     }
 
-    /// Whether a file was touched since [`Catalogue::take_touched`] was last called.
-    pub(super) fn is_touched(&self) -> bool {
-        !self.touched.is_empty()
-    }
-
-    /// Which files are new, or gone, or have other holders, since this was last called.
-    pub(super) fn take_touched(&mut self) -> BTreeSet<FileNumber> {
-        std::mem::take(&mut self.touched)
-    }
-
-    fn room_for(&self, manifest: &Manifest) -> Result<()> {
-        let hashes = self.hashes + manifest.hashes().len() as u64;
-        if self.files.len() >= limits::FILES || hashes > limits::ALL_HASHES {
-            return Err(Error::new(
-                Code::Busy,
-                format!("the manager lists {} files already", self.files.len()),
-            )
-            .advise("share several small files as one archive"));
-        }
-        Ok(())
-    }
-
     /// A peer says what its list comes to; true when it is to send its files again. An `update` may be on its
     /// way while the peer speaks, so a difference must be seen twice, unchanged, to count.
     pub(super) fn differs(&mut self, peer: PeerId, claim: Fingerprint) -> bool {
@@ -366,52 +316,37 @@ impl Catalogue {
             return false;
         }
         let seen = holdings.claimed.replace((claim, holdings.print));
-        let again = seen == Some((claim, holdings.print));
-        if again {
-            holdings.claimed = None;
-            // Parts that it is really fetching, it tells again; those that it gave up, it does not.
-            let files: Vec<FileNumber> = holdings.files.iter().copied().collect();
-            for number in files {
-                if self.files.get(&number).is_some_and(|listing| listing.holders.get(&peer) == Some(&false)) {
-                    self.take_off(peer, number);
-                }
+        if seen != Some((claim, holdings.print)) {
+            return false;
+        }
+        holdings.claimed = None;
+        // Parts that it is really fetching, it tells again; those that it gave up, it does not.
+        for number in holdings.files.clone() {
+            if !self.files[&number].is_whole_at(peer) {
+                self.take_off(peer, number);
             }
         }
-        again
+        true
     }
 
     /// All files in order of their names.
-    pub(super) fn listings(&self) -> impl Iterator<Item = (FileNumber, &ListedFile)> {
-        self.names.values().filter_map(|&number| Some((number, self.files.get(&number)?)))
-    }
-}
-
-impl ListedFile {
-    /// The file as others see it.
-    pub(super) fn state(&self, roster: &Roster) -> FileState {
-        FileState {
-            file: self.manifest.name().clone(),
-            id: self.manifest.id(),
-            size: self.manifest.layout().size(),
-            piece_size: self.manifest.layout().piece_size().into(),
-            holders: cards(self.holders(), roster),
-            health: None,
-        }
+    pub(super) fn listings(&self) -> impl ExactSizeIterator<Item = &ListedFile> {
+        self.names.values().map(|number| &self.files[number])
     }
 }
 
 /// Holders as others see them.
-pub(super) fn cards(holders: impl IntoIterator<Item = (PeerId, bool)>, roster: &Roster) -> Vec<Holder> {
-    let card = |(peer, whole)| {
-        let row = roster.get(peer)?;
+pub(super) fn cards(holders: &BTreeMap<PeerId, bool>, roster: &Roster) -> Vec<Holder> {
+    let card = |(&peer, &whole)| {
+        let row = roster.peers.get(&peer)?;
         Some(Holder { peer, name: row.is.name.clone(), addr: row.is.addr, whole })
     };
-    holders.into_iter().filter_map(card).collect()
+    holders.iter().filter_map(card).collect()
 }
 
 /// Somebody else has other bytes under that name.
 fn conflict(listing: &ListedFile, roster: &Roster) -> Error {
-    let names: Vec<String> = listing.holders.keys().take(NAMED).map(|&peer| roster.name(peer)).collect();
+    let names: Vec<String> = listing.holders.keys().take(NAMED).map(|&peer| roster.called(peer)).collect();
     let more = if listing.holders.len() > NAMED { " and others" } else { "" };
     Error::new(
         Code::Conflict,

@@ -61,14 +61,11 @@ pub(super) enum What {
 impl What {
     /// The line for one file, or for `count` of them of which `file` is the last.
     fn line(self, who: &str, file: &str, count: usize, size: u64) -> String {
-        let (files, size, they, them, were) = match count {
-            1 => (file.to_owned(), about(size), "it", "it", "was"),
-            _ => {
-                let (files, size) =
-                    (format!("{file} and {} more", count - 1), format!("{} together", about(size)));
-                (files, size, "they", "them", "were")
-            }
+        let (more, together, they, them, were) = match count {
+            1 => (String::new(), "", "it", "it", "was"),
+            _ => (format!(" and {} more", count - 1), " together", "they", "them", "were"),
         };
+        let (files, size) = (format!("{file}{more}"), format!("{}{together}", about(size)));
         match self {
             Self::Offers => format!("{who} offers {files}, {size}"),
             Self::BringsBack => {
@@ -137,7 +134,7 @@ impl Events {
     }
 
     /// Oldest first.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Event> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Event> + ExactSizeIterator {
         self.lines.iter().map(|line| &line.event)
     }
 }

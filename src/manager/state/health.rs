@@ -4,7 +4,7 @@
 //! else *healing*. A word alone would leave the question that everybody asks next: why is it not done? So each
 //! peer that lacks its copy is named, with what it waits for.
 
-use super::catalogue::{FileNumber, ListedFile};
+use super::catalogue::ListedFile;
 use super::replicator::{Keeper, ORDERS, Replicator, Scene, can_fetch, has_source};
 use super::roster::{Reach, Roster};
 use crate::clock::Millis;
@@ -15,10 +15,12 @@ const NAMED: usize = 3;
 
 impl Replicator {
     /// Whether enough peers have this file, and what is done about it.
-    pub(super) fn health(&self, number: FileNumber, listing: &ListedFile, scene: Scene) -> Health {
+    pub(super) fn health(&self, listing: &ListedFile, scene: Scene) -> Health {
         let have: Vec<PeerId> = listing.whole_holders().collect();
         if have.is_empty() {
-            return missing(listing, scene.roster);
+            let parts = names(listing.holders.keys().copied(), scene.roster);
+            let reason = format!("nobody has all of it; {} a part", has(&parts));
+            return Health { state: Condition::Missing, reason };
         }
         let (wanted, copies) = (self.wanted(), self.copies(listing));
         if copies >= wanted {
@@ -26,7 +28,7 @@ impl Replicator {
             return Health { state: Condition::Whole, reason };
         }
         let mut reasons = vec![format!("{copies} of {wanted} copies are there")];
-        reasons.extend(self.obstacles(number, listing, scene));
+        reasons.extend(self.obstacles(listing, scene));
         if self.keepers.len() < wanted {
             reasons.push(match self.keepers.len() {
                 0 => "no peer here keeps replicas".into(),
@@ -38,10 +40,11 @@ impl Replicator {
     }
 
     /// What the peers that should have a copy wait for, the most telling ones first.
-    fn obstacles(&self, number: FileNumber, listing: &ListedFile, scene: Scene) -> Vec<String> {
+    fn obstacles(&self, listing: &ListedFile, scene: Scene) -> Vec<String> {
+        let number = listing.number;
         let concerned = |(id, keeper): &(&PeerId, &Keeper)| {
             let asked = keeper.running.contains_key(&number) || keeper.paused.contains_key(&number);
-            !listing.is_whole_at(**id) && (asked || self.lacking(number, listing) > 0)
+            !listing.is_whole_at(**id) && (asked || self.lacking(listing) > 0)
         };
         let mut concerned: Vec<_> = self.keepers.iter().filter(concerned).collect();
         concerned.sort_by_key(|(id, keeper)| {
@@ -49,12 +52,10 @@ impl Replicator {
         });
         let left_out = concerned.len().saturating_sub(NAMED);
         let named = concerned.into_iter().take(NAMED);
-        let mut reasons: Vec<_> = named
-            .map(|(&id, keeper)| {
-                let waits = waits_for(id, keeper, number, listing, scene);
-                format!("{} {waits}", scene.roster.name(id))
-            })
-            .collect();
+        let reason = |(&id, keeper): (&PeerId, &Keeper)| {
+            format!("{} {}", scene.roster.called(id), waits_for(id, keeper, listing, scene))
+        };
+        let mut reasons: Vec<_> = named.map(reason).collect();
         if left_out > 0 {
             reasons.push(format!("{left_out} more lack it"));
         }
@@ -62,18 +63,11 @@ impl Replicator {
     }
 }
 
-/// Nobody has all of it.
-fn missing(listing: &ListedFile, roster: &Roster) -> Health {
-    let parts = names(listing.holders().map(|(peer, _)| peer), roster);
-    let reason = format!("nobody has all of it; {} a part", has(&parts));
-    Health { state: Condition::Missing, reason }
-}
-
 /// What a peer that lacks a file waits for.
-fn waits_for(id: PeerId, keeper: &Keeper, number: FileNumber, listing: &ListedFile, scene: Scene) -> String {
+fn waits_for(id: PeerId, keeper: &Keeper, listing: &ListedFile, scene: Scene) -> String {
     let Scene { roster, now, .. } = scene;
     let seconds = |ms: Millis| ms.div_ceil(1000);
-    if let Some(running) = keeper.running.get(&number) {
+    if let Some(running) = keeper.running.get(&listing.number) {
         let since = seconds(now.saturating_sub(running.since));
         return match running.sign {
             Some(_) => format!("has been fetching it for {since} s"),
@@ -83,19 +77,19 @@ fn waits_for(id: PeerId, keeper: &Keeper, number: FileNumber, listing: &ListedFi
     if !has_source(listing, id, roster) {
         return "waits for a peer that has it and can be reached".into();
     }
-    if let Some(pause) = keeper.paused.get(&number).filter(|pause| pause.until > now) {
+    if let Some(pause) = keeper.paused.get(&listing.number).filter(|pause| pause.until > now) {
         let times = if pause.times == 1 { "once".into() } else { format!("{} times", pause.times) };
         return format!(
             "was asked {times} without success, and is asked again in {} s",
             seconds(pause.until - now)
         );
     }
-    match roster.get(id) {
+    match roster.peers.get(&id) {
         Some(row) if !can_fetch(row) => match &row.reach {
             Reach::No(why) => format!("cannot be reached at {}: {why}", row.is.addr),
             _ => format!("is not asked before it could be reached at {}", row.is.addr),
         },
-        _ if !keeper.settled => "has just joined, and is telling what it has".into(),
+        _ if !keeper.is_settled(now) => "has just joined, and is telling what it has".into(),
         _ if keeper.running.len() >= ORDERS => {
             format!("is fetching {} other files first", keeper.running.len())
         }
@@ -104,7 +98,7 @@ fn waits_for(id: PeerId, keeper: &Keeper, number: FileNumber, listing: &ListedFi
 }
 
 fn names(peers: impl IntoIterator<Item = PeerId>, roster: &Roster) -> Vec<String> {
-    peers.into_iter().map(|peer| roster.name(peer)).collect()
+    peers.into_iter().map(|peer| roster.called(peer)).collect()
 }
 
 /// "ada has", "ada and ben have", "ada, ben, cyd and 4 more have".

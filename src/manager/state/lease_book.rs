@@ -41,6 +41,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use super::effect::Effect;
 use super::roster::{Member, Roster};
 use crate::clock::Millis;
+use crate::net::limits;
 use crate::net::message::{Bound, FromManager, LeaseId, LeaseState, PeerCard, PeerId, Progress, WaiterState};
 use crate::share::units::counted;
 
@@ -52,19 +53,10 @@ pub(super) const GRACE: Millis = 5_000;
 const PATIENCE: u64 = 10;
 
 /// Where a request stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum TicketStanding {
-    /// In the queue.
-    Waiting {
-        /// Its place; 1 is the head.
-        position: usize,
-        /// How many slots it asked for.
-        asked: u32,
-        /// How many it could have now.
-        free: u32,
-        /// For what it waits and what would end that.
-        reason: String,
-    },
+    /// In the queue, with the `wait` that tells its requester for what.
+    Waiting(FromManager),
     /// Granted and running.
     Leased {
         /// When it ends unless it is renewed.
@@ -107,45 +99,25 @@ struct Unbinding {
 }
 
 /// The queue, the running leases, and the slots in use.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct LeaseBook {
-    quantum: Millis,
-    started: Millis,
-    next: LeaseId,
+    /// How long a lease lasts.
+    pub(super) quantum: Millis,
+    /// When the manager began.
+    pub(super) started: Millis,
+    /// The next number, for a ticket or a peer.
+    pub(super) next: LeaseId,
     /// In order of arrival, and so of their tickets.
     queue: VecDeque<Waiter>,
     leases: BTreeMap<LeaseId, Grant>,
     unbinding: BTreeMap<(PeerId, LeaseId), Unbinding>,
     /// How many slots of each peer are leased, or still busy with the last product of a lease that ended.
     used: HashMap<PeerId, u32>,
-    effects: Vec<Effect>,
+    /// What follows from the last changes.
+    pub(super) effects: Vec<Effect>,
 }
 
 impl LeaseBook {
-    /// An empty book whose leases last `quantum`. Its numbers start from `first`.
-    pub(super) fn new(quantum: Millis, first: LeaseId, now: Millis) -> Self {
-        Self {
-            quantum,
-            started: now,
-            next: first,
-            queue: VecDeque::new(),
-            leases: BTreeMap::new(),
-            unbinding: BTreeMap::new(),
-            used: HashMap::new(),
-            effects: Vec::new(),
-        }
-    }
-
-    /// How long a lease lasts.
-    pub(super) fn quantum(&self) -> Millis {
-        self.quantum
-    }
-
-    /// What follows from the changes since the last call.
-    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.effects)
-    }
-
     /// The next number, for a ticket or a peer; no number is given twice.
     pub(super) fn next_number(&mut self) -> u64 {
         self.next += 1;
@@ -244,12 +216,8 @@ impl LeaseBook {
             self.leave(roster, ticket, now);
             return TicketStanding::Infeasible { leasable };
         }
-        TicketStanding::Waiting {
-            position: place + 1,
-            asked: slots,
-            free: self.free(roster, asker),
-            reason: self.reason(roster, place, now),
-        }
+        let (free, reason) = (self.free(roster, asker), self.reason(roster, place, now));
+        TicketStanding::Waiting(FromManager::Wait { position: place + 1, asked: slots, free, reason })
     }
 
     /// A request that waits, or a lease that runs, is over: the requester released it, went away, or
@@ -285,7 +253,8 @@ impl LeaseBook {
     }
 
     /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, progress: Progress) {
+    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
+        progress.products.truncate(limits::PRODUCTS);
         if let Some(lease) = self.leases.get_mut(&lease) {
             lease.progress = Some((began, progress));
         }
@@ -304,7 +273,7 @@ impl LeaseBook {
     /// A peer joined that still serves a lease of its former life: its slots count as used until it
     /// says `unbound`, which it is asked to at once.
     pub(super) fn still_bound(&mut self, roster: &Roster, peer: PeerId, bound: &Bound, now: Millis) {
-        let Some(row) = roster.get(peer) else { return };
+        let Some(row) = roster.peers.get(&peer) else { return };
         let card = self.mark_used(row, bound.slots);
         self.unbind(peer, bound.lease, card.slots, now);
     }
@@ -347,29 +316,29 @@ impl LeaseBook {
     }
 
     /// The queue as the `state` answer shows it.
-    pub(super) fn waiters(&self, roster: &Roster, now: Millis) -> Vec<WaiterState> {
-        let state = |(place, waiter): (usize, &Waiter)| WaiterState {
+    pub(super) fn waiters(&self, roster: &Roster, now: Millis) -> impl ExactSizeIterator<Item = WaiterState> {
+        let state = move |(place, waiter): (usize, &Waiter)| WaiterState {
             position: place + 1,
             peer: waiter.asker,
-            name: roster.get(waiter.asker).map(|row| row.is.name.clone()),
+            name: roster.name(waiter.asker).cloned(),
             asked: waiter.slots,
             since: waiter.since,
             reason: self.reason(roster, place, now),
         };
-        self.queue.iter().enumerate().map(state).collect()
+        self.queue.iter().enumerate().map(state)
     }
 
     /// The running leases as the `state` answer shows them.
-    pub(super) fn leases(&self, roster: &Roster) -> Vec<LeaseState> {
+    pub(super) fn leases(&self, roster: &Roster) -> impl ExactSizeIterator<Item = LeaseState> {
         let state = |(&lease, terms): (&LeaseId, &Grant)| LeaseState {
             lease,
             peer: terms.holder,
-            name: roster.get(terms.holder).map(|row| row.is.name.clone()),
+            name: roster.name(terms.holder).cloned(),
             until: terms.until,
             slots: terms.slots.clone(),
             progress: terms.progress.as_ref().map(|(_, progress)| progress.clone()),
         };
-        self.leases.iter().map(state).collect()
+        self.leases.iter().map(state)
     }
 
     fn in_grace(&self, now: Millis) -> bool {
@@ -394,9 +363,9 @@ impl LeaseBook {
         }
         let until = if let Some(lease) = self.leases.values().min_by_key(|lease| lease.until) {
             let left = lease.until.saturating_sub(now) as f64 / 1000.0;
-            format!("the lease of {} ends in {left:.1} s at the latest", roster.name(lease.holder))
+            format!("the lease of {} ends in {left:.1} s at the latest", roster.called(lease.holder))
         } else if let Some((peer, _)) = self.unbinding.keys().next() {
-            format!("{} finishes the last product of a lease that ended", roster.name(*peer))
+            format!("{} finishes the last product of a lease that ended", roster.called(*peer))
         } else if self.in_grace(now) {
             "the manager has just started, and peers may be on their way back".into()
         } else {

@@ -25,26 +25,25 @@ use log::info;
 
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
-use crate::net::limits;
 use crate::net::message::{
-    Bound, DoneState, Download, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
+    Candidate, DoneState, Download, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
     Refusal, Replicas, plain,
 };
 use crate::share::fingerprint::Fingerprint;
 use crate::share::units::counted;
 use crate::share::{FileId, FileName, Manifest};
-use catalogue::{Catalogue, cards, not_found};
+use catalogue::{Catalogue, ListedFile, cards, not_found};
 use effect::Effect;
 use events::{Events, What};
 use lease_book::{LeaseBook, TicketStanding};
 use replicator::{Replicator, Scene};
-use roster::{Candidate, Reach, Roster};
+use roster::{Reach, Roster};
 
 /// How many of the multiplies that were finished are kept for the board.
 const DONE: usize = 5;
 
 /// Everything the manager knows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Table {
     roster: Roster,
     book: LeaseBook,
@@ -53,9 +52,8 @@ pub(super) struct Table {
     events: Events,
     /// The multiplies that were finished last, oldest first.
     done: VecDeque<DoneState>,
-    started: Millis,
     /// Whether the list of peers is not the one that was told last.
-    list_changed: bool,
+    pub(super) list_changed: bool,
     effects: Vec<Effect>,
 }
 
@@ -63,34 +61,22 @@ impl Table {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers. Its numbers start from
     /// `first`.
     pub(super) fn new(quantum: Millis, replicas: Replicas, first: u64, now: Millis) -> Self {
-        Self {
-            roster: Roster::default(),
-            book: LeaseBook::new(quantum, first, now),
-            catalogue: Catalogue::default(),
-            replicator: Replicator::new(replicas, now),
-            events: Events::default(),
-            done: VecDeque::new(),
-            started: now,
-            list_changed: false,
-            effects: Vec::new(),
-        }
+        let mut table = Self::default();
+        (table.book.quantum, table.book.next, table.book.started) = (quantum, first, now);
+        (table.replicator.policy, table.replicator.started) = (replicas, now);
+        table
     }
 
     /// What follows from the changes since the last call, in this order.
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {
         let mut effects = std::mem::take(&mut self.effects);
-        effects.append(&mut self.book.take_effects());
+        effects.append(&mut self.book.effects);
         effects
     }
 }
 
 /// Peers come, stay and leave.
 impl Table {
-    /// Whether the list of peers is to be told: it has changed since that was last done.
-    pub(super) fn is_list_due(&self) -> bool {
-        self.list_changed
-    }
-
     /// Everybody who is here, to be told.
     pub(super) fn take_list(&mut self) -> FromManager {
         self.list_changed = false;
@@ -98,11 +84,12 @@ impl Table {
     }
 
     /// Takes a peer into the table, in the place of its former self if there is one.
-    pub(super) fn admit(&mut self, candidate: Candidate, bound: &[Bound], now: Millis) -> Result<PeerId> {
+    pub(super) fn admit(&mut self, mut candidate: Candidate, now: Millis) -> Result<PeerId> {
         if let Some(former) = self.roster.former_self(&candidate)? {
             self.strike(former, "it came back", now);
         }
         let peer = self.book.next_number();
+        let bound = std::mem::take(&mut candidate.bound);
         self.effects.push(Effect::Tell(peer, FromManager::Registered { peer }));
         let Candidate { name, addr, slots, .. } = &candidate;
         self.events.tell(now, format!("{name} joined from {addr} with {}", counted(*slots, "slot")));
@@ -112,14 +99,14 @@ impl Table {
         self.roster.admit(peer, candidate, now);
         self.list_changed = true;
         for bound in bound {
-            self.book.still_bound(&self.roster, peer, bound, now);
+            self.book.still_bound(&self.roster, peer, &bound, now);
         }
         Ok(peer)
     }
 
     /// Takes a peer out of the table, if it is still there: its slots, its files and its orders go with it.
     pub(super) fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
-        let Some(row) = self.roster.remove(peer) else { return };
+        let Some(row) = self.roster.peers.remove(&peer) else { return };
         self.list_changed = true;
         self.effects.push(Effect::HangUp(peer));
         self.events.tell(now, format!("{} left: {why}", row.is.name));
@@ -127,7 +114,7 @@ impl Table {
         for file in self.catalogue.leave(peer) {
             self.events.tell_of(now, String::new(), What::Gone, &file, 0);
         }
-        self.replicator.leave(peer);
+        self.replicator.leave(peer, &mut self.catalogue);
     }
 
     /// Asks everybody whether it is there.
@@ -165,18 +152,18 @@ impl Table {
 
     /// The manager tried to connect back to a peer. One that others cannot reach must not be leased, and is told why.
     pub(super) fn tried(&mut self, peer: PeerId, reach: Reach, now: Millis) {
-        let Some(row) = self.roster.tried(peer, reach.clone()) else { return };
-        let Reach::No(why) = reach else {
-            self.replicator.reached();
+        let Some(row) = self.roster.peers.get_mut(&peer) else { return };
+        row.reach = reach;
+        let Reach::No(why) = &row.reach else {
+            self.replicator.due = true;
             self.catalogue.touch_files_of(peer);
             return self.book.serve(&self.roster, now);
         };
-        let no =
-            Error::failed(format!("the manager cannot connect to {}, so nobody is sent there", row.is.addr))
-                .because(why)
-                .advise("let the port through the firewall, or give the right address with --advertise");
-        let event = format!("{} cannot be leased: {no}", row.is.name);
-        self.events.tell(now, event);
+        let what = format!("the manager cannot connect to {}, so nobody is sent there", row.is.addr);
+        let no = Error::failed(what)
+            .because(why.clone())
+            .advise("let the port through the firewall, or give the right address with --advertise");
+        self.events.tell(now, format!("{} cannot be leased: {no}", row.is.name));
         self.effects.push(Effect::Tell(peer, FromManager::Error(Refusal::from(&no))));
         self.book.capacity_fell(&self.roster, now);
     }
@@ -209,7 +196,7 @@ impl Table {
         if self.done.len() == DONE {
             self.done.pop_front();
         }
-        let name = self.roster.get(peer).map(|row| row.is.name.clone());
+        let name = self.roster.name(peer).cloned();
         let took_ms = now.saturating_sub(began);
         self.done.push_back(DoneState { lease: ticket, peer, name, at: now, took_ms, progress });
     }
@@ -220,8 +207,7 @@ impl Table {
     }
 
     /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
-        progress.products.truncate(limits::PRODUCTS);
+    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, progress: Progress) {
         self.book.progress(lease, began, progress);
     }
 
@@ -234,7 +220,7 @@ impl Table {
             return Err(Error::new(Code::Unauthorised, format!("the peer {peer} is not in your lease")));
         };
         let quarantined = self.roster.blame(peer);
-        let (who, whom) = (self.roster.name(holder), self.roster.name(peer));
+        let (who, whom) = (self.roster.called(holder), self.roster.called(peer));
         self.events.tell(now, format!("{who} blames {whom}: {}", plain(reason)));
         if quarantined {
             self.events
@@ -246,7 +232,7 @@ impl Table {
 
     /// What somebody who asked for slots did, for the board.
     pub(super) fn tell_of(&mut self, asker: PeerId, did: &str, now: Millis) {
-        self.events.tell(now, format!("{} {did}", self.roster.name(asker)));
+        self.events.tell(now, format!("{} {did}", self.roster.called(asker)));
     }
 }
 
@@ -264,31 +250,28 @@ impl Table {
         published: Option<Millis>,
         now: Millis,
     ) -> Result<()> {
-        if self.roster.get(peer).is_none() {
+        if !self.roster.peers.contains_key(&peer) {
             return Err(Error::new(Code::Unauthorised, format!("there is no peer {peer}"))
                 .advise("register, and give the number that `registered` tells"));
         }
         self.replicator.told(peer, now);
-        let (who, file, size) = (self.roster.name(peer), manifest.name(), manifest.layout().size());
-        let changed = self.catalogue.update(peer, manifest, whole, published, &self.roster, now);
-        match changed {
-            Ok(None) => Ok(()),
-            Ok(Some(what)) => {
-                self.events.tell_of(now, who, what, file, size);
-                Ok(())
-            }
+        let (who, file, size) = (self.roster.called(peer), manifest.name(), manifest.layout().size());
+        let updated = self.catalogue.update(peer, manifest, whole, published, &self.roster, now);
+        match &updated {
+            Ok(None) => {}
+            Ok(Some(what)) => self.events.tell_of(now, who, *what, file, size),
             Err(no) => {
                 info!("{who} cannot offer {file}: {no}");
                 // It offers what was dropped: it is told so, however often it offers it.
                 if no.code() == Code::Expired
-                    && let Some(at) = self.catalogue.when_dropped(file, manifest.id())
+                    && let Some(at) = self.catalogue.versions.dropped(file, manifest.id())
                 {
                     self.events.tell_of(now, who, What::Refused, file, size);
                     self.effects.push(Effect::Tell(peer, dropped(file, manifest.id(), at)));
                 }
-                Err(no)
             }
         }
+        updated.map(drop)
     }
 
     /// Who has this file but the asker? A whole holder that asks has lost it.
@@ -303,10 +286,10 @@ impl Table {
     ) -> Result<(Manifest, Vec<Holder>)> {
         let found = self.catalogue.query(asker, file);
         if found.lost {
-            self.events.tell_of(now, self.roster.name(asker), What::Loses, file, 0);
+            self.events.tell_of(now, self.roster.called(asker), What::Loses, file, 0);
         }
         let (manifest, holders) = found.file.ok_or_else(|| not_found(file))?;
-        Ok((manifest, cards(holders, &self.roster)))
+        Ok((manifest, cards(&holders, &self.roster)))
     }
 
     /// A file is to be removed everywhere, and everybody is told. Anybody may want that of what is listed; what is not,
@@ -335,41 +318,32 @@ impl Table {
 
     /// Whether copies are to be planned: files or peers have changed since that was last done.
     pub(super) fn is_plan_due(&self) -> bool {
-        self.replicator.is_due(&self.catalogue)
+        self.replicator.due || !self.catalogue.touched.is_empty()
     }
 
     /// Orders the copies that are missing; says when to look again if nothing changes before that.
     pub(super) fn replicate(&mut self, now: Millis) -> Option<Millis> {
-        let plan = self.replicator.plan(&mut self.catalogue, &self.roster, now);
-        let failed = plan.failed.into_iter().map(|order| (What::Failed, order));
-        let asked = plan.orders.into_iter().map(|order| (What::Asked, order));
-        for (what, (peer, number)) in failed.chain(asked) {
-            let Some(listing) = self.catalogue.listing(number) else { continue };
-            self.events.tell_of(now, self.roster.name(peer), what, listing.name(), listing.size());
+        for (what, peer, number) in self.replicator.plan(&mut self.catalogue, &self.roster, now) {
+            let Some(ListedFile { manifest, .. }) = self.catalogue.files.get(&number) else { continue };
+            let (file, size) = (manifest.name(), manifest.layout().size());
+            self.events.tell_of(now, self.roster.called(peer), what, file, size);
             if what == What::Asked {
-                let fetch = FromManager::Fetch { file: listing.name().clone() };
-                self.effects.push(Effect::Tell(peer, fetch));
+                self.effects.push(Effect::Tell(peer, FromManager::Fetch { file: file.clone() }));
             }
         }
-        plan.next
+        self.replicator.next(now)
     }
 
-    /// How many files there are.
-    pub(super) fn files_len(&self) -> usize {
-        self.catalogue.len()
-    }
-
-    /// All files with their holders, in order of their names.
-    pub(super) fn files(&self) -> impl Iterator<Item = FileState> {
-        self.catalogue.listings().map(|(_, listing)| listing.state(&self.roster))
-    }
-
-    /// The same, with their health.
-    pub(super) fn files_with_health(&self, now: Millis) -> impl Iterator<Item = FileState> {
+    /// All files with their holders, and with their health if that is asked for, in order of their names.
+    pub(super) fn files(&self, health: bool, now: Millis) -> impl ExactSizeIterator<Item = FileState> {
         let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
-        self.catalogue.listings().map(move |(number, listing)| {
-            let health = self.replicator.health(number, listing, scene);
-            FileState { health: Some(health), ..listing.state(&self.roster) }
+        self.catalogue.listings().map(move |listing| FileState {
+            file: listing.manifest.name().clone(),
+            id: listing.manifest.id(),
+            size: listing.manifest.layout().size(),
+            piece_size: listing.manifest.layout().piece_size().into(),
+            holders: cards(&listing.holders, &self.roster),
+            health: health.then(|| self.replicator.health(listing, scene)),
         })
     }
 }

@@ -42,10 +42,10 @@
 //! more. The manager does not know how much room a peer has, nor how fast it is. And nothing keeps N copies
 //! from being N peers on one machine. A peer that comes and goes is given four orders each time.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::{Catalogue, FileNumber, ListedFile};
+use super::events::What;
 use super::lease_book::GRACE;
 use super::roster::{Member, Reach, Roster};
 use crate::clock::Millis;
@@ -76,16 +76,8 @@ const LONGEST_PAUSE: Millis = 60_000;
 /// How long the list of a peer that joined must be quiet, in milliseconds.
 const SETTLE: Millis = 500;
 
-/// What follows from a look at everything that changed.
-#[derive(Debug, Default)]
-pub(super) struct CopyPlan {
-    /// Who is to fetch what now.
-    pub(super) orders: Vec<(PeerId, FileNumber)>,
-    /// Orders that failed.
-    pub(super) failed: Vec<(PeerId, FileNumber)>,
-    /// When to plan again if nothing changes before that.
-    pub(super) next: Option<Millis>,
-}
+/// What follows from a look at everything that changed: the peer was asked for the file, or an order failed.
+pub(super) type CopyPlan = Vec<(What, PeerId, FileNumber)>;
 
 /// What is looked at, and when.
 #[derive(Clone, Copy)]
@@ -125,10 +117,8 @@ pub(super) struct Pause {
 /// A peer that keeps replicas.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
-    /// When it last told of a file, or joined.
+    /// When it joined, or told of a file before its list was quiet for long enough once.
     told: Millis,
-    /// Its list was quiet for long enough once.
-    pub(super) settled: bool,
     /// Its walk: every file with a smaller number was looked at.
     walk: FileNumber,
     /// Files behind that which changed since.
@@ -137,70 +127,46 @@ pub(super) struct Keeper {
     pub(super) paused: BTreeMap<FileNumber, Pause>,
 }
 
+impl Keeper {
+    /// Whether its list was quiet for long enough once.
+    pub(super) fn is_settled(&self, now: Millis) -> bool {
+        now >= self.told + SETTLE
+    }
+}
+
 /// Who should fetch what.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Replicator {
-    policy: Replicas,
-    started: Millis,
+    /// How many peers are to have each file.
+    pub(super) policy: Replicas,
+    pub(super) started: Millis,
     pub(super) keepers: BTreeMap<PeerId, Keeper>,
-    /// How many orders run for a file.
-    under_way: HashMap<FileNumber, usize>,
+    /// The running orders of all keepers, by their files, so that those for one file are counted at once.
+    running: BTreeSet<(FileNumber, PeerId)>,
     /// When to look at a peer and a file, at the latest. What is found then counts, so an alarm for what is over long
     /// since does no harm.
     alarms: BTreeSet<(Millis, PeerId, FileNumber)>,
-    /// Whether a peer joined, left or was reached since the last plan.
-    peers_changed: bool,
+    /// Whether to plan now, though no file was touched: a peer joined or was reached, or a plan was cut short.
+    pub(super) due: bool,
 }
 
 impl Replicator {
-    /// Nothing is ordered yet.
-    pub(super) fn new(policy: Replicas, now: Millis) -> Self {
-        Self {
-            policy,
-            started: now,
-            keepers: BTreeMap::new(),
-            under_way: HashMap::new(),
-            alarms: BTreeSet::new(),
-            peers_changed: false,
-        }
-    }
-
-    /// How many peers are to have each file.
-    pub(super) fn policy(&self) -> Replicas {
-        self.policy
-    }
-
-    /// Whether anything changed since the last plan.
-    pub(super) fn is_due(&self, catalogue: &Catalogue) -> bool {
-        self.peers_changed || catalogue.is_touched()
-    }
-
     /// A peer that keeps replicas joined.
     pub(super) fn join(&mut self, peer: PeerId, now: Millis) {
         self.keepers.insert(peer, Keeper { told: now, ..Keeper::default() });
-        self.peers_changed = true;
+        self.due = true;
     }
 
     /// A peer left. Under a policy of N, another may be asked for what it was fetching.
-    pub(super) fn leave(&mut self, peer: PeerId) {
-        let Some(keeper) = self.keepers.remove(&peer) else { return };
-        self.peers_changed = true;
-        for &number in keeper.running.keys() {
-            count_down(&mut self.under_way, number);
-            for other in self.keepers.values_mut().filter(|other| number < other.walk) {
-                other.again.insert(number);
-            }
-        }
-    }
-
-    /// The manager could connect to somebody: look at the peers again.
-    pub(super) fn reached(&mut self) {
-        self.peers_changed = true;
+    pub(super) fn leave(&mut self, peer: PeerId, catalogue: &mut Catalogue) {
+        let keeper = self.keepers.remove(&peer).unwrap_or_default();
+        self.running.retain(|&(_, it)| it != peer);
+        catalogue.touched.extend(keeper.running.into_keys());
     }
 
     /// A peer told of a file: its list is not quiet yet.
     pub(super) fn told(&mut self, peer: PeerId, now: Millis) {
-        if let Some(keeper) = self.keepers.get_mut(&peer) {
+        if let Some(keeper) = self.keepers.get_mut(&peer).filter(|keeper| !keeper.is_settled(now)) {
             keeper.told = now;
         }
     }
@@ -219,45 +185,48 @@ impl Replicator {
     }
 
     // lab 5: begin
-    /// What should be fetched by whom, after all that changed. To be called after every change, and at `next`.
+    /// What should be fetched by whom, after all that changed. To be called after every change, and at the time that
+    /// [`Replicator::next`] says.
     pub(super) fn plan(&mut self, catalogue: &mut Catalogue, roster: &Roster, now: Millis) -> CopyPlan {
-        let touched = catalogue.take_touched();
+        let touched = std::mem::take(&mut catalogue.touched);
         let scene = Scene { catalogue, roster, now };
-        let mut plan = CopyPlan::default();
-        self.peers_changed = false;
+        self.due = false;
         if self.policy == Replicas::Some(0) {
-            return plan;
+            return CopyPlan::new();
         }
         for number in touched {
             self.look_again(number, scene);
         }
-        self.ring(scene, &mut plan);
-        self.settle(scene, &mut plan);
-        let grace = self.started + GRACE;
-        if self.policy != Replicas::All && now < grace {
-            plan.wake_by(grace);
+        let mut plan = self.ring(scene);
+        if self.policy != Replicas::All && now < self.started + GRACE {
             return plan;
         }
         // Those with the fewest orders and the fewest files first, one file each in turn.
-        let able = |id: PeerId| roster.get(id).is_some_and(can_fetch);
-        let ready = self.keepers.iter().filter(|(id, keeper)| keeper.settled && able(**id));
+        let able = |id: &PeerId| roster.peers.get(id).is_some_and(can_fetch);
+        let ready = self.keepers.iter().filter(|(id, keeper)| keeper.is_settled(now) && able(id));
         let mut ready: Vec<_> =
             ready.map(|(&id, keeper)| (keeper.running.len(), scene.catalogue.held_by(id), id)).collect();
         ready.sort_unstable();
         while !ready.is_empty() {
             ready.retain(|&(.., id)| {
-                let chosen = self.choose(id, scene, &mut plan);
-                chosen.map(|number| self.order(id, number, now, &mut plan)).is_some()
+                let Some(number) = self.choose(id, scene) else { return false };
+                self.order(id, number, now);
+                plan.push((What::Asked, id, number));
+                true
             });
-        }
-        if let Some(&(alarm, ..)) = self.alarms.first() {
-            plan.wake_by(alarm);
         }
         plan
     }
 
+    /// When to plan again if nothing changes before that.
+    pub(super) fn next(&self, now: Millis) -> Option<Millis> {
+        let settling = self.keepers.values().map(|keeper| keeper.told + SETTLE);
+        let later = settling.chain([self.started + GRACE]).filter(|&at| at > now);
+        later.chain(self.alarms.first().map(|&(alarm, ..)| alarm)).min()
+    }
+
     /// The next file for this peer: of those it could fetch now, the one with the fewest copies.
-    fn choose(&mut self, peer: PeerId, scene: Scene, plan: &mut CopyPlan) -> Option<FileNumber> {
+    fn choose(&mut self, peer: PeerId, scene: Scene) -> Option<FileNumber> {
         if self.keepers.get(&peer)?.running.len() >= ORDERS {
             return None;
         }
@@ -266,13 +235,13 @@ impl Replicator {
         let mut looks = 0;
         while window.len() < WINDOW {
             if looks == LOOK {
-                plan.wake_by(scene.now);
+                self.due = true;
                 break;
             }
             looks += 1;
             let Some(number) = self.next_of(peer, scene.catalogue) else { break };
-            let Some(listing) = scene.catalogue.listing(number) else { continue };
-            if self.should_fetch(peer, number, listing, scene) {
+            let Some(listing) = scene.catalogue.files.get(&number) else { continue };
+            if self.should_fetch(peer, listing, scene) {
                 window.push((listing.whole_holders().count() + self.under_way(number), number));
             }
         }
@@ -283,14 +252,14 @@ impl Replicator {
     }
 
     /// Whether this peer should have this file, and could get it now.
-    fn should_fetch(&self, peer: PeerId, number: FileNumber, listing: &ListedFile, scene: Scene) -> bool {
+    fn should_fetch(&self, peer: PeerId, listing: &ListedFile, scene: Scene) -> bool {
         let Some(keeper) = self.keepers.get(&peer) else { return false };
-        let busy = keeper.running.contains_key(&number);
-        let paused = keeper.paused.get(&number).is_some_and(|pause| pause.until > scene.now);
+        let busy = keeper.running.contains_key(&listing.number);
+        let paused = keeper.paused.get(&listing.number).is_some_and(|pause| pause.until > scene.now);
         !listing.is_whole_at(peer)
             && !busy
             && !paused
-            && self.lacking(number, listing) > 0
+            && self.lacking(listing) > 0
             && has_source(listing, peer, scene.roster)
     }
     // lab 5: end
@@ -301,46 +270,43 @@ impl Replicator {
         if let Some(number) = keeper.again.pop_first() {
             return Some(number);
         }
-        let (number, _) = catalogue.listings_from(keeper.walk).next()?;
+        let (&number, _) = catalogue.files.range(keeper.walk..).next()?;
         keeper.walk = number + 1;
         Some(number)
     }
 
-    fn order(&mut self, peer: PeerId, number: FileNumber, now: Millis, plan: &mut CopyPlan) {
+    fn order(&mut self, peer: PeerId, number: FileNumber, now: Millis) {
         let running = RunningOrder { since: now, sign: None, have: 0 };
         self.keepers.entry(peer).or_default().running.insert(number, running);
-        *self.under_way.entry(number).or_default() += 1;
+        self.running.insert((number, peer));
         self.alarms.insert((running.deadline(), peer, number));
-        plan.orders.push((peer, number));
     }
 
     /// A file was touched: it is new or gone, or has other holders. So orders are done, void, or have shown a sign of life.
     fn look_again(&mut self, number: FileNumber, scene: Scene) {
-        let listing = scene.catalogue.listing(number);
+        let listing = scene.catalogue.files.get(&number);
         for (&peer, keeper) in &mut self.keepers {
             let Some(listing) = listing.filter(|listing| !listing.is_whole_at(peer)) else {
                 keeper.again.remove(&number);
                 keeper.paused.remove(&number);
-                if keeper.running.remove(&number).is_some() {
-                    count_down(&mut self.under_way, number);
-                }
+                keeper.running.remove(&number);
+                self.running.remove(&(number, peer));
                 continue;
             };
             match keeper.running.get_mut(&number) {
                 // It told that it has a part.
-                Some(running) if running.sign.is_none() && listing.holders().any(|(it, _)| it == peer) => {
+                Some(running) if running.sign.is_none() && listing.holders.contains_key(&peer) => {
                     running.sign = Some(scene.now);
                 }
-                Some(_) => {}
                 None if number < keeper.walk => drop(keeper.again.insert(number)),
-                None => {}
+                _ => {}
             }
         }
     }
 
-    /// Looks at the orders and pauses whose time has come.
-    fn ring(&mut self, scene: Scene, plan: &mut CopyPlan) {
-        let now = scene.now;
+    /// Looks at the orders and pauses whose time has come; gives the orders that failed.
+    fn ring(&mut self, scene: Scene) -> CopyPlan {
+        let (now, mut failed) = (scene.now, CopyPlan::new());
         while let Some(&(at, peer, number)) = self.alarms.first()
             && at <= now
         {
@@ -351,28 +317,18 @@ impl Replicator {
                 Some(deadline) if deadline > now => drop(self.alarms.insert((deadline, peer, number))),
                 Some(_) => {
                     keeper.running.remove(&number);
-                    count_down(&mut self.under_way, number);
+                    self.running.remove(&(number, peer));
                     let times = keeper.paused.get(&number).map_or(0, |pause| pause.times) + 1;
                     let pause = Pause { times, until: now + pause_after(times) };
                     keeper.paused.insert(number, pause);
                     self.alarms.insert((pause.until, peer, number));
-                    plan.failed.push((peer, number));
+                    failed.push((What::Failed, peer, number));
                     // Somebody else may fetch it meanwhile.
                     self.look_again(number, scene);
                 }
             }
         }
-    }
-
-    /// Peers that joined and have been quiet for long enough may be asked for files from now on.
-    fn settle(&mut self, scene: Scene, plan: &mut CopyPlan) {
-        for (&id, keeper) in self.keepers.iter_mut().filter(|(_, keeper)| !keeper.settled) {
-            let quiet_at = keeper.told + SETTLE;
-            keeper.settled = scene.now >= quiet_at && scene.roster.get(id).is_some_and(can_fetch);
-            if scene.now < quiet_at {
-                plan.wake_by(quiet_at);
-            }
-        }
+        failed
     }
 
     /// How many copies there should be.
@@ -384,8 +340,8 @@ impl Replicator {
     }
 
     /// How many copies of a file are missing that nobody is fetching.
-    pub(super) fn lacking(&self, number: FileNumber, listing: &ListedFile) -> usize {
-        let coming = self.copies(listing) + self.under_way(number);
+    pub(super) fn lacking(&self, listing: &ListedFile) -> usize {
+        let coming = self.copies(listing) + self.under_way(listing.number);
         self.wanted().min(self.keepers.len()).saturating_sub(coming)
     }
 
@@ -394,24 +350,9 @@ impl Replicator {
         listing.whole_holders().filter(|peer| self.keepers.contains_key(peer)).count()
     }
 
+    /// How many orders run for a file.
     fn under_way(&self, number: FileNumber) -> usize {
-        self.under_way.get(&number).copied().unwrap_or_default()
-    }
-}
-
-impl CopyPlan {
-    fn wake_by(&mut self, at: Millis) {
-        self.next = Some(self.next.map_or(at, |next| next.min(at)));
-    }
-}
-
-/// One order less runs for a file.
-fn count_down(under_way: &mut HashMap<FileNumber, usize>, number: FileNumber) {
-    if let Entry::Occupied(mut count) = under_way.entry(number) {
-        *count.get_mut() -= 1;
-        if *count.get() == 0 {
-            count.remove();
-        }
+        self.running.range((number, 0)..=(number, PeerId::MAX)).count()
     }
 }
 
@@ -422,7 +363,7 @@ pub(super) fn can_fetch(peer: &Member) -> bool {
 
 /// Whether anybody else has all of a file and can be reached.
 pub(super) fn has_source(listing: &ListedFile, peer: PeerId, roster: &Roster) -> bool {
-    let reachable = |id| roster.get(id).is_some_and(|row| !matches!(row.reach, Reach::No(_)));
+    let reachable = |id| roster.peers.get(&id).is_some_and(|row| !matches!(row.reach, Reach::No(_)));
     listing.whole_holders().any(|holder| holder != peer && reachable(holder))
 }
 

@@ -17,13 +17,13 @@
 //! # What is missing
 //! A peer that serves slowly is leased like one that serves fast; only the requester notices.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
-use crate::net::message::{Download, Name, PeerCard, PeerId, PeerState};
+use crate::net::message::{Candidate, Download, Name, PeerCard, PeerId, PeerState};
 
 /// How often a peer may be blamed for a wrong answer before it is no longer leased: once may be a
 /// requester's mistake.
@@ -38,23 +38,6 @@ pub(crate) enum Reach {
     Yes,
     /// It could not, and why.
     No(String),
-}
-
-/// What a peer says of itself when it joins.
-#[derive(Clone, Debug)]
-pub(crate) struct Candidate {
-    /// What it calls itself.
-    pub(crate) name: Name,
-    /// Where it listens.
-    pub(crate) addr: SocketAddr,
-    /// How many products it serves at once.
-    pub(crate) slots: u32,
-    /// Whether it takes part in replication.
-    pub(crate) keeps: bool,
-    /// What it sends to others at most, in bytes per second.
-    pub(crate) up: Option<u64>,
-    /// What it takes from others at most, in bytes per second.
-    pub(crate) down: Option<u64>,
 }
 
 /// A row of the table.
@@ -138,25 +121,19 @@ impl Member {
 /// The table.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    peers: BTreeMap<PeerId, Member>,
-    names: HashMap<Name, PeerId>,
-    addrs: HashMap<SocketAddr, PeerId>,
+    /// The rows, in order of their numbers.
+    pub(super) peers: BTreeMap<PeerId, Member>,
 }
 
 impl Roster {
-    /// The rows, in order of their numbers.
-    pub(super) fn peers(&self) -> impl Iterator<Item = &Member> {
-        self.peers.values()
-    }
-
-    /// A row.
-    pub(super) fn get(&self, id: PeerId) -> Option<&Member> {
-        self.peers.get(&id)
+    /// The name of number `id`, if it is in the table.
+    pub(super) fn name(&self, id: PeerId) -> Option<&Name> {
+        self.peers.get(&id).map(|peer| &peer.is.name)
     }
 
     /// What to call number `id` in a sentence.
-    pub(super) fn name(&self, id: PeerId) -> String {
-        self.peers.get(&id).map_or_else(|| "somebody".into(), |peer| peer.is.name.to_string())
+    pub(super) fn called(&self, id: PeerId) -> String {
+        self.name(id).map_or_else(|| "somebody".into(), Name::to_string)
     }
 
     /// The former self of a candidate, if it is still in the table.
@@ -169,38 +146,28 @@ impl Roster {
             return Err(Error::new(Code::BadMessage, format!("{slots} slots are too many"))
                 .advise(format!("a peer may offer {} at most", limits::SLOTS)));
         }
-        match (self.names.get(name), self.addrs.get(addr)) {
-            (None, None) => Ok(None),
-            (Some(by_name), Some(by_addr)) if by_name == by_addr => Ok(Some(*by_name)),
-            (Some(other), _) => Err(Error::new(
-                Code::Conflict,
-                format!("the name {name} is taken by the peer at {}", self.peers[other].is.addr),
-            )
-            .advise("choose another --name")),
-            (None, Some(other)) => Err(Error::new(
-                Code::Conflict,
-                format!("the address {addr} is that of the peer {}", self.peers[other].is.name),
-            )
-            .advise("choose another --listen or --advertise")),
-        }
+        let of_that_name = self.peers.values().find(|peer| peer.is.name == *name);
+        let at_that_addr = self.peers.values().find(|peer| peer.is.addr == *addr);
+        let (no, advice) = match (of_that_name, at_that_addr) {
+            (None, None) => return Ok(None),
+            (Some(one), Some(other)) if one.id == other.id => return Ok(Some(one.id)),
+            (Some(other), _) => {
+                let at = other.is.addr;
+                (format!("the name {name} is taken by the peer at {at}"), "choose another --name")
+            }
+            (None, Some(other)) => {
+                let no = format!("the address {addr} is that of the peer {}", other.is.name);
+                (no, "choose another --listen or --advertise")
+            }
+        };
+        Err(Error::new(Code::Conflict, no).advise(advice))
     }
 
     /// Writes a new row. Its former self must have been removed.
     pub(super) fn admit(&mut self, id: PeerId, candidate: Candidate, now: Millis) {
-        self.names.insert(candidate.name.clone(), id);
-        self.addrs.insert(candidate.addr, id);
-        let reach = Reach::Unknown;
-        let downloads = Vec::new();
+        let (reach, downloads) = (Reach::Unknown, Vec::new());
         let peer = Member { id, is: candidate, since: now, heard: now, reach, blames: 0, downloads };
         self.peers.insert(id, peer);
-    }
-
-    /// Takes a row out.
-    pub(super) fn remove(&mut self, id: PeerId) -> Option<Member> {
-        let peer = self.peers.remove(&id)?;
-        self.names.remove(&peer.is.name);
-        self.addrs.remove(&peer.is.addr);
-        Some(peer)
     }
 
     /// A peer was heard of, and said what it is fetching.
@@ -222,14 +189,7 @@ impl Roster {
     /// The peers that have not been heard of for `dead_after` milliseconds.
     pub(super) fn silent(&self, dead_after: Millis, now: Millis) -> Vec<PeerId> {
         let silent = |peer: &&Member| now.saturating_sub(peer.heard) >= dead_after;
-        self.peers().filter(silent).map(|peer| peer.id).collect()
-    }
-
-    /// The manager tried to connect back.
-    pub(super) fn tried(&mut self, id: PeerId, reach: Reach) -> Option<&Member> {
-        let peer = self.peers.get_mut(&id)?;
-        peer.reach = reach;
-        Some(peer)
+        self.peers.values().filter(silent).map(|peer| peer.id).collect()
     }
 
     /// Blames a peer for a wrong answer; true when that puts it into quarantine.
@@ -251,7 +211,7 @@ impl Roster {
 
     /// The whole table for all to see: everybody's card.
     pub(super) fn cards(&self) -> Vec<PeerCard> {
-        self.peers().map(|peer| peer.card(peer.is.slots)).collect()
+        self.peers.values().map(|peer| peer.card(peer.is.slots)).collect()
     }
 }
 
@@ -270,4 +230,4 @@ pub(crate) fn spell(addr: SocketAddr) -> Result<SocketAddr> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -25,58 +25,57 @@ const QUEUE_SHARE: usize = 64 << 10;
 const LEASES_SHARE: usize = 160 << 10;
 const PEERS_SHARE: usize = 288 << 10;
 
-/// What is left of an answer.
-struct Room(usize);
-
-impl Room {
-    /// As many of `entries` as fit into `share` bytes of what is left.
-    fn fit<T: Serialize>(&mut self, share: usize, entries: impl IntoIterator<Item = T>) -> Vec<T> {
-        let mut left = share.min(self.0);
-        let fits = |entry: &T| {
-            let size = serde_json::to_vec(entry).map_or(usize::MAX, |bytes| bytes.len() + 1);
-            if size > left {
-                return false;
-            }
-            left -= size;
-            self.0 -= size;
-            true
-        };
-        entries.into_iter().take_while(fits).collect()
-    }
+/// As many of `entries` as fit into `share` bytes of the `room` that is left, and how many do not.
+fn fit<T: Serialize>(
+    room: &mut usize,
+    share: usize,
+    entries: impl ExactSizeIterator<Item = T>,
+) -> (Vec<T>, usize) {
+    let (all, mut left) = (entries.len(), share.min(*room));
+    let fits = |entry: &T| {
+        let size = serde_json::to_vec(entry).map_or(usize::MAX, |bytes| bytes.len() + 1);
+        if size > left {
+            return false;
+        }
+        left -= size;
+        *room -= size;
+        true
+    };
+    let entries: Vec<T> = entries.take_while(fits).collect();
+    let left_out = all - entries.len();
+    (entries, left_out)
 }
 
 impl Table {
     /// Everything, for the `state` answer.
     pub(crate) fn state(&self, now: Millis) -> State {
-        let mut room = Room(ANSWER);
-        let mut events = room.fit(EVENTS_SHARE, self.events.iter().rev().cloned());
+        let mut room = ANSWER;
+        let (mut events, _) = fit(&mut room, EVENTS_SHARE, self.events.iter().rev().cloned());
         events.reverse();
-        let mut done = room.fit(DONE_SHARE, self.done.iter().rev().cloned());
+        let (mut done, _) = fit(&mut room, DONE_SHARE, self.done.iter().rev().cloned());
         done.reverse();
-        let waiters = self.book.waiters(&self.roster, now);
-        let leases = self.book.leases(&self.roster);
-        let peers: Vec<_> = self.roster.peers().map(|peer| peer.state(self.book.used(peer.id))).collect();
-        let (waiting, leased, present) = (waiters.len(), leases.len(), peers.len());
-        let queue = room.fit(QUEUE_SHARE, waiters);
-        let leases = room.fit(LEASES_SHARE, leases);
-        let peers = room.fit(PEERS_SHARE, peers);
-        let files = room.fit(ANSWER, self.files_with_health(now));
+        let (queue, queue_left_out) = fit(&mut room, QUEUE_SHARE, self.book.waiters(&self.roster, now));
+        let (leases, leases_left_out) = fit(&mut room, LEASES_SHARE, self.book.leases(&self.roster));
+        let peers = self.roster.peers.values().map(|peer| peer.state(self.book.used(peer.id)));
+        let (peers, peers_left_out) = fit(&mut room, PEERS_SHARE, peers);
+        let (files, files_left_out) = fit(&mut room, ANSWER, self.files(true, now));
+        let manager = ManagerState {
+            since: self.book.started,
+            quantum_ms: self.book.quantum,
+            replicas: self.replicator.policy,
+            now,
+        };
         State {
-            manager: Some(ManagerState {
-                since: self.started,
-                quantum_ms: self.book.quantum(),
-                replicas: self.replicator.policy(),
-                now,
-            }),
-            peers_left_out: present - peers.len(),
-            queue_left_out: waiting - queue.len(),
-            leases_left_out: leased - leases.len(),
-            files_left_out: self.catalogue.len() - files.len(),
+            manager: Some(manager),
             peers,
             queue,
             leases,
             done,
             files,
+            files_left_out,
+            peers_left_out,
+            queue_left_out,
+            leases_left_out,
             events,
         }
     }

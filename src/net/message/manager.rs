@@ -14,33 +14,38 @@ use crate::clock::Millis;
 use crate::share::fingerprint::Fingerprint;
 use crate::share::{FileId, FileName};
 
+/// What a peer says of itself when it joins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    /// [`VERSION`](super::VERSION) of the speaker.
+    pub version: u32,
+    /// What the peer calls itself.
+    pub name: Name,
+    /// Where it listens; the manager connects back to see that others can.
+    pub addr: SocketAddr,
+    /// How many products it serves at once.
+    pub slots: u32,
+    /// Whether it takes part in replication.
+    #[serde(default = "yes")]
+    pub keeps: bool,
+    /// Leases it is still serving, so that a restarted manager counts them.
+    #[serde(default)]
+    pub bound: Vec<Bound>,
+    /// What it sends to others at most, in bytes per second; without it there is no cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<u64>,
+    /// What it takes from others at most, in bytes per second; without it there is no cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down: Option<u64>,
+}
+
 /// What is said to a manager.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ToManager {
     /// "I am here": opens the conversation in which a peer stays known. Answered by `registered`.
-    Register {
-        /// [`VERSION`](super::VERSION) of the speaker.
-        version: u32,
-        /// What the peer calls itself.
-        name: Name,
-        /// Where it listens; the manager connects back to see that others can.
-        addr: SocketAddr,
-        /// How many products it serves at once.
-        slots: u32,
-        /// Whether it takes part in replication.
-        #[serde(default = "yes")]
-        keeps: bool,
-        /// Leases it is still serving, so that a restarted manager counts them.
-        #[serde(default)]
-        bound: Vec<Bound>,
-        /// What it sends to others at most, in bytes per second; without it there is no cap.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        up: Option<u64>,
-        /// What it takes from others at most, in bytes per second; without it there is no cap.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        down: Option<u64>,
-    },
+    Register(Candidate),
     /// "I am still here": the answer to `ping`, and to `wait`.
     Ok {
         /// The [`Fingerprint`] of the files that the peer believes it is listed for.

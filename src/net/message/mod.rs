@@ -48,7 +48,7 @@ mod parts;
 mod peers;
 mod state;
 
-pub use manager::{FromManager, ToManager};
+pub use manager::{Candidate, FromManager, ToManager};
 pub use parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, plain};
 pub use peers::{FromPeer, ToPeer};
 pub use state::{

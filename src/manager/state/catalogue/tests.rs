@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::super::roster::Candidate;
+use super::super::roster::tests::candidate;
 use super::*;
 use crate::share::Layout;
 
@@ -18,12 +18,7 @@ const LATE: Millis = 1_000;
 fn roster() -> Roster {
     let mut roster = Roster::default();
     for (id, name) in [(ADA, "ada"), (BEN, "ben"), (CYD, "cyd")] {
-        let addr = ([127, 0, 0, 1], 7000 + id as u16).into();
-        roster.admit(
-            id,
-            Candidate { name: name.parse().unwrap(), addr, slots: 0, keeps: true, up: None, down: None },
-            0,
-        );
+        roster.admit(id, candidate(name, 7000 + id as u16, 0), 0);
     }
     roster
 }
@@ -33,7 +28,8 @@ fn file(name: &str, bytes: &[u8]) -> Manifest {
 }
 
 fn holders(catalogue: &mut Catalogue, asker: PeerId, name: &str) -> Option<Vec<(PeerId, bool)>> {
-    catalogue.query(asker, &name.parse().unwrap()).file.map(|(_, holders)| holders)
+    let (_, holders) = catalogue.query(asker, &name.parse().unwrap()).file?;
+    Some(holders.into_iter().collect())
 }
 
 #[test]
@@ -59,7 +55,7 @@ fn an_unknown_file_and_one_that_only_the_asker_had_are_not_found() {
     assert_eq!(holders(&mut catalogue, BEN, "notes.pdf"), None);
     catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap();
     assert_eq!(holders(&mut catalogue, ADA, "notes.pdf"), None);
-    assert!(catalogue.len() == 0, "a file without holders is gone");
+    assert!(catalogue.files.len() == 0, "a file without holders is gone");
 }
 
 #[test]
@@ -87,7 +83,7 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
     catalogue.update(ADA, &notes, true, Some(5), &roster, LATE).unwrap();
     catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap();
     assert_eq!(catalogue.drop_file(&name, None, None, 10).unwrap(), Some((id, 10)));
-    assert!(catalogue.len() == 0 && catalogue.hashes == 0);
+    assert!(catalogue.files.len() == 0 && catalogue.hashes == 0);
     for peer in [ADA, BEN] {
         assert_eq!((catalogue.held_by(peer), catalogue.peers[&peer].print), (0, Fingerprint::default()));
     }
@@ -115,7 +111,7 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
     assert_eq!(no.code(), Code::Conflict, "the name stands for something else now");
     catalogue.drop_file(&name, None, None, 11).unwrap();
     assert_eq!(catalogue.update(BEN, &notes, true, Some(11), &roster, LATE).unwrap(), Some(What::BringsBack));
-    assert_eq!(catalogue.when_dropped(&name, id), None, "the drop is forgotten");
+    assert_eq!(catalogue.versions.dropped(&name, id), None, "the drop is forgotten");
 }
 
 #[test]
@@ -125,9 +121,9 @@ fn of_a_drop_that_somebody_remembers_and_a_publication_the_later_wins() {
     let mut catalogue = Catalogue::default();
     catalogue.update(ADA, &notes, true, Some(20), &roster, LATE).unwrap();
     assert_eq!(catalogue.drop_file(&name, Some(id), Some(19), 99).unwrap(), None, "an older one");
-    assert_eq!(catalogue.len(), 1);
+    assert_eq!(catalogue.files.len(), 1);
     assert_eq!(catalogue.drop_file(&name, Some(id), Some(20), 99).unwrap(), Some((id, 20)));
-    assert_eq!(catalogue.len(), 0);
+    assert_eq!(catalogue.files.len(), 0);
     assert_eq!(catalogue.drop_file(&name, Some(id), Some(20), 99).unwrap(), None, "known");
     assert_eq!(catalogue.update(ADA, &notes, true, Some(21), &roster, LATE).unwrap(), Some(What::BringsBack));
     assert_eq!(catalogue.drop_file(&name, None, None, 99).unwrap(), Some((id, 99)));
@@ -143,15 +139,15 @@ fn files_have_numbers_of_their_own_and_it_is_known_which_were_touched() {
     catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
     let (one, two) = (catalogue.number(b.name()).unwrap(), catalogue.number(a.name()).unwrap());
     assert!(one < two, "in order of arrival");
-    assert_eq!(catalogue.take_touched(), [one, two].into());
+    assert_eq!(std::mem::take(&mut catalogue.touched), [one, two].into());
     catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
-    assert!(!catalogue.is_touched(), "it was known");
+    assert!(catalogue.touched.is_empty(), "it was known");
     catalogue.update(BEN, &a, true, None, &roster, LATE).unwrap();
     catalogue.query(ADA, a.name());
-    assert_eq!(catalogue.take_touched(), [two].into());
+    assert_eq!(std::mem::take(&mut catalogue.touched), [two].into());
     catalogue.leave(ADA);
-    assert_eq!(catalogue.take_touched(), [one].into());
-    assert!(catalogue.listing(one).is_none());
+    assert_eq!(std::mem::take(&mut catalogue.touched), [one].into());
+    assert!(!catalogue.files.contains_key(&one));
     catalogue.update(ADA, &b, true, None, &roster, LATE).unwrap();
     assert!(catalogue.number(b.name()).unwrap() > two, "no number is used twice");
 }
@@ -208,7 +204,7 @@ fn nobody_drops_or_publishes_later_than_now() {
     // A drop that somebody remembers wins against it, too.
     catalogue.update(BEN, &notes, true, Some(u64::MAX), &roster, 14).unwrap();
     assert!(catalogue.drop_file(name, Some(id), Some(15), 15).unwrap().is_some());
-    assert_eq!(catalogue.len(), 0);
+    assert_eq!(catalogue.files.len(), 0);
 }
 
 #[test]
@@ -292,7 +288,7 @@ proptest! {
             model.retain(|_, (_, holders, _)| !holders.is_empty());
         }
         let listed: Vec<_> = catalogue.listings()
-            .map(|(_, listing)| (listing.name().to_string(), listing.holders().collect())).collect();
+            .map(|listing| (listing.manifest.name().to_string(), listing.holders.clone())).collect();
         let expected: Vec<(String, BTreeMap<PeerId, bool>)> =
             model.iter().map(|(name, (_, holders, _))| (name.clone(), holders.clone())).collect();
         prop_assert_eq!(listed, expected);

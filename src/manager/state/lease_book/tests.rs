@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::manager::state::roster::{Candidate, Reach};
+use crate::manager::state::roster::Reach;
+use crate::manager::state::roster::tests::candidate;
 
 const QUANTUM: Millis = 1000;
 /// After the grace of a new manager.
@@ -14,12 +15,14 @@ fn desk(slots: &[u32]) -> (Roster, LeaseBook) {
     let mut roster = Roster::default();
     for (i, &slots) in slots.iter().enumerate() {
         let id = i as u64 + 1;
-        let name = format!("p{id}").parse().unwrap();
-        let addr = ([127, 0, 0, 1], id as u16).into();
-        roster.admit(id, Candidate { name, addr, slots, keeps: true, up: None, down: None }, 0);
-        roster.tried(id, Reach::Yes);
+        roster.admit(id, candidate(&format!("p{id}"), id as u16, slots), 0);
+        roster.peers.get_mut(&id).unwrap().reach = Reach::Yes;
     }
-    (roster, LeaseBook::new(QUANTUM, 100, 0))
+    (roster, LeaseBook { quantum: QUANTUM, next: 100, ..LeaseBook::default() })
+}
+
+fn effects(book: &mut LeaseBook) -> Vec<Effect> {
+    std::mem::take(&mut book.effects)
 }
 
 fn granted(book: &mut LeaseBook) -> Vec<LeaseId> {
@@ -27,7 +30,7 @@ fn granted(book: &mut LeaseBook) -> Vec<LeaseId> {
         Effect::Turn(ticket) => Some(ticket),
         _ => None,
     };
-    book.take_effects().into_iter().filter_map(turn).collect()
+    effects(book).into_iter().filter_map(turn).collect()
 }
 
 /// The lease ends and every peer says `unbound` at once.
@@ -76,7 +79,7 @@ fn only_the_head_takes_and_a_request_that_fits_does_not_overtake() {
     let cyd = book.ask(&roster, 0, 1, NOW);
     assert_eq!(granted(&mut book), [ada]);
     match book.standing(&roster, cyd, NOW) {
-        TicketStanding::Waiting { position: 2, asked: 1, free: 1, reason } => {
+        TicketStanding::Waiting(FromManager::Wait { position: 2, asked: 1, free: 1, reason }) => {
             assert_eq!(reason, "one is before you; the head of the queue waits for 7 slots, 1 is free")
         }
         other => panic!("{other:?}"),
@@ -91,8 +94,8 @@ fn slots_return_only_when_the_peer_says_unbound() {
     let ada = book.ask(&roster, 0, 1, NOW);
     let ben = book.ask(&roster, 0, 1, NOW);
     book.leave(&roster, ada, NOW);
-    assert!(book.take_effects().contains(&Effect::Tell(1, FromManager::Unbind { lease: ada })));
-    assert!(matches!(book.standing(&roster, ben, NOW), TicketStanding::Waiting { .. }));
+    assert!(effects(&mut book).contains(&Effect::Tell(1, FromManager::Unbind { lease: ada })));
+    assert!(matches!(book.standing(&roster, ben, NOW), TicketStanding::Waiting(_)));
     assert!(book.overdue(NOW + PATIENCE * QUANTUM).is_empty());
     assert_eq!(book.overdue(NOW + PATIENCE * QUANTUM + 1), [1]);
     book.unbound(&roster, 1, ada, NOW);
@@ -105,15 +108,15 @@ fn slots_return_only_when_the_peer_says_unbound() {
 fn a_lease_is_renewed_only_while_nobody_waits() {
     let (roster, mut book) = desk(&[1]);
     let ada = book.ask(&roster, 0, 1, NOW);
-    book.take_effects();
+    effects(&mut book);
     book.renew(ada, NOW + 600);
     let bind = FromManager::Bind { lease: ada, slots: 1, for_ms: QUANTUM };
-    assert_eq!(book.take_effects(), [Effect::Tell(1, bind)], "its peer is told, too");
+    assert_eq!(effects(&mut book), [Effect::Tell(1, bind)], "its peer is told, too");
     assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM);
     let _ben = book.ask(&roster, 0, 1, NOW + 700);
     book.renew(ada, NOW + 800);
     assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM, "somebody waits");
-    assert_eq!(book.take_effects(), []);
+    assert_eq!(effects(&mut book), []);
     assert_eq!(book.leave(&roster, ada, NOW + 1600).unwrap().holder, 0);
     book.renew(ada, NOW + 1600);
     assert_eq!(book.standing(&roster, ada, NOW + 1600), TicketStanding::Over);
@@ -128,9 +131,9 @@ fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
     let waits = book.ask(&roster, 0, 8, NOW);
     let small = book.ask(&roster, 0, 2, NOW);
     assert_eq!(granted(&mut book), [all]);
-    roster.remove(2);
+    roster.peers.remove(&2);
     book.lost(&roster, 2, NOW);
-    let effects = book.take_effects();
+    let effects = effects(&mut book);
     assert!(
         effects.contains(&Effect::TellHolder(all, FromManager::Lost { lease: all, peer: 2 })),
         "{effects:?}"
@@ -145,7 +148,7 @@ fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
 fn a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
     let (roster, mut book) = desk(&[]);
     let early = book.ask(&roster, 0, 7, GRACE - 1);
-    assert!(matches!(book.standing(&roster, early, GRACE - 1), TicketStanding::Waiting { .. }));
+    assert!(matches!(book.standing(&roster, early, GRACE - 1), TicketStanding::Waiting(_)));
     assert_eq!(book.standing(&roster, early, GRACE), TicketStanding::Infeasible { leasable: 0 });
 }
 
@@ -154,7 +157,7 @@ fn a_lease_of_a_former_life_counts_until_its_peer_is_done_with_it() {
     let (roster, mut book) = desk(&[4]);
     book.still_bound(&roster, 1, &Bound { lease: 17, slots: 3 }, NOW);
     assert_eq!(book.free(&roster, 0), 1);
-    assert_eq!(book.take_effects(), [Effect::Tell(1, FromManager::Unbind { lease: 17 })]);
+    assert_eq!(effects(&mut book), [Effect::Tell(1, FromManager::Unbind { lease: 17 })]);
     book.unbound(&roster, 1, 17, NOW);
     assert_eq!(book.free(&roster, 0), 4);
 }
@@ -237,7 +240,7 @@ proptest! {
                     book.unbound(&roster, peer, lease, NOW);
                 },
                 Act::Lose { peer } => {
-                    roster.remove(peer);
+                    roster.peers.remove(&peer);
                     book.lost(&roster, peer, NOW);
                 }
             }
@@ -245,7 +248,7 @@ proptest! {
                 let standing = book.standing(&roster, ticket, NOW);
                 !matches!(standing, TicketStanding::Over | TicketStanding::Infeasible { .. })
             });
-            for effect in book.take_effects() {
+            for effect in effects(&mut book) {
                 if let Effect::Turn(ticket) = effect
                     && let TicketStanding::Leased { slots, .. } = book.standing(&roster, ticket, NOW)
                 {
@@ -256,7 +259,7 @@ proptest! {
                     prop_assert!(slots.iter().map(|card| card.slots).sum::<u32>() <= wanted);
                 }
             }
-            for peer in roster.peers() {
+            for peer in roster.peers.values() {
                 let leased: u32 = book.leases.values().flat_map(|l| &l.slots)
                     .filter(|card| card.peer == peer.id).map(|card| card.slots).sum();
                 let unbinding: u32 = book.unbinding.iter()

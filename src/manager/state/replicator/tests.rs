@@ -7,9 +7,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::super::Table;
-use super::super::roster::Candidate;
+use super::super::roster::tests::candidate;
 use super::*;
-use crate::net::message::{Condition, Health};
+use crate::net::message::{Candidate, Condition, Health};
 use crate::share::{Layout, Manifest};
 
 /// A manager without sockets: what it knows, and what it has ordered.
@@ -49,10 +49,8 @@ impl World {
     fn join_unreached(&mut self, name: &str, keeps: bool) -> PeerId {
         // Numbers are 1, 2, ..., and so are ports.
         self.last_port += 1;
-        let port = self.last_port;
-        let (name, addr) = (name.parse().unwrap(), ([127, 0, 0, 1], port).into());
-        let candidate = Candidate { name, addr, slots: 1, keeps, up: None, down: None };
-        self.table.admit(candidate, &[], self.now).unwrap()
+        let candidate = Candidate { keeps, ..candidate(name, self.last_port, 1) };
+        self.table.admit(candidate, self.now).unwrap()
     }
 
     fn reach(&mut self, id: PeerId, reach: Reach) {
@@ -107,20 +105,22 @@ impl World {
 
     fn holders(&self, file: &str) -> Vec<PeerId> {
         let number = self.table.catalogue.number(&file.parse().unwrap());
-        number.map_or_else(Vec::new, |number| {
-            self.table.catalogue.listing(number).unwrap().whole_holders().collect()
-        })
+        number.map_or_else(Vec::new, |number| self.table.catalogue.files[&number].whole_holders().collect())
     }
 
     /// Plans once; what is ordered must make sense.
     fn plan(&mut self) -> Vec<(PeerId, String)> {
         let plan = self.table.replicator.plan(&mut self.table.catalogue, &self.table.roster, self.now);
-        self.next = plan.next;
-        let named = |orders: Vec<(PeerId, FileNumber)>| -> Vec<(PeerId, String)> {
-            let listing = |number| self.table.catalogue.listing(number).unwrap();
-            orders.into_iter().map(|(peer, number)| (peer, listing(number).name().to_string())).collect()
+        self.next = match self.table.is_plan_due() {
+            true => Some(self.now),
+            false => self.table.replicator.next(self.now),
         };
-        let (orders, failed) = (named(plan.orders), named(plan.failed));
+        let named = |which: What| -> Vec<(PeerId, String)> {
+            let name = |number| self.table.catalogue.files[number].manifest.name().to_string();
+            let of_that_kind = plan.iter().filter(|(what, ..)| *what == which);
+            of_that_kind.map(|(_, peer, number)| (*peer, name(number))).collect()
+        };
+        let (orders, failed) = (named(What::Asked), named(What::Failed));
         for order in failed {
             assert!(self.open.remove(&order), "it failed: {order:?}");
         }
@@ -128,13 +128,13 @@ impl World {
             let holders = self.holders(file);
             assert!(!holders.contains(peer), "{peer} has {file}");
             assert!(holders.iter().any(|holder| holder != peer), "nobody else has {file}");
-            assert!(self.table.roster.get(*peer).is_some_and(|row| row.is.keeps));
+            assert!(self.table.roster.peers.get(peer).is_some_and(|row| row.is.keeps));
             assert!(self.open.insert((*peer, file.clone())), "{peer} is fetching {file}");
             self.given.entry((*peer, file.clone())).or_default().push(self.now);
             let running = self.open.iter().filter(|(it, _)| it == peer).count();
             assert!(running <= ORDERS, "{running} orders at {peer}");
             let copies = holders.len() + self.open.iter().filter(|(_, it)| it == file).count();
-            if let Replicas::Some(wanted) = self.table.replicator.policy() {
+            if let Replicas::Some(wanted) = self.table.replicator.policy {
                 assert!(copies <= wanted.max(holders.len()), "{copies} copies of {file}");
             }
         }
@@ -170,8 +170,7 @@ impl World {
     fn health(&self, file: &str) -> Health {
         let Table { catalogue, roster, replicator, .. } = &self.table;
         let number = catalogue.number(&file.parse().unwrap()).unwrap();
-        let listing = catalogue.listing(number).unwrap();
-        replicator.health(number, listing, Scene { catalogue, roster, now: self.now })
+        replicator.health(&catalogue.files[&number], Scene { catalogue, roster, now: self.now })
     }
 }
 
@@ -215,7 +214,7 @@ fn under_zero_nothing_is_ordered() {
     world.put(1, &["a"]);
     assert_eq!(world.wait(100_000), []);
     assert_eq!(world.health("a").state, Condition::Whole);
-    assert!(!world.table.replicator.is_due(&world.table.catalogue), "what was touched was looked at");
+    assert!(!world.table.is_plan_due(), "what was touched was looked at");
 }
 
 #[test]
@@ -406,12 +405,12 @@ fn eighty_thousand_copies_cost_little_each() {
     let mut orders = 0;
     loop {
         let plan = world.table.replicator.plan(&mut world.table.catalogue, &world.table.roster, world.now);
-        if plan.orders.is_empty() && plan.next.is_none_or(|next| next > world.now) {
+        if plan.is_empty() && !world.table.is_plan_due() {
             break;
         }
-        orders += plan.orders.len();
-        for (peer, number) in plan.orders {
-            let file = world.table.catalogue.listing(number).unwrap().name().to_string();
+        orders += plan.len();
+        for (_, peer, number) in plan {
+            let file = world.table.catalogue.files[&number].manifest.name().to_string();
             world.update(peer, &file, true);
         }
     }
@@ -506,10 +505,8 @@ fn a_bad_day(policy: Replicas, seed: u64) -> Result<(), TestCaseError> {
         }
     }
     prop_assert!(world.table.replicator.alarms.len() <= 4 * 30 * keepers.max(1), "alarms are not forgotten");
-    prop_assert!(world.table.replicator.under_way.values().all(|count| *count > 0));
     let running: usize = world.table.replicator.keepers.values().map(|keeper| keeper.running.len()).sum();
-    prop_assert_eq!(running, world.table.replicator.under_way.values().sum::<usize>());
-    prop_assert_eq!(running, world.open.len());
+    prop_assert_eq!((running, running), (world.open.len(), world.table.replicator.running.len()));
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! The rules of the roster, one test each.
 
 use super::*;
+use crate::net::message::VERSION;
 
-fn candidate(name: &str, port: u16, slots: u32) -> Candidate {
-    let addr = ([127, 0, 0, 1], port).into();
-    Candidate { name: name.parse().unwrap(), addr, slots, keeps: true, up: None, down: None }
+/// A peer that wants to join.
+pub(crate) fn candidate(name: &str, port: u16, slots: u32) -> Candidate {
+    let (name, addr) = (name.parse().unwrap(), ([127, 0, 0, 1], port).into());
+    Candidate { version: VERSION, name, addr, slots, keeps: true, bound: Vec::new(), up: None, down: None }
 }
 
 /// Peers 1, 2, ... with these slots, all reachable.
@@ -13,7 +15,7 @@ fn roster(slots: &[u32]) -> Roster {
     for (i, &slots) in slots.iter().enumerate() {
         let id = i as u64 + 1;
         roster.admit(id, candidate(&format!("p{id}"), id as u16, slots), 0);
-        roster.tried(id, Reach::Yes);
+        roster.peers.get_mut(&id).unwrap().reach = Reach::Yes;
     }
     roster
 }
@@ -28,7 +30,7 @@ fn names_and_addresses_are_a_set_and_only_the_same_peer_comes_back() {
     assert_eq!(error.code(), Code::Conflict);
     assert_eq!(error.to_string(), "the name p1 is taken by the peer at 127.0.0.1:1; choose another --name");
     assert_eq!(taken(&roster, "p2", 1).unwrap_err().code(), Code::Conflict);
-    roster.remove(1);
+    roster.peers.remove(&1);
     assert_eq!(taken(&roster, "p1", 2).unwrap(), None);
 }
 
@@ -57,15 +59,15 @@ fn silence_is_counted_but_not_while_nobody_could_be_heard() {
 #[test]
 fn only_one_that_can_be_reached_and_was_not_blamed_twice_is_leased() {
     let mut roster = roster(&[4]);
-    let slots = |roster: &Roster| (roster.get(1).unwrap().open(), roster.leasable(0));
-    roster.tried(1, Reach::Unknown);
+    let slots = |roster: &Roster| (roster.peers.get(&1).unwrap().open(), roster.leasable(0));
+    roster.peers.get_mut(&1).unwrap().reach = Reach::Unknown;
     assert_eq!(slots(&roster), (0, 4));
-    roster.tried(1, Reach::No("connection refused".into()));
+    roster.peers.get_mut(&1).unwrap().reach = Reach::No("connection refused".into());
     assert_eq!(slots(&roster), (0, 0));
-    roster.tried(1, Reach::Yes);
+    roster.peers.get_mut(&1).unwrap().reach = Reach::Yes;
     assert!(!roster.blame(1));
     assert_eq!(slots(&roster), (4, 4));
     assert!(roster.blame(1));
     assert_eq!(slots(&roster), (0, 0));
-    assert!(roster.get(1).unwrap().state(0).reason.contains("quarantined"));
+    assert!(roster.peers.get(&1).unwrap().state(0).reason.contains("quarantined"));
 }
