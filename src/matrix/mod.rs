@@ -206,7 +206,10 @@ pub(crate) fn on_threads<T: Send, X: Send>(
     parts: Vec<T>,
     work: impl Fn(T) -> X + Sync,
 ) -> Vec<X> {
-    let others = parts.len().saturating_sub(1);
+    if parts.len() < 2 {
+        return parts.into_iter().map(work).collect();
+    }
+    let others = parts.len() - 1;
     let waiting = Mutex::new(parts.into_iter().enumerate());
     let take = || waiting.lock().next();
     let run = || std::iter::from_fn(take).map(|(n, part)| (n, work(part))).collect::<Vec<_>>();

@@ -116,10 +116,8 @@ fn sum<V: Vector, const DIGITS: usize>(row: &[f64], column: &[[[f64; LANES]; 3]]
     let mut total = 0;
     for (row, column) in row.chunks(STRETCH).zip(column.chunks(STRETCH / LANES)) {
         let (mut low_sums, mut high_sums) = ([zero; 3], [zero; 3]);
-        let (whole, end) = row.as_chunks();
-        let mut last = [0.0; LANES];
-        last[..end.len()].copy_from_slice(end);
-        for (entries, digits) in whole.iter().chain([&last]).zip(column) {
+        let (places, end) = row.as_chunks();
+        for (entries, digits) in places.iter().chain([&padded(end)]).zip(column) {
             for lane in (0..LANES).step_by(V::LANES) {
                 let entry = V::read(&entries[lane..]);
                 let high = match DIGITS {
@@ -157,13 +155,22 @@ fn value<V: Vector>(sums: [V; 3]) -> i128 {
 #[inline(always)]
 fn size(row: &[f64]) -> f64 {
     let mut sizes = [0.0_f64; LANES];
-    for entries in row.chunks(LANES) {
+    let (places, end) = row.as_chunks();
+    for entries in places.iter().chain([&padded(end)]) {
         for (size, x) in sizes.iter_mut().zip(entries) {
             let this = if x.trunc() == *x { x.abs() } else { f64::INFINITY };
             *size = if this > *size { this } else { *size };
         }
     }
     sizes.into_iter().fold(0.0, f64::max)
+}
+
+/// The end of a row, filled up with zeros.
+#[inline(always)]
+fn padded(end: &[f64]) -> [f64; LANES] {
+    let mut place = [0.0; LANES];
+    place[..end.len()].copy_from_slice(end);
+    place
 }
 
 /// Are all of these whole numbers of at most 2^53?
