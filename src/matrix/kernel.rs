@@ -142,14 +142,18 @@ impl Kernel {
                         return Err(Abandoned);
                     }
                     pack_left(&left.window(i0, p0, mb, kb), mr, a_pack);
+                    // The panels of A share the next panel of B.
+                    let share = (nr * kb).div_ceil(mb.div_ceil(mr)).next_multiple_of(LINE);
                     // Loop 2: panels of B.
                     for j in (0..nb).step_by(nr) {
-                        let b = &b_pack[j * kb..][..nr * kb];
+                        let (b, rest) = b_pack[j * kb..].split_at(nr * kb);
+                        let mut next = rest[..rest.len().min(nr * kb)].chunks(share);
                         // Loop 1: panels of A.
                         for i in (0..mb).step_by(mr) {
                             let a = &a_pack[i * kb..][..mr * kb];
                             let (row, col, first) = (i0 + i, j0 + j, p0 == 0);
-                            self.run(TileProduct { a, b, into, row, col, first });
+                            let next = next.next().unwrap_or_default();
+                            self.run(TileProduct { a, b, next, into, row, col, first });
                         }
                     }
                 }
