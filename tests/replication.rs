@@ -378,6 +378,38 @@ fn an_edit_that_nobody_else_has_the_original_of_is_published_as_the_file() {
 }
 
 #[test]
+fn a_file_that_is_edited_while_others_have_parts_of_it_keeps_its_name() {
+    for restarted in [false, true] {
+        let network = Network::start(&["--dead-after", "2s", "--ping", "200ms"], &[]);
+        put(&network, "ada", "a.txt", vec![b'x'; 4 << 20]);
+        let slowly = || {
+            let mut ada =
+                network.command_with_log("info", "ada", &[&SCAN[..], &["--up", "256KiB", "serve"]].concat());
+            ada.ready();
+            ada
+        };
+        let mut ada = slowly();
+        whole_at(&network, "a.txt", 1);
+        let _ben = serve(&network, "ben");
+        until("ben has a part", PATIENCE, || {
+            row(&network, "a.txt")?["holders"].as_array()?.iter().any(|it| it["whole"] == false).then_some(())
+        });
+        if restarted {
+            ada.kill();
+            put(&network, "ada", "a.txt", "edited");
+            ada = slowly();
+        } else {
+            put(&network, "ada", "a.txt", "edited");
+        }
+        everywhere(&network, &["ada", "ben"], "a.txt", "edited");
+        for peer in ["ada", "ben"] {
+            assert_eq!(names(&network, peer), ["a.txt"], "no conflict copies, restarted: {restarted}");
+        }
+        drop(ada);
+    }
+}
+
+#[test]
 fn of_two_contents_under_one_name_the_first_stays_and_the_second_becomes_a_conflict_copy() {
     // Where no copies are asked for, nobody but the manager's refusal tells ben of it.
     for (replicas, peers) in [("all", &["ada", "ben"][..]), ("0", &["ben"])] {

@@ -11,7 +11,8 @@
 //! - **A peer that asks for what it has, has lost it** (C3): a query from a whole holder takes it off. One that holds a
 //!   part asks because it wants the rest, and stays.
 //! - **A name stands for one content.** An update of the same name with another id is a `conflict`, and the
-//!   answer names the holders of what was there first.
+//!   answer names the holders of what was there first. A content that nobody has whole any more gives its name up: at
+//!   once to the peer that had it last, which has edited it; to any other when its parts have not grown for a minute.
 //! - **Nobody is listed that is gone**: a holder that leaves is taken off all its files. A file without holders
 //!   is no file.
 //! - **What was dropped stays away** until somebody puts it there again later than it was dropped: of a publication and
@@ -28,7 +29,7 @@
 //!
 //! # What is missing
 //! The manager believes what holders say of themselves. One that lists itself and has nothing is noticed only
-//! by those that ask it. And the first to use a name owns it until no holder is left.
+//! by those that ask it. And the first to use a name owns it until no whole holder is left.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -37,13 +38,17 @@ use super::roster::Roster;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
-use crate::net::message::{Holder, PeerId};
+use crate::net::message::{Holder, Name, PeerId};
 use crate::share::fingerprint::Fingerprint;
 use crate::share::versions::{Mark, Versions};
 use crate::share::{FileId, FileName, Manifest};
 
 /// How many holders a `conflict` names.
 const NAMED: usize = 3;
+
+/// How long nobody must have all of a file, and no part of it grow, until another content may take its name, in
+/// milliseconds.
+const IDLE: Millis = 60_000;
 
 /// The last moment that has a date of four digits for the year, in milliseconds since 1970.
 const LAST_MOMENT: Millis = 253_402_300_799_000;
@@ -67,8 +72,10 @@ pub(super) struct ListedFile {
     pub(super) manifest: Manifest,
     /// Who has it, and whether all of it.
     pub(super) holders: BTreeMap<PeerId, bool>,
-    /// The whole holder that was taken off last.
-    last_whole: Option<PeerId>,
+    /// The name of the whole holder that was taken off last. After a restart it has another number.
+    last_whole: Option<Name>,
+    /// Since when nobody has all of it, and no part has grown.
+    idle_since: Millis,
 }
 
 impl ListedFile {
@@ -82,17 +89,24 @@ impl ListedFile {
         self.holders.get(&peer) == Some(&true)
     }
 
-    /// Whether it gives its name up to another content that `peer` has: nobody has all of it, and this peer was the last
-    /// that had, or all that is left is a part that this peer gave up.
-    fn gives_way(&self, peer: PeerId, id: FileId) -> bool {
+    /// Whether it gives its name up to another content that `peer` has. Nobody has all of it any more, and this peer was
+    /// the last that had; or all that is left is a part that this peer gave up; or the parts have not grown for
+    /// [`IDLE`]: until then five parts together may still hold every piece.
+    fn gives_way(&self, peer: PeerId, name: &Name, id: FileId, now: Millis) -> bool {
         let is_left = self.manifest.id() != id && self.whole_holders().next().is_none();
-        is_left && (self.last_whole == Some(peer) || self.holders.keys().all(|holder| *holder == peer))
+        let is_free = || {
+            let idle = now >= self.idle_since + IDLE;
+            idle || self.last_whole.as_ref() == Some(name)
+                || self.holders.keys().all(|holder| *holder == peer)
+        };
+        is_left && is_free()
     }
 }
 
 /// What one peer holds.
 #[derive(Debug, Default)]
 struct Holdings {
+    name: Option<Name>,
     files: BTreeSet<FileNumber>,
     print: Fingerprint,
     /// The last fingerprint that it sent, where that was another than `print`.
@@ -146,8 +160,11 @@ impl Catalogue {
     ) -> Result<Option<What>> {
         let (file, id) = (manifest.name(), manifest.id());
         let mark = Mark::published(published.unwrap_or_default().min(now));
-        if let Some(number) = self.number(file).filter(|number| self.files[number].gives_way(peer, id)) {
-            self.strike(number);
+        let name = roster.peers.get(&peer).map(|row| row.is.name.clone());
+        if let (Some(number), Some(name)) = (self.number(file), &name)
+            && self.files[&number].gives_way(peer, name, id, now)
+        {
+            self.strike(number, now);
         }
         let is_new = match self.named(file) {
             Some(listing) if listing.manifest.id() != id => return Err(conflict(listing, roster)),
@@ -157,11 +174,12 @@ impl Catalogue {
                 if let Some(at) = dropped.filter(|&at| mark.at <= at) {
                     return Err(dropped_at(file, at));
                 }
-                self.list(manifest)?;
+                self.list(manifest, now)?;
                 Some(if dropped.is_some() { What::BringsBack } else { What::Offers })
             }
         };
         self.versions.merge(file, id, mark);
+        self.peers.entry(peer).or_default().name = name;
         let before = self.number(file).and_then(|number| self.put_on(peer, number, whole));
         Ok(is_new.or(match (before, whole) {
             (None, true) => Some(What::HasToo),
@@ -173,10 +191,10 @@ impl Catalogue {
     }
 
     /// Who has this file? A whole holder that asks has lost it.
-    pub(super) fn query(&mut self, asker: PeerId, file: &FileName) -> Lookup {
+    pub(super) fn query(&mut self, asker: PeerId, file: &FileName, now: Millis) -> Lookup {
         let lost = self.number(file).filter(|number| self.files[number].is_whole_at(asker));
         if let Some(number) = lost {
-            self.take_off(asker, number);
+            self.take_off(asker, number, now);
         }
         let others = |listing: &ListedFile| {
             let mut holders = listing.holders.clone();
@@ -187,9 +205,18 @@ impl Catalogue {
     }
 
     /// A peer is gone; gives the files that are gone with it.
-    pub(super) fn leave(&mut self, peer: PeerId) -> Vec<FileName> {
-        let Some(holdings) = self.peers.remove(&peer) else { return Vec::new() };
-        holdings.files.into_iter().filter_map(|number| self.take_off(peer, number)).collect()
+    pub(super) fn leave(&mut self, peer: PeerId, now: Millis) -> Vec<FileName> {
+        let files = self.peers.get(&peer).map(|holdings| holdings.files.clone()).unwrap_or_default();
+        let gone = files.into_iter().filter_map(|number| self.take_off(peer, number, now)).collect();
+        self.peers.remove(&peer);
+        gone
+    }
+
+    /// A peer has more of a file than before.
+    pub(super) fn grew(&mut self, file: &FileName, now: Millis) {
+        if let Some(listing) = self.number(file).and_then(|number| self.files.get_mut(&number)) {
+            listing.idle_since = now;
+        }
     }
 
     /// Lists a peer for a file; says whether it was listed for it, and for all of it.
@@ -207,16 +234,16 @@ impl Catalogue {
     }
 
     /// Takes a peer off a file; gives its name when the file is gone with it.
-    fn take_off(&mut self, peer: PeerId, number: FileNumber) -> Option<FileName> {
+    fn take_off(&mut self, peer: PeerId, number: FileNumber, now: Millis) -> Option<FileName> {
         let listing = self.files.get_mut(&number)?;
         let whole = listing.holders.remove(&peer)?;
         let (file, id) = (listing.manifest.name(), listing.manifest.id());
-        if let Some(holdings) = self.peers.get_mut(&peer) {
-            holdings.files.remove(&number);
-            holdings.print.toggle(file, id, whole);
-        }
+        let holdings = self.peers.get_mut(&peer)?;
+        holdings.files.remove(&number);
+        holdings.print.toggle(file, id, whole);
         if whole {
-            listing.last_whole = Some(peer);
+            listing.last_whole.clone_from(&holdings.name);
+            listing.idle_since = now;
         }
         self.touched.insert(number);
         if !listing.holders.is_empty() {
@@ -251,7 +278,7 @@ impl Catalogue {
         if let Some(number) = number.filter(|_| listed == Some(id))
             && self.versions.published(file, id).is_none()
         {
-            self.strike(number);
+            self.strike(number, now);
             news = true;
         }
         Ok(news.then_some((id, at)))
@@ -263,7 +290,7 @@ impl Catalogue {
     }
 
     /// Lists a new file, if there is room for it.
-    fn list(&mut self, manifest: &Manifest) -> Result<()> {
+    fn list(&mut self, manifest: &Manifest, now: Millis) -> Result<()> {
         let hashes = self.hashes + manifest.hashes().len() as u64;
         if self.files.len() >= limits::FILES || hashes > limits::ALL_HASHES {
             let no = format!("the manager lists {} files already", self.files.len());
@@ -272,17 +299,18 @@ impl Catalogue {
         self.hashes = hashes;
         self.names.insert(manifest.name().clone(), self.next);
         let (number, manifest) = (self.next, manifest.clone());
-        let listing = ListedFile { number, manifest, holders: BTreeMap::new(), last_whole: None };
+        let (holders, last_whole) = (BTreeMap::new(), None);
+        let listing = ListedFile { number, manifest, holders, last_whole, idle_since: now };
         self.files.insert(self.next, listing);
         self.next += 1;
         Ok(())
     }
 
     /// Takes all holders off a file, and so the file off the list.
-    fn strike(&mut self, number: FileNumber) {
+    fn strike(&mut self, number: FileNumber, now: Millis) {
         let holders: Vec<PeerId> = self.files[&number].holders.keys().copied().collect();
         for peer in holders {
-            self.take_off(peer, number);
+            self.take_off(peer, number, now);
         }
     }
 
@@ -309,7 +337,7 @@ impl Catalogue {
 
     /// A peer says what its list comes to; true when it is to send its files again. An `update` may be on its
     /// way while the peer speaks, so a difference must be seen twice, unchanged, to count.
-    pub(super) fn differs(&mut self, peer: PeerId, claim: Fingerprint) -> bool {
+    pub(super) fn differs(&mut self, peer: PeerId, claim: Fingerprint, now: Millis) -> bool {
         let holdings = self.peers.entry(peer).or_default();
         if claim == holdings.print {
             holdings.claimed = None;
@@ -323,7 +351,7 @@ impl Catalogue {
         // Parts that it is really fetching, it tells again; those that it gave up, it does not.
         for number in holdings.files.clone() {
             if !self.files[&number].is_whole_at(peer) {
-                self.take_off(peer, number);
+                self.take_off(peer, number, now);
             }
         }
         true

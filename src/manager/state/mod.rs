@@ -111,7 +111,7 @@ impl Table {
         self.effects.push(Effect::HangUp(peer));
         self.events.tell(now, format!("{} left: {why}", row.is.name));
         self.book.lost(&self.roster, peer, now);
-        for file in self.catalogue.leave(peer) {
+        for file in self.catalogue.leave(peer, now) {
             self.events.tell_of(now, String::new(), What::Gone, &file, 0);
         }
         self.replicator.leave(peer, &mut self.catalogue);
@@ -144,8 +144,12 @@ impl Table {
         now: Millis,
     ) {
         self.replicator.signs(peer, &downloads, &self.catalogue, now);
+        let before = self.roster.peers.get(&peer).map_or(&[][..], |row| &row.downloads);
+        let has_grown =
+            |new: &&Download| !before.iter().any(|old| old.file == new.file && old.have >= new.have);
+        downloads.iter().filter(has_grown).for_each(|new| self.catalogue.grew(&new.file, now));
         self.roster.heard(peer, downloads, now);
-        if list.is_some_and(|list| self.catalogue.differs(peer, list)) {
+        if list.is_some_and(|list| self.catalogue.differs(peer, list, now)) {
             self.effects.push(Effect::Tell(peer, FromManager::List {}));
         }
     }
@@ -284,7 +288,7 @@ impl Table {
         file: &FileName,
         now: Millis,
     ) -> Result<(Manifest, Vec<Holder>)> {
-        let found = self.catalogue.query(asker, file);
+        let found = self.catalogue.query(asker, file, now);
         if found.lost {
             self.events.tell_of(now, self.roster.called(asker), What::Loses, file, 0);
         }

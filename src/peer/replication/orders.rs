@@ -218,7 +218,12 @@ impl Replication {
     pub(super) fn obey_fetch(&self) {
         let mut manager = ManagerClient::new(self.library.network().config.manager);
         while let Some((file, stop)) = self.next_order() {
-            if let Err(e) = self.carry_out(&mut manager, &file, &stop) {
+            let mut carried_out = self.carry_out(&mut manager, &file, &stop);
+            // An order is for a name: if that stands for another content now, for that.
+            while carried_out.as_ref().is_err_and(|no| no.code() == Code::Expired) {
+                carried_out = self.carry_out(&mut manager, &file, &stop);
+            }
+            if let Err(e) = carried_out {
                 info!("{file} was not fetched: {e}");
             }
             self.fetched(&file);

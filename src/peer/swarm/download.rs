@@ -92,7 +92,7 @@ impl DownloadReport {
 /// Fetches a file that the tracker has found.
 ///
 /// # Errors
-/// `conflict` when another file of its name is in the way; `busy` when it is being fetched already, or the
+/// `conflict` when another file of its name is in the way; `expired` when the name stands for another content now; `busy` when it is being fetched already, or the
 /// disk is full; `not_found` when no holder has been there for `settings.patience`; a plain failure when the disk
 /// fails or it is given up.
 pub(crate) fn download(
@@ -267,7 +267,7 @@ impl Transfer<'_> {
         };
         if found.manifest.id() != self.partial.manifest().id() {
             let why = format!("{} stands for another content now", self.name());
-            return Err(Error::new(Code::Conflict, why).advise("run `down` again for that"));
+            return Err(Error::new(Code::Expired, why).advise("run `down` again for that"));
         }
         // A neighbour that is silent and not listed any more was taken off by the manager. What it owes is asked of
         // others.

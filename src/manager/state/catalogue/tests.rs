@@ -28,7 +28,7 @@ fn file(name: &str, bytes: &[u8]) -> Manifest {
 }
 
 fn holders(catalogue: &mut Catalogue, asker: PeerId, name: &str) -> Option<Vec<(PeerId, bool)>> {
-    let (_, holders) = catalogue.query(asker, &name.parse().unwrap()).file?;
+    let (_, holders) = catalogue.query(asker, &name.parse().unwrap(), LATE).file?;
     Some(holders.into_iter().collect())
 }
 
@@ -43,9 +43,9 @@ fn the_example_of_the_lecture() {
     assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), Some(What::Completes));
     assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), None);
     assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(ADA, true), (BEN, true)]);
-    assert!(catalogue.query(ADA, notes.name()).lost);
+    assert!(catalogue.query(ADA, notes.name(), LATE).lost);
     assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(BEN, true)]);
-    assert!(!catalogue.query(ADA, notes.name()).lost, "she has lost it already");
+    assert!(!catalogue.query(ADA, notes.name(), LATE).lost, "she has lost it already");
 }
 
 #[test]
@@ -67,8 +67,8 @@ fn another_content_under_the_same_name_is_a_conflict_that_names_the_holders() {
     let no = catalogue.update(CYD, &file("a", b"two"), true, None, &roster, LATE).unwrap_err();
     assert_eq!(no.code(), Code::Conflict);
     assert!(no.to_string().contains("held by ada, ben;"), "{no}");
-    catalogue.leave(ADA);
-    assert_eq!(catalogue.leave(BEN), ["a".parse().unwrap()]);
+    catalogue.leave(ADA, LATE);
+    assert_eq!(catalogue.leave(BEN, LATE), ["a".parse().unwrap()]);
     assert_eq!(
         catalogue.update(CYD, &file("a", b"two"), true, None, &roster, LATE).unwrap(),
         Some(What::Offers)
@@ -143,9 +143,9 @@ fn files_have_numbers_of_their_own_and_it_is_known_which_were_touched() {
     catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
     assert!(catalogue.touched.is_empty(), "it was known");
     catalogue.update(BEN, &a, true, None, &roster, LATE).unwrap();
-    catalogue.query(ADA, a.name());
+    catalogue.query(ADA, a.name(), LATE);
     assert_eq!(std::mem::take(&mut catalogue.touched), [two].into());
-    catalogue.leave(ADA);
+    catalogue.leave(ADA, LATE);
     assert_eq!(std::mem::take(&mut catalogue.touched), [one].into());
     assert!(!catalogue.files.contains_key(&one));
     catalogue.update(ADA, &b, true, None, &roster, LATE).unwrap();
@@ -163,10 +163,13 @@ fn a_part_that_was_given_up_is_in_nobodys_way() {
     // And a part of which a peer does not speak any more is taken off when it is asked for its list.
     catalogue.update(BEN, &new, false, None, &roster, LATE).unwrap();
     let nothing = Fingerprint::default();
-    assert!(!catalogue.differs(BEN, nothing));
-    assert!(catalogue.differs(BEN, nothing));
+    assert!(!catalogue.differs(BEN, nothing, LATE));
+    assert!(catalogue.differs(BEN, nothing, LATE));
     assert_eq!(holders(&mut catalogue, CYD, "a").unwrap(), [(ADA, true)]);
-    assert!(!catalogue.differs(BEN, nothing) && !catalogue.differs(BEN, nothing), "once is enough");
+    assert!(
+        !catalogue.differs(BEN, nothing, LATE) && !catalogue.differs(BEN, nothing, LATE),
+        "once is enough"
+    );
 }
 
 #[test]
@@ -184,6 +187,40 @@ fn the_last_whole_holder_may_replace_what_others_have_in_part_only() {
     assert_eq!(catalogue.update(CYD, &by_cyd, true, None, &roster, LATE).unwrap_err().code(), Code::Conflict);
     assert_eq!(catalogue.update(BEN, &by_ben, true, None, &roster, LATE).unwrap(), Some(What::Offers));
     assert_eq!(holders(&mut catalogue, CYD, "a").unwrap(), [(BEN, true)]);
+}
+
+#[test]
+fn one_that_had_all_of_a_file_and_comes_back_under_another_number_may_replace_it_at_once() {
+    let mut roster = roster();
+    let mut catalogue = Catalogue::default();
+    let (old, new, other) = (file("a", b"one"), file("a", b"two"), file("a", b"six"));
+    catalogue.update(ADA, &old, true, None, &roster, LATE).unwrap();
+    catalogue.update(BEN, &old, false, None, &roster, LATE).unwrap();
+    catalogue.leave(ADA, LATE);
+    roster.peers.remove(&ADA);
+    const ADA_AGAIN: PeerId = 9;
+    roster.admit(ADA_AGAIN, candidate("ada", 7001, 0), LATE);
+    assert_eq!(catalogue.update(CYD, &other, true, None, &roster, LATE).unwrap_err().code(), Code::Conflict);
+    assert_eq!(catalogue.update(ADA_AGAIN, &new, true, None, &roster, LATE).unwrap(), Some(What::Offers));
+    assert_eq!(holders(&mut catalogue, CYD, "a").unwrap(), [(ADA_AGAIN, true)]);
+}
+
+#[test]
+fn parts_keep_a_name_while_they_grow_and_a_minute_more() {
+    let roster = roster();
+    let mut catalogue = Catalogue::default();
+    let (old, new) = (file("a", b"one"), file("a", b"two"));
+    catalogue.update(ADA, &old, true, None, &roster, 0).unwrap();
+    catalogue.update(BEN, &old, false, None, &roster, 0).unwrap();
+    let refused = |catalogue: &mut Catalogue, now| {
+        catalogue.update(CYD, &new, true, None, &roster, now).is_err_and(|no| no.code() == Code::Conflict)
+    };
+    assert!(refused(&mut catalogue, 10 * IDLE), "ada has all of it, however long nothing happens");
+    catalogue.leave(ADA, 10 * IDLE);
+    assert!(refused(&mut catalogue, 11 * IDLE - 1));
+    catalogue.grew(old.name(), 11 * IDLE - 1);
+    assert!(refused(&mut catalogue, 12 * IDLE - 2), "a part has grown");
+    assert!(!refused(&mut catalogue, 12 * IDLE - 1));
 }
 
 #[test]
@@ -212,14 +249,14 @@ fn a_difference_counts_when_it_is_seen_twice_unchanged() {
     let roster = roster();
     let mut catalogue = Catalogue::default();
     let mut print = Fingerprint::default();
-    assert!(!catalogue.differs(ADA, print));
+    assert!(!catalogue.differs(ADA, print, LATE));
     let a = file("a", b"one");
     print.toggle(a.name(), a.id(), true);
-    assert!(!catalogue.differs(ADA, print), "its update may be on the way");
-    assert!(catalogue.differs(ADA, print));
-    assert!(!catalogue.differs(ADA, print), "it was asked just now");
+    assert!(!catalogue.differs(ADA, print, LATE), "its update may be on the way");
+    assert!(catalogue.differs(ADA, print, LATE));
+    assert!(!catalogue.differs(ADA, print, LATE), "it was asked just now");
     catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
-    assert!(!catalogue.differs(ADA, print));
+    assert!(!catalogue.differs(ADA, print, LATE));
 }
 
 /// A file in the model: its content, its holders, and the whole holder that was taken off last.
@@ -274,7 +311,7 @@ proptest! {
                         *last = if lost { Some(peer) } else { *last };
                         lost
                     });
-                    prop_assert_eq!(catalogue.query(peer, &name.parse().unwrap()).lost, lost);
+                    prop_assert_eq!(catalogue.query(peer, &name.parse().unwrap(), LATE).lost, lost);
                 }
                 _ => {
                     for (_, holders, last) in model.values_mut() {
@@ -282,7 +319,7 @@ proptest! {
                             *last = Some(peer);
                         }
                     }
-                    catalogue.leave(peer);
+                    catalogue.leave(peer, LATE);
                 }
             }
             model.retain(|_, (_, holders, _)| !holders.is_empty());
