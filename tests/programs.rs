@@ -226,9 +226,9 @@ fn a_name_that_is_taken_ends_a_peer_with_status_4() {
     let network = Network::start(&[], &[1]);
     for command in ["serve", "status"] {
         let says = ["the name p0 is taken by the peer at 127.0.0.1:", "choose another --name"];
-        network.command("p0", &[command]).outcome().assert(4, &says);
+        network.command("p0", &["--data", "elsewhere", command]).outcome().assert(4, &says);
     }
-    let prompt = network.command("p0", &[]).outcome();
+    let prompt = network.command("p0", &["--data", "elsewhere"]).outcome();
     prompt.assert(4, &["the name p0 is taken"]);
     assert!(network.row("p0").is_some());
 }

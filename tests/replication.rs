@@ -462,6 +462,36 @@ fn loses_at_once(network: &Network, peer: &Node, name: &str, files: &[&str]) {
 }
 
 #[test]
+fn a_folder_has_one_peer_that_watches_it_and_others_save_files_there() {
+    let network = network();
+    put(&network, "ada", "a.txt", "a");
+    let [mut ada, _ben] = serve_all(&network, ["ada", "ben"]);
+    whole_at(&network, "a.txt", 2);
+    let of_ada = folder(&network, "ada");
+    let second = network.command("cyd", &["--data", of_ada.to_str().unwrap(), "serve"]).outcome();
+    second.assert(
+        4,
+        &["another peer watches the folder", "give this one another --name, or another folder with --data"],
+    );
+    // One that comes for a file takes nothing away that it did not make, neither here nor where nobody is.
+    put(&network, "ben", "b.txt", "b");
+    whole_at(&network, "b.txt", 2);
+    fs::remove_file(of_ada.join("b.txt")).unwrap();
+    let down = |into: &str| network.command("cyd", &["down", "b.txt", "-o", into]).outcome().assert(0, &[]);
+    down(of_ada.to_str().unwrap());
+    assert!(of_ada.join(".peerlab/marker").exists());
+    put(&network, "ada", "c.txt", "c");
+    whole_at(&network, "c.txt", 2);
+    assert!(!ada.stderr().contains("marker"), "{}", ada.stderr());
+    fs::create_dir(network.path("elsewhere")).unwrap();
+    down("elsewhere");
+    assert!(!network.path("elsewhere/.peerlab").exists(), "it is taken away by the one that made it");
+    // The folder of a peer that has gone is free.
+    ada.kill();
+    network.command("cyd", &["--data", of_ada.to_str().unwrap(), "serve"]).ready();
+}
+
+#[test]
 fn a_folder_that_suddenly_lost_most_of_its_files_pauses_and_says_what_to_do() {
     let network = network();
     for file in ["a", "b", "c", "d"] {

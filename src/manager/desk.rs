@@ -27,6 +27,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::debug;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::state::Table;
@@ -34,7 +35,7 @@ use super::state::effect::Effect;
 use super::state::lease_book::TicketStanding;
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
-use crate::net::message::{Candidate, FromManager, LeaseId, PeerId, Replicas};
+use crate::net::message::{Candidate, FromManager, LeaseId, PeerId, Replicas, encode};
 use crate::net::outbox::Outbox;
 
 /// The table with its lock, and the threads that wait for it to change.
@@ -172,23 +173,26 @@ impl Locked {
     /// Posts and wakes what follows from the last change; gives the outboxes that are to be flushed.
     fn carry_out(&mut self) -> Vec<Outbox> {
         let mut flush = Vec::new();
-        let mut post = |line: &Outbox, message: &FromManager| {
-            line.post(message);
+        let mut post = |line: &Outbox, text: &[u8]| {
+            line.post_line(text);
             flush.push(line.clone());
         };
         for effect in self.table.take_effects() {
             match effect {
                 Effect::Tell(peer, message) => {
                     if let Some(line) = self.lines.get(&peer) {
-                        post(line, &message);
+                        post(line, &text(&message));
                     }
                 }
                 Effect::TellHolder(lease, message) => {
                     if let Some(holder) = self.waiting.get(&lease) {
-                        post(&holder.line, &message);
+                        post(&holder.line, &text(&message));
                     }
                 }
-                Effect::TellAll(message) => self.lines.values().for_each(|line| post(line, &message)),
+                Effect::TellAll(message) => {
+                    let text = text(&message);
+                    self.lines.values().for_each(|line| post(line, &text));
+                }
                 Effect::Turn(ticket) => {
                     if let Some(waiting) = self.waiting.get(&ticket) {
                         waiting.turn.notify_one();
@@ -247,4 +251,8 @@ impl Drop for Ticket<'_> {
             locked.table.leave(self.number, now);
         });
     }
+}
+/// A message as a line.
+fn text(message: &FromManager) -> Vec<u8> {
+    encode(message).inspect_err(|e| debug!("a message was not sent: {e}")).unwrap_or_default()
 }

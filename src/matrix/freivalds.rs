@@ -90,7 +90,8 @@ impl Entries {
 
     /// Whether the product by this plan is exact: all are whole, and so is every sum on the way.
     pub fn exact(&self, plan: Plan) -> bool {
-        self.whole && plan.bound(self.left, self.right) <= whole::EXACT
+        // Not `<=`: the bound is rounded itself, and may come from above.
+        self.whole && plan.bound(self.left, self.right) < whole::EXACT
     }
 }
 

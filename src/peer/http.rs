@@ -148,7 +148,9 @@ impl Mirror<'_> {
         let file = whole.file.try_clone();
         let file = file.map_err(|e| Error::failed(format!("cannot send {name}")).because(e))?;
         info!("{other} fetches {name} over HTTP");
-        let changed = file.metadata().and_then(|is| is.modified()).ok().and_then(datable).map(date);
+        let changed = file.metadata().and_then(|is| is.modified()).ok();
+        // A time to come says nothing.
+        let changed = changed.filter(|at| *at <= SystemTime::now()).and_then(datable).map(date);
         let uploads = Arc::clone(self.uploads);
         let pass = move |left| {
             let bytes = uploads.up.pass(left, || speaker.is_gone())?;

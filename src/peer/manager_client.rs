@@ -150,7 +150,10 @@ impl ManagerClient {
         let rested = self.connection.is_some();
         let mut connection = self.connection.take().map_or_else(|| reach_manager(self.addr), Ok)?;
         match question(&mut connection) {
-            Err(e) if e.code() == Code::Failed && rested => self.ask(question),
+            Err(e) if e.code() == Code::Failed && rested => {
+                drop(connection);
+                self.ask(question)
+            }
             Err(e) if matches!(e.code(), Code::Failed | Code::BadMessage) => Err(e),
             answered => {
                 self.connection = Some(connection);

@@ -63,7 +63,11 @@ impl Peer {
     pub fn start(config: Config) -> Result<Self> {
         let listener = listen(config.listen)?;
         let addr = listener.local_addr().map_err(|e| Error::failed("cannot listen").because(e))?;
-        let store = config.keeps.then(|| Store::open(&config.data)).transpose()?;
+        let watched = || {
+            let mut store = Store::open(&config.data)?;
+            store.watch().map(|()| store)
+        };
+        let store = config.keeps.then(watched).transpose()?;
         let network = Arc::new(Network::new(config, addr));
         let config = &network.config;
         let serving = Serving::new(Arc::clone(&network), config.slots, cores());

@@ -159,12 +159,13 @@ impl Network {
     /// # Errors
     /// The warning, when this peer is not registered: then it is the manager's refusal.
     pub(super) fn warned(&self, why: Error) -> Result<()> {
-        let standing = &mut self.known.lock().standing;
-        if standing.number.is_none() {
+        let mut known = self.known.lock();
+        if known.standing.number.is_none() {
             return Err(why);
         }
+        known.standing.trouble = Some((why.to_string(), Instant::now()));
+        drop(known);
         warn!("{why}");
-        standing.trouble = Some((why.to_string(), Instant::now()));
         Ok(())
     }
 

@@ -16,6 +16,10 @@ use tempfile::TempDir;
 use super::wire::Wire;
 use super::{PATIENCE, until};
 
+/// Starts what follows with signals as they are usually. A shell ignores SIGINT for what it runs in the background, tests
+/// too, and what is ignored stays ignored.
+const DEFAULT_SIGNALS: &[&str] = &["env", "--default-signal=HUP,INT"];
+
 /// A running program. Dropped, it is killed; dropped in a panic, it says what it had to say.
 pub(crate) struct Node {
     pub(crate) name: String,
@@ -56,9 +60,9 @@ impl Node {
     /// Starts `program` (`manager`, `peer` or `nohup manager`) in the folder `dir`, with `log` as its `RUST_LOG`.
     pub(crate) fn start(program: &str, dir: &Path, log: &str, args: &[&str]) -> Self {
         let words = match program {
-            "manager" => &[env!("CARGO_BIN_EXE_manager")][..],
-            "nohup manager" => &["nohup", env!("CARGO_BIN_EXE_manager")],
-            "peer" => &[env!("CARGO_BIN_EXE_peer")],
+            "manager" => &[DEFAULT_SIGNALS, &[env!("CARGO_BIN_EXE_manager")]].concat(),
+            "nohup manager" => &["nohup", env!("CARGO_BIN_EXE_manager")][..],
+            "peer" => &[DEFAULT_SIGNALS, &[env!("CARGO_BIN_EXE_peer")]].concat(),
             other => panic!("no program {other}"),
         };
         let mut child = Command::new(words[0])

@@ -247,8 +247,8 @@ fn a_product_of_whole_numbers_that_is_off_by_one_is_never_accepted() {
     {
         let plan = Plan::new(m, k, n, levels);
         // The largest entries with which the bound still holds, ordinary ones, and one large matrix with a small one.
-        let largest = (whole::EXACT / plan.bound(1.0, 1.0)).sqrt().floor();
-        let lopsided = (whole::EXACT / plan.bound(1.0, 1.0)).floor();
+        let largest = ((whole::EXACT - 1.0) / plan.bound(1.0, 1.0)).sqrt().floor();
+        let lopsided = ((whole::EXACT - 1.0) / plan.bound(1.0, 1.0)).floor();
         for (max_a, max_b) in [(largest, largest), (9.0, 9.0), (lopsided, 1.0), (1.0, lopsided)] {
             let (a, b) = (whole_numbers(m, k, max_a, 1), whole_numbers(k, n, max_b, 2));
             let entries = Entries { left: max_a, right: max_b, whole: true };
@@ -302,6 +302,12 @@ fn whole_numbers_beyond_the_exact_range_are_checked_as_reals() {
     assert!(entries(limit.floor()).exact(plan) && !entries(limit.ceil()).exact(plan));
     let (a, b) = (whole_numbers(50, 50, 1e9, 1), whole_numbers(50, 50, 1e9, 2));
     assert_eq!(verdict(&a, &b, &naive(a.view(), b.view()), 1), Verdict::Right);
+    // The bound is 2^53 + 1, which no f64 is, and so is the product.
+    for (k, a, b) in [(3, 1.0, 3_002_399_751_580_331.0), (1, 321.0, 28_059_810_762_433.0)] {
+        let (a, b) =
+            (Matrix::from_vec(1, k, vec![a; k]).unwrap(), Matrix::from_vec(k, 1, vec![b; k]).unwrap());
+        assert_eq!(verdict(&a, &b, &naive(a.view(), b.view()), 1), Verdict::Right);
+    }
     let (half, two_53) =
         (Matrix::from_vec(1, 1, vec![0.5]), Matrix::from_vec(1, 1, vec![2.0 * whole::EXACT]));
     for not_whole in [half.unwrap(), two_53.unwrap()] {

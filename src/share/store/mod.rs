@@ -42,7 +42,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -79,6 +79,8 @@ pub struct Store {
     /// The size of the pieces of files that are published here, if it is not
     /// [`piece_size_for`](super::manifest::piece_size_for).
     piece_size: Option<u64>,
+    /// Held by the peer that watches the folder.
+    watched: Option<File>,
     /// Threads that hash a large file are to stop.
     stopped: AtomicBool,
     /// The downloads that nobody had touched for a week when the folder was opened, and that were given up.
@@ -103,24 +105,44 @@ impl Store {
     /// When it cannot be read or written.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
         let mut store = Self { dir: dir.into(), ..Self::default() };
-        let make = || {
-            for inner in INNER {
-                fs::create_dir_all(store.private(inner))?;
-            }
-            if !store.has_marker() {
-                fs::write(
-                    store.private("marker"),
-                    "peerlab keeps here what it needs for the folder above.\n",
-                )?;
-            }
-            store.clear_incoming()?;
-            store.clear_partial()
-        };
-        store.expired = make().map_err(|error| {
+        store.make().map_err(|error| {
             disk::error(format!("cannot keep files in {}", store.dir.display()), error)
                 .advise("choose another folder with --data, or `down -o`, or see to its permissions")
         })?;
         Ok(store)
+    }
+
+    fn make(&mut self) -> io::Result<()> {
+        for inner in INNER {
+            fs::create_dir_all(self.private(inner))?;
+        }
+        if !self.has_marker() {
+            fs::write(self.private("marker"), "peerlab keeps here what it needs for the folder above.\n")?;
+        }
+        self.clear_incoming()?;
+        self.expired = self.clear_partial()?;
+        Ok(())
+    }
+
+    /// From now on this is the only peer that offers what lies in the folder and changes it by the manager's orders,
+    /// until the store is dropped. Others may save files there.
+    ///
+    /// # Errors
+    /// `busy` when another peer watches it.
+    pub fn watch(&mut self) -> Result<()> {
+        // One that saved a file here may just have taken the marker away.
+        let marker = File::options().create(true).append(true).open(self.private("marker"));
+        match marker.map(|marker| (marker.try_lock(), marker)) {
+            Ok((Err(TryLockError::WouldBlock), _)) => {
+                Err(Error::new(Code::Busy, format!("another peer watches the folder {}", self.dir.display()))
+                    .advise("give this one another --name, or another folder with --data"))
+            }
+            // A file system that knows no locks is trusted.
+            marker => {
+                self.watched = marker.ok().map(|(_, marker)| marker);
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -163,8 +185,10 @@ impl Store {
         self.private("marker").exists()
     }
 
-    /// Takes `.peerlab` away again if nothing is in it: for a folder into which a file was only saved.
+    /// Takes `.peerlab` away again if nothing is in it: for a folder into which a file was only saved. A folder that a
+    /// peer watches keeps it.
     pub fn tidy(&self) {
+        let Some(_locked) = disk::lock_idle(&self.private("marker")) else { return };
         let is_empty =
             |inner: &str| fs::read_dir(self.private(inner)).is_ok_and(|mut dir| dir.next().is_none());
         if INNER.into_iter().all(is_empty) {
@@ -243,7 +267,8 @@ impl Store {
         if let Some(known) = self.known(name, &stamp) {
             return Ok(known);
         }
-        let failed = |error| disk::error(format!("cannot read {name}"), error);
+        // Whatever the reason: `busy` would say that it is being written to.
+        let failed = |error| Error::failed(format!("cannot read {name}")).because(error);
         let read = Manifest::read(name.clone(), self.layout(stamp.size)?, bytes);
         let is_shorter = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnexpectedEof);
         if is_shorter || (read.is_ok() && Stamp::of(&file.metadata().map_err(failed)?) != stamp) {
