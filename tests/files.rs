@@ -125,6 +125,19 @@ fn another_content_under_the_same_name_is_a_conflict_with_4_that_names_the_holde
 }
 
 #[test]
+fn a_file_is_found_at_once_after_a_restart_of_the_manager() {
+    let mut network = Network::start(&["--replicas", "0"], &[]);
+    put(&network, "ada", "a.bin", bytes(1000, 1));
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "a.bin", 1);
+    for round in 0..3 {
+        network.restart_manager(&["--replicas", "0"]);
+        let name = format!("asker-{round}");
+        network.command(&name, &["down", "a.bin", "-o", &name]).outcome().assert(0, &[]);
+    }
+}
+
+#[test]
 fn what_is_added_is_served_until_a_signal_which_is_the_ordinary_end() {
     let network = network();
     let data = bytes(600 * KIB, 2);

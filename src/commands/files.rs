@@ -22,11 +22,13 @@ use serde_json::json;
 use super::context::Context;
 use super::show::{Outcome, show_download};
 use crate::cli::tell;
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{Condition, FileState, FromPeer, Health, PeerState, Replicas, ToPeer, no_answer};
+use crate::net::message::{
+    Condition, FileState, FromPeer, Health, ManagerState, PeerState, Replicas, ToPeer, no_answer,
+};
 use crate::peer::Peer;
 use crate::peer::library::offer::Offer;
 use crate::peer::manager_client::{Listing, ManagerClient};
@@ -43,6 +45,33 @@ const PUBLISHING: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether others have a file that was added.
 const COPIES_CHECK: Duration = Duration::from_millis(300);
+
+/// How long after its start the manager may not know a file because those that have it are on their way back, in
+/// milliseconds. Leases have the same grace.
+const GRACE: Millis = 5_000;
+
+/// Asks the manager about a file that it may not know yet, when it has just been started.
+fn ask_about<T>(
+    manager: &mut ManagerClient,
+    mut ask: impl FnMut(&mut ManagerClient) -> Result<T>,
+) -> Result<T> {
+    let mut told = false;
+    loop {
+        match ask(manager) {
+            Err(no) if no.code() == Code::NotFound => {
+                let is_young = |is: ManagerState| is.now.saturating_sub(is.since) < GRACE;
+                if !manager.state()?.manager.is_some_and(is_young) {
+                    return Err(no);
+                }
+                if !std::mem::replace(&mut told, true) {
+                    tell("the manager has just started, and peers may be on their way back with their files");
+                }
+                std::thread::sleep(COPIES_CHECK);
+            }
+            answered => return answered,
+        }
+    }
+}
 
 /// Puts a file into the shared folder, and tells the manager; gives its name, too.
 pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)> {
@@ -156,7 +185,7 @@ fn fetch(context: &Context, file: &FileName, folder: &Path, order: PickOrder) ->
     let copies = offered_from_elsewhere(peer.library(), file, folder).is_some();
     let own = peer.network().wait_for_number(Duration::ZERO)?;
     let mut manager = context.manager();
-    let found = manager.query(if copies { 0 } else { own }, file)?;
+    let found = ask_about(&mut manager, |manager| manager.query(if copies { 0 } else { own }, file))?;
     peer.library().put_back(file, found.manifest.id());
     let store = context.store(folder)?;
     let report = match lies_there(peer, &store, &found)? {
@@ -232,7 +261,7 @@ fn summary(report: &DownloadReport, folder: &Path) -> String {
 
 /// Removes a file everywhere.
 pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
-    context.manager().drop_file(file, None)?;
+    ask_about(&mut context.manager(), |manager| manager.drop_file(file, None))?;
     let text = format!("{file} is dropped: every peer moves it into its trash (DIR/.peerlab/trash)");
     Ok(Outcome::new(json!({"file": file, "dropped": true}), text))
 }
@@ -240,7 +269,7 @@ pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
 /// Checks a file of the shared folder against the catalogue's hashes, and repairs it from others.
 pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
     let mut manager = context.manager();
-    let found = manager.query(0, file)?;
+    let found = ask_about(&mut manager, |manager| manager.query(0, file))?;
     let (id, pieces) = (found.manifest.id(), found.manifest.layout().pieces());
     let store = context.store(&context.config.data)?;
     let health =

@@ -4,6 +4,7 @@
 //! it broke meanwhile: a manager closes one that rests for a minute.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
@@ -48,20 +49,24 @@ impl ManagerClient {
     /// # Errors
     /// `not_found` when nobody else offers it.
     pub(crate) fn query(&mut self, peer: PeerId, file: &FileName) -> Result<Listing> {
-        self.ask(|connection| {
-            match connection.ask(&ToManager::Query { peer, file: file.clone() }, limits::MESSAGE_TIME)? {
-                FromManager::Holders { file: told, size, piece_size, holders, payload, .. }
-                    if told == *file =>
-                {
-                    if payload > limits::HASHES {
-                        return Err(Error::new(Code::BadMessage, "too many hashes from the manager"));
-                    }
-                    let mut hashes = vec![0; payload as usize];
-                    connection.receive_payload(&mut hashes)?;
-                    Ok(Listing { manifest: Manifest::from_wire(told, size, piece_size, &hashes)?, holders })
+        self.query_within(limits::MESSAGE_TIME, peer, file)
+    }
+
+    /// The same, for one that can do without an answer after so long.
+    ///
+    /// # Errors
+    /// As [`ManagerClient::query`].
+    pub(super) fn query_within(&mut self, wait: Duration, peer: PeerId, file: &FileName) -> Result<Listing> {
+        self.ask(|connection| match connection.ask(&ToManager::Query { peer, file: file.clone() }, wait)? {
+            FromManager::Holders { file: told, size, piece_size, holders, payload, .. } if told == *file => {
+                if payload > limits::HASHES {
+                    return Err(Error::new(Code::BadMessage, "too many hashes from the manager"));
                 }
-                other => Err(no_answer(&other, "query")),
+                let mut hashes = vec![0; payload as usize];
+                connection.receive_payload(&mut hashes)?;
+                Ok(Listing { manifest: Manifest::from_wire(told, size, piece_size, &hashes)?, holders })
             }
+            other => Err(no_answer(&other, "query")),
         })
     }
 

@@ -47,6 +47,9 @@ use crate::thread;
 /// listed yet when we ask; until we know it, neither has anything from the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long the manager may take to say in the middle of a download who has the file now.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
 /// How often it is asked later: the pause doubles until it is this long.
 const QUERY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -252,13 +255,14 @@ impl Transfer<'_> {
             .advise("the pieces are kept; run `down` again when a holder is back"))
     }
 
-    /// Who has the file now. A manager that is away delays only newcomers; one that is stopped delays the end of the
-    /// download, too, by the time that an answer may take.
+    /// Who has the file now. A manager that is away, or stopped, delays only newcomers: the last piece may come meanwhile,
+    /// so an answer is not waited for long.
     fn query_again(&self, manager: &mut ManagerClient) -> Result<Vec<Holder>> {
         // A peer that asks under its own number for a file that it is listed for has lost it. One that repairs it, or
         // copies it to another folder, has it.
         let has = self.settings.repair || self.copies;
-        let found = match manager.query(if has { 0 } else { self.number }, self.name()) {
+        let asker = if has { 0 } else { self.number };
+        let found = match manager.query_within(ANSWER_TIME, asker, self.name()) {
             Ok(found) => found,
             Err(no) => {
                 debug!("{no}");
