@@ -128,6 +128,7 @@ pub enum Command {
     /// What is waited for in the network, and why
     Why,
     /// Leave the prompt
+    #[command(alias = "exit")]
     Quit,
 }
 

@@ -1,10 +1,14 @@
 //! The interactive peer: a line is read, its command is run, and so on.
 //!
-//! On a terminal there is line editing, a history and completion, and a failure is told and forgotten.
+//! On a terminal there is line editing, a history and completion, and a failure is told and forgotten. Ctrl-C clears the
+//! line that is being typed; twice within a second, or Ctrl-D, it leaves. Several lines that are pasted at once are
+//! several commands.
+//!
 //! Where stdin is not a terminal it is a script: it stops at the first failure with its exit status, and
 //! ends in order at its end. Lines that are empty or begin with `#` are passed over.
 
 use std::io::{self, BufRead, IsTerminal};
+use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, Parser};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
@@ -21,6 +25,9 @@ use crate::error::{Error, Kind, Result};
 
 /// Where a peer keeps the history of its prompt, in its folder.
 const HISTORY: &str = ".peerlab/history";
+
+/// Two Ctrl-C within this time leave.
+const TWICE: Duration = Duration::from_secs(1);
 
 /// A line at the prompt.
 #[derive(Debug, Parser)]
@@ -65,18 +72,28 @@ fn interactive(context: &mut Context) -> Result<()> {
     // There is none before the first use.
     let _ = editor.load_history(&history);
     tell(format_args!("This is the peer {name}. `help` shows the commands, `quit` leaves."));
-    loop {
+    let mut interrupted: Option<Instant> = None;
+    'prompt: loop {
         tell_of_an_ended_lease(context);
-        let line = match editor.readline(&format!("{name}> ")) {
-            Ok(line) => line,
-            Err(ReadlineError::Eof | ReadlineError::Interrupted) => break,
+        let lines = match editor.readline(&format!("{name}> ")) {
+            Ok(lines) => lines,
+            Err(ReadlineError::Interrupted) => {
+                if interrupted.replace(Instant::now()).is_some_and(|before| before.elapsed() < TWICE) {
+                    break;
+                }
+                tell("Ctrl-C once more, or `quit`, leaves");
+                continue;
+            }
+            Err(ReadlineError::Eof) => break,
             Err(e) => return Err(failed(e)),
         };
-        let _ = editor.add_history_entry(&line);
-        match obey(context, &line) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(e) => tell(e),
+        for line in lines.lines() {
+            let _ = editor.add_history_entry(line);
+            match obey(context, line) {
+                Ok(true) => {}
+                Ok(false) => break 'prompt,
+                Err(e) => tell(e),
+            }
         }
     }
     // A history that cannot be kept is no reason to fail.
@@ -97,20 +114,34 @@ fn obey(context: &mut Context, line: &str) -> Result<bool> {
 /// A line as a command; in any case, as the sources write it (`ADD`, `GET`). `None` where there is nothing to run: for
 /// a remark, or for help, which is printed here.
 fn parse(line: &str) -> Result<Option<Typed>> {
+    // A script may begin with a byte order mark.
+    let line = line.trim_start_matches('\u{feff}');
     if line.trim().is_empty() || line.trim_start().starts_with('#') {
         return Ok(None);
     }
     let usage = |what: String| Error::new(Kind::Usage, what).advise("`help` shows the commands");
     let mut words = shell_words::split(line).map_err(|e| usage(format!("{line:?}: {e}")))?;
+    if let Some(home) = std::env::home_dir() {
+        let in_home = |word: &mut String| {
+            if let Some(rest) = word.strip_prefix("~/") {
+                *word = home.join(rest).to_string_lossy().into_owned();
+            }
+        };
+        words.iter_mut().for_each(in_home);
+    }
     if let Some(place) = command_place(&words, &Typed::command()) {
         words[place] = words[place].to_lowercase();
     }
     match Typed::try_parse_from(words) {
         Ok(typed) => Ok(Some(typed)),
         Err(e) if e.use_stderr() => {
-            // Up to the first empty line: what is wrong, and with which arguments.
+            // Up to the first empty line: what is wrong, and with which arguments. Then perhaps what was meant.
             let text = e.render().to_string();
-            let what: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            let mut lines = text.lines().map(str::trim);
+            let mut what: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+            let meant = lines.find_map(|line| line.strip_prefix("tip: "));
+            what.extend(meant.map(|_| "-"));
+            what.extend(meant);
             Err(usage(what.join(" ").trim_start_matches("error: ").to_owned()))
         }
         Err(shown) => {
@@ -166,10 +197,15 @@ mod tests {
         assert_eq!(parsed("--json Peers"), "Peers");
         assert_eq!(parsed("   # a remark"), "nothing");
         assert!(parsed("make 'two words' 3").contains("two words"));
+        assert_eq!(parsed("\u{feff}exit"), "Quit");
+        let home = std::env::home_dir().unwrap();
+        assert!(parsed("add ~/notes.txt").contains(home.join("notes.txt").to_str().unwrap()));
     }
 
     #[test]
     fn a_mistake_is_named_with_what_to_do() {
+        let meant = "unrecognized subcommand 'multply' - a similar subcommand exists: 'multiply'; `help` shows the commands";
+        assert_eq!(parsed("multply a b"), meant);
         assert_eq!(parsed("frobnicate"), "unrecognized subcommand 'frobnicate'; `help` shows the commands");
         assert!(parsed("lease x").contains("invalid value 'x'"));
         assert!(parsed("make 'a").contains("missing closing quote"));
