@@ -76,7 +76,7 @@ use rand::Rng;
 use self::probe::Shared;
 pub use self::probe::{Entries, Probe, Verdict};
 use self::reals::Reals;
-use self::whole::Whole;
+use self::whole::Residues;
 use super::strassen::Plan;
 use super::{Matrix, on_threads};
 
@@ -127,7 +127,7 @@ pub struct Witness(In);
 #[derive(Debug)]
 enum In {
     Reals(Shared<Reals>),
-    Whole(Shared<Whole>),
+    Residues(Shared<Residues>),
 }
 
 impl Witness {
@@ -138,7 +138,7 @@ impl Witness {
     /// If `b` has another shape than the plan.
     pub fn new(plan: Plan, b: &Matrix, entries: Entries, threads: usize, rng: &mut impl Rng) -> Self {
         Self(match entries.exact(plan) {
-            true => In::Whole(Shared::new(plan, b, entries, threads, rng)),
+            true => In::Residues(Shared::new(plan, b, entries, threads, rng)),
             false => In::Reals(Shared::new(plan, b, entries, threads, rng)),
         })
     }
@@ -150,7 +150,7 @@ impl Witness {
     pub fn probe(&self, i: usize, threads: usize) -> Box<dyn Probe + '_> {
         match &self.0 {
             In::Reals(shared) => Box::new(shared.probe(i, threads)),
-            In::Whole(shared) => Box::new(shared.probe(i, threads)),
+            In::Residues(shared) => Box::new(shared.probe(i, threads)),
         }
     }
 }

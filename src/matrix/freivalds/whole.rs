@@ -19,7 +19,7 @@ use rand::{Rng, RngExt};
 use super::super::micro::{Kernel, Vector, Vectorized};
 use super::probe::{Numbers, ProbeOf};
 
-/// Whole numbers up to this are exact, and so are their sums and differences up to this.
+/// Residues numbers up to this are exact, and so are their sums and differences up to this.
 pub(super) const EXACT: f64 = (1u64 << f64::MANTISSA_DIGITS) as f64;
 
 /// The prime.
@@ -48,9 +48,9 @@ const NONE: i64 = i64::MAX;
 
 /// Residues modulo 2^61 - 1, as numbers of at most 2^60 with a sign.
 #[derive(Debug)]
-pub(super) struct Whole;
+pub(super) struct Residues;
 
-impl Numbers for Whole {
+impl Numbers for Residues {
     type Sum = i64;
     /// Three digits of [`LANES`] numbers at a time.
     type Column = Vec<[[f64; LANES]; 3]>;
