@@ -52,7 +52,7 @@
 //!
 //! (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., theorem 23.2: a bound by the largest
 //! entries of the whole operands. No bound by the entries of one row exists for Strassen.) l is what
-//! [`strassen::local_levels`] gives, because the serving peer runs the same program. Doubled, this leaves
+//! [`local_levels`](super::strassen::local_levels) gives, because the serving peer runs the same program. Doubled, this leaves
 //! room for kernels that add in another order.
 //!
 //! A row of P·x sums n such errors. They were made without knowing the signs of x, so they add up like

@@ -7,14 +7,15 @@
 //!     \x93NUMPY 1 0 | length | {'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), } | entries
 //! ```
 //!
-//! The entries go straight between the file and the matrix, at the speed of memory. Read are little-endian
-//! `f8`, `f4`, `i8` and `i4`, in C order (row after row) and in Fortran order (column after column); written
-//! is `f8` in C order, which every NumPy reads back bit for bit.
+//! The entries go straight between the file and the matrix, at the speed of memory. Read is every type that loses nothing
+//! as an `f64`: reals of 2, 4 and 8 bytes, whole numbers of 1 to 8 with a sign or without, and truth values, in either byte
+//! order, in C order (row after row) and in Fortran order (column after column). Written is `<f8` in C order, which every
+//! NumPy reads back bit for bit.
 //!
 //! A header may say anything, so nothing is believed, and nothing allocated, before it agrees with the
 //! length of the file. Every refusal says what to do next.
 //!
-//! What is missing: `.npz`, big-endian files, complex numbers, records. NumPy converts all of these.
+//! What is missing: `.npz`, complex numbers, records. NumPy converts all of these.
 
 use std::io::{Read, Write};
 
@@ -43,35 +44,34 @@ const COLUMNS: usize = 8;
 const CONVERTED: usize = 2048;
 
 /// Whole numbers above this are not all `f64`: 2^53.
-const EXACT: u64 = 1 << 53;
+const EXACT: u128 = 1 << 53;
 
 /// How a number is stored in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stored {
-    F64,
-    F32,
-    I64,
-    I32,
+struct Stored {
+    big_endian: bool,
+    kind: char,
+    /// Bytes of one.
+    size: usize,
 }
 
 impl Stored {
-    /// What NumPy calls so, if it is one that is read.
+    /// What NumPy calls so, if it is one that is read: a byte order, a kind, and how many bytes.
     fn of(descr: &str) -> Result<Self> {
-        match descr {
-            "<f8" => Ok(Self::F64),
-            "<f4" => Ok(Self::F32),
-            "<i8" => Ok(Self::I64),
-            "<i4" => Ok(Self::I32),
-            other => Err(Error::failed(format!("its entries are of type {other}, not <f8, <f4, <i8 or <i4"))
+        let (order, kind_and_size) = descr.split_at_checked(1).unwrap_or_default();
+        let (kind, size) = kind_and_size.split_at_checked(1).unwrap_or_default();
+        let is_read = match kind {
+            "f" => ["2", "4", "8"].contains(&size),
+            "i" | "u" => ["1", "2", "4", "8"].contains(&size),
+            "b" => size == "1",
+            _ => false,
+        };
+        match (kind.chars().next(), size.parse()) {
+            (Some(kind), Ok(size)) if is_read && "<>|=".contains(order) => {
+                Ok(Self { big_endian: order == ">", kind, size })
+            }
+            _ => Err(Error::failed(format!("its entries are of type {descr}, not whole numbers or reals"))
                 .advise("save it again with numpy.save(path, array.astype('<f8'))")),
-        }
-    }
-
-    /// Bytes of one.
-    fn size(self) -> usize {
-        match self {
-            Self::F64 | Self::I64 => 8,
-            Self::F32 | Self::I32 => 4,
         }
     }
 }
@@ -84,7 +84,7 @@ pub fn read(mut reader: impl Read, length: u64) -> Result<Matrix> {
     let stored = Stored::of(&header.descr)?;
     let (rows, cols) = shape(&header.shape)?;
     let entries = (rows as u128).saturating_mul(cols as u128);
-    let expected = entries.saturating_mul(stored.size() as u128).saturating_add(header_length as u128);
+    let expected = entries.saturating_mul(stored.size as u128).saturating_add(header_length as u128);
     if expected != u128::from(length) {
         let verb = if expected < u128::from(length) { "has bytes left over" } else { "is cut off" };
         return Err(Error::failed(format!(
@@ -156,7 +156,9 @@ fn parse_header(text: &str) -> Result<Header, String> {
         other => return Err(format!("its fortran_order is {other}, neither True nor False")),
     };
     let shape = value(text, "shape")?;
-    let sizes = shape.trim_matches(['(', ')']).split(',').map(str::trim).filter(|size| !size.is_empty());
+    // An L marked whole numbers in the Python of long ago.
+    let sizes = shape.trim_matches(['(', ')']).split(',').map(|size| size.trim().trim_end_matches('L'));
+    let sizes = sizes.filter(|size| !size.is_empty());
     let sizes: Result<_, _> = sizes.map(str::parse).collect();
     let shape = sizes.map_err(|e| format!("its shape {shape} is not of digits, or negative: {e}"))?;
     Ok(Header { descr, fortran, shape })
@@ -183,6 +185,8 @@ fn shape(shape: &[u64]) -> Result<(usize, usize)> {
         [entries] => Err(Error::failed(format!("it holds a vector of {entries} entries, not a matrix")).advise(
             format!("save it as one row, array.reshape(1, {entries}), or as one column, array.reshape({entries}, 1)"),
         )),
+        [] => Err(Error::failed("it holds a single number, not a matrix")
+            .advise("save it as one row and one column, array.reshape(1, 1)")),
         _ => Err(Error::failed(format!("its array has {} dimensions, a matrix has 2", shape.len()))
             .advise("save one matrix of it, such as array[0]")),
     }
@@ -193,29 +197,54 @@ fn read_entries(reader: &mut impl Read, stored: Stored, out: &mut [f64]) -> Resu
     let torn = |error| {
         Error::failed("the entries cannot be read").because(error).advise("write or copy the file again")
     };
-    if stored == Stored::F64 {
+    if (stored.big_endian, stored.kind, stored.size) == (false, 'f', 8) {
         return reader.read_exact(bytemuck::cast_slice_mut(out)).map_err(torn);
     }
-    let mut buffer = vec![0; CONVERTED * stored.size()];
+    let mut buffer = vec![0; CONVERTED * stored.size];
     for out in out.chunks_mut(CONVERTED) {
-        let bytes = &mut buffer[..out.len() * stored.size()];
+        let bytes = &mut buffer[..out.len() * stored.size];
         reader.read_exact(bytes).map_err(torn)?;
-        match stored {
-            Stored::F64 => convert(bytes, out, f64::from_le_bytes),
-            Stored::F32 => convert(bytes, out, |bytes| f32::from_le_bytes(bytes).into()),
-            Stored::I32 => convert(bytes, out, |bytes| i32::from_le_bytes(bytes).into()),
-            Stored::I64 => {
-                let mut whole = bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
-                if let Some(large) = whole.find(|x| x.unsigned_abs() > EXACT) {
-                    let what = format!("its entry {large} is beyond 2^53 and would be rounded");
-                    return Err(Error::failed(what)
-                        .advise("if that is meant, save it with numpy.save(path, array.astype('<f8'))"));
-                }
-                convert(bytes, out, |bytes| i64::from_le_bytes(bytes) as f64);
-            }
+        if stored.big_endian {
+            bytes.chunks_exact_mut(stored.size).for_each(<[u8]>::reverse);
+        }
+        let whole = |bytes: &[u8; 8]| match stored.kind {
+            'i' => i128::from(i64::from_le_bytes(*bytes)),
+            _ => i128::from(u64::from_le_bytes(*bytes)),
+        };
+        if stored.kind != 'f'
+            && stored.size == 8
+            && let Some(large) = bytes.as_chunks().0.iter().map(whole).find(|x| x.unsigned_abs() > EXACT)
+        {
+            return Err(Error::failed(format!("its entry {large} is beyond 2^53 and would be rounded"))
+                .advise("if that is meant, save it with numpy.save(path, array.astype('<f8'))"));
+        }
+        match (stored.kind, stored.size) {
+            ('f', 8) => convert(bytes, out, f64::from_le_bytes),
+            ('f', 4) => convert(bytes, out, |bytes| f32::from_le_bytes(bytes).into()),
+            ('f', _) => convert(bytes, out, |bytes| half(u16::from_le_bytes(bytes))),
+            ('i', 1) => convert(bytes, out, |bytes| i8::from_le_bytes(bytes).into()),
+            ('i', 2) => convert(bytes, out, |bytes| i16::from_le_bytes(bytes).into()),
+            ('i', 4) => convert(bytes, out, |bytes| i32::from_le_bytes(bytes).into()),
+            ('i', _) => convert(bytes, out, |bytes| i64::from_le_bytes(bytes) as f64),
+            ('u', 2) => convert(bytes, out, |bytes| u16::from_le_bytes(bytes).into()),
+            ('u', 4) => convert(bytes, out, |bytes| u32::from_le_bytes(bytes).into()),
+            ('u', 8) => convert(bytes, out, |bytes| u64::from_le_bytes(bytes) as f64),
+            _ => convert(bytes, out, |bytes| u8::from_le_bytes(bytes).into()),
         }
     }
     Ok(())
+}
+
+/// A number of 16 bits (binary16 of IEEE 754): a sign, five bits of exponent, ten of fraction.
+fn half(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+    let magnitude = match exponent {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+    };
+    if bits >> 15 == 1 { -magnitude } else { magnitude }
 }
 
 fn convert<const SIZE: usize>(bytes: &[u8], out: &mut [f64], to_f64: impl Fn([u8; SIZE]) -> f64) {
@@ -283,23 +312,51 @@ mod tests {
     }
 
     #[test]
-    fn all_four_types_are_read_in_both_orders() {
-        let whole: Vec<i32> = (0..33).map(|x| x - 16).collect();
-        let as_f64: Vec<f64> = whole.iter().map(|x| f64::from(*x)).collect();
-        let as_f32: Vec<f32> = whole.iter().map(|x| *x as f32).collect();
-        let as_i64: Vec<i64> = whole.iter().map(|x| i64::from(*x)).collect();
-        let files: [(&str, &[u8]); 4] = [
-            ("<f8", bytemuck::cast_slice(&as_f64)),
-            ("<f4", bytemuck::cast_slice(&as_f32)),
-            ("<i8", bytemuck::cast_slice(&as_i64)),
-            ("<i4", bytemuck::cast_slice(&whole)),
+    fn all_types_are_read_in_both_orders() {
+        let as_f64: Vec<f64> = (0..33).map(|x| f64::from(x) - 16.0).collect();
+        fn stored<const SIZE: usize>(numbers: &[f64], store: impl Fn(f64) -> [u8; SIZE]) -> Vec<u8> {
+            numbers.iter().flat_map(|x| store(*x)).collect()
+        }
+        let files = [
+            ("<f8", stored(&as_f64, f64::to_le_bytes)),
+            (">f8", stored(&as_f64, f64::to_be_bytes)),
+            ("<f4", stored(&as_f64, |x| (x as f32).to_le_bytes())),
+            (">f4", stored(&as_f64, |x| (x as f32).to_be_bytes())),
+            ("<i8", stored(&as_f64, |x| (x as i64).to_le_bytes())),
+            (">i8", stored(&as_f64, |x| (x as i64).to_be_bytes())),
+            ("<i4", stored(&as_f64, |x| (x as i32).to_le_bytes())),
+            (">i2", stored(&as_f64, |x| (x as i16).to_be_bytes())),
+            ("|i1", stored(&as_f64, |x| (x as i8).to_le_bytes())),
         ];
         for (descr, entries) in files {
-            let by_rows = load(&file(&header(descr, "False", "(3, 11)"), entries)).unwrap();
+            let by_rows = load(&file(&header(descr, "False", "(3L, 11L)"), &entries)).unwrap();
             assert_eq!(by_rows.as_slice(), as_f64, "{descr}");
-            let by_columns = load(&file(&header(descr, "True", "(3, 11)"), entries)).unwrap();
+            let by_columns = load(&file(&header(descr, "True", "(3, 11)"), &entries)).unwrap();
             assert_eq!(by_columns.row(1), (0..11).map(|j| as_f64[3 * j + 1]).collect::<Vec<_>>(), "{descr}");
         }
+    }
+
+    #[test]
+    fn numbers_without_a_sign_truth_values_and_half_precision_are_read() {
+        for (descr, bytes, number) in [
+            ("|u1", &[200][..], 200.0),
+            ("<u2", &[0, 200], 51_200.0),
+            (">u2", &[200, 0], 51_200.0),
+            ("<u4", &[0, 0, 0, 200], 3_355_443_200.0),
+            ("<u8", &[1, 0, 0, 0, 1, 0, 0, 0], 4_294_967_297.0),
+            ("|b1", &[1], 1.0),
+            // As numpy.float16 has them.
+            ("<f2", &[0x00, 0x3c], 1.0),
+            ("<f2", &[0x55, 0xb5], -0.333_251_953_125),
+            (">f2", &[0x7b, 0xff], 65_504.0),
+            ("<f2", &[0x01, 0x00], 5.960_464_477_539_063e-8),
+            ("<f2", &[0x00, 0xfc], f64::NEG_INFINITY),
+        ] {
+            let read = load(&file(&header(descr, "False", "(1, 1)"), bytes)).unwrap();
+            assert_eq!(read.as_slice(), [number], "{descr}");
+        }
+        let nan = load(&file(&header("<f2", "False", "(1, 1)"), &[0x00, 0x7e])).unwrap();
+        assert!(nan.as_slice()[0].is_nan());
     }
 
     #[test]
@@ -352,9 +409,9 @@ mod tests {
     fn what_is_not_a_matrix_of_numbers_is_refused_with_advice() {
         refused(b"PK\x03\x04 and so on, a zip file", "numpy.save");
         refused(&file(&header("<f8", "False", "(6,)"), &[0; 48]), "reshape(1, 6)");
-        refused(&file(&header("<f8", "False", "()"), &[0; 8]), "0 dimensions");
+        refused(&file(&header("<f8", "False", "()"), &[0; 8]), "array.reshape(1, 1)");
         refused(&file(&header("<f8", "False", "(1, 2, 3)"), &[0; 48]), "array[0]");
-        for descr in [">f8", "<c16", "|b1", "|O", "<U4", "<i2", "<f2"] {
+        for descr in ["<c16", "|O", "<U4", "<f16", "<i3", "f8", "<M8", "", "é8"] {
             refused(&file(&header(descr, "False", "(1, 1)"), &[0; 16]), "astype('<f8')");
         }
         refused(
@@ -372,5 +429,6 @@ mod tests {
         for beyond in [(1i64 << 53) + 1, i64::MIN] {
             refused(&file(&header("<i8", "False", "(1, 1)"), &beyond.to_le_bytes()), "2^53");
         }
+        refused(&file(&header("<u8", "False", "(1, 1)"), &u64::MAX.to_le_bytes()), "2^53");
     }
 }

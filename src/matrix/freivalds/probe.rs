@@ -74,7 +74,7 @@ pub(super) trait Numbers: Sized + 'static {
     fn tolerance(probe: &ProbeOf<'_, Self>) -> f64;
 }
 
-/// [`Witness`], in some numbers.
+/// [`Witness`](super::Witness), in some numbers.
 #[derive(Debug)]
 pub(super) struct Shared<N: Numbers> {
     pub(super) plan: Plan,

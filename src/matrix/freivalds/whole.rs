@@ -19,7 +19,7 @@ use rand::{Rng, RngExt};
 use super::super::micro::{Kernel, Vector, Vectorized};
 use super::probe::{Numbers, ProbeOf};
 
-/// Residues numbers up to this are exact, and so are their sums and differences up to this.
+/// Whole numbers up to this are exact, and so are their sums and differences up to this.
 pub(super) const EXACT: f64 = (1u64 << f64::MANTISSA_DIGITS) as f64;
 
 /// The prime.

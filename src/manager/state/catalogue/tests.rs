@@ -55,7 +55,7 @@ fn an_unknown_file_and_one_that_only_the_asker_had_are_not_found() {
     assert_eq!(holders(&mut catalogue, BEN, "notes.pdf"), None);
     catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap();
     assert_eq!(holders(&mut catalogue, ADA, "notes.pdf"), None);
-    assert!(catalogue.files.len() == 0, "a file without holders is gone");
+    assert!(catalogue.files.is_empty(), "a file without holders is gone");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
     catalogue.update(ADA, &notes, true, Some(5), &roster, LATE).unwrap();
     catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap();
     assert_eq!(catalogue.drop_file(&name, None, None, 10).unwrap(), Some((id, 10)));
-    assert!(catalogue.files.len() == 0 && catalogue.hashes == 0);
+    assert!(catalogue.files.is_empty() && catalogue.hashes == 0);
     for peer in [ADA, BEN] {
         assert_eq!((catalogue.held_by(peer), catalogue.peers[&peer].print), (0, Fingerprint::default()));
     }
