@@ -208,8 +208,14 @@ fn load(path: &Path) -> Result<Matrix> {
     let name = path.display();
     let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = opened.map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => Error::new(Code::NotFound, format!("there is no file {name}"))
-            .advise(format!("`make {} 1000` writes one of that name", path.with_extension("").display())),
+        io::ErrorKind::NotFound => {
+            let npy = path.with_added_extension("npy");
+            let advice = match npy.exists() {
+                true => format!("{} is there", npy.display()),
+                false => format!("`make {} 1000` writes one", path.with_extension("").display()),
+            };
+            Error::new(Code::NotFound, format!("there is no file {name}")).advise(advice)
+        }
         _ => Error::failed(format!("cannot open {name}")).because(e),
     })?;
     if !metadata.is_file() {

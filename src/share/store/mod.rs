@@ -434,5 +434,5 @@ fn changed(name: &FileName) -> Error {
 
 fn taken(name: &FileName) -> Error {
     Error::new(Code::Conflict, format!("another file is called {name} here"))
-        .advise(format!("rename one of the two, or `drop {name}` first"))
+        .advise("rename one of the two, or move that one to another folder")
 }
