@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -132,16 +132,20 @@ pub fn exit(program: &str, result: Result<()>) -> ExitCode {
     ExitCode::from(error.exit_status())
 }
 
-/// An address, such as `127.0.0.1:7000`. Names of hosts are not looked up.
+/// An address, such as `127.0.0.1:7000`, `lab-pc-3:7000`, or `http://127.0.0.1:7000/` as it is copied from a browser. Of a
+/// host with several addresses it is the first of IPv4, if there is one.
 ///
 /// # Errors
 /// A usage error that shows how.
 pub fn parse_addr(text: &str) -> Result<SocketAddr> {
-    text.parse().map_err(|e| {
+    let pasted = text.trim();
+    let plain = pasted.strip_prefix("http://").unwrap_or(pasted).trim_end_matches('/');
+    let no = || {
         Error::new(Kind::Usage, format!("{text:?} is not an address"))
-            .because(e)
-            .advise("write an IP address and a port, such as 127.0.0.1:7000")
-    })
+            .advise("write a host and a port, such as 127.0.0.1:7000")
+    };
+    let found: Vec<SocketAddr> = plain.to_socket_addrs().map_err(|e| no().because(e))?.collect();
+    found.iter().find(|addr| addr.is_ipv4()).or(found.first()).copied().ok_or_else(no)
 }
 
 /// A time as people write it: `30s`, `200ms`.

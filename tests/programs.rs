@@ -241,7 +241,8 @@ fn a_usage_that_makes_no_sense_ends_with_status_2() {
     peer(dir.path(), &["multiply", "a", "b", "--levels", "99"]).assert(2, &["99"]);
     peer(dir.path(), &["multiply", "a", "b", "--slots", "0"]).assert(2, &["0"]);
     peer(dir.path(), &["--name", "a/b", "peers"]).assert(2, &["cannot be a peer's name"]);
-    run("peer", dir.path(), &["--manager", "nonsense", "peers"]).assert(2, &["nonsense"]);
+    run("peer", dir.path(), &["--manager", "nonsense", "peers"])
+        .assert(2, &["nonsense", "write a host and a port, such as 127.0.0.1:7000"]);
     peer(dir.path(), &["lease", "7"]).assert(2, &["at the prompt only"]);
     peer(dir.path(), &["release"]).assert(3, &["you hold no slots"]);
     peer(dir.path(), &["quit"]).assert(2, &["no prompt to leave"]);
@@ -254,6 +255,18 @@ fn a_usage_that_makes_no_sense_ends_with_status_2() {
     let (open, addr) = start_manager(dir.path(), "0.0.0.0:0", &["--open"]);
     assert!(addr.ip().is_unspecified());
     drop(open);
+}
+
+#[test]
+fn the_address_of_the_manager_may_be_a_name_or_what_a_browser_shows() {
+    let network = Network::start(&[], &[4]);
+    let port = network.addr.port();
+    for address in
+        [format!("localhost:{port}"), format!("http://127.0.0.1:{port}/"), format!("127.0.0.1:{port}")]
+    {
+        let peers = run("peer", network.dir.path(), &["--manager", &address, "peers"]).assert(0, &[]);
+        assert!(peers.stdout.contains("p0"), "{peers:#?}");
+    }
 }
 
 #[test]

@@ -462,6 +462,25 @@ fn loses_at_once(network: &Network, peer: &Node, name: &str, files: &[&str]) {
 }
 
 #[test]
+fn why_an_ordered_copy_cannot_be_written_is_said_once_and_shown() {
+    let network = network();
+    put(&network, "ada", "a.txt", "a");
+    let _ada = serve(&network, "ada");
+    let mut ben = serve(&network, "ben");
+    whole_at(&network, "a.txt", 2);
+    // What a download needs cannot be made: there is a file in its place.
+    let partial = folder(&network, "ben").join(".peerlab/partial");
+    fs::remove_dir(&partial).unwrap();
+    fs::write(&partial, "no folder").unwrap();
+    put(&network, "ada", "b.txt", "b");
+    ben.hears("b.txt cannot be fetched: ");
+    fs::remove_file(&partial).unwrap();
+    fs::create_dir(&partial).unwrap();
+    whole_at(&network, "b.txt", 2);
+    assert_eq!(ben.stderr().matches("b.txt cannot be fetched").count(), 1, "{}", ben.stderr());
+}
+
+#[test]
 fn a_folder_has_one_peer_that_watches_it_and_others_save_files_there() {
     let network = network();
     put(&network, "ada", "a.txt", "a");

@@ -42,7 +42,7 @@ const JOIN_CHECK: Duration = Duration::from_millis(200);
 )]
 struct PeerOptions {
     /// Where the manager listens
-    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:7000", value_parser = cli::parse_addr)]
+    #[arg(long, global = true, env = "PEERLAB_MANAGER", value_name = "ADDR", default_value = "127.0.0.1:7000", value_parser = cli::parse_addr)]
     manager: SocketAddr,
     /// Where to listen; port 0 takes any free port
     #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = cli::parse_addr)]

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
-use log::{info, warn};
+use log::{debug, info, warn};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Code, Error, Result};
@@ -66,6 +66,8 @@ struct Fetch {
 struct Orders {
     waiting: VecDeque<FileName>,
     running: BTreeMap<FileName, Fetch>,
+    /// Why the last order for a file failed.
+    failed: BTreeMap<FileName, String>,
     /// Why nothing is told or fetched.
     paused: Option<String>,
     notes: VecDeque<(Instant, String)>,
@@ -156,9 +158,20 @@ impl Replication {
         Some((file, stop))
     }
 
-    /// An order has been carried out, well or badly.
-    pub(super) fn fetched(&self, file: &FileName) {
-        self.orders.lock().running.remove(file);
+    /// An order has been carried out, or has failed. A reason that may lie here, such as a full disk, is told once.
+    pub(super) fn fetched(&self, file: &FileName, failed: Option<Error>) {
+        let mut orders = self.orders.lock();
+        let stopped = orders.running.remove(file).is_some_and(|fetch| fetch.stop.load(Ordering::SeqCst));
+        let elsewhere = |no: &Error| matches!(no.code(), Code::NotFound | Code::Expired | Code::Conflict);
+        let why = failed.filter(|no| !stopped && !elsewhere(no)).map(|no| no.to_string());
+        let before = match &why {
+            Some(why) => orders.failed.insert(file.clone(), why.clone()),
+            None => orders.failed.remove(file),
+        };
+        drop(orders);
+        if let Some(why) = why.filter(|why| before.as_ref() != Some(why)) {
+            self.note(format!("{file} cannot be fetched: {why}"));
+        }
     }
 
     /// Something happened to a file of a person, who wants to know.
@@ -223,10 +236,10 @@ impl Replication {
             while carried_out.as_ref().is_err_and(|no| no.code() == Code::Expired) {
                 carried_out = self.carry_out(&mut manager, &file, &stop);
             }
-            if let Err(e) = carried_out {
+            if let Err(e) = &carried_out {
                 info!("{file} was not fetched: {e}");
             }
-            self.fetched(&file);
+            self.fetched(&file, carried_out.err());
         }
     }
 
@@ -236,11 +249,14 @@ impl Replication {
             // The empty place where a disk should be mounted is not filled.
             return Err(Error::failed(format!("{} has lost its marker", store.dir().display())));
         }
-        let found = manager.query(0, file)?;
+        let found = match manager.query(0, file) {
+            Ok(found) => found,
+            Err(no) => return Ok(debug!("{file}: {no}")), // It orders the file again when it is back.
+        };
         let id = found.manifest.id();
         let is_whole_somewhere = found.holders.iter().any(|holder| holder.whole);
         if !self.fetches(file, id) {
-            return Err(Error::failed("it was dropped meanwhile"));
+            return Ok(()); // It was dropped meanwhile.
         }
         if library.get(file).is_some_and(|offer| offer.id() == id && offer.open().is_ok()) {
             return Ok(()); // It is here, or on its way.

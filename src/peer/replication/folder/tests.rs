@@ -192,7 +192,7 @@ fn a_drop_ends_a_download_of_those_bytes_and_of_no_others() {
     assert!(!stop.load(Ordering::SeqCst), "it fetches others");
     drop(new, 13);
     assert!(stop.load(Ordering::SeqCst));
-    lab.replication.fetched(&name);
+    lab.replication.fetched(&name, None);
     lab.replication.fetch(name.clone());
     lab.replication.next_order().unwrap();
     drop(new, 14);
