@@ -251,7 +251,11 @@ impl Replication {
         }
         let found = match manager.query(0, file) {
             Ok(found) => found,
-            Err(no) => return Ok(debug!("{file}: {no}")), // It orders the file again when it is back.
+            Err(no) => {
+                // The manager orders the file again when it is back.
+                debug!("{file}: {no}");
+                return Ok(());
+            }
         };
         let id = found.manifest.id();
         let is_whole_somewhere = found.holders.iter().any(|holder| holder.whole);
