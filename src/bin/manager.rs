@@ -5,6 +5,7 @@
 //! {"type":"ready","role":"manager","name":"manager","addr":"127.0.0.1:7000"}
 //! ```
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -50,7 +51,17 @@ fn run(ManagerOptions { manager, open }: &ManagerOptions) -> Result<()> {
     }
     let stop = cli::on_signal()?;
     let mut manager = Manager::start(manager)?;
-    cli::say_ready("manager", "manager", manager.addr())?;
+    let addr = manager.addr();
+    cli::say_ready("manager", "manager", addr)?;
+    if io::stderr().is_terminal() {
+        let addr = match addr.ip().is_unspecified() {
+            true => format!("THIS-MACHINE:{}", addr.port()),
+            false => addr.to_string(),
+        };
+        cli::tell(format_args!(
+            "The board is at http://{addr}/. A peer joins with `peer --manager {addr} serve`."
+        ));
+    }
     // It ends when the handler says so; it cannot be dropped before.
     let _ = stop.recv();
     manager.stop();
