@@ -22,12 +22,12 @@ use serde_json::json;
 use super::context::Context;
 use super::show::{Outcome, show_download};
 use crate::cli::tell;
-use crate::clock::{Clock, Millis};
+use crate::clock::Clock;
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
 use crate::net::message::{
-    Condition, FileState, FromPeer, Health, ManagerState, PeerState, Replicas, ToPeer, no_answer,
+    Condition, FileState, FromPeer, GRACE, Health, ManagerState, PeerState, Replicas, ToPeer, no_answer,
 };
 use crate::peer::Peer;
 use crate::peer::library::offer::Offer;
@@ -43,12 +43,8 @@ use crate::thread;
 /// How long a file may take to be known to the manager.
 const PUBLISHING: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether others have a file that was added.
+/// How often it is looked whether others have a file that was added, or that the manager knows it again.
 const COPIES_CHECK: Duration = Duration::from_millis(300);
-
-/// How long after its start the manager may not know a file because those that have it are on their way back, in
-/// milliseconds. Leases have the same grace.
-const GRACE: Millis = 5_000;
 
 /// Asks the manager about a file that it may not know yet, when it has just been started.
 fn ask_about<T>(

@@ -83,7 +83,10 @@ use super::{Matrix, on_threads};
 impl Entries {
     /// Of these two matrices. Both are read, at the same time.
     pub fn of(a: &Matrix, b: &Matrix) -> Self {
-        let look = |matrix: &Matrix| (matrix.max_abs(), whole::are_whole(matrix.as_slice()));
+        let look = |matrix: &Matrix| match whole::largest(matrix.as_slice()) {
+            Some(largest) => (largest, true),
+            None => (matrix.max_abs(), false),
+        };
         let found = on_threads("look", vec![a, b], look);
         Self { left: found[0].0, right: found[1].0, whole: found.iter().all(|(_, whole)| *whole) }
     }

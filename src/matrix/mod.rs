@@ -170,7 +170,13 @@ impl Matrix {
     /// The largest magnitude of an entry, max |a_ij|; zero if there is none. A NaN is passed over:
     /// [`Matrix::first_non_finite`] finds it.
     pub fn max_abs(&self) -> f64 {
-        max_abs(&self.data)
+        let mut maxima = [0.0; LANES];
+        for chunk in self.data.chunks(LANES) {
+            for (max, x) in maxima.iter_mut().zip(chunk) {
+                *max = if x.abs() > *max { x.abs() } else { *max };
+            }
+        }
+        maxima.into_iter().fold(0.0, f64::max)
     }
 
     /// Row and column of the first entry that is NaN or infinite. Strassen's sums would spread it over
@@ -186,17 +192,6 @@ impl Matrix {
 
 /// How many partial results a pass over numbers keeps, so that the compiler can hold them in vector registers.
 const LANES: usize = 32;
-
-/// The largest magnitude, zero if there is none; a NaN is passed over.
-fn max_abs(data: &[f64]) -> f64 {
-    let mut maxima = [0.0; LANES];
-    for chunk in data.chunks(LANES) {
-        for (max, x) in maxima.iter_mut().zip(chunk) {
-            *max = if x.abs() > *max { x.abs() } else { *max };
-        }
-    }
-    maxima.into_iter().fold(0.0, f64::max)
-}
 
 /// Does the parts of some work on as many threads of that name, this one among them, and returns what they
 /// come to. Each thread takes a part whenever it is free, so where no other thread can be had, this one

@@ -42,12 +42,10 @@ use super::effect::Effect;
 use super::roster::{Member, Roster};
 use crate::clock::Millis;
 use crate::net::limits;
-use crate::net::message::{Bound, FromManager, LeaseId, LeaseState, PeerCard, PeerId, Progress, WaiterState};
+use crate::net::message::{
+    Bound, FromManager, GRACE, LeaseId, LeaseState, PeerCard, PeerId, Progress, WaiterState,
+};
 use crate::share::units::counted;
-
-/// How long a manager that has just started lets infeasible requests wait, in milliseconds: its peers
-/// reconnect within three seconds.
-pub(super) const GRACE: Millis = 5_000;
 
 /// How many quanta a peer may take to finish what runs under an ended lease before it is dropped.
 const PATIENCE: u64 = 10;

@@ -46,10 +46,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::{Catalogue, FileNumber, ListedFile};
 use super::events::What;
-use super::lease_book::GRACE;
 use super::roster::{Member, Reach, Roster};
 use crate::clock::Millis;
-use crate::net::message::{Download, PeerId, Replicas};
+use crate::net::message::{Download, GRACE, PeerId, Replicas};
 
 /// How many orders run at one peer at once: enough that small files are not waited for one by one, few enough that a
 /// large one does not share its peer's link with many.

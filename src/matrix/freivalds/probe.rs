@@ -157,6 +157,14 @@ impl<N: Numbers> Probe for ProbeOf<'_, N> {
     }
 }
 
+/// The end of a row, filled up with zeros.
+#[inline(always)]
+pub(super) fn padded<const LANES: usize>(end: &[f64]) -> [f64; LANES] {
+    let mut place = [0.0; LANES];
+    place[..end.len()].copy_from_slice(end);
+    place
+}
+
 /// The power of two by which x is scaled, so that the comparison stays away from the ends of the range: R·x
 /// is at most 2^r, L·(R·x) at most 2^(r + l), and if need be both are brought to lie around 1.
 fn scale(inner: usize, cols: usize, left: f64, right: f64) -> f64 {

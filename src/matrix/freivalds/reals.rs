@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 use super::super::LANES;
 use super::super::micro::Vector;
 use super::super::strassen;
-use super::probe::{Numbers, ProbeOf, Shared};
+use super::probe::{Numbers, ProbeOf, Shared, padded};
 
 /// Unit roundoff: no operation is off by more than this share of its result.
 pub(super) const UNIT: f64 = f64::EPSILON / 2.0;
@@ -84,14 +84,6 @@ impl Numbers for Reals {
 /// lanes, and then their sum.
 fn rounding(terms: usize) -> f64 {
     (terms.div_ceil(LANES) + LANES + 1) as f64 * UNIT
-}
-
-/// The end of a row, filled up with zeros.
-#[inline(always)]
-fn padded(rest: &[f64]) -> [f64; LANES] {
-    let mut whole = [0.0; LANES];
-    whole[..rest.len()].copy_from_slice(rest);
-    whole
 }
 
 /// Adds as many products as there are lanes, and keeps the largest magnitudes of their first factors.

@@ -17,7 +17,7 @@
 use rand::{Rng, RngExt};
 
 use super::super::micro::{Kernel, Vector, Vectorized};
-use super::probe::{Numbers, ProbeOf};
+use super::probe::{Numbers, ProbeOf, padded};
 
 /// Whole numbers up to this are exact, and so are their sums and differences up to this.
 pub(super) const EXACT: f64 = (1u64 << f64::MANTISSA_DIGITS) as f64;
@@ -116,7 +116,7 @@ fn sum<V: Vector, const DIGITS: usize>(row: &[f64], column: &[[[f64; LANES]; 3]]
     let mut total = 0;
     for (row, column) in row.chunks(STRETCH).zip(column.chunks(STRETCH / LANES)) {
         let (mut low_sums, mut high_sums) = ([zero; 3], [zero; 3]);
-        let (places, end) = row.as_chunks();
+        let (places, end) = row.as_chunks::<LANES>();
         for (entries, digits) in places.iter().chain([&padded(end)]).zip(column) {
             for lane in (0..LANES).step_by(V::LANES) {
                 let entry = V::read(&entries[lane..]);
@@ -155,7 +155,7 @@ fn value<V: Vector>(sums: [V; 3]) -> i128 {
 #[inline(always)]
 fn size(row: &[f64]) -> f64 {
     let mut sizes = [0.0_f64; LANES];
-    let (places, end) = row.as_chunks();
+    let (places, end) = row.as_chunks::<LANES>();
     for entries in places.iter().chain([&padded(end)]) {
         for (size, x) in sizes.iter_mut().zip(entries) {
             let this = if x.trunc() == *x { x.abs() } else { f64::INFINITY };
@@ -165,18 +165,13 @@ fn size(row: &[f64]) -> f64 {
     sizes.into_iter().fold(0.0, f64::max)
 }
 
-/// The end of a row, filled up with zeros.
-#[inline(always)]
-fn padded(end: &[f64]) -> [f64; LANES] {
-    let mut place = [0.0; LANES];
-    place[..end.len()].copy_from_slice(end);
-    place
-}
-
-/// Are all of these whole numbers of at most 2^53?
-pub(super) fn are_whole(entries: &[f64]) -> bool {
+/// The largest magnitude of these entries, if all of them are whole numbers of at most 2^53.
+pub(super) fn largest(entries: &[f64]) -> Option<f64> {
     // Most matrices that are not whole show it in the first chunk.
-    entries.chunks(1024).all(|chunk| Kernel::best().run(Size(chunk)) <= EXACT)
+    entries.chunks(1024).try_fold(0.0, |largest: f64, chunk| {
+        let size = Kernel::best().run(Size(chunk));
+        (size <= EXACT).then_some(largest.max(size))
+    })
 }
 
 /// [`size`], to be compiled for all kinds of vectors.

@@ -52,7 +52,7 @@ pub use manager::{Candidate, FromManager, ToManager};
 pub use parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, plain};
 pub use peers::{FromPeer, ToPeer};
 pub use state::{
-    Condition, DoneState, Download, Event, FileState, Health, LeaseState, ManagerState, PeerState,
+    Condition, DoneState, Download, Event, FileState, GRACE, Health, LeaseState, ManagerState, PeerState,
     ProductStage, ProductState, Progress, Replicas, State, WaiterState,
 };
 

@@ -63,6 +63,10 @@ pub struct ManagerState {
     pub now: Millis,
 }
 
+/// How long a manager that has just started bears with what it does not know yet, in milliseconds: its peers reconnect
+/// within three seconds. Infeasible requests wait so long, and so do questions about a file that nobody has told of.
+pub const GRACE: Millis = 5_000;
+
 /// How many peers are to have each file: the manager's policy. Written `all`, or a number; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
