@@ -216,7 +216,9 @@ mod tests {
             link.done(next);
             (next.requester, next.piece.index())
         };
-        [(ADA, 1), (BEN, 2), (BEN, 3)].map(|(requester, piece)| link.ask(request(requester, piece)));
+        for (requester, piece) in [(ADA, 1), (BEN, 2), (BEN, 3)] {
+            link.ask(request(requester, piece));
+        }
         assert_eq!([(); 3].map(|()| next(&mut link)), [(BEN, 2), (BEN, 3), (ADA, 1)]);
         link.ask(request(ADA, 4));
         for turn in 0..PATIENCE {

@@ -315,6 +315,53 @@ mod tests {
     }
 
     #[test]
+    fn one_that_owes_waits_also_when_it_comes_back_under_another_number() {
+        let Asked { mut requesters, ben, told, now, .. } = asked(Some(1));
+        let offer = Arc::clone(&requesters.all[&ben].offer);
+        let piece = |index| offer.manifest().layout().piece(index).unwrap();
+        let served = |requesters: &mut Requesters, requester, index| {
+            let file = offer.id();
+            requesters.done(PieceRequest { requester, file, piece: piece(index) }, true, now);
+        };
+        let eve = |requesters: &mut Requesters, number| {
+            let addr = "127.0.0.1:1".parse().unwrap();
+            let (eve, says) = requesters.admit(number, addr, Arc::clone(&offer)).unwrap();
+            requesters.named(eve, "eve".parse().unwrap());
+            assert!(requesters.interested(eve, true, now));
+            (eve, says)
+        };
+        requesters.named(ben, "ben".parse().unwrap());
+        assert!(requesters.interested(ben, true, now));
+        let (first, _says) = eve(&mut requesters, 7);
+        for index in 0..3 {
+            assert!(requesters.ask(first, piece(index), true).unwrap());
+            served(&mut requesters, first, index);
+        }
+        requesters.leave(first, now);
+        let (second, says) = eve(&mut requesters, 8);
+        // The link is busy, then both wait.
+        assert!(requesters.ask(ben, piece(0), true).unwrap());
+        assert!(requesters.ask(second, piece(3), true).unwrap());
+        assert!(requesters.ask(ben, piece(1), true).unwrap());
+        served(&mut requesters, ben, 0);
+        let pieces =
+            |told: &Receiver<Say>| told.try_iter().filter(|say| matches!(say, Say::Piece(_))).count();
+        assert_eq!(
+            (pieces(&told), pieces(&says)),
+            (2, 0),
+            "ben has a turn again, with a piece that was sent before"
+        );
+        served(&mut requesters, ben, 1);
+        assert_eq!(pieces(&says), 1, "nobody else asks");
+        // Ben has a piece that eve had first and that was sent to nobody else.
+        assert!(requesters.register.owes(&requesters.all[&second].name, offer.id()));
+        assert!(requesters.has(ben, piece(2)));
+        assert!(requesters.register.owes(&requesters.all[&second].name, offer.id()), "three are left");
+        assert!(requesters.has(ben, piece(3)));
+        assert!(!requesters.register.owes(&requesters.all[&second].name, offer.id()));
+    }
+
+    #[test]
     fn a_requester_that_says_that_it_has_a_piece_is_not_sent_it_any_more() {
         let Asked { mut requesters, id, ben, told, now } = asked(Some(1));
         let layout = Layout::new(4096, 1024).unwrap();
