@@ -26,9 +26,9 @@
 //! - **Endgame.** When nothing is open any more, the download lasts as long as the slowest neighbour takes for what
 //!   it owes, while the fast ones have nothing to do. So a neighbour with nothing to do is asked for a piece that
 //!   another owes: the one that lies deepest in a queue, because it would come last. At most [`COPIES`] are asked for
-//!   one piece, and a neighbour for one such piece at a time. The loser hears from us that we `have` the piece, if it
-//!   downloads from us too; then it sends it no more ([`Picker::taken_back`]). Otherwise its answer is ignored and
-//!   counted ([`Waste::duplicates`]).
+//!   one piece, and a neighbour for one such piece at a time. The loser hears from us that we `have` the piece, and then
+//!   sends it no more ([`Picker::taken_back`]). If it has begun to, its answer is ignored and counted
+//!   ([`Waste::duplicates`]).
 //!
 //! A piece that is missing is *open*, or some neighbour owes it, or it has arrived and is being *checked*. The picker
 //! keeps what each neighbour has and owes; all the rest follows from that.

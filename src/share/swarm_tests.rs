@@ -568,14 +568,15 @@ fn fare(honest: usize, seed: u64, plan: Plan) -> Fare {
     Fare { rider: median(rider), honest: median(cost) }
 }
 
-/// The same with the ledger, and without: a line of the table in chapter 6.
+/// The same with the ledger, and without. It prints rows of `report/data/free-riding.csv`.
 fn with_and_without(honest: usize, seed: u64, plan: Plan) -> Fare {
-    let with = fare(honest, seed, plan);
-    let without = fare(honest, seed, Plan { ledger: false, ..plan });
-    let (unchoke, who) = (plan.unchoke, if plan.selfish { "leave" } else { "stay" });
-    println!(
-        "{honest} honest that {who}, seed {seed}, --unchoke {unchoke}: {with:.2?}, without the ledger {without:.2?}"
-    );
+    let [with, without] = [true, false].map(|ledger| {
+        let fare = fare(honest, seed, Plan { ledger, ..plan });
+        let who = if plan.selfish { "leave" } else { "stay" };
+        let rules = if ledger { "ledger" } else { "none" };
+        println!("row,{who},{seed},{},{honest},{rules},{:.3},{:.3}", plan.unchoke, fare.rider, fare.honest);
+        fare
+    });
     assert!(with.rider > without.rider && with.honest < without.honest, "the ledger helps the honest");
     with
 }
