@@ -355,8 +355,8 @@ enum Lie {
 struct Liar {
     _membership: Wire,
     asked: Arc<AtomicBool>,
-    /// How many pieces it was told that others have.
-    heard_of: Arc<AtomicUsize>,
+    /// How often it heard `have`, and how often `wrong`.
+    heard_of: Arc<[AtomicUsize; 2]>,
 }
 
 impl Liar {
@@ -373,7 +373,7 @@ impl Liar {
         tracker.say_raw(hashes);
         tracker.hear("updated");
         let asked = Arc::new(AtomicBool::new(false));
-        let heard_of = Arc::new(AtomicUsize::new(0));
+        let heard_of = Arc::new([const { AtomicUsize::new(0) }; 2]);
         let (told, heard) = (Arc::clone(&asked), Arc::clone(&heard_of));
         // It ends with the test's process.
         thread::spawn(move || {
@@ -391,7 +391,7 @@ impl Liar {
     }
 }
 
-fn lie_to(mut wire: Wire, layout: Layout, lie: Lie, asked: &AtomicBool, heard_of: &AtomicUsize) {
+fn lie_to(mut wire: Wire, layout: Layout, lie: Lie, asked: &AtomicBool, heard_of: &[AtomicUsize; 2]) {
     let mut bits = Bitfield::full(layout).as_bytes().to_vec();
     if lie == Lie::LongBitfield {
         bits.push(0);
@@ -400,8 +400,8 @@ fn lie_to(mut wire: Wire, layout: Layout, lie: Lie, asked: &AtomicBool, heard_of
         if message["type"] == "request" {
             asked.store(true, Ordering::SeqCst);
         }
-        if message["type"] == "have" {
-            heard_of.fetch_add(1, Ordering::SeqCst);
+        for (counter, kind) in heard_of.iter().zip(["have", "wrong"]) {
+            counter.fetch_add((message["type"] == kind).into(), Ordering::SeqCst);
         }
         let alive = match (message["type"].as_str().unwrap(), lie) {
             ("join", Lie::Mute) => true,
@@ -456,9 +456,11 @@ fn a_lying_holder_never_spoils_a_file() {
         assert_eq!(given(&report, &name), 20, "{lie:?}: {report}");
         if lie == Lie::WrongBytes {
             assert_eq!(report["refetched"], 2, "it is not asked after the second: {report}");
+            let heard = || (liar.heard_of[1].load(Ordering::SeqCst) == 2).then_some(());
+            until("it is told of both", PATIENCE, heard);
         }
         if lie == Lie::Silence {
-            let heard = || (liar.heard_of.load(Ordering::SeqCst) >= 10).then_some(());
+            let heard = || (liar.heard_of[0].load(Ordering::SeqCst) >= 10).then_some(());
             until("it hears what cyd has, though it asks for nothing", PATIENCE, heard);
         }
     }

@@ -69,7 +69,7 @@ const SLOW: u32 = 50;
 pub const COPIES: usize = 2;
 
 /// How often a neighbour may send bytes that fail their hash before it is no longer asked.
-const FAILURES: usize = 2;
+pub(crate) const FAILURES: usize = 2;
 
 /// What the downloader calls a neighbour: any number, the same for the same neighbour when it comes back.
 pub type NeighbourId = u64;

@@ -193,11 +193,16 @@ impl Neighbours {
     /// Tells the neighbours that we have a piece, but those that have heard it in a conversation of their own. A seed has
     /// none with us; by this it sees which peers pass on what it sends.
     pub(super) fn tell_have(&mut self, piece: Piece, told: &HashSet<PeerId>) {
-        for (_, neighbour) in self.all.iter_mut().filter(|(peer, _)| !told.contains(peer)) {
-            if let Some(line) = &neighbour.line {
-                line.post(&ToPeer::Have { piece: piece.index() });
-                neighbour.posted = true;
-            }
+        let others: Vec<_> = self.all.keys().copied().filter(|peer| !told.contains(peer)).collect();
+        others.into_iter().for_each(|peer| self.tell(peer, &ToPeer::Have { piece: piece.index() }));
+    }
+
+    /// Tells a neighbour something, with the next that is posted.
+    pub(super) fn tell(&mut self, peer: PeerId, message: &ToPeer) {
+        let Some(neighbour) = self.all.get_mut(&peer) else { return };
+        if let Some(line) = &neighbour.line {
+            line.post(message);
+            neighbour.posted = true;
         }
     }
 
