@@ -389,3 +389,40 @@ fn garbage_on_any_port_is_answered_and_harms_nobody() {
     network.all_leasable(2);
     drop(fake);
 }
+
+#[test]
+fn a_script_that_is_asked_for_help_or_called_wrongly_says_its_usage_and_runs_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let ran = dir.path().join("ran");
+    // Whatever a script does begins with cargo, with a folder for its work, or with a tool that looks around.
+    for tool in ["cargo", "mktemp", "ip", "python3"] {
+        let stub = dir.path().join(tool);
+        fs::write(&stub, format!("#!/bin/sh\necho {tool} >>{}\n", ran.display())).unwrap();
+        fs::set_permissions(&stub, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    let names = fs::read_dir(&scripts).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<String> = names.filter(|name| name.ends_with(".sh") && name != "lib.sh").collect();
+    assert!(names.len() > 5, "{names:?}");
+    for name in names {
+        let call = |args: &[&str]| {
+            let mut script = std::process::Command::new(scripts.join(&name));
+            script.args(args).env("PATH", &path).current_dir(dir.path()).output().unwrap()
+        };
+        let usage = format!("Usage: {}scripts/{name}", if name == "hosts.sh" { "sudo " } else { "" });
+        for args in [&["--help"][..], &["-h"], &["--write", "--help"]] {
+            let help = call(args);
+            assert_eq!((help.status.code(), &*help.stderr), (Some(0), &b""[..]), "{name} {args:?}: {help:?}");
+            assert!(String::from_utf8_lossy(&help.stdout).contains(&usage), "{name} {args:?}: {help:?}");
+            assert!(!ran.exists(), "{name} {args:?} ran {:?}", fs::read_to_string(&ran));
+        }
+        let wrong = call(&["--nonsense", "1"]);
+        assert_eq!(wrong.status.code(), Some(2), "{name}: {wrong:?}");
+        assert!(String::from_utf8_lossy(&wrong.stderr).contains(&usage), "{name}: {wrong:?}");
+        let ran_all = fs::read_to_string(&ran).unwrap_or_default();
+        assert!(!ran_all.contains("cargo"), "{name} built something before it looked at its arguments");
+        let _ = fs::remove_file(&ran);
+    }
+}
