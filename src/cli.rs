@@ -65,9 +65,8 @@ impl Papers {
                 };
                 let commands: Vec<clap::Command> = program.get_subcommands().map(page).collect();
                 for page in [program].into_iter().chain(commands) {
-                    clap_mangen::Man::new(page)
-                        .render(&mut text)
-                        .map_err(|e| Error::failed("cannot write the manual page").because(e))?;
+                    // Writing into memory does not fail.
+                    let _ = clap_mangen::Man::new(page).render(&mut text);
                 }
             }
             None => return Ok(false),
