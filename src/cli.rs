@@ -48,30 +48,28 @@ pub struct Papers {
 }
 
 impl Papers {
-    /// Prints what was asked for; false when nothing was.
+    /// Prints what was asked for, if anything was, and ends the program then.
     ///
     /// # Errors
     /// When stdout cannot be written to.
-    pub fn print(&self, mut program: clap::Command) -> Result<bool> {
+    pub fn print(&self, mut program: clap::Command) -> Result<()> {
         let (name, mut text) = (program.get_name().to_owned(), Vec::new());
         match self.completions {
             Some(shell) => clap_complete::generate(shell, &mut program, name, &mut text),
             None if self.man_page => {
                 // A page for each command follows that of the program.
-                let page = |of: &clap::Command| {
-                    of.clone()
-                        .name(format!("{name}-{}", of.get_name()))
-                        .bin_name(format!("{name} {}", of.get_name()))
-                };
+                let called = |of: &clap::Command, joint| format!("{name}{joint}{}", of.get_name());
+                let page = |of: &clap::Command| of.clone().name(called(of, "-")).bin_name(called(of, " "));
                 let commands: Vec<clap::Command> = program.get_subcommands().map(page).collect();
                 for page in [program].into_iter().chain(commands) {
                     // Writing into memory does not fail.
                     let _ = clap_mangen::Man::new(page).render(&mut text);
                 }
             }
-            None => return Ok(false),
+            None => return Ok(()),
         }
-        say(String::from_utf8_lossy(&text).trim_end()).map(|()| true)
+        say(String::from_utf8_lossy(&text).trim_end())?;
+        std::process::exit(0)
     }
 }
 

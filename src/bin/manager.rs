@@ -39,9 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn run(ManagerOptions { manager, open, papers }: &ManagerOptions) -> Result<()> {
-    if papers.print(ManagerOptions::command())? {
-        return Ok(());
-    }
+    papers.print(ManagerOptions::command())?;
     if !manager.listen.ip().is_loopback() && !open {
         return Err(Error::new(
             Kind::Usage,

@@ -104,9 +104,7 @@ fn words() -> Vec<OsString> {
 }
 
 fn run(options: PeerOptions) -> Result<()> {
-    if options.papers.print(PeerOptions::command())? {
-        return Ok(());
-    }
+    options.papers.print(PeerOptions::command())?;
     let stop = cli::on_signal()?;
     let config = config(&options)?;
     match options.command {

@@ -71,16 +71,17 @@ fn state(desk: &Desk) -> Answer {
 
 /// Every file with its mirrors.
 fn files(desk: &Desk, by_size: bool) -> Answer {
-    let (count, shown) = desk.change(|table, now| {
-        let mut files: Vec<FileState> = table.files(false, now).collect();
+    let (count, mut shown) = desk.change(|table, now| {
+        let files = table.files(false, now);
         let count = files.len();
-        if by_size {
-            files.sort_by_key(|file| Reverse(file.size));
-        }
-        files.truncate(SHOWN);
-        files.iter_mut().for_each(|file| file.holders.retain(|holder| is_mirror(table, holder)));
-        (count, files)
+        let mut shown: Vec<FileState> = files.take(if by_size { count } else { SHOWN }).collect();
+        shown.iter_mut().for_each(|file| file.holders.retain(|holder| is_mirror(table, holder)));
+        (count, shown)
     });
+    if by_size {
+        shown.sort_by_key(|file| Reverse(file.size));
+        shown.truncate(SHOWN);
+    }
     let content = html! {
         h1 { "Files" }
         p { a href="/" { "The board" } " shows the whole network." }
