@@ -81,7 +81,7 @@ build() {
         echo "${0##*/}: there is no \`cargo\` here: README.md says how to install Rust (\"Before you begin\")" >&2
         exit 1
     fi
-    echo "building the programs into $bin$first"
+    echo "building the programs into ${bin#"$root/"}$first"
     (cd "$root" && cargo build --release --locked ${quiet:+"$quiet"})
 }
 
