@@ -26,6 +26,8 @@ board() {
 # follow NAME: shows what a peer says in NAME.log and NAME.out, as it says it, until its process $pid ends. The process that
 # shows it is then in $shown.
 follow() {
+    # It may not have opened them yet.
+    touch "$1.log" "$1.out"
     tail -q -n +1 -s 0.1 -f --pid="$pid" "$1.log" "$1.out" | sed -u "s/^/[$1] /" &
     shown=$!
 }
@@ -55,9 +57,9 @@ act "The same product without a network, to check the answer"
 run peer multiply a.npy b.npy -o local.npy --local
 run cmp c.npy local.npy
 echo "equal to the last bit: products of whole numbers are exact"
-echo "Without peers it was faster: on one machine peers bring no core of their own, and every block goes through a socket."
-echo "At 4096 rows they cost about a quarter more. They save time on machines of their own, where computing a block takes"
-echo "longer than sending it: report/4-strassen.md says from which size on."
+echo "Without peers it was faster: on one machine peers bring no core of their own, and every block goes"
+echo "through a socket. At 4096 rows they cost about a quarter more. They save time on machines of their"
+echo "own, where computing a block takes longer than sending it (report/4-strassen.md)."
 
 act "Congestion: eve holds 7 of the 12 slots by hand, so the next multiply is suspended"
 mkfifo eve.in

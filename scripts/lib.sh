@@ -76,7 +76,7 @@ run() {
 build() {
     local quiet=--quiet first=
     [[ ! -t 2 ]] || quiet=
-    [[ -x $bin/peer ]] || first="; the first time it takes two minutes or so"
+    [[ -x $bin/peer ]] || first="; the first time it takes two to five minutes"
     if ! cargo --version >/dev/null 2>&1; then
         echo "${0##*/}: there is no \`cargo\` here: README.md says how to install Rust (\"Before you begin\")" >&2
         exit 1

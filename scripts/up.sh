@@ -18,8 +18,8 @@ for name in ada ben cyd; do
 done
 cat <<END
 
-ada, ben and cyd serve four slots each. Their shared folders are ./peerlab-ada, ./peerlab-ben and ./peerlab-cyd:
-a file that is put into one appears in all.
+ada, ben and cyd serve four slots each. Their shared folders are ./peerlab-ada, ./peerlab-ben
+and ./peerlab-cyd: a file that is put into one appears in all.
 
 In another terminal, this makes \`peer\` a command that finds this network:
 
