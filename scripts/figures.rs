@@ -24,6 +24,12 @@ type Row = BTreeMap<String, String>;
 fn main() -> Result<(), Box<dyn Error>> {
     let report = Path::new(env!("CARGO_MANIFEST_DIR")).join("report");
     let report = std::env::args_os().nth(1).map_or(report, PathBuf::from);
+    if report.to_string_lossy().starts_with('-') {
+        println!(
+            "Usage: figures [FOLDER]      draws FOLDER/figures/*.svg from FOLDER/data/*.csv; report/ if absent"
+        );
+        return Ok(());
+    }
     fs::create_dir_all(report.join("figures"))?;
     if let Some(rows) = read(&report.join("data/multiply.csv"))? {
         growth(&rows, &report.join("figures/growth.svg"))?;
