@@ -456,8 +456,8 @@ fn a_lying_holder_never_spoils_a_file() {
         assert_eq!(given(&report, &name), 20, "{lie:?}: {report}");
         if lie == Lie::WrongBytes {
             assert_eq!(report["refetched"], 2, "it is not asked after the second: {report}");
-            let heard = || (liar.heard_of[1].load(Ordering::SeqCst) == 2).then_some(());
-            until("it is told of both", PATIENCE, heard);
+            let heard = || (liar.heard_of[1].load(Ordering::SeqCst) >= 1).then_some(());
+            until("it is told which piece was wrong", PATIENCE, heard);
         }
         if lie == Lie::Silence {
             let heard = || (liar.heard_of[0].load(Ordering::SeqCst) >= 10).then_some(());
