@@ -97,12 +97,12 @@ pub fn tell(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// A channel that hears when the program is told to stop, by SIGINT, SIGTERM or SIGHUP. One that was ignored when the
+/// A channel that hears by which signal the program is told to stop: SIGINT, SIGTERM or SIGHUP. One that was ignored when the
 /// program began stays ignored: so `nohup` starts a node that outlives its terminal.
 ///
 /// # Errors
 /// When the system does not let signals be handled.
-pub fn on_signal() -> Result<Receiver<()>> {
+pub fn on_signal() -> Result<Receiver<i32>> {
     let failed = |e| Error::failed("cannot handle signals").because(e);
     let ignored = ignored_signals();
     let heard = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
@@ -110,8 +110,8 @@ pub fn on_signal() -> Result<Receiver<()>> {
     let (told, stop) = bounded(1);
     // A second signal finds the channel full, and changes nothing: leaving is under way.
     let hear = move || {
-        for _ in signals.forever() {
-            let _ = told.try_send(());
+        for signal in signals.forever() {
+            let _ = told.try_send(signal);
         }
     };
     thread::start("hear_signals", hear)?.detach();

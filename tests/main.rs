@@ -14,5 +14,6 @@ mod orders;
 mod programs;
 mod replication;
 mod report;
+mod terminal;
 mod uppercase;
 mod wire;

@@ -27,6 +27,7 @@ use peerlab::peer::config::{Config, UploadSettings};
 use peerlab::share::choker::{ROUND_SECONDS, UNCHOKE};
 use peerlab::thread::{self, Thread};
 use rustix::termios::OptionalActions;
+use signal_hook::consts::SIGINT;
 
 /// The exit status of a command that a signal ended, as shells have it for SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -132,7 +133,7 @@ fn config(options: &PeerOptions) -> Result<Config> {
 }
 
 /// Runs the prompt, or the script that stands in its place.
-fn open_prompt(config: Config, stop: Receiver<()>) -> Result<()> {
+fn open_prompt(config: Config, stop: Receiver<i32>) -> Result<()> {
     let peer = Arc::new(Peer::start(config)?);
     let context = Context::for_prompt(Arc::clone(&peer));
     leave_on_signal(stop, &context)?;
@@ -149,7 +150,7 @@ fn open_prompt(config: Config, stop: Receiver<()>) -> Result<()> {
 }
 
 /// Serves until a signal. It is ready when it has joined; a manager that is not there yet is waited for.
-fn serve(config: Config, stop: &Receiver<()>) -> Result<()> {
+fn serve(config: Config, stop: &Receiver<i32>) -> Result<()> {
     let peer = Peer::start(config)?;
     loop {
         match peer.network().wait_for_number(JOIN_CHECK) {
@@ -169,14 +170,15 @@ fn say_ready(peer: &Peer) -> Result<()> {
     cli::say_ready("peer", &peer.config().name.to_string(), peer.addr())
 }
 
-/// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command.
-fn leave_on_signal(stop: Receiver<()>, context: &Context) -> Result<()> {
+/// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command. At a prompt on a
+/// terminal the first Ctrl-C only stops the command.
+fn leave_on_signal(stop: Receiver<i32>, context: &Context) -> Result<()> {
     // The prompt may have the terminal in another mode when the signal comes.
     let terminal = rustix::termios::tcgetattr(io::stdin()).ok();
-    let work = context.work();
+    let (work, stays) = (context.work(), context.stays() && io::stdin().is_terminal());
     let leave = move || {
-        if stop.recv().is_err() {
-            return;
+        while stop.recv() == Ok(SIGINT) && stays && work.interrupt() {
+            cli::tell("stopping this command; Ctrl-C once more leaves");
         }
         if let Some(terminal) = terminal {
             let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &terminal);

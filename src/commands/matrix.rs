@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crossbeam_channel::unbounded;
@@ -65,33 +66,36 @@ pub(super) fn make(
 #[derive(Clone, Copy, Debug)]
 pub(super) enum How<'a> {
     /// By this machine alone.
-    Local,
+    Local { stop: &'a AtomicBool },
     /// By leased slots.
-    Leased { peer: &'a Peer, levels: u32, slots: u32 },
+    Leased { peer: &'a Peer, levels: u32, slots: u32, stop: &'a AtomicBool },
 }
 
 impl How<'_> {
     fn levels(self) -> u32 {
         match self {
-            Self::Local => 0,
+            Self::Local { .. } => 0,
             Self::Leased { levels, .. } => levels,
         }
     }
 
     /// The product into `c`; by leased slots with its progress on stderr.
     fn multiply(self, question: Question<'_>, c: &mut Matrix) -> Result<MultiplyReport> {
-        let Self::Leased { peer, slots, .. } = self else {
-            let began = Instant::now();
-            question.multiply_here(c)?;
-            let seconds = began.elapsed().as_secs_f64();
-            return Ok(MultiplyReport { seconds, wait_seconds: 0.0, products: Vec::new() });
+        let (peer, slots, stop) = match self {
+            Self::Leased { peer, slots, stop, .. } => (peer, slots, stop),
+            Self::Local { stop } => {
+                let began = Instant::now();
+                question.multiply_here(c, stop)?;
+                let seconds = began.elapsed().as_secs_f64();
+                return Ok(MultiplyReport { seconds, wait_seconds: 0.0, products: Vec::new() });
+            }
         };
         let (events, shown) = unbounded();
         std::thread::scope(|scope| {
             thread::start_scoped(scope, "show_progress", move || {
                 show_progress(&shown, question.plan.products())
             })?;
-            multiply::multiply(peer.network(), question, c, slots, events)
+            multiply::multiply(peer.network(), question, c, slots, stop, events)
         })
     }
 }
@@ -295,7 +299,8 @@ mod tests {
             serde_json::to_string(&made).unwrap(),
             format!(r#"{{"cols":4,"file":"{name}","integers":true,"rows":4,"seed":5}}"#)
         );
-        let outcome = multiply(&file, &file, None, How::Local).unwrap();
+        let here = How::Local { stop: &AtomicBool::new(false) };
+        let outcome = multiply(&file, &file, None, here).unwrap();
         let text = outcome.to_string();
         assert!(text.starts_with("the product: 4 x 4 in 0."), "{text}");
         assert!(
@@ -307,7 +312,7 @@ mod tests {
         assert!(data.starts_with(r#"{"rows":4,"inner":4,"cols":4,"seconds":0."#), "{data}");
         assert!(data.ends_with(r#""wait_seconds":0.0,"levels":0,"checked":true,"products":[]}"#), "{data}");
         let answer = place("c.npy");
-        let outcome = multiply(&file, &file, Some(&answer), How::Local).unwrap().to_string();
+        let outcome = multiply(&file, &file, Some(&answer), here).unwrap().to_string();
         assert!(outcome.starts_with(answer.to_str().unwrap()) && !outcome.contains('\n'), "{outcome}");
     }
 }

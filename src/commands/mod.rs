@@ -36,7 +36,11 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
         }
         Command::Multiply { a, b, output, levels, slots, local } => {
             let slots = slots.unwrap_or(if levels == 0 { 1 } else { 7 });
-            let how = if local { How::Local } else { How::Leased { peer: context.peer()?, levels, slots } };
+            let stop = &context.work.stop;
+            let how = match local {
+                true => How::Local { stop },
+                false => How::Leased { peer: context.peer()?, levels, slots, stop },
+            };
             show(&matrix::multiply(&a, &b, output.as_deref(), how)?, json)
         }
         Command::Lease { slots } => show(&network::lease(context, slots)?, json),

@@ -42,7 +42,7 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
             tell(text);
         }
     };
-    let lease = HeldLease::ask(context.config.manager, own, slots, &mut on_wait)?;
+    let lease = HeldLease::ask(context.config.manager, own, slots, &context.work.stop, &mut on_wait)?;
     let lease = context.lease.insert(lease);
     let mut text = format!("leased {}, renewed while nobody else waits:", counted(lease.size(), "slot"));
     for card in &lease.slots {

@@ -1,14 +1,14 @@
 //! The interactive peer: a line is read, its command is run, and so on.
 //!
 //! On a terminal there is line editing, a history and completion, and a failure is told and forgotten. Ctrl-C clears the
-//! line that is being typed; twice within a second, or Ctrl-D, it leaves. Several lines that are pasted at once are
+//! line that is being typed, and stops the command that runs; twice within a second, or Ctrl-D, leaves. Several lines that are pasted at once are
 //! several commands.
 //!
 //! Where stdin is not a terminal it is a script: it stops at the first failure with its exit status, and
 //! ends in order at its end. Lines that are empty or begin with `#` are passed over.
 
 use std::io::{self, BufRead, IsTerminal};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, Parser};
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
@@ -25,9 +25,6 @@ use crate::error::{Error, Kind, Result};
 
 /// Where a peer keeps the history of its prompt, in its folder.
 const HISTORY: &str = ".peerlab/history";
-
-/// Two Ctrl-C within this time leave.
-const TWICE: Duration = Duration::from_secs(1);
 
 /// A line at the prompt.
 #[derive(Debug, Parser)]
@@ -72,13 +69,12 @@ fn interactive(context: &mut Context) -> Result<()> {
     // There is none before the first use.
     let _ = editor.load_history(&history);
     tell(format_args!("This is the peer {name}. `help` shows the commands, `quit` leaves."));
-    let mut interrupted: Option<Instant> = None;
     'prompt: loop {
         tell_of_an_ended_lease(context);
         let lines = match editor.readline(&format!("{name}> ")) {
             Ok(lines) => lines,
             Err(ReadlineError::Interrupted) => {
-                if interrupted.replace(Instant::now()).is_some_and(|before| before.elapsed() < TWICE) {
+                if !context.work.interrupt() {
                     break;
                 }
                 tell("Ctrl-C once more, or `quit`, leaves");
@@ -87,12 +83,16 @@ fn interactive(context: &mut Context) -> Result<()> {
             Err(ReadlineError::Eof) => break,
             Err(e) => return Err(failed(e)),
         };
+        context.work.stop.store(false, Ordering::SeqCst);
         for line in lines.lines() {
             let _ = editor.add_history_entry(line);
             match obey(context, line) {
                 Ok(true) => {}
                 Ok(false) => break 'prompt,
                 Err(e) => tell(e),
+            }
+            if context.work.is_stopped() {
+                break;
             }
         }
     }

@@ -12,6 +12,7 @@
 //! | a peer dies | its connection breaks, or the lease reports it `lost`: another slot takes the product, and rows of its answer that C has already are passed over |
 //! | a peer answers wrongly | from the portion with a wrong row on the answer is thrown away, the peer is blamed, another slot takes the product |
 //! | a peer never answers | the product's deadline, which grows with its work |
+//! | its user presses Ctrl-C | the connections to the leased peers are closed, and the lease is given back |
 //! | the manager dies | work goes on under the lease; a new lease is asked for when it is back |
 //!
 //! Only when `FRUITLESS_ROUNDS` leases in a row bring nothing is the multiply given up.
@@ -23,6 +24,7 @@ pub(crate) mod lease;
 mod products;
 mod slot;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
@@ -105,10 +107,11 @@ impl<'a> Question<'a> {
     /// The answer by this machine alone, on all its cores, into `c`; checked as one that came from others.
     ///
     /// # Errors
-    /// When this machine computes wrongly.
-    pub(crate) fn multiply_here(&self, c: &mut Matrix) -> Result<()> {
+    /// When this machine computes wrongly, and when it is to `stop`.
+    pub(crate) fn multiply_here(&self, c: &mut Matrix, stop: &AtomicBool) -> Result<()> {
         let Self { a, b, entries, .. } = *self;
-        strassen::multiply(a.view(), b.view(), c.as_mut_slice(), cores(), &|| true)?;
+        let go_on = || !stop.load(Ordering::SeqCst);
+        strassen::multiply(a.view(), b.view(), c.as_mut_slice(), cores(), &go_on).map_err(|_| stopped())?;
         if let Verdict::Wrong { row } = freivalds::check(a, b, c, entries, cores(), &mut rand::rng()) {
             return Err(Error::new(Kind::Check, format!("the product is wrong in row {row}"))
                 .advise("this machine computes wrongly; test its memory"));
@@ -144,12 +147,13 @@ fn check(plan: Plan, entries: Entries) -> Result<()> {
 ///
 /// # Errors
 /// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
-/// no peer can be reached.
+/// no peer can be reached, and when it is to `stop`.
 pub(crate) fn multiply(
     network: &Network,
     question: Question<'_>,
     c: &mut Matrix,
     slots: u32,
+    stop: &AtomicBool,
     events: Sender<MultiplyEvent>,
 ) -> Result<MultiplyReport> {
     let began = Instant::now();
@@ -159,7 +163,7 @@ pub(crate) fn multiply(
         c.as_mut_slice().fill(0.0);
         (Duration::ZERO, Vec::new())
     } else {
-        let multiplication = Multiplication::new(question, c, events);
+        let multiplication = Multiplication::new(question, c, stop, events);
         (multiplication.run(network, slots)?, multiplication.products.report())
     };
     let seconds = began.elapsed().saturating_sub(waited).as_secs_f64();
@@ -174,11 +178,18 @@ struct Multiplication<'a> {
     products: Products,
     /// The last failure of a slot, for the case that nothing works.
     failure: Mutex<Option<Error>>,
+    /// Whether its user wants it no more.
+    stop: &'a AtomicBool,
     events: Sender<MultiplyEvent>,
 }
 
 impl<'a> Multiplication<'a> {
-    fn new(question: Question<'a>, c: &'a mut Matrix, events: Sender<MultiplyEvent>) -> Self {
+    fn new(
+        question: Question<'a>,
+        c: &'a mut Matrix,
+        stop: &'a AtomicBool,
+        events: Sender<MultiplyEvent>,
+    ) -> Self {
         let Question { b, plan, entries, .. } = question;
         Self {
             question,
@@ -186,6 +197,7 @@ impl<'a> Multiplication<'a> {
             assembly: Assembly::new(plan, c),
             products: Products::new(plan),
             failure: Mutex::default(),
+            stop,
             events,
         }
     }
@@ -193,6 +205,10 @@ impl<'a> Multiplication<'a> {
     fn tell(&self, event: MultiplyEvent) {
         // Nobody may listen any more.
         let _ = self.events.send(event);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
     }
 
     fn note(&self, text: String) {
@@ -213,6 +229,9 @@ impl<'a> Multiplication<'a> {
             let before = std::mem::replace(&mut done, self.products.done());
             if done == products {
                 return Ok(waited);
+            }
+            if self.is_stopped() {
+                return Err(stopped());
             }
             self.note(format!(
                 "the lease is over, {done} of {products} products are done: asking for another"
@@ -238,21 +257,25 @@ impl<'a> Multiplication<'a> {
         let (mut manager, mut peers) = (Absence::of(again), Absence::of(again));
         let mut wanted = slots;
         loop {
-            let own = match manager.seen {
-                true => network.wait_for_number(MANAGER_PATIENCE)?,
-                false => network.first_number()?,
+            let number = match manager.seen {
+                true => network.wait_for_number(ROUND_PAUSE),
+                false => network.first_number(),
             };
             let others = network.standing().peers;
-            let mut on_wait = |position, text| {
-                manager = Absence::of(true);
-                peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
-                self.tell(MultiplyEvent::Waiting { position, text });
-            };
-            let why = match HeldLease::ask(network.config.manager, own, wanted, &mut on_wait) {
+            let asked = number.and_then(|own| {
+                let mut on_wait = |position, text| {
+                    manager = Absence::of(true);
+                    peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
+                    self.tell(MultiplyEvent::Waiting { position, text });
+                };
+                HeldLease::ask(network.config.manager, own, wanted, self.stop, &mut on_wait)
+            });
+            let why = match asked {
                 Ok(lease) => return Ok(lease),
                 Err(why) => why,
             };
             match why.leasable() {
+                _ if self.is_stopped() => return Err(stopped()),
                 Some(fewer) if (1..wanted).contains(&fewer) => {
                     self.note(format!("the others offer {} in all: taking those", counted(fewer, "slot")));
                     wanted = fewer;
@@ -288,7 +311,12 @@ impl<'a> Multiplication<'a> {
         std::thread::scope(|scope| {
             let tell = move || {
                 let tell_manager = |progress| lease.line.send(&ToManager::Progress(progress));
-                let tell_user = |done, text| self.tell(MultiplyEvent::SoFar { done, text });
+                let tell_user = |done, text| {
+                    self.tell(MultiplyEvent::SoFar { done, text });
+                    if self.is_stopped() {
+                        lease.stop();
+                    }
+                };
                 self.products.tell_progress(&over, tell_manager, tell_user);
             };
             if let Err(e) = thread::start_scoped(scope, "tell_progress", tell) {
@@ -313,6 +341,11 @@ impl<'a> Multiplication<'a> {
             drop(ends);
         });
     }
+}
+
+/// What comes of a multiply that is to stop.
+fn stopped() -> Error {
+    Error::failed("stopped: there is no product")
 }
 
 /// How long something has been away that a multiply needs.

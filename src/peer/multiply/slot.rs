@@ -37,7 +37,9 @@ impl Multiplication<'_> {
                 if why.kind() == Kind::Check {
                     lease.line.send(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
                 }
-                self.note(format!("product {} must be done again: {why}", attempt.product));
+                if !self.is_stopped() {
+                    self.note(format!("product {} must be done again: {why}", attempt.product));
+                }
                 return Err(why);
             }
             attempt.finish();

@@ -242,7 +242,7 @@ impl Transfer<'_> {
             return Ok(true);
         }
         if self.settings.is_stopped() {
-            return Err(Error::failed(format!("{name} is not wanted any more")));
+            return Err(Error::failed(format!("{name} is stopped; the pieces that are here are kept")));
         }
         if stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {
             return Err(Error::failed(state.why_quiet()).advise("the pieces are kept"));
