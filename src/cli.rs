@@ -5,14 +5,15 @@
 //! SIGINT and SIGTERM mean "leave in order", not "drop everything".
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
-use env_logger::fmt::Formatter;
 use env_logger::fmt::style::AnsiColor;
+use env_logger::fmt::{Formatter, Target, WriteStyle};
+use parking_lot::Mutex;
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -36,10 +37,51 @@ struct Ready<'a> {
     addr: SocketAddr,
 }
 
+/// Shows lines on the terminal while something there changes in place: the line that is being typed, or a bar.
+static SHOW: Mutex<Option<Box<dyn Fn(&str) + Send>>> = Mutex::new(None);
+
+/// Until it is dropped, what the program says on stderr is shown in another way.
+#[derive(Debug)]
+pub struct LinesShown(());
+
+/// From now on `show` is given what is said on stderr, whole lines; it must not say anything itself.
+pub fn show_lines(show: impl Fn(&str) + Send + 'static) -> LinesShown {
+    *SHOW.lock() = Some(Box::new(show));
+    LinesShown(())
+}
+
+impl Drop for LinesShown {
+    fn drop(&mut self) {
+        *SHOW.lock() = None;
+    }
+}
+
+/// What the log writes to.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &*SHOW.lock() {
+            Some(show) => show(&String::from_utf8_lossy(bytes)),
+            None => io::stderr().write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Log lines go to stderr, warnings and worse unless `RUST_LOG` says otherwise.
 pub fn start_log() {
     let env = env_logger::Env::default().default_filter_or("warn");
-    env_logger::Builder::from_env(env).format(write_record).init();
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    env_logger::Builder::from_env(env)
+        .format(write_record)
+        .target(Target::Pipe(Box::new(Log)))
+        .write_style(if colours { WriteStyle::Always } else { WriteStyle::Never })
+        .init();
 }
 
 /// `[2026-08-01T12:00:00Z INFO ] what happened`, in colours on a terminal.
@@ -94,7 +136,7 @@ pub fn say(text: impl Display) -> Result<()> {
 
 /// Tells the user something on stderr. Whether anybody reads it must not decide whether work is done.
 pub fn tell(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = Log.write_all(format!("{text}\n").as_bytes());
 }
 
 /// A channel that hears by which signal the program is told to stop: SIGINT, SIGTERM or SIGHUP. One that was ignored when the

@@ -1,7 +1,7 @@
 //! The prompt as a person at a terminal sees it: keys go in, and what is shown comes out.
 
 use crate::common::fake::{Answer, FakePeer, HONEST, Manners};
-use crate::common::files::{bytes, put};
+use crate::common::files::{bytes, put, whole_at};
 use crate::common::node::Network;
 use crate::common::terminal::{CTRL_C, Terminal};
 use crate::common::{PATIENCE, integers, save, until};
@@ -96,4 +96,57 @@ fn ctrl_c_twice_within_a_second_leaves_also_in_the_middle_of_a_command() {
         network.row("ada").is_none().then_some(())
     });
     assert_eq!(queued(&network), 0);
+}
+
+#[test]
+fn tab_completes_commands_options_values_and_names_that_others_offer() {
+    let network = network(&[]);
+    put(&network, "slow", "two words.txt", "text");
+    let mut slow = network.command("slow", &["serve"]);
+    slow.ready();
+    whole_at(&network, "two words.txt", 1);
+    let mut ada = Terminal::prompt(&network, "ada", "");
+    ada.types("\t");
+    ada.shows("bounds");
+    ada.types("dow\ttw\t--pi\tse\t-o out\r");
+    ada.shows("down 'two words.txt' --pick sequential -o out");
+    ada.shows("pieces from slow 1");
+}
+
+#[test]
+fn warnings_are_shown_above_the_line_that_is_typed_and_so_is_the_end_of_a_lease() {
+    let mut network = Network::start(&["--quantum", "1s", "--replicas", "0"], &[1]);
+    let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
+    ada.types("lease 1\r");
+    ada.shows("leased 1 slot");
+    ada.shows("ada> ");
+    ada.types("make half");
+    ada.shows("make half");
+    let mut ben = Terminal::prompt(&network, "ben", "--slots 0");
+    ben.types("lease 1\r");
+    ada.shows("your lease has ended: its time was up, and others wait; `lease` asks for another\r\n");
+    ada.shows("make half");
+    network.restart_manager(&["--replicas", "0"]);
+    ada.shows("trying again\r\n");
+    ada.shows("make half");
+    ada.shows(&format!("joined the manager at {}: all is well\r\n", network.addr));
+    ada.shows("make half");
+    ada.types(" 3\r");
+    ada.shows("half.npy: 3 x 3 reals");
+}
+
+#[test]
+fn a_multiply_that_waits_shows_its_whole_reason() {
+    let network = network(&[1]);
+    save(&integers(20, 20, 1), &network.path("a.npy"));
+    let mut ben = Terminal::prompt(&network, "ben", "--slots 0");
+    ben.types("lease 1\r");
+    ben.shows("leased 1 slot");
+    let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
+    ada.types("multiply a.npy a.npy --slots 1\r");
+    ada.shows("waiting for 1 slot, place 1 in the queue: you are the head of the queue");
+    ada.shows("the lease of ben ends in ");
+    ada.shows("at the latest");
+    ben.types("release\r");
+    ada.shows("the product: 20 x 20 in");
 }

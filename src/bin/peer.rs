@@ -35,6 +35,9 @@ const INTERRUPTED: i32 = 130;
 /// How often a peer that waits for its manager looks whether it is told to stop.
 const JOIN_CHECK: Duration = Duration::from_millis(200);
 
+/// A rate below this, in bytes per second, is perhaps meant in other units.
+const SLOW: u64 = 10_000;
+
 /// A peer of a peerlab network: client and server at once.
 #[derive(Debug, Parser)]
 #[command(
@@ -127,6 +130,13 @@ fn config(options: &PeerOptions) -> Result<Config> {
         None => format!("peer-{:04x}", rand::random::<u16>()).parse()?,
     };
     let data = options.data.clone().unwrap_or_else(|| format!("peerlab-{name}").into());
+    for (option, rate) in [("--up", up), ("--down", down)] {
+        if let Some(rate @ 1..SLOW) = rate {
+            cli::tell(format_args!(
+                "{option} {rate} is {rate} bytes a second: for more write {rate}kB or {rate}MB"
+            ));
+        }
+    }
     let round = Duration::from_secs(ROUND_SECONDS).div_f64(time_scale);
     let upload = UploadSettings { up, down, unchoke: unchoke.into(), round };
     Ok(Config { manager, listen, advertise, name, slots, data, keeps: true, scan, upload })

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::matrix::strassen::MAX_LEVELS;
 use crate::share::FileName;
@@ -82,7 +83,7 @@ pub enum Command {
         #[arg(long)]
         stay: bool,
         /// Which pieces come first: rarest, sequential or split
-        #[arg(long, default_value = "rarest", value_name = "ORDER")]
+        #[arg(long, default_value = "rarest", value_name = "ORDER", ignore_case = true, value_parser = orders())]
         pick: PickOrder,
     },
     /// Remove a file everywhere: every peer moves it into its trash
@@ -130,6 +131,11 @@ pub enum Command {
     /// Leave the prompt
     #[command(alias = "exit")]
     Quit,
+}
+
+/// An order of pieces, by its name.
+fn orders() -> impl TypedValueParser<Value = PickOrder> {
+    PossibleValuesParser::new(PickOrder::NAMED.map(|(name, _)| name)).try_map(|name| name.parse())
 }
 
 /// Where the command stands among `words`: the first that is neither an option nor an option's value.

@@ -11,17 +11,18 @@ use std::io::{self, BufRead, IsTerminal};
 use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, Parser};
-use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use crossbeam_channel::{Sender, unbounded};
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
-use rustyline::{Editor, Helper, Highlighter, Hinter, Validator};
+use rustyline::{CompletionType, Config, Editor, ExternalPrinter};
 
 use super::command::{Command, command_place};
+use super::completion::Completion;
 use super::context::Context;
-use super::network::tell_of_an_ended_lease;
 use super::run as run_command;
-use crate::cli::tell;
+use crate::cli::{self, tell};
 use crate::error::{Error, Kind, Result};
+use crate::thread::{self, Thread};
 
 /// Where a peer keeps the history of its prompt, in its folder.
 const HISTORY: &str = ".peerlab/history";
@@ -64,14 +65,20 @@ fn interactive(context: &mut Context) -> Result<()> {
     let history = context.config.data.join(HISTORY);
     let name = context.config.name.to_string();
     let failed = |e: ReadlineError| Error::failed("cannot read from the terminal").because(e);
-    let mut editor: Editor<Completion, DefaultHistory> = Editor::new().map_err(failed)?;
-    editor.set_helper(Some(Completion { files: FilenameCompleter::new() }));
+    let lists =
+        Config::builder().completion_type(CompletionType::List).completion_show_all_if_ambiguous(true);
+    let mut editor = Editor::with_config(lists.build()).map_err(failed)?;
+    editor.set_helper(Some(Completion::new(Typed::command(), context.config.manager)));
+    let above = show_above(&mut editor)?;
     // There is none before the first use.
     let _ = editor.load_history(&history);
     tell(format_args!("This is the peer {name}. `help` shows the commands, `quit` leaves."));
     'prompt: loop {
-        tell_of_an_ended_lease(context);
-        let lines = match editor.readline(&format!("{name}> ")) {
+        let typing =
+            above.clone().map(|above| cli::show_lines(move |text| drop(above.send(text.to_owned()))));
+        let read = editor.readline(&format!("{name}> "));
+        drop(typing);
+        let lines = match read {
             Ok(lines) => lines,
             Err(ReadlineError::Interrupted) => {
                 if !context.work.interrupt() {
@@ -99,6 +106,19 @@ fn interactive(context: &mut Context) -> Result<()> {
     // A history that cannot be kept is no reason to fail.
     let _ = editor.save_history(&history);
     Ok(())
+}
+
+/// Where to send what is to be shown above the line that is being typed; `None` where stderr is not that terminal. A
+/// thread shows it, so that nobody who has something to say waits for the terminal.
+fn show_above(editor: &mut Editor<Completion, DefaultHistory>) -> Result<Option<Sender<String>>> {
+    if !io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    let Ok(mut printer) = editor.create_external_printer() else { return Ok(None) };
+    let (above, lines) = unbounded();
+    let show = move || lines.into_iter().for_each(|line| drop(printer.print(line)));
+    thread::start("show_lines", show).map(Thread::detach)?;
+    Ok(Some(above))
 }
 
 /// Runs a line; false when it is `quit`.
@@ -148,34 +168,6 @@ fn parse(line: &str) -> Result<Option<Typed>> {
             let _ = shown.print();
             Ok(None)
         }
-    }
-}
-
-/// Completes the first word to a command, the others to files.
-#[derive(Helper, Highlighter, Hinter, Validator)]
-struct Completion {
-    files: FilenameCompleter,
-}
-
-impl Completer for Completion {
-    type Candidate = Pair;
-
-    fn complete(
-        &self,
-        line: &str,
-        at: usize,
-        context: &rustyline::Context<'_>,
-    ) -> Result<(usize, Vec<Pair>), ReadlineError> {
-        let before = line[..at].trim_start();
-        if before.contains(' ') {
-            return self.files.complete(line, at, context);
-        }
-        let typed = before.to_lowercase();
-        let grammar = Typed::command();
-        let names = grammar.get_subcommands().map(|command| command.get_name().to_owned());
-        let fitting = names.chain(["help".to_owned()]).filter(|name| name.starts_with(&typed));
-        let pair = |name: String| Pair { display: name.clone(), replacement: format!("{name} ") };
-        Ok((at - before.len(), fitting.map(pair).collect()))
     }
 }
 

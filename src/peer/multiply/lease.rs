@@ -37,6 +37,12 @@ const QUEUE_SILENCE: Duration = Duration::from_secs(15);
 /// How often one that waits in the queue looks whether it is to stop.
 const STOP_CHECK: Duration = Duration::from_millis(100);
 
+/// How often it is looked whether a lease has ended.
+const END_CHECK: Duration = Duration::from_millis(100);
+
+/// How long after its time a lease waits for a word of the manager about its end.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// How long a manager may take to say `released`.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -131,6 +137,27 @@ impl HeldLease {
     /// Why it ended before its time, if it did.
     pub(crate) fn over(&self) -> Option<&'static str> {
         self.terms.lock().over
+    }
+
+    /// Tells why it has ended, at once, unless it is given back before.
+    ///
+    /// # Errors
+    /// `busy` when the system has no thread left.
+    pub(crate) fn tell_end(&self, tell: impl FnOnce(&str) + Send + 'static) -> Result<()> {
+        let terms = Arc::downgrade(&self.terms);
+        let watch = move || {
+            while let Some(held) = terms.upgrade() {
+                let Terms { over, until, .. } = *held.lock();
+                let silent = (until.elapsed() >= LAST_WORD)
+                    .then_some("its time is up, and the manager does not answer");
+                if let Some(why) = over.or(silent) {
+                    return tell(why);
+                }
+                drop(held);
+                std::thread::sleep(END_CHECK);
+            }
+        };
+        thread::start("watch_lease", watch).map(Thread::detach)
     }
 
     /// Whether a product may be begun at `peer`.

@@ -225,7 +225,7 @@ impl Transfer<'_> {
             // So neighbours that have had nothing to do for us for long hear that we are still there.
             self.change(|state| {
                 if state.last_piece.elapsed() >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
-                    self.note(format!("{}; it goes on when that changes", state.why_quiet()));
+                    self.note(format!("{}; it goes on when that changes", self.why_quiet(state)));
                 }
             });
             holders = self.query_again(manager)?;
@@ -245,7 +245,7 @@ impl Transfer<'_> {
             return Err(Error::failed(format!("{name} is stopped; the pieces that are here are kept")));
         }
         if stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {
-            return Err(Error::failed(state.why_quiet()).advise("the pieces are kept"));
+            return Err(Error::failed(self.why_quiet(state)).advise("the pieces are kept"));
         }
         if state.lonely() < patience {
             return Ok(false);
