@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
@@ -37,23 +38,15 @@ struct Ready<'a> {
     addr: SocketAddr,
 }
 
-/// Shows lines on the terminal while something there changes in place: the line that is being typed, or a bar.
-static SHOW: Mutex<Option<Box<dyn Fn(&str) + Send>>> = Mutex::new(None);
+/// Shows whole lines of stderr while something on the terminal changes in place.
+pub(crate) type ShowLines = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Until it is dropped, what the program says on stderr is shown in another way.
-#[derive(Debug)]
-pub struct LinesShown(());
+static SHOW: Mutex<Option<ShowLines>> = Mutex::new(None);
 
-/// From now on `show` is given what is said on stderr, whole lines; it must not say anything itself.
-pub fn show_lines(show: impl Fn(&str) + Send + 'static) -> LinesShown {
-    *SHOW.lock() = Some(Box::new(show));
-    LinesShown(())
-}
-
-impl Drop for LinesShown {
-    fn drop(&mut self) {
-        *SHOW.lock() = None;
-    }
+/// From now on `show` is given what is said on stderr, because a line is being typed, or there is a bar. It must not say
+/// anything itself.
+pub(crate) fn show_lines(show: Option<ShowLines>) {
+    *SHOW.lock() = show;
 }
 
 /// What the log writes to.
@@ -110,14 +103,18 @@ pub fn say_ready(role: &str, name: &str, addr: SocketAddr) -> Result<()> {
     say_json(&Ready { role, name, addr })
 }
 
+/// A result as one JSON object on one line.
+pub(crate) fn to_json(result: &impl Serialize) -> Result<String> {
+    serde_json::to_string(result)
+        .map_err(|e| Error::failed("cannot write to stdout").because(io::Error::from(e)))
+}
+
 /// Prints a result as one JSON object on one line.
 ///
 /// # Errors
 /// When stdout cannot be written to.
 pub fn say_json(result: &impl Serialize) -> Result<()> {
-    let line = serde_json::to_string(result)
-        .map_err(|e| Error::failed("cannot write to stdout").because(io::Error::from(e)))?;
-    say(line)
+    say(to_json(result)?)
 }
 
 /// Prints a result, and ends its line. Where the reader has gone away, as `head` does when it has seen enough,

@@ -185,7 +185,7 @@ fn say_ready(peer: &Peer) -> Result<()> {
 fn leave_on_signal(stop: Receiver<i32>, context: &Context) -> Result<()> {
     // The prompt may have the terminal in another mode when the signal comes.
     let terminal = rustix::termios::tcgetattr(io::stdin()).ok();
-    let (work, stays) = (context.work(), context.stays() && io::stdin().is_terminal());
+    let (work, stays) = (context.work(), context.stays && io::stdin().is_terminal());
     let leave = move || {
         while stop.recv() == Ok(SIGINT) && stays && work.interrupt() {
             cli::tell("stopping this command; Ctrl-C once more leaves");

@@ -34,6 +34,16 @@ pub enum Command {
         /// Whole numbers from -9 to 9, whose products are exact
         #[arg(long)]
         integers: bool,
+        /// Replace a file of this name, whatever it is
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print a matrix: its shape, its range, and at most eight rows and columns
+    #[command(after_help = "Example: peer show a.npy")]
+    Show {
+        /// The file
+        #[arg(value_name = "A.npy")]
+        matrix: PathBuf,
     },
     /// Multiply two matrices by leased peers
     Multiply {
@@ -43,7 +53,7 @@ pub enum Command {
         /// The right matrix
         #[arg(value_name = "B.npy")]
         b: PathBuf,
-        /// Where to write the product; not written if absent
+        /// Where to write the product, `-` for stdout; not written if absent
         #[arg(short, long, value_name = "C.npy")]
         output: Option<PathBuf>,
         /// How often the matrices are cut: 0 is one product, 1 is seven, 2 is forty-nine
@@ -55,6 +65,9 @@ pub enum Command {
         /// Without a network, on all cores of this machine
         #[arg(long, conflicts_with_all = ["levels", "slots"])]
         local: bool,
+        /// Replace a file of this name, whatever it is
+        #[arg(long, requires = "output")]
+        force: bool,
     },
     /// Hold slots by hand, and see the queue (at the prompt only)
     Lease {

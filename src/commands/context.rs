@@ -22,7 +22,7 @@ const TWICE: Duration = Duration::from_secs(1);
 pub struct Context {
     pub(super) config: Config,
     /// At the prompt: the peer stays between commands, and so does a lease.
-    pub(super) stays: bool,
+    pub stays: bool,
     pub(super) lease: Option<HeldLease>,
     pub(super) work: Arc<Work>,
 }
@@ -54,11 +54,6 @@ impl Context {
     /// For the thread that makes a peer leave when a signal comes.
     pub fn work(&self) -> Arc<Work> {
         Arc::clone(&self.work)
-    }
-
-    /// Whether the peer stays between commands: this is a prompt.
-    pub fn stays(&self) -> bool {
-        self.stays
     }
 
     /// Gives back what is leased, and leaves.

@@ -43,9 +43,6 @@ use crate::thread;
 /// How long a file may take to be known to the manager.
 const PUBLISHING: Duration = Duration::from_secs(10);
 
-/// How often one that waits for that looks whether it is to stop.
-const STOP_CHECK: Duration = Duration::from_millis(100);
-
 /// How often it is looked whether others have a file that was added, or that the manager knows it again.
 const COPIES_CHECK: Duration = Duration::from_millis(300);
 
@@ -85,14 +82,7 @@ pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)>
     let (id, size, pieces) = (manifest.id(), manifest.layout().size(), manifest.layout().pieces());
     peer.library().published(&file, id, put);
     peer.library().offer(Arc::new(Offer::whole(&store, manifest)));
-    let end = Instant::now() + PUBLISHING;
-    let told = loop {
-        match peer.library().wait_until_told(&file, STOP_CHECK) {
-            Err(no) if no.code() == Code::Failed && Instant::now() < end && !context.work.is_stopped() => {}
-            told => break told,
-        }
-    };
-    told.inspect_err(|no| {
+    peer.library().wait_until_told(&file, PUBLISHING).inspect_err(|no| {
         // A copy that nobody may have under this name is of no use; the original is where it was. A peer that
         // watches its folder sets it aside.
         if no.code() == Code::Conflict && !lay_there && peer.replication().is_none() {
@@ -292,6 +282,10 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
         }
         let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
         let wrong = counted(bad.len(), "wrong piece");
+        if store.is_watched_elsewhere() {
+            return Err(Error::new(Kind::Check, format!("{file} has {wrong} (number {})", list.join(", ")))
+                .advise("another peer watches this folder: `verify` at its prompt mends it, or stop it and `verify` again"));
+        }
         tell(format!("{file}: {wrong} (number {}), to be mended from others", list.join(", ")));
         context.peer()?.library().put_back(file, id);
         run_download(context, &store, PickOrder::default(), true, &mut manager, found)

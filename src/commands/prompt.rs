@@ -8,19 +8,20 @@
 //! ends in order at its end. Lines that are empty or begin with `#` are passed over.
 
 use std::io::{self, BufRead, IsTerminal};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, Parser};
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::unbounded;
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor, ExternalPrinter};
 
 use super::command::{Command, command_place};
-use super::completion::Completion;
+use super::completion::{Completion, names_from};
 use super::context::Context;
 use super::run as run_command;
-use crate::cli::{self, tell};
+use crate::cli::{ShowLines, show_lines, tell};
 use crate::error::{Error, Kind, Result};
 use crate::thread::{self, Thread};
 
@@ -68,16 +69,15 @@ fn interactive(context: &mut Context) -> Result<()> {
     let lists =
         Config::builder().completion_type(CompletionType::List).completion_show_all_if_ambiguous(true);
     let mut editor = Editor::with_config(lists.build()).map_err(failed)?;
-    editor.set_helper(Some(Completion::new(Typed::command(), context.config.manager)));
+    editor.set_helper(Some(Completion::new(Typed::command(), names_from(context.config.manager))));
     let above = show_above(&mut editor)?;
     // There is none before the first use.
     let _ = editor.load_history(&history);
     tell(format_args!("This is the peer {name}. `help` shows the commands, `quit` leaves."));
     'prompt: loop {
-        let typing =
-            above.clone().map(|above| cli::show_lines(move |text| drop(above.send(text.to_owned()))));
+        show_lines(above.clone());
         let read = editor.readline(&format!("{name}> "));
-        drop(typing);
+        show_lines(None);
         let lines = match read {
             Ok(lines) => lines,
             Err(ReadlineError::Interrupted) => {
@@ -108,17 +108,15 @@ fn interactive(context: &mut Context) -> Result<()> {
     Ok(())
 }
 
-/// Where to send what is to be shown above the line that is being typed; `None` where stderr is not that terminal. A
-/// thread shows it, so that nobody who has something to say waits for the terminal.
-fn show_above(editor: &mut Editor<Completion, DefaultHistory>) -> Result<Option<Sender<String>>> {
-    if !io::stderr().is_terminal() {
-        return Ok(None);
-    }
+/// What shows lines above the one that is being typed; `None` where stderr is not that terminal. A thread does it, so
+/// that nobody who has something to say waits for the terminal.
+fn show_above(editor: &mut Editor<Completion, DefaultHistory>) -> Result<Option<ShowLines>> {
     let Ok(mut printer) = editor.create_external_printer() else { return Ok(None) };
-    let (above, lines) = unbounded();
+    let (above, lines) = unbounded::<String>();
     let show = move || lines.into_iter().for_each(|line| drop(printer.print(line)));
     thread::start("show_lines", show).map(Thread::detach)?;
-    Ok(Some(above))
+    let send = move |text: &str| drop(above.send(text.to_owned()));
+    Ok(io::stderr().is_terminal().then(|| -> ShowLines { Arc::new(send) }))
 }
 
 /// Runs a line; false when it is `quit`.

@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -13,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::{LinesShown, say, say_json, show_lines, tell};
+use crate::cli::{say, show_lines, tell, to_json};
 use crate::error::Result;
 use crate::peer::multiply::MultiplyEvent;
 use crate::peer::swarm::transfer::DownloadEvent;
@@ -29,11 +30,18 @@ pub(super) struct Outcome<T = Value> {
     data: T,
     #[serde(skip)]
     text: String,
+    /// Stdout has something else, and this goes to stderr.
+    #[serde(skip)]
+    aside: bool,
 }
 
 impl<T> Outcome<T> {
     pub(super) fn new(data: T, text: impl Into<String>) -> Self {
-        Self { data, text: text.into() }
+        Self { data, text: text.into(), aside: false }
+    }
+
+    pub(super) fn aside_if(self, aside: bool) -> Self {
+        Self { aside, ..self }
     }
 }
 
@@ -43,12 +51,15 @@ impl<T> Display for Outcome<T> {
     }
 }
 
-/// Shows what came of a verb on stdout, as text or as one JSON object.
-pub(super) fn show(outcome: &(impl Display + Serialize), json: bool) -> Result<()> {
-    match json {
-        true => say_json(outcome),
-        false => say(outcome),
+/// Shows what came of a verb, as text or as one JSON object.
+pub(super) fn show<T: Serialize>(outcome: &Outcome<T>, json: bool) -> Result<()> {
+    let text = if json { to_json(outcome)? } else { outcome.to_string() };
+    if outcome.aside {
+        tell(text)
+    } else {
+        say(text)?
     }
+    Ok(())
 }
 
 /// A bar on a terminal; where there is none, it is hidden.
@@ -63,9 +74,9 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 /// What is said meanwhile is shown above the bar.
-fn around(bar: &ProgressBar) -> LinesShown {
+fn show_around(bar: &ProgressBar) {
     let bar = bar.clone();
-    show_lines(move |text| bar.suspend(|| drop(io::stderr().write_all(text.as_bytes()))))
+    show_lines(Some(Arc::new(move |text| bar.suspend(|| drop(io::stderr().write_all(text.as_bytes()))))));
 }
 
 /// Shows what happens to a multiply of `products` products until it ends.
@@ -73,7 +84,7 @@ pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
     let template = "{bar:21} {pos}/{len} products, {elapsed}  {wide_msg}";
     let bar = bar(products, template);
     bar.enable_steady_tick(TICK);
-    let _around = around(&bar);
+    show_around(&bar);
     let mut place = None;
     for event in events {
         match event {
@@ -97,6 +108,7 @@ pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
             }
         }
     }
+    show_lines(None);
     bar.finish_and_clear();
 }
 
@@ -106,7 +118,7 @@ const TENTHS: u64 = 10;
 /// Shows what happens to a download until it ends: a bar on a terminal, a line for each tenth elsewhere.
 pub(super) fn show_download(events: &Receiver<DownloadEvent>) {
     let bar = bar(0, "{bar:21} {percent:>3}% {bytes_per_sec}, {eta} left  {wide_msg}");
-    let _around = around(&bar);
+    show_around(&bar);
     let began = Instant::now();
     let (mut size, mut here, mut tenth, mut fetched) = (0, 0, 0, 0);
     for event in events {
@@ -137,6 +149,7 @@ pub(super) fn show_download(events: &Receiver<DownloadEvent>) {
             DownloadEvent::Note(text) => tell(text),
         }
     }
+    show_lines(None);
     bar.finish_and_clear();
 }
 

@@ -86,6 +86,8 @@ pub(crate) struct Question<'a> {
     b: &'a Matrix,
     pub(crate) plan: Plan,
     entries: Entries,
+    /// Whether nobody wants the answer any more.
+    stop: &'a AtomicBool,
 }
 
 impl<'a> Question<'a> {
@@ -93,10 +95,10 @@ impl<'a> Question<'a> {
     ///
     /// # Errors
     /// What is wrong with them; `plan.levels()` counts.
-    pub(crate) fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan) -> Result<Self> {
+    pub(crate) fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan, stop: &'a AtomicBool) -> Result<Self> {
         let entries = Entries::of(a, b);
         check(plan, entries)?;
-        Ok(Self { a, b, plan, entries })
+        Ok(Self { a, b, plan, entries, stop })
     }
 
     /// Whether the operands are whole numbers, and so large that the product may be rounded.
@@ -104,13 +106,17 @@ impl<'a> Question<'a> {
         self.entries.whole && !self.entries.exact(self.plan)
     }
 
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
     /// The answer by this machine alone, on all its cores, into `c`; checked as one that came from others.
     ///
     /// # Errors
-    /// When this machine computes wrongly, and when it is to `stop`.
-    pub(crate) fn multiply_here(&self, c: &mut Matrix, stop: &AtomicBool) -> Result<()> {
+    /// When this machine computes wrongly, and when it is stopped.
+    pub(crate) fn multiply_here(&self, c: &mut Matrix) -> Result<()> {
         let Self { a, b, entries, .. } = *self;
-        let go_on = || !stop.load(Ordering::SeqCst);
+        let go_on = || !self.is_stopped();
         strassen::multiply(a.view(), b.view(), c.as_mut_slice(), cores(), &go_on).map_err(|_| stopped())?;
         if let Verdict::Wrong { row } = freivalds::check(a, b, c, entries, cores(), &mut rand::rng()) {
             return Err(Error::new(Kind::Check, format!("the product is wrong in row {row}"))
@@ -147,13 +153,12 @@ fn check(plan: Plan, entries: Entries) -> Result<()> {
 ///
 /// # Errors
 /// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
-/// no peer can be reached, and when it is to `stop`.
+/// no peer can be reached, and when it is stopped.
 pub(crate) fn multiply(
     network: &Network,
     question: Question<'_>,
     c: &mut Matrix,
     slots: u32,
-    stop: &AtomicBool,
     events: Sender<MultiplyEvent>,
 ) -> Result<MultiplyReport> {
     let began = Instant::now();
@@ -163,7 +168,7 @@ pub(crate) fn multiply(
         c.as_mut_slice().fill(0.0);
         (Duration::ZERO, Vec::new())
     } else {
-        let multiplication = Multiplication::new(question, c, stop, events);
+        let multiplication = Multiplication::new(question, c, events);
         (multiplication.run(network, slots)?, multiplication.products.report())
     };
     let seconds = began.elapsed().saturating_sub(waited).as_secs_f64();
@@ -178,18 +183,11 @@ struct Multiplication<'a> {
     products: Products,
     /// The last failure of a slot, for the case that nothing works.
     failure: Mutex<Option<Error>>,
-    /// Whether its user wants it no more.
-    stop: &'a AtomicBool,
     events: Sender<MultiplyEvent>,
 }
 
 impl<'a> Multiplication<'a> {
-    fn new(
-        question: Question<'a>,
-        c: &'a mut Matrix,
-        stop: &'a AtomicBool,
-        events: Sender<MultiplyEvent>,
-    ) -> Self {
+    fn new(question: Question<'a>, c: &'a mut Matrix, events: Sender<MultiplyEvent>) -> Self {
         let Question { b, plan, entries, .. } = question;
         Self {
             question,
@@ -197,7 +195,6 @@ impl<'a> Multiplication<'a> {
             assembly: Assembly::new(plan, c),
             products: Products::new(plan),
             failure: Mutex::default(),
-            stop,
             events,
         }
     }
@@ -205,10 +202,6 @@ impl<'a> Multiplication<'a> {
     fn tell(&self, event: MultiplyEvent) {
         // Nobody may listen any more.
         let _ = self.events.send(event);
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
     }
 
     fn note(&self, text: String) {
@@ -230,7 +223,7 @@ impl<'a> Multiplication<'a> {
             if done == products {
                 return Ok(waited);
             }
-            if self.is_stopped() {
+            if self.question.is_stopped() {
                 return Err(stopped());
             }
             self.note(format!(
@@ -268,14 +261,14 @@ impl<'a> Multiplication<'a> {
                     peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
                     self.tell(MultiplyEvent::Waiting { position, text });
                 };
-                HeldLease::ask(network.config.manager, own, wanted, self.stop, &mut on_wait)
+                HeldLease::ask(network.config.manager, own, wanted, self.question.stop, &mut on_wait)
             });
             let why = match asked {
                 Ok(lease) => return Ok(lease),
                 Err(why) => why,
             };
             match why.leasable() {
-                _ if self.is_stopped() => return Err(stopped()),
+                _ if self.question.is_stopped() => return Err(stopped()),
                 Some(fewer) if (1..wanted).contains(&fewer) => {
                     self.note(format!("the others offer {} in all: taking those", counted(fewer, "slot")));
                     wanted = fewer;
@@ -313,7 +306,7 @@ impl<'a> Multiplication<'a> {
                 let tell_manager = |progress| lease.line.send(&ToManager::Progress(progress));
                 let tell_user = |done, text| {
                     self.tell(MultiplyEvent::SoFar { done, text });
-                    if self.is_stopped() {
+                    if self.question.is_stopped() {
                         lease.stop();
                     }
                 };

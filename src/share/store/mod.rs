@@ -148,6 +148,11 @@ impl Store {
         }
     }
 
+    /// Whether a peer of another program watches this folder.
+    pub fn is_watched_elsewhere(&self) -> bool {
+        self.watched.is_none() && disk::lock_idle(&self.private("marker")).is_none()
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -332,8 +337,8 @@ impl Store {
             return self.manifest(&name);
         }
         let copy = self.copy(&from, stamp, stop).map_err(failed)?.ok_or_else(|| {
-            Error::new(Code::Busy, format!("{} changes while it is copied", path.display()))
-                .advise("add it when nobody writes to it")
+            Error::new(Code::Busy, format!("{} is not as long as it says", path.display()))
+                .advise("add it when nobody writes to it; of a file in /proc or /sys add a copy")
         })?;
         let (bytes, before) = disk::open_regular(copy.path()).map_err(failed)?;
         let stoppable = Stoppable { file: &bytes, stopped: stop };
@@ -349,19 +354,21 @@ impl Store {
     }
 
     /// Copies a file to `incoming` and brings the copy to the disk; `None` when the file changes meanwhile.
-    fn copy(&self, from: &File, stamp: Stamp, stop: &AtomicBool) -> io::Result<Option<NamedTempFile>> {
+    fn copy(&self, mut from: &File, stamp: Stamp, stop: &AtomicBool) -> io::Result<Option<NamedTempFile>> {
         let mut copy = tempfile::Builder::new();
         let copy =
             copy.permissions(fs::Permissions::from_mode(0o666)).tempfile_in(self.private("incoming"))?;
         copy.as_file().try_lock()?;
         // The standard library lets the kernel do it, which shares the blocks where the file system can.
         let mut size = 0;
-        while let more @ 1.. = io::copy(&mut from.take(COPIED), &mut copy.as_file())? {
+        while let more @ 1.. = io::copy(&mut Read::take(from, COPIED), &mut copy.as_file())? {
             size += more;
             if stop.load(Ordering::SeqCst) {
                 return Err(stopped());
             }
         }
+        // A file of /proc says that it is empty, and may be copied as such.
+        size += from.read(&mut [0])? as u64;
         copy.as_file().sync_all()?;
         Ok((size == stamp.size && Stamp::of(&from.metadata()?) == stamp).then_some(copy))
     }
