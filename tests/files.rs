@@ -914,3 +914,14 @@ fn commands_work_in_a_folder_that_a_peer_watches_and_leave_repairs_to_it() {
     assert!(fs::read(network.path("peerlab-ada/a.bin")).unwrap() == rotten, "it is left to the watcher");
     ada.signal(Signal::CONT);
 }
+
+#[test]
+fn a_peer_that_limits_itself_is_told_that_it_does_so_and_no_holder_is_blamed() {
+    let network = network();
+    put(&network, "ada", "a.bin", bytes(MIB, 1));
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "a.bin", 1);
+    let mut ben = network.command("ben", &["down", "a.bin", "-o", "out", "--down", "20"]);
+    ben.hears("--down 20 is 20 bytes a second: for more write 20kB or 20MB");
+    ben.hears("nothing has come for 10 s: --down lets in 20 B a second");
+}

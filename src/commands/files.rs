@@ -271,9 +271,9 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
     let found = ask_about(context, &mut manager, |manager| manager.query(0, file))?;
     let (id, pieces) = (found.manifest.id(), found.manifest.layout().pieces());
     let store = context.store(&context.config.data)?;
-    let health = store
-        .verify(&found.manifest, || !context.work.is_stopped())
-        .map_err(|e| e.advise("`down` fetches it; --data names the folder"))?;
+    let health = store.verify(&found.manifest, || !context.work.is_stopped()).map_err(|e| {
+        if e.code() == Code::NotFound { e.advise("`down` fetches it; --data names the folder") } else { e }
+    })?;
     let mut bad: Vec<u32> = health.good.missing().map(Piece::index).collect();
     if !health.is_right() {
         if bad.is_empty() {

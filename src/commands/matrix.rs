@@ -265,7 +265,10 @@ fn open(path: &Path) -> Result<Matrix> {
             let npy = path.with_added_extension("npy");
             let advice = match npy.exists() {
                 true => format!("{} is there", npy.display()),
-                false => format!("`make {} 1000` writes one", path.with_extension("").display()),
+                false => {
+                    let name = path.to_string_lossy();
+                    format!("`make {} 1000` writes one", shell_words::quote(name.trim_end_matches(".npy")))
+                }
             };
             Error::new(Code::NotFound, format!("there is no file {name}")).advise(advice)
         }
@@ -289,7 +292,7 @@ fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
     let folder = folder_of(path);
     if !folder.is_dir() {
         return Err(Error::new(Code::NotFound, format!("there is no folder {}", folder.display()))
-            .advise("make it first, or choose another place"));
+            .advise("create it first (mkdir), or choose another place"));
     }
     if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(Error::failed(format!("{} is the name of a folder", path.display()))

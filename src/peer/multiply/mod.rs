@@ -127,24 +127,20 @@ impl<'a> Question<'a> {
 }
 
 fn check(plan: Plan, entries: Entries) -> Result<()> {
-    let infeasible = |what, advice| Err(Error::new(Code::Infeasible, what).advise(advice));
+    let (levels, infeasible) =
+        (plan.levels(), |what, advice| Err(Error::new(Code::Infeasible, what).advise(advice)));
     let bound = plan.bound(entries.left, entries.right);
     if !bound.is_finite() {
         let what = "sums on the way to this product could overflow: they are bounded only by";
-        return infeasible(format!("{what} {bound:e}"), "scale the matrices down, or use fewer --levels");
+        let advice =
+            if levels > 0 { "scale the matrices down, or use fewer --levels" } else { "scale them down" };
+        return infeasible(format!("{what} {bound:e}"), advice);
     }
-    let levels = plan.levels();
     let (rows, inner, cols) = plan.shape();
     let least = rows.min(inner).min(cols);
     if levels > 2 && least < 1 << levels {
         let what = format!("{levels} levels cut a side of {least} into less than single numbers");
         return infeasible(what, "use fewer --levels");
-    }
-    let (rows, inner, cols) = plan.block();
-    let payload = 8 * (rows * inner + inner * cols).max(rows * cols) as u64;
-    if payload > limits::PRODUCT {
-        let what = format!("one product would take {payload} bytes at once");
-        return infeasible(what, "cut the matrices into smaller products with more --levels");
     }
     Ok(())
 }
@@ -163,6 +159,12 @@ pub(crate) fn multiply(
 ) -> Result<MultiplyReport> {
     let began = Instant::now();
     let (rows, inner, cols) = question.plan.block();
+    let payload = 8 * (rows * inner + inner * cols).max(rows * cols) as u64;
+    if payload > limits::PRODUCT {
+        let what = format!("one product would take {payload} bytes at once");
+        return Err(Error::new(Code::Infeasible, what)
+            .advise("cut the matrices into smaller products with more --levels"));
+    }
     let (waited, products) = if rows * inner * cols == 0 {
         // Nothing to multiply: an empty answer, or a sum of nothing.
         c.as_mut_slice().fill(0.0);

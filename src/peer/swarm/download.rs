@@ -251,8 +251,7 @@ impl Transfer<'_> {
             return Ok(false);
         }
         let why = format!("no holder of {name} could be reached for {} s", patience.as_secs());
-        Err(Error::new(Code::NotFound, why)
-            .advise("the pieces are kept; run `down` again when a holder is back"))
+        Err(Error::new(Code::NotFound, why).advise("the pieces are kept; try again when a holder is back"))
     }
 
     /// Who has the file now. A manager that is away, or stopped, delays only newcomers: the last piece may come meanwhile,
@@ -271,7 +270,7 @@ impl Transfer<'_> {
         };
         if found.manifest.id() != self.partial.manifest().id() {
             let why = format!("{} stands for another content now", self.name());
-            return Err(Error::new(Code::Expired, why).advise("run `down` again for that"));
+            return Err(Error::new(Code::Expired, why).advise("run the command again for that"));
         }
         // A neighbour that is silent and not listed any more was taken off by the manager. What it owes is asked of
         // others.
