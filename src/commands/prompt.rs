@@ -66,10 +66,7 @@ fn interactive(context: &mut Context) -> Result<()> {
     let history = context.config.data.join(HISTORY);
     let name = context.config.name.to_string();
     let failed = |e: ReadlineError| Error::failed("cannot read from the terminal").because(e);
-    let lists =
-        Config::builder().completion_type(CompletionType::List).completion_show_all_if_ambiguous(true);
-    let mut editor = Editor::with_config(lists.build()).map_err(failed)?;
-    editor.set_helper(Some(Completion::new(Typed::command(), names_from(context.config.manager))));
+    let mut editor = editor(context).map_err(failed)?;
     let above = show_above(&mut editor)?;
     // There is none before the first use.
     let _ = editor.load_history(&history);
@@ -106,6 +103,15 @@ fn interactive(context: &mut Context) -> Result<()> {
     // A history that cannot be kept is no reason to fail.
     let _ = editor.save_history(&history);
     Ok(())
+}
+
+/// What lines are read with. Tab lists what can stand there where it is more than one.
+fn editor(context: &Context) -> Result<Editor<Completion, DefaultHistory>, ReadlineError> {
+    let lists =
+        Config::builder().completion_type(CompletionType::List).completion_show_all_if_ambiguous(true);
+    let mut editor = Editor::with_config(lists.build())?;
+    editor.set_helper(Some(Completion::new(Typed::command(), names_from(context.config.manager))));
+    Ok(editor)
 }
 
 /// What shows lines above the one that is being typed; `None` where stderr is not that terminal. A thread does it, so

@@ -34,11 +34,8 @@ use crate::thread::{self, Thread};
 /// How long a manager may be silent towards a peer that waits in its queue; it speaks every second.
 const QUEUE_SILENCE: Duration = Duration::from_secs(15);
 
-/// How often one that waits in the queue looks whether it is to stop.
-const STOP_CHECK: Duration = Duration::from_millis(100);
-
-/// How often it is looked whether a lease has ended.
-const END_CHECK: Duration = Duration::from_millis(100);
+/// How often one that waits in the queue looks whether it is to stop, and one that holds a lease, whether it has ended.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How long after its time a lease waits for a word of the manager about its end.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -79,7 +76,7 @@ impl HeldLease {
         line.send(&ToManager::Lease { peer: own, slots });
         loop {
             let spoke = Instant::now();
-            while let Received::Silence = connection.first_byte(Some(STOP_CHECK))?
+            while let Received::Silence = connection.first_byte(Some(LOOK))?
                 && spoke.elapsed() < QUEUE_SILENCE
             {
                 if stop.load(Ordering::SeqCst) {
@@ -154,7 +151,7 @@ impl HeldLease {
                     return tell(why);
                 }
                 drop(held);
-                std::thread::sleep(END_CHECK);
+                std::thread::sleep(LOOK);
             }
         };
         thread::start("watch_lease", watch).map(Thread::detach)

@@ -127,16 +127,13 @@ impl<'a> Question<'a> {
 }
 
 fn check(plan: Plan, entries: Entries) -> Result<()> {
-    let (levels, infeasible) =
-        (plan.levels(), |what, advice| Err(Error::new(Code::Infeasible, what).advise(advice)));
+    let infeasible = |what, advice| Err(Error::new(Code::Infeasible, what).advise(advice));
     let bound = plan.bound(entries.left, entries.right);
     if !bound.is_finite() {
         let what = "sums on the way to this product could overflow: they are bounded only by";
-        let advice =
-            if levels > 0 { "scale the matrices down, or use fewer --levels" } else { "scale them down" };
-        return infeasible(format!("{what} {bound:e}"), advice);
+        return infeasible(format!("{what} {bound:e}"), "scale the matrices down");
     }
-    let (rows, inner, cols) = plan.shape();
+    let (levels, (rows, inner, cols)) = (plan.levels(), plan.shape());
     let least = rows.min(inner).min(cols);
     if levels > 2 && least < 1 << levels {
         let what = format!("{levels} levels cut a side of {least} into less than single numbers");

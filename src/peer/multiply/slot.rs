@@ -69,7 +69,7 @@ impl Multiplication<'_> {
             connection.receive_payload(bytemuck::cast_slice_mut(portion))?;
             if let Verdict::Wrong { row } = probe.check(portion) {
                 let name = self.question.plan.name(product);
-                return Err(Error::new(Kind::Check, format!("{name} is wrong in row {}", row + 1)));
+                return Err(Error::new(Kind::Check, format!("{name} is wrong in row {row}")));
             }
             self.assembly.add(product, first, portion);
             Ok(())
