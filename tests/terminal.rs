@@ -68,10 +68,12 @@ fn ctrl_c_takes_what_waits_out_of_the_queue_and_leaves_slots_that_are_held_by_ha
 fn ctrl_c_ends_a_multiply_that_runs_and_its_lease() {
     let network = network(&[]);
     save(&integers(20, 20, 1), &network.path("a.npy"));
+    // So large that its products may take longer than the test waits.
+    save(&integers(2600, 2600, 2), &network.path("large.npy"));
     let silent = FakePeer::join(network.addr, "silent", 2, Manners { answer: Answer::Silence, ..HONEST });
     network.all_leasable(1);
     let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
-    ada.types("multiply a.npy a.npy\r");
+    ada.types("multiply large.npy large.npy\r");
     ada.shows("leased 2 slots: 2 at silent");
     ada.types(CTRL_C);
     ada.shows("stopped: there is no product");

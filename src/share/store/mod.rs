@@ -354,7 +354,7 @@ impl Store {
     }
 
     /// Copies a file to `incoming` and brings the copy to the disk; `None` when the file changes meanwhile.
-    fn copy(&self, mut from: &File, stamp: Stamp, stop: &AtomicBool) -> io::Result<Option<NamedTempFile>> {
+    fn copy(&self, from: &File, stamp: Stamp, stop: &AtomicBool) -> io::Result<Option<NamedTempFile>> {
         let mut copy = tempfile::Builder::new();
         let copy =
             copy.permissions(fs::Permissions::from_mode(0o666)).tempfile_in(self.private("incoming"))?;
@@ -367,8 +367,6 @@ impl Store {
                 return Err(stopped());
             }
         }
-        // A file of /proc says that it is empty, and may be copied as such.
-        size += from.read(&mut [0])? as u64;
         copy.as_file().sync_all()?;
         Ok((size == stamp.size && Stamp::of(&from.metadata()?) == stamp).then_some(copy))
     }
