@@ -225,6 +225,8 @@ fn a_file_that_changes_while_it_is_hashed_is_tried_later() {
 fn add_copies_and_never_moves() {
     let lab = lab();
     let path = lab.outside("a.bin", &bytes(3000));
+    assert!(lab.store.import(&path, &true.into()).unwrap_err().to_string().ends_with(": stopped"));
+    assert!(!lab.shared("a.bin").exists());
     let added = lab.store.import(&path, &false.into()).unwrap();
     assert_eq!(added.id(), manifest("a.bin", &bytes(3000)).id());
     assert_eq!(fs::read(lab.shared("a.bin")).unwrap(), bytes(3000));
@@ -457,6 +459,7 @@ fn bad_pieces_are_named_and_repaired_from_others() {
         assert!(lab.store.verify(&manifest, || true).unwrap().is_right());
     }
     assert_eq!(lab.private("trash"), ["a", "a.2", "a.3", "a.4"]);
+    assert!(lab.store.verify(&manifest, || false).unwrap_err().to_string().starts_with("stopped"));
     fs::remove_file(lab.shared("a")).unwrap();
     assert_eq!(lab.store.verify(&manifest, || true).unwrap_err().code(), Code::NotFound);
     let partial = lab.store.repair(manifest).unwrap();
