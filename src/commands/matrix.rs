@@ -220,24 +220,24 @@ pub(super) fn look(path: &Path) -> Result<Outcome> {
     let corner: Vec<&[f64]> = (0..rows.min(SHOWN)).map(|i| &matrix.row(i)[..cols.min(SHOWN)]).collect();
     let more = |of: usize| if of > SHOWN { " ..." } else { "" };
     let line =
-        |row: &&[f64]| row.iter().map(|x| format!(" {:>11}", entry(*x))).collect::<String>() + more(cols);
+        |row: &&[f64]| row.iter().map(|x| format!(" {:>8}", entry(*x))).collect::<String>() + more(cols);
     let mut lines = vec![format!("{file}: {rows} x {cols}")];
     if let Some((least, most)) = range {
         lines[0] += &format!(", from {} to {}", entry(least), entry(most));
         lines.extend(corner.iter().map(line));
-        lines.extend((rows > SHOWN).then(|| format!("{:>12}", "...")));
+        lines.extend((rows > SHOWN).then(|| format!("{:>9}", "...")));
     }
     let data = json!({"file": file, "rows": rows, "cols": cols, "min": range.map(|(least, _)| least),
         "max": range.map(|(_, most)| most), "entries": corner});
     Ok(Outcome::new(data, lines.join("\n")))
 }
 
-/// A number in a column.
+/// A number in a column of eight characters: eight of them fit on a line of 80.
 fn entry(x: f64) -> String {
     match x.abs() {
-        size if x.fract() == 0.0 && size < 1e9 => format!("{x}"),
-        1e-3..1e6 => format!("{x:.5}"),
-        _ => format!("{x:.4e}"),
+        size if x.fract() == 0.0 && size < 1e7 => format!("{x}"),
+        1e-3..1e3 => format!("{x:.3}"),
+        _ => format!("{x:.1e}"),
     }
 }
 
@@ -397,9 +397,7 @@ mod tests {
         let path = dir.path().join("m.npy");
         let (name, put) = (path.to_str().unwrap(), |matrix: &Matrix| save(matrix, &path).unwrap());
         put(&Matrix::from_vec(2, 2, vec![1.0, -0.25, 1e-9, 20000.5]).unwrap());
-        let text = format!(
-            "{name}: 2 x 2, from -0.25000 to 20000.50000\n           1    -0.25000\n   1.0000e-9 20000.50000"
-        );
+        let text = format!("{name}: 2 x 2, from -0.250 to 2.0e4\n        1   -0.250\n   1.0e-9    2.0e4");
         assert_eq!(look(&path).unwrap().to_string(), text);
         put(&Matrix::zeros(9, 10));
         let shown = look(&path).unwrap();
