@@ -118,7 +118,7 @@ fn beginning(rows: usize, cols: usize) -> Vec<u8> {
     [MAGIC, &[1, 0], &(length as u16).to_le_bytes(), text.as_bytes()].concat()
 }
 
-/// Rows and columns of the matrix in a file that [`write`] made. `None` for any other file, also one of NumPy.
+/// Rows and columns of the matrix in a file that [`write()`] made. `None` for any other file, also one of NumPy.
 pub fn written_here(reader: impl Read) -> Option<(usize, usize)> {
     let mut bytes = Vec::new();
     reader.take(HEADER_LIMIT as u64).read_to_end(&mut bytes).ok()?;
