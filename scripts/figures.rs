@@ -1,7 +1,7 @@
-//! Draws the report's figures from its data: `cargo run --release --features measure --example figures`.
+//! Draws the report's figures from its data: `cargo run --release --features measure --example figures [FOLDER]`.
 //!
-//! Each figure is a function from a CSV file in `report/data` to an SVG file in `report/figures`. Lines
-//! are told apart by their marks too, not only by their colours.
+//! Each figure is a function from a CSV file in `FOLDER/data` to an SVG file in `FOLDER/figures`; the folder is that of
+//! the report if absent. Lines are told apart by their marks too, not only by their colours.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -23,6 +23,13 @@ type Row = BTreeMap<String, String>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let report = Path::new(env!("CARGO_MANIFEST_DIR")).join("report");
+    let report = std::env::args_os().nth(1).map_or(report, PathBuf::from);
+    if report.to_string_lossy().starts_with('-') {
+        println!(
+            "Usage: figures [FOLDER]      draws FOLDER/figures/*.svg from FOLDER/data/*.csv; report/ if absent"
+        );
+        return Ok(());
+    }
     fs::create_dir_all(report.join("figures"))?;
     if let Some(rows) = read(&report.join("data/multiply.csv"))? {
         growth(&rows, &report.join("figures/growth.svg"))?;
@@ -33,6 +40,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(rows) = read(&report.join("data/distribution.csv"))? {
         distribution(&rows, 70.0, &report.join("figures/distribution.svg"))?;
         distribution(&rows, 10.0, &report.join("figures/swarm.svg"))?;
+    }
+    if let Some(rows) = read(&report.join("data/free-riding.csv"))? {
+        free_riding(&rows, &report.join("figures/free-riding.svg"))?;
     }
     Ok(())
 }
@@ -154,6 +164,55 @@ fn distribution(rows: &[Row], top: f64, to: &Path) -> Result<(), Box<dyn Error>>
         .legend(move |at| Cross::new(at, 5, leaving.stroke_width(2)));
     let place = if top < 20.0 { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::MiddleRight };
     legend(&mut chart, place)?;
+    root.present()?;
+    Ok(())
+}
+
+/// What a peer that gives nothing gains, and what it costs the others: a point for each swarm.
+fn free_riding(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
+    let root = SVGBackend::new(to, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption("A peer that gives nothing, among six to eleven that give", ("sans-serif", 19))
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(68)
+        .build_cartesian_2d(1.0..1.3, 0.7..1.5)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("time of the median honest peer / its time without the free rider")
+        .y_desc("time of the free rider / of that peer")
+        .label_style(FONT)
+        .axis_desc_style(FONT)
+        .draw()?;
+    chart.draw_series(LineSeries::new([(1.0, 1.0), (1.3, 1.0)], BLACK.stroke_width(2)))?;
+    let points = |who, rules| -> Result<Vec<(f64, f64)>, Box<dyn Error>> {
+        let rows = rows.iter().filter(|row| is(row, &[("who", who), ("rules", rules)]));
+        rows.map(|row| Ok((row["honest_cost"].parse()?, row["rider"].parse()?))).collect()
+    };
+    let [before, now] = [RGBColor(213, 94, 0), RGBColor(0, 114, 178)];
+    for (who, rules, name, colour) in [
+        ("stay", "none", "no ledger; the others stay", before),
+        ("stay", "ledger", "those that owe wait; the others stay", now),
+    ] {
+        chart
+            .draw_series(points(who, rules)?.into_iter().map(|at| Circle::new(at, 4, colour.filled())))?
+            .label(name)
+            .legend(move |at| Circle::new(at, 4, colour.filled()));
+    }
+    for (who, rules, name, colour) in [
+        ("leave", "none", "no ledger; the others leave when they are done", before),
+        ("leave", "ledger", "those that owe wait; the others leave", now),
+    ] {
+        chart
+            .draw_series(
+                points(who, rules)?.into_iter().map(|at| TriangleMarker::new(at, 6, colour.filled())),
+            )?
+            .label(name)
+            .legend(move |at| TriangleMarker::new(at, 6, colour.filled()));
+    }
+    legend(&mut chart, SeriesLabelPosition::UpperRight)?;
     root.present()?;
     Ok(())
 }

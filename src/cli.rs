@@ -66,6 +66,43 @@ impl Write for Log {
     }
 }
 
+/// What a program can print about itself, in place of its work.
+#[derive(Debug, clap::Args)]
+pub struct Papers {
+    /// Print what completes its words in a shell; to be read there by `source`
+    #[arg(long, value_name = "SHELL", help_heading = None)]
+    completions: Option<clap_complete::Shell>,
+    /// Print its manual page, for `man -l -`
+    #[arg(long, help_heading = None)]
+    man_page: bool,
+}
+
+impl Papers {
+    /// Prints what was asked for, if anything was, and ends the program then.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn print(&self, mut program: clap::Command) -> Result<()> {
+        let (name, mut text) = (program.get_name().to_owned(), Vec::new());
+        match self.completions {
+            Some(shell) => clap_complete::generate(shell, &mut program, name, &mut text),
+            None if self.man_page => {
+                // A page for each command follows that of the program.
+                let called = |of: &clap::Command, joint| format!("{name}{joint}{}", of.get_name());
+                let page = |of: &clap::Command| of.clone().name(called(of, "-")).bin_name(called(of, " "));
+                let commands: Vec<clap::Command> = program.get_subcommands().map(page).collect();
+                for page in [program].into_iter().chain(commands) {
+                    // Writing into memory does not fail.
+                    let _ = clap_mangen::Man::new(page).render(&mut text);
+                }
+            }
+            None => return Ok(()),
+        }
+        say(String::from_utf8_lossy(&text).trim_end())?;
+        std::process::exit(0)
+    }
+}
+
 /// Log lines go to stderr, warnings and worse unless `RUST_LOG` says otherwise.
 pub fn start_log() {
     let env = env_logger::Env::default().default_filter_or("warn");
@@ -202,13 +239,13 @@ pub fn parse_time(text: &str) -> Result<Duration> {
     Ok(time)
 }
 
-/// A rate as people write it: `8MiB`, `500kB`, in bytes per second.
+/// A rate as people write it: `20M`, `500kB`, `8MiB`, `50mbit`, per second.
 ///
 /// # Errors
 /// A usage error that shows how.
 pub fn parse_rate(text: &str) -> Result<u64> {
     match text.parse::<Bytes>()? {
-        Bytes(0) => Err(Error::new(Kind::Usage, "a rate of zero").advise("write 8MiB or 500kB")),
+        Bytes(0) => Err(Error::new(Kind::Usage, "a rate of zero").advise("write 20M or 500kB")),
         Bytes(rate) => Ok(rate),
     }
 }

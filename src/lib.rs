@@ -33,6 +33,7 @@
 //! | a case in a file's life | a row of `peer/replication/decide.rs`, and its test there |
 //! | a thread | `thread::start` with its name, and a row below |
 //! | a limit on what others send | `net/limits.rs`, with its reason |
+//! | a script | `scripts/`, with `lib.sh`: the comment at its top is what `--help` prints; data of the report need `--write` |
 //! | a test | of state: beside it. Of programs: a module of `tests/`, which is one program; it waits for conditions, never for time |
 //!
 //! `cargo test --lib NAME` runs the fast ones, `cargo test --test main MODULE::NAME` one of the others,

@@ -41,8 +41,11 @@ const SLOW: u64 = 10_000;
 /// A peer of a peerlab network: client and server at once.
 #[derive(Debug, Parser)]
 #[command(
+    name = "peer",
     version,
-    after_help = "Without a command it is the prompt. RUST_LOG=trace shows every line on the wire."
+    next_help_heading = "Options of the peer and its network",
+    after_help = "Without a command it is the prompt. RUST_LOG=trace shows every line on the wire.\n\n\
+                  Example: peer serve --name ada"
 )]
 struct PeerOptions {
     /// Where the manager listens
@@ -66,7 +69,7 @@ struct PeerOptions {
     /// How often to look into the shared folder
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = cli::parse_time)]
     scan: Duration,
-    /// How fast to upload at most, all together: 8MiB, 500kB, bytes per second; 0 serves nobody
+    /// How fast to upload at most, all together: 20M, 500kB, 8MiB, 50mbit (per second); 0 serves nobody
     #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_upload_rate)]
     up: Option<u64>,
     /// How fast to download at most, all together
@@ -79,8 +82,10 @@ struct PeerOptions {
     #[arg(long, global = true, value_name = "X", default_value_t = 1.0, value_parser = cli::parse_scale)]
     time_scale: f64,
     /// Print the result as one JSON object
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = None)]
     json: bool,
+    #[command(flatten)]
+    papers: cli::Papers,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -103,6 +108,7 @@ fn words() -> Vec<OsString> {
 }
 
 fn run(options: PeerOptions) -> Result<()> {
+    options.papers.print(PeerOptions::command())?;
     let stop = cli::on_signal()?;
     let config = config(&options)?;
     match options.command {

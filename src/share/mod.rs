@@ -29,7 +29,7 @@
 //! * [`Bitfield`]: a set of pieces, as it travels on the wire.
 //! * [`store`]: the shared folder; pieces that survive a kill, files that appear only when whole.
 //! * [`picker`]: which piece to ask of which neighbour.
-//! * [`choker`]: which peers are served, and [`uplink`]: which of their requests is next.
+//! * [`choker`]: which peers are served, and [`uplink`]: which of their requests is next; [`ledger`]: who owes, and waits.
 //! * [`versions`]: which files were published and which were removed everywhere; the later wins.
 //! * [`fingerprint`]: one number for a whole list of files.
 //! * [`limiter`]: how fast. [`theory`]: how fast it could be at best. [`units`]: how people write that.
@@ -51,6 +51,7 @@ use crate::error::{Code, Error};
 pub mod bitfield;
 pub mod choker;
 pub mod fingerprint;
+pub mod ledger;
 pub mod limiter;
 pub mod manifest;
 pub mod picker;
@@ -142,6 +143,11 @@ impl fmt::Display for FileName {
 /// A SHA-256.
 pub type Hash = [u8; 32];
 
+/// Bytes as hex digits in lower case, two each.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What a file is called when its name may mean several things: the SHA-256 of its manifest, on the wire
 /// as 64 lower-case hex digits ([`Manifest::id`] says what goes into it, and why the name does not).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -180,7 +186,7 @@ impl FromStr for FileId {
 
 impl fmt::Display for FileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 

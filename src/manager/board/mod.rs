@@ -39,6 +39,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::net::message::State;
+use crate::share::hex;
 use bounds::{FileBound, bounds};
 
 /// The page, where its style and its script are still to be put in.
@@ -97,8 +98,7 @@ impl Snapshot {
             manager.now = 0;
         }
         let hash = Sha256::digest(to_json(&state, &bounds)?);
-        let version = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { json, version })
+        Ok(Self { json, version: hex(&hash[..16]) })
     }
 }
 

@@ -130,9 +130,10 @@ impl Request {
         self.path.iter().map(String::as_str).collect()
     }
 
-    /// Whether the query has this flag: `?json`, `?json=1`, `?x&json`.
+    /// Whether the query has this flag, with a value or without: `json` is in `?json`, `?json=1` and `?x&json`, and
+    /// `sort=size` in `?sort=size`.
     pub(crate) fn has(&self, flag: &str) -> bool {
-        self.query.split('&').any(|part| part.split('=').next() == Some(flag))
+        self.query.split('&').any(|part| part == flag || part.split('=').next() == Some(flag))
     }
 }
 

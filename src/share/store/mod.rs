@@ -44,7 +44,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +52,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
-use super::{FileId, FileName, Layout, Manifest};
+use super::{FileId, FileName, Layout, Manifest, Piece};
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 
@@ -390,6 +390,22 @@ impl Store {
         let (file, stamp) = self.open_file(name)?;
         let known = self.known(name, &stamp).filter(|manifest| manifest.id() == id);
         known.map(|manifest| Whole { manifest, file, stamp }).ok_or_else(|| changed(name))
+    }
+
+    /// Whether a piece is still on the disk what it was. Bytes can rot, or be written past the file system, and then no
+    /// stamp shows it. A file with a wrong piece counts as never read.
+    ///
+    /// # Errors
+    /// `not_found` when the file is no longer what it was.
+    pub fn recheck(&self, manifest: &Manifest, piece: Piece) -> Result<()> {
+        let whole = self.open_known(manifest.name(), manifest.id())?;
+        let mut bytes = vec![0; piece.len()];
+        let read = whole.file.read_exact_at(&mut bytes, piece.offset());
+        if read.is_ok() && manifest.verify(piece, &bytes) {
+            return Ok(());
+        }
+        self.known.lock().remove(manifest.name());
+        Err(changed(manifest.name()))
     }
 
     fn path(&self, name: &FileName) -> PathBuf {

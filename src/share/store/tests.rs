@@ -772,6 +772,26 @@ fn what_changes_a_stamp_and_no_byte_costs_a_look_at_the_bytes_and_nothing_else()
 }
 
 #[test]
+fn bytes_that_have_rotted_are_found_when_a_requester_complains() {
+    let lab = lab();
+    let content = bytes(3 * PIECE);
+    let rotten = [&content[..PIECE], &[!content[PIECE]], &content[PIECE + 1..]].concat();
+    fs::write(lab.shared("a"), &rotten).unwrap();
+    let was = Arc::new(manifest("a", &content));
+    lab.store.learn(&was, lab.store.stamp(was.name()).unwrap());
+    let recheck = |piece| lab.store.recheck(&was, was.layout().piece(piece).unwrap());
+    recheck(0).unwrap();
+    recheck(2).unwrap();
+    assert!(
+        lab.store.open_known(was.name(), was.id()).is_ok(),
+        "a requester that complains about a right piece"
+    );
+    assert_eq!(recheck(1).unwrap_err().code(), Code::NotFound);
+    assert!(lab.store.open_known(was.name(), was.id()).is_err());
+    assert_ne!(lab.store.manifest(was.name()).unwrap().id(), was.id(), "it is read again");
+}
+
+#[test]
 fn what_is_written_while_a_file_gets_its_name_is_not_taken_for_what_was_hashed() {
     let lab = lab();
     let content = bytes(3000);
