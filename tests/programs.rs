@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::common::fake::{FakePeer, HONEST};
 use crate::common::node::{Network, Node, Outcome, start_manager};
 use crate::common::wire::{Heard, Wire, peer_of_mine};
-use crate::common::{PATIENCE, assert_is_product, integers, save, until};
+use crate::common::{PATIENCE, assert_is_product, integers, load, save, until};
 use peerlab::matrix::Matrix;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -186,6 +186,49 @@ fn a_full_disk_is_said_and_a_device_is_written_to_and_not_replaced() {
         let kind = fs::metadata(dir.path().join(name)).unwrap().file_type();
         assert!(kind.is_char_device(), "{name} was replaced");
     }
+}
+
+#[test]
+fn a_file_that_was_made_by_others_is_replaced_with_force_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let make = |args: &[&str]| peer(dir.path(), &[&["make"], args].concat());
+    make(&["a", "3"]).assert(0, &[]);
+    make(&["a", "4", "--integers"]).assert(0, &["replacing a.npy, a matrix of 3 x 3"]);
+    let multiply =
+        |args: &[&str]| peer(dir.path(), &[&["multiply", "a.npy", "a.npy", "--local", "-o"], args].concat());
+    multiply(&["c.npy"]).assert(0, &[]);
+    multiply(&["c.npy"]).assert(0, &["replacing c.npy, a matrix of 4 x 4"]);
+    multiply(&["a.npy"]).assert(4, &["a.npy is an operand", "--force"]);
+    for other in ["notes.npy", "picture.png"] {
+        fs::write(path(other), "not a matrix").unwrap();
+        multiply(&[other]).assert(4, &[other, "was not made by this program", "replace it with --force"]);
+        assert_eq!(fs::read_to_string(path(other)).unwrap(), "not a matrix");
+    }
+    make(&["notes", "2"]).assert(4, &["notes.npy is there", "replace it with --force"]);
+    make(&["notes", "2", "--force"]).assert(0, &[]);
+    fs::write(path("empty.npy"), "").unwrap();
+    multiply(&["empty.npy"]).assert(0, &[]);
+    let a = load(&path("a.npy"));
+    multiply(&["a.npy", "--force"]).assert(0, &[]);
+    assert_is_product(&path("a.npy"), &a, &a);
+}
+
+#[test]
+fn a_product_on_stdout_is_alone_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = integers(5, 5, 1);
+    save(&a, &dir.path().join("a.npy"));
+    for to in ["-", "/dev/stdout"] {
+        let shell = format!("{} multiply a.npy a.npy --local -o {to} >c.npy", env!("CARGO_BIN_EXE_peer"));
+        let out =
+            std::process::Command::new("sh").args(["-c", &shell]).current_dir(dir.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && said.contains("5 x 5 in "), "{said}");
+        assert_is_product(&dir.path().join("c.npy"), &a, &a);
+    }
+    let shown = peer(dir.path(), &["show", "c.npy", "--json"]).assert(0, &[]).json();
+    assert_eq!((&shown["rows"], shown["entries"].as_array().unwrap().len()), (&json!(5), 5));
 }
 
 #[test]

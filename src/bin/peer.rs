@@ -27,12 +27,16 @@ use peerlab::peer::config::{Config, UploadSettings};
 use peerlab::share::choker::{ROUND_SECONDS, UNCHOKE};
 use peerlab::thread::{self, Thread};
 use rustix::termios::OptionalActions;
+use signal_hook::consts::SIGINT;
 
 /// The exit status of a command that a signal ended, as shells have it for SIGINT.
 const INTERRUPTED: i32 = 130;
 
 /// How often a peer that waits for its manager looks whether it is told to stop.
 const JOIN_CHECK: Duration = Duration::from_millis(200);
+
+/// A rate below this, in bytes per second, is perhaps meant in other units.
+const SLOW: u64 = 10_000;
 
 /// A peer of a peerlab network: client and server at once.
 #[derive(Debug, Parser)]
@@ -132,13 +136,20 @@ fn config(options: &PeerOptions) -> Result<Config> {
         None => format!("peer-{:04x}", rand::random::<u16>()).parse()?,
     };
     let data = options.data.clone().unwrap_or_else(|| format!("peerlab-{name}").into());
+    for (option, rate) in [("--up", up), ("--down", down)] {
+        if let Some(rate @ 1..SLOW) = rate {
+            cli::tell(format_args!(
+                "{option} {rate} is {rate} bytes a second: for more write {rate}kB or {rate}MB"
+            ));
+        }
+    }
     let round = Duration::from_secs(ROUND_SECONDS).div_f64(time_scale);
     let upload = UploadSettings { up, down, unchoke: unchoke.into(), round };
     Ok(Config { manager, listen, advertise, name, slots, data, keeps: true, scan, upload })
 }
 
 /// Runs the prompt, or the script that stands in its place.
-fn open_prompt(config: Config, stop: Receiver<()>) -> Result<()> {
+fn open_prompt(config: Config, stop: Receiver<i32>) -> Result<()> {
     let peer = Arc::new(Peer::start(config)?);
     let context = Context::for_prompt(Arc::clone(&peer));
     leave_on_signal(stop, &context)?;
@@ -155,7 +166,7 @@ fn open_prompt(config: Config, stop: Receiver<()>) -> Result<()> {
 }
 
 /// Serves until a signal. It is ready when it has joined; a manager that is not there yet is waited for.
-fn serve(config: Config, stop: &Receiver<()>) -> Result<()> {
+fn serve(config: Config, stop: &Receiver<i32>) -> Result<()> {
     let peer = Peer::start(config)?;
     loop {
         match peer.network().wait_for_number(JOIN_CHECK) {
@@ -175,14 +186,15 @@ fn say_ready(peer: &Peer) -> Result<()> {
     cli::say_ready("peer", &peer.config().name.to_string(), peer.addr())
 }
 
-/// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command.
-fn leave_on_signal(stop: Receiver<()>, context: &Context) -> Result<()> {
+/// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command. At a prompt on a
+/// terminal the first Ctrl-C only stops the command.
+fn leave_on_signal(stop: Receiver<i32>, context: &Context) -> Result<()> {
     // The prompt may have the terminal in another mode when the signal comes.
     let terminal = rustix::termios::tcgetattr(io::stdin()).ok();
-    let work = context.work();
+    let (work, stays) = (context.work(), context.stays && io::stdin().is_terminal());
     let leave = move || {
-        if stop.recv().is_err() {
-            return;
+        while stop.recv() == Ok(SIGINT) && stays && work.interrupt() {
+            cli::tell("stopping this command; Ctrl-C once more leaves");
         }
         if let Some(terminal) = terminal {
             let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &terminal);

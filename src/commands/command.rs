@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::matrix::strassen::MAX_LEVELS;
 use crate::share::FileName;
@@ -35,6 +36,16 @@ pub enum Command {
         /// Whole numbers from -9 to 9, whose products are exact
         #[arg(long)]
         integers: bool,
+        /// Replace a file of this name, whatever it is
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print a matrix: its shape, its range, and at most eight rows and columns
+    #[command(after_help = "Example: peer show a.npy")]
+    Show {
+        /// The file
+        #[arg(value_name = "A.npy")]
+        matrix: PathBuf,
     },
     /// Multiply two matrices by leased peers
     #[command(after_help = "Example: peer multiply a.npy b.npy -o c.npy")]
@@ -45,7 +56,7 @@ pub enum Command {
         /// The right matrix
         #[arg(value_name = "B.npy")]
         b: PathBuf,
-        /// Where to write the product; not written if absent
+        /// Where to write the product, `-` for stdout; not written if absent
         #[arg(short, long, value_name = "C.npy")]
         output: Option<PathBuf>,
         /// How often the matrices are cut: 0 is one product, 1 is seven, 2 is forty-nine
@@ -57,6 +68,9 @@ pub enum Command {
         /// Without a network, on all cores of this machine
         #[arg(long, conflicts_with_all = ["levels", "slots"])]
         local: bool,
+        /// Replace a file of this name, whatever it is
+        #[arg(long, requires = "output")]
+        force: bool,
     },
     /// Hold slots by hand, and see the queue (at the prompt only)
     #[command(after_help = "Example, at the prompt: lease 7")]
@@ -90,7 +104,7 @@ pub enum Command {
         #[arg(long)]
         stay: bool,
         /// Which pieces come first: rarest, sequential or split
-        #[arg(long, default_value = "rarest", value_name = "ORDER")]
+        #[arg(long, default_value = "rarest", value_name = "ORDER", ignore_case = true, value_parser = orders())]
         pick: PickOrder,
     },
     /// Remove a file everywhere: every peer moves it into its trash
@@ -145,6 +159,11 @@ pub enum Command {
     /// Leave the prompt
     #[command(alias = "exit", after_help = "Example, at the prompt: quit")]
     Quit,
+}
+
+/// An order of pieces, by its name.
+fn orders() -> impl TypedValueParser<Value = PickOrder> {
+    PossibleValuesParser::new(PickOrder::NAMED.map(|(name, _)| name)).try_map(|name| name.parse())
 }
 
 /// Where the command stands among `words`: the first that is neither an option nor an option's value.

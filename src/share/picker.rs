@@ -95,17 +95,21 @@ pub enum PickOrder {
     Split,
 }
 
+impl PickOrder {
+    /// What each is called.
+    pub const NAMED: [(&'static str, Self); 3] =
+        [("rarest", Self::Rarest), ("sequential", Self::Sequential), ("split", Self::Split)];
+}
+
 impl FromStr for PickOrder {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        match text.to_ascii_lowercase().as_str() {
-            "rarest" => Ok(Self::Rarest),
-            "sequential" => Ok(Self::Sequential),
-            "split" => Ok(Self::Split),
-            _ => Err(Error::new(Kind::Usage, format!("{text:.40?} is no order of pieces"))
-                .advise("use rarest, sequential or split")),
-        }
+        let named = Self::NAMED.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        named.map(|(_, order)| order).ok_or_else(|| {
+            Error::new(Kind::Usage, format!("{text:.40?} is no order of pieces"))
+                .advise("use rarest, sequential or split")
+        })
     }
 }
 

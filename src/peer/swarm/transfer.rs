@@ -24,6 +24,7 @@ use crate::peer::library::Library;
 use crate::share::Piece;
 use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Store};
+use crate::share::units::about;
 
 /// How long a download that a person asked for waits for a holder when there is none.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -179,7 +180,7 @@ impl Neighbours {
     }
 
     /// Why no piece comes, in words. What the owner of this disk can mend comes first.
-    pub(super) fn why_quiet(&self) -> String {
+    fn why_quiet(&self) -> String {
         let (seconds, holders) = (self.last_piece.elapsed().as_secs(), self.count());
         let why = match self.picker.nowhere().next() {
             _ if self.disk_full => "the disk is full; make room there".into(),
@@ -261,6 +262,19 @@ impl Transfer<'_> {
             self.changed.notify_all();
         }
         changed
+    }
+
+    /// Why no piece comes, in words. Where this peer's own `--down` lets less in than a piece of each neighbour, no
+    /// holder is to blame.
+    pub(super) fn why_quiet(&self, state: &Neighbours) -> String {
+        let seconds = state.last_piece.elapsed().as_secs();
+        let piece = u64::from(self.partial.manifest().layout().piece_size());
+        match self.settings.library.network().config.upload.down {
+            Some(rate) if rate.saturating_mul(seconds) < piece * state.count() as u64 => {
+                format!("nothing has come for {seconds} s: --down lets in {} a second", about(rate))
+            }
+            _ => state.why_quiet(),
+        }
     }
 
     /// Says something that a person wants to know.
