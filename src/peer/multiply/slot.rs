@@ -15,7 +15,7 @@ use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{FromPeer, PeerCard, ToManager, ToPeer, no_answer};
+use crate::net::message::{FromPeer, PeerCard, ToManager, ToPeer, no_answer, plain};
 
 /// The slowest peer that is still worth waiting for, in floating-point operations per second.
 const SLOWEST_PEER: f64 = 5e7;
@@ -38,6 +38,7 @@ impl Multiplication<'_> {
                     lease.line.send(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
                 }
                 self.note(format!("product {} must be done again: {why}", attempt.product));
+                attempt.failed(plain(&why.to_string()));
                 return Err(why);
             }
             attempt.finish();
