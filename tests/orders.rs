@@ -305,7 +305,7 @@ fn a_restarted_manager_is_told_of_drops_and_of_a_drop_and_a_publication_the_late
     assert_eq!(ben.update("notes.txt", 1, true, Some(at + 5))["type"], "updated");
     ada.wire.say(&remembered);
     assert_eq!(ada.ordered(), "notes.txt");
-    assert_eq!(lab.health("notes.txt").0, "healing");
+    assert_eq!(lab.health("notes.txt").0, "spreading");
 }
 
 #[test]

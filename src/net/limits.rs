@@ -87,8 +87,8 @@ pub const FAILED: usize = 8;
 /// How many of those that want pieces of it it names, the ones that it serves first.
 pub const UPLOADS: usize = 16;
 
-/// In how many parts it says of a file which are there: more than a map on the board has room for.
-pub const MAP: u32 = 512;
+/// In how many parts it says of a file which are there: as many as are told apart on the board.
+pub const MAP: u32 = 256;
 
 /// Of how many products that were done again a multiply says why.
 pub const REDONE: usize = 8;

@@ -11,6 +11,9 @@
 //! - **The browser asks, the manager answers.** Twice a second the page asks for `/state`, the same state
 //!   that a `state` message is answered with. The answer carries a version ([`Snapshot::version`]), and a
 //!   browser that has that version already is told so in a hundred bytes. A page that nobody looks at does not ask.
+//! - **Only what has changed is sent.** While anything runs, something changes, and a state of two hundred files is some
+//!   hundred kilobytes. So the page names the version that it has, and is sent the difference ([`change`]). The last
+//!   states are kept for that, and shared by all that look ([`Board`]); of a version that is not kept any more, all is sent.
 //! - **A name is never markup.** `<b>` is a legal name of a file. The script puts all text from the network
 //!   in as text. And should it ever forget to: the page's policy lets a browser run this one script
 //!   and no other, known by its hash, load nothing, and refuse every assignment of markup (trusted types).
@@ -22,19 +25,24 @@
 //! ```text
 //! GET /state                                  200, ETag "6f1c...", {"type":"state","peers":[...],...}
 //! GET /state, If-None-Match: "6f1c..."        304, as long as nothing has changed
+//! GET /state?since=6f1c...                    200, ETag "93aa...", {"since":"6f1c...","change":{"queue":[[1,4]]}}
 //! ```
+//! The head of the queue has left, and nothing else has changed: the new queue is the rows 1 to 3 of the old one.
 //!
 //! # What is missing
-//! Every look takes the whole state, and while anything runs, something changes: with a thousand files that
-//! is some hundred kilobytes for each browser and look. Sending only what changed would be less, and harder
-//! to get right.
+//! The difference is found by comparing two states as a whole, a few milliseconds for each look. A table that counted
+//! its own changes would know it at once, and each of its verbs would have to remember to count.
 
 mod bounds;
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use parking_lot::Mutex;
 use serde::Serialize;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -76,8 +84,20 @@ fn policy(style: &str, script: &str) -> String {
     .join("; ")
 }
 
+/// How long a state is shown to those that ask for changes: however many look, no more states than that are made.
+const SHARED: Duration = Duration::from_millis(200);
+
+/// How many of the last states are kept, so that a browser that was away for some seconds is sent changes, too.
+const KEPT: usize = 16;
+
+/// The members by which a row of a list is known again, the first that it has.
+const KEYS: [&str; 5] = ["product", "lease", "peer", "file", "at"];
+
+/// The member that only grows: a browser counts on by itself, and is told when it begins again.
+const AGE: &str = "since_ms_ago";
+
 /// What is sent at `/state`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     /// A `state` message, and the bounds of the downloads that run.
     pub(super) json: Vec<u8>,
@@ -100,6 +120,79 @@ impl Snapshot {
         let version = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { json, version })
     }
+}
+
+/// The states that were shown last, the last one first.
+#[derive(Debug, Default)]
+pub(super) struct Board(Mutex<VecDeque<(Instant, Snapshot)>>);
+
+impl Board {
+    /// What has changed since version `since`, where that is still kept, else all.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub(super) fn since(&self, since: &str, state: impl FnOnce() -> State) -> Result<Snapshot> {
+        let shown = &mut *self.0.lock();
+        if shown.front().is_none_or(|(at, _)| at.elapsed() >= SHARED) {
+            shown.truncate(KEPT - 1);
+            shown.push_front((Instant::now(), Snapshot::of(state())?));
+        }
+        let (_, now) = &shown[0];
+        let Some((_, then)) = shown.iter().find(|(_, then)| then.version == since) else {
+            return Ok(now.clone());
+        };
+        let value = |shown: &Snapshot| serde_json::from_slice(&shown.json).unwrap_or(Value::Null);
+        let json = json!({"since": since, "change": change(&value(then), &value(now))});
+        Ok(Snapshot { json: json.to_string().into_bytes(), version: now.version.clone() })
+    }
+}
+
+/// What makes `new` of `old`: of an object the members that differ, `null` for one that is gone; of a list its rows one
+/// after another. `[1, 4]` are the old rows 1 to 3, `[1, 2, change]` is the old row 1 after that change, and
+/// `[null, null, row]` is a new one, which is written as a change of nothing.
+fn change(old: &Value, new: &Value) -> Value {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            let differ = new.iter().filter(|(name, value)| match old.get(*name) {
+                Some(then) if *name == AGE => then.as_u64() > value.as_u64(),
+                then => then != Some(value),
+            });
+            let changed = differ
+                .map(|(name, value)| (name.clone(), change(old.get(name).unwrap_or(&Value::Null), value)));
+            let gone =
+                old.keys().filter(|name| !new.contains_key(*name)).map(|name| (name.clone(), Value::Null));
+            changed.chain(gone).collect()
+        }
+        (Value::Array(old), Value::Array(new)) => json!(rows(old, new)),
+        (_, Value::Object(_)) => change(&json!({}), new),
+        (_, Value::Array(_)) => change(&json!([]), new),
+        _ => new.clone(),
+    }
+}
+
+/// See [`change`].
+fn rows(old: &[Value], new: &[Value]) -> Vec<Value> {
+    let key = |row: &Value| KEYS.iter().find_map(|key| row.get(key)).unwrap_or(row).to_string();
+    let places: HashMap<String, usize> = old.iter().enumerate().map(|(i, row)| (key(row), i)).collect();
+    let (mut steps, mut run) = (Vec::new(), 0..0);
+    for row in new {
+        let place = places.get(&key(row));
+        let same = place.is_some_and(|&i| old[i] == *row);
+        match place {
+            Some(&i) if same && i == run.end && !run.is_empty() => {
+                run.end += 1;
+                steps.pop();
+            }
+            Some(&i) if same => run = i..i + 1,
+            _ => run = 0..0,
+        }
+        steps.push(match place {
+            Some(_) if same => json!([run.start, run.end]),
+            Some(&i) => json!([i, i + 1, change(&old[i], row)]),
+            None => json!([null, null, change(&Value::Null, row)]),
+        });
+    }
+    steps
 }
 
 fn to_json(state: &State, bounds: &[FileBound]) -> Result<Vec<u8>> {

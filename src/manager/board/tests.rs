@@ -1,5 +1,7 @@
 //! The page, its policy, and the state that it shows.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::net::message::{Event, ManagerState, Replicas};
 
@@ -60,4 +62,78 @@ fn the_board_is_told_what_a_state_message_says() {
     })
     .unwrap();
     assert_eq!(told, state(7));
+}
+
+/// What a browser makes of what it has and a change: the script does the same.
+fn patched(old: &Value, change: &Value) -> Value {
+    match change {
+        Value::Object(change) => {
+            let mut all = old.as_object().cloned().unwrap_or_default();
+            for (name, change) in change {
+                match change {
+                    Value::Null => drop(all.remove(name)),
+                    _ => drop(all.insert(name.clone(), patched(&old[name], change))),
+                }
+            }
+            all.into()
+        }
+        Value::Array(steps) => {
+            let step = |step: &Value| match (&step[0], &step[1], step.get(2)) {
+                (Value::Null, _, Some(row)) => vec![patched(&Value::Null, row)],
+                (from, _, Some(change)) => vec![patched(&old[from.as_u64().unwrap() as usize], change)],
+                (from, to, None) => {
+                    let places = from.as_u64().unwrap() as usize..to.as_u64().unwrap() as usize;
+                    old.as_array().unwrap()[places].to_vec()
+                }
+            };
+            steps.iter().flat_map(step).collect::<Vec<_>>().into()
+        }
+        other => other.clone(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_change_makes_the_new_state_of_the_old_one(
+        old in prop::collection::vec((0..9_u8, 0..3_u8, prop::collection::vec(0..4_u8, 0..4)), 0..9),
+        new in prop::collection::vec((0..9_u8, 0..3_u8, prop::collection::vec(0..4_u8, 0..4)), 0..9),
+    ) {
+        // Rows with the same key, rows without one, members that come and go.
+        let row = |(peer, kind, from): &(u8, u8, Vec<u8>)| match kind {
+            0 => json!({"peer": peer, "from": from}),
+            1 => json!({"peer": peer, "inner": {"at": from.len()}}),
+            _ => json!(peer),
+        };
+        let state = |rows: &[(u8, u8, Vec<u8>)]| json!({"peers": rows.iter().map(row).collect::<Vec<_>>(), "n": rows.len()});
+        let (old, new) = (state(&old), state(&new));
+        prop_assert_eq!(patched(&old, &change(&old, &new)), new);
+    }
+}
+
+#[test]
+fn what_has_not_changed_is_not_sent_and_rows_are_known_again() {
+    let old = json!({"files": [{"file": "a", "size": 1}, {"file": "b", "size": 2}, {"file": "c", "size": 3}], "n": 1});
+    let new = json!({"files": [{"file": "b", "size": 2}, {"file": "c", "size": 3}, {"file": "a", "size": 9}], "n": 1});
+    let sent = json!({"files": [[1, 3], [0, 1, {"size": 9}]]});
+    assert_eq!(change(&old, &new), sent);
+    assert_eq!(change(&new, &new), json!({}));
+    let age = |ms: u64| json!({"since_ms_ago": ms});
+    assert_eq!((change(&age(5), &age(9)), change(&age(9), &age(5))), (json!({}), age(5)));
+}
+
+#[test]
+fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all() {
+    let board = Board::default();
+    let first = board.since("", || state(5)).unwrap();
+    assert_eq!(first.json, Snapshot::of(state(5)).unwrap().json, "nothing is known of that version");
+    let shared = board.since(&first.version, || panic!("the state of a moment ago is good enough")).unwrap();
+    assert_eq!(shared.version, first.version);
+    board.0.lock()[0].0 -= SHARED;
+    let mut other = state(6);
+    other.events.push(Event { at: 6, text: "something".into() });
+    let next = board.since(&first.version, || other.clone()).unwrap();
+    let expected = json!({"since": first.version, "change": {
+        "events": [[null, null, {"at": 6, "text": "something"}]], "manager": {"now": 6}}});
+    assert_eq!(serde_json::from_slice::<Value>(&next.json).unwrap(), expected);
+    assert_eq!(next.version, Snapshot::of(other).unwrap().version);
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! /                   the board
 //! /state              the answer to `state`, with a version that changes when it does
+//! /state?since=V      what has changed since version V of it
 //! /files/             every file with its mirrors
 //! /files/NAME.meta4   one file's mirrors, size and hashes, for a program that takes it from all at once
 //! ```
@@ -25,7 +26,7 @@
 use maud::{Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
-use crate::manager::board::{PAGE, POLICY, Snapshot};
+use crate::manager::board::{Board, PAGE, POLICY, Snapshot};
 use crate::manager::desk::Desk;
 use crate::net::http::answer::encode;
 use crate::net::http::{Answer, Request, Status};
@@ -40,10 +41,10 @@ const SHOWN: usize = 5000;
 const STRANGER: PeerId = 0;
 
 /// Answers a request.
-pub(super) fn answer(desk: &Desk, request: &Request) -> Answer {
+pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
     match request.path()[..] {
         [""] => the_board(),
-        ["state"] => state(desk),
+        ["state"] => state(desk, board, request.value("since")),
         ["files"] => Answer::moved("/files/"),
         ["files", ""] => files(desk),
         ["files", name] => metalink(desk, name),
@@ -59,9 +60,11 @@ fn the_board() -> Answer {
         .versioned()
 }
 
-/// Everything the manager knows. A browser that asks again with its version is told when nothing has changed.
-fn state(desk: &Desk) -> Answer {
-    match Snapshot::of(desk.change(|table, now| table.state(now))) {
+/// Everything the manager knows, or what has changed of it. A browser that asks again with its version is told when
+/// nothing has.
+fn state(desk: &Desk, board: &Board, since: Option<&str>) -> Answer {
+    let state = || desk.change(|table, now| table.state(now));
+    match since.map_or_else(|| Snapshot::of(state()), |since| board.since(since, state)) {
         Ok(Snapshot { json, version }) => Answer::bytes("application/json", json).version(version),
         Err(e) => Answer::from(&e),
     }

@@ -132,7 +132,13 @@ impl Request {
 
     /// Whether the query has this flag: `?json`, `?json=1`, `?x&json`.
     pub(crate) fn has(&self, flag: &str) -> bool {
-        self.query.split('&').any(|part| part.split('=').next() == Some(flag))
+        self.value(flag).is_some()
+    }
+
+    /// What the query says for this name: `7` for `x` in `?json&x=7`.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        let parts = self.query.split('&').map(|part| part.split_once('=').unwrap_or((part, "")));
+        parts.into_iter().find_map(|(key, value)| (key == name).then_some(value))
     }
 }
 
