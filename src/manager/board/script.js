@@ -27,8 +27,8 @@ const MINUTES = 5 * 60000;
 /** In how many parts a peer tells what it has of a file. */
 const MAP = 256;
 /** What the seven products of Strassen stand for. */
-const SUMS = [["A11 + A22", "B11 + B22"], ["A21 + A22", "B11"], ["A11", "B12 − B22"], ["A22", "B21 − B11"],
-  ["A11 + A12", "B22"], ["A21 − A11", "B11 + B12"], ["A12 − A22", "B21 + B22"]];
+const SUMS = [["A11+A22", "B11+B22"], ["A21+A22", "B11"], ["A11", "B12−B22"], ["A22", "B21−B11"],
+  ["A11+A12", "B22"], ["A21−A11", "B11+B12"], ["A12−A22", "B21+B22"]];
 
 const page = {
   state: null, tag: null, offset: 0,
@@ -89,7 +89,7 @@ const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 /** A size; a large number needs no tenths, where there is little room. */
 function bytes(n, tenths = 1) {
   for (const [unit, scale] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]]) {
-    if (n >= scale) return `${(n / scale).toFixed(n / scale < 10 ? 1 : tenths)} ${unit}`;
+    if (n >= (tenths > 0 ? scale : .97 * scale)) return `${(n / scale).toFixed(n / scale < 10 ? 1 : tenths)} ${unit}`;
   }
   return `${n} B`;
 }
@@ -263,7 +263,7 @@ const SIGNS = { waiting: "", sent: "↑", computing: "⋯", checked: "✓" };
 function product(i, all) {
   const digits = [];
   for (let n = all; n > 1; n /= 7) digits.unshift(i % 7 + 1), i = Math.floor(i / 7);
-  const [left, right] = digits.length === 1 ? SUMS[digits[0] - 1].map((sum) => sum.includes(" ") ? `(${sum})` : sum) : ["", ""];
+  const [left, right] = digits.length === 1 ? SUMS[digits[0] - 1].map((sum) => sum.length > 3 ? `(${sum})` : sum) : ["", ""];
   if (digits.length === 0) return { name: "A · B", left, right, stands: "A · B" };
   const whole = digits.length > 1 ? `M${digits.at(-1)} of M${digits.slice(0, -1).join(".")}` : `${left} ${right}`;
   return { name: `M${digits.join(".")}`, left, right, stands: whole };
@@ -663,12 +663,14 @@ async function ask() {
 if (document.querySelector(`section[data-show="${CSS.escape(page.alone ?? "")}"]`)) {
   document.body.classList.add("alone");
   for (const section of document.querySelectorAll("section")) section.hidden = section.dataset.show !== page.alone;
-  $("whole").hidden = false;
+  const back = document.querySelector("section:not([hidden]) a.alone");
+  say(back, "the whole board");
+  back.href = "./";
 } else {
   page.alone = null;
 }
 for (const host of document.querySelectorAll(".host")) say(host, location.host);
-say($("where"), `the board of the manager at ${location.host}`);
+say($("where"), `the manager at ${location.host}`);
 for (const kind of Object.keys(CAPS)) {
   $(`${kind}-more`).lastElementChild.addEventListener("click", () => {
     if (!page.open.delete(kind)) page.open.add(kind);

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::matrix::strassen::{Product, SEVEN};
 use crate::net::message::{Event, ManagerState, Replicas};
 
 fn state(now: u64) -> State {
@@ -28,6 +29,21 @@ fn the_page_is_whole_and_names_nothing_outside() {
 fn no_text_becomes_markup() {
     for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "setHTML"] {
         assert!(!SCRIPT.contains(way), "the script uses {way}");
+    }
+}
+
+#[test]
+fn the_sums_of_the_page_are_those_of_strassen() {
+    for Product { left, right, .. } in SEVEN {
+        let sum = |matrix, signs: [i8; 4]| {
+            let names = |sign| {
+                let places = (0..4).filter(move |&q| signs[q] == sign);
+                places.map(|q| format!("{matrix}{}{}", q / 2 + 1, q % 2 + 1)).collect::<Vec<_>>()
+            };
+            [names(1).join("+"), names(-1).join("−")].join("−").trim_end_matches('−').to_owned()
+        };
+        let row = format!("[\"{}\", \"{}\"]", sum('A', left), sum('B', right));
+        assert!(SCRIPT.contains(&row), "{row}");
     }
 }
 
