@@ -34,6 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         distribution(&rows, 70.0, &report.join("figures/distribution.svg"))?;
         distribution(&rows, 10.0, &report.join("figures/swarm.svg"))?;
     }
+    if let Some(rows) = read(&report.join("data/free-riding.csv"))? {
+        free_riding(&rows, &report.join("figures/free-riding.svg"))?;
+    }
     Ok(())
 }
 
@@ -154,6 +157,55 @@ fn distribution(rows: &[Row], top: f64, to: &Path) -> Result<(), Box<dyn Error>>
         .legend(move |at| Cross::new(at, 5, leaving.stroke_width(2)));
     let place = if top < 20.0 { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::MiddleRight };
     legend(&mut chart, place)?;
+    root.present()?;
+    Ok(())
+}
+
+/// What a peer that gives nothing gains, and what it costs the others: a point for each swarm.
+fn free_riding(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
+    let root = SVGBackend::new(to, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption("A peer that gives nothing, among six to eleven that give", ("sans-serif", 19))
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(68)
+        .build_cartesian_2d(1.0..1.3, 0.7..1.5)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("time of the median honest peer / its time without the free rider")
+        .y_desc("time of the free rider / of that peer")
+        .label_style(FONT)
+        .axis_desc_style(FONT)
+        .draw()?;
+    chart.draw_series(LineSeries::new([(1.0, 1.0), (1.3, 1.0)], BLACK.stroke_width(2)))?;
+    let points = |who, rules| -> Result<Vec<(f64, f64)>, Box<dyn Error>> {
+        let rows = rows.iter().filter(|row| is(row, &[("who", who), ("rules", rules)]));
+        rows.map(|row| Ok((row["honest_cost"].parse()?, row["rider"].parse()?))).collect()
+    };
+    let [before, now] = [RGBColor(213, 94, 0), RGBColor(0, 114, 178)];
+    for (who, rules, name, colour) in [
+        ("stay", "none", "no ledger; the others stay", before),
+        ("stay", "ledger", "those that owe wait; the others stay", now),
+    ] {
+        chart
+            .draw_series(points(who, rules)?.into_iter().map(|at| Circle::new(at, 4, colour.filled())))?
+            .label(name)
+            .legend(move |at| Circle::new(at, 4, colour.filled()));
+    }
+    for (who, rules, name, colour) in [
+        ("leave", "none", "no ledger; the others leave when they are done", before),
+        ("leave", "ledger", "those that owe wait; the others leave", now),
+    ] {
+        chart
+            .draw_series(
+                points(who, rules)?.into_iter().map(|at| TriangleMarker::new(at, 6, colour.filled())),
+            )?
+            .label(name)
+            .legend(move |at| TriangleMarker::new(at, 6, colour.filled()));
+    }
+    legend(&mut chart, SeriesLabelPosition::UpperRight)?;
     root.present()?;
     Ok(())
 }

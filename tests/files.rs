@@ -5,10 +5,11 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::common::fake::{FakePeer, HONEST};
 use crate::common::files::{bytes, put, row, whole_at};
 use crate::common::node::{Network, Node};
 use crate::common::wire::{Heard, Wire};
@@ -354,6 +355,8 @@ enum Lie {
 struct Liar {
     _membership: Wire,
     asked: Arc<AtomicBool>,
+    /// How many pieces it was told that others have.
+    heard_of: Arc<AtomicUsize>,
 }
 
 impl Liar {
@@ -370,15 +373,16 @@ impl Liar {
         tracker.say_raw(hashes);
         tracker.hear("updated");
         let asked = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&asked);
+        let heard_of = Arc::new(AtomicUsize::new(0));
+        let (told, heard) = (Arc::clone(&asked), Arc::clone(&heard_of));
         // It ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (wire, told) = (Wire::new(stream.unwrap()), Arc::clone(&told));
-                thread::spawn(move || lie_to(wire, layout, lie, &told));
+                let (wire, told, heard) = (Wire::new(stream.unwrap()), Arc::clone(&told), Arc::clone(&heard));
+                thread::spawn(move || lie_to(wire, layout, lie, &told, &heard));
             }
         });
-        Self { _membership: membership, asked }
+        Self { _membership: membership, asked, heard_of }
     }
 
     /// Whether anybody has asked it for a piece.
@@ -387,7 +391,7 @@ impl Liar {
     }
 }
 
-fn lie_to(mut wire: Wire, layout: Layout, lie: Lie, asked: &AtomicBool) {
+fn lie_to(mut wire: Wire, layout: Layout, lie: Lie, asked: &AtomicBool, heard_of: &AtomicUsize) {
     let mut bits = Bitfield::full(layout).as_bytes().to_vec();
     if lie == Lie::LongBitfield {
         bits.push(0);
@@ -395,6 +399,9 @@ fn lie_to(mut wire: Wire, layout: Layout, lie: Lie, asked: &AtomicBool) {
     while let Heard::Line(message) = wire.next(PATIENCE) {
         if message["type"] == "request" {
             asked.store(true, Ordering::SeqCst);
+        }
+        if message["type"] == "have" {
+            heard_of.fetch_add(1, Ordering::SeqCst);
         }
         let alive = match (message["type"].as_str().unwrap(), lie) {
             ("join", Lie::Mute) => true,
@@ -443,12 +450,16 @@ fn a_lying_holder_never_spoils_a_file() {
         let _ada = serve(&network, &name, &["--up", "8MiB"]);
         whole_at(&network, &file, 1);
         let manifest = Manifest::read(file.parse().unwrap(), layout, &data[..]).unwrap();
-        let _liar = Liar::offer(&network, &manifest, lie);
+        let liar = Liar::offer(&network, &manifest, lie);
         let (report, got) = down(&network, &format!("cyd-{}", file.to_lowercase()), &file, &[]);
         assert!(got == data, "{lie:?}: another file");
         assert_eq!(given(&report, &name), 20, "{lie:?}: {report}");
         if lie == Lie::WrongBytes {
             assert_eq!(report["refetched"], 2, "it is not asked after the second: {report}");
+        }
+        if lie == Lie::Silence {
+            let heard = || (liar.heard_of.load(Ordering::SeqCst) >= 10).then_some(());
+            until("it hears what cyd has, though it asks for nothing", PATIENCE, heard);
         }
     }
 }
@@ -581,6 +592,50 @@ fn only_so_many_are_served_at_a_time_and_the_others_are_told() {
         }
         seen.iter().all(|seen| *seen).then_some(())
     });
+}
+
+#[test]
+fn who_passes_nothing_on_waits_behind_the_others_at_a_seed() {
+    let network = network();
+    put(&network, "ada", "a.bin", bytes(8 * MIB, 11));
+    let ada = serve(&network, "ada", &["--up", "2MiB"]);
+    whole_at(&network, "a.bin", 1);
+    let named = ["eve", "ben"].map(|name| FakePeer::join(network.addr, name, 0, HONEST));
+    let id = row(&network, "a.bin").unwrap()["id"].clone();
+    let [mut eve, mut ben] = named.each_ref().map(|peer| {
+        let mut wire = Wire::connect(addr(&network, "ada"));
+        wire.say(&json!({"type": "join", "peer": peer.number, "file": "a.bin", "id": id}));
+        wire.hear("bitfield");
+        wire.payload(4).unwrap();
+        until("the list of peers has come to ada", PATIENCE, || {
+            wire.say(&json!({"type": "interested", "on": true}));
+            ada.stderr().contains(&format!("{} wants pieces", peer.name)).then_some(())
+        });
+        wire.hear("unchoke");
+        wire
+    });
+    let ask = |wire: &mut Wire, piece: u32| wire.say(&json!({"type": "request", "piece": piece}));
+    let get = |wire: &mut Wire| {
+        wire.hear("piece");
+        wire.payload(256 << 10).unwrap();
+    };
+    for piece in 0..3 {
+        ask(&mut eve, piece);
+        get(&mut eve);
+    }
+    // Eve's next is on its way; the one after that was asked for before all of Ben's.
+    (3..5).for_each(|piece| ask(&mut eve, piece));
+    eve.hear("piece");
+    (10..13).for_each(|piece| ask(&mut ben, piece));
+    eve.payload(256 << 10).unwrap();
+    get(&mut eve);
+    (0..3).for_each(|_| get(&mut ben));
+    let to = |line: &str| line.contains("sent piece").then(|| line.rsplit(' ').next().unwrap().to_owned());
+    let order = until("ada says that it sent all", PATIENCE, || {
+        let order: Vec<_> = ada.stderr().lines().filter_map(to).collect();
+        (order.len() == 8).then_some(order)
+    });
+    assert_eq!(order, ["eve", "eve", "eve", "eve", "ben", "ben", "ben", "eve"]);
 }
 
 #[test]

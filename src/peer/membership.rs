@@ -198,9 +198,10 @@ impl Talk<'_> {
             one.map = library.get(&one.file).map(|offer| offer.have().map(limits::MAP)).unwrap_or_default();
         }
         if let Some(replication) = replication {
-            (said.paused, said.failed) = replication.troubles();
+            let status = replication.status();
+            (said.paused, said.failed) = (status.paused, status.failed);
         }
-        self.line.send(&ToManager::Ok(said));
+        self.line.send(&ToManager::Ok(said.bounded()));
         if let Some(last) = self.last_ping.replace(Instant::now()) {
             self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);
         }

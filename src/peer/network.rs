@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use super::config::Config;
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::limits;
-use crate::net::message::{PeerCard, PeerId, ToManager};
+use crate::net::message::{Name, PeerCard, PeerId, ToManager};
 use crate::net::outbox::Outbox;
 
 /// How long leaving in order may take.
@@ -74,11 +74,11 @@ impl Network {
         self.known.lock().standing.number
     }
 
-    /// What number `peer` is called; its address if it is not known.
-    pub fn name_of(&self, peer: PeerId, addr: SocketAddr) -> String {
+    /// What number `peer` is called, once the list of peers names it.
+    pub fn name_of(&self, peer: PeerId) -> Option<Name> {
         let known = self.known.lock();
         let card = known.standing.peers.iter().find(|card| card.peer == peer);
-        card.map_or_else(|| addr.to_string(), |card| card.name.to_string())
+        card.map(|card| card.name.clone())
     }
 
     /// Tells the manager something in the conversation in which this peer is registered; nothing where it is not: the

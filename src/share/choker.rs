@@ -23,6 +23,8 @@
 //!
 //! All of it is a pure function of a snapshot: [`judge`]. When the rounds are, the shell decides.
 //!
+//! Ranking alone does not make it worth while to give: see [`ledger`](super::ledger).
+//!
 //! # What is missing
 //! A peer under many names is many peers. A snubbed peer (unchoked by others that send nothing) does not
 //! widen its optimism, as some clients do.

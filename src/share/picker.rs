@@ -9,6 +9,7 @@
 //!   have. Were all to ask from the front, the end of the file would be at its first neighbour alone, and lost with
 //!   it; and no peer would have anything to give to the others. Among equally rare ones the order is random, for each
 //!   downloader another: they would all fetch the same piece otherwise, and again have nothing to give to each other.
+//!   A neighbour counts from the moment when it first serves us: what lies at one that never gives is no less rare.
 //! - **Other orders**, to compare: [`PickOrder::Sequential`] asks from the front. [`PickOrder::Split`] is the
 //!   sources' "part i of n": neighbour i of n begins at part i and goes on, round the end of the file; so it takes
 //!   over what a slow or lost neighbour left undone.
@@ -25,9 +26,9 @@
 //! - **Endgame.** When nothing is open any more, the download lasts as long as the slowest neighbour takes for what
 //!   it owes, while the fast ones have nothing to do. So a neighbour with nothing to do is asked for a piece that
 //!   another owes: the one that lies deepest in a queue, because it would come last. At most [`COPIES`] are asked for
-//!   one piece, and a neighbour for one such piece at a time. The loser hears from us that we `have` the piece, if it
-//!   downloads from us too; then it sends it no more ([`Picker::taken_back`]). Otherwise its answer is ignored and
-//!   counted ([`Waste::duplicates`]).
+//!   one piece, and a neighbour for one such piece at a time. The loser hears from us that we `have` the piece, and then
+//!   sends it no more ([`Picker::taken_back`]). If it has begun to, its answer is ignored and counted
+//!   ([`Waste::duplicates`]).
 //!
 //! A piece that is missing is *open*, or some neighbour owes it, or it has arrived and is being *checked*. The picker
 //! keeps what each neighbour has and owes; all the rest follows from that.
@@ -117,12 +118,15 @@ pub struct Waste {
     pub duplicates: u64,
 }
 
+/// What is known of a neighbour.
 #[derive(Debug)]
-struct Ledger {
+struct Known {
     has: Bitfield,
     /// How many of its pieces are missing here.
     useful: u32,
     choked: bool,
+    /// Whether it has ever served us.
+    serves: bool,
     slow: bool,
     /// What it was asked for and owes, in the order of the requests.
     owes: Vec<Piece>,
@@ -141,8 +145,8 @@ pub struct Picker {
     open: Bitfield,
     /// Arrived, and not verified yet.
     checking: BTreeSet<Piece>,
-    neighbours: BTreeMap<NeighbourId, Ledger>,
-    /// For each piece, how many neighbours have it.
+    neighbours: BTreeMap<NeighbourId, Known>,
+    /// For each piece, how many of the neighbours that have served us have it.
     spread: Vec<u32>,
     /// The pieces that each neighbour sent wrongly; they are remembered when the neighbour leaves.
     failures: BTreeMap<NeighbourId, Vec<Piece>>,
@@ -180,8 +184,8 @@ impl Picker {
             return;
         }
         let useful = has.iter().filter(|&piece| !self.have.contains(piece)).count() as u32;
-        has.iter().for_each(|piece| self.spread[piece.index() as usize] += 1);
-        self.neighbours.insert(neighbour, Ledger { has, useful, choked: true, slow: true, owes: Vec::new() });
+        let (choked, serves, slow, owes) = (true, false, true, Vec::new());
+        self.neighbours.insert(neighbour, Known { has, useful, choked, serves, slow, owes });
     }
 
     /// A neighbour is slow, or not any more ([`is_slow`]). One that has not shown yet how fast it is counts as slow.
@@ -196,14 +200,16 @@ impl Picker {
         let Some(known) = self.neighbours.get_mut(&neighbour) else { return };
         if known.has.insert(piece) {
             known.useful += u32::from(!self.have.contains(piece));
-            self.spread[piece.index() as usize] += 1;
+            self.spread[piece.index() as usize] += u32::from(known.serves);
         }
     }
 
     /// A neighbour serves from now on.
     pub fn unchoked(&mut self, neighbour: NeighbourId) {
-        if let Some(known) = self.neighbours.get_mut(&neighbour) {
-            known.choked = false;
+        let Some(known) = self.neighbours.get_mut(&neighbour) else { return };
+        known.choked = false;
+        if !std::mem::replace(&mut known.serves, true) {
+            known.has.iter().for_each(|piece| self.spread[piece.index() as usize] += 1);
         }
     }
 
@@ -236,7 +242,7 @@ impl Picker {
     }
 
     /// The open pieces that a neighbour has, in order; not what it sent wrongly, unless no other has it.
-    fn candidates(&self, neighbour: NeighbourId, known: &Ledger) -> impl Iterator<Item = Piece> {
+    fn candidates(&self, neighbour: NeighbourId, known: &Known) -> impl Iterator<Item = Piece> {
         let elsewhere = move |piece: Piece| self.spread[piece.index() as usize] > 1;
         self.open
             .common(&known.has)
@@ -249,7 +255,7 @@ impl Picker {
     }
 
     /// The first open piece in part i of n, or after it, round the end of the file.
-    fn first_of_its_part(&self, neighbour: NeighbourId, known: &Ledger) -> Option<Piece> {
+    fn first_of_its_part(&self, neighbour: NeighbourId, known: &Known) -> Option<Piece> {
         let i = self.neighbours.range(..neighbour).count() as u64;
         let first = u64::from(self.have.layout().pieces()) * i / self.neighbours.len() as u64;
         let behind = self.candidates(neighbour, known).find(|piece| u64::from(piece.index()) >= first);
@@ -258,7 +264,7 @@ impl Picker {
 
     /// When all that is missing was asked for: a piece that another neighbour owes, the one that lies deepest
     /// in a queue. One such piece at a time.
-    fn endgame(&self, neighbour: NeighbourId, known: &Ledger) -> Option<Piece> {
+    fn endgame(&self, neighbour: NeighbourId, known: &Known) -> Option<Piece> {
         if self.open.count() > 0 || !known.owes.is_empty() {
             return None;
         }
@@ -334,7 +340,8 @@ impl Picker {
     pub fn left(&mut self, neighbour: NeighbourId) {
         self.choked(neighbour);
         if let Some(gone) = self.neighbours.remove(&neighbour) {
-            gone.has.iter().for_each(|piece| self.spread[piece.index() as usize] -= 1);
+            let counted = gone.has.iter().filter(|_| gone.serves);
+            counted.for_each(|piece| self.spread[piece.index() as usize] -= 1);
         }
     }
 
@@ -369,7 +376,8 @@ impl Picker {
 
     /// The missing pieces that no neighbour has: what a download waits for that cannot go on.
     pub fn nowhere(&self) -> impl Iterator<Item = Piece> {
-        self.have.missing().filter(|piece| self.spread[piece.index() as usize] == 0)
+        let has = |piece| self.neighbours.values().any(|known| known.has.contains(piece));
+        self.have.missing().filter(move |&piece| !has(piece))
     }
 }
 

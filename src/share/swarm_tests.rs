@@ -14,6 +14,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::choker::{Contender, Occasion, ROUND_SECONDS, Service, UNCHOKE, judge};
+use super::ledger::Ledger;
 use super::picker::{IN_FLIGHT, PickOrder, Picker, is_slow};
 use super::theory::{self, Setting};
 use super::uplink::{PieceRequest, Uplink};
@@ -30,6 +31,9 @@ const BLOCK: u64 = 64 << 10;
 
 /// How long a message takes: between one and one and a quarter of this.
 const LATENCY: Micros = 300;
+
+/// How often one that gives nothing tries something.
+const TRICK: Micros = SECOND / 10;
 
 /// What is simulated.
 #[derive(Clone, Copy)]
@@ -53,8 +57,26 @@ struct Plan {
     time_scale: u64,
     /// Whether a peer leaves when it has everything.
     selfish: bool,
+    /// How many of the peers give nothing, the last ones, and how they behave.
+    riders: usize,
+    manner: Manner,
+    /// Whether a peer that owes waits.
+    ledger: bool,
     /// For all that is random.
     seed: u64,
+}
+
+/// What a peer does that gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Only that.
+    Plain,
+    /// It does not say which pieces it has.
+    Hides,
+    /// It says that it is not interested, and that it is again, ten times a second.
+    Flaps,
+    /// It leaves and comes back, once a second.
+    Returns,
 }
 
 /// The measurement of the goals: F = 32 MiB, a seed of 8 MiB/s, peers of 4 MiB/s.
@@ -72,6 +94,9 @@ const GOAL: Plan = Plan {
     neighbours: usize::MAX,
     time_scale: 1,
     selfish: false,
+    riders: 0,
+    manner: Manner::Plain,
+    ledger: true,
     seed: 0,
 };
 
@@ -104,12 +129,17 @@ enum Event {
         node: NodeId,
         n: u64,
     },
+    /// One that gives nothing tries something.
+    Trick(NodeId),
 }
 
 struct Node {
     picker: Picker,
     uplink: Uplink,
+    ledger: Ledger<NodeId>,
     up: u64,
+    /// Whether it gives anything.
+    gives: bool,
     /// What the link carries, in turn: (request, blocks left).
     sending: VecDeque<(PieceRequest, u64)>,
     /// Whether a block is under way.
@@ -118,7 +148,7 @@ struct Node {
     interested_in: BTreeMap<NodeId, bool>,
     /// When the last piece came from each.
     came: BTreeMap<NodeId, Micros>,
-    done: bool,
+    done: Option<Micros>,
     gone: bool,
 }
 
@@ -137,6 +167,8 @@ struct Swarm {
 
 /// How a run went.
 struct Outcome {
+    /// When each peer was done, in seconds.
+    times: Vec<f64>,
     /// When the last peer was done, as a share of `D_p2p`.
     ratio: f64,
     /// Pieces that came twice.
@@ -153,7 +185,9 @@ fn run(plan: Plan) -> Outcome {
     }
     let setting = Setting::alike(plan.size, plan.seed_up, plan.peers as u64, plan.peer_up, None);
     let seconds = swarm.now as f64 / SECOND as f64;
+    let done = swarm.nodes[1..].iter().filter_map(|node| node.done);
     Outcome {
+        times: done.map(|done| done as f64 / SECOND as f64).collect(),
         ratio: seconds / theory::swarm(&setting).seconds,
         duplicates: swarm.nodes.iter().map(|node| node.picker.waste.duplicates).sum(),
     }
@@ -175,13 +209,15 @@ impl Swarm {
             Node {
                 picker,
                 uplink: Uplink::new(plan.at_once),
+                ledger: Ledger::new(),
+                gives: id + plan.riders <= plan.peers,
                 up: if id == 0 { plan.seed_up } else { plan.peer_up },
                 sending: VecDeque::new(),
                 busy: false,
                 contenders: BTreeMap::new(),
                 interested_in: BTreeMap::new(),
                 came: BTreeMap::new(),
-                done: id == 0,
+                done: (id == 0).then_some(0),
                 gone: false,
             }
         };
@@ -198,6 +234,8 @@ impl Swarm {
         };
         swarm.meet();
         (0..=plan.peers).for_each(|node| swarm.at(swarm.round(), Event::Round { node, n: 1 }));
+        let riders = plan.peers + 1 - plan.riders..=plan.peers;
+        riders.for_each(|node| swarm.at(TRICK, Event::Trick(node)));
         swarm
     }
 
@@ -248,6 +286,7 @@ impl Swarm {
                 }
                 self.at(self.round(), Event::Round { node, n: n + 1 });
             }
+            Event::Trick(node) => self.trick(node),
         }
     }
 
@@ -266,6 +305,7 @@ impl Swarm {
             }
             Message::Have(piece) => {
                 node.picker.gained(neighbour, piece);
+                node.ledger.has(&from, self.file, piece);
                 if self.plan.take_back {
                     node.uplink.cancel(PieceRequest { requester, file: self.file, piece });
                 }
@@ -313,22 +353,49 @@ impl Swarm {
             contender.received += piece.len() as u64;
         }
         if node.picker.arrived(from as u64, piece) {
+            node.ledger.came(&from);
             let losers = node.picker.verified(piece);
-            // The seed asks for nothing, so nobody tells it anything.
-            for loser in losers.into_iter().filter(|&loser| self.plan.take_back && loser != 0) {
+            for loser in losers.into_iter().filter(|_| self.plan.take_back) {
                 node.picker.taken_back(loser, piece);
             }
-            let others: Vec<_> = node.contenders.keys().copied().filter(|&other| other != 0).collect();
+            let hides = !node.gives && self.plan.manner == Manner::Hides;
+            let others: Vec<_> = node.contenders.keys().copied().filter(|_| !hides).collect();
             others.iter().for_each(|&other| self.send(to, other, Message::Have(piece)));
         }
         self.ask_all(to);
-        if self.nodes[to].picker.is_done() && !self.nodes[to].done {
-            self.nodes[to].done = true;
+        if self.nodes[to].picker.is_done() && self.nodes[to].done.is_none() {
+            self.nodes[to].done = Some(self.now);
             self.unfinished -= 1;
             if self.plan.selfish {
                 self.nodes[to].gone = true;
                 let others: Vec<_> = self.nodes[to].contenders.keys().copied().collect();
                 others.into_iter().for_each(|other| self.send(to, other, Message::Gone));
+            }
+        }
+    }
+
+    /// What one that gives nothing tries, until it is done.
+    fn trick(&mut self, id: NodeId) {
+        if self.nodes[id].done.is_some() {
+            return;
+        }
+        self.at(TRICK, Event::Trick(id));
+        let others: Vec<_> = self.nodes[id].contenders.keys().copied().collect();
+        for other in others {
+            match self.plan.manner {
+                Manner::Flaps if self.nodes[id].picker.interested(other as u64) => {
+                    self.send(id, other, Message::Interested(false));
+                    self.send(id, other, Message::Interested(true));
+                }
+                Manner::Returns if self.now % SECOND < TRICK => {
+                    self.send(id, other, Message::Gone);
+                    let has = self.nodes[id].picker.have.as_bytes().to_vec();
+                    self.send(id, other, Message::Bitfield(has));
+                    self.nodes[id].picker.choked(other as u64);
+                    self.nodes[id].interested_in.remove(&other);
+                    self.ask(id, other);
+                }
+                _ => {}
             }
         }
     }
@@ -351,7 +418,7 @@ impl Swarm {
 
     fn judge(&mut self, id: NodeId, occasion: Occasion) {
         let node = &mut self.nodes[id];
-        let contenders: Vec<_> = node.contenders.values().copied().collect();
+        let contenders: Vec<_> = node.contenders.values().copied().filter(|_| node.gives).collect();
         let served = judge(&contenders, self.plan.unchoke, node.picker.is_done(), occasion, &mut self.rng);
         let served: BTreeMap<_, _> = served.into_iter().collect();
         for Contender { peer, service: was, .. } in contenders {
@@ -372,7 +439,12 @@ impl Swarm {
     /// Keeps the link busy, unless nobody asks for anything.
     fn serve(&mut self, id: NodeId) {
         let node = &mut self.nodes[id];
-        while let Some(request) = node.uplink.next_request() {
+        let (ledger, seeding) = (&mut node.ledger, node.picker.is_done());
+        let owes = |ledger: &Ledger<_>, requester| {
+            self.plan.ledger && ledger.owes(&(requester as NodeId), self.file, seeding)
+        };
+        while let Some(request) = node.uplink.next_request(|requester| owes(ledger, requester)) {
+            ledger.sent(&(request.requester as NodeId), self.file, request.piece);
             node.sending.push_back((request, (request.piece.len() as u64).div_ceil(BLOCK)));
         }
         if !node.busy && !node.gone && !node.sending.is_empty() {
@@ -454,7 +526,7 @@ fn a_swarm_of_selfish_peers_finishes_later_but_finishes() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     let outcome = |seed| {
-        let Outcome { ratio, duplicates } = run(Plan { peers: 5, seed, ..GOAL });
+        let Outcome { ratio, duplicates, .. } = run(Plan { peers: 5, seed, ..GOAL });
         (ratio, duplicates)
     };
     assert_eq!(outcome(1), outcome(1));
@@ -468,4 +540,79 @@ fn a_thousand_peers_that_know_ten_others_each_are_done_soon_too() {
     assert!(outcome.ratio < 1.4, "{:.3} of D_p2p", outcome.ratio);
     let sent_twice = outcome.duplicates as f64 / (1000.0 * 64.0);
     assert!(sent_twice < 0.1, "{sent_twice:.3} of all pieces came twice");
+}
+
+/// A swarm in which one peer gives nothing: 20 MiB, peers of 1 MiB/s, rounds every second.
+const RIDDEN: Plan = Plan { size: 20 * MIB, peer_up: MIB, time_scale: 10, riders: 1, ..GOAL };
+
+/// How a free rider fares: medians over 40 runs.
+#[derive(Debug)]
+struct Fare {
+    /// When it is done, as a share of the time of the median honest peer.
+    rider: f64,
+    /// What that one takes, as a share of what it takes without the free rider.
+    honest: f64,
+}
+
+/// `seed` is the seed's rate in MiB/s.
+fn fare(honest: usize, seed: u64, plan: Plan) -> Fare {
+    let plan = Plan { peers: honest + 1, seed_up: seed * MIB, ..plan };
+    let (mut rider, mut cost) = (Vec::new(), Vec::new());
+    for seed in 0..40 {
+        let with = run(Plan { seed, ..plan }).times;
+        let without = run(Plan { seed, peers: honest, riders: 0, ..plan }).times;
+        let honest_time = median(with[..honest].to_vec());
+        rider.push(with[honest] / honest_time);
+        cost.push(honest_time / median(without));
+    }
+    Fare { rider: median(rider), honest: median(cost) }
+}
+
+/// The same with the ledger, and without. It prints rows of `report/data/free-riding.csv`.
+fn with_and_without(honest: usize, seed: u64, plan: Plan) -> Fare {
+    let [with, without] = [true, false].map(|ledger| {
+        let fare = fare(honest, seed, Plan { ledger, ..plan });
+        let who = if plan.selfish { "leave" } else { "stay" };
+        let rules = if ledger { "ledger" } else { "none" };
+        println!("row,{who},{seed},{},{honest},{rules},{:.3},{:.3}", plan.unchoke, fare.rider, fare.honest);
+        fare
+    });
+    assert!(with.rider > without.rider && with.honest < without.honest, "the ledger helps the honest");
+    with
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0
+}
+
+/// Where the honest stay, a free rider is not done before their median, and costs them little.
+#[test]
+fn one_that_gives_nothing_is_not_done_first() {
+    for (honest, unchoke) in [(6, 2), (6, 4), (7, 2), (7, 4), (11, 2), (11, 4)] {
+        for seed in [1, 2] {
+            let fare = with_and_without(honest, seed, Plan { unchoke, ..RIDDEN });
+            assert!(fare.rider >= 1.0 && fare.honest <= 1.08, "{fare:?}");
+        }
+    }
+}
+
+/// Where they leave when they are done, it is left alone with the seed.
+#[test]
+fn one_that_gives_nothing_is_late_where_the_others_leave() {
+    for honest in [7, 11] {
+        let fare = with_and_without(honest, 2, Plan { unchoke: 2, selfish: true, ..RIDDEN });
+        assert!(fare.rider >= 1.25, "{fare:?}");
+    }
+}
+
+#[test]
+fn tricks_gain_nothing() {
+    for seed in [1, 2] {
+        for manner in [Manner::Hides, Manner::Flaps, Manner::Returns] {
+            let fare = fare(7, seed, Plan { unchoke: 2, manner, ..RIDDEN });
+            println!("{manner:?}, seed {seed}: {fare:.2?}");
+            assert!(fare.rider >= 1.0, "{fare:?}");
+        }
+    }
 }

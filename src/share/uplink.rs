@@ -8,7 +8,9 @@
 //!
 //! # The rules
 //! - **A few pieces at a time**: one where the link is slow (`--up`), more where it is the machine that limits.
-//! - **What was sent least often comes first.** As long as the seed has not sent every piece once, each
+//! - **A peer that owes waits** behind all others: the [`ledger`](super::ledger) says which one does. When nobody else
+//!   asks, it is served.
+//! - Among the others **what was sent least often comes first.** As long as the seed has not sent every piece once, each
 //!   byte that it sends twice is a byte too many: F / u_s is a bound ([`theory`](super::theory)).
 //! - Among those: **the requester that was served longest ago**, so that all are served alike; then the one that
 //!   asked first.
@@ -25,16 +27,16 @@
 //!
 //! | | N = 16 |
 //! |---|---|
-//! | as it is: one piece at a time, one request in flight where answers take long, requests are taken back | 1.07 |
-//! | the same, but two requests in flight | 1.07 |
-//! | the same, but requests are not taken back | 1.08 |
-//! | neither of the two | 1.09 |
+//! | as it is: one piece at a time, one request in flight where answers take long, requests are taken back | 1.06 |
+//! | the same, but two requests in flight | 1.10 |
+//! | the same, but requests are not taken back | 1.07 |
+//! | neither of the two | 1.11 |
 //! | as it is, but five pieces at a time | 1.10 |
-//! | five pieces at a time, five in flight, not taken back | 1.20 |
-//! | as it is, but split instead of rarest first | 1.58 |
-//! | as it is, but sequential instead of rarest first | 1.64 |
+//! | five pieces at a time, five in flight, not taken back | 1.26 |
+//! | as it is, but split instead of rarest first | 1.59 |
+//! | as it is, but sequential instead of rarest first | 1.67 |
 //!
-//! For N = 3 and 8 it is 1.02 and 1.04. What is left is mostly the first half second, in which most peers
+//! For N = 3 and 8 it is 1.02 and 1.05. What is left is mostly the first half second, in which most peers
 //! have nothing yet to pass on. A request is *taken back* without a message of its own: a peer that hears
 //! from a requester that it has a piece (`have`) does not send it that piece any more.
 //!
@@ -131,7 +133,8 @@ impl Uplink {
     }
 
     /// The request to serve next; `None` when none waits or the link is full. Say [`Uplink::done`] when it is sent.
-    pub fn next_request(&mut self) -> Option<PieceRequest> {
+    /// `owes` says whose requests wait behind those of the others.
+    pub fn next_request(&mut self, owes: impl Fn(RequesterId) -> bool) -> Option<PieceRequest> {
         if self.sending.len() >= self.at_once {
             return None;
         }
@@ -140,7 +143,7 @@ impl Uplink {
             let late = *passed_over >= PATIENCE;
             let sent = self.sent.get(&(request.file, request.piece)).copied().unwrap_or(0);
             let served = self.served.get(&request.requester).copied().unwrap_or(0);
-            (!late, if late { 0 } else { sent }, served, place)
+            (!late, owes(request.requester), if late { 0 } else { sent }, served, place)
         };
         let place = (0..self.waiting.len()).min_by_key(rank)?;
         let request = self.waiting.remove(place).request;
@@ -185,7 +188,7 @@ mod tests {
 
     fn drain(link: &mut Uplink) -> Vec<(RequesterId, u32)> {
         let next = || {
-            let request = link.next_request()?;
+            let request = link.next_request(|_| false)?;
             link.done(request);
             Some((request.requester, request.piece.index()))
         };
@@ -206,17 +209,42 @@ mod tests {
     }
 
     #[test]
+    fn who_owes_waits_behind_the_others_but_not_for_ever_and_not_for_nothing() {
+        let mut link = Uplink::new(1);
+        let next = |link: &mut Uplink| {
+            let next = link.next_request(|requester| requester == ADA).unwrap();
+            link.done(next);
+            (next.requester, next.piece.index())
+        };
+        for (requester, piece) in [(ADA, 1), (BEN, 2), (BEN, 3)] {
+            link.ask(request(requester, piece));
+        }
+        assert_eq!([(); 3].map(|()| next(&mut link)), [(BEN, 2), (BEN, 3), (ADA, 1)]);
+        link.ask(request(ADA, 4));
+        for turn in 0..PATIENCE {
+            link.ask(request(BEN, 10 + turn));
+            assert_eq!(next(&mut link).0, BEN);
+        }
+        link.ask(request(BEN, 5));
+        assert_eq!(next(&mut link), (ADA, 4), "it was passed over often enough");
+    }
+
+    #[test]
     fn the_link_carries_so_many_at_once_and_no_more() {
         let mut link = Uplink::new(2);
         (1..=4).for_each(|requester| link.ask(request(requester, requester as u32)));
-        let (first, second) = (link.next_request().unwrap(), link.next_request().unwrap());
+        let (first, second) = (link.next_request(|_| false).unwrap(), link.next_request(|_| false).unwrap());
         assert_eq!((first.requester, second.requester), (1, 2));
-        assert_eq!(link.next_request(), None);
+        assert_eq!(link.next_request(|_| false), None);
         link.done(first);
-        assert_eq!(link.next_request().unwrap().requester, 3);
-        assert_eq!(link.next_request(), None);
+        assert_eq!(link.next_request(|_| false).unwrap().requester, 3);
+        assert_eq!(link.next_request(|_| false), None);
         link.forget(2);
-        assert_eq!(link.next_request().unwrap().requester, 4, "one that is gone does not hold the link");
+        assert_eq!(
+            link.next_request(|_| false).unwrap().requester,
+            4,
+            "one that is gone does not hold the link"
+        );
         assert!(Uplink::new(0).at_once == 1);
     }
 
@@ -229,7 +257,7 @@ mod tests {
         for turn in 1.. {
             link.ask(request(ADA, turn));
             link.ask(request(CYD, 500 + turn));
-            let next = link.next_request().unwrap();
+            let next = link.next_request(|_| false).unwrap();
             link.done(next);
             if next.requester == BEN {
                 assert_eq!(turn, PATIENCE + 1);

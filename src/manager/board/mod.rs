@@ -25,7 +25,7 @@
 //! ```text
 //! GET /state                                  200, ETag "6f1c...", {"type":"state","peers":[...],...}
 //! GET /state, If-None-Match: "6f1c..."        304, as long as nothing has changed
-//! GET /state?since=6f1c...                    200, ETag "93aa...", {"since":"6f1c...","change":{"queue":[[1,4]]}}
+//! GET /state?since=6f1c...                    200, ETag "93aa...", {"since":"6f1c...","change":{"queue":[[1,4,null]]}}
 //! ```
 //! The head of the queue has left, and nothing else has changed: the new queue is the rows 1 to 3 of the old one.
 //!
@@ -148,8 +148,8 @@ impl Board {
 }
 
 /// What makes `new` of `old`: of an object the members that differ, `null` for one that is gone; of a list its rows one
-/// after another. `[1, 4]` are the old rows 1 to 3, `[1, 2, change]` is the old row 1 after that change, and
-/// `[null, null, row]` is a new one, which is written as a change of nothing.
+/// after another. `[1, 4, null]` are the old rows 1 to 3, `[1, 2, change]` is the old row 1 after that change, and
+/// `[null, 0, row]` is a new one, which is written as a change of nothing.
 fn change(old: &Value, new: &Value) -> Value {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
@@ -170,29 +170,20 @@ fn change(old: &Value, new: &Value) -> Value {
     }
 }
 
-/// See [`change`].
-fn rows(old: &[Value], new: &[Value]) -> Vec<Value> {
+/// See [`change`]: from which old row, up to which, after what change.
+fn rows(old: &[Value], new: &[Value]) -> Vec<(Option<usize>, usize, Option<Value>)> {
     let key = |row: &Value| KEYS.iter().find_map(|key| row.get(key)).unwrap_or(row).to_string();
     let places: HashMap<String, usize> = old.iter().enumerate().map(|(i, row)| (key(row), i)).collect();
-    let (mut steps, mut run) = (Vec::new(), 0..0);
+    let mut runs = Vec::new();
     for row in new {
-        let place = places.get(&key(row));
-        let same = place.is_some_and(|&i| old[i] == *row);
-        match place {
-            Some(&i) if same && i == run.end && !run.is_empty() => {
-                run.end += 1;
-                steps.pop();
-            }
-            Some(&i) if same => run = i..i + 1,
-            _ => run = 0..0,
+        match (places.get(&key(row)), runs.last_mut()) {
+            (Some(&i), Some((Some(_), to, None))) if *to == i && old[i] == *row => *to += 1,
+            (Some(&i), _) if old[i] == *row => runs.push((Some(i), i + 1, None)),
+            (Some(&i), _) => runs.push((Some(i), i + 1, Some(change(&old[i], row)))),
+            (None, _) => runs.push((None, 0, Some(change(&Value::Null, row)))),
         }
-        steps.push(match place {
-            Some(_) if same => json!([run.start, run.end]),
-            Some(&i) => json!([i, i + 1, change(&old[i], row)]),
-            None => json!([null, null, change(&Value::Null, row)]),
-        });
     }
-    steps
+    runs
 }
 
 fn to_json(state: &State, bounds: &[FileBound]) -> Result<Vec<u8>> {

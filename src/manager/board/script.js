@@ -277,18 +277,18 @@ const isAgain = (one) => one.attempts > (one.state === "waiting" ? 0 : 1);
 
 function showCells(card, job) {
   const products = job?.products ?? [], cells = part(card, "cells");
-  const all = power(products.length), again7 = (job?.again ?? []).slice(0, 3);
-  say(part(card, "again"), again7.map((one) => `↻ ${product(one.product, all).name} again: ${one.why}`).join(" — "));
+  const all = power(products.length), again = (job?.again ?? []).slice(0, 3);
+  say(part(card, "again"), again.map(([number, why]) => `↻ ${product(number, all).name} again: ${why}`).join(" — "));
   cells.classList.toggle("dense", products.length > 14);
   cells.classList.toggle("lots", products.length > 49);
   const count = { waiting: 0, sent: 0, computing: 0, checked: 0 };
-  let again = 0;
+  let redone = 0;
   for (const one of products) {
     count[one.state] += 1;
-    if (isAgain(one)) again += 1;
+    if (isAgain(one)) redone += 1;
   }
   const words = Object.entries(count).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state}`);
-  if (again > 0) words.push(`${again} done again`);
+  if (redone > 0) words.push(`${redone} done again`);
   if (products.length > CELLS) words.push(`the first ${CELLS} are shown`);
   say(part(card, "count"), products.length > 0 ? `${products.length} products: ${words.join(", ")}` : "");
   cells.hidden = products.length === 0;
@@ -490,17 +490,18 @@ function sinceWhen(key, age) {
 /** Who uploads to whom, and how fast: ★ is the optimist's place, ⊘ is choked. */
 function showGives(box, state, file) {
   const rows = !file ? [] : state.peers
-    .map((peer) => ({ peer: peer.peer, name: peer.name, to: (peer.uploads ?? []).filter((one) => one.file === file && one.state !== "not_interested") }))
+    .map((peer) => ({ peer: peer.peer, name: peer.name, to: (peer.uploads ?? []).filter((one) => one.file === file) }))
     .filter((row) => row.to.length > 0);
   list(box, rows.slice(0, COPIES), (row) => row.peer, () => make("t-give"), (node, row) => {
     tag(part(node, "tag"), row.name);
     list(part(node, "to"), row.to, (one) => one.peer, () => make("t-to"), (to, one) => {
       mark(to, "data-is", one.state);
-      say(part(to, "mark"), { optimistic: "★ ", choked: "⊘ " }[one.state] ?? "");
+      say(part(to, "mark"), { optimistic: "★ ", owes: "⧗ ", choked: "⊘ " }[one.state] ?? "");
       tag(part(to, "tag"), called(null, one.peer));
       const age = span(now() - sinceWhen(`${row.peer} ${one.peer} ${one.file} ${one.state}`, one.since_ms_ago));
       say(part(to, "rate"), one.state === "choked" ? age : `${bytes(one.up)}/s`);
       mark(to, "title", { regular: "served: among the first by rate", optimistic: "served: drawn at random (the optimist's place)",
+        owes: "waits behind the others: it owes more than it gave or passed on",
         choked: "choked: others rank before it by rate" }[one.state] + ` (for ${age}; gives ${bytes(one.down)}/s)`);
     });
   });
@@ -617,7 +618,7 @@ function hear(state) {
 /** A state after a change, as the manager writes it: of an object its members, of a list its rows, one after another. */
 function patched(old, change) {
   if (Array.isArray(change)) {
-    return change.flatMap(([from, to, it]) => (it === undefined ? old.slice(from, to) : [patched(old?.[from], it)]));
+    return change.flatMap(([from, to, it]) => (it === null ? old.slice(from, to) : [patched(old?.[from], it)]));
   }
   if (change === null || typeof change !== "object") return change;
   const all = { ...old };

@@ -94,13 +94,13 @@ fn patched(old: &Value, change: &Value) -> Value {
             all.into()
         }
         Value::Array(steps) => {
-            let step = |step: &Value| match (&step[0], &step[1], step.get(2)) {
-                (Value::Null, _, Some(row)) => vec![patched(&Value::Null, row)],
-                (from, _, Some(change)) => vec![patched(&old[from.as_u64().unwrap() as usize], change)],
-                (from, to, None) => {
-                    let places = from.as_u64().unwrap() as usize..to.as_u64().unwrap() as usize;
+            let step = |step: &Value| match (&step[0], &step[2]) {
+                (Value::Null, row) => vec![patched(&Value::Null, row)],
+                (from, Value::Null) => {
+                    let places = from.as_u64().unwrap() as usize..step[1].as_u64().unwrap() as usize;
                     old.as_array().unwrap()[places].to_vec()
                 }
+                (from, change) => vec![patched(&old[from.as_u64().unwrap() as usize], change)],
             };
             steps.iter().flat_map(step).collect::<Vec<_>>().into()
         }
@@ -130,7 +130,7 @@ proptest! {
 fn what_has_not_changed_is_not_sent_and_rows_are_known_again() {
     let old = json!({"files": [{"file": "a", "size": 1}, {"file": "b", "size": 2}, {"file": "c", "size": 3}], "n": 1});
     let new = json!({"files": [{"file": "b", "size": 2}, {"file": "c", "size": 3}, {"file": "a", "size": 9}], "n": 1});
-    let sent = json!({"files": [[1, 3], [0, 1, {"size": 9}]]});
+    let sent = json!({"files": [[1, 3, null], [0, 1, {"size": 9}]]});
     assert_eq!(change(&old, &new), sent);
     assert_eq!(change(&new, &new), json!({}));
     let age = |ms: u64| json!({"since_ms_ago": ms});
@@ -149,7 +149,7 @@ fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all
     other.events.push(Event { at: 6, text: "something".into() });
     let next = board.since(&first.version, || other.clone()).unwrap();
     let expected = json!({"since": first.version, "change": {
-        "events": [[null, null, {"at": 6, "text": "something"}]], "manager": {"now": 6}}});
+        "events": [[null, 0, {"at": 6, "text": "something"}]], "manager": {"now": 6}}});
     assert_eq!(serde_json::from_slice::<Value>(&next.json).unwrap(), expected);
     assert_eq!(next.version, Snapshot::of(other).unwrap().version);
 }

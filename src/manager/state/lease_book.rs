@@ -254,7 +254,7 @@ impl LeaseBook {
     pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
         progress.products.truncate(limits::PRODUCTS);
         progress.again.truncate(limits::REDONE);
-        progress.again.iter_mut().for_each(|one| one.why = plain(&one.why));
+        progress.again.iter_mut().for_each(|(_, why)| *why = plain(why));
         if let Some(lease) = self.leases.get_mut(&lease) {
             lease.progress = Some((began, progress));
         }
@@ -351,29 +351,22 @@ impl LeaseBook {
 
     /// What gives the head its last missing slot: the end of a product, or of a lease, the earlier ones counted in.
     fn ends(&self, roster: &Roster, head: &Waiter, now: Millis) -> Option<String> {
-        let usable = |peer: PeerId, slots: u32| {
-            let open = roster.others(head.asker).find(|row| row.id == peer).map_or(0, Member::open);
-            slots.min(open)
-        };
+        let unbinding = self.unbinding.iter().map(|(&(peer, _), it)| (0, peer, peer, it.slots));
+        let cards = self.leases.values().flat_map(|it| it.slots.iter().map(move |card| (it, card)));
+        let leased = cards.map(|(it, card)| (it.until, it.holder, card.peer, card.slots));
+        let mut ends: Vec<_> = unbinding.chain(leased).filter(|&(_, _, at, _)| at != head.asker).collect();
+        ends.sort_unstable();
         let mut free = self.free(roster, head.asker);
-        for (&(peer, _), unbinding) in &self.unbinding {
-            free += usable(peer, unbinding.slots);
-            if free >= head.slots {
-                return Some(format!(
-                    "{} finishes the last product of a lease that ended",
-                    roster.called(peer)
-                ));
-            }
-        }
-        let mut leases: Vec<&Grant> = self.leases.values().collect();
-        leases.sort_by_key(|lease| lease.until);
-        let enough = |lease: &&&Grant| {
-            free += lease.slots.iter().map(|card| usable(card.peer, card.slots)).sum::<u32>();
+        let enough = |&(.., slots): &(Millis, PeerId, PeerId, u32)| {
+            free += slots;
             free >= head.slots
         };
-        let lease = leases.iter().find(enough)?;
-        let left = lease.until.saturating_sub(now) as f64 / 1000.0;
-        Some(format!("the lease of {} ends in {left:.1} s at the latest", roster.called(lease.holder)))
+        let (until, who, ..) = ends.into_iter().find(enough)?;
+        let (left, who) = (until.saturating_sub(now) as f64 / 1000.0, roster.called(who));
+        Some(match until {
+            0 => format!("{who} finishes the last product of a lease that ended"),
+            _ => format!("the lease of {who} ends in {left:.1} s at the latest"),
+        })
     }
 
     /// Why the waiter at `place` waits, and what would end it.

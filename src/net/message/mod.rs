@@ -53,8 +53,8 @@ pub use parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, plain};
 pub use peers::{FromPeer, ToPeer};
 pub use state::{
     Activity, Condition, DoneState, Download, Event, FailedFile, FileState, GRACE, Health, LeaseState,
-    ManagerState, PeerState, ProductStage, ProductState, Progress, Redone, Replicas, State, UploadStage,
-    UploadState, WaiterState,
+    ManagerState, PeerState, ProductStage, ProductState, Progress, Replicas, State, UploadStage, UploadState,
+    WaiterState,
 };
 
 /// The version of this protocol; a `register` with another is refused.

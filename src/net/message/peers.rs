@@ -44,6 +44,12 @@ pub enum ToPeer {
         /// Whether it is so.
         on: bool,
     },
+    /// "I have this piece now, too", from a requester that is not asked for pieces itself. It is not sent the piece any
+    /// more, and the holder sees which peers pass on what it sends. Not answered.
+    Have {
+        /// Its number, counted from 0.
+        piece: u32,
+    },
     /// "Send me this piece." Answered by `piece`, unless a `choke` comes first.
     Request {
         /// Its number, counted from 0.

@@ -223,10 +223,10 @@ pub enum UploadStage {
     Regular,
     /// Drawn at random.
     Optimistic,
+    /// It has a place, but others go first until it has given as much as it took.
+    Owes,
     /// Not now.
     Choked,
-    /// It lacks nothing that is there.
-    NotInterested,
 }
 
 impl fmt::Display for UploadStage {
@@ -234,8 +234,8 @@ impl fmt::Display for UploadStage {
         f.pad(match self {
             Self::Regular => "served: it is among the first by rate",
             Self::Optimistic => "served: it was drawn at random (the optimist's place)",
+            Self::Owes => "waiting behind the others: it owes more than it gave or passed on",
             Self::Choked => "choked: others rank before it by rate",
-            Self::NotInterested => "not interested: it lacks nothing that is there",
         })
     }
 }
@@ -333,19 +333,10 @@ pub struct Progress {
     pub cols: u64,
     /// Its products: one of the classical multiply, seven of Strassen's, forty-nine with two levels.
     pub products: Vec<ProductState>,
-    /// Why the last ones that were done again had to be; [`limits::REDONE`] of them.
+    /// The products that had to be done again last, and why: which peer had it, and what went wrong;
+    /// [`limits::REDONE`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub again: Vec<Redone>,
-}
-
-/// A product that has to be done again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Redone {
-    /// Its number, counted from 0.
-    pub product: u32,
-    /// Which peer had it, and what went wrong.
-    pub why: String,
+    pub again: Vec<(u32, String)>,
 }
 
 /// One product of a multiply.

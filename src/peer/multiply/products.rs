@@ -34,7 +34,7 @@ use serde::Serialize;
 
 use crate::matrix::strassen::Plan;
 use crate::net::limits;
-use crate::net::message::{PeerCard, ProductStage, ProductState, Progress, Redone};
+use crate::net::message::{PeerCard, ProductStage, ProductState, Progress};
 
 /// The least time between two messages of one multiply.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -59,7 +59,7 @@ struct Rows {
     /// No product below this one waits.
     lowest: usize,
     /// Why the last ones had to be done again.
-    again: VecDeque<Redone>,
+    again: VecDeque<(u32, String)>,
 }
 
 impl Rows {
@@ -224,7 +224,7 @@ impl Attempt<'_> {
     pub(super) fn failed(&self, why: String) {
         let again = &mut self.products.rows.lock().again;
         again.truncate(limits::REDONE - 1);
-        again.push_front(Redone { product: self.product as u32, why });
+        again.push_front((self.product as u32, why));
     }
 
     /// The answer is right and part of C.

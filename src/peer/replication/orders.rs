@@ -22,7 +22,6 @@ use log::{debug, info, warn};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Code, Error, Result};
-use crate::net::limits;
 use crate::net::message::FailedFile;
 use crate::peer::library::Library;
 use crate::peer::library::drops::Dropped;
@@ -79,10 +78,6 @@ struct Orders {
 }
 
 impl Orders {
-    fn failed(&self) -> impl Iterator<Item = FailedFile> {
-        self.failed.iter().map(|(file, why)| FailedFile { file: file.clone(), why: why.clone() })
-    }
-
     fn stop_all(&self) {
         self.running.values().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
     }
@@ -201,12 +196,6 @@ impl Replication {
         }
     }
 
-    /// What others are to know: why this peer has paused, and which files it cannot get.
-    pub(crate) fn troubles(&self) -> (Option<String>, Vec<FailedFile>) {
-        let orders = self.orders.lock();
-        (orders.paused.clone(), orders.failed().take(limits::FAILED).collect())
-    }
-
     /// Something happened to a file of a person, who wants to know.
     pub(super) fn note(&self, text: String) {
         warn!("{text}");
@@ -243,11 +232,12 @@ impl Replication {
     pub(crate) fn status(&self) -> ReplicationStatus {
         let orders = self.orders.lock();
         let note = |(when, text): &(Instant, String)| format!("{} s ago: {text}", when.elapsed().as_secs());
+        let failed = |(file, why): (&FileName, &String)| FailedFile { file: file.clone(), why: why.clone() };
         ReplicationStatus {
             fetching: orders.running.keys().cloned().collect(),
             waiting: orders.waiting.len(),
             paused: orders.paused.clone(),
-            failed: orders.failed().collect(),
+            failed: orders.failed.iter().map(failed).collect(),
             not_shared: orders.not_shared.clone(),
             notes: orders.notes.iter().map(note).collect(),
         }

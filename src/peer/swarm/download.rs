@@ -17,8 +17,8 @@
 //! The part that is here is offered from the beginning, and the manager is told of it.
 //!
 //! # What is missing
-//! Only a peer that downloads from us hears that we have a piece, and so does not send it a second time. From a
-//! seed, or from one that has begun to send it, a piece may come twice in the endgame. It is counted.
+//! A neighbour hears that we have a piece, and then does not send it a second time. But from one that has begun to send
+//! it, a piece may come twice in the endgame. It is counted.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -71,7 +71,7 @@ impl Fetcher<'_> {
                 let piece = self.layout.piece(piece)?;
                 transfer.change(|state| state.picker.gained(peer, piece));
                 let id = transfer.partial.manifest().id();
-                transfer.settings.uploads.requesters.lock().heard(peer, id, piece);
+                transfer.settings.uploads.requesters.lock().holder_has(self.holder, id, piece);
             }
             FromPeer::Choke {} => transfer.change(|state| state.picker.choked(peer)),
             FromPeer::Unchoke {} => transfer.change(|state| state.picker.unchoked(peer)),
@@ -154,9 +154,8 @@ impl Fetcher<'_> {
         let holders = transfer.change(|state| {
             (state.last_piece, state.told_quiet, state.disk_full) = (Instant::now(), false, false);
             let losers = state.picker.verified(piece);
-            for loser in losers.into_iter().filter(|loser| told.contains(loser)) {
-                state.picker.taken_back(loser, piece);
-            }
+            losers.into_iter().for_each(|loser| state.picker.taken_back(loser, piece));
+            state.tell_have(piece, &told);
             state.count()
         });
         let _ = transfer.events.send(DownloadEvent::Piece { bytes: piece.len() as u64, holders });

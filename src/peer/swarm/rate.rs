@@ -10,6 +10,9 @@
 //! are counted over the last so many seconds ([`Rate`]): for the choker a round, for the board [`WINDOW`]. That is long
 //! enough that the number does not jump with each piece, and short enough that a holder that falls silent is seen.
 //!
+//! Beside it stands the [`Ledger`]: what the others owe. A debt is written to a name, so a peer that comes back under
+//! another number still has it; all requesters that are not registered have one name together.
+//!
 //! The register is plain state, behind the lock of the [`requesters`](super::requesters).
 //!
 //! # An example
@@ -17,8 +20,8 @@
 //! with 1000 each second: after seven it is 1000, and from Ben alone.
 //!
 //! # What is missing
-//! What a peer gave to a download counts for it until that ends, at most for a round: between two downloads this peer
-//! remembers nothing.
+//! What a peer gave to a download counts for it until that ends, for its rate at most for a round: between two downloads
+//! this peer remembers nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -27,7 +30,8 @@ use serde::Serialize;
 
 use crate::net::limits;
 use crate::net::message::{Download, Holder, Name, PeerId};
-use crate::share::{Bitfield, FileName};
+use crate::share::ledger::Ledger;
+use crate::share::{Bitfield, FileId, FileName};
 
 /// How far back the board looks.
 pub(super) const WINDOW: Duration = Duration::from_secs(5);
@@ -82,6 +86,8 @@ pub(crate) struct Share {
 pub(super) struct Register {
     round: Duration,
     downloads: BTreeMap<u64, Account>,
+    /// By name; `None` is every peer that is not registered.
+    pub(super) ledger: Ledger<Option<Name>>,
 }
 
 /// One download.
@@ -104,11 +110,14 @@ struct Giver {
 impl Register {
     /// Of a peer whose rounds of choking are this long.
     pub(super) fn new(round: Duration) -> Self {
-        Self { round, downloads: BTreeMap::new() }
+        Self { round, downloads: BTreeMap::new(), ledger: Ledger::new() }
     }
 
     /// A download begins, with these pieces here already. Returns its number.
     pub(super) fn begin(&mut self, file: FileName, have: &Bitfield, now: Instant) -> u64 {
+        if self.is_seeding() {
+            self.ledger.settle();
+        }
         let number = self.downloads.last_key_value().map_or(0, |(last, _)| last + 1);
         let (have, pieces) = (have.count(), have.layout().pieces());
         let row = Download {
@@ -132,6 +141,7 @@ impl Register {
         (giver.peer, giver.pieces) = (holder.peer, giver.pieces + 1);
         giver.rate.add(bytes, now);
         account.row.have += 1;
+        self.ledger.came(&Some(holder.name.clone()));
     }
 
     /// A download is over, well or badly. What it was given counts no more.
@@ -142,6 +152,11 @@ impl Register {
     /// Whether nothing is fetched, so that this peer is a seed.
     pub(super) fn is_seeding(&self) -> bool {
         self.downloads.is_empty()
+    }
+
+    /// Whether a peer that asks for a file owes so much that it has to wait.
+    pub(super) fn owes(&self, peer: &Option<Name>, file: FileId) -> bool {
+        self.ledger.owes(peer, file, self.is_seeding())
     }
 
     /// For the choker: the bytes that came from each peer in the last round. It ends now, and not when the choker

@@ -4,6 +4,7 @@
 //! into the channels of the threads that speak.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use serde::Serialize;
 use super::rate::{Rate, Register, WINDOW};
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
-use crate::net::message::{FromPeer, PeerId, UploadStage, UploadState};
+use crate::net::message::{FromPeer, Holder, Name, PeerId, UploadStage, UploadState};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::offer::Offer;
 use crate::share::choker::{Contender, Occasion, Service, judge};
@@ -40,7 +41,9 @@ pub(super) enum Say {
 #[derive(Debug)]
 pub(super) struct Requester {
     peer: PeerId,
-    name: String,
+    /// Where it comes from, and its name once the list of peers has it.
+    addr: SocketAddr,
+    name: Option<Name>,
     offer: Arc<Offer>,
     interested: bool,
     service: Service,
@@ -56,6 +59,11 @@ impl Requester {
     /// How much may wait to be said to it: one that lets more pile up is served no more.
     fn room(&self) -> usize {
         self.offer.manifest().layout().pieces() as usize + UNSAID
+    }
+
+    /// What people call it.
+    fn called(&self) -> String {
+        self.name.as_ref().map_or_else(|| self.addr.to_string(), Name::to_string)
     }
 
     fn say(&self, message: FromPeer) {
@@ -98,7 +106,7 @@ impl Requesters {
     pub(super) fn admit(
         &mut self,
         peer: PeerId,
-        name: String,
+        addr: SocketAddr,
         offer: Arc<Offer>,
     ) -> Result<(RequesterId, Receiver<Say>)> {
         if self.all.len() >= limits::JOINS {
@@ -106,11 +114,20 @@ impl Requesters {
                 .advise("ask another holder, or later"));
         }
         let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round.max(WINDOW)));
-        let (interested, service, since, pieces) = (false, Service::Choked, Instant::now(), 0);
+        let (name, interested, service, pieces) = (None, false, Service::Choked, 0);
         self.last += 1;
-        let new = Requester { peer, name, offer, interested, service, since, to, sent, pieces };
+        let since = Instant::now();
+        let new = Requester { peer, addr, name, offer, interested, service, since, to, sent, pieces };
         self.all.insert(self.last, new);
         Ok((self.last, says))
+    }
+
+    /// The list of peers has named a requester.
+    pub(super) fn named(&mut self, requester: RequesterId, name: Name) {
+        if let Some(known) = self.all.get_mut(&requester) {
+            info!("{name} wants pieces of {}", known.offer.name());
+            known.name = Some(name);
+        }
     }
 
     /// A requester lacks pieces that are here, or no longer. False when it is served no more.
@@ -149,7 +166,8 @@ impl Requesters {
         if let Some(known) = self.all.get_mut(&request.requester).filter(|_| sent) {
             known.sent.add(request.piece.len() as u64, now);
             known.pieces += 1;
-            info!("sent piece {} of {} to {}", request.piece.index() + 1, known.offer.name(), known.name);
+            let (number, file, name) = (request.piece.index() + 1, known.offer.name(), known.called());
+            info!("sent piece {number} of {file} to {name}");
         }
         self.serve();
     }
@@ -162,12 +180,22 @@ impl Requesters {
             .collect()
     }
 
-    /// A peer says that it has a piece: if it has asked for it here, too, it is not sent it any more.
-    pub(super) fn heard(&mut self, peer: PeerId, id: FileId, piece: Piece) {
-        let same = self.all.iter().filter(|(_, known)| (known.peer, known.offer.id()) == (peer, id));
-        for (&requester, _) in same {
-            self.uplink.cancel(PieceRequest { requester, file: id, piece });
+    /// A holder says that it has a piece.
+    pub(super) fn holder_has(&mut self, holder: &Holder, file: FileId, piece: Piece) {
+        let asks = |known: &Requester| (known.peer, known.offer.id()) == (holder.peer, file);
+        for (&requester, _) in self.all.iter().filter(|(_, known)| asks(known)) {
+            self.uplink.cancel(PieceRequest { requester, file, piece });
         }
+        self.register.ledger.has(&Some(holder.name.clone()), file, piece);
+    }
+
+    /// A requester says that it has a piece: if it has asked for it here, too, it is not sent it any more.
+    pub(super) fn has(&mut self, requester: RequesterId, piece: Piece) -> bool {
+        let Some(known) = self.all.get(&requester) else { return false };
+        let file = known.offer.id();
+        self.uplink.cancel(PieceRequest { requester, file, piece });
+        self.register.ledger.has(&known.name, file, piece);
+        true
     }
 
     /// Judges which requesters are served from now on, and tells those for which that is a change.
@@ -217,9 +245,10 @@ impl Requesters {
     fn remove(&mut self, requester: RequesterId) {
         if let Some(gone) = self.all.remove(&requester) {
             let file = gone.offer.id();
-            info!("{} has got {} pieces of {}", gone.name, gone.pieces, gone.offer.name());
+            info!("{} has got {} pieces of {}", gone.called(), gone.pieces, gone.offer.name());
             if !self.all.values().any(|requester| requester.offer.id() == file) {
                 self.uplink.forget_file(file);
+                self.register.ledger.forget_file(file);
             }
         }
         self.uplink.forget(requester);
@@ -227,34 +256,41 @@ impl Requesters {
 
     /// Gives the turns that are free to those that wait.
     fn serve(&mut self) {
-        while let Some(request) = self.uplink.next_request() {
-            let to = self.all.get(&request.requester).map(|requester| &requester.to);
-            if to.is_none_or(|to| to.send(Say::Piece(request)).is_err()) {
-                self.uplink.done(request);
+        let Self { all, uplink, register, .. } = self;
+        let owes = |register: &Register, requester| {
+            all.get(&requester).is_some_and(|known| register.owes(&known.name, known.offer.id()))
+        };
+        while let Some(request) = uplink.next_request(|requester| owes(register, requester)) {
+            match all.get(&request.requester) {
+                Some(known) if known.to.send(Say::Piece(request)).is_ok() => {
+                    register.ledger.sent(&known.name, request.file, request.piece);
+                }
+                _ => uplink.done(request),
             }
         }
     }
 
-    /// A line for each, those that are served first.
+    /// A line for each that lacks pieces, those that are served first.
     pub(super) fn status(&self, now: Instant) -> Vec<Upload> {
+        let owes = |it: &Requester| self.register.owes(&it.name, it.offer.id());
         let line = |requester: &Requester| Upload {
-            to: requester.name.clone(),
+            to: requester.called(),
             pieces: requester.pieces,
             row: UploadState {
                 peer: requester.peer,
                 file: requester.offer.name().clone(),
                 state: match requester.service {
+                    Service::Choked => UploadStage::Choked,
+                    _ if owes(requester) => UploadStage::Owes,
                     Service::Regular => UploadStage::Regular,
                     Service::Optimistic => UploadStage::Optimistic,
-                    Service::Choked if requester.interested => UploadStage::Choked,
-                    Service::Choked => UploadStage::NotInterested,
                 },
                 since_ms_ago: now.saturating_duration_since(requester.since).as_millis() as u64,
                 up: requester.sent.per_second(now),
                 down: self.register.from(requester.peer, now),
             },
         };
-        let mut lines: Vec<Upload> = self.all.values().map(line).collect();
+        let mut lines: Vec<Upload> = self.all.values().filter(|it| it.interested).map(line).collect();
         lines.sort_by_key(|line| line.row.state);
         lines
     }
@@ -286,7 +322,7 @@ mod tests {
         let manifest = Manifest::read("a".parse().unwrap(), layout, &[0; 4096][..]).unwrap();
         let id = manifest.id();
         let offer = Arc::new(Offer::whole(&store, Arc::new(manifest)));
-        let (ben, told) = requesters.admit(2, "ben".into(), offer).unwrap();
+        let (ben, told) = requesters.admit(2, "127.0.0.1:2".parse().unwrap(), offer).unwrap();
         Asked { requesters, id, ben, told, now: Instant::now() }
     }
 
@@ -295,7 +331,7 @@ mod tests {
         let Asked { mut requesters, id: _, ben, now, .. } = asked(None);
         let at = |seconds| now + Duration::from_secs(seconds);
         let row = |requesters: &Requesters, seconds| requesters.status(at(seconds)).remove(0).row;
-        assert_eq!(row(&requesters, 0).state, UploadStage::NotInterested);
+        assert!(requesters.status(now).is_empty(), "it wants nothing yet");
         requesters.interested(ben, true, at(5));
         let piece = Layout::new(4096, 1024).unwrap().piece(0).unwrap();
         let file = requesters.all[&ben].offer.id();
@@ -319,6 +355,53 @@ mod tests {
     }
 
     #[test]
+    fn one_that_owes_waits_also_when_it_comes_back_under_another_number() {
+        let Asked { mut requesters, ben, told, now, .. } = asked(Some(1));
+        let offer = Arc::clone(&requesters.all[&ben].offer);
+        let piece = |index| offer.manifest().layout().piece(index).unwrap();
+        let served = |requesters: &mut Requesters, requester, index| {
+            let file = offer.id();
+            requesters.done(PieceRequest { requester, file, piece: piece(index) }, true, now);
+        };
+        let eve = |requesters: &mut Requesters, number| {
+            let addr = "127.0.0.1:1".parse().unwrap();
+            let (eve, says) = requesters.admit(number, addr, Arc::clone(&offer)).unwrap();
+            requesters.named(eve, "eve".parse().unwrap());
+            assert!(requesters.interested(eve, true, now));
+            (eve, says)
+        };
+        requesters.named(ben, "ben".parse().unwrap());
+        assert!(requesters.interested(ben, true, now));
+        let (first, _says) = eve(&mut requesters, 7);
+        for index in 0..3 {
+            assert!(requesters.ask(first, piece(index), true).unwrap());
+            served(&mut requesters, first, index);
+        }
+        requesters.leave(first, now);
+        let (second, says) = eve(&mut requesters, 8);
+        // The link is busy, then both wait.
+        assert!(requesters.ask(ben, piece(0), true).unwrap());
+        assert!(requesters.ask(second, piece(3), true).unwrap());
+        assert!(requesters.ask(ben, piece(1), true).unwrap());
+        served(&mut requesters, ben, 0);
+        let pieces =
+            |told: &Receiver<Say>| told.try_iter().filter(|say| matches!(say, Say::Piece(_))).count();
+        assert_eq!(
+            (pieces(&told), pieces(&says)),
+            (2, 0),
+            "ben has a turn again, with a piece that was sent before"
+        );
+        served(&mut requesters, ben, 1);
+        assert_eq!(pieces(&says), 1, "nobody else asks");
+        // Ben has a piece that eve had first and that was sent to nobody else.
+        assert!(requesters.register.owes(&requesters.all[&second].name, offer.id()));
+        assert!(requesters.has(ben, piece(2)));
+        assert!(requesters.register.owes(&requesters.all[&second].name, offer.id()), "three are left");
+        assert!(requesters.has(ben, piece(3)));
+        assert!(!requesters.register.owes(&requesters.all[&second].name, offer.id()));
+    }
+
+    #[test]
     fn a_requester_that_says_that_it_has_a_piece_is_not_sent_it_any_more() {
         let Asked { mut requesters, id, ben, told, now } = asked(Some(1));
         let layout = Layout::new(4096, 1024).unwrap();
@@ -326,13 +409,19 @@ mod tests {
         assert!(requesters.interested(ben, true, now));
         (0..3).for_each(|index| assert!(requesters.ask(ben, piece(index), true).unwrap()));
         let open = |requesters: &Requesters| requesters.uplink.open(ben);
-        requesters.heard(3, id, piece(1));
-        requesters.heard(2, FileId::from([1; 32]), piece(1));
-        requesters.heard(2, id, piece(3));
+        let holder = |peer| Holder {
+            peer,
+            name: "x".parse().unwrap(),
+            addr: "127.0.0.1:1".parse().unwrap(),
+            whole: true,
+        };
+        requesters.holder_has(&holder(3), id, piece(1));
+        requesters.holder_has(&holder(2), FileId::from([1; 32]), piece(1));
+        requesters.holder_has(&holder(2), id, piece(3));
         assert_eq!(open(&requesters), 3, "another peer, another file, another piece");
-        requesters.heard(2, id, piece(0));
+        assert!(requesters.has(ben, piece(0)));
         assert_eq!(open(&requesters), 3, "it is being sent");
-        requesters.heard(2, id, piece(1));
+        requesters.holder_has(&holder(2), id, piece(1));
         assert_eq!(open(&requesters), 2);
         let request = |index| PieceRequest { requester: ben, file: id, piece: piece(index) };
         requesters.done(request(0), true, now);

@@ -7,7 +7,7 @@
 //! which is memory only, and flushed after it. So no thread polls, and no holder is idle while there is anything to ask
 //! it for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::net::message::{PeerId, ToPeer};
 use crate::net::outbox::Outbox;
 use crate::peer::library::Library;
+use crate::share::Piece;
 use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Store};
 
@@ -86,6 +87,8 @@ struct Neighbour {
     heard: Instant,
     /// Whether we are interested, as it was told last, and when.
     told: (bool, Instant),
+    /// Whether something was posted to it that is not flushed.
+    posted: bool,
 }
 
 /// The state of a download.
@@ -122,7 +125,7 @@ impl Neighbours {
         let room = self.all.len() < most && !self.all.contains_key(&holder);
         let admitted = room && !avoided && !self.picker.barred(holder);
         if admitted {
-            self.all.insert(holder, Neighbour { line: None, heard: now, told: (false, now) });
+            self.all.insert(holder, Neighbour { line: None, heard: now, told: (false, now), posted: false });
         }
         admitted
     }
@@ -187,10 +190,21 @@ impl Neighbours {
         format!("nothing has come for {seconds} s: {why}")
     }
 
+    /// Tells the neighbours that we have a piece, but those that have heard it in a conversation of their own. A seed has
+    /// none with us; by this it sees which peers pass on what it sends.
+    pub(super) fn tell_have(&mut self, piece: Piece, told: &HashSet<PeerId>) {
+        for (_, neighbour) in self.all.iter_mut().filter(|(peer, _)| !told.contains(peer)) {
+            if let Some(line) = &neighbour.line {
+                line.post(&ToPeer::Have { piece: piece.index() });
+                neighbour.posted = true;
+            }
+        }
+    }
+
     /// Posts to each neighbour what it can be told and asked for now. Returns the lines to flush.
     fn post(&mut self) -> Vec<Outbox> {
         let mut posted = Vec::new();
-        for (&holder, Neighbour { line, told, .. }) in &mut self.all {
+        for (&holder, Neighbour { line, told, posted: waits, .. }) in &mut self.all {
             let Some(line) = line else { continue };
             let interested = self.picker.interested(holder);
             let tell = told.0 != interested || told.1.elapsed() >= STILL_HERE;
@@ -200,7 +214,7 @@ impl Neighbours {
             }
             let wanted = std::iter::from_fn(|| self.picker.next(holder));
             let asked = wanted.map(|piece| line.post(&ToPeer::Request { piece: piece.index() })).count();
-            if tell || asked > 0 {
+            if std::mem::take(waits) || tell || asked > 0 {
                 posted.push(line.clone());
             }
         }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use log::{debug, info};
+use log::debug;
 use parking_lot::{Condvar, Mutex};
 
 use super::link::Lane;
@@ -32,7 +32,7 @@ use super::requesters::{Requesters, Say, Upload};
 use crate::error::{Code, Result};
 use crate::net::connection::{Connection, Received, Writer};
 use crate::net::limits;
-use crate::net::message::{Activity, FromPeer, PeerId, ToPeer, unexpected};
+use crate::net::message::{Activity, FromPeer, Name, PeerId, ToPeer, unexpected};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
@@ -134,25 +134,34 @@ pub(crate) fn serve_join(
 ) -> Result<()> {
     let offer = library.find(file, id)?;
     let source = offer.open()?;
-    let name = library.network().name_of(peer, connection.other());
-    info!("{name} wants pieces of {file}");
-    let (requester, says) = uploads.requesters.lock().admit(peer, name, Arc::clone(&offer))?;
+    let (requester, says) = uploads.requesters.lock().admit(peer, connection.other(), Arc::clone(&offer))?;
     let seat = UploadSeat { uploads, requester };
     let sender = PieceSender { uploads, requester, offer: &offer, source, speaker: connection.writer() };
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "send_pieces", move || sender.send_pieces(&says))?;
         // Whatever comes of it, the seat is given up here, which closes the channel and so ends the other thread. A
         // requester that is refused something hears why before its connection is closed: nothing else is said then.
-        hear_wishes(seat, connection, &offer)
+        hear_wishes(seat, connection, &offer, || library.network().name_of(peer))
     })
 }
 
 /// Listens to one requester, until it is gone.
-fn hear_wishes(seat: UploadSeat<'_>, connection: &mut Connection, offer: &Offer) -> Result<()> {
+fn hear_wishes(
+    seat: UploadSeat<'_>,
+    connection: &mut Connection,
+    offer: &Offer,
+    name: impl Fn() -> Option<Name>,
+) -> Result<()> {
     let (layout, requesters) = (offer.manifest().layout(), &seat.uploads.requesters);
+    let mut named = false;
     loop {
         // A requester that has nothing to ask for says `interested` again now and then.
         let Received::Message(message) = connection.receive(Some(limits::REST_TIME))? else { return Ok(()) };
+        // It may be here before the list that names it.
+        if !named && let Some(name) = name() {
+            named = true;
+            requesters.lock().named(seat.requester, name);
+        }
         let served = match message {
             ToPeer::Interested { on } => requesters.lock().interested(seat.requester, on, Instant::now()),
             ToPeer::Request { piece } => {
@@ -160,7 +169,8 @@ fn hear_wishes(seat: UploadSeat<'_>, connection: &mut Connection, offer: &Offer)
                 let here = offer.is_whole() || offer.have().contains(piece);
                 requesters.lock().ask(seat.requester, piece, here)?
             }
-            other => return Err(unexpected(&other, "interested or request")),
+            ToPeer::Have { piece } => requesters.lock().has(seat.requester, layout.piece(piece)?),
+            other => return Err(unexpected(&other, "interested, request or have")),
         };
         if !served {
             // It was told why, or does not listen; what it still asks for must not destroy that.

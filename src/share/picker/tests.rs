@@ -8,6 +8,7 @@ use crate::share::Layout;
 const ADA: NeighbourId = 1;
 const BEN: NeighbourId = 2;
 const CYD: NeighbourId = 3;
+const DEE: NeighbourId = 4;
 
 fn layout(pieces: u32) -> Layout {
     Layout::new(u64::from(pieces) * 1024, 1024).unwrap()
@@ -52,10 +53,27 @@ fn the_rarest_piece_is_asked_for_first() {
     picker.gained(BEN, piece(&picker, 3));
     picker.left(CYD);
     picker.joined(CYD, set(4, &[0, 3]));
+    picker.unchoked(CYD);
     // 2 is at one neighbour, 1 at two, 0 and 3 at three.
     let order = asked(&mut picker, ADA);
     assert_eq!(order[..2], [2, 1]);
     assert_eq!(order.len(), 4);
+}
+
+#[test]
+fn what_lies_at_a_neighbour_that_never_served_us_is_no_less_rare() {
+    let mut picker = download(3, PickOrder::Rarest, &[(ADA, &[0, 1, 2]), (BEN, &[1, 2])]);
+    picker.joined(CYD, set(3, &[0, 1]));
+    picker.gained(CYD, piece(&picker, 0));
+    picker.joined(DEE, set(3, &[0]));
+    assert_eq!(asked(&mut picker, ADA)[0], 0, "at Ada alone, of those that serve");
+    picker.choked(ADA);
+    for neighbour in [CYD, DEE] {
+        picker.unchoked(neighbour);
+        picker.choked(neighbour);
+    }
+    picker.unchoked(ADA);
+    assert_eq!(asked(&mut picker, ADA)[0], 2, "they have served us, so they count, also while they choke");
 }
 
 #[test]
@@ -330,7 +348,7 @@ fn act() -> impl Strategy<Value = Act> {
 fn check(picker: &Picker) -> Result<(), TestCaseError> {
     prop_assert!(picker.checking.is_empty());
     for piece in picker.have.layout().iter() {
-        let has = picker.neighbours.values().filter(|h| h.has.contains(piece)).count() as u32;
+        let has = picker.neighbours.values().filter(|h| h.serves && h.has.contains(piece)).count() as u32;
         prop_assert_eq!(picker.spread[piece.index() as usize], has);
         let owers = picker.owers(piece).count();
         prop_assert!(owers <= COPIES);
