@@ -41,13 +41,12 @@ use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use parking_lot::Mutex;
-use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::net::message::State;
-use bounds::{FileBound, bounds};
+use crate::net::message::{FromManager, State};
+use bounds::bounds;
 
 /// The page, where its style and its script are still to be put in.
 const MARKUP: &str = include_str!("page.html");
@@ -110,15 +109,18 @@ impl Snapshot {
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub(super) fn of(mut state: State) -> Result<Self> {
+    pub(super) fn of(state: State) -> Result<Self> {
         let bounds = bounds(&state);
-        let json = to_json(&state, &bounds)?;
-        if let Some(manager) = &mut state.manager {
-            manager.now = 0;
+        let mut shown = serde_json::to_value(FromManager::State(Box::new(state)))
+            .map_err(|e| Error::failed("cannot write the state as JSON").because(e))?;
+        if !bounds.is_empty() {
+            shown["bounds"] = json!(bounds);
         }
-        let hash = Sha256::digest(to_json(&state, &bounds)?);
+        let now = shown["manager"]["now"].take();
+        let hash = Sha256::digest(shown.to_string());
         let version = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { json, version })
+        shown["manager"]["now"] = now;
+        Ok(Self { json: shown.to_string().into_bytes(), version })
     }
 }
 
@@ -184,19 +186,6 @@ fn rows(old: &[Value], new: &[Value]) -> Vec<(Option<usize>, usize, Option<Value
         }
     }
     runs
-}
-
-fn to_json(state: &State, bounds: &[FileBound]) -> Result<Vec<u8>> {
-    #[derive(Serialize)]
-    struct Shown<'a> {
-        r#type: &'static str,
-        #[serde(flatten)]
-        state: &'a State,
-        #[serde(skip_serializing_if = "<[_]>::is_empty")]
-        bounds: &'a [FileBound],
-    }
-    serde_json::to_vec(&Shown { r#type: "state", state, bounds })
-        .map_err(|e| Error::failed("cannot write the state as JSON").because(e))
 }
 
 #[cfg(test)]

@@ -496,7 +496,7 @@ function showGives(box, state, file) {
     tag(part(node, "tag"), row.name);
     list(part(node, "to"), row.to, (one) => one.peer, () => make("t-to"), (to, one) => {
       mark(to, "data-is", one.state);
-      say(part(to, "mark"), { optimistic: "★ ", owes: "⧗ ", choked: "⊘ " }[one.state] ?? "");
+      say(part(to, "mark"), { optimistic: "★ ", owes: "◷ ", choked: "⊘ " }[one.state] ?? "");
       tag(part(to, "tag"), called(null, one.peer));
       const age = span(now() - sinceWhen(`${row.peer} ${one.peer} ${one.file} ${one.state}`, one.since_ms_ago));
       say(part(to, "rate"), one.state === "choked" ? age : `${bytes(one.up)}/s`);

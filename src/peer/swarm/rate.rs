@@ -120,15 +120,8 @@ impl Register {
         }
         let number = self.downloads.last_key_value().map_or(0, |(last, _)| last + 1);
         let (have, pieces) = (have.count(), have.layout().pieces());
-        let row = Download {
-            file,
-            have,
-            pieces,
-            since_ms_ago: 0,
-            bytes_per_s: 0,
-            from: Vec::new(),
-            map: String::new(),
-        };
+        let (since_ms_ago, bytes_per_s, from, map) = (0, 0, Vec::new(), String::new());
+        let row = Download { file, have, pieces, since_ms_ago, bytes_per_s, from, map };
         self.downloads.insert(number, Account { row, began: now, givers: BTreeMap::new() });
         number
     }
