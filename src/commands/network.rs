@@ -187,10 +187,10 @@ fn troubles(peer: &PeerState) -> Vec<String> {
     paused.chain(failed).collect()
 }
 
-/// What this peer, which wants pieces from another, does not get from it.
+/// What this peer, which wants pieces from another, does not get from it now.
 fn chokes(peer: &PeerState, own: PeerId) -> impl Iterator<Item = String> {
-    let ours = peer.uploads.iter().filter(move |row| row.peer == own && row.state == UploadStage::Choked);
-    ours.map(|row| format!("{} does not send you {} now: you are {}", peer.name, row.file, seat(row)))
+    let ours = peer.uploads.iter().filter(move |row| row.peer == own && row.state >= UploadStage::Owes);
+    ours.map(|row| format!("{} lets you wait for {}: {}", peer.name, row.file, seat(row)))
 }
 
 fn place_in_queue(waiter: &WaiterState, now: Millis) -> String {
@@ -250,6 +250,25 @@ mod tests {
              ada              127.0.0.1:40312           4    1\n\
              ben              127.0.0.1:40312           2    1  it is slow\n\
              cyd              127.0.0.1:40312           0    1"
+        );
+    }
+
+    #[test]
+    fn a_peer_that_waits_for_pieces_is_told_by_whom_since_when_and_why() {
+        let mut ada = peer("ada", 4, "");
+        let row = |peer, state| {
+            let (file, since_ms_ago, up, down) = ("a.bin".parse().unwrap(), 3500, 0, 5120);
+            UploadState { peer, file, state, since_ms_ago, up, down }
+        };
+        ada.uploads =
+            vec![row(8, UploadStage::Regular), row(9, UploadStage::Owes), row(9, UploadStage::Choked)];
+        let told = |own| chokes(&ada, own).collect::<Vec<_>>().join("\n");
+        assert_eq!(told(8), "");
+        assert_eq!(
+            told(9),
+            "ada lets you wait for a.bin: waiting behind the others: it owes more than it gave or passed on \
+             (for 3 s; 0 B/s up, 5.0 KiB/s down)\n\
+             ada lets you wait for a.bin: choked: others rank before it by rate (for 3 s; 0 B/s up, 5.0 KiB/s down)"
         );
     }
 

@@ -86,8 +86,8 @@ fn policy(style: &str, script: &str) -> String {
 /// How long a state is shown to those that ask for changes: however many look, no more states than that are made.
 const SHARED: Duration = Duration::from_millis(200);
 
-/// How many of the last states are kept, so that a browser that was away for some seconds is sent changes, too.
-const KEPT: usize = 16;
+/// How many of the last states are kept, so that a browser that is late is sent changes, too.
+const KEPT: usize = 8;
 
 /// The members by which a row of a list is known again, the first that it has.
 const KEYS: [&str; 5] = ["product", "lease", "peer", "file", "at"];
@@ -99,7 +99,7 @@ const AGE: &str = "since_ms_ago";
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     /// A `state` message, and the bounds of the downloads that run.
-    pub(super) json: Vec<u8>,
+    pub(super) shown: Value,
     /// Changes when anything but the time does.
     pub(super) version: String,
 }
@@ -120,7 +120,7 @@ impl Snapshot {
         let hash = Sha256::digest(shown.to_string());
         let version = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         shown["manager"]["now"] = now;
-        Ok(Self { json: shown.to_string().into_bytes(), version })
+        Ok(Self { shown, version })
     }
 }
 
@@ -143,9 +143,8 @@ impl Board {
         let Some((_, then)) = shown.iter().find(|(_, then)| then.version == since) else {
             return Ok(now.clone());
         };
-        let value = |shown: &Snapshot| serde_json::from_slice(&shown.json).unwrap_or(Value::Null);
-        let json = json!({"since": since, "change": change(&value(then), &value(now))});
-        Ok(Snapshot { json: json.to_string().into_bytes(), version: now.version.clone() })
+        let shown = json!({"since": since, "change": change(&then.shown, &now.shown)});
+        Ok(Snapshot { shown, version: now.version.clone() })
     }
 }
 

@@ -61,7 +61,7 @@ fn the_version_changes_with_the_state_and_not_with_the_time() {
     let early = Snapshot::of(state(5)).unwrap();
     let late = Snapshot::of(state(6)).unwrap();
     assert_eq!(early.version, late.version);
-    assert_ne!(early.json, late.json, "the time is told all the same");
+    assert_ne!(early.shown, late.shown, "the time is told all the same");
     let mut other = state(6);
     other.events.push(Event { at: 6, text: "something".into() });
     assert_ne!(Snapshot::of(other).unwrap().version, late.version);
@@ -70,8 +70,7 @@ fn the_version_changes_with_the_state_and_not_with_the_time() {
 #[test]
 fn the_board_is_told_what_a_state_message_says() {
     let told: State = serde_json::from_value({
-        let mut shown: serde_json::Value =
-            serde_json::from_slice(&Snapshot::of(state(7)).unwrap().json).unwrap();
+        let mut shown = Snapshot::of(state(7)).unwrap().shown;
         assert_eq!(shown["type"], "state");
         shown.as_object_mut().unwrap().remove("type");
         shown
@@ -141,7 +140,7 @@ fn what_has_not_changed_is_not_sent_and_rows_are_known_again() {
 fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all() {
     let board = Board::default();
     let first = board.since("", || state(5)).unwrap();
-    assert_eq!(first.json, Snapshot::of(state(5)).unwrap().json, "nothing is known of that version");
+    assert_eq!(first.shown, Snapshot::of(state(5)).unwrap().shown, "nothing is known of that version");
     let shared = board.since(&first.version, || panic!("the state of a moment ago is good enough")).unwrap();
     assert_eq!(shared.version, first.version);
     board.0.lock()[0].0 -= SHARED;
@@ -150,6 +149,6 @@ fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all
     let next = board.since(&first.version, || other.clone()).unwrap();
     let expected = json!({"since": first.version, "change": {
         "events": [[null, 0, {"at": 6, "text": "something"}]], "manager": {"now": 6}}});
-    assert_eq!(serde_json::from_slice::<Value>(&next.json).unwrap(), expected);
+    assert_eq!(next.shown, expected);
     assert_eq!(next.version, Snapshot::of(other).unwrap().version);
 }

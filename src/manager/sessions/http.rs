@@ -65,7 +65,7 @@ fn the_board() -> Answer {
 fn state(desk: &Desk, board: &Board, since: Option<&str>) -> Answer {
     let state = || desk.change(|table, now| table.state(now));
     match since.map_or_else(|| Snapshot::of(state()), |since| board.since(since, state)) {
-        Ok(Snapshot { json, version }) => Answer::bytes("application/json", json).version(version),
+        Ok(Snapshot { shown, version }) => Answer::json(&shown).version(version),
         Err(e) => Answer::from(&e),
     }
 }
