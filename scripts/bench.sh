@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Measures everything that the report gives figures for, in one go: the kernel, the product through the
-# network, the leases. Writes report/data/*.csv and prints ratios beside the goals.
-# Usage: scripts/bench.sh [--quick]
+# network, the leases. Prints ratios beside the goals.
+# Usage: scripts/bench.sh [--quick] [--write]      --write replaces the tables in report/data; without it they go
+#                                                 into a folder in /tmp, whose name is said
 #
 # NumPy and Dask are compared with where `python3 -m venv` works, Redis where there is a redis-server.
 # Nothing else should run on the machine meanwhile; it takes a quarter of an hour.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 cd "$root"
+set -- "${words[@]}"
+[[ $* == "" || $* == --quick ]] || wrong "it does not know $*"
 
-data=report/data
-mkdir -p "$data"
 stamp="# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 
 if python3 -m venv "$work/venv" 2>/dev/null &&
@@ -26,7 +27,7 @@ measure() {
     shift 2
     heading "$name"
     { echo "$stamp" && cargo bench --locked --quiet --features measure --bench "$bench" -- "$@"; } >"$work/$name.csv"
-    mv "$work/$name.csv" "$data/$name.csv"
+    keep "$work/$name.csv"
 }
 
 measure kernel kernel "$@"

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is kept: form, lints, documentation, tests, and the demo.
 # Needs a Rust toolchain with rustfmt and clippy. Stops at the first step that fails.
+# Usage: scripts/check.sh
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-step() {
-    printf '\n== %s\n' "$*"
-}
+source "$(dirname "$0")/lib.sh"
+cd "$root"
+(($# == 0)) || wrong "it takes no arguments"
 
 # need COMMAND COMPONENT: a toolchain may have been installed without its optional parts.
 need() {
@@ -31,24 +30,24 @@ for client in curl wget aria2c python3; do
     command -v "$client" >/dev/null || missing+=("${client/aria2c/aria2}")
 done
 if ((${#missing[@]})) && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-    step "Clients for the tests: ${missing[*]}"
+    heading "Clients for the tests: ${missing[*]}"
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq "${missing[@]}"; } >/dev/null 2>&1 ||
         echo "they cannot be installed here; the tests that need them are passed over"
 fi
 
-step "Form: cargo fmt"
+heading "Form: cargo fmt"
 cargo fmt --check
 
-step "Lints: cargo clippy"
+heading "Lints: cargo clippy"
 cargo clippy --locked --all-targets --all-features -- -D warnings
 
-step "Documentation: cargo doc"
+heading "Documentation: cargo doc"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
-step "Tests: cargo test"
+heading "Tests: cargo test"
 cargo test --locked
 
-step "Demo: scripts/demo.sh"
+heading "Demo: scripts/demo.sh"
 scripts/demo.sh
 
-step "All is well."
+heading "All is well."

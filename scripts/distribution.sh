@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# How long until N peers have a file? The lecture's two bounds (D1), and what this program needs, measured:
-# writes report/data/distribution.csv and draws report/figures/distribution.svg.
-# Usage: scripts/distribution.sh [--quick]      swarm and churn for 3, 8 and 16 peers, once each
+# How long until N peers have a file? The lecture's two bounds (D1), and what this program needs, measured as a table
+# and drawn as two figures.
+# Usage: scripts/distribution.sh [--write]      all of it; --write replaces table and figures of the report, without
+#                                               it they go into a folder in /tmp, whose name is said
+#        scripts/distribution.sh --quick        swarm and churn for 3, 8 and 16 peers, once each
 #        scripts/distribution.sh --one WAY N    one run; WAY is swarm, churn or client-server
 #        scripts/distribution.sh --rounds       128 MiB with the rounds of choking ten times as fast
 #
@@ -20,6 +22,8 @@ set -euo pipefail
 [[ ! -w /dev/shm ]] || export TMPDIR=/dev/shm
 source "$(dirname "$0")/lib.sh"
 cd "$root"
+set -- "${words[@]}"
+[[ $* =~ ^((--quick|--rounds)?|--one\ (swarm|churn|client-server)\ [1-9][0-9]*)$ ]] || wrong "it does not know $*"
 
 mib=32 seed_up=8MiB peer_up=4MiB scale=1
 
@@ -132,9 +136,8 @@ build
 case ${1:-} in
 "")
     everything >"$work/distribution.csv"
-    mkdir -p report/data
-    mv "$work/distribution.csv" report/data/distribution.csv
-    cargo run --release --locked --quiet --features measure --example figures
+    keep "$work/distribution.csv"
+    cargo run --release --locked --quiet --features measure --example figures -- "$results"
     ;;
 --quick)
     for peers in 3 8 16; do
@@ -142,13 +145,9 @@ case ${1:-} in
         run_and_say churn "$peers" 1
     done
     ;;
---one) run_and_say "$2" "$3" "${4:-1}" ;;
+--one) run_and_say "$2" "$3" 1 ;;
 --rounds)
     mib=128 scale=10
     for peers in 3 8 16; do run_and_say swarm "$peers" 1; done
-    ;;
-*)
-    sed -n '/^# Usage/,/^#$/s/^# \{0,1\}//p' "$0" >&2
-    exit 2
     ;;
 esac

@@ -1,7 +1,7 @@
-//! Draws the report's figures from its data: `cargo run --release --features measure --example figures`.
+//! Draws the report's figures from its data: `cargo run --release --features measure --example figures [FOLDER]`.
 //!
-//! Each figure is a function from a CSV file in `report/data` to an SVG file in `report/figures`. Lines
-//! are told apart by their marks too, not only by their colours.
+//! Each figure is a function from a CSV file in `FOLDER/data` to an SVG file in `FOLDER/figures`; the folder is that of
+//! the report if absent. Lines are told apart by their marks too, not only by their colours.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -23,6 +23,13 @@ type Row = BTreeMap<String, String>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let report = Path::new(env!("CARGO_MANIFEST_DIR")).join("report");
+    let report = std::env::args_os().nth(1).map_or(report, PathBuf::from);
+    if report.to_string_lossy().starts_with('-') {
+        println!(
+            "Usage: figures [FOLDER]      draws FOLDER/figures/*.svg from FOLDER/data/*.csv; report/ if absent"
+        );
+        return Ok(());
+    }
     fs::create_dir_all(report.join("figures"))?;
     if let Some(rows) = read(&report.join("data/multiply.csv"))? {
         growth(&rows, &report.join("figures/growth.svg"))?;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# How quick and how small is it with files? Prints what was measured beside the goals, and writes
-# report/data/files.csv.
-# Usage: scripts/files.sh [mirrors|swarm|memory|small]...      all four if none is named; then no table is written
+# How quick and how small is it with files? Prints what was measured beside the goals.
+# Usage: scripts/files.sh [mirrors|swarm|memory|small]... [--write]
+#        all four if none is named; then there is a table: with --write it replaces report/data/files.csv, without
+#        it goes into a folder in /tmp, whose name is said
 #
 #   mirrors   1 GiB from three holders, verified, beside aria2c --checksum from three nginx mirrors, and curl
 #             from one without any check; in turn, medians of five, the whole command from its start to its end
@@ -15,6 +16,8 @@ set -euo pipefail
 [[ ! -w /dev/shm ]] || export TMPDIR=/dev/shm
 source "$(dirname "$0")/lib.sh"
 cd "$root"
+set -- "${words[@]}"
+[[ $* =~ ^((mirrors|swarm|memory|small)\ ?)*$ ]] || wrong "it does not know $*"
 
 # row WHAT WHO RUN VALUE: a row of the table.
 row() {
@@ -266,19 +269,11 @@ build
     echo "# scripts/files.sh: seconds; swarm in GB/s; memory in MiB"
     echo "what,who,run,value"
 } >"$work/files.csv"
+for part in "${@:-mirrors swarm memory small}"; do
+    for part in $part; do "$part"; done
+done
 if (($# > 0)); then
-    for part in "$@"; do
-        case $part in
-        mirrors | swarm | memory | small) "$part" ;;
-        *) sed -n '/^# Usage/,/^#$/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
-        esac
-    done
     grep -v '^#' "$work/files.csv" >&2
 else
-    mirrors
-    swarm
-    memory
-    small
-    mkdir -p report/data
-    mv "$work/files.csv" report/data/files.csv
+    keep "$work/files.csv"
 fi

@@ -5,6 +5,7 @@
 # Usage: sudo scripts/hosts.sh        RATE=20mbit DELAY=10ms sudo -E scripts/hosts.sh
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
+(($# == 0)) || wrong "it takes no arguments"
 
 rate=${RATE:-50mbit}
 delay=${DELAY:-5ms}
@@ -111,7 +112,7 @@ for host in "${hosts[@]}"; do
 done
 
 heading "A manager on the first, and a peer on each of the others"
-# Nobody copies by himself here, so that it can be seen what one download takes.
+# Nobody copies without being asked here, so that it can be seen what one download takes.
 start manager ip netns exec "$tag-manager" manager --listen "$(address manager):7000" --open --replicas 0
 manager=$addr
 mkdir ada
@@ -121,7 +122,7 @@ for name in ada ben cyd; do
         peer serve --name "$name" --listen "$(address "$name"):0" --data "$work/$name" --manager "$manager"
     echo "$name listens on $addr"
 done
-# Whoever only visits says where others find him, too.
+# A peer that only visits says where others find it, too.
 visit=(peer --listen 0.0.0.0:0 --manager "$manager" --data visitor --name visitor)
 run_on ben "${visit[@]}" peers
 

@@ -1,10 +1,37 @@
-# What the scripts share: building, starting nodes and waiting until they are ready, leaving nothing behind.
+# What the scripts share: help, building, starting nodes and waiting until they are ready, leaving nothing behind.
 # Source it after `set -euo pipefail`.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+script=$(cd "$(dirname "$0")" && pwd)/${0##*/}
+
+# What --help prints: the comment at the top of the script.
+usage() {
+    sed -n '2,${/^#/!q;s/^# \{0,1\}//p;}' "$script"
+}
+
+# wrong TEXT: the script was called in a way that it does not know.
+wrong() {
+    printf '%s: %s\n\n' "${0##*/}" "$*" >&2
+    usage >&2
+    exit 2
+}
+
+# Asking for help runs nothing, wherever it stands. A script that measures takes --write and `set -- "${words[@]}"`.
+write= words=()
+for word in "$@"; do
+    case $word in
+    --help | -h) usage && exit ;;
+    --write) write=yes ;;
+    *) words+=("$word") ;;
+    esac
+done
+
 bin="${CARGO_TARGET_DIR:-$root/target}/release"
 case $bin in /*) ;; *) bin="$PWD/$bin" ;; esac
 work=$(mktemp -d "${TMPDIR:-/tmp}/peerlab.XXXXXX")
+# Where what was measured goes; see `keep`.
+results=
 pids=()
 # Commands that take back what a script did to the machine, run when all nodes have ended, the last first.
 undo=()
@@ -45,8 +72,32 @@ run() {
     "$@"
 }
 
+# Builds the programs. On a terminal it shows how far it is.
 build() {
-    (cd "$root" && cargo build --release --locked --quiet)
+    local quiet=--quiet first=
+    [[ ! -t 2 ]] || quiet=
+    [[ -x $bin/peer ]] || first="; the first time it takes two to five minutes"
+    if ! cargo --version >/dev/null 2>&1; then
+        echo "${0##*/}: there is no \`cargo\` here: README.md says how to install Rust (\"Before you begin\")" >&2
+        exit 1
+    fi
+    echo "building the programs into ${bin#"$root/"}$first"
+    (cd "$root" && cargo build --release --locked ${quiet:+"$quiet"})
+}
+
+# keep FILE: with --write a measured table replaces that of the report. Without, it goes into a folder of its own, which
+# stays. It is said where.
+keep() {
+    local how=
+    if [[ -n $write ]]; then
+        results=$root/report
+    elif [[ -z $results ]]; then
+        results=$(mktemp -d /tmp/peerlab-measured.XXXXXX)
+        how="; --write replaces the report's tables"
+    fi
+    mkdir -p "$results/data"
+    cp "$1" "$results/data/"
+    echo "written: $results/data/${1##*/}$how" >&2
 }
 
 # start NAME PROGRAM ARG...: starts a node whose log lines are prefixed with its name, and waits until it

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # A download by aria2c from three peers' mirrors against the same from three nginx, in turn, all in memory.
-# Prints the medians, and that of the rounds' ratios beside the goal, and writes report/data/mirrors.csv.
-# Usage: scripts/mirrors.sh [size in MiB, 512] [rounds, 7]
+# Prints the medians, and that of the rounds' ratios beside the goal.
+# Usage: scripts/mirrors.sh [MIB [ROUNDS]] [--write]     512 MiB and 7 rounds if absent; --write replaces
+#                                                       report/data/mirrors.csv, else it goes into a folder in /tmp
 #
 # Needs aria2c, nginx and curl. Both sides get the same Metalink but for the addresses, so aria2c checks the same
 # hashes of the same pieces. It counts mirrors by host, so each has a loopback address of its own.
 set -euo pipefail
 export TMPDIR=/dev/shm
 source "$(dirname "$0")/lib.sh"
+set -- "${words[@]}"
+[[ $* =~ ^([1-9][0-9]*( [1-9][0-9]*)?)?$ ]] || wrong "it does not know $*"
 
 size=${1:-512}
 rounds=${2:-7}
@@ -108,7 +111,6 @@ of() {
 }
 # Each round's ratio, then the median of these: what slows the whole machine for a while slows both sides.
 ratio=$(paste <(of peers) <(of nginx) | awk '{ print $1 / $2 }' | median)
-mkdir -p "$root/report/data"
-cp "$csv" "$root/report/data/mirrors.csv"
+keep "$csv"
 echo "medians: $(of peers | median) s from three peers, $(of nginx | median) s from three nginx;" \
     "of the rounds' ratios $ratio, the goal is at most $goal"

@@ -7,6 +7,7 @@
 # TMPDIR=/dev/shm measures without a disk, TMPDIR=/some/disk with one: each file is brought to it (fsync).
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
+[[ $* == "" || $* == --no-build ]] || wrong "it does not know $*"
 
 files=1000 deleted=100 many=10000
 

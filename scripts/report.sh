@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# Writes anew what the report and the README take from the program, so that nothing is copied by hand.
+# Writes again what the report takes from the program, excerpts and transcripts, so that nothing is copied by hand.
 # Look at `git diff` afterwards: the words around a changed excerpt may have to change too.
+# Usage: scripts/report.sh [PAGE]...        the pages whose transcripts are run; all of report/ if none is named
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-filled=$(mktemp)
-trap 'rm -f "$filled"' EXIT
+source "$(dirname "$0")/lib.sh"
+cd "$root"
+for page in "$@"; do
+    [[ -f $page ]] || wrong "there is no page $page"
+done
+(($# > 0)) || set -- README.md report/*.md
+filled=$work/filled
 
 # Fills each `<!-- transcript: COMMAND -->` ... `<!-- end of transcript -->` of a page with what the command
 # prints, run from the project's root.
@@ -32,7 +37,7 @@ echo "== Excerpts of the source"
 UPDATE_REPORT=1 cargo test --locked --quiet --test main every_excerpt_is_what_the_source_says
 
 echo "== Transcripts"
-for page in README.md report/*.md; do
+for page in "$@"; do
     if grep -q '^<!-- transcript: ' "$page"; then
         echo "$page"
         fill_transcripts "$page"

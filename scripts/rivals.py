@@ -11,6 +11,10 @@ pays for a first use.
 import sys
 import time
 
+if len(sys.argv) > 1:
+    print(__doc__)
+    sys.exit(0 if sys.argv[1] in ("-h", "--help") else 2)
+
 import numpy as np
 
 matrices = {}

@@ -1,24 +1,33 @@
 #!/usr/bin/env bash
-# A network for a lab: a manager and three peers on this machine, until Ctrl-C.
-# Usage: scripts/up.sh [manager's address, 127.0.0.1:7000 if absent]
+# A network for a lab: a manager and three peers on this machine, until Ctrl-C. It prints the board's address first, and
+# then what to type in another terminal.
+# Usage: scripts/up.sh [ADDRESS [OPTION]...]     where the manager listens, 127.0.0.1:7000 if absent, and more of
+#                                               its options, such as --replicas 2; `manager --help` shows them
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
+[[ ${1:-:} == *:* ]] || wrong "$1 is not an address: write a host and a port, such as 127.0.0.1:7000"
 
 manager=${1:-127.0.0.1:7000}
 build
-start manager env "RUST_LOG=${RUST_LOG:-info}" "$bin/manager" --listen "$manager"
+start manager env "RUST_LOG=${RUST_LOG:-info}" "$bin/manager" --listen "$manager" "${@:2}"
 manager=$addr
+echo
+echo "The board, for a browser: http://$manager/"
 for name in ada ben cyd; do
     start "$name" "$bin/peer" serve --name "$name" --manager "$manager"
 done
 cat <<END
 
-The manager listens on $manager; ada, ben and cyd serve four slots each.
-See them in a browser: http://$manager/
-Their shared folders are ./peerlab-ada, ./peerlab-ben and ./peerlab-cyd: put a file into one, and it appears in all.
-Open a prompt in another terminal, and type \`help\` there:
+ada, ben and cyd serve four slots each. Their shared folders are ./peerlab-ada, ./peerlab-ben
+and ./peerlab-cyd: a file that is put into one appears in all.
 
-    $bin/peer --manager $manager --name $(id -un)
+In another terminal, this makes \`peer\` a command that finds this network:
+
+    export PATH="$bin:\$PATH" PEERLAB_MANAGER=$manager
+
+and this opens a prompt, where \`help\` shows the commands:
+
+    peer --name $(id -un)
 
 Ctrl-C here ends all of them.
 END

@@ -5,14 +5,16 @@
 //! SIGINT and SIGTERM mean "leave in order", not "drop everything".
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
-use env_logger::fmt::Formatter;
 use env_logger::fmt::style::AnsiColor;
+use env_logger::fmt::{Formatter, Target, WriteStyle};
+use parking_lot::Mutex;
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -36,10 +38,80 @@ struct Ready<'a> {
     addr: SocketAddr,
 }
 
+/// Shows whole lines of stderr while something on the terminal changes in place.
+pub(crate) type ShowLines = Arc<dyn Fn(&str) + Send + Sync>;
+
+static SHOW: Mutex<Option<ShowLines>> = Mutex::new(None);
+
+/// From now on `show` is given what is said on stderr, because a line is being typed, or there is a bar. It must not say
+/// anything itself.
+pub(crate) fn show_lines(show: Option<ShowLines>) {
+    *SHOW.lock() = show;
+}
+
+/// What the log writes to.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &*SHOW.lock() {
+            Some(show) => show(&String::from_utf8_lossy(bytes)),
+            None => io::stderr().write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a program can print about itself, in place of its work.
+#[derive(Debug, clap::Args)]
+pub struct Papers {
+    /// Print what completes its words in a shell; to be read there by `source`
+    #[arg(long, value_name = "SHELL", help_heading = None)]
+    completions: Option<clap_complete::Shell>,
+    /// Print its manual page, for `man -l -`
+    #[arg(long, help_heading = None)]
+    man_page: bool,
+}
+
+impl Papers {
+    /// Prints what was asked for, if anything was, and ends the program then.
+    ///
+    /// # Errors
+    /// When stdout cannot be written to.
+    pub fn print(&self, mut program: clap::Command) -> Result<()> {
+        let (name, mut text) = (program.get_name().to_owned(), Vec::new());
+        match self.completions {
+            Some(shell) => clap_complete::generate(shell, &mut program, name, &mut text),
+            None if self.man_page => {
+                // A page for each command follows that of the program.
+                let called = |of: &clap::Command, joint| format!("{name}{joint}{}", of.get_name());
+                let page = |of: &clap::Command| of.clone().name(called(of, "-")).bin_name(called(of, " "));
+                let commands: Vec<clap::Command> = program.get_subcommands().map(page).collect();
+                for page in [program].into_iter().chain(commands) {
+                    // Writing into memory does not fail.
+                    let _ = clap_mangen::Man::new(page).render(&mut text);
+                }
+            }
+            None => return Ok(()),
+        }
+        say(String::from_utf8_lossy(&text).trim_end())?;
+        std::process::exit(0)
+    }
+}
+
 /// Log lines go to stderr, warnings and worse unless `RUST_LOG` says otherwise.
 pub fn start_log() {
     let env = env_logger::Env::default().default_filter_or("warn");
-    env_logger::Builder::from_env(env).format(write_record).init();
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    env_logger::Builder::from_env(env)
+        .format(write_record)
+        .target(Target::Pipe(Box::new(Log)))
+        .write_style(if colours { WriteStyle::Always } else { WriteStyle::Never })
+        .init();
 }
 
 /// `[2026-08-01T12:00:00Z INFO ] what happened`, in colours on a terminal.
@@ -68,14 +140,18 @@ pub fn say_ready(role: &str, name: &str, addr: SocketAddr) -> Result<()> {
     say_json(&Ready { role, name, addr })
 }
 
+/// A result as one JSON object on one line.
+pub(crate) fn to_json(result: &impl Serialize) -> Result<String> {
+    serde_json::to_string(result)
+        .map_err(|e| Error::failed("cannot write to stdout").because(io::Error::from(e)))
+}
+
 /// Prints a result as one JSON object on one line.
 ///
 /// # Errors
 /// When stdout cannot be written to.
 pub fn say_json(result: &impl Serialize) -> Result<()> {
-    let line = serde_json::to_string(result)
-        .map_err(|e| Error::failed("cannot write to stdout").because(io::Error::from(e)))?;
-    say(line)
+    say(to_json(result)?)
 }
 
 /// Prints a result, and ends its line. Where the reader has gone away, as `head` does when it has seen enough,
@@ -94,15 +170,15 @@ pub fn say(text: impl Display) -> Result<()> {
 
 /// Tells the user something on stderr. Whether anybody reads it must not decide whether work is done.
 pub fn tell(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = Log.write_all(format!("{text}\n").as_bytes());
 }
 
-/// A channel that hears when the program is told to stop, by SIGINT, SIGTERM or SIGHUP. One that was ignored when the
+/// A channel that hears by which signal the program is told to stop: SIGINT, SIGTERM or SIGHUP. One that was ignored when the
 /// program began stays ignored: so `nohup` starts a node that outlives its terminal.
 ///
 /// # Errors
 /// When the system does not let signals be handled.
-pub fn on_signal() -> Result<Receiver<()>> {
+pub fn on_signal() -> Result<Receiver<i32>> {
     let failed = |e| Error::failed("cannot handle signals").because(e);
     let ignored = ignored_signals();
     let heard = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
@@ -110,8 +186,8 @@ pub fn on_signal() -> Result<Receiver<()>> {
     let (told, stop) = bounded(1);
     // A second signal finds the channel full, and changes nothing: leaving is under way.
     let hear = move || {
-        for _ in signals.forever() {
-            let _ = told.try_send(());
+        for signal in signals.forever() {
+            let _ = told.try_send(signal);
         }
     };
     thread::start("hear_signals", hear)?.detach();
@@ -163,13 +239,13 @@ pub fn parse_time(text: &str) -> Result<Duration> {
     Ok(time)
 }
 
-/// A rate as people write it: `8MiB`, `500kB`, in bytes per second.
+/// A rate as people write it: `20M`, `500kB`, `8MiB`, `50mbit`, per second.
 ///
 /// # Errors
 /// A usage error that shows how.
 pub fn parse_rate(text: &str) -> Result<u64> {
     match text.parse::<Bytes>()? {
-        Bytes(0) => Err(Error::new(Kind::Usage, "a rate of zero").advise("write 8MiB or 500kB")),
+        Bytes(0) => Err(Error::new(Kind::Usage, "a rate of zero").advise("write 20M or 500kB")),
         Bytes(rate) => Ok(rate),
     }
 }

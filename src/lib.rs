@@ -33,6 +33,7 @@
 //! | a case in a file's life | a row of `peer/replication/decide.rs`, and its test there |
 //! | a thread | `thread::start` with its name, and a row below |
 //! | a limit on what others send | `net/limits.rs`, with its reason |
+//! | a script | `scripts/`, with `lib.sh`: the comment at its top is what `--help` prints; data of the report need `--write` |
 //! | a test | of state: beside it. Of programs: a module of `tests/`, which is one program; it waits for conditions, never for time |
 //!
 //! `cargo test --lib NAME` runs the fast ones, `cargo test --test main MODULE::NAME` one of the others,
@@ -62,13 +63,16 @@
 //! | `publish` | one a peer | tells the manager what this peer has |
 //! | `fetch_from` | one a holder, in a download | takes pieces from it |
 //! | `ask_files` | one for each other peer, briefly | asks it what it offers |
+//! | `watch_lease` | one a lease that is held by hand | says when it has ended |
 //! | `keep_lease` | one a held lease | renews it, hears of losses |
 //! | `serve_slot` | one a leased slot | sends products to it and takes the answers |
 //! | `tell_progress` | one a multiply, while it has a lease | tells the manager how far the products are |
 //! | `show_progress` | one a multiply or download | the bar on the terminal |
 //! | `serve_client` | one a client of `uppercase` | answers its lines |
+//! | `show_lines` | one a prompt on a terminal | shows warnings above the line that is typed |
+//! | `ask_names` | one a Tab, briefly | asks the manager for the names of files |
 //! | `hear_signals` | one a program | hears SIGINT, SIGTERM and SIGHUP, but those that were ignored at the start |
-//! | `leave_on_signal` | one a prompt or command | leaves in order when a signal comes |
+//! | `leave_on_signal` | one a prompt or command | stops the command of a prompt, or leaves in order, when a signal comes |
 //!
 //! # The order of locks
 //! Almost every lock here is alone: a thread that holds it takes no other. The exceptions, in the order in which they are

@@ -9,6 +9,8 @@
 //! Every thread of the project is started here, by the name of the function that it runs. A [`Thread`] is joined when
 //! it is dropped; a scoped one by its scope. `lib.rs` has a table of all names, and a test holds it against the calls.
 
+use std::fs;
+use std::sync::LazyLock;
 use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use log::warn;
@@ -70,6 +72,30 @@ impl Drop for Thread {
 /// How many cores this program may use.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The bytes of this machine's caches: a core's first for data, its second, and the third. Those of a usual machine where
+/// it does not say.
+pub fn caches() -> [usize; 3] {
+    static CACHES: LazyLock<[usize; 3]> = LazyLock::new(|| {
+        let mut caches = [32 << 10, 1 << 20, 32 << 20];
+        for index in 0..8 {
+            let read = |what| {
+                let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{what}");
+                fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+            };
+            let size = read("size").strip_suffix('K').and_then(|size| size.parse::<usize>().ok());
+            let level = read("level").parse::<usize>().ok();
+            let level = level.and_then(|level| caches.get_mut(level.checked_sub(1)?));
+            if let (Some(size), Some(level)) = (size, level)
+                && read("type") != "Instruction"
+            {
+                *level = size << 10;
+            }
+        }
+        caches
+    });
+    *CACHES
 }
 
 #[cfg(test)]

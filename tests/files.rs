@@ -355,8 +355,8 @@ enum Lie {
 struct Liar {
     _membership: Wire,
     asked: Arc<AtomicBool>,
-    /// How many pieces it was told that others have.
-    heard_of: Arc<AtomicUsize>,
+    /// How often it heard `have`, and how often `wrong`.
+    heard_of: Arc<[AtomicUsize; 2]>,
 }
 
 impl Liar {
@@ -373,7 +373,7 @@ impl Liar {
         tracker.say_raw(hashes);
         tracker.hear("updated");
         let asked = Arc::new(AtomicBool::new(false));
-        let heard_of = Arc::new(AtomicUsize::new(0));
+        let heard_of = Arc::new([const { AtomicUsize::new(0) }; 2]);
         let (told, heard) = (Arc::clone(&asked), Arc::clone(&heard_of));
         // It ends with the test's process.
         thread::spawn(move || {
@@ -391,7 +391,7 @@ impl Liar {
     }
 }
 
-fn lie_to(mut wire: Wire, layout: Layout, lie: Lie, asked: &AtomicBool, heard_of: &AtomicUsize) {
+fn lie_to(mut wire: Wire, layout: Layout, lie: Lie, asked: &AtomicBool, heard_of: &[AtomicUsize; 2]) {
     let mut bits = Bitfield::full(layout).as_bytes().to_vec();
     if lie == Lie::LongBitfield {
         bits.push(0);
@@ -400,8 +400,8 @@ fn lie_to(mut wire: Wire, layout: Layout, lie: Lie, asked: &AtomicBool, heard_of
         if message["type"] == "request" {
             asked.store(true, Ordering::SeqCst);
         }
-        if message["type"] == "have" {
-            heard_of.fetch_add(1, Ordering::SeqCst);
+        for (counter, kind) in heard_of.iter().zip(["have", "wrong"]) {
+            counter.fetch_add((message["type"] == kind).into(), Ordering::SeqCst);
         }
         let alive = match (message["type"].as_str().unwrap(), lie) {
             ("join", Lie::Mute) => true,
@@ -456,9 +456,11 @@ fn a_lying_holder_never_spoils_a_file() {
         assert_eq!(given(&report, &name), 20, "{lie:?}: {report}");
         if lie == Lie::WrongBytes {
             assert_eq!(report["refetched"], 2, "it is not asked after the second: {report}");
+            let heard = || (liar.heard_of[1].load(Ordering::SeqCst) >= 1).then_some(());
+            until("it is told which piece was wrong", PATIENCE, heard);
         }
         if lie == Lie::Silence {
-            let heard = || (liar.heard_of.load(Ordering::SeqCst) >= 10).then_some(());
+            let heard = || (liar.heard_of[0].load(Ordering::SeqCst) >= 10).then_some(());
             until("it hears what cyd has, though it asks for nothing", PATIENCE, heard);
         }
     }
@@ -927,4 +929,56 @@ fn a_prompt_adds_lists_and_downloads() {
     }
     assert_eq!(fs::read(network.path("peerlab-ben/a.bin")).unwrap(), b"from ada");
     assert_eq!(fs::read(network.path("peerlab-ben/mine.txt")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_file_that_is_not_as_long_as_it_says_is_refused() {
+    let network = network();
+    let says = ["/proc/version is not as long as it says", "add a copy"];
+    network.command("ada", &["add", "/proc/version"]).outcome().assert(4, &says);
+}
+
+#[test]
+fn commands_work_in_a_folder_that_a_peer_watches_and_leave_repairs_to_it() {
+    let network = network();
+    put(&network, "ada", "a.bin", bytes(MIB, 1));
+    put(&network, "ben", "b.bin", "of ben");
+    let mut ada = serve(&network, "ada", &["--scan", "100ms"]);
+    let _ben = serve(&network, "ben", &[]);
+    whole_at(&network, "a.bin", 1);
+    whole_at(&network, "b.bin", 1);
+    fs::write(network.path("c.bin"), "of cyd").unwrap();
+    let into = |args: &[&str]| network.command("cyd", &[args, &["--data", "peerlab-ada"]].concat());
+    network.command("cyd", &["down", "b.bin", "-o", "peerlab-ada"]).outcome().assert(0, &[]);
+    whole_at(&network, "b.bin", 2);
+    let mut add = into(&["add", "c.bin"]);
+    add.hears("serving c.bin");
+    until("its watcher offers it", PATIENCE, || {
+        let row = row(&network, "c.bin")?;
+        row["holders"].as_array().unwrap().iter().any(|holder| holder["name"] == "ada").then_some(())
+    });
+    add.signal(Signal::TERM);
+    add.outcome();
+    assert!(network.path("peerlab-ada/.peerlab/marker").exists() && !ada.has_ended());
+    into(&["verify", "b.bin"]).outcome().assert(0, &[]);
+    // A byte rots; nobody but `verify` sees it.
+    let rotten = [&b"x"[..], &bytes(MIB, 1)[1..]].concat();
+    ada.signal(Signal::STOP);
+    fs::write(network.path("peerlab-ada/a.bin"), &rotten).unwrap();
+    into(&["verify", "a.bin"])
+        .outcome()
+        .assert(5, &["a.bin has 1 wrong piece (number 0)", "another peer watches"]);
+    assert!(fs::read(network.path("peerlab-ada/a.bin")).unwrap() == rotten, "it is left to the watcher");
+    ada.signal(Signal::CONT);
+}
+
+#[test]
+fn a_peer_that_limits_itself_is_told_that_it_does_so_and_no_holder_is_blamed() {
+    let network = network();
+    put(&network, "ada", "a.bin", bytes(MIB, 1));
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "a.bin", 1);
+    let mut ben = network.command("ben", &["down", "a.bin", "-o", "out", "--down", "20"]);
+    ben.hears("--down 20 is 20 bytes a second: for more write 20kB or 20MB");
+    ben.hears("nothing has come for 10 s: --down lets in 20 B a second");
 }

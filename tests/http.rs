@@ -142,15 +142,16 @@ fn one_port_answers_messages_and_browsers() {
     let mut network = network();
     network.add_peer("ada", 1);
     let addr: SocketAddr = network.row("ada").unwrap()["addr"].as_str().unwrap().parse().unwrap();
-    for addr in [network.addr, addr] {
-        let page = get(addr, "/");
+    assert_eq!(get(addr, "/").header("Location"), Some("/data/"));
+    for (addr, target) in [(network.addr, "/"), (addr, "/data/")] {
+        let page = get(addr, target);
         assert_eq!((page.status, page.header("Connection")), (200, Some("close")));
         assert!(page.text().starts_with("<!DOCTYPE html>"));
     }
     let mut wire = Wire::connect(addr);
     wire.say(&json!({"type": "get"}));
     wire.hear("end");
-    assert!(get(addr, "/").text().contains("ada is a peer"));
+    assert!(get(addr, "/data/").text().contains("The files of the peer ada"));
 }
 
 #[test]
@@ -178,6 +179,81 @@ fn a_listing_is_sorted_and_every_name_in_it_can_be_downloaded() {
         assert_eq!(file.header("ETag").unwrap(), format!("\"{}\"", row["id"].as_str().unwrap()));
     }
     assert_eq!(page.text().matches("href=").count(), NAMES.len());
+}
+
+#[test]
+fn a_listing_can_be_sorted_leads_to_the_board_and_shows_how_each_file_can_be_checked() {
+    let network = network();
+    for (name, size, time) in [("a-mid", 1000, 1), ("b-big", 300_000, 2), ("c-one", 9, 3)] {
+        let path = put(&network, "ada", name, bytes(size, 7));
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000 + time);
+        fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+    let (_ada, addr) = serve(&network, "ada", &[]);
+    ["a-mid", "b-big", "c-one"].into_iter().for_each(|name| whole_at(&network, name, 1));
+    for (query, order) in [
+        ("?json", ["a-mid", "b-big", "c-one"]),
+        ("?sort=name&json", ["a-mid", "b-big", "c-one"]),
+        ("?sort=size&json", ["b-big", "a-mid", "c-one"]),
+        ("?sort=time&json", ["c-one", "b-big", "a-mid"]),
+    ] {
+        let page = get(addr, &format!("/data/{}", query.replace("json", "")));
+        let at = order.map(|name| page.text().find(&format!("href=\"{name}\"")).unwrap());
+        assert!(at.is_sorted(), "{query}: {}", page.text());
+        let listed = get(addr, &format!("/data/{query}")).json();
+        let rows = listed["files"].as_array().unwrap();
+        let names: Vec<Value> = rows.iter().map(|row| row["file"].clone()).collect();
+        assert_eq!(names, order, "{query}");
+    }
+    let page = get(addr, "/data/");
+    for elsewhere in [format!("http://{}/", network.addr), format!("http://{}/files/", network.addr)] {
+        assert!(page.text().contains(&format!("formaction=\"{elsewhere}\"")), "{}", page.text());
+    }
+    // Of one piece, the hash is that of the file; of several, there is the id.
+    let rows = get(addr, "/data/?json").json()["files"].clone();
+    fs::write(network.path("mid"), bytes(1000, 7)).unwrap();
+    let sum = String::from_utf8(run("sha256sum", network.dir.path(), &["mid"])).unwrap();
+    assert_eq!(rows[0]["sha256"], sum[..64]);
+    assert!(page.text().contains(&sum[..64]), "{}", page.text());
+    assert!(rows[1].get("sha256").is_none() && page.text().contains(rows[1]["id"].as_str().unwrap()));
+
+    let page = get(network.addr, "/files/");
+    assert!(page.text().contains("href=\"/\"") && page.text().contains(rows[1]["id"].as_str().unwrap()));
+    assert!(page.text().contains(&format!("href=\"http://{addr}/data/\"")), "{}", page.text());
+    for (query, order) in [("", ["a-mid", "b-big", "c-one"]), ("?sort=size", ["b-big", "a-mid", "c-one"])] {
+        let page = get(network.addr, &format!("/files/{query}"));
+        let at = order.map(|name| page.text().find(&format!("<h2>{name} ")).unwrap());
+        assert!(at.is_sorted(), "{query}: {}", page.text());
+    }
+}
+
+#[test]
+fn a_mirror_that_may_send_nothing_says_so_and_stands_in_no_metalink() {
+    let network = network();
+    for peer in ["ada", "ben"] {
+        put(&network, peer, "a.txt", b"text");
+    }
+    put(&network, "ben", "own.txt", b"text of ben");
+    let (_ada, ada) = serve(&network, "ada", &[]);
+    let (_ben, ben) = serve(&network, "ben", &["--up", "0"]);
+    whole_at(&network, "a.txt", 2);
+    whole_at(&network, "own.txt", 1);
+    let no = get(ben, "/data/a.txt");
+    assert_eq!((no.status, no.header("Retry-After")), (503, Some("5")));
+    assert!(no.text().contains("--up 0") && no.text().contains("/files/"), "{}", no.text());
+    assert_eq!(get(ben, "/data/none.txt").status, 404);
+    assert!(get(ben, "/data/").text().contains("sends nothing"));
+    assert_eq!(get(ada, "/data/a.txt").text(), "text");
+    let page = get(network.addr, "/files/");
+    let metalink = get(network.addr, "/files/a.txt.meta4");
+    for text in [page.text(), metalink.text()] {
+        assert!(
+            text.contains(&format!("http://{ada}/data/a.txt")) && !text.contains(&ben.to_string()),
+            "{text}"
+        );
+    }
+    assert!(page.text().contains("No peer that may send it has all of it."), "{}", page.text());
+    assert_eq!(get(network.addr, "/files/own.txt.meta4").status, 404);
 }
 
 #[test]
@@ -440,7 +516,6 @@ fn everything_is_answered_only_under_an_address_or_localhost() {
         (network.addr, "/state"),
         (network.addr, "/files/"),
         (network.addr, "/files/a.txt.meta4"),
-        (addr, "/"),
         (addr, "/data/"),
         (addr, "/data/a.txt"),
     ] {

@@ -2,6 +2,7 @@
 //! `cargo test --test main leases::` runs those of one file.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod advice;
 mod board;
 mod common;
 mod failures;
@@ -14,5 +15,6 @@ mod orders;
 mod programs;
 mod replication;
 mod report;
+mod terminal;
 mod uppercase;
 mod wire;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::common::fake::{FakePeer, HONEST};
 use crate::common::node::{Network, Node, Outcome, start_manager};
 use crate::common::wire::{Heard, Wire, peer_of_mine};
-use crate::common::{PATIENCE, assert_is_product, integers, save, until};
+use crate::common::{PATIENCE, assert_is_product, integers, load, save, until};
 use peerlab::matrix::Matrix;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -186,6 +186,49 @@ fn a_full_disk_is_said_and_a_device_is_written_to_and_not_replaced() {
         let kind = fs::metadata(dir.path().join(name)).unwrap().file_type();
         assert!(kind.is_char_device(), "{name} was replaced");
     }
+}
+
+#[test]
+fn a_file_that_was_made_by_others_is_replaced_with_force_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let make = |args: &[&str]| peer(dir.path(), &[&["make"], args].concat());
+    make(&["a", "3"]).assert(0, &[]);
+    make(&["a", "4", "--integers"]).assert(0, &["replacing a.npy, a matrix of 3 x 3"]);
+    let multiply =
+        |args: &[&str]| peer(dir.path(), &[&["multiply", "a.npy", "a.npy", "--local", "-o"], args].concat());
+    multiply(&["c.npy"]).assert(0, &[]);
+    multiply(&["c.npy"]).assert(0, &["replacing c.npy, a matrix of 4 x 4"]);
+    multiply(&["a.npy"]).assert(4, &["a.npy is an operand", "--force"]);
+    for other in ["notes.npy", "picture.png"] {
+        fs::write(path(other), "not a matrix").unwrap();
+        multiply(&[other]).assert(4, &[other, "was not made by this program", "replace it with --force"]);
+        assert_eq!(fs::read_to_string(path(other)).unwrap(), "not a matrix");
+    }
+    make(&["notes", "2"]).assert(4, &["notes.npy is there", "replace it with --force"]);
+    make(&["notes", "2", "--force"]).assert(0, &[]);
+    fs::write(path("empty.npy"), "").unwrap();
+    multiply(&["empty.npy"]).assert(0, &[]);
+    let a = load(&path("a.npy"));
+    multiply(&["a.npy", "--force"]).assert(0, &[]);
+    assert_is_product(&path("a.npy"), &a, &a);
+}
+
+#[test]
+fn a_product_on_stdout_is_alone_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = integers(5, 5, 1);
+    save(&a, &dir.path().join("a.npy"));
+    for to in ["-", "/dev/stdout"] {
+        let shell = format!("{} multiply a.npy a.npy --local -o {to} >c.npy", env!("CARGO_BIN_EXE_peer"));
+        let out =
+            std::process::Command::new("sh").args(["-c", &shell]).current_dir(dir.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && said.contains("5 x 5 in "), "{said}");
+        assert_is_product(&dir.path().join("c.npy"), &a, &a);
+    }
+    let shown = peer(dir.path(), &["show", "c.npy", "--json"]).assert(0, &[]).json();
+    assert_eq!((&shown["rows"], shown["entries"].as_array().unwrap().len()), (&json!(5), 5));
 }
 
 #[test]
@@ -388,4 +431,83 @@ fn garbage_on_any_port_is_answered_and_harms_nobody() {
     let fake = FakePeer::join(network.addr, "fake", 1, HONEST);
     network.all_leasable(2);
     drop(fake);
+}
+
+#[test]
+fn a_script_that_is_asked_for_help_or_called_wrongly_says_its_usage_and_runs_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let ran = dir.path().join("ran");
+    // Whatever a script does begins with cargo, with a folder for its work, or with a tool that looks around.
+    for tool in ["cargo", "mktemp", "ip", "python3"] {
+        let stub = dir.path().join(tool);
+        fs::write(&stub, format!("#!/bin/sh\necho {tool} >>{}\n", ran.display())).unwrap();
+        fs::set_permissions(&stub, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    let names =
+        fs::read_dir(&scripts).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<String> = names.filter(|name| name.ends_with(".sh") && name != "lib.sh").collect();
+    assert!(names.len() > 5, "{names:?}");
+    for name in names {
+        let call = |args: &[&str]| {
+            let mut script = std::process::Command::new(scripts.join(&name));
+            script.args(args).env("PATH", &path).current_dir(dir.path()).output().unwrap()
+        };
+        let usage = format!("Usage: {}scripts/{name}", if name == "hosts.sh" { "sudo " } else { "" });
+        for args in [&["--help"][..], &["-h"], &["--write", "--help"]] {
+            let help = call(args);
+            assert_eq!((help.status.code(), &*help.stderr), (Some(0), &b""[..]), "{name} {args:?}: {help:?}");
+            assert!(String::from_utf8_lossy(&help.stdout).contains(&usage), "{name} {args:?}: {help:?}");
+            assert!(!ran.exists(), "{name} {args:?} ran {:?}", fs::read_to_string(&ran));
+        }
+        let wrong = call(&["--nonsense", "1"]);
+        assert_eq!(wrong.status.code(), Some(2), "{name}: {wrong:?}");
+        assert!(String::from_utf8_lossy(&wrong.stderr).contains(&usage), "{name}: {wrong:?}");
+        let ran_all = fs::read_to_string(&ran).unwrap_or_default();
+        assert!(!ran_all.contains("cargo"), "{name} built something before it looked at its arguments");
+        let _ = fs::remove_file(&ran);
+    }
+}
+
+#[test]
+fn help_of_a_command_shows_its_own_options_first_then_an_example_and_fits_the_terminal() {
+    let help = |program: &str, words: &[&str]| {
+        let path = if program == "peer" { env!("CARGO_BIN_EXE_peer") } else { env!("CARGO_BIN_EXE_manager") };
+        let output =
+            std::process::Command::new(path).args(words).arg("--help").env("COLUMNS", "80").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let commands = help("peer", &[]);
+    let commands = commands.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands = commands.lines().filter(|line| !line.starts_with("   "));
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"make") && commands.contains(&"why"), "{commands:?}");
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        let text = help("peer", &[command]);
+        let (own, network) = text.split_once("\nOptions of the peer and its network:\n").unwrap();
+        assert!(own.contains("--help") && !own.contains("--manager"), "{command}: {text}");
+        assert!(network.contains("--manager") && network.contains("\nExample"), "{command}: {text}");
+        // The line of the usage is never broken.
+        let mut lines = text.lines().filter(|line| !line.starts_with("Usage: "));
+        assert!(lines.all(|line| line.chars().count() <= 80), "{command}: {text}");
+    }
+    assert!(help("peer", &["make"]).contains("Example: peer make a 1000"));
+    assert!(help("manager", &[]).contains("Example: manager --listen"));
+}
+
+#[test]
+fn both_programs_can_print_completions_and_a_manual_page() {
+    let dir = tempfile::tempdir().unwrap();
+    for (program, word) in [("peer", "multiply"), ("manager", "--quantum")] {
+        let bash = run(program, dir.path(), &["--completions", "bash"]).assert(0, &[]).stdout;
+        assert!(bash.contains(word) && bash.contains(&format!("complete -F _{program}")), "{bash}");
+        let page = run(program, dir.path(), &["--man-page"]).assert(0, &[]).stdout;
+        assert!(
+            page.contains(&format!(".TH {program} 1")) && page.contains(&word.replace('-', "\\-")),
+            "{page}"
+        );
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing else is done");
 }

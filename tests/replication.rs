@@ -5,14 +5,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use crate::common::files::{folder, put, row, whole_at};
 use crate::common::node::{Network, Node};
 use crate::common::wire::Wire;
 use crate::common::{PATIENCE, until};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How often the peers of these tests look into their folders.
 const SCAN: [&str; 2] = ["--scan", "200ms"];
@@ -186,6 +186,26 @@ fn what_was_put_back_stays_when_only_one_that_fetched_it_is_left_and_one_that_re
     whole_at(&network, "a.txt", 2);
     everywhere(&network, &["ben", "cyd"], "a.txt", "again");
     assert!(text(&network, "ben", ".peerlab/trash/a.2.txt").is_none(), "it did not go to the trash again");
+}
+
+/// By `cp -p`, `dd conv=notrunc` or `touch -r`: the size, the time and the inode are what they were.
+#[test]
+fn an_edit_that_the_time_of_a_file_does_not_show_is_an_edit() {
+    let network = network();
+    let path = put(&network, "ada", "a.txt", "before");
+    let _peers = serve_all(&network, ["ada", "ben"]);
+    whole_at(&network, "a.txt", 2);
+    let was = fs::metadata(&path).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.write_all_at(b"AFTER!", 0).unwrap();
+    file.set_modified(was.modified().unwrap()).unwrap();
+    let is = fs::metadata(&path).unwrap();
+    assert_eq!((was.len(), was.mtime_nsec(), was.ino()), (is.len(), is.mtime_nsec(), is.ino()));
+    everywhere(&network, &["ada", "ben"], "a.txt", "before");
+    let copy = |row: &Value| row["file"].as_str().unwrap().starts_with("a.conflict-ada-");
+    until("it is set aside", PATIENCE, || {
+        network.state()["files"].as_array()?.iter().any(copy).then_some(())
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! The rules for authors stand in `report/README.md`. Each rule is a function from a text to complaints, so
 //! that it can be tried on texts that break it: the second half of this file does that.
-//! `UPDATE_REPORT=1` writes excerpts that differ anew instead of complaining about them.
+//! `UPDATE_REPORT=1` writes excerpts that differ again instead of complaining about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ struct Checked {
 fn check_excerpts(root: &Path, page: &Path, text: &str) -> Checked {
     let mut checked = Checked { updated: text.to_owned(), ..Checked::default() };
     let mut comment = None;
-    // Where a block begins that is to be written anew, where it ends, and what is to stand there.
+    // Where a block begins that is to be written again, where it ends, and what is to stand there.
     let mut news = Vec::new();
     for (event, range) in parse(text) {
         let line = text[..range.start].lines().count() + 1;
@@ -97,7 +97,7 @@ fn check_excerpts(root: &Path, page: &Path, text: &str) -> Checked {
                             let diff = TextDiff::from_lines(&text[start..end], &source);
                             let diff = diff.unified_diff().header("report", "source").to_string();
                             checked.differing.push(format!(
-                                "{at}: {comment} differs; scripts/report.sh writes it anew\n{diff}"
+                                "{at}: {comment} differs; scripts/report.sh writes it again\n{diff}"
                             ));
                             news.push((start..end, source));
                         }

@@ -8,7 +8,7 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use peerlab::cli;
 use peerlab::error::{Error, Kind, Result};
 use peerlab::manager::{Manager, Settings};
@@ -16,8 +16,10 @@ use peerlab::manager::{Manager, Settings};
 /// The always-on manager of a peerlab network: knows who is here, leases their slots, and keeps their files alive.
 #[derive(Debug, Parser)]
 #[command(
+    name = "manager",
     version,
-    after_help = "It runs until SIGINT (Ctrl-C) or SIGTERM. RUST_LOG=info shows what happens."
+    after_help = "It runs until SIGINT (Ctrl-C) or SIGTERM. RUST_LOG=info shows what happens.\n\n\
+                  Example: manager --listen 0.0.0.0:7000 --open --quantum 10s"
 )]
 struct ManagerOptions {
     #[command(flatten)]
@@ -25,6 +27,8 @@ struct ManagerOptions {
     /// Listen on an address that others can reach, though no program has to prove what it is
     #[arg(long)]
     open: bool,
+    #[command(flatten)]
+    papers: cli::Papers,
 }
 
 fn main() -> ExitCode {
@@ -34,7 +38,8 @@ fn main() -> ExitCode {
     cli::exit("manager", run(&options))
 }
 
-fn run(ManagerOptions { manager, open }: &ManagerOptions) -> Result<()> {
+fn run(ManagerOptions { manager, open, papers }: &ManagerOptions) -> Result<()> {
+    papers.print(ManagerOptions::command())?;
     if !manager.listen.ip().is_loopback() && !open {
         return Err(Error::new(
             Kind::Usage,

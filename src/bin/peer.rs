@@ -27,6 +27,7 @@ use peerlab::peer::config::{Config, UploadSettings};
 use peerlab::share::choker::{ROUND_SECONDS, UNCHOKE};
 use peerlab::thread::{self, Thread};
 use rustix::termios::OptionalActions;
+use signal_hook::consts::SIGINT;
 
 /// The exit status of a command that a signal ended, as shells have it for SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -34,11 +35,17 @@ const INTERRUPTED: i32 = 130;
 /// How often a peer that waits for its manager looks whether it is told to stop.
 const JOIN_CHECK: Duration = Duration::from_millis(200);
 
+/// A rate below this, in bytes per second, is perhaps meant in other units.
+const SLOW: u64 = 10_000;
+
 /// A peer of a peerlab network: client and server at once.
 #[derive(Debug, Parser)]
 #[command(
+    name = "peer",
     version,
-    after_help = "Without a command it is the prompt. RUST_LOG=trace shows every line on the wire."
+    next_help_heading = "Options of the peer and its network",
+    after_help = "Without a command it is the prompt. RUST_LOG=trace shows every line on the wire.\n\n\
+                  Example: peer serve --name ada"
 )]
 struct PeerOptions {
     /// Where the manager listens
@@ -62,7 +69,7 @@ struct PeerOptions {
     /// How often to look into the shared folder
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = cli::parse_time)]
     scan: Duration,
-    /// How fast to upload at most, all together: 8MiB, 500kB, bytes per second; 0 serves nobody
+    /// How fast to upload at most, all together: 20M, 500kB, 8MiB, 50mbit (per second); 0 serves nobody
     #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_upload_rate)]
     up: Option<u64>,
     /// How fast to download at most, all together
@@ -75,8 +82,10 @@ struct PeerOptions {
     #[arg(long, global = true, value_name = "X", default_value_t = 1.0, value_parser = cli::parse_scale)]
     time_scale: f64,
     /// Print the result as one JSON object
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = None)]
     json: bool,
+    #[command(flatten)]
+    papers: cli::Papers,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -99,6 +108,7 @@ fn words() -> Vec<OsString> {
 }
 
 fn run(options: PeerOptions) -> Result<()> {
+    options.papers.print(PeerOptions::command())?;
     let stop = cli::on_signal()?;
     let config = config(&options)?;
     match options.command {
@@ -126,13 +136,20 @@ fn config(options: &PeerOptions) -> Result<Config> {
         None => format!("peer-{:04x}", rand::random::<u16>()).parse()?,
     };
     let data = options.data.clone().unwrap_or_else(|| format!("peerlab-{name}").into());
+    for (option, rate) in [("--up", up), ("--down", down)] {
+        if let Some(rate @ 1..SLOW) = rate {
+            cli::tell(format_args!(
+                "{option} {rate} is {rate} bytes a second: for more write {rate}kB or {rate}MB"
+            ));
+        }
+    }
     let round = Duration::from_secs(ROUND_SECONDS).div_f64(time_scale);
     let upload = UploadSettings { up, down, unchoke: unchoke.into(), round };
     Ok(Config { manager, listen, advertise, name, slots, data, keeps: true, scan, upload })
 }
 
 /// Runs the prompt, or the script that stands in its place.
-fn open_prompt(config: Config, stop: Receiver<()>) -> Result<()> {
+fn open_prompt(config: Config, stop: Receiver<i32>) -> Result<()> {
     let peer = Arc::new(Peer::start(config)?);
     let context = Context::for_prompt(Arc::clone(&peer));
     leave_on_signal(stop, &context)?;
@@ -149,7 +166,7 @@ fn open_prompt(config: Config, stop: Receiver<()>) -> Result<()> {
 }
 
 /// Serves until a signal. It is ready when it has joined; a manager that is not there yet is waited for.
-fn serve(config: Config, stop: &Receiver<()>) -> Result<()> {
+fn serve(config: Config, stop: &Receiver<i32>) -> Result<()> {
     let peer = Peer::start(config)?;
     loop {
         match peer.network().wait_for_number(JOIN_CHECK) {
@@ -169,14 +186,15 @@ fn say_ready(peer: &Peer) -> Result<()> {
     cli::say_ready("peer", &peer.config().name.to_string(), peer.addr())
 }
 
-/// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command.
-fn leave_on_signal(stop: Receiver<()>, context: &Context) -> Result<()> {
+/// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command. At a prompt on a
+/// terminal the first Ctrl-C only stops the command.
+fn leave_on_signal(stop: Receiver<i32>, context: &Context) -> Result<()> {
     // The prompt may have the terminal in another mode when the signal comes.
     let terminal = rustix::termios::tcgetattr(io::stdin()).ok();
-    let work = context.work();
+    let (work, stays) = (context.work(), context.stays && io::stdin().is_terminal());
     let leave = move || {
-        if stop.recv().is_err() {
-            return;
+        while stop.recv() == Ok(SIGINT) && stays && work.interrupt() {
+            cli::tell("stopping this command; Ctrl-C once more leaves");
         }
         if let Some(terminal) = terminal {
             let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &terminal);

@@ -70,7 +70,10 @@ const REST: Duration = Duration::from_millis(50);
 
 /// A line in, the same line in upper case out: the first programs over TCP and UDP.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Servers run until Ctrl-C; RUST_LOG=info shows who comes and goes.")]
+#[command(
+    version,
+    after_help = "Servers run until Ctrl-C; RUST_LOG=info shows who comes and goes.\n\nExample: uppercase tcp-server 127.0.0.1:9000"
+)]
 struct Options {
     /// Which of the four programs to run
     #[arg(value_enum)]

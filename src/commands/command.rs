@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::matrix::strassen::MAX_LEVELS;
 use crate::share::FileName;
@@ -13,12 +14,14 @@ use crate::share::units::Bytes;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve others until SIGINT (Ctrl-C) or SIGTERM
+    #[command(after_help = "Example: peer serve --name ada --data shared --up 20M")]
     Serve {
         /// How many products to serve at once; the same as before the command
         #[arg(long, value_name = "N")]
         slots: Option<u32>,
     },
     /// Write a random matrix as NAME.npy
+    #[command(after_help = "Example: peer make a 1000 700 --integers")]
     Make {
         /// The file to write; `.npy` is added if it is missing
         #[arg(value_name = "NAME")]
@@ -33,8 +36,19 @@ pub enum Command {
         /// Whole numbers from -9 to 9, whose products are exact
         #[arg(long)]
         integers: bool,
+        /// Replace a file of this name, whatever it is
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print a matrix: its shape, its range, and at most eight rows and columns
+    #[command(after_help = "Example: peer show a.npy")]
+    Show {
+        /// The file
+        #[arg(value_name = "A.npy")]
+        matrix: PathBuf,
     },
     /// Multiply two matrices by leased peers
+    #[command(after_help = "Example: peer multiply a.npy b.npy -o c.npy")]
     Multiply {
         /// The left matrix
         #[arg(value_name = "A.npy")]
@@ -42,7 +56,7 @@ pub enum Command {
         /// The right matrix
         #[arg(value_name = "B.npy")]
         b: PathBuf,
-        /// Where to write the product; not written if absent
+        /// Where to write the product, `-` for stdout; not written if absent
         #[arg(short, long, value_name = "C.npy")]
         output: Option<PathBuf>,
         /// How often the matrices are cut: 0 is one product, 1 is seven, 2 is forty-nine
@@ -54,23 +68,31 @@ pub enum Command {
         /// Without a network, on all cores of this machine
         #[arg(long, conflicts_with_all = ["levels", "slots"])]
         local: bool,
+        /// Replace a file of this name, whatever it is
+        #[arg(long, requires = "output")]
+        force: bool,
     },
     /// Hold slots by hand, and see the queue (at the prompt only)
+    #[command(after_help = "Example, at the prompt: lease 7")]
     Lease {
         /// How many slots
         #[arg(default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
         slots: u32,
     },
     /// Give back the slots that `lease` got (at the prompt only)
+    #[command(after_help = "Example, at the prompt: release")]
     Release,
     /// Offer a file: copy it into the shared folder, and serve it
+    #[command(after_help = "Example: peer add lecture.pdf")]
     Add {
         /// The file
         path: PathBuf,
     },
     /// What all other peers offer, asked of the peers themselves
+    #[command(after_help = "Example: peer get")]
     Get,
     /// Download a file from all its holders at once
+    #[command(after_help = "Example: peer down lecture.pdf -o downloads --stay")]
     Down {
         /// The name of the file
         #[arg(value_name = "NAME")]
@@ -82,28 +104,32 @@ pub enum Command {
         #[arg(long)]
         stay: bool,
         /// Which pieces come first: rarest, sequential or split
-        #[arg(long, default_value = "rarest", value_name = "ORDER")]
+        #[arg(long, default_value = "rarest", value_name = "ORDER", ignore_case = true, value_parser = orders())]
         pick: PickOrder,
     },
     /// Remove a file everywhere: every peer moves it into its trash
+    #[command(after_help = "Example: peer drop lecture.pdf")]
     Drop {
         /// The name of the file
         #[arg(value_name = "NAME")]
         file: FileName,
     },
     /// The manager's list of files, and who has them
+    #[command(after_help = "Example: peer files --health")]
     Files {
         /// Whether as many peers have each as the manager's policy asks, and if not, why
         #[arg(long)]
         health: bool,
     },
     /// Check a file of the shared folder piece by piece, and repair it from others
+    #[command(after_help = "Example: peer verify lecture.pdf --data peerlab-ada")]
     Verify {
         /// The name of the file
         #[arg(value_name = "NAME")]
         file: FileName,
     },
     /// How long a distribution takes at best, from one server and from each other
+    #[command(after_help = "Example: peer bounds --size 15Gbit --seed-up 30Mbit --peer-up 2Mbit --peers 100")]
     Bounds {
         /// The size of the file
         #[arg(long)]
@@ -122,14 +148,22 @@ pub enum Command {
         peers: u64,
     },
     /// Who is here, with how many slots
+    #[command(after_help = "Example: peer peers")]
     Peers,
     /// What this peer is doing
+    #[command(after_help = "Example, at the prompt: status")]
     Status,
     /// What is waited for in the network, and why
+    #[command(after_help = "Example: peer why")]
     Why,
     /// Leave the prompt
-    #[command(alias = "exit")]
+    #[command(alias = "exit", after_help = "Example, at the prompt: quit")]
     Quit,
+}
+
+/// An order of pieces, by its name.
+fn orders() -> impl TypedValueParser<Value = PickOrder> {
+    PossibleValuesParser::new(PickOrder::NAMED.map(|(name, _)| name)).try_map(|name| name.parse())
 }
 
 /// Where the command stands among `words`: the first that is neither an option nor an option's value.

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::peer::Peer;
@@ -11,12 +14,15 @@ use crate::peer::manager_client::ManagerClient;
 use crate::peer::multiply::lease::HeldLease;
 use crate::share::store::Store;
 
+/// Two Ctrl-C within this time leave the prompt.
+const TWICE: Duration = Duration::from_secs(1);
+
 /// Where commands run.
 #[derive(Debug)]
 pub struct Context {
     pub(super) config: Config,
     /// At the prompt: the peer stays between commands, and so does a lease.
-    pub(super) stays: bool,
+    pub stays: bool,
     pub(super) lease: Option<HeldLease>,
     pub(super) work: Arc<Work>,
 }
@@ -26,6 +32,10 @@ pub struct Context {
 pub struct Work {
     pub(super) peer: OnceLock<Arc<Peer>>,
     done: AtomicBool,
+    /// The running command is to stop.
+    pub(super) stop: AtomicBool,
+    /// When Ctrl-C was pressed last.
+    interrupted: Mutex<Option<Instant>>,
 }
 
 impl Context {
@@ -37,7 +47,7 @@ impl Context {
     /// For many commands of a peer that runs already.
     pub fn for_prompt(peer: Arc<Peer>) -> Self {
         let config = peer.config().clone();
-        let work = Arc::new(Work { peer: peer.into(), done: false.into() });
+        let work = Arc::new(Work { peer: peer.into(), ..Work::default() });
         Self { config, stays: true, lease: None, work }
     }
 
@@ -81,6 +91,18 @@ impl Work {
     /// What was asked for is done: from now on a signal is the ordinary end.
     pub(super) fn is_done(&self) {
         self.done.store(true, Ordering::SeqCst);
+    }
+
+    /// Ctrl-C: the running command is to stop. False when it is the second time within a second, which means "leave".
+    pub fn interrupt(&self) -> bool {
+        self.stop.store(true, Ordering::SeqCst);
+        let before = self.interrupted.lock().replace(Instant::now());
+        before.is_none_or(|before| before.elapsed() >= TWICE)
+    }
+
+    /// Whether the running command is to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
     }
 
     /// Leaves the network; true when what was asked for is done.

@@ -48,13 +48,14 @@ const COPIES_CHECK: Duration = Duration::from_millis(300);
 
 /// Asks the manager about a file that it may not know yet, when it has just been started.
 fn ask_about<T>(
+    context: &Context,
     manager: &mut ManagerClient,
     mut ask: impl FnMut(&mut ManagerClient) -> Result<T>,
 ) -> Result<T> {
     let mut told = false;
     loop {
         match ask(manager) {
-            Err(no) if no.code() == Code::NotFound => {
+            Err(no) if no.code() == Code::NotFound && !context.work.is_stopped() => {
                 let is_young = |is: ManagerState| is.now.saturating_sub(is.since) < GRACE;
                 if !manager.state()?.manager.is_some_and(is_young) {
                     return Err(no);
@@ -74,7 +75,7 @@ pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)>
     let peer = context.peer()?;
     let store = context.store(&context.config.data)?;
     let lay_there = path.file_name().is_some_and(|name| store.dir().join(name).exists());
-    let manifest = store.import(path)?;
+    let manifest = store.import(path, &context.work.stop)?;
     let file = manifest.name().clone();
     // To add is the wish: it counts from now on, also for a file that has lain there since before it was dropped.
     let put = store.put_at(&file).unwrap_or_default().max(Clock::new().now());
@@ -181,12 +182,13 @@ fn fetch(context: &Context, file: &FileName, folder: &Path, order: PickOrder) ->
     let copies = offered_from_elsewhere(peer.library(), file, folder).is_some();
     let own = peer.network().wait_for_number(Duration::ZERO)?;
     let mut manager = context.manager();
-    let found = ask_about(&mut manager, |manager| manager.query(if copies { 0 } else { own }, file))?;
+    let found =
+        ask_about(context, &mut manager, |manager| manager.query(if copies { 0 } else { own }, file))?;
     peer.library().put_back(file, found.manifest.id());
     let store = context.store(folder)?;
     let report = match lies_there(peer, &store, &found)? {
         Some(offer) => Ok(nothing_to_do(&offer)),
-        None => run_download(peer, &store, order, false, &mut manager, found),
+        None => run_download(context, &store, order, false, &mut manager, found),
     };
     if !context.stays {
         store.tidy();
@@ -222,16 +224,17 @@ fn nothing_to_do(offer: &Offer) -> DownloadReport {
 
 /// Downloads, with its progress on stderr.
 fn run_download(
-    peer: &Peer,
+    context: &Context,
     store: &Arc<Store>,
     order: PickOrder,
     repair: bool,
     manager: &mut ManagerClient,
     found: Listing,
 ) -> Result<DownloadReport> {
+    let peer = context.peer()?;
     let (events, shown) = unbounded();
     let new = DownloadSettings::new(peer.library(), peer.uploads(), store);
-    let settings = DownloadSettings { order, repair, ..new };
+    let settings = DownloadSettings { order, repair, stop: Some(&context.work.stop), ..new };
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "show_progress", move || show_download(&shown))?;
         download(settings, manager, found, events)
@@ -257,7 +260,7 @@ fn summary(report: &DownloadReport, folder: &Path) -> String {
 
 /// Removes a file everywhere.
 pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
-    ask_about(&mut context.manager(), |manager| manager.drop_file(file, None))?;
+    ask_about(context, &mut context.manager(), |manager| manager.drop_file(file, None))?;
     let text = format!("{file} is dropped: every peer moves it into its trash (DIR/.peerlab/trash)");
     Ok(Outcome::new(json!({"file": file, "dropped": true}), text))
 }
@@ -265,11 +268,12 @@ pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
 /// Checks a file of the shared folder against the catalogue's hashes, and repairs it from others.
 pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
     let mut manager = context.manager();
-    let found = ask_about(&mut manager, |manager| manager.query(0, file))?;
+    let found = ask_about(context, &mut manager, |manager| manager.query(0, file))?;
     let (id, pieces) = (found.manifest.id(), found.manifest.layout().pieces());
     let store = context.store(&context.config.data)?;
-    let health =
-        store.verify(&found.manifest).map_err(|e| e.advise("`down` fetches it; --data names the folder"))?;
+    let health = store.verify(&found.manifest, || !context.work.is_stopped()).map_err(|e| {
+        if e.code() == Code::NotFound { e.advise("`down` fetches it; --data names the folder") } else { e }
+    })?;
     let mut bad: Vec<u32> = health.good.missing().map(Piece::index).collect();
     if !health.is_right() {
         if bad.is_empty() {
@@ -278,10 +282,13 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
         }
         let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
         let wrong = counted(bad.len(), "wrong piece");
+        if store.is_watched_elsewhere() {
+            return Err(Error::new(Kind::Check, format!("{file} has {wrong} (number {})", list.join(", ")))
+                .advise("another peer watches this folder: `verify` at its prompt mends it, or stop it and `verify` again"));
+        }
         tell(format!("{file}: {wrong} (number {}), to be mended from others", list.join(", ")));
-        let peer = context.peer()?;
-        peer.library().put_back(file, id);
-        run_download(peer, &store, PickOrder::default(), true, &mut manager, found)
+        context.peer()?.library().put_back(file, id);
+        run_download(context, &store, PickOrder::default(), true, &mut manager, found)
             .map_err(|e| Error::new(Kind::Check, format!("{file} has {wrong}")).because(e))?;
     }
     let text = match bad.len() {

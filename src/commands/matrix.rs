@@ -1,4 +1,4 @@
-//! The verbs for matrices: `make` and `multiply`, from files to files.
+//! The verbs for matrices: `make` and `multiply`, from files to files, and `show`, to the screen.
 //!
 //! The product itself is computed elsewhere ([`multiply`](mod@multiply) by leased slots, [`strassen`](crate::matrix::strassen) on
 //! this machine). What is here is what stands around it, and it is much of what a user meets: a name that is no file,
@@ -8,12 +8,13 @@
 //! An answer appears under its name only when it is whole and on the disk; a multiply that is interrupted leaves the
 //! former file as it was.
 //!
-//! `make` and `multiply --local` do not even need a manager.
+//! `make`, `show` and `multiply --local` do not even need a manager.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crossbeam_channel::unbounded;
@@ -24,6 +25,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::show::{Outcome, show_progress};
+use crate::cli::tell;
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::strassen::Plan;
 use crate::matrix::{Matrix, npy, on_threads};
@@ -39,11 +41,12 @@ pub(super) fn make(
     cols: usize,
     seed: Option<u64>,
     integers: bool,
+    force: bool,
 ) -> Result<Outcome> {
     if file.extension().is_none_or(|e| e != "npy") {
         file.as_mut_os_string().push(".npy");
     }
-    check_place(&file)?;
+    check_place(&file, force, &[])?;
     // A seed that JSON readers agree on, below 2^53.
     let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
     let mut rng = StdRng::seed_from_u64(seed);
@@ -119,14 +122,16 @@ pub(super) fn multiply(
     a: &Path,
     b: &Path,
     output: Option<&Path>,
+    force: bool,
     how: How<'_>,
+    stop: &AtomicBool,
 ) -> Result<Outcome<Multiplied>> {
-    output.map_or(Ok(()), check_place)?;
+    output.map_or(Ok(()), |path| check_place(path, force, &[a, b]))?;
     let began = Instant::now();
     let (a, b) = load_both(a, b)?;
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
     let levels = how.levels();
-    let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels))?;
+    let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels), stop)?;
     let rounded = question.rounds_whole_numbers();
     let mut c = Matrix::try_zeros(rows, cols)?.on_huge_pages().in_memory(cores());
     let load_seconds = began.elapsed().as_secs_f64();
@@ -151,7 +156,7 @@ pub(super) fn multiply(
         rounded,
     };
     let text = multiplied.text(output);
-    Ok(Outcome::new(multiplied, text))
+    Ok(Outcome::new(multiplied, text).aside_if(output.is_some_and(is_stdout)))
 }
 
 impl Multiplied {
@@ -202,9 +207,57 @@ fn load_both(path_a: &Path, path_b: &Path) -> Result<(Matrix, Matrix)> {
     Ok((a, b))
 }
 
-/// Reads a matrix from a file, and refuses one with an entry that is no finite number: Strassen would
+/// The most rows and columns that are shown.
+const SHOWN: usize = 8;
+
+/// A matrix in a file, as far as it fits on a screen.
+pub(super) fn look(path: &Path) -> Result<Outcome> {
+    let matrix = open(path)?;
+    let (file, rows, cols) = (path.to_string_lossy(), matrix.rows(), matrix.cols());
+    let range = matrix.as_slice().iter().fold(None, |range: Option<(f64, f64)>, x| {
+        Some(range.map_or((*x, *x), |(least, most)| (least.min(*x), most.max(*x))))
+    });
+    let corner: Vec<&[f64]> = (0..rows.min(SHOWN)).map(|i| &matrix.row(i)[..cols.min(SHOWN)]).collect();
+    let more = |of: usize| if of > SHOWN { " ..." } else { "" };
+    let line =
+        |row: &&[f64]| row.iter().map(|x| format!(" {:>8}", entry(*x))).collect::<String>() + more(cols);
+    let mut lines = vec![format!("{file}: {rows} x {cols}")];
+    if let Some((least, most)) = range {
+        lines[0] += &format!(", from {} to {}", entry(least), entry(most));
+        lines.extend(corner.iter().map(line));
+        lines.extend((rows > SHOWN).then(|| format!("{:>9}", "...")));
+    }
+    let data = json!({"file": file, "rows": rows, "cols": cols, "min": range.map(|(least, _)| least),
+        "max": range.map(|(_, most)| most), "entries": corner});
+    Ok(Outcome::new(data, lines.join("\n")))
+}
+
+/// A number in a column of eight characters: eight of them fit on a line of 80.
+fn entry(x: f64) -> String {
+    match x.abs() {
+        size if x.fract() == 0.0 && size < 1e7 => format!("{x}"),
+        1e-3..1e3 => format!("{x:.3}"),
+        _ => format!("{x:.1e}"),
+    }
+}
+
+/// Reads an operand from a file, and refuses one with an entry that is no finite number: Strassen would
 /// spread it over the whole answer.
 fn load(path: &Path) -> Result<Matrix> {
+    let (name, matrix) = (path.display(), open(path)?);
+    if let Some((row, col)) = matrix.first_non_finite() {
+        let value = matrix.row(row)[col];
+        return Err(Error::new(
+            Code::Infeasible,
+            format!("{name} has the entry {value} in row {row}, column {col} (counted from 0)"),
+        )
+        .advise("replace entries that are not finite numbers: they would spread over the whole product"));
+    }
+    Ok(matrix)
+}
+
+/// Reads a matrix from a file.
+fn open(path: &Path) -> Result<Matrix> {
     let name = path.display();
     let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = opened.map_err(|e| match e.kind() {
@@ -212,7 +265,10 @@ fn load(path: &Path) -> Result<Matrix> {
             let npy = path.with_added_extension("npy");
             let advice = match npy.exists() {
                 true => format!("{} is there", npy.display()),
-                false => format!("`make {} 1000` writes one", path.with_extension("").display()),
+                false => {
+                    let name = path.to_string_lossy();
+                    format!("`make {} 1000` writes one", shell_words::quote(name.trim_end_matches(".npy")))
+                }
             };
             Error::new(Code::NotFound, format!("there is no file {name}")).advise(advice)
         }
@@ -223,30 +279,50 @@ fn load(path: &Path) -> Result<Matrix> {
     }
     let matrix = npy::read(BufReader::new(file), metadata.len())
         .map_err(|e| Error::new(e.kind(), format!("{name}: {e}")))?;
-    if let Some((row, col)) = matrix.first_non_finite() {
-        let value = matrix.row(row)[col];
-        return Err(Error::new(
-            Code::Infeasible,
-            format!("{name} has the entry {value} in row {row}, column {col} (counted from 0)"),
-        )
-        .advise("replace entries that are not finite numbers: they would spread over the whole product"));
-    }
     debug!("read {name}: {} x {}", matrix.rows(), matrix.cols());
     Ok(matrix)
 }
 
-/// Looks whether an answer could be written there, before others work for it.
-fn check_place(path: &Path) -> Result<()> {
+/// Looks whether an answer could be written there, before others work for it. Without `force` no file is replaced but a
+/// matrix that was written here and is no operand, and that is said.
+fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
+    if is_stdout(path) {
+        return Ok(());
+    }
     let folder = folder_of(path);
     if !folder.is_dir() {
         return Err(Error::new(Code::NotFound, format!("there is no folder {}", folder.display()))
-            .advise("make it first, or choose another place"));
+            .advise("create it first (mkdir), or choose another place"));
     }
     if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(Error::failed(format!("{} is the name of a folder", path.display()))
             .advise("give that of a file in it"));
     }
+    let (name, length) = (path.display(), fs::metadata(path).map_or(0, |is| is.len()));
+    if force || length == 0 {
+        return Ok(());
+    }
+    let is_operand = operands.iter().any(|operand| is_same_file(operand, path));
+    match File::open(path).ok().and_then(npy::written_here).filter(|_| !is_operand) {
+        Some((rows, cols)) => tell(format_args!("replacing {name}, a matrix of {rows} x {cols}")),
+        None => {
+            let what =
+                if is_operand { "is an operand" } else { "is there, and was not made by this program" };
+            return Err(Error::new(Code::Conflict, format!("{name} {what}"))
+                .advise("choose another name, or replace it with --force"));
+        }
+    }
     Ok(())
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let file = |path| fs::metadata(path).map(|is| (is.dev(), is.ino())).ok();
+    file(one).is_some_and(|one| file(other) == Some(one))
+}
+
+/// Whether an answer that goes there goes to stdout, by whatever name.
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-") || is_same_file(path, Path::new("/dev/stdout"))
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -263,6 +339,9 @@ fn save(matrix: &Matrix, path: &Path) -> Result<()> {
 }
 
 fn write(matrix: &Matrix, path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    if is_stdout(path) {
+        return Ok(npy::write(matrix, io::stdout().lock())?);
+    }
     // A link stands for what it leads to.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(&path).is_ok_and(|is| !is.is_file() && !is.is_dir()) {
@@ -287,7 +366,7 @@ mod tests {
     fn what_is_made_and_multiplied_is_told_to_people_and_to_programs() {
         let dir = tempfile::tempdir().unwrap();
         let place = |name: &str| dir.path().join(name);
-        let made = make(place("a"), 4, 4, Some(5), true).unwrap();
+        let made = make(place("a"), 4, 4, Some(5), true, false).unwrap();
         let file = place("a.npy");
         let name = file.to_str().unwrap();
         assert_eq!(made.to_string(), format!("{name}: 4 x 4 whole numbers, made with --seed 5"));
@@ -295,7 +374,8 @@ mod tests {
             serde_json::to_string(&made).unwrap(),
             format!(r#"{{"cols":4,"file":"{name}","integers":true,"rows":4,"seed":5}}"#)
         );
-        let outcome = multiply(&file, &file, None, How::Local).unwrap();
+        let stop = false.into();
+        let outcome = multiply(&file, &file, None, false, How::Local, &stop).unwrap();
         let text = outcome.to_string();
         assert!(text.starts_with("the product: 4 x 4 in 0."), "{text}");
         assert!(
@@ -307,7 +387,27 @@ mod tests {
         assert!(data.starts_with(r#"{"rows":4,"inner":4,"cols":4,"seconds":0."#), "{data}");
         assert!(data.ends_with(r#""wait_seconds":0.0,"levels":0,"checked":true,"products":[]}"#), "{data}");
         let answer = place("c.npy");
-        let outcome = multiply(&file, &file, Some(&answer), How::Local).unwrap().to_string();
+        let outcome = multiply(&file, &file, Some(&answer), false, How::Local, &stop).unwrap().to_string();
         assert!(outcome.starts_with(answer.to_str().unwrap()) && !outcome.contains('\n'), "{outcome}");
+    }
+
+    #[test]
+    fn a_matrix_is_shown_with_its_shape_its_range_and_at_most_eight_rows_and_columns() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.npy");
+        let (name, put) = (path.to_str().unwrap(), |matrix: &Matrix| save(matrix, &path).unwrap());
+        put(&Matrix::from_vec(2, 2, vec![1.0, -0.25, 1e-9, 20000.5]).unwrap());
+        let text = format!("{name}: 2 x 2, from -0.250 to 2.0e4\n        1   -0.250\n   1.0e-9    2.0e4");
+        assert_eq!(look(&path).unwrap().to_string(), text);
+        put(&Matrix::zeros(9, 10));
+        let shown = look(&path).unwrap();
+        let lines: Vec<String> = shown.to_string().lines().map(String::from).collect();
+        assert_eq!(lines.len(), 10);
+        assert_eq!(lines[0], format!("{name}: 9 x 10, from 0 to 0"));
+        assert!(lines[8].ends_with("0 ...") && lines[9].trim() == "...", "{lines:?}");
+        let data = serde_json::to_value(&shown).unwrap();
+        assert_eq!((data["entries"][7].as_array().unwrap().len(), &data["max"]), (8, &json!(0.0)));
+        put(&Matrix::zeros(0, 3));
+        assert_eq!(look(&path).unwrap().to_string(), format!("{name}: 0 x 3"));
     }
 }

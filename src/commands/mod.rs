@@ -11,6 +11,7 @@
 //! after another. A new verb is a [`Command`], a function that returns a result, and a line here.
 
 pub mod command;
+mod completion;
 pub mod context;
 mod files;
 mod matrix;
@@ -31,13 +32,14 @@ use crate::share::theory::Setting;
 /// What failed, and what to do next.
 pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
     match command {
-        Command::Make { matrix, rows, cols, seed, integers } => {
-            show(&matrix::make(matrix, rows, cols.unwrap_or(rows), seed, integers)?, json)
+        Command::Make { matrix, rows, cols, seed, integers, force } => {
+            show(&matrix::make(matrix, rows, cols.unwrap_or(rows), seed, integers, force)?, json)
         }
-        Command::Multiply { a, b, output, levels, slots, local } => {
+        Command::Show { matrix } => show(&matrix::look(&matrix)?, json),
+        Command::Multiply { a, b, output, levels, slots, local, force } => {
             let slots = slots.unwrap_or(if levels == 0 { 1 } else { 7 });
             let how = if local { How::Local } else { How::Leased { peer: context.peer()?, levels, slots } };
-            show(&matrix::multiply(&a, &b, output.as_deref(), how)?, json)
+            show(&matrix::multiply(&a, &b, output.as_deref(), force, how, &context.work.stop)?, json)
         }
         Command::Lease { slots } => show(&network::lease(context, slots)?, json),
         Command::Release => show(&network::release(context)?, json),

@@ -42,7 +42,8 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
             tell(text);
         }
     };
-    let lease = HeldLease::ask(context.config.manager, own, slots, &mut on_wait)?;
+    let lease = HeldLease::ask(context.config.manager, own, slots, &context.work.stop, &mut on_wait)?;
+    lease.tell_end(|why| tell(format_args!("your lease has ended: {why}; `lease` asks for another")))?;
     let lease = context.lease.insert(lease);
     let mut text = format!("leased {}, renewed while nobody else waits:", counted(lease.size(), "slot"));
     for card in &lease.slots {
@@ -55,14 +56,6 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
 fn terms(lease: &HeldLease) -> Value {
     let left = lease.left().map_or(0, |left| left.as_millis() as u64);
     json!({"lease": lease.number, "for_ms": left, "slots": lease.slots})
-}
-
-/// Says that the lease has ended, if it has: nobody at the prompt would notice.
-pub(super) fn tell_of_an_ended_lease(context: &mut Context) {
-    if let Some(lease) = context.lease.take_if(|lease| lease.left().is_none()) {
-        let why = lease.over().unwrap_or("its time is up, and the manager does not answer");
-        tell(format_args!("your lease has ended: {why}; `lease` asks for another"));
-    }
 }
 
 /// Gives back what `lease` got.

@@ -1,33 +1,32 @@
 //! The interactive peer: a line is read, its command is run, and so on.
 //!
 //! On a terminal there is line editing, a history and completion, and a failure is told and forgotten. Ctrl-C clears the
-//! line that is being typed; twice within a second, or Ctrl-D, it leaves. Several lines that are pasted at once are
+//! line that is being typed, and stops the command that runs; twice within a second, or Ctrl-D, leaves. Several lines that are pasted at once are
 //! several commands.
 //!
 //! Where stdin is not a terminal it is a script: it stops at the first failure with its exit status, and
 //! ends in order at its end. Lines that are empty or begin with `#` are passed over.
 
 use std::io::{self, BufRead, IsTerminal};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, Parser};
-use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use crossbeam_channel::unbounded;
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
-use rustyline::{Editor, Helper, Highlighter, Hinter, Validator};
+use rustyline::{CompletionType, Config, Editor, ExternalPrinter};
 
 use super::command::{Command, command_place};
+use super::completion::{Completion, names_from};
 use super::context::Context;
-use super::network::tell_of_an_ended_lease;
 use super::run as run_command;
-use crate::cli::tell;
+use crate::cli::{ShowLines, show_lines, tell};
 use crate::error::{Error, Kind, Result};
+use crate::thread::{self, Thread};
 
 /// Where a peer keeps the history of its prompt, in its folder.
 const HISTORY: &str = ".peerlab/history";
-
-/// Two Ctrl-C within this time leave.
-const TWICE: Duration = Duration::from_secs(1);
 
 /// A line at the prompt.
 #[derive(Debug, Parser)]
@@ -67,18 +66,19 @@ fn interactive(context: &mut Context) -> Result<()> {
     let history = context.config.data.join(HISTORY);
     let name = context.config.name.to_string();
     let failed = |e: ReadlineError| Error::failed("cannot read from the terminal").because(e);
-    let mut editor: Editor<Completion, DefaultHistory> = Editor::new().map_err(failed)?;
-    editor.set_helper(Some(Completion { files: FilenameCompleter::new() }));
+    let mut editor = editor(context).map_err(failed)?;
+    let above = show_above(&mut editor)?;
     // There is none before the first use.
     let _ = editor.load_history(&history);
     tell(format_args!("This is the peer {name}. `help` shows the commands, `quit` leaves."));
-    let mut interrupted: Option<Instant> = None;
     'prompt: loop {
-        tell_of_an_ended_lease(context);
-        let lines = match editor.readline(&format!("{name}> ")) {
+        show_lines(above.clone());
+        let read = editor.readline(&format!("{name}> "));
+        show_lines(None);
+        let lines = match read {
             Ok(lines) => lines,
             Err(ReadlineError::Interrupted) => {
-                if interrupted.replace(Instant::now()).is_some_and(|before| before.elapsed() < TWICE) {
+                if !context.work.interrupt() {
                     break;
                 }
                 tell("Ctrl-C once more, or `quit`, leaves");
@@ -87,6 +87,7 @@ fn interactive(context: &mut Context) -> Result<()> {
             Err(ReadlineError::Eof) => break,
             Err(e) => return Err(failed(e)),
         };
+        context.work.stop.store(false, Ordering::SeqCst);
         for line in lines.lines() {
             let _ = editor.add_history_entry(line);
             match obey(context, line) {
@@ -94,11 +95,34 @@ fn interactive(context: &mut Context) -> Result<()> {
                 Ok(false) => break 'prompt,
                 Err(e) => tell(e),
             }
+            if context.work.is_stopped() {
+                break;
+            }
         }
     }
     // A history that cannot be kept is no reason to fail.
     let _ = editor.save_history(&history);
     Ok(())
+}
+
+/// What lines are read with. Tab lists what can stand there where it is more than one.
+fn editor(context: &Context) -> Result<Editor<Completion, DefaultHistory>, ReadlineError> {
+    let lists =
+        Config::builder().completion_type(CompletionType::List).completion_show_all_if_ambiguous(true);
+    let mut editor = Editor::with_config(lists.build())?;
+    editor.set_helper(Some(Completion::new(Typed::command(), names_from(context.config.manager))));
+    Ok(editor)
+}
+
+/// What shows lines above the one that is being typed; `None` where stderr is not that terminal. A thread does it, so
+/// that nobody who has something to say waits for the terminal.
+fn show_above(editor: &mut Editor<Completion, DefaultHistory>) -> Result<Option<ShowLines>> {
+    let Ok(mut printer) = editor.create_external_printer() else { return Ok(None) };
+    let (above, lines) = unbounded::<String>();
+    let show = move || lines.into_iter().for_each(|line| drop(printer.print(line)));
+    thread::start("show_lines", show).map(Thread::detach)?;
+    let send = move |text: &str| drop(above.send(text.to_owned()));
+    Ok(io::stderr().is_terminal().then(|| -> ShowLines { Arc::new(send) }))
 }
 
 /// Runs a line; false when it is `quit`.
@@ -148,34 +172,6 @@ fn parse(line: &str) -> Result<Option<Typed>> {
             let _ = shown.print();
             Ok(None)
         }
-    }
-}
-
-/// Completes the first word to a command, the others to files.
-#[derive(Helper, Highlighter, Hinter, Validator)]
-struct Completion {
-    files: FilenameCompleter,
-}
-
-impl Completer for Completion {
-    type Candidate = Pair;
-
-    fn complete(
-        &self,
-        line: &str,
-        at: usize,
-        context: &rustyline::Context<'_>,
-    ) -> Result<(usize, Vec<Pair>), ReadlineError> {
-        let before = line[..at].trim_start();
-        if before.contains(' ') {
-            return self.files.complete(line, at, context);
-        }
-        let typed = before.to_lowercase();
-        let grammar = Typed::command();
-        let names = grammar.get_subcommands().map(|command| command.get_name().to_owned());
-        let fitting = names.chain(["help".to_owned()]).filter(|name| name.starts_with(&typed));
-        let pair = |name: String| Pair { display: name.clone(), replacement: format!("{name} ") };
-        Ok((at - before.len(), fitting.map(pair).collect()))
     }
 }
 

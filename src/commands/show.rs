@@ -5,7 +5,8 @@
 //! for what, and whatever is done twice says why.
 
 use std::fmt::{self, Display, Formatter};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -13,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::{say, say_json, tell};
+use crate::cli::{say, show_lines, tell, to_json};
 use crate::error::Result;
 use crate::peer::multiply::MultiplyEvent;
 use crate::peer::swarm::transfer::DownloadEvent;
@@ -29,11 +30,18 @@ pub(super) struct Outcome<T = Value> {
     data: T,
     #[serde(skip)]
     text: String,
+    /// Stdout has something else, and this goes to stderr.
+    #[serde(skip)]
+    aside: bool,
 }
 
 impl<T> Outcome<T> {
     pub(super) fn new(data: T, text: impl Into<String>) -> Self {
-        Self { data, text: text.into() }
+        Self { data, text: text.into(), aside: false }
+    }
+
+    pub(super) fn aside_if(self, aside: bool) -> Self {
+        Self { aside, ..self }
     }
 }
 
@@ -43,50 +51,64 @@ impl<T> Display for Outcome<T> {
     }
 }
 
-/// Shows what came of a verb on stdout, as text or as one JSON object.
-pub(super) fn show(outcome: &(impl Display + Serialize), json: bool) -> Result<()> {
-    match json {
-        true => say_json(outcome),
-        false => say(outcome),
+/// Shows what came of a verb, as text or as one JSON object.
+pub(super) fn show<T: Serialize>(outcome: &Outcome<T>, json: bool) -> Result<()> {
+    let text = if json { to_json(outcome)? } else { outcome.to_string() };
+    if outcome.aside {
+        tell(text)
+    } else {
+        say(text)?
     }
+    Ok(())
 }
 
 /// A bar on a terminal; where there is none, it is hidden.
 fn bar(length: usize, template: &str) -> ProgressBar {
     let bar =
         if io::stderr().is_terminal() { ProgressBar::new(length as u64) } else { ProgressBar::hidden() };
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
+    bar.with_style(style(template))
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// What is said meanwhile is shown above the bar.
+fn show_around(bar: &ProgressBar) {
+    let bar = bar.clone();
+    show_lines(Some(Arc::new(move |text| bar.suspend(|| drop(io::stderr().write_all(text.as_bytes()))))));
 }
 
 /// Shows what happens to a multiply of `products` products until it ends.
 pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
-    let bar = bar(products, "{bar:21} {pos}/{len} products, {elapsed}  {wide_msg}");
+    let template = "{bar:21} {pos}/{len} products, {elapsed}  {wide_msg}";
+    let bar = bar(products, template);
     bar.enable_steady_tick(TICK);
-    let say = |line: String| bar.suspend(|| tell(&line));
+    show_around(&bar);
     let mut place = None;
     for event in events {
         match event {
             MultiplyEvent::Waiting { position, text } => {
                 // A terminal's line is renewed every second; elsewhere one line for each place is enough.
                 if bar.is_hidden() && place.replace(position) != Some(position) {
-                    say(text);
+                    tell(text);
                 } else {
+                    bar.set_style(style("{msg}")); // It may be longer than a line.
                     bar.set_message(text);
                 }
             }
             MultiplyEvent::SoFar { done, text } => {
+                bar.set_style(style(template));
                 bar.set_position(done as u64);
                 bar.set_message(text);
             }
             MultiplyEvent::Note(text) => {
                 place = None; // A later wait begins again, at whatever place.
-                say(text);
+                tell(text);
             }
         }
     }
+    show_lines(None);
     bar.finish_and_clear();
 }
 
@@ -96,6 +118,7 @@ const TENTHS: u64 = 10;
 /// Shows what happens to a download until it ends: a bar on a terminal, a line for each tenth elsewhere.
 pub(super) fn show_download(events: &Receiver<DownloadEvent>) {
     let bar = bar(0, "{bar:21} {percent:>3}% {bytes_per_sec}, {eta} left  {wide_msg}");
+    show_around(&bar);
     let began = Instant::now();
     let (mut size, mut here, mut tenth, mut fetched) = (0, 0, 0, 0);
     for event in events {
@@ -107,7 +130,7 @@ pub(super) fn show_download(events: &Receiver<DownloadEvent>) {
                 bar.set_length(size);
                 bar.set_position(here);
                 if have > 0 {
-                    bar.suspend(|| tell(format!("{have} of {pieces} pieces are here already")));
+                    tell(format!("{have} of {pieces} pieces are here already"));
                 }
             }
             DownloadEvent::Piece { bytes, holders } => {
@@ -123,9 +146,10 @@ pub(super) fn show_download(events: &Receiver<DownloadEvent>) {
                 tenth = now;
                 bar.set_message(text);
             }
-            DownloadEvent::Note(text) => bar.suspend(|| tell(text)),
+            DownloadEvent::Note(text) => tell(text),
         }
     }
+    show_lines(None);
     bar.finish_and_clear();
 }
 

@@ -26,32 +26,42 @@
 //! The micro-kernel, for the vectors that the processor has, is in `micro.rs`, with all the `unsafe` there
 //! is. It also asks the memory for what it will need next.
 //!
-//! What is missing: the block sizes fit a few processors (AMD Zen 4 and 5, Intel Xeon) and are not measured
-//! at run time; on a core with less than 1 MiB of L2 they cost some speed. Very thin products (a row times
+//! What is missing: the block sizes follow from the caches, and are not measured at run time. Very thin products (a row times
 //! a matrix) are limited by memory and gain nothing from packing, but pay for it.
 
 use super::micro::{self, BareLoop, LINE, Target, TileProduct, TileSize};
 use super::{Operand, View};
 use crate::error::Error;
+use crate::thread::caches;
 
 pub use super::micro::Kernel;
 
-/// Inner size of a packed block. Each tile of C is read and written once per KC steps, so KC is long: a
-/// panel of B (KC x 24 x 8 bytes = 96 KiB with AVX-512, 32 KiB with AVX2) need not fit into L1. It comes
-/// from L2, asked for some steps ahead, with 192 bytes for every 24 fused multiply-adds, that is in 12
-/// cycles in which L2 could deliver 768.
-///
-/// On an idle machine twice the length is as quick; where several peers share its cores, as in the lab, their
-/// blocks push each other out of the caches, and 512 takes a tenth less time.
-const KC: usize = 512;
+/// How the loops are cut, for this machine's caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Blocks {
+    kc: usize,
+    mc: usize,
+    nc: usize,
+}
 
-/// Rows of a packed block of A: MC x KC x 8 bytes = 288 KiB. Together with two panels of B, the one in use
-/// and the next, it fills half of the 1 MiB of L2; the rest is for C. A multiple of every MR.
-const MC: usize = 72;
-
-/// Columns of a packed panel of B: KC x NC x 8 bytes = 4.1 MiB, an eighth of the 32 MiB of L3, so that three
-/// peers with two threads each, as in the lab, fill three quarters. A multiple of every NR.
-const NC: usize = 1056;
+impl Blocks {
+    /// For tiles of MR x NR, and caches of so many bytes: a core's first and second, and the third, which all share.
+    ///
+    /// - Each tile of C is read and written once per KC steps, so KC is long. Where NR columns of 256 rows of B fill no
+    ///   more than half of L1 (AVX2: 16 of 32 KiB), KC is 256. Where they are larger (AVX-512: 48), B comes from L2
+    ///   anyway, asked for some steps ahead, and KC is 512. On an idle machine 1024 is as quick; where several peers
+    ///   share its cores, as in the lab, their blocks push each other out of the caches, and 512 takes a tenth less time.
+    /// - MC x KC of A are a quarter of L2; two panels of B, the one in use and the next, and C are there, too.
+    /// - KC x NC of B are an eighth of L3, and at most 4 MiB, so that three peers with two threads each, as in the lab,
+    ///   fill three quarters of 32 MiB.
+    fn fit((mr, nr): (usize, usize), [l1, l2, l3]: [usize; 3]) -> Self {
+        let number = size_of::<f64>();
+        let kc = if 256 * nr * number <= l1 / 2 { 256 } else { 512 };
+        let fit =
+            |bytes: usize, multiple: usize| (bytes / (kc * number)).next_multiple_of(multiple).max(multiple);
+        Self { kc, mc: fit(l2 / 4, mr), nc: fit((l3 / 8).min(4 << 20), nr) }
+    }
+}
 
 /// Rows of B that are summed before they are dealt out to the panels: each panel then gets a few cache
 /// lines at a time.
@@ -115,6 +125,10 @@ impl Kernel {
         self.run(BareLoop { rounds })
     }
 
+    fn blocks(self) -> Blocks {
+        Blocks::fit(self.run(TileSize), caches())
+    }
+
     /// The five loops around a micro-kernel of MR x NR. `keep_going` is asked before every block of loop 3.
     pub(super) fn compute(
         &self,
@@ -129,15 +143,16 @@ impl Kernel {
             fresh.flat_map(|target| &mut target.rows).for_each(|row| row.fill(0.0));
         }
         let (mr, nr) = self.run(TileSize);
-        let a_pack = aligned(&mut packs.left, rows.min(MC).next_multiple_of(mr) * inner.min(KC));
-        let b_pack = aligned(&mut packs.right, cols.min(NC).next_multiple_of(nr) * inner.min(KC));
+        let Blocks { kc, mc, nc } = self.blocks();
+        let a_pack = aligned(&mut packs.left, rows.min(mc).next_multiple_of(mr) * inner.min(kc));
+        let b_pack = aligned(&mut packs.right, cols.min(nc).next_multiple_of(nr) * inner.min(kc));
         // Loop 5: columns of B and C.
-        for (j0, nb) in pieces(cols, NC, nr) {
+        for (j0, nb) in pieces(cols, nc, nr) {
             // Loop 4: columns of A, rows of B.
-            for (p0, kb) in pieces(inner, KC, 1) {
+            for (p0, kb) in pieces(inner, kc, 1) {
                 pack_right(&right.window(p0, j0, kb, nb), nr, &mut packs.rows, b_pack);
                 // Loop 3: rows of A and C.
-                for (i0, mb) in pieces(rows, MC, mr) {
+                for (i0, mb) in pieces(rows, mc, mr) {
                     if !keep_going() {
                         return Err(Abandoned);
                     }

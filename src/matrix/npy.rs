@@ -103,15 +103,28 @@ pub fn read(mut reader: impl Read, length: u64) -> Result<Matrix> {
 
 /// Writes a matrix as a `.npy` file.
 pub fn write(matrix: &Matrix, mut writer: impl Write) -> Result<()> {
-    let (rows, cols) = (matrix.rows(), matrix.cols());
-    let text = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {cols}, ), }}");
-    let length = (PREAMBLE + text.len() + 1).next_multiple_of(ALIGNMENT) - PREAMBLE;
-    let text = format!("{text:width$}\n", width = length - 1);
     writer
-        .write_all(&[MAGIC, &[1, 0], &(length as u16).to_le_bytes(), text.as_bytes()].concat())
+        .write_all(&beginning(matrix.rows(), matrix.cols()))
         .and_then(|()| writer.write_all(bytemuck::cast_slice(matrix.as_slice())))
         .and_then(|()| writer.flush())
         .map_err(|error| Error::failed("cannot write the matrix").because(error))
+}
+
+/// With what a file begins that is written here: NumPy leaves out one comma.
+fn beginning(rows: usize, cols: usize) -> Vec<u8> {
+    let text = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {cols}, ), }}");
+    let length = (PREAMBLE + text.len() + 1).next_multiple_of(ALIGNMENT) - PREAMBLE;
+    let text = format!("{text:width$}\n", width = length - 1);
+    [MAGIC, &[1, 0], &(length as u16).to_le_bytes(), text.as_bytes()].concat()
+}
+
+/// Rows and columns of the matrix in a file that [`write()`] made. `None` for any other file, also one of NumPy.
+pub fn written_here(reader: impl Read) -> Option<(usize, usize)> {
+    let mut bytes = Vec::new();
+    reader.take(HEADER_LIMIT as u64).read_to_end(&mut bytes).ok()?;
+    let (header, _) = read_header(&mut &*bytes, bytes.len() as u64).ok()?;
+    let (rows, cols) = shape(&header.shape).ok()?;
+    bytes.starts_with(&beginning(rows, cols)).then_some((rows, cols))
 }
 
 /// What a header says.
@@ -309,6 +322,15 @@ mod tests {
             write(&matrix, &mut bytes).unwrap();
             assert_eq!(load(&bytes).unwrap(), matrix);
         }
+    }
+
+    #[test]
+    fn a_file_that_was_written_here_is_told_from_one_of_numpy() {
+        let mut ours = Vec::new();
+        write(&Matrix::zeros(2, 3), &mut ours).unwrap();
+        assert_eq!(written_here(&*ours), Some((2, 3)));
+        assert_eq!(written_here(&*file(&header("<f8", "False", "(2, 3)"), &[0; 48])), None);
+        assert_eq!(written_here(&b"text"[..]), None);
     }
 
     #[test]

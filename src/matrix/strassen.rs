@@ -114,6 +114,14 @@ impl Plan {
         7usize.pow(self.levels)
     }
 
+    /// What product `i` is called: M1 to M7, as in Strassen's paper; those of more levels are counted.
+    pub(crate) fn name(&self, i: usize) -> String {
+        match self.levels {
+            1 => format!("M{}", i + 1),
+            _ => format!("product {} of {}", i + 1, self.products()),
+        }
+    }
+
     /// The shape of every product: rows of the left operand, its columns, columns of the right operand.
     pub fn block(&self) -> (usize, usize, usize) {
         let side = 1 << self.levels;

@@ -1,8 +1,8 @@
 //! A mirror: what this peer offers, for anybody with a browser or `curl`.
 //!
 //! ```text
-//! /             which peer this is
-//! /data/        the files, sorted, with sizes and times; ?json for programs
+//! /             leads to /data/
+//! /data/        the files, sorted, with sizes, times and hashes; ?json for programs, ?sort=size or ?sort=time
 //! /data/NAME    one of them, whole or in part
 //! ```
 //!
@@ -17,13 +17,14 @@
 //! - **What is served is what was hashed.** Before every step it is seen whether the file was written to since; then
 //!   the answer ends early, and its announced length tells the client.
 //! - **Nothing is held in memory**: bytes go from the file to the socket inside the kernel. `--up` holds for
-//!   mirrors, too; pieces and mirrors share one bucket.
+//!   mirrors, too; pieces and mirrors share one bucket. A peer that may send nothing (`--up 0`) answers 503.
 //!
 //! # What is missing
 //! Bytes are hashed when they come in, not when they go out. A client that must know that they are right compares
 //! hashes itself; `aria2c` does so with the manager's Metalink. And no client is asked for a name: all that can reach
 //! this port can read what is offered.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ use crate::net::http::answer::encode;
 use crate::net::http::{self, Answer, Request, Status};
 use crate::net::message::Name;
 use crate::share::units::about;
-use crate::share::{FileId, FileName};
+use crate::share::{FileId, FileName, hex};
 
 /// The first second that has no date of four digits for its year: 10000-01-01.
 const END_OF_DATES: Duration = Duration::from_secs(253_402_300_800);
@@ -62,6 +63,9 @@ struct Listed {
     size: u64,
     /// When it was last written to.
     modified: Option<Millis>,
+    /// The SHA-256 of all of it, if that is known: it has one piece, or none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
 }
 
 impl Mirror<'_> {
@@ -76,12 +80,12 @@ impl Mirror<'_> {
 
     fn answer(&self, request: &Request, other: SocketAddr, speaker: Writer) -> Answer {
         match request.path()[..] {
-            [""] => self.front_page(),
-            ["data"] => Answer::moved("/data/"),
+            [""] | ["data"] => Answer::moved("/data/"),
             ["data", ""] if request.has("json") => {
-                Answer::json(&serde_json::json!({"peer": self.name(), "files": self.files()})).versioned()
+                Answer::json(&serde_json::json!({"peer": self.name(), "files": self.files(request)}))
+                    .versioned()
             }
-            ["data", ""] => self.listing(),
+            ["data", ""] => self.listing(request),
             ["data", name] => self.file(name, other, speaker).unwrap_or_else(|no| Answer::from(&no)),
             _ => Answer::no(Status::NOT_FOUND, "there is nothing here; the files are in /data/"),
         }
@@ -91,43 +95,48 @@ impl Mirror<'_> {
         &self.library.network().config.name
     }
 
-    fn front_page(&self) -> Answer {
-        let board = format!("http://{}/", self.library.network().config.manager);
-        let content = html! {
-            h1 { (self.name()) " is a peer" }
-            p { "It lends its slots to others and shares its files with them." }
-            ul {
-                li { a href="/data/" { "its files" } }
-                li { a href=(board) { "the board of its manager" } ", which shows the whole network" }
-            }
-        };
-        Answer::page(&format!("{}, a peer", self.name()), &content)
-    }
-
-    /// The files that are whole, in the order of their names.
-    fn files(&self) -> Vec<Listed> {
+    /// The files that are whole, in the order of their names, or as the request asks.
+    fn files(&self, request: &Request) -> Vec<Listed> {
         let listed = |offer: Arc<Offer>| {
             let is = fs::symlink_metadata(offer.store().dir().join(offer.name().as_str()));
             let modified = is.and_then(|is| is.modified()).ok().and_then(datable);
             let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest().layout().size());
-            Listed { file, id, size, modified }
+            Listed { file, id, size, modified, sha256: offer.manifest().sha256().map(|hash| hex(&hash)) }
         };
-        self.library.offers().into_iter().filter(|offer| offer.is_whole()).map(listed).collect()
+        let offers = self.library.offers().into_iter().filter(|offer| offer.is_whole());
+        let mut files: Vec<Listed> = offers.map(listed).collect();
+        if request.has("sort=size") {
+            files.sort_by_key(|file| Reverse(file.size));
+        } else if request.has("sort=time") {
+            files.sort_by_key(|file| Reverse(file.modified));
+        }
+        files
     }
 
-    /// It has no links but those to the files: `wget -r` follows every link that it finds.
-    fn listing(&self) -> Answer {
-        let lines = self.files();
-        let title = format!("The files of {}", self.name());
+    /// It has no links but those to the files: `wget -r` follows every link that it finds, and no button.
+    fn listing(&self, request: &Request) -> Answer {
+        let lines = self.files(request);
+        let title = format!("The files of the peer {}", self.name());
+        let board = format!("http://{}/", self.library.network().config.manager);
         let size: u64 = lines.iter().map(|line| line.size).sum();
         let content = html! {
             h1 { (title) }
+            form.soft {
+                "Elsewhere: " button formaction=(board) { "the board" } ", "
+                button formaction=(board.clone() + "files/") { "every mirror" } ". Sort by "
+                button name="sort" value="name" { "name" } ", "
+                button name="sort" value="size" { "size" } " or "
+                button name="sort" value="time" { "time" } "."
+            }
             p.soft {
                 @match lines.len() {
                     0 => { "None yet. What is put into its folder appears here." }
-                    1 => { "1 file, " (about(size)) }
-                    files => { (files) " files, " (about(size)) " in all" }
+                    1 => { "1 file, " (about(size)) "." }
+                    files => { (files) " files, " (about(size)) " in all." }
                 }
+                " " code { "sha256sum" } " checks a file of one piece; the id of a larger one is the SHA-256 of its list of "
+                "pieces, and " code { "peer verify NAME" } " checks it."
+                @if self.is_silent() { " This peer sends nothing now (" code { "--up 0" } ")." }
             }
             @if !lines.is_empty() {
                 table {
@@ -139,12 +148,21 @@ impl Mirror<'_> {
         Answer::page(&title, &content).versioned()
     }
 
+    /// Whether this peer may send nothing.
+    fn is_silent(&self) -> bool {
+        self.library.network().config.upload.up == Some(0)
+    }
+
     /// Looks a name up, and sends what it stands for.
     fn file(&self, name: &str, other: SocketAddr, speaker: Writer) -> Result<Answer> {
         let none =
             || Error::new(Code::NotFound, "no such file is offered here").advise("/data/ lists what is");
         let offer = name.parse().ok().and_then(|name: FileName| self.library.get(&name)).ok_or_else(none)?;
         let Source::Whole(whole) = offer.open()? else { return Err(none()) };
+        if self.is_silent() {
+            return Err(Error::new(Code::Busy, "this peer sends nothing (--up 0)")
+                .advise("take it from another mirror; /files/ at the manager lists them"));
+        }
         let file = whole.file.try_clone();
         let file = file.map_err(|e| Error::failed(format!("cannot send {name}")).because(e))?;
         info!("{other} fetches {name} over HTTP");
@@ -168,7 +186,15 @@ impl Mirror<'_> {
 fn row(line: &Listed) -> Markup {
     html! {
         tr {
-            td { a href=(encode(line.file.as_str())) { bdi { (line.file) } } }
+            td {
+                a href=(encode(line.file.as_str())) { bdi { (line.file) } } br;
+                small.soft {
+                    @match &line.sha256 {
+                        Some(hash) => { "SHA-256 " code { (hash) } }
+                        None => { "id " code { (line.id) } }
+                    }
+                }
+            }
             td.number { (about(line.size)) }
             td.time {
                 @if let Some(modified) = line.modified {

@@ -142,9 +142,13 @@ impl Network {
         if known.over {
             return false;
         }
-        (known.standing.number, known.standing.trouble) = (Some(number), None);
-        known.ever_joined = true;
+        let was_away = known.standing.trouble.take().is_some();
+        (known.standing.number, known.ever_joined) = (Some(number), true);
         self.changed.notify_all();
+        drop(known);
+        if was_away {
+            warn!("joined the manager at {}: all is well", self.config.manager);
+        }
         true
     }
 

@@ -243,6 +243,15 @@ impl Manifest {
         self.hashes.as_flattened()
     }
 
+    /// The SHA-256 of the file itself, where it is known: there is one piece, or none.
+    pub fn sha256(&self) -> Option<Hash> {
+        match self.hashes[..] {
+            [] => Some(Sha256::digest(b"").into()),
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
     /// What identifies the file: the SHA-256 of
     ///
     /// ```text

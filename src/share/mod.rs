@@ -143,6 +143,11 @@ impl fmt::Display for FileName {
 /// A SHA-256.
 pub type Hash = [u8; 32];
 
+/// Bytes as hex digits in lower case, two each.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What a file is called when its name may mean several things: the SHA-256 of its manifest, on the wire
 /// as 64 lower-case hex digits ([`Manifest::id`] says what goes into it, and why the name does not).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -181,7 +186,7 @@ impl FromStr for FileId {
 
 impl fmt::Display for FileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 

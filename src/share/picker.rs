@@ -69,7 +69,7 @@ const SLOW: u32 = 50;
 pub const COPIES: usize = 2;
 
 /// How often a neighbour may send bytes that fail their hash before it is no longer asked.
-const FAILURES: usize = 2;
+pub(crate) const FAILURES: usize = 2;
 
 /// What the downloader calls a neighbour: any number, the same for the same neighbour when it comes back.
 pub type NeighbourId = u64;
@@ -95,17 +95,21 @@ pub enum PickOrder {
     Split,
 }
 
+impl PickOrder {
+    /// What each is called.
+    pub const NAMED: [(&'static str, Self); 3] =
+        [("rarest", Self::Rarest), ("sequential", Self::Sequential), ("split", Self::Split)];
+}
+
 impl FromStr for PickOrder {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        match text.to_ascii_lowercase().as_str() {
-            "rarest" => Ok(Self::Rarest),
-            "sequential" => Ok(Self::Sequential),
-            "split" => Ok(Self::Split),
-            _ => Err(Error::new(Kind::Usage, format!("{text:.40?} is no order of pieces"))
-                .advise("use rarest, sequential or split")),
-        }
+        let named = Self::NAMED.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        named.map(|(_, order)| order).ok_or_else(|| {
+            Error::new(Kind::Usage, format!("{text:.40?} is no order of pieces"))
+                .advise("use rarest, sequential or split")
+        })
     }
 }
 
@@ -118,9 +122,9 @@ pub struct Waste {
     pub duplicates: u64,
 }
 
-/// What is known of a neighbour.
+/// What a neighbour has, and owes.
 #[derive(Debug)]
-struct Known {
+struct Inventory {
     has: Bitfield,
     /// How many of its pieces are missing here.
     useful: u32,
@@ -145,7 +149,7 @@ pub struct Picker {
     open: Bitfield,
     /// Arrived, and not verified yet.
     checking: BTreeSet<Piece>,
-    neighbours: BTreeMap<NeighbourId, Known>,
+    neighbours: BTreeMap<NeighbourId, Inventory>,
     /// For each piece, how many of the neighbours that have served us have it.
     spread: Vec<u32>,
     /// The pieces that each neighbour sent wrongly; they are remembered when the neighbour leaves.
@@ -185,7 +189,7 @@ impl Picker {
         }
         let useful = has.iter().filter(|&piece| !self.have.contains(piece)).count() as u32;
         let (choked, serves, slow, owes) = (true, false, true, Vec::new());
-        self.neighbours.insert(neighbour, Known { has, useful, choked, serves, slow, owes });
+        self.neighbours.insert(neighbour, Inventory { has, useful, choked, serves, slow, owes });
     }
 
     /// A neighbour is slow, or not any more ([`is_slow`]). One that has not shown yet how fast it is counts as slow.
@@ -242,7 +246,7 @@ impl Picker {
     }
 
     /// The open pieces that a neighbour has, in order; not what it sent wrongly, unless no other has it.
-    fn candidates(&self, neighbour: NeighbourId, known: &Known) -> impl Iterator<Item = Piece> {
+    fn candidates(&self, neighbour: NeighbourId, known: &Inventory) -> impl Iterator<Item = Piece> {
         let elsewhere = move |piece: Piece| self.spread[piece.index() as usize] > 1;
         self.open
             .common(&known.has)
@@ -255,7 +259,7 @@ impl Picker {
     }
 
     /// The first open piece in part i of n, or after it, round the end of the file.
-    fn first_of_its_part(&self, neighbour: NeighbourId, known: &Known) -> Option<Piece> {
+    fn first_of_its_part(&self, neighbour: NeighbourId, known: &Inventory) -> Option<Piece> {
         let i = self.neighbours.range(..neighbour).count() as u64;
         let first = u64::from(self.have.layout().pieces()) * i / self.neighbours.len() as u64;
         let behind = self.candidates(neighbour, known).find(|piece| u64::from(piece.index()) >= first);
@@ -264,7 +268,7 @@ impl Picker {
 
     /// When all that is missing was asked for: a piece that another neighbour owes, the one that lies deepest
     /// in a queue. One such piece at a time.
-    fn endgame(&self, neighbour: NeighbourId, known: &Known) -> Option<Piece> {
+    fn endgame(&self, neighbour: NeighbourId, known: &Inventory) -> Option<Piece> {
         if self.open.count() > 0 || !known.owes.is_empty() {
             return None;
         }

@@ -1,13 +1,15 @@
-//! Sizes and rates as people write them: `8MiB`, `500kB`, `1048576`; and how many there are of something.
+//! Sizes and rates as people write them: `8MiB`, `20M`, `1048576`, `50mbit`; and how many there are of something.
 //!
 //! A size is a number of bytes, a rate a number of bytes per second. `k`, `M`, `G`, `T` are powers of 1000,
-//! `Ki`, `Mi`, `Gi`, `Ti` powers of 1024. Case does not matter, so `b` is a byte too: nothing here counts
-//! bits. A fraction is welcome where whole bytes come out: `1.5MiB`. A rate may end in `/s`.
+//! `Ki`, `Mi`, `Gi`, `Ti` powers of 1024; a `B` may follow. Case does not matter, so `b` is a byte too; bits are written
+//! out, as in `50Mbit/s`, and eight are a byte. A fraction is welcome where whole bytes come out: `1.5MiB`. A rate may end in
+//! `/s`.
 //!
 //! ```
 //! use peerlab::share::units::Bytes;
 //! assert_eq!("1.5MiB".parse::<Bytes>()?, Bytes(1_572_864));
-//! assert_eq!("500kB/s".parse::<Bytes>()?, Bytes(500_000));
+//! assert_eq!("500k".parse::<Bytes>()?, Bytes(500_000));
+//! assert_eq!("50Mbit/s".parse::<Bytes>()?, Bytes(6_250_000));
 //! assert_eq!(Bytes(8 << 20).to_string(), "8MiB");
 //! # Ok::<(), peerlab::error::Error>(())
 //! ```
@@ -42,7 +44,7 @@ impl FromStr for Bytes {
     fn from_str(text: &str) -> Result<Self, Error> {
         parse(text).map(Self).ok_or_else(|| {
             Error::new(Kind::Usage, format!("{text:.40?} is not a size or a rate"))
-                .advise("write bytes like 1048576, 500kB, 1.5MiB or 8GiB")
+                .advise("write bytes, such as 1048576, 500kB, 20M or 1.5MiB, or bits, such as 50mbit; a rate may end in /s")
         })
     }
 }
@@ -51,21 +53,24 @@ fn parse(text: &str) -> Option<u64> {
     let text = text.trim();
     let text = text.strip_suffix("/s").unwrap_or(text);
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = (&text[..digits], text[digits..].trim_start());
-    let (_, scale) = match unit {
-        "" => ("B", 1),
-        _ => UNITS.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?,
+    let (number, unit) = (&text[..digits], text[digits..].trim_start().to_ascii_lowercase());
+    let (prefix, bits) = match unit.strip_suffix("bit") {
+        Some(prefix) => (prefix, 1),
+        None => (unit.strip_suffix('b').unwrap_or(&unit), 8),
     };
+    let is_it = |(name, _): &(&str, u64)| name.trim_end_matches('B').eq_ignore_ascii_case(prefix);
+    let (_, scale) = UNITS.into_iter().find(is_it)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     // 1.5 MiB is 15 MiB / 10: whole numbers throughout, so nothing is rounded.
     let divisor = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let tenths = u128::from(whole.parse::<u64>().ok()?) * u128::from(divisor)
         + u128::from(fraction.parse::<u64>().ok()?);
-    let scaled = tenths.checked_mul(u128::from(scale))?;
-    if scaled % u128::from(divisor) != 0 {
+    let scaled = tenths.checked_mul(u128::from(scale) * bits)?;
+    let divisor = u128::from(divisor) * 8;
+    if scaled % divisor != 0 {
         return None;
     }
-    u64::try_from(scaled / u128::from(divisor)).ok()
+    u64::try_from(scaled / divisor).ok()
 }
 
 impl fmt::Display for Bytes {
@@ -125,6 +130,13 @@ mod tests {
             ("8GiB", 8 << 30),
             ("1TiB", 1 << 40),
             ("12B", 12),
+            ("20M", 20_000_000),
+            ("20m", 20_000_000),
+            ("1.5Gi", 3 << 29),
+            ("50mbit", 6_250_000),
+            ("50Mbit/s", 6_250_000),
+            ("8 bit", 1),
+            ("1Kibit", 128),
             ("18446744073709551615", u64::MAX),
         ] {
             assert_eq!(text.parse::<Bytes>().unwrap(), Bytes(bytes), "{text}");
@@ -139,8 +151,13 @@ mod tests {
             "-1",
             "0.5B",
             "+1",
-            "8M",
             "8Mb ps",
+            "8Mx",
+            "4bit",
+            "0.1kbit",
+            "8bits",
+            "8Mbitbit",
+            "8bb",
             "1e6",
             "1.2.3",
             ".5MiB",
@@ -153,7 +170,9 @@ mod tests {
         ] {
             let error = bad.parse::<Bytes>().unwrap_err();
             assert_eq!(error.exit_status(), 2, "{bad:?}");
-            assert!(error.to_string().contains("1.5MiB"), "{error}");
+            for form in ["1.5MiB", "20M", "50mbit"] {
+                assert!(error.to_string().contains(form), "{error}");
+            }
         }
     }
 

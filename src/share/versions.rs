@@ -24,9 +24,9 @@
 //! # An example
 //! | at | what happens | mark of `notes` | news |
 //! |---|---|---|---|
-//! | 5 | ben puts `notes` into his folder | published 5 | yes |
+//! | 5 | ben puts `notes` into its folder | published 5 | yes |
 //! | 10 | ada drops it, while ben is away | dropped 10 | yes |
-//! | 11 | ben is back and tells of his `notes`, published 5 | dropped 10 | no: he is refused, and moves it to his trash |
+//! | 11 | ben is back and tells of its `notes`, published 5 | dropped 10 | no: it is refused, and moves the file to its trash |
 //! | 12 | cyd copies the same bytes into her folder | published 12 | yes: she wants it, so it is back |
 //! | 13 | dee is back and tells the drop that she remembers, of 10 | published 12 | no: nothing is removed |
 //!

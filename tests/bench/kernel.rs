@@ -5,6 +5,8 @@
 //! `-- 3` after it takes three rounds instead of seven.
 #![allow(unsafe_code)] // `matrixmultiply` can be called in no other way
 
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use peerlab::matrix::freivalds::{Entries, Verdict, Witness};
@@ -41,13 +43,60 @@ fn names() -> String {
     Kernel::available().map(Kernel::name).collect::<Vec<_>>().join(", ")
 }
 
-/// The five loops against `matrixmultiply` and against fused multiply-adds that touch no memory.
+/// NumPy in a process of its own, with one thread of OpenBLAS and the instruction set of a kernel.
+struct NumPy {
+    python: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl NumPy {
+    /// `None` where Python has no NumPy: `PYTHON` in the environment names one that has.
+    fn like(kernel: &str) -> Option<Self> {
+        let core = match kernel {
+            "AVX-512" => "SkylakeX",
+            "AVX2" => "Haswell",
+            _ => return None,
+        };
+        let mut python = Command::new(std::env::var("PYTHON").unwrap_or_else(|_| "python3".into()))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/rivals.py"))
+            .envs([("OPENBLAS_CORETYPE", core), ("OPENBLAS_NUM_THREADS", "1")])
+            .env_remove("OPENBLAS_L2_SIZE")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let answers = BufReader::new(python.stdout.take()?);
+        let mut numpy = Self { python, answers };
+        numpy.gflops(64).map(|_| numpy)
+    }
+
+    /// Of a product of two matrices of n x n; `None` where it does not answer.
+    fn gflops(&mut self, n: usize) -> Option<f64> {
+        writeln!(self.python.stdin.as_mut()?, "numpy {n}").ok()?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).ok()?;
+        let seconds: f64 = answer.trim().parse().ok()?;
+        Some(2.0 * (n as f64).powi(3) / seconds / 1e9)
+    }
+}
+
+impl Drop for NumPy {
+    fn drop(&mut self) {
+        drop(self.python.stdin.take());
+        let _ = self.python.wait();
+    }
+}
+
+/// The five loops against `matrixmultiply`, OpenBLAS, and fused multiply-adds that touch no memory.
 fn kernels(rounds: usize) {
     let n = 2048;
     let (a, b, mut c) = matrices(n);
     for kernel in Kernel::available() {
-        let (mut ours, mut theirs, mut bare) = (vec![], vec![], vec![]);
+        let (mut ours, mut theirs, mut bare, mut blas) = (vec![], vec![], vec![], vec![]);
+        let mut numpy = NumPy::like(kernel.name());
         for _ in 0..rounds {
+            blas.extend(numpy.as_mut().and_then(|numpy| numpy.gflops(n)));
             ours.push(gflops(n, || kernel.multiply(a.view(), b.view(), c.as_mut_slice())));
             theirs.push(gflops(n, || matrixmultiply(&a, &b, &mut c)));
             let begun = Instant::now();
@@ -55,8 +104,13 @@ fn kernels(rounds: usize) {
         }
         let (ours, theirs, bare) = (median(ours), median(theirs), median(bare));
         let goal = if kernel.name() == "portable" { "" } else { "(goals 0.95, 0.85)" };
+        let blas = match blas.is_empty() {
+            true if kernel.name() == "portable" => String::new(),
+            true => "no NumPy to compare with (PYTHON=... names a Python that has it)".into(),
+            false => format!("{:.2} of OpenBLAS ({:.0})", ours / median(blas.clone()), median(blas)),
+        };
         println!(
-            "kernel {:8} n={n}: {ours:.0} GFLOP/s; {:.2} of matrixmultiply ({theirs:.0}), {:.2} of bare FMAs ({bare:.0}) {goal}",
+            "kernel {:8} n={n}: {ours:.0} GFLOP/s; {:.2} of matrixmultiply ({theirs:.0}), {:.2} of bare FMAs ({bare:.0}) {goal} {blas}",
             kernel.name(),
             ours / theirs,
             ours / bare

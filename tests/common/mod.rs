@@ -8,6 +8,7 @@ pub(crate) mod browser;
 pub(crate) mod fake;
 pub(crate) mod files;
 pub(crate) mod node;
+pub(crate) mod terminal;
 pub(crate) mod wire;
 
 use std::fs::File;

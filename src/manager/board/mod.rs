@@ -46,6 +46,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::net::message::{FromManager, State};
+use crate::share::hex;
 use bounds::bounds;
 
 /// The page, where its style and its script are still to be put in.
@@ -118,9 +119,8 @@ impl Snapshot {
         }
         let now = shown["manager"]["now"].take();
         let hash = Sha256::digest(shown.to_string());
-        let version = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         shown["manager"]["now"] = now;
-        Ok(Self { shown, version })
+        Ok(Self { shown, version: hex(&hash[..16]) })
     }
 }
 

@@ -4,13 +4,13 @@
 //! /                   the board
 //! /state              the answer to `state`, with a version that changes when it does
 //! /state?since=V      what has changed since version V of it
-//! /files/             every file with its mirrors
+//! /files/             every file with its mirrors; ?sort=size, the largest first
 //! /files/NAME.meta4   one file's mirrors, size and hashes, for a program that takes it from all at once
 //! ```
 //!
 //! # Mirrors
-//! Every peer that has all of a file is a mirror of it (`/data/` at the peer), so here is nothing to keep: the
-//! list of mirrors is the catalogue's list of holders, as it is at this moment.
+//! Every peer that has all of a file, and may send it, is a mirror of it (`/data/` at the peer), so here is nothing to
+//! keep: the list of mirrors is the catalogue's list of holders, as it is at this moment.
 //!
 //! A *Metalink* (RFC 5854) is that list for programs. It names the size, the SHA-256 of every piece and all
 //! mirrors; so a program that knows nothing of this protocol can take parts from all at once, check each, and
@@ -23,16 +23,18 @@
 //! # What is missing
 //! The hash of a whole file is not known here, except where a file has only one piece: then it is that piece's.
 
+use std::cmp::Reverse;
+
 use maud::{Markup, PreEscaped, html};
-use sha2::{Digest, Sha256};
 
 use crate::manager::board::{Board, PAGE, POLICY, Snapshot};
 use crate::manager::desk::Desk;
+use crate::manager::state::Table;
 use crate::net::http::answer::encode;
 use crate::net::http::{Answer, Request, Status};
 use crate::net::message::{FileState, Holder, PeerId};
 use crate::share::units::about;
-use crate::share::{FileName, Hash, Manifest};
+use crate::share::{FileName, Hash, Manifest, hex};
 
 /// How many files the page shows; a program reads `/state`, or asks for `files`.
 const SHOWN: usize = 5000;
@@ -46,7 +48,7 @@ pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
         [""] => the_board(),
         ["state"] => state(desk, board, request.value("since")),
         ["files"] => Answer::moved("/files/"),
-        ["files", ""] => files(desk),
+        ["files", ""] => files(desk, request.has("sort=size")),
         ["files", name] => metalink(desk, name),
         _ => Answer::no(Status::NOT_FOUND, "there is nothing here; / leads to everything"),
     }
@@ -71,18 +73,28 @@ fn state(desk: &Desk, board: &Board, since: Option<&str>) -> Answer {
 }
 
 /// Every file with its mirrors.
-fn files(desk: &Desk) -> Answer {
-    let (count, shown): (_, Vec<_>) = desk.change(|table, now| {
+fn files(desk: &Desk, by_size: bool) -> Answer {
+    let (count, mut shown) = desk.change(|table, now| {
         let files = table.files(false, now);
-        (files.len(), files.take(SHOWN).collect())
+        let count = files.len();
+        let mut shown: Vec<FileState> = files.take(if by_size { count } else { SHOWN }).collect();
+        shown.iter_mut().for_each(|file| file.holders.retain(|holder| is_mirror(table, holder)));
+        (count, shown)
     });
+    if by_size {
+        shown.sort_by_key(|file| Reverse(file.size));
+        shown.truncate(SHOWN);
+    }
     let content = html! {
         h1 { "Files" }
+        p { a href="/" { "The board" } " shows the whole network." }
         p.soft {
             @match count {
                 0 => { "None yet. What is put into a peer's folder appears here." }
-                _ => { (count) " in all. Use one of a file's mirrors to download it; its Metalink is for programs "
-                    "that use all of them at once, such as " code { "aria2c" } "." }
+                _ => { (count) " in all, by " a href="?sort=name" { "name" } " or " a href="?sort=size" { "size" }
+                    ". Use one of a file's mirrors to download it; its Metalink is for programs that use all of them at "
+                    "once and check each piece, such as " code { "aria2c" } ". A file's id is the SHA-256 of its list of "
+                    "pieces: " code { "peer verify NAME" } " holds a file against it." }
             }
         }
         @for file in &shown { (mirrors(file)) }
@@ -95,22 +107,26 @@ fn files(desk: &Desk) -> Answer {
 fn mirrors(file: &FileState) -> Markup {
     html! {
         h2 { (file.file) " " small { (about(file.size)) } }
-        @match whole(&file.holders).count() {
-            0 => { p.soft { "Nobody has all of it yet." } }
-            _ => {
-                ul {
-                    @for holder in whole(&file.holders) {
-                        li { a href=(url(holder, &file.file)) { (holder.name) } " " small { (holder.addr) } }
+        p.soft { "id " code { (file.id) } }
+        @if file.holders.is_empty() {
+            p.soft { "No peer that may send it has all of it." }
+        } @else {
+            ul {
+                @for holder in &file.holders {
+                    li {
+                        a href=(url(holder, &file.file)) { (holder.name) } " "
+                        a.soft href=(format!("http://{}/data/", holder.addr)) { (holder.addr) }
                     }
-                    li { a href=(format!("{}.meta4", encode(file.file.as_str()))) { "Metalink" } }
                 }
+                li { a href=(format!("{}.meta4", encode(file.file.as_str()))) { "Metalink" } }
             }
         }
     }
 }
 
-fn whole(holders: &[Holder]) -> impl Iterator<Item = &Holder> {
-    holders.iter().filter(|holder| holder.whole)
+/// Whether a holder has all of its file and may send it.
+fn is_mirror(table: &Table, holder: &Holder) -> bool {
+    holder.whole && table.sends(holder.peer)
 }
 
 /// Where a holder's mirror has a file.
@@ -121,50 +137,47 @@ fn url(holder: &Holder, file: &FileName) -> String {
 /// The Metalink that is called `NAME.meta4`.
 fn metalink(desk: &Desk, name: &str) -> Answer {
     let file = name.strip_suffix(".meta4").and_then(|file| file.parse::<FileName>().ok());
-    let found = file.and_then(|file| desk.change(|table, now| table.query(STRANGER, &file, now)).ok());
-    match found {
-        Some((manifest, holders)) if whole(&holders).count() > 0 => {
-            let xml = metalink_of(&manifest, &holders).into_string();
+    let find = |file: FileName| {
+        desk.change(|table, now| {
+            let (manifest, mut holders) = table.query(STRANGER, &file, now).ok()?;
+            holders.retain(|holder| is_mirror(table, holder));
+            Some((manifest, holders))
+        })
+    };
+    match file.and_then(find) {
+        Some((manifest, mirrors)) if !mirrors.is_empty() => {
+            let xml = metalink_of(&manifest, &mirrors).into_string();
             let name = encode(name).to_string();
             Answer::bytes("application/metalink4+xml", xml)
                 .with("Content-Disposition", format!("attachment; filename*=UTF-8''{name}"))
                 .versioned()
         }
         _ => {
-            let reason = "nobody has all of such a file, or its name lacks the `.meta4`; /files/ lists those that \
-                          there are";
+            let reason = "no peer has all of such a file and may send it, or its name lacks the `.meta4`; /files/ \
+                          lists those that there are";
             Answer::no(Status::NOT_FOUND, reason)
         }
     }
 }
 
-fn metalink_of(manifest: &Manifest, holders: &[Holder]) -> Markup {
+fn metalink_of(manifest: &Manifest, mirrors: &[Holder]) -> Markup {
     let (file, layout) = (manifest.name(), manifest.layout());
     // XML knows neither of these two characters, not even escaped.
     let name = file.as_str().replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
-    let hashes: Vec<String> = manifest.hashes().chunks(size_of::<Hash>()).map(hex).collect();
     html! {
         (PreEscaped("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"))
         metalink xmlns="urn:ietf:params:xml:ns:metalink" {
             generator { "peerlab/" (env!("CARGO_PKG_VERSION")) }
             file name=(name) {
                 size { (layout.size()) }
-                @match &hashes[..] {
-                    [] => { hash type="sha-256" { (hex(&Sha256::digest(b""))) } }
-                    [only] => { hash type="sha-256" { (only) } }
-                    _ => {}
-                }
-                @if !hashes.is_empty() {
+                @if let Some(whole) = manifest.sha256() { hash type="sha-256" { (hex(&whole)) } }
+                @if layout.pieces() > 0 {
                     pieces length=(layout.piece_size()) type="sha-256" {
-                        @for hash in &hashes { hash { (hash) } }
+                        @for hash in manifest.hashes().chunks(size_of::<Hash>()) { hash { (hex(hash)) } }
                     }
                 }
-                @for holder in whole(holders) { url priority="1" { (url(holder, file)) } }
+                @for holder in mirrors { url priority="1" { (url(holder, file)) } }
             }
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -25,8 +25,8 @@
 //! the two others, four from one and three from the other.
 //!
 //! Eight slots. Ada asks for 7 and has them (1 free). Ben asks for 7 and waits as the head. Cyd asks for
-//! 1 and waits too, although one slot is free. Ada's quantum ends; her peers finish what runs and say
-//! `unbound`; Ben has his seven, and at the same moment Cyd has the eighth.
+//! 1 and waits too, although one slot is free. Ada's quantum ends; its peers finish what runs and say
+//! `unbound`; Ben has its seven, and at the same moment Cyd has the eighth.
 //!
 //! The book is plain state: each call changes it and says what follows from that ([`Effect`]); the time
 //! is passed in.

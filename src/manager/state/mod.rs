@@ -303,6 +303,11 @@ impl Table {
         }
     }
 
+    /// Whether a peer sends files to anybody: with `--up 0` it does not.
+    pub(super) fn sends(&self, peer: PeerId) -> bool {
+        self.roster.peers.get(&peer).is_some_and(|member| member.is.up != Some(0))
+    }
+
     /// A file is to be removed everywhere, and everybody is told. Anybody may want that of what is listed; what is not,
     /// nobody here can want away, else anybody could have names remembered without end that were never there. A member
     /// that `remembers` a drop from before this manager began tells it of any file.

@@ -24,17 +24,11 @@ fn all_agree(m: usize, k: usize, n: usize) {
 
 #[test]
 fn every_kernel_is_exact_on_whole_numbers_around_its_block_sizes() {
-    for (m, k, n) in [
-        (MC, KC, 48),
-        (MC + 1, KC + 1, 49),
-        (2 * MC - 1, 2 * KC - 1, 25),
-        (3, 7, NC + 1),
-        (1, 1, 1),
-        (1, 999, 1),
-        (0, 3, 4),
-        (3, 0, 4),
-        (3, 4, 0),
-    ] {
+    let around = Kernel::available().flat_map(|kernel| {
+        let Blocks { kc, mc, nc } = kernel.blocks();
+        [(mc, kc, 48), (mc + 1, kc + 1, 49), (2 * mc - 1, 2 * kc - 1, 25), (3, 7, nc + 1)]
+    });
+    for (m, k, n) in around.chain([(1, 1, 1), (1, 999, 1), (0, 3, 4), (3, 0, 4), (3, 4, 0)]) {
         all_agree(m, k, n);
     }
 }
@@ -45,6 +39,19 @@ proptest! {
     fn every_kernel_is_exact_on_any_shape(m in 0usize..70, k in 0usize..70, n in 0usize..70) {
         all_agree(m, k, n);
     }
+}
+
+#[test]
+fn blocks_fit_into_the_caches() {
+    let (avx512, avx2) = ((8, 24), (6, 8));
+    let blocks =
+        |tile, l2_kib: usize, l3_mib: usize| Blocks::fit(tile, [32 << 10, l2_kib << 10, l3_mib << 20]);
+    assert_eq!(blocks(avx512, 1024, 32), Blocks { kc: 512, mc: 64, nc: 1032 });
+    assert_eq!(blocks(avx2, 1024, 32), Blocks { kc: 256, mc: 132, nc: 2048 });
+    assert_eq!(blocks(avx2, 256, 6), Blocks { kc: 256, mc: 36, nc: 384 }, "a laptop of 2015");
+    assert_eq!(blocks(avx512, 2048, 260), Blocks { kc: 512, mc: 128, nc: 1032 }, "a server");
+    assert_eq!(blocks(avx512, 0, 0), Blocks { kc: 512, mc: 8, nc: 24 });
+    assert!(crate::thread::caches().iter().all(|&bytes| bytes >= 1024));
 }
 
 #[test]

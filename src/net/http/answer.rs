@@ -38,6 +38,7 @@ use sha2::{Digest, Sha256};
 
 use super::request::{Request, Status};
 use crate::error::{Code, Error, Result};
+use crate::share::hex;
 
 /// What a page may load: its own styles, and nothing else.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
@@ -168,8 +169,7 @@ impl Answer {
     pub(crate) fn versioned(self) -> Self {
         let Body::Bytes(bytes) = &self.body else { return self };
         let hash = Sha256::digest(bytes);
-        let version: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        self.version(version)
+        self.version(hex(&hash[..16]))
     }
 
     /// How much of its body is sent.

@@ -130,15 +130,15 @@ impl Request {
         self.path.iter().map(String::as_str).collect()
     }
 
-    /// Whether the query has this flag: `?json`, `?json=1`, `?x&json`.
+    /// Whether the query has this flag, with a value or without: `json` is in `?json`, `?json=1` and `?x&json`, and
+    /// `sort=size` in `?sort=size`.
     pub(crate) fn has(&self, flag: &str) -> bool {
-        self.value(flag).is_some()
+        self.query.split('&').any(|part| part == flag || part.split('=').next() == Some(flag))
     }
 
     /// What the query says for this name: `7` for `x` in `?json&x=7`.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        let parts = self.query.split('&').map(|part| part.split_once('=').unwrap_or((part, "")));
-        parts.into_iter().find_map(|(key, value)| (key == name).then_some(value))
+        self.query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
     }
 }
 

@@ -50,6 +50,12 @@ pub enum ToPeer {
         /// Its number, counted from 0.
         piece: u32,
     },
+    /// "What you sent as this piece has another hash." The holder looks at its own file; if the fault is there, it answers
+    /// `error`. Not answered otherwise.
+    Wrong {
+        /// Its number, counted from 0.
+        piece: u32,
+    },
     /// "Send me this piece." Answered by `piece`, unless a `choke` comes first.
     Request {
         /// Its number, counted from 0.

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Code, Error, Result};
 use crate::share::store::{Partial, Store, Whole};
-use crate::share::{Bitfield, FileId, FileName, Manifest};
+use crate::share::{Bitfield, FileId, FileName, Manifest, Piece};
 
 #[derive(Clone, Debug)]
 enum Form {
@@ -116,6 +116,14 @@ impl Offer {
                     .advise("ask another holder"))
             }
         }
+    }
+
+    /// A requester says that a piece from here was wrong. Of a part nothing is offered that was not read and found right.
+    ///
+    /// # Errors
+    /// `not_found` when the fault is here.
+    pub fn recheck(&self, piece: Piece) -> Result<()> {
+        if self.is_whole() { self.store.recheck(&self.manifest, piece) } else { Ok(()) }
     }
 
     /// The open file, to send the next piece from. One that has become whole since is opened again, so that it

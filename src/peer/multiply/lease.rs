@@ -14,6 +14,7 @@
 
 use std::collections::HashSet;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, info};
 use parking_lot::Mutex;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{Activity, FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer};
@@ -32,6 +33,12 @@ use crate::thread::{self, Thread};
 
 /// How long a manager may be silent towards a peer that waits in its queue; it speaks every second.
 const QUEUE_SILENCE: Duration = Duration::from_secs(15);
+
+/// How often one that waits in the queue looks whether it is to stop, and one that holds a lease, whether it has ended.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long after its time a lease waits for a word of the manager about its end.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// How long a manager may take to say `released`.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -56,18 +63,27 @@ impl HeldLease {
     /// the queue (1 is the head), and in words what is waited for, and what would end that.
     ///
     /// # Errors
-    /// `infeasible` when there are too few slots; a plain failure when the manager is not there.
+    /// `infeasible` when there are too few slots; a plain failure when the manager is not there, and when it is to `stop`.
     pub(crate) fn ask(
         manager: SocketAddr,
         own: PeerId,
         slots: u32,
+        stop: &AtomicBool,
         on_wait: &mut dyn FnMut(usize, String),
     ) -> Result<Self> {
         let mut connection = reach_manager(manager)?;
         let line = connection.outbox();
         line.send(&ToManager::Lease { peer: own, slots });
         loop {
-            match connection.answer(QUEUE_SILENCE)? {
+            let spoke = Instant::now();
+            while let Received::Silence = connection.first_byte(Some(LOOK))?
+                && spoke.elapsed() < QUEUE_SILENCE
+            {
+                if stop.load(Ordering::SeqCst) {
+                    return Err(Error::failed("stopped: this peer waits for no slots any more"));
+                }
+            }
+            match connection.answer(limits::MESSAGE_TIME)? {
                 FromManager::Wait { position, asked, reason, .. } => {
                     line.send(&ToManager::Ok(Activity::default()));
                     let slots = counted(asked, "slot");
@@ -120,16 +136,44 @@ impl HeldLease {
         self.terms.lock().over
     }
 
+    /// Tells why it has ended, at once, unless it is given back before.
+    ///
+    /// # Errors
+    /// `busy` when the system has no thread left.
+    pub(crate) fn tell_end(&self, tell: impl FnOnce(&str) + Send + 'static) -> Result<()> {
+        let terms = Arc::downgrade(&self.terms);
+        let watch = move || {
+            while let Some(held) = terms.upgrade() {
+                let Terms { over, until, .. } = *held.lock();
+                let silent = (until.elapsed() >= LAST_WORD)
+                    .then_some("its time is up, and the manager does not answer");
+                if let Some(why) = over.or(silent) {
+                    return tell(why);
+                }
+                drop(held);
+                std::thread::sleep(LOOK);
+            }
+        };
+        thread::start("watch_lease", watch).map(Thread::detach)
+    }
+
     /// Whether a product may be begun at `peer`.
     pub(super) fn serves(&self, peer: PeerId) -> bool {
         let terms = self.terms.lock();
         terms.left().is_some() && !terms.lost.contains(&peer)
     }
 
+    /// Ends the work under it: no product is begun any more, and no answer waited for.
+    pub(super) fn stop(&self) {
+        let mut terms = self.terms.lock();
+        terms.over = Some("it was stopped");
+        terms.close(|_| true);
+    }
+
     /// Closes this connection to a leased peer when the peer is reported lost.
     pub(super) fn watch(&self, peer: PeerId, stream: &Arc<TcpStream>) {
         let mut terms = self.terms.lock();
-        if terms.lost.contains(&peer) {
+        if terms.lost.contains(&peer) || terms.over.is_some() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         terms.watched.push((peer, Arc::downgrade(stream)));
@@ -177,6 +221,14 @@ impl Terms {
         self.over.is_none() && !std::mem::replace(&mut self.renewing, true)
     }
 
+    /// Closes the connections to these peers; that wakes their readers.
+    fn close(&self, which: impl Fn(PeerId) -> bool) {
+        let watched = self.watched.iter().filter(|(of, _)| which(*of));
+        for stream in watched.filter_map(|(_, stream)| stream.upgrade()) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
     fn hear(&mut self, message: FromManager) {
         match message {
             FromManager::Leased { for_ms, .. } => {
@@ -188,10 +240,7 @@ impl Terms {
             FromManager::Lost { peer, .. } => {
                 info!("the peer {peer} of the lease is gone");
                 self.lost.insert(peer);
-                let watched = self.watched.iter().filter(|(of, _)| *of == peer);
-                for stream in watched.filter_map(|(_, stream)| stream.upgrade()) {
-                    let _ = stream.shutdown(Shutdown::Both);
-                }
+                self.close(|of| of == peer);
             }
             FromManager::Expired { .. } => self.over = Some("its time was up, and others wait"),
             FromManager::Error(no) => debug!("the manager refuses: {}", no.text),

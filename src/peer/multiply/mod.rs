@@ -12,6 +12,7 @@
 //! | a peer dies | its connection breaks, or the lease reports it `lost`: another slot takes the product, and rows of its answer that C has already are passed over |
 //! | a peer answers wrongly | from the portion with a wrong row on the answer is thrown away, the peer is blamed, another slot takes the product |
 //! | a peer never answers | the product's deadline, which grows with its work |
+//! | its user presses Ctrl-C | the connections to the leased peers are closed, and the lease is given back |
 //! | the manager dies | work goes on under the lease; a new lease is asked for when it is back |
 //!
 //! Only when `FRUITLESS_ROUNDS` leases in a row bring nothing is the multiply given up.
@@ -23,6 +24,7 @@ pub(crate) mod lease;
 mod products;
 mod slot;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
@@ -84,6 +86,8 @@ pub(crate) struct Question<'a> {
     b: &'a Matrix,
     pub(crate) plan: Plan,
     entries: Entries,
+    /// Whether nobody wants the answer any more.
+    stop: &'a AtomicBool,
 }
 
 impl<'a> Question<'a> {
@@ -91,10 +95,10 @@ impl<'a> Question<'a> {
     ///
     /// # Errors
     /// What is wrong with them; `plan.levels()` counts.
-    pub(crate) fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan) -> Result<Self> {
+    pub(crate) fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan, stop: &'a AtomicBool) -> Result<Self> {
         let entries = Entries::of(a, b);
         check(plan, entries)?;
-        Ok(Self { a, b, plan, entries })
+        Ok(Self { a, b, plan, entries, stop })
     }
 
     /// Whether the operands are whole numbers, and so large that the product may be rounded.
@@ -102,13 +106,18 @@ impl<'a> Question<'a> {
         self.entries.whole && !self.entries.exact(self.plan)
     }
 
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
     /// The answer by this machine alone, on all its cores, into `c`; checked as one that came from others.
     ///
     /// # Errors
-    /// When this machine computes wrongly.
+    /// When this machine computes wrongly, and when it is stopped.
     pub(crate) fn multiply_here(&self, c: &mut Matrix) -> Result<()> {
         let Self { a, b, entries, .. } = *self;
-        strassen::multiply(a.view(), b.view(), c.as_mut_slice(), cores(), &|| true)?;
+        let go_on = || !self.is_stopped();
+        strassen::multiply(a.view(), b.view(), c.as_mut_slice(), cores(), &go_on).map_err(|_| stopped())?;
         if let Verdict::Wrong { row } = freivalds::check(a, b, c, entries, cores(), &mut rand::rng()) {
             return Err(Error::new(Kind::Check, format!("the product is wrong in row {row}"))
                 .advise("this machine computes wrongly; test its memory"));
@@ -122,20 +131,13 @@ fn check(plan: Plan, entries: Entries) -> Result<()> {
     let bound = plan.bound(entries.left, entries.right);
     if !bound.is_finite() {
         let what = "sums on the way to this product could overflow: they are bounded only by";
-        return infeasible(format!("{what} {bound:e}"), "scale the matrices down, or use fewer --levels");
+        return infeasible(format!("{what} {bound:e}"), "scale the matrices down");
     }
-    let levels = plan.levels();
-    let (rows, inner, cols) = plan.shape();
+    let (levels, (rows, inner, cols)) = (plan.levels(), plan.shape());
     let least = rows.min(inner).min(cols);
     if levels > 2 && least < 1 << levels {
         let what = format!("{levels} levels cut a side of {least} into less than single numbers");
         return infeasible(what, "use fewer --levels");
-    }
-    let (rows, inner, cols) = plan.block();
-    let payload = 8 * (rows * inner + inner * cols).max(rows * cols) as u64;
-    if payload > limits::PRODUCT {
-        let what = format!("one product would take {payload} bytes at once");
-        return infeasible(what, "cut the matrices into smaller products with more --levels");
     }
     Ok(())
 }
@@ -144,7 +146,7 @@ fn check(plan: Plan, entries: Entries) -> Result<()> {
 ///
 /// # Errors
 /// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
-/// no peer can be reached.
+/// no peer can be reached, and when it is stopped.
 pub(crate) fn multiply(
     network: &Network,
     question: Question<'_>,
@@ -154,6 +156,12 @@ pub(crate) fn multiply(
 ) -> Result<MultiplyReport> {
     let began = Instant::now();
     let (rows, inner, cols) = question.plan.block();
+    let payload = 8 * (rows * inner + inner * cols).max(rows * cols) as u64;
+    if payload > limits::PRODUCT {
+        let what = format!("one product would take {payload} bytes at once");
+        return Err(Error::new(Code::Infeasible, what)
+            .advise("cut the matrices into smaller products with more --levels"));
+    }
     let (waited, products) = if rows * inner * cols == 0 {
         // Nothing to multiply: an empty answer, or a sum of nothing.
         c.as_mut_slice().fill(0.0);
@@ -214,6 +222,9 @@ impl<'a> Multiplication<'a> {
             if done == products {
                 return Ok(waited);
             }
+            if self.question.is_stopped() {
+                return Err(stopped());
+            }
             self.note(format!(
                 "the lease is over, {done} of {products} products are done: asking for another"
             ));
@@ -238,21 +249,25 @@ impl<'a> Multiplication<'a> {
         let (mut manager, mut peers) = (Absence::of(again), Absence::of(again));
         let mut wanted = slots;
         loop {
-            let own = match manager.seen {
-                true => network.wait_for_number(MANAGER_PATIENCE)?,
-                false => network.first_number()?,
+            let number = match manager.seen {
+                true => network.wait_for_number(ROUND_PAUSE),
+                false => network.first_number(),
             };
             let others = network.standing().peers;
-            let mut on_wait = |position, text| {
-                manager = Absence::of(true);
-                peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
-                self.tell(MultiplyEvent::Waiting { position, text });
-            };
-            let why = match HeldLease::ask(network.config.manager, own, wanted, &mut on_wait) {
+            let asked = number.and_then(|own| {
+                let mut on_wait = |position, text| {
+                    manager = Absence::of(true);
+                    peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
+                    self.tell(MultiplyEvent::Waiting { position, text });
+                };
+                HeldLease::ask(network.config.manager, own, wanted, self.question.stop, &mut on_wait)
+            });
+            let why = match asked {
                 Ok(lease) => return Ok(lease),
                 Err(why) => why,
             };
             match why.leasable() {
+                _ if self.question.is_stopped() => return Err(stopped()),
                 Some(fewer) if (1..wanted).contains(&fewer) => {
                     self.note(format!("the others offer {} in all: taking those", counted(fewer, "slot")));
                     wanted = fewer;
@@ -288,7 +303,12 @@ impl<'a> Multiplication<'a> {
         std::thread::scope(|scope| {
             let tell = move || {
                 let tell_manager = |progress| lease.line.send(&ToManager::Progress(progress));
-                let tell_user = |done, text| self.tell(MultiplyEvent::SoFar { done, text });
+                let tell_user = |done, text| {
+                    self.tell(MultiplyEvent::SoFar { done, text });
+                    if self.question.is_stopped() {
+                        lease.stop();
+                    }
+                };
                 self.products.tell_progress(&over, tell_manager, tell_user);
             };
             if let Err(e) = thread::start_scoped(scope, "tell_progress", tell) {
@@ -313,6 +333,11 @@ impl<'a> Multiplication<'a> {
             drop(ends);
         });
     }
+}
+
+/// What comes of a multiply that is to stop.
+fn stopped() -> Error {
+    Error::failed("stopped: there is no product")
 }
 
 /// How long something has been away that a multiply needs.

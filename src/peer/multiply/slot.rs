@@ -37,7 +37,10 @@ impl Multiplication<'_> {
                 if why.kind() == Kind::Check {
                     lease.line.send(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
                 }
-                self.note(format!("product {} must be done again: {why}", attempt.product));
+                if !self.question.is_stopped() {
+                    let name = self.question.plan.name(attempt.product);
+                    self.note(format!("{name} must be done again: {why}"));
+                }
                 attempt.failed(plain(&why.to_string()));
                 return Err(why);
             }
@@ -66,7 +69,8 @@ impl Multiplication<'_> {
         in_portions(rows, cols, |first, portion| {
             connection.receive_payload(bytemuck::cast_slice_mut(portion))?;
             if let Verdict::Wrong { row } = probe.check(portion) {
-                return Err(Error::new(Kind::Check, format!("product {product} is wrong in row {row}")));
+                let name = self.question.plan.name(product);
+                return Err(Error::new(Kind::Check, format!("{name} is wrong in row {row}")));
             }
             self.assembly.add(product, first, portion);
             Ok(())

@@ -225,7 +225,7 @@ impl Transfer<'_> {
             // So neighbours that have had nothing to do for us for long hear that we are still there.
             self.change(|state| {
                 if state.last_piece.elapsed() >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
-                    self.note(format!("{}; it goes on when that changes", state.why_quiet()));
+                    self.note(format!("{}; it goes on when that changes", self.why_quiet(state)));
                 }
             });
             holders = self.query_again(manager)?;
@@ -242,17 +242,16 @@ impl Transfer<'_> {
             return Ok(true);
         }
         if self.settings.is_stopped() {
-            return Err(Error::failed(format!("{name} is not wanted any more")));
+            return Err(Error::failed(format!("{name} is stopped; the pieces that are here are kept")));
         }
         if stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {
-            return Err(Error::failed(state.why_quiet()).advise("the pieces are kept"));
+            return Err(Error::failed(self.why_quiet(state)).advise("the pieces are kept"));
         }
         if state.lonely() < patience {
             return Ok(false);
         }
         let why = format!("no holder of {name} could be reached for {} s", patience.as_secs());
-        Err(Error::new(Code::NotFound, why)
-            .advise("the pieces are kept; run `down` again when a holder is back"))
+        Err(Error::new(Code::NotFound, why).advise("the pieces are kept; try again when a holder is back"))
     }
 
     /// Who has the file now. A manager that is away, or stopped, delays only newcomers: the last piece may come meanwhile,
@@ -271,7 +270,7 @@ impl Transfer<'_> {
         };
         if found.manifest.id() != self.partial.manifest().id() {
             let why = format!("{} stands for another content now", self.name());
-            return Err(Error::new(Code::Expired, why).advise("run `down` again for that"));
+            return Err(Error::new(Code::Expired, why).advise("run the command again for that"));
         }
         // A neighbour that is silent and not listed any more was taken off by the manager. What it owes is asked of
         // others.

@@ -24,6 +24,7 @@ use crate::peer::library::Library;
 use crate::share::Piece;
 use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Store};
+use crate::share::units::about;
 
 /// How long a download that a person asked for waits for a holder when there is none.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -179,7 +180,7 @@ impl Neighbours {
     }
 
     /// Why no piece comes, in words. What the owner of this disk can mend comes first.
-    pub(super) fn why_quiet(&self) -> String {
+    fn why_quiet(&self) -> String {
         let (seconds, holders) = (self.last_piece.elapsed().as_secs(), self.count());
         let why = match self.picker.nowhere().next() {
             _ if self.disk_full => "the disk is full; make room there".into(),
@@ -193,11 +194,16 @@ impl Neighbours {
     /// Tells the neighbours that we have a piece, but those that have heard it in a conversation of their own. A seed has
     /// none with us; by this it sees which peers pass on what it sends.
     pub(super) fn tell_have(&mut self, piece: Piece, told: &HashSet<PeerId>) {
-        for (_, neighbour) in self.all.iter_mut().filter(|(peer, _)| !told.contains(peer)) {
-            if let Some(line) = &neighbour.line {
-                line.post(&ToPeer::Have { piece: piece.index() });
-                neighbour.posted = true;
-            }
+        let others: Vec<_> = self.all.keys().copied().filter(|peer| !told.contains(peer)).collect();
+        others.into_iter().for_each(|peer| self.tell(peer, &ToPeer::Have { piece: piece.index() }));
+    }
+
+    /// Tells a neighbour something, with the next that is posted.
+    pub(super) fn tell(&mut self, peer: PeerId, message: &ToPeer) {
+        let Some(neighbour) = self.all.get_mut(&peer) else { return };
+        if let Some(line) = &neighbour.line {
+            line.post(message);
+            neighbour.posted = true;
         }
     }
 
@@ -256,6 +262,19 @@ impl Transfer<'_> {
             self.changed.notify_all();
         }
         changed
+    }
+
+    /// Why no piece comes, in words. Where this peer's own `--down` lets less in than a piece of each neighbour, no
+    /// holder is to blame.
+    pub(super) fn why_quiet(&self, state: &Neighbours) -> String {
+        let seconds = state.last_piece.elapsed().as_secs();
+        let piece = u64::from(self.partial.manifest().layout().piece_size());
+        match self.settings.library.network().config.upload.down {
+            Some(rate) if rate.saturating_mul(seconds) < piece * state.count() as u64 => {
+                format!("nothing has come for {seconds} s: --down lets in {} a second", about(rate))
+            }
+            _ => state.why_quiet(),
+        }
     }
 
     /// Says something that a person wants to know.

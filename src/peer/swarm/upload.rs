@@ -37,6 +37,7 @@ use crate::peer::config::UploadSettings;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
 use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS};
+use crate::share::picker::FAILURES;
 use crate::share::uplink::RequesterId;
 use crate::share::{FileId, FileName, Piece};
 use crate::thread::{self, Thread};
@@ -153,7 +154,7 @@ fn hear_wishes(
     name: impl Fn() -> Option<Name>,
 ) -> Result<()> {
     let (layout, requesters) = (offer.manifest().layout(), &seat.uploads.requesters);
-    let mut named = false;
+    let (mut named, mut wrong) = (false, 0);
     loop {
         // A requester that has nothing to ask for says `interested` again now and then.
         let Received::Message(message) = connection.receive(Some(limits::REST_TIME))? else { return Ok(()) };
@@ -170,6 +171,11 @@ fn hear_wishes(
                 requesters.lock().ask(seat.requester, piece, here)?
             }
             ToPeer::Have { piece } => requesters.lock().has(seat.requester, layout.piece(piece)?),
+            ToPeer::Wrong { piece } if wrong < FAILURES => {
+                wrong += 1;
+                offer.recheck(layout.piece(piece)?)?;
+                true
+            }
             other => return Err(unexpected(&other, "interested, request or have")),
         };
         if !served {

@@ -43,8 +43,8 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +52,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
-use super::{FileId, FileName, Layout, Manifest};
+use super::{FileId, FileName, Layout, Manifest, Piece};
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 
@@ -71,6 +71,9 @@ const PRIVATE: &str = ".peerlab";
 
 /// The folders in it.
 const INNER: [&str; 3] = ["partial", "incoming", "trash"];
+
+/// How many bytes are copied at once; after each, a copy may be stopped.
+const COPIED: u64 = 64 << 20;
 
 /// A shared folder.
 #[derive(Debug, Default)]
@@ -143,6 +146,11 @@ impl Store {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a peer of another program watches this folder.
+    pub fn is_watched_elsewhere(&self) -> bool {
+        self.watched.is_none() && disk::lock_idle(&self.private("marker")).is_none()
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -314,8 +322,8 @@ impl Store {
     ///
     /// # Errors
     /// `conflict` when another file has its name; `busy` when it changes while it is copied, or the disk
-    /// is full; others when it is no regular file, has no plain name, or cannot be read.
-    pub fn import(&self, path: &Path) -> Result<Arc<Manifest>> {
+    /// is full; others when it is no regular file, has no plain name, or cannot be read, and when it is to `stop`.
+    pub fn import(&self, path: &Path, stop: &AtomicBool) -> Result<Arc<Manifest>> {
         let failed = |error| disk::error(format!("cannot add {}", path.display()), error);
         let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| {
             Error::failed(format!("{} has no name that is UTF-8", path.display()))
@@ -328,12 +336,13 @@ impl Store {
         if disk::open_regular(&self.path(&name)).is_ok_and(|(_, here)| here.file == stamp.file) {
             return self.manifest(&name);
         }
-        let copy = self.copy(&from, stamp).map_err(failed)?.ok_or_else(|| {
-            Error::new(Code::Busy, format!("{} changes while it is copied", path.display()))
-                .advise("add it when nobody writes to it")
+        let copy = self.copy(&from, stamp, stop).map_err(failed)?.ok_or_else(|| {
+            Error::new(Code::Busy, format!("{} is not as long as it says", path.display()))
+                .advise("add it when nobody writes to it; of a file in /proc or /sys add a copy")
         })?;
         let (bytes, before) = disk::open_regular(copy.path()).map_err(failed)?;
-        let manifest = Manifest::read(name.clone(), self.layout(before.size)?, &bytes).map_err(failed)?;
+        let stoppable = Stoppable { file: &bytes, stopped: stop };
+        let manifest = Manifest::read(name.clone(), self.layout(before.size)?, stoppable).map_err(failed)?;
         let manifest = Arc::new(manifest);
         match self.give_name(&manifest, &bytes, before, copy.path()) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -345,13 +354,19 @@ impl Store {
     }
 
     /// Copies a file to `incoming` and brings the copy to the disk; `None` when the file changes meanwhile.
-    fn copy(&self, from: &File, stamp: Stamp) -> io::Result<Option<NamedTempFile>> {
+    fn copy(&self, from: &File, stamp: Stamp, stop: &AtomicBool) -> io::Result<Option<NamedTempFile>> {
         let mut copy = tempfile::Builder::new();
         let copy =
             copy.permissions(fs::Permissions::from_mode(0o666)).tempfile_in(self.private("incoming"))?;
         copy.as_file().try_lock()?;
         // The standard library lets the kernel do it, which shares the blocks where the file system can.
-        let size = io::copy(&mut &*from, &mut copy.as_file())?;
+        let mut size = 0;
+        while let more @ 1.. = io::copy(&mut Read::take(from, COPIED), &mut copy.as_file())? {
+            size += more;
+            if stop.load(Ordering::SeqCst) {
+                return Err(stopped());
+            }
+        }
         copy.as_file().sync_all()?;
         Ok((size == stamp.size && Stamp::of(&from.metadata()?) == stamp).then_some(copy))
     }
@@ -375,6 +390,22 @@ impl Store {
         let (file, stamp) = self.open_file(name)?;
         let known = self.known(name, &stamp).filter(|manifest| manifest.id() == id);
         known.map(|manifest| Whole { manifest, file, stamp }).ok_or_else(|| changed(name))
+    }
+
+    /// Whether a piece is still on the disk what it was. Bytes can rot, or be written past the file system, and then no
+    /// stamp shows it. A file with a wrong piece counts as never read.
+    ///
+    /// # Errors
+    /// `not_found` when the file is no longer what it was.
+    pub fn recheck(&self, manifest: &Manifest, piece: Piece) -> Result<()> {
+        let whole = self.open_known(manifest.name(), manifest.id())?;
+        let mut bytes = vec![0; piece.len()];
+        let read = whole.file.read_exact_at(&mut bytes, piece.offset());
+        if read.is_ok() && manifest.verify(piece, &bytes) {
+            return Ok(());
+        }
+        self.known.lock().remove(manifest.name());
+        Err(changed(manifest.name()))
     }
 
     fn path(&self, name: &FileName) -> PathBuf {
@@ -422,10 +453,14 @@ struct Stoppable<'a> {
 impl io::Read for Stoppable<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.stopped.load(Ordering::SeqCst) {
-            return Err(io::Error::other("this peer leaves"));
+            return Err(stopped());
         }
         self.file.read(into)
     }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("stopped")
 }
 
 fn changed(name: &FileName) -> Error {

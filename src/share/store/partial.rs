@@ -175,7 +175,7 @@ impl Store {
         let (bytes, resumed) = begin().map_err(|error: io::Error| match error.kind() {
             ErrorKind::WouldBlock => {
                 Error::new(Code::Busy, format!("{name} is being downloaded here already"))
-                    .advise("wait for that, or save into another folder with -o")
+                    .advise("wait for that, or save it into another folder with `down -o`")
             }
             _ => disk::error(format!("cannot write the download of {name}"), error),
         })?;

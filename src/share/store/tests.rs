@@ -225,7 +225,9 @@ fn a_file_that_changes_while_it_is_hashed_is_tried_later() {
 fn add_copies_and_never_moves() {
     let lab = lab();
     let path = lab.outside("a.bin", &bytes(3000));
-    let added = lab.store.import(&path).unwrap();
+    assert!(lab.store.import(&path, &true.into()).unwrap_err().to_string().ends_with(": stopped"));
+    assert!(!lab.shared("a.bin").exists());
+    let added = lab.store.import(&path, &false.into()).unwrap();
     assert_eq!(added.id(), manifest("a.bin", &bytes(3000)).id());
     assert_eq!(fs::read(lab.shared("a.bin")).unwrap(), bytes(3000));
     assert_eq!(fs::read(&path).unwrap(), bytes(3000));
@@ -241,11 +243,15 @@ fn add_copies_and_never_moves() {
 fn add_takes_the_same_twice_and_refuses_another_of_the_same_name() {
     let lab = lab();
     let path = lab.outside("a", b"one");
-    let first = lab.store.import(&path).unwrap();
-    assert_eq!(lab.store.import(&path).unwrap().id(), first.id());
-    assert_eq!(lab.store.import(&lab.shared("a")).unwrap().id(), first.id(), "it lies there already");
+    let first = lab.store.import(&path, &false.into()).unwrap();
+    assert_eq!(lab.store.import(&path, &false.into()).unwrap().id(), first.id());
+    assert_eq!(
+        lab.store.import(&lab.shared("a"), &false.into()).unwrap().id(),
+        first.id(),
+        "it lies there already"
+    );
     lab.outside("a", b"two");
-    let error = lab.store.import(&path).unwrap_err();
+    let error = lab.store.import(&path, &false.into()).unwrap_err();
     assert_eq!(error.code(), Code::Conflict);
     assert_eq!(
         error.to_string(),
@@ -261,16 +267,16 @@ fn add_follows_the_link_that_a_person_names_and_refuses_what_is_no_file() {
     let path = lab.outside("a", b"one");
     let link = lab.home.path().join("link");
     symlink(&path, &link).unwrap();
-    assert_eq!(lab.store.import(&link).unwrap().name().as_str(), "link");
+    assert_eq!(lab.store.import(&link, &false.into()).unwrap().name().as_str(), "link");
     assert!(fs::symlink_metadata(lab.shared("link")).unwrap().is_file());
     fifo(&lab.home.path().join("fifo"));
     let not_utf8 = lab.home.path().join(OsStr::from_bytes(b"\xff"));
     fs::write(&not_utf8, "x").unwrap();
     let hidden = lab.outside(".hidden", b"x");
     for bad in [lab.home.path().join("fifo"), lab.home.path().into(), not_utf8, hidden, "/dev/zero".into()] {
-        assert!(lab.store.import(&bad).is_err(), "{}", bad.display());
+        assert!(lab.store.import(&bad, &false.into()).is_err(), "{}", bad.display());
     }
-    let error = lab.store.import(&lab.home.path().join("nothing")).unwrap_err();
+    let error = lab.store.import(&lab.home.path().join("nothing"), &false.into()).unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
 }
 
@@ -289,7 +295,7 @@ fn what_a_killed_add_has_left_is_cleared_away_but_not_what_a_running_one_writes(
 fn empty_files_and_files_of_one_byte_are_files() {
     let lab = lab();
     for content in [&b""[..], b"x"] {
-        let added = lab.store.import(&lab.outside("a", content)).unwrap();
+        let added = lab.store.import(&lab.outside("a", content), &false.into()).unwrap();
         lab.store.trash(&name("a")).unwrap();
         let partial = lab.store.begin(added).unwrap();
         fill(&partial, content);
@@ -441,7 +447,7 @@ fn bad_pieces_are_named_and_repaired_from_others() {
     ];
     for (there, good) in damage {
         fs::write(lab.shared("a"), there).unwrap();
-        let health = lab.store.verify(&manifest).unwrap();
+        let health = lab.store.verify(&manifest, || true).unwrap();
         assert_eq!(indices(&health.good), good);
         assert_eq!(health.is_right(), there == content);
         let partial = lab.store.repair(manifest.clone()).unwrap();
@@ -450,11 +456,12 @@ fn bad_pieces_are_named_and_repaired_from_others() {
         fill(&partial, &content);
         assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None);
         assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
-        assert!(lab.store.verify(&manifest).unwrap().is_right());
+        assert!(lab.store.verify(&manifest, || true).unwrap().is_right());
     }
     assert_eq!(lab.private("trash"), ["a", "a.2", "a.3", "a.4"]);
+    assert!(lab.store.verify(&manifest, || false).unwrap_err().to_string().starts_with("stopped"));
     fs::remove_file(lab.shared("a")).unwrap();
-    assert_eq!(lab.store.verify(&manifest).unwrap_err().code(), Code::NotFound);
+    assert_eq!(lab.store.verify(&manifest, || true).unwrap_err().code(), Code::NotFound);
     let partial = lab.store.repair(manifest).unwrap();
     assert!(!partial.needs_look(), "a file that is gone is repaired from nothing");
     fill(&partial, &content);
@@ -719,7 +726,7 @@ fn rewrite_unseen(path: &Path, bytes: &[u8], before: &Stamp) {
 fn a_file_whose_old_time_was_restored_is_noticed_also_right_after_it_was_published() {
     let lab = lab();
     let (content, other) = (bytes(3000), vec![7; 3000]);
-    let added = lab.store.import(&lab.outside("a", &content)).unwrap();
+    let added = lab.store.import(&lab.outside("a", &content), &false.into()).unwrap();
     let partial = lab.store.begin(manifest("b", &content)).unwrap();
     fill(&partial, &content);
     lab.store.publish(&partial).unwrap();
@@ -739,7 +746,7 @@ fn a_file_whose_old_time_was_restored_is_noticed_also_right_after_it_was_publish
 #[test]
 fn what_changes_a_stamp_and_no_byte_costs_a_look_at_the_bytes_and_nothing_else() {
     let lab = lab();
-    let added = lab.store.import(&lab.outside("a", &bytes(3000))).unwrap();
+    let added = lab.store.import(&lab.outside("a", &bytes(3000)), &false.into()).unwrap();
     let (file, path) = (name("a"), lab.shared("a"));
     let chmod = || fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let link = || fs::hard_link(&path, lab.shared(".link")).unwrap();
@@ -762,6 +769,26 @@ fn what_changes_a_stamp_and_no_byte_costs_a_look_at_the_bytes_and_nothing_else()
         assert_eq!(read.id(), added.id());
         assert!(lab.store.known(&file, &now).is_some(), "the new stamp is remembered");
     }
+}
+
+#[test]
+fn bytes_that_have_rotted_are_found_when_a_requester_complains() {
+    let lab = lab();
+    let content = bytes(3 * PIECE);
+    let rotten = [&content[..PIECE], &[!content[PIECE]], &content[PIECE + 1..]].concat();
+    fs::write(lab.shared("a"), &rotten).unwrap();
+    let was = Arc::new(manifest("a", &content));
+    lab.store.learn(&was, lab.store.stamp(was.name()).unwrap());
+    let recheck = |piece| lab.store.recheck(&was, was.layout().piece(piece).unwrap());
+    recheck(0).unwrap();
+    recheck(2).unwrap();
+    assert!(
+        lab.store.open_known(was.name(), was.id()).is_ok(),
+        "a requester that complains about a right piece"
+    );
+    assert_eq!(recheck(1).unwrap_err().code(), Code::NotFound);
+    assert!(lab.store.open_known(was.name(), was.id()).is_err());
+    assert_ne!(lab.store.manifest(was.name()).unwrap().id(), was.id(), "it is read again");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::disk::{self, Stamp};
 use super::partial::{Partial, WHOLE, read_piece};
 use super::{Store, taken};
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::share::{Bitfield, FILE_NAME, FileId, FileName, Manifest};
 
 /// The longest ending of a name that is kept as such, in bytes; `.tar.gz` has its last part kept.
@@ -77,16 +77,20 @@ impl Store {
         aside.file_name().unwrap_or_default().to_string_lossy().parse()
     }
 
-    /// Which pieces of a file are what the manifest says. A piece that cannot be read is not.
+    /// Which pieces of a file are what the manifest says. A piece that cannot be read is not. After each one `go_on` is
+    /// asked.
     ///
     /// # Errors
-    /// `not_found` when there is no such file.
-    pub fn verify(&self, manifest: &Manifest) -> Result<PieceCheck> {
+    /// `not_found` when there is no such file; a plain failure when it shall not go on.
+    pub fn verify(&self, manifest: &Manifest, go_on: impl Fn() -> bool) -> Result<PieceCheck> {
         let (file, stamp) = self.open_file(manifest.name())?;
         let (mut good, mut bytes) = (Bitfield::empty(manifest.layout()), Vec::new());
         for piece in manifest.layout().iter() {
             if read_piece(&file, piece, &mut bytes) && manifest.verify(piece, &bytes) {
                 good.insert(piece);
+            }
+            if !go_on() {
+                return Err(Error::failed(format!("stopped after piece {}", piece.index())));
             }
         }
         Ok(PieceCheck { good, size: stamp.size })

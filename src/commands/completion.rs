@@ -1,0 +1,174 @@
+//! What Tab offers at the prompt: whatever can stand there.
+//!
+//! The grammar of the commands says what that is (`clap_complete` reads it): the name of a command, an option of the
+//! command that is typed, a value that it may have, a path, or the name of a file that somebody offers. Nothing is listed
+//! here by hand, so a new command is completed, too.
+//!
+//! The names of offered files are asked of the manager, at most once a second, and not waited for long: the person who
+//! types must not wait for a manager that is away.
+
+use std::any::TypeId;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{Arg, Command};
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate, complete};
+use crossbeam_channel::bounded;
+use parking_lot::Mutex;
+use rustyline::completion::{Completer, FilenameCompleter, Pair, Quote, escape, extract_word, unescape};
+use rustyline::error::ReadlineError;
+use rustyline::{Helper, Highlighter, Hinter, Validator};
+
+use super::command::command_place;
+use crate::peer::manager_client::ManagerClient;
+use crate::share::FileName;
+use crate::thread::{self, Thread};
+
+/// How long the manager's answer is waited for.
+const WAIT: Duration = Duration::from_millis(300);
+
+/// How long the names of files that it told are used.
+const AGE: Duration = Duration::from_secs(1);
+
+/// Stands for all paths on this machine.
+const PATHS: &str = "/";
+
+/// Completes the word before the cursor.
+#[derive(Helper, Highlighter, Hinter, Validator)]
+pub(super) struct Completion {
+    grammar: Command,
+    paths: FilenameCompleter,
+}
+
+impl Completion {
+    /// For the commands of this grammar.
+    pub(super) fn new(
+        grammar: Command,
+        offered: impl Fn() -> Vec<String> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let argument = move |arg: Arg| {
+            let (kind, offered) = (arg.get_value_parser().type_id(), offered.clone());
+            if kind == TypeId::of::<FileName>() {
+                let named = move || offered().into_iter().map(CompletionCandidate::new).collect::<Vec<_>>();
+                arg.add(ArgValueCandidates::new(named))
+            } else if kind == TypeId::of::<PathBuf>() {
+                arg.add(ArgValueCompleter::new(|_: &_| vec![CompletionCandidate::new(PATHS)]))
+            } else {
+                arg
+            }
+        };
+        let grammar = grammar.mut_subcommands(|command| command.mut_args(argument.clone()));
+        Self { grammar, paths: FilenameCompleter::new() }
+    }
+
+    /// Where the last word of a line begins, and what it may become.
+    fn candidates(&self, line: &str) -> (usize, Vec<String>) {
+        let (start, typed) = extract_word(line, line.len(), Some('\\'), is_special);
+        let mut words = shell_words::split(&line[..start]).unwrap_or_default();
+        words.push(unescape(typed, Some('\\')).into_owned());
+        if let Some(place) = command_place(&words, &self.grammar) {
+            words[place] = words[place].to_lowercase();
+        }
+        let (last, words) = (words.len() - 1, words.into_iter().map(Into::into).collect());
+        let found = complete(&mut self.grammar.clone(), words, last, None).unwrap_or_default();
+        let values = found.iter().map(|candidate| candidate.get_value().to_string_lossy().into_owned());
+        (start, values.filter(|value| typed.starts_with('-') || !value.starts_with('-')).collect())
+    }
+}
+
+impl Completer for Completion {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        at: usize,
+        context: &rustyline::Context<'_>,
+    ) -> Result<(usize, Vec<Pair>), ReadlineError> {
+        let (start, words) = self.candidates(&line[..at]);
+        if words == [PATHS] {
+            return self.paths.complete(line, at, context);
+        }
+        let pair = |display: String| {
+            let word = escape(display.clone(), Some('\\'), is_special, Quote::None);
+            Pair { display, replacement: word + " " }
+        };
+        Ok((start, words.into_iter().map(pair).collect()))
+    }
+}
+
+/// What must be escaped within a word.
+fn is_special(c: char) -> bool {
+    c.is_whitespace() || "'\"\\".contains(c)
+}
+
+/// The names of all files that are offered, as far as they are known in time.
+pub(super) fn names_from(manager: SocketAddr) -> impl Fn() -> Vec<String> + Clone + Send + Sync {
+    let known = Arc::new(Mutex::new((None::<Instant>, Vec::new())));
+    move || {
+        let (asked, names) = &mut *known.lock();
+        if asked.is_none_or(|asked| asked.elapsed() >= AGE) {
+            let (tell, told) = bounded(1);
+            let ask = move || drop(tell.send(ManagerClient::new(manager).files(false)));
+            let started = thread::start("ask_names", ask).map(Thread::detach);
+            if let (Ok(()), Ok(Ok(files))) = (started, told.recv_timeout(WAIT)) {
+                *names = files.iter().map(|row| row.file.to_string()).collect();
+            }
+            *asked = Some(Instant::now());
+        }
+        names.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::super::command;
+    use super::*;
+
+    #[derive(Parser)]
+    #[command(no_binary_name = true, disable_help_flag = true)]
+    struct Line {
+        #[arg(long, global = true)]
+        json: bool,
+        #[command(subcommand)]
+        command: command::Command,
+    }
+
+    /// What the last word of this line may become.
+    fn words(line: &str) -> Vec<String> {
+        let offered = || ["a.bin".to_owned(), "two words.txt".to_owned()].to_vec();
+        Completion::new(Line::command(), offered).candidates(line).1
+    }
+
+    #[test]
+    fn what_can_stand_there_follows_from_the_grammar() {
+        let commands = words("");
+        for name in ["make", "multiply", "down", "show", "help", "quit"] {
+            assert!(commands.contains(&name.to_owned()), "{commands:?} lacks {name}");
+        }
+        for line in ["mul", "  MUL", "--json mul", "help mul"] {
+            assert_eq!(words(line), ["multiply"], "{line:?}");
+        }
+        assert_eq!(words("--json "), commands);
+        for line in ["down ", "DOWN ", "drop ", "verify ", "--json down -o out ", "down --stay "] {
+            assert_eq!(words(line), ["a.bin", "two words.txt"], "{line:?}");
+        }
+        assert_eq!(words("down a"), ["a.bin"]);
+        assert_eq!(words(r"down two\ w"), ["two words.txt"]);
+        for line in ["add ", "show m", "multiply a.npy ", "multiply a b -o ", "multiply a b --output c"] {
+            assert_eq!(words(line), [PATHS], "{line:?}");
+        }
+        assert_eq!(words("down a --pick "), ["rarest", "sequential", "split"]);
+        assert_eq!(words("down a --pick se"), ["sequential"]);
+        let options = words("down a --");
+        for name in ["--output", "--stay", "--pick", "--json"] {
+            assert!(options.contains(&name.to_owned()), "{options:?} lacks {name}");
+        }
+        assert!(!options.contains(&"--levels".to_owned()), "{options:?}");
+        assert_eq!(words("lease "), [""; 0]);
+    }
+}

@@ -1,0 +1,156 @@
+//! The prompt as a person at a terminal sees it: keys go in, and what is shown comes out.
+
+use crate::common::fake::{Answer, FakePeer, HONEST, Manners};
+use crate::common::files::{bytes, put, whole_at};
+use crate::common::node::Network;
+use crate::common::terminal::{CTRL_C, Terminal};
+use crate::common::{PATIENCE, integers, save, until};
+
+/// A manager that asks for no copies, and peers with these slots.
+fn network(slots: &[u32]) -> Network {
+    Network::start(&["--dead-after", "60s", "--replicas", "0"], slots)
+}
+
+fn queued(network: &Network) -> usize {
+    network.state()["queue"].as_array().unwrap().len()
+}
+
+#[test]
+fn ctrl_c_stops_a_download_and_the_prompt_goes_on() {
+    let network = network(&[]);
+    put(&network, "slow", "big.bin", bytes(4 << 20, 1));
+    let mut slow = network.command("slow", &["--up", "100kB", "serve"]);
+    slow.ready();
+    let mut ada = Terminal::prompt(&network, "ada", "");
+    ada.types("down big.bin -o out\r");
+    ada.shows("from 1 holder");
+    ada.types(CTRL_C);
+    ada.shows("big.bin is stopped; the pieces that are here are kept");
+    ada.shows("ada> ");
+    ada.types("why\r");
+    ada.shows("nothing waits");
+    ada.types("\x04");
+    until("it leaves", PATIENCE, || ada.has_ended().filter(|status| *status == 0));
+}
+
+#[test]
+fn ctrl_c_takes_what_waits_out_of_the_queue_and_leaves_slots_that_are_held_by_hand() {
+    let network = network(&[3]);
+    save(&integers(20, 20, 1), &network.path("a.npy"));
+    let mut ben = Terminal::prompt(&network, "ben", "--slots 0");
+    ben.types("lease 3\r");
+    ben.shows("leased 3 slots");
+    let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
+    for (command, end) in [
+        ("lease 2", "stopped: this peer waits for no slots any more"),
+        ("multiply a.npy a.npy --slots 2", "stopped: there is no product"),
+    ] {
+        ada.types(&format!("{command}\r"));
+        ada.shows("waiting for 2 slots, place 1 in the queue");
+        ada.types(CTRL_C);
+        ada.shows(end);
+        ada.shows("ada> ");
+        until("it has left the queue", PATIENCE, || (queued(&network) == 0).then_some(()));
+    }
+    ben.types("release\r");
+    ben.shows("released 3 slots");
+    ada.types("lease 2\r");
+    ada.shows("leased 2 slots");
+    ada.types("multiply a.npy a.npy --slots 3\r");
+    ada.shows("waiting for 3 slots, place 1 in the queue");
+    ada.types(CTRL_C);
+    ada.shows("stopped: there is no product");
+    ada.types("status\r");
+    ada.shows("holds 2 slots for another");
+}
+
+#[test]
+fn ctrl_c_ends_a_multiply_that_runs_and_its_lease() {
+    let network = network(&[]);
+    save(&integers(20, 20, 1), &network.path("a.npy"));
+    // So large that its products may take longer than the test waits.
+    save(&integers(2600, 2600, 2), &network.path("large.npy"));
+    let silent = FakePeer::join(network.addr, "silent", 2, Manners { answer: Answer::Silence, ..HONEST });
+    network.all_leasable(1);
+    let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
+    ada.types("multiply large.npy large.npy\r");
+    ada.shows("leased 2 slots: 2 at silent");
+    ada.types(CTRL_C);
+    ada.shows("stopped: there is no product");
+    ada.shows("ada> ");
+    until("given back", PATIENCE, || (network.used() == 0).then_some(()));
+    silent.set(|manners| manners.answer = Answer::Right);
+    ada.types("multiply a.npy a.npy -o c.npy\r");
+    ada.shows("c.npy: 20 x 20 in");
+}
+
+#[test]
+fn ctrl_c_twice_within_a_second_leaves_also_in_the_middle_of_a_command() {
+    let network = network(&[1]);
+    let mut ben = Terminal::prompt(&network, "ben", "--slots 0");
+    ben.types("lease 1\r");
+    ben.shows("leased 1 slot");
+    let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
+    ada.types("lease 1\r");
+    ada.shows("place 1 in the queue");
+    until("it leaves", PATIENCE, || {
+        ada.types(CTRL_C);
+        network.row("ada").is_none().then_some(())
+    });
+    until("it has left the queue", PATIENCE, || (queued(&network) == 0).then_some(()));
+}
+
+#[test]
+fn tab_completes_commands_options_values_and_names_that_others_offer() {
+    let network = network(&[]);
+    put(&network, "slow", "two words.txt", "text");
+    let mut slow = network.command("slow", &["serve"]);
+    slow.ready();
+    whole_at(&network, "two words.txt", 1);
+    let mut ada = Terminal::prompt(&network, "ada", "");
+    ada.types("\t");
+    ada.shows("bounds");
+    ada.types("dow\ttw\t--pi\tse\t-o out\r");
+    ada.shows(r"down two\ words.txt ");
+    ada.shows("--pick ");
+    ada.shows("sequential ");
+    ada.shows("pieces from slow 1");
+}
+
+#[test]
+fn warnings_are_shown_above_the_line_that_is_typed_and_so_is_the_end_of_a_lease() {
+    let mut network = Network::start(&["--quantum", "1s", "--replicas", "0"], &[1]);
+    let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
+    ada.types("lease 1\r");
+    ada.shows("leased 1 slot");
+    ada.shows("ada> ");
+    ada.types("make half");
+    ada.shows("make half");
+    let mut ben = Terminal::prompt(&network, "ben", "--slots 0");
+    ben.types("lease 1\r");
+    ada.shows("your lease has ended: its time was up, and others wait; `lease` asks for another\r\n");
+    ada.shows("make half");
+    network.restart_manager(&["--replicas", "0"]);
+    ada.shows("trying again\r\n");
+    ada.shows("make half");
+    ada.shows(&format!("joined the manager at {}: all is well\r\n", network.addr));
+    ada.shows("make half");
+    ada.types(" 3\r");
+    ada.shows("half.npy: 3 x 3 reals");
+}
+
+#[test]
+fn a_multiply_that_waits_shows_its_whole_reason() {
+    let network = network(&[1]);
+    save(&integers(20, 20, 1), &network.path("a.npy"));
+    let mut ben = Terminal::prompt(&network, "ben", "--slots 0");
+    ben.types("lease 1\r");
+    ben.shows("leased 1 slot");
+    let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
+    ada.types("multiply a.npy a.npy --slots 1\r");
+    ada.shows("waiting for 1 slot, place 1 in the queue: you are the head of the queue");
+    ada.shows("the lease of ben ends in ");
+    ada.shows("at the latest");
+    ben.types("release\r");
+    ada.shows("the product: 20 x 20 in");
+}
