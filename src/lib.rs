@@ -78,8 +78,8 @@
 //! Almost every lock here is alone: a thread that holds it takes no other. The exceptions, in the order in which they are
 //! taken:
 //!
-//! 1. the manager's table (`manager::desk`), then a listener's [`net::outbox::Outbox`], whose lock is held for a copy in
-//!    memory;
+//! 1. the last states of the board (`manager::board`), then the manager's table (`manager::desk`), then a listener's
+//!    [`net::outbox::Outbox`], whose lock is held for a copy in memory;
 //! 2. at a peer: the orders of replication, then the library, then its place in the network, or one file's pieces;
 //! 3. at a peer: a download's neighbours, then the outboxes to them.
 //!

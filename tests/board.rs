@@ -137,6 +137,7 @@ fn a_product_that_was_done_again_is_marked() {
     let mut fay = network.command("fay", &["multiply", "a.npy", "a.npy", "--slots", "2"]);
     browser.reads(".event", "fay blames liar");
     browser.reads(".lease .count", "1 done again");
+    browser.reads(".lease .note.bad", "again: liar at ");
     let again = browser.ask("document.querySelector('.lease .cell.again').getAttribute('aria-label')");
     let again = again.as_str().unwrap();
     // By the time of this look the other peer may have taken it already.
@@ -192,6 +193,11 @@ fn a_download_is_seen_beside_the_least_time_that_it_can_take() {
     let _dan = network.command("dan", &["--down", "1MiB", "down", "film.bin", "--stay"]);
     browser.reads(".copy[data-is=moving]", "dan");
     browser.reads(".race", "from ada");
+    // Six pieces, with a column of six pixels each.
+    browser.until("dan's map", "document.querySelector('.race:not(.rare) canvas.map').width === 36");
+    browser.until("the sum", "document.querySelector('.race.rare canvas.map').width === 36");
+    browser.reads(".rare", "availability: ");
+    browser.reads(".give", "ada → dan");
     // 1.5 MiB / 128 kB/s = 12.3 s.
     let bound = "No way is faster than 12 s: the seed must upload every byte once (D_p2p = F / u_s, N = 1)";
     browser.reads(".file .note", bound);
@@ -226,10 +232,10 @@ fn a_page_that_runs_when_the_manager_dies_says_so_and_recovers() {
 #[test]
 fn what_has_not_changed_is_not_sent_again_and_who_does_not_look_does_not_ask() {
     let Some((network, mut browser)) = board(&[], &[]) else { return };
-    let state = format!("http://{}/state", network.addr);
+    let state = format!("http://{}/state?since=", network.addr);
     until("an answer that nothing has changed", PATIENCE, || {
         browser.ask("0");
-        browser.statuses.contains(&(state.clone(), 304)).then_some(())
+        browser.statuses.iter().any(|(url, status)| url.starts_with(&state) && *status == 304).then_some(())
     });
     let asks_within_three_pauses = "(async () => { \
         const asked = () => performance.getEntriesByType('resource').length; \
@@ -255,7 +261,8 @@ fn the_keyboard_reaches_everything_in_the_order_of_reading() {
     browser.reads("#peer-more", "and 8 more Show all");
     browser.reads("#event-more", "Show all");
     let focused = "document.activeElement.textContent.trim()";
-    for expected in ["Skip to the peers", "Pause", "Show all", "Show all"] {
+    let [skip, alone, all] = ["Skip to the peers", "alone", "Show all"];
+    for expected in [skip, "Pause", alone, all, alone, alone, alone, alone, all] {
         browser.press("Tab");
         assert_eq!(browser.ask(focused), expected);
         let seen = browser.ask("getComputedStyle(document.activeElement).outlineStyle");
@@ -313,7 +320,7 @@ fn a_hundred_peers_and_a_thousand_files_are_cut_and_counted() {
     browser.reads("#figures", "100 peers 0/400 slots in use 0 waiting 1000 files");
     browser.reads("#peer-more", "and 88 more");
     browser.reads("#file-more", "and 990 more");
-    browser.reads(".file .health", "◐ healing");
+    browser.reads(".file .health", "◔ spreading");
     browser.reads(".copy[data-is=none]", "lab-001 –");
     browser.reads(".copy.rest", "and 88 more, 0 whole");
     assert_fits(&mut browser);
@@ -324,6 +331,101 @@ fn a_hundred_peers_and_a_thousand_files_are_cut_and_counted() {
     assert!(nodes < 15_000, "{nodes} elements");
     drop(others);
     assert_kept_to_itself(&browser, network.addr);
+}
+
+/// A peer registers by hand and says this of itself with its next `ok`.
+fn says(manager: SocketAddr, i: u16, mut of_itself: serde_json::Value) -> Wire {
+    let mut wire = joins(manager, i);
+    of_itself["type"] = json!("ok");
+    wire.say(&of_itself);
+    wire
+}
+
+#[test]
+fn what_a_peer_says_of_itself_is_seen_with_reasons_and_marks() {
+    let Some((network, mut browser)) = board(&[], &[]) else { return };
+    let ada = joins(network.addr, 0);
+    let number = network.state()["peers"][0]["peer"].as_u64().unwrap();
+    offers(network.addr, number, 1);
+    let fetches = json!({"file": "file-0000.bin", "have": 3, "pieces": 8, "since_ms_ago": 4000, "bytes_per_s": 2048, "from": [number], "map": "b0"});
+    let ben = says(network.addr, 1, json!({"downloads": [fetches]}));
+    let cyd = says(network.addr, 2, json!({"paused": "its disk is away; put it back"}));
+    let failed = json!([{"file": "file-0000.bin", "why": "cannot fetch it: the disk is full"}]);
+    let dan = says(network.addr, 3, json!({"failed": failed}));
+    let numbers: Vec<u64> = network.state()["peers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|peer| peer["peer"].as_u64().unwrap())
+        .collect();
+    let upload = |to: usize, state| json!({"peer": numbers[to], "file": "file-0000.bin", "state": state, "since_ms_ago": 2000, "up": 1024, "down": 0});
+    let uploads = json!([upload(1, "regular"), upload(2, "optimistic"), upload(3, "choked")]);
+    let eve = says(network.addr, 4, json!({"uploads": uploads}));
+    browser.reads(".peer .note", "‖ has paused: its disk is away; put it back");
+    browser.reads(".peer .note", "✕ lacks file-0000.bin: it cannot fetch it: the disk is full");
+    browser.reads(".file .note", "lab-002 has paused: its disk is away; put it back");
+    browser.reads(".file .note", "lab-003 cannot fetch it: the disk is full");
+    browser.reads(".give", "lab-004 → lab-001 1.0 KiB/s ★ lab-002 1.0 KiB/s ⊘ lab-003 ");
+    browser.reads(".rare", "availability: 5 of 8 pieces at 1 peer only");
+    browser.reads("#figures", "2.0 KiB/s between peers");
+    let names = "getComputedStyle(document.querySelector('.peer .tag')).fontSize";
+    let reasons = "getComputedStyle(document.querySelector('.peer .note')).fontSize";
+    let large = format!("parseFloat({reasons}) > .9 * parseFloat({names})");
+    assert_eq!(browser.ask(&large), true, "reasons are as large as names");
+    assert_fits(&mut browser);
+    drop([ada, ben, cyd, dan, eve]);
+    assert_kept_to_itself(&browser, network.addr);
+}
+
+#[test]
+fn one_card_is_shown_alone_by_the_link_that_the_page_shows() {
+    let Some((network, mut browser)) = board(&[], &[]) else { return };
+    let shown = "[...document.querySelectorAll('section')].filter((node) => node.checkVisibility()).map((node) => node.id)";
+    for (card, section) in [
+        ("peers", "peers"),
+        ("products", "leases"),
+        ("queue", "queue"),
+        ("files", "files"),
+        ("events", "events"),
+    ] {
+        let link = browser.ask(&format!("document.querySelector('#{section} a.alone').href"));
+        assert_eq!(link, format!("http://{}/?show={card}", network.addr));
+        browser.open(link.as_str().unwrap());
+        browser.reads("#pulse", "live");
+        assert_eq!(browser.ask(shown), json!([section]));
+        assert_fits(&mut browser);
+        let back = browser.ask(&format!("document.querySelector('#{section} a.alone').href"));
+        assert_eq!(back, format!("http://{}/", network.addr));
+        browser.open(back.as_str().unwrap());
+        browser.reads("#pulse", "live");
+        assert_eq!(browser.ask(shown).as_array().unwrap().len(), 5);
+    }
+    assert_kept_to_itself(&browser, network.addr);
+}
+
+#[test]
+fn with_twelve_peers_the_multiply_is_on_the_first_screen_of_a_projector() {
+    let Some((network, mut browser)) = board(&[], &[]) else { return };
+    let few = "document.querySelector('#peer-list.tiles') === null";
+    browser.until("no tiles for few", few);
+    let peers: Vec<FakePeer> =
+        (0..12).map(|i| FakePeer::join(network.addr, &format!("p{i}"), 4, silent(Answer::Silence))).collect();
+    network.all_leasable(12);
+    save(&integers(8, 8, 1), &network.path("a.npy"));
+    let mut fay = network.command("fay", &["multiply", "a.npy", "a.npy"]);
+    browser.reads(".lease .count", "7 products: 7 computing");
+    browser.resize(1920, 1080);
+    browser.until("a grid", "document.querySelectorAll('#peer-list.tiles > .peer').length === 12");
+    let bottom = browser.ask("Math.max(...[...document.querySelectorAll('.lease .cell')].map((node) => node.getBoundingClientRect().bottom))");
+    assert!(bottom.as_f64().unwrap() <= 1080.0, "the products end at {bottom}");
+    browser.reads(".lease .cell:nth-child(7)", "M7");
+    browser.reads(".lease .cell:nth-child(7)", "(A12−A22) (B21+B22)");
+    let colours = browser
+        .ask("new Set([...document.querySelectorAll('.peer .tag')].map((node) => node.className)).size");
+    assert_eq!(colours, 12, "a colour or a mark tells each from the others");
+    fay.kill();
+    drop(peers);
+    assert_fits(&mut browser);
 }
 
 /// Not a test of anything: it makes a scene, and a picture of it where `BOARD_PICTURE` says, and beside it

@@ -162,9 +162,9 @@ fn what_one_peer_has_the_others_are_asked_to_fetch_and_again_when_it_is_lost() {
     let (mut ada, mut ben) = (lab.join("ada"), lab.join("ben"));
     ada.has("notes.txt");
     assert_eq!(ben.ordered(), "notes.txt");
-    lab.is("notes.txt", "healing", "1 of 2 copies are there; ben was asked ");
+    lab.is("notes.txt", "spreading", "1 of 2 copies are there; ben was asked ");
     ben.update("notes.txt", 1, false, None);
-    lab.is("notes.txt", "healing", "1 of 2 copies are there; ben has been fetching it for ");
+    lab.is("notes.txt", "spreading", "1 of 2 copies are there; ben has been fetching it for ");
     ben.has("notes.txt");
     lab.is("notes.txt", "whole", "ada and ben have all of it");
     // She has deleted it.
@@ -209,7 +209,7 @@ fn under_a_policy_of_two_one_other_is_asked_and_another_when_it_leaves() {
     let lab = Lab::new(&["--replicas", "2"]);
     let mut ada = lab.join("ada");
     ada.has("notes.txt");
-    lab.is("notes.txt", "healing", "1 of 2 copies are there; only one peer here keeps replicas");
+    lab.is("notes.txt", "spreading", "1 of 2 copies are there; only one peer here keeps replicas");
     let mut ben = lab.join("ben");
     assert_eq!(ben.ordered(), "notes.txt");
     ben.has("notes.txt");
@@ -305,7 +305,7 @@ fn a_restarted_manager_is_told_of_drops_and_of_a_drop_and_a_publication_the_late
     assert_eq!(ben.update("notes.txt", 1, true, Some(at + 5))["type"], "updated");
     ada.wire.say(&remembered);
     assert_eq!(ada.ordered(), "notes.txt");
-    assert_eq!(lab.health("notes.txt").0, "healing");
+    assert_eq!(lab.health("notes.txt").0, "spreading");
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn state_tells_of_the_manager_of_downloads_and_of_multiplies() {
     let manager = &state["manager"];
     assert_eq!((&manager["quantum_ms"], &manager["replicas"]), (&json!(20_000), &json!("3")));
     assert!(manager["now"].as_u64().unwrap() >= manager["since"].as_u64().unwrap());
-    assert_eq!(state["files"][0]["health"]["state"], "healing");
+    assert_eq!(state["files"][0]["health"]["state"], "spreading");
 
     // A multiply by ada at ben.
     let ben = lab.join_as("ben", &json!({"slots": 1}));

@@ -1,8 +1,10 @@
 //! Every file on every peer, seen from the outside: real programs, real folders.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use crate::common::files::{folder, put, row, whole_at};
@@ -71,6 +73,23 @@ fn nowhere(network: &Network, peers: &[&str], file: &str) {
             text(network, peer, file).is_none().then_some(())
         });
     }
+}
+
+/// Waits until the health of a file says this.
+#[track_caller]
+fn health(network: &Network, file: &str, says: &str) {
+    until(&format!("the health of {file} says {says:?}"), PATIENCE, || {
+        row(network, file)?["health"]["reason"].as_str()?.contains(says).then_some(())
+    });
+}
+
+/// What a node answers over HTTP.
+fn http(addr: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 #[test]
@@ -464,7 +483,9 @@ fn a_folder_that_lost_its_marker_pauses_tells_nobody_and_goes_on_when_it_is_back
     ada.hears("has lost its marker (.peerlab/marker): is its disk mounted?");
     put(&network, "ben", "b.txt", "b");
     whole_at(&network, "b.txt", 1);
-    assert_eq!(row(&network, "a.txt").unwrap()["holders"].as_array().unwrap().len(), 2, "nobody was told");
+    // The others are told that it has paused: it is no holder now, and nothing is lost by it.
+    whole_at(&network, "a.txt", 1);
+    health(&network, "a.txt", "ada has paused: the folder");
     assert!(fs::read_dir(folder(&network, "ada")).unwrap().next().is_none(), "nothing was written there");
     fs::remove_dir(folder(&network, "ada")).unwrap();
     fs::rename(&away, folder(&network, "ada")).unwrap();
@@ -486,18 +507,54 @@ fn why_an_ordered_copy_cannot_be_written_is_said_once_and_shown() {
     let network = network();
     put(&network, "ada", "a.txt", "a");
     let _ada = serve(&network, "ada");
-    let mut ben = serve(&network, "ben");
+    let mut ben = network.command("ben", &SCAN);
     whole_at(&network, "a.txt", 2);
     // What a download needs cannot be made: there is a file in its place.
     let partial = folder(&network, "ben").join(".peerlab/partial");
     fs::remove_dir(&partial).unwrap();
     fs::write(&partial, "no folder").unwrap();
     put(&network, "ada", "b.txt", "b");
-    ben.hears("b.txt cannot be fetched: ");
+    ben.hears("b.txt: cannot fetch it: ");
+    health(&network, "b.txt", "ben cannot fetch it: cannot write");
+    ben.type_line("status");
+    until("status says it", PATIENCE, || ben.stdout().contains("\nb.txt: cannot fetch it: ").then_some(()));
+    let why = network.command("eve", &["why"]).outcome().assert(0, &[]).stdout;
+    assert!(why.contains("ben lacks b.txt: it cannot fetch it: "), "{why}");
     fs::remove_file(&partial).unwrap();
     fs::create_dir(&partial).unwrap();
     whole_at(&network, "b.txt", 2);
-    assert_eq!(ben.stderr().matches("b.txt cannot be fetched").count(), 1, "{}", ben.stderr());
+    assert_eq!(ben.stderr().matches("b.txt: cannot fetch it").count(), 1, "{}", ben.stderr());
+}
+
+#[test]
+fn what_lies_in_the_folder_and_is_not_shared_is_said_once_and_shown() {
+    let network = network();
+    put(&network, "ada", "a.txt", "a");
+    put(&network, "ada", ".hidden", "h");
+    put(&network, "ada", "two\nlines", "2");
+    let own = folder(&network, "ada");
+    fs::write(own.join(OsStr::from_bytes(b"caf\xe9")), "latin-1").unwrap();
+    fs::create_dir(own.join("inner")).unwrap();
+    std::os::unix::fs::symlink("a.txt", own.join("link")).unwrap();
+    let mut ada = network.command("ada", &SCAN);
+    whole_at(&network, "a.txt", 1);
+    let all = [
+        "\"caf\u{fffd}\" is not shared: its name is not a plain one",
+        "\"inner\" is not shared: a folder; only files are shared",
+        "\"link\" is not shared: a link; links are not followed",
+        "\"two\\nlines\" is not shared: its name is not a plain one",
+    ];
+    all.iter().for_each(|line| ada.hears(line));
+    ada.type_line("status");
+    until("status lists them", PATIENCE, || {
+        let said = ada.stdout();
+        (all.iter().all(|line| said.contains(line)) && !said.contains("hidden")).then_some(())
+    });
+    // A later look has seen the same, and says nothing more.
+    put(&network, "ada", "later.txt", "l");
+    whole_at(&network, "later.txt", 1);
+    all.iter().for_each(|line| assert_eq!(ada.stderr().matches(line).count(), 1, "{line}"));
+    assert!(!ada.stderr().contains("hidden"));
 }
 
 #[test]
@@ -545,7 +602,15 @@ fn a_folder_that_suddenly_lost_most_of_its_files_pauses_and_says_what_to_do() {
     ben.type_line("status");
     until("status says it", PATIENCE, || ben.stdout().contains("paused: 3 of 4 files").then_some(()));
     assert_eq!(names(&network, "ben"), ["d"], "nothing is fetched");
-    whole_at(&network, "a", 2);
+    // The others are told, and nobody takes it for a holder while its mirror has nothing.
+    ["a", "b", "c", "d"].iter().for_each(|file| whole_at(&network, file, 1));
+    health(&network, "a", "ben has paused: 3 of 4 files have vanished");
+    let metalink = http(network.addr, "/files/a.meta4");
+    assert_eq!(metalink.matches("<url").count(), 1, "{metalink}");
+    for question in [&["why"][..], &["files", "--health"]] {
+        let said = network.command("eve", question).outcome().assert(0, &[]).stdout;
+        assert!(said.contains("ben has paused: 3 of 4 files") && said.contains("Put them back"), "{said}");
+    }
     put(&network, "ben", "a", "a");
     put(&network, "ben", "b", "b");
     everywhere(&network, &["ben"], "c", "c");

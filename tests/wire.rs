@@ -273,6 +273,7 @@ transcripts! {
     more_slots_than_there_are_is_infeasible
     a_peer_blamed_twice_by_its_holder_is_quarantined
     state_shows_peers_queue_leases_and_events
+    what_a_peer_says_of_itself_is_told_to_all
     a_peer_serves_products_of_a_bound_lease_only
     a_manager_names_what_is_wrong_with_a_message
     a_manager_names_what_is_wrong_with_a_message_of_a_registered_peer

@@ -403,6 +403,7 @@ fn catalogue(files: &[FileState]) -> String {
 fn word(condition: Condition) -> &'static str {
     match condition {
         Condition::Whole => "whole",
+        Condition::Spreading => "spreading",
         Condition::Healing => "healing",
         Condition::Missing => "missing",
     }

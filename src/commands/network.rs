@@ -18,12 +18,12 @@ use super::show::Outcome;
 use crate::cli::tell;
 use crate::clock::{Clock, Millis};
 use crate::error::{Code, Error, Kind, Result};
-use crate::net::message::{PeerState, WaiterState};
+use crate::net::message::{FailedFile, PeerId, PeerState, UploadStage, UploadState, WaiterState};
 use crate::peer::multiply::lease::HeldLease;
 use crate::peer::replication::orders::ReplicationStatus;
 use crate::peer::swarm::requesters::Upload;
 use crate::share::theory::{LowerBound, Setting, client_server, swarm};
-use crate::share::units::{Bytes, counted};
+use crate::share::units::{Bytes, about, counted};
 
 /// Leases slots, and holds them.
 pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
@@ -117,9 +117,8 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     });
     lines.push(format!("offers {}", counted(files, "file")));
     lines.extend(keeping.iter().flat_map(work_for_the_folder));
-    lines.extend(uploads.iter().map(|Upload { to, file, served, pieces }| {
-        let how = if *served { "is served" } else { "is choked" };
-        format!("uploads {file} to {to}, which {how}: {}", counted(*pieces, "piece"))
+    lines.extend(uploads.iter().map(|Upload { to, row, pieces }| {
+        format!("uploads {} to {to} ({}), which is {}", row.file, counted(*pieces, "piece"), seat(row))
     }));
     let data = json!({
         "name": name, "addr": addr, "manager": manager, "peer": standing.number, "slots": slots,
@@ -130,6 +129,12 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     Ok(Outcome::new(data, lines.join("\n")))
 }
 
+/// How a peer that wants pieces fares: "choked: others rank before it by rate (for 3 s; 0 B/s up, 5 KiB/s down)".
+fn seat(row: &UploadState) -> String {
+    let since = row.since_ms_ago / 1000;
+    format!("{} (for {since} s; {}/s up, {}/s down)", row.state, about(row.up), about(row.down))
+}
+
 /// What a peer does for its folder.
 fn work_for_the_folder(status: &ReplicationStatus) -> Vec<String> {
     let mut lines = Vec::new();
@@ -138,6 +143,8 @@ fn work_for_the_folder(status: &ReplicationStatus) -> Vec<String> {
         let names: Vec<String> = status.fetching.iter().map(ToString::to_string).collect();
         lines.push(format!("fetches {} by order of the manager; {} wait", names.join(", "), status.waiting));
     }
+    lines.extend(status.failed.iter().map(|FailedFile { file, why }| format!("{file}: {why}")));
+    lines.extend(status.not_shared.iter().map(|(name, why)| format!("{name:?} is not shared: {why}")));
     lines.extend_from_slice(&status.notes);
     lines
 }
@@ -157,10 +164,26 @@ pub(super) fn why(context: &Context) -> Result<Outcome> {
     reasons.extend(over.map(|why| format!("your lease ended: {why}; `lease` asks again")));
     let obstacles = state.peers.iter().filter(|peer| peer.slots > 0 && !peer.leasable);
     reasons.extend(obstacles.map(|peer| format!("{} is not leased: {}", peer.name, peer.reason)));
+    reasons.extend(state.peers.iter().flat_map(troubles));
+    let own = context.work.peer.get().and_then(|peer| peer.network().number());
+    reasons.extend(own.iter().flat_map(|own| state.peers.iter().flat_map(|peer| chokes(peer, *own))));
     let data = json!({"reasons": reasons, "queue": state.queue, "leases": state.leases});
     let now = Clock::new().now();
     reasons.extend(state.queue.iter().map(|waiter| place_in_queue(waiter, now)));
     Ok(Outcome::new(data, if reasons.is_empty() { "nothing waits".into() } else { reasons.join("\n") }))
+}
+
+/// Why a peer gives nothing, or lacks files.
+fn troubles(peer: &PeerState) -> Vec<String> {
+    let paused = peer.paused.iter().map(|why| format!("{} has paused: {why}", peer.name));
+    let failed = peer.failed.iter().map(|one| format!("{} lacks {}: it {}", peer.name, one.file, one.why));
+    paused.chain(failed).collect()
+}
+
+/// What this peer, which wants pieces from another, does not get from it now.
+fn chokes(peer: &PeerState, own: PeerId) -> impl Iterator<Item = String> {
+    let ours = peer.uploads.iter().filter(move |row| row.peer == own && row.state >= UploadStage::Owes);
+    ours.map(|row| format!("{} lets you wait for {}: {}", peer.name, row.file, seat(row)))
 }
 
 fn place_in_queue(waiter: &WaiterState, now: Millis) -> String {
@@ -204,6 +227,9 @@ mod tests {
             up: None,
             down: None,
             downloads: Vec::new(),
+            paused: None,
+            failed: Vec::new(),
+            uploads: Vec::new(),
         }
     }
 
@@ -217,6 +243,25 @@ mod tests {
              ada              127.0.0.1:40312           4    1\n\
              ben              127.0.0.1:40312           2    1  it is slow\n\
              cyd              127.0.0.1:40312           0    1"
+        );
+    }
+
+    #[test]
+    fn a_peer_that_waits_for_pieces_is_told_by_whom_since_when_and_why() {
+        let mut ada = peer("ada", 4, "");
+        let row = |peer, state| {
+            let (file, since_ms_ago, up, down) = ("a.bin".parse().unwrap(), 3500, 0, 5120);
+            UploadState { peer, file, state, since_ms_ago, up, down }
+        };
+        ada.uploads =
+            vec![row(8, UploadStage::Regular), row(9, UploadStage::Owes), row(9, UploadStage::Choked)];
+        let told = |own| chokes(&ada, own).collect::<Vec<_>>().join("\n");
+        assert_eq!(told(8), "");
+        assert_eq!(
+            told(9),
+            "ada lets you wait for a.bin: waiting behind the others: it owes more than it gave or passed on \
+             (for 3 s; 0 B/s up, 5.0 KiB/s down)\n\
+             ada lets you wait for a.bin: choked: others rank before it by rate (for 3 s; 0 B/s up, 5.0 KiB/s down)"
         );
     }
 

@@ -35,6 +35,7 @@ use crate::error::Result;
 use crate::net::message::{Replicas, encode};
 use crate::net::server::{Server, listen};
 use crate::thread::{self, Thread};
+use board::Board;
 use desk::Desk;
 use state::Table;
 
@@ -82,8 +83,9 @@ impl Manager {
         let desk = Arc::new(Desk::new(settings.quantum, settings.replicas));
         let here = || Arc::clone(&desk);
         let (served, beats, tells, orders) = (here(), here(), here(), here());
+        let board = Board::default();
         let server = Server::start("serve_node", listen(settings.listen)?, move |connection| {
-            sessions::serve_node(&served, dead_after, connection)
+            sessions::serve_node(&served, &board, dead_after, connection)
         })?;
         // One that cannot be started ends the others, which hear of it from the desk.
         let mut manager = Self { desk, server, threads: Vec::new() };

@@ -81,6 +81,18 @@ pub const DROPS: usize = 100_000;
 /// How many of its downloads a peer tells the manager of, for the board.
 pub const DOWNLOADS: usize = 8;
 
+/// How many files that cannot be fetched it names.
+pub const FAILED: usize = 8;
+
+/// How many of those that want pieces of it it names, the ones that it serves first.
+pub const UPLOADS: usize = 16;
+
+/// In how many parts it says of a file which are there: as many as are told apart on the board.
+pub const MAP: u32 = 256;
+
+/// Of how many products that were done again a multiply says why.
+pub const REDONE: usize = 8;
+
 /// How many products of a multiply are shown on the board: those of three levels.
 pub const PRODUCTS: usize = 343;
 

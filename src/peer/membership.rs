@@ -29,7 +29,7 @@ use super::wings::Wings;
 use crate::error::{Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{Candidate, FromManager, PeerId, ToManager, VERSION, no_answer};
+use crate::net::message::{Activity, Candidate, FromManager, PeerId, ToManager, VERSION, no_answer};
 use crate::net::outbox::Outbox;
 
 /// The pause after the first loss.
@@ -189,11 +189,19 @@ impl Talk<'_> {
         Ok(())
     }
 
-    /// "I am still here", with what the manager can compare with its own list. How often it pings says how long a
+    /// "I am still here", with what the manager can compare with its own list, and what others are to know. How often it pings says how long a
     /// silence means that it is dead.
     fn answer_ping(&mut self) {
-        let (list, downloads) = (self.wings.library.fingerprint(), self.wings.uploads.downloads());
-        self.line.send(&ToManager::Ok { list, downloads });
+        let Wings { library, uploads, replication, .. } = self.wings;
+        let mut said = Activity { list: library.fingerprint(), ..uploads.activity() };
+        for one in &mut said.downloads {
+            one.map = library.get(&one.file).map(|offer| offer.have().map(limits::MAP)).unwrap_or_default();
+        }
+        if let Some(replication) = replication {
+            let status = replication.status();
+            (said.paused, said.failed) = (status.paused, status.failed);
+        }
+        self.line.send(&ToManager::Ok(said.bounded()));
         if let Some(last) = self.last_ping.replace(Instant::now()) {
             self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);
         }

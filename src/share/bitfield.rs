@@ -67,6 +67,20 @@ impl Bitfield {
         &self.bits
     }
 
+    /// A map of the file for the board: a bit for each of `parts` equal parts of it, or for each piece where there are
+    /// fewer, set when all that belongs to it is there; in hexadecimal digits.
+    pub fn map(&self, parts: u32) -> String {
+        let there: Vec<bool> = self.layout.iter().map(|piece| self.contains(piece)).collect();
+        let (pieces, parts) = (there.len(), there.len().min(parts as usize));
+        let set =
+            |part: usize| there[part * pieces / parts..(part + 1) * pieces / parts].iter().all(|on| *on);
+        let digit = |first| {
+            let four = first..first + 4;
+            four.fold(0, |digit, part| 2 * digit + u32::from(part < parts && set(part)))
+        };
+        (0..parts).step_by(4).filter_map(|first| char::from_digit(digit(first), 16)).collect()
+    }
+
     /// How the file is cut whose pieces these are.
     pub fn layout(&self) -> Layout {
         self.layout
@@ -153,6 +167,15 @@ mod tests {
 
     fn layout(pieces: u32) -> Layout {
         Layout::new(u64::from(pieces) * 1024, 1024).unwrap()
+    }
+
+    #[test]
+    fn a_map_has_a_bit_for_each_part_that_is_all_there() {
+        let layout = Layout::new(10 * 1024, 1024).unwrap();
+        let have = Bitfield::of(layout, layout.iter().filter(|piece| ![2, 9].contains(&piece.index())));
+        assert_eq!(have.map(512), "df8", "a bit for each piece, and zeros");
+        assert_eq!(have.map(5), "b0");
+        assert_eq!(Bitfield::full(Layout::of(0).unwrap()).map(512), "");
     }
 
     #[test]

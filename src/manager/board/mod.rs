@@ -11,6 +11,9 @@
 //! - **The browser asks, the manager answers.** Twice a second the page asks for `/state`, the same state
 //!   that a `state` message is answered with. The answer carries a version ([`Snapshot::version`]), and a
 //!   browser that has that version already is told so in a hundred bytes. A page that nobody looks at does not ask.
+//! - **Only what has changed is sent.** While anything runs, something changes, and a state of two hundred files is some
+//!   hundred kilobytes. So the page names the version that it has, and is sent the difference ([`change`]). The last
+//!   states are kept for that, and shared by all that look ([`Board`]); of a version that is not kept any more, all is sent.
 //! - **A name is never markup.** `<b>` is a legal name of a file. The script puts all text from the network
 //!   in as text. And should it ever forget to: the page's policy lets a browser run this one script
 //!   and no other, known by its hash, load nothing, and refuse every assignment of markup (trusted types).
@@ -22,25 +25,29 @@
 //! ```text
 //! GET /state                                  200, ETag "6f1c...", {"type":"state","peers":[...],...}
 //! GET /state, If-None-Match: "6f1c..."        304, as long as nothing has changed
+//! GET /state?since=6f1c...                    200, ETag "93aa...", {"since":"6f1c...","change":{"queue":[[1,4,null]]}}
 //! ```
+//! The head of the queue has left, and nothing else has changed: the new queue is the rows 1 to 3 of the old one.
 //!
 //! # What is missing
-//! Every look takes the whole state, and while anything runs, something changes: with a thousand files that
-//! is some hundred kilobytes for each browser and look. Sending only what changed would be less, and harder
-//! to get right.
+//! The difference is found by comparing two states as a whole, a few milliseconds for each look. A table that counted
+//! its own changes would know it at once, and each of its verbs would have to remember to count.
 
 mod bounds;
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use serde::Serialize;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::net::message::State;
+use crate::net::message::{FromManager, State};
 use crate::share::hex;
-use bounds::{FileBound, bounds};
+use bounds::bounds;
 
 /// The page, where its style and its script are still to be put in.
 const MARKUP: &str = include_str!("page.html");
@@ -77,11 +84,23 @@ fn policy(style: &str, script: &str) -> String {
     .join("; ")
 }
 
+/// How long a state is shown to those that ask for changes: however many look, no more states than that are made.
+const SHARED: Duration = Duration::from_millis(200);
+
+/// How many of the last states are kept, so that a browser that is late is sent changes, too.
+const KEPT: usize = 8;
+
+/// The members by which a row of a list is known again, the first that it has.
+const KEYS: [&str; 5] = ["product", "lease", "peer", "file", "at"];
+
+/// The member that only grows: a browser counts on by itself, and is told when it begins again.
+const AGE: &str = "since_ms_ago";
+
 /// What is sent at `/state`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     /// A `state` message, and the bounds of the downloads that run.
-    pub(super) json: Vec<u8>,
+    pub(super) shown: Value,
     /// Changes when anything but the time does.
     pub(super) version: String,
 }
@@ -91,28 +110,81 @@ impl Snapshot {
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub(super) fn of(mut state: State) -> Result<Self> {
+    pub(super) fn of(state: State) -> Result<Self> {
         let bounds = bounds(&state);
-        let json = to_json(&state, &bounds)?;
-        if let Some(manager) = &mut state.manager {
-            manager.now = 0;
+        let mut shown = serde_json::to_value(FromManager::State(Box::new(state)))
+            .map_err(|e| Error::failed("cannot write the state as JSON").because(e))?;
+        if !bounds.is_empty() {
+            shown["bounds"] = json!(bounds);
         }
-        let hash = Sha256::digest(to_json(&state, &bounds)?);
-        Ok(Self { json, version: hex(&hash[..16]) })
+        let now = shown["manager"]["now"].take();
+        let hash = Sha256::digest(shown.to_string());
+        shown["manager"]["now"] = now;
+        Ok(Self { shown, version: hex(&hash[..16]) })
     }
 }
 
-fn to_json(state: &State, bounds: &[FileBound]) -> Result<Vec<u8>> {
-    #[derive(Serialize)]
-    struct Shown<'a> {
-        r#type: &'static str,
-        #[serde(flatten)]
-        state: &'a State,
-        #[serde(skip_serializing_if = "<[_]>::is_empty")]
-        bounds: &'a [FileBound],
+/// The states that were shown last, the last one first.
+#[derive(Debug, Default)]
+pub(super) struct Board(Mutex<VecDeque<(Instant, Snapshot)>>);
+
+impl Board {
+    /// What has changed since version `since`, where that is still kept, else all.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub(super) fn since(&self, since: &str, state: impl FnOnce() -> State) -> Result<Snapshot> {
+        let shown = &mut *self.0.lock();
+        if shown.front().is_none_or(|(at, _)| at.elapsed() >= SHARED) {
+            shown.truncate(KEPT - 1);
+            shown.push_front((Instant::now(), Snapshot::of(state())?));
+        }
+        let (_, now) = &shown[0];
+        let Some((_, then)) = shown.iter().find(|(_, then)| then.version == since) else {
+            return Ok(now.clone());
+        };
+        let shown = json!({"since": since, "change": change(&then.shown, &now.shown)});
+        Ok(Snapshot { shown, version: now.version.clone() })
     }
-    serde_json::to_vec(&Shown { r#type: "state", state, bounds })
-        .map_err(|e| Error::failed("cannot write the state as JSON").because(e))
+}
+
+/// What makes `new` of `old`: of an object the members that differ, `null` for one that is gone; of a list its rows one
+/// after another. `[1, 4, null]` are the old rows 1 to 3, `[1, 2, change]` is the old row 1 after that change, and
+/// `[null, 0, row]` is a new one, which is written as a change of nothing.
+fn change(old: &Value, new: &Value) -> Value {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            let differ = new.iter().filter(|(name, value)| match old.get(*name) {
+                Some(then) if *name == AGE => then.as_u64() > value.as_u64(),
+                then => then != Some(value),
+            });
+            let changed = differ
+                .map(|(name, value)| (name.clone(), change(old.get(name).unwrap_or(&Value::Null), value)));
+            let gone =
+                old.keys().filter(|name| !new.contains_key(*name)).map(|name| (name.clone(), Value::Null));
+            changed.chain(gone).collect()
+        }
+        (Value::Array(old), Value::Array(new)) => json!(rows(old, new)),
+        (_, Value::Object(_)) => change(&json!({}), new),
+        (_, Value::Array(_)) => change(&json!([]), new),
+        _ => new.clone(),
+    }
+}
+
+/// See [`change`]: from which old row, up to which, after what change.
+fn rows(old: &[Value], new: &[Value]) -> Vec<(Option<usize>, usize, Option<Value>)> {
+    let key = |row: &Value| KEYS.iter().find_map(|key| row.get(key)).unwrap_or(row).to_string();
+    let places: HashMap<String, usize> = old.iter().enumerate().map(|(i, row)| (key(row), i)).collect();
+    let mut runs = Vec::new();
+    for row in new {
+        match (places.get(&key(row)), runs.last_mut()) {
+            (Some(&i), Some((Some(_), to, None))) if *to == i && old[i] == *row => *to += 1,
+            (Some(&i), _) if old[i] == *row => runs.push((Some(i), i + 1, None)),
+            (Some(&i), _) => runs.push((Some(i), i + 1, Some(change(&old[i], row)))),
+            (None, _) => runs.push((None, 0, Some(change(&Value::Null, row)))),
+        }
+    }
+    runs
 }
 
 #[cfg(test)]

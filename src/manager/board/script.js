@@ -20,12 +20,22 @@ const MOST = 200;
 const SLOTS = 16, CELLS = 343, COPIES = 12;
 /** How long a finished download stays, in ms. */
 const FINISHED = 30000;
+/** From so many peers on, each is a tile of a grid; from so many copies on, a whole file is one line. */
+const TILES = 8, LINE = 7;
+/** How far back the line of the network's rate goes, in ms. */
+const MINUTES = 5 * 60000;
+/** In how many parts a peer tells what it has of a file. */
+const MAP = 256;
+/** What the seven products of Strassen stand for. */
+const SUMS = [["A11+A22", "B11+B22"], ["A21+A22", "B11"], ["A11", "B12−B22"], ["A22", "B21−B11"],
+  ["A11+A12", "B22"], ["A21−A11", "B11+B12"], ["A12−A22", "B21+B22"]];
 
 const page = {
   state: null, tag: null, offset: 0,
-  heard: null, gone: null, paused: false,
+  heard: null, gone: null, paused: false, began: new Map(),
   open: new Set(), colours: new Map(), finished: new Map(), running: new Map(),
-  told: null, news: [], spoke: 0,
+  told: null, news: [], spoke: 0, rates: [],
+  alone: new URLSearchParams(location.search).get("show"),
 };
 
 const $ = (id) => document.getElementById(id);
@@ -59,14 +69,14 @@ function list(parent, items, key, build, fill) {
 /** A list that is cut, with its empty words and the count of what is left out; `beyond` counts what is not even here. */
 function capped(kind, items, key, fill, beyond = 0) {
   const parent = $(`${kind}-list`), more = $(`${kind}-more`);
-  const most = page.open.has(kind) ? MOST : CAPS[kind];
+  const most = page.open.has(kind) ? MOST : CAPS[kind] * (page.alone ? 4 : 1);
   const shown = items.slice(0, most), rest = items.length - shown.length + beyond;
   list(parent, shown, key, () => make(TEMPLATES[kind]), fill);
   document.querySelector(`[data-for=${kind}-list]`).hidden = items.length > 0;
   more.hidden = rest === 0 && !page.open.has(kind);
   say(more.firstElementChild, rest > 0 ? `and ${rest} more` : "");
   const button = more.lastElementChild;
-  button.hidden = items.length <= CAPS[kind];
+  button.hidden = items.length <= most && !page.open.has(kind);
   say(button, page.open.has(kind) ? "Show fewer" : `Show ${items.length > MOST ? `the first ${MOST}` : "all"}`);
   mark(button, "aria-expanded", String(page.open.has(kind)));
 }
@@ -76,9 +86,10 @@ const TEMPLATES = { peer: "t-peer", queue: "t-waiter", lease: "t-lease", event: 
 
 const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
-function bytes(n) {
+/** A size; a large number needs no tenths, where there is little room. */
+function bytes(n, tenths = 1) {
   for (const [unit, scale] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]]) {
-    if (n >= scale) return `${(n / scale).toFixed(1)} ${unit}`;
+    if (n >= (tenths > 0 ? scale : .97 * scale)) return `${(n / scale).toFixed(n / scale < 10 ? 1 : tenths)} ${unit}`;
   }
   return `${n} B`;
 }
@@ -105,17 +116,19 @@ function short(name, most) {
   return number ? `…${number}` : `${name.slice(0, most - 1)}…`;
 }
 
-/** The same peer has the same colour for as long as this page is open; its name always stands beside it. */
+/** The same peer has the same colour for as long as this page is open; its name always stands beside it. Where there
+    are more peers than colours, a mark tells those of one colour apart. */
 function colour(name) {
-  if (!page.colours.has(name)) page.colours.set(name, page.colours.size % 8);
-  return `who-${page.colours.get(name)}`;
+  if (!page.colours.has(name)) page.colours.set(name, page.colours.size);
+  const n = page.colours.get(name);
+  return [`who-${n % 8}`, `mark-${Math.min(5, Math.floor(n / 8))}`];
 }
 
 function paint(node, name) {
-  const to = name ? colour(name) : "";
-  if (node.painted === to) return;
-  if (node.painted) node.classList.remove(node.painted);
-  if (to) node.classList.add(to);
+  const to = name ? colour(name) : [];
+  if (String(node.painted ?? []) === String(to)) return;
+  node.classList.remove(...node.painted ?? []);
+  node.classList.add(...to);
   node.painted = to;
 }
 
@@ -140,12 +153,22 @@ function showPeers(state) {
       leased.set(card.peer, names);
     }
   }
+  const tiles = hosts.length >= TILES, noted = tiles ? state.peers.filter((peer) => notes(peer).length > 0) : [];
+  $("peer-list").classList.toggle("tiles", tiles);
+  // A tile has no room for a reason: they stand below, as large as names.
+  list($("peer-notes"), noted.slice(0, 3), (peer) => peer.peer, () => make("t-note"), (node, peer) => {
+    tag(part(node, "tag"), peer.name);
+    say(part(node, "note"), notes(peer).join(" — ") + (peer === noted[2] && noted.length > 3 ? ` — and so ${noted.length - 3} more` : ""));
+  });
   capped("peer", hosts, (peer) => peer.peer, (row, peer) => {
     tag(part(row, "tag"), peer.name);
     say(part(row, "addr"), peer.addr);
     showSlots(part(row, "slots"), peer, leased.get(peer.peer) ?? []);
     say(part(row, "caps"), caps(peer));
-    say(part(row, "note"), peer.leasable ? "" : `⚠ cannot be leased: ${peer.reason}`);
+    const up = total(peer.uploads, "up"), down = total(peer.downloads, "bytes_per_s");
+    say(part(row, "flow"), up + down > 0 ? `↑ ${bytes(up, 0)}/s ↓ ${bytes(down, 0)}/s` : "");
+    say(part(row, "note"), notes(peer).join(" — "));
+    row.classList.toggle("noted", notes(peer).length > 0);
   }, state.peers_left_out);
   $("guests").hidden = guests.length === 0;
   const rest = guests.length - COPIES;
@@ -157,6 +180,16 @@ function showPeers(state) {
   });
   say($("guests").lastElementChild, rest > 0 ? `and ${rest} more` : "");
 }
+
+/** What is wrong at a peer, and what to do. */
+function notes(peer) {
+  const all = peer.paused ? [`‖ has paused: ${peer.paused}`] : [];
+  if (peer.slots > 0 && !peer.leasable) all.push(`⚠ cannot be leased: ${peer.reason}`);
+  for (const one of peer.failed ?? []) all.push(`✕ lacks ${one.file}: it ${one.why}`);
+  return all.length > 3 ? [...all.slice(0, 2), `and ${all.length - 2} more, which \`why\` tells`] : all;
+}
+
+const total = (rows, key) => (rows ?? []).reduce((sum, row) => sum + row[key], 0);
 
 function caps(peer) {
   const words = [];
@@ -226,21 +259,36 @@ function showLeases(state) {
 
 const SIGNS = { waiting: "", sent: "↑", computing: "⋯", checked: "✓" };
 
+/** What a product is called, and the two sums that it multiplies: M1 to M7, or M3.5 for the fifth part of M3. */
+function product(i, all) {
+  const digits = [];
+  for (let n = all; n > 1; n /= 7) digits.unshift(i % 7 + 1), i = Math.floor(i / 7);
+  const [left, right] = digits.length === 1 ? SUMS[digits[0] - 1].map((sum) => sum.length > 3 ? `(${sum})` : sum) : ["", ""];
+  if (digits.length === 0) return { name: "A · B", left, right, stands: "A · B" };
+  const whole = digits.length > 1 ? `M${digits.at(-1)} of M${digits.slice(0, -1).join(".")}` : `${left} ${right}`;
+  return { name: `M${digits.join(".")}`, left, right, stands: whole };
+}
+
+/** How many products a multiply has of which so many are told: a power of seven. */
+const power = (told) => { let all = 1; while (all < told) all *= 7; return all; };
+
 /** Whether a product was begun before and came to nothing. */
 const isAgain = (one) => one.attempts > (one.state === "waiting" ? 0 : 1);
 
 function showCells(card, job) {
   const products = job?.products ?? [], cells = part(card, "cells");
+  const all = power(products.length), again = (job?.again ?? []).slice(0, 3);
+  say(part(card, "again"), again.map(([number, why]) => `↻ ${product(number, all).name} again: ${why}`).join(" — "));
   cells.classList.toggle("dense", products.length > 14);
   cells.classList.toggle("lots", products.length > 49);
   const count = { waiting: 0, sent: 0, computing: 0, checked: 0 };
-  let again = 0;
+  let redone = 0;
   for (const one of products) {
     count[one.state] += 1;
-    if (isAgain(one)) again += 1;
+    if (isAgain(one)) redone += 1;
   }
   const words = Object.entries(count).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state}`);
-  if (again > 0) words.push(`${again} done again`);
+  if (redone > 0) words.push(`${redone} done again`);
   if (products.length > CELLS) words.push(`the first ${CELLS} are shown`);
   say(part(card, "count"), products.length > 0 ? `${products.length} products: ${words.join(", ")}` : "");
   cells.hidden = products.length === 0;
@@ -251,10 +299,14 @@ function showCells(card, job) {
     cell.classList.toggle("again", redone);
     paint(cell, one.state === "waiting" ? "" : by);
     say(part(cell, "sign"), SIGNS[one.state]);
-    say(part(cell, "by"), one.state === "waiting" ? `${one.product + 1}` : short(by, 5));
+    const is = product(one.product, all);
+    say(part(cell, "m"), is.name);
+    say(part(cell, "by"), one.state === "waiting" ? "" : short(by, 6));
+    say(part(cell, "left"), is.left);
+    say(part(cell, "right"), is.right);
     const held = one.state !== "waiting";
     say(part(cell, "word"), !redone ? one.state : held ? `try ${one.attempts}` : "again");
-    const label = `product ${one.product + 1}: ${redone && !held ? "waiting to be done again" : one.state}`
+    const label = `${is.name} = ${is.stands}: ${redone && !held ? "waiting to be done again" : one.state}`
       + `${held ? `, ${by}` : ""}${redone && held ? `, try ${one.attempts}` : ""}`;
     mark(cell, "title", label);
     mark(cell, "aria-label", label);
@@ -289,17 +341,23 @@ function showFiles(state) {
     say(part(row, "size"), bytes(file.size));
     const health = part(row, "health"), is = file.health?.state;
     mark(health, "data-is", is ?? "");
-    say(health, { whole: "✓ whole", healing: "◐ healing", missing: "✕ missing" }[is] ?? "");
+    const line = is === "whole" && file.holders.length >= LINE && !fetching.has(file.file) && !page.finished.has(file.file);
+    say(health, { whole: line ? `✓ whole at ${file.holders.length} peers` : "✓ whole", spreading: "◔ spreading",
+      healing: "◐ healing", missing: "✕ missing" }[is] ?? "");
+    row.classList.toggle("line", is === "whole" && !fetching.has(file.file));
     say(part(row, "why"), is && is !== "whole" ? file.health.reason : "");
     const running = fetching.get(file.file) ?? [];
-    showCopies(part(row, "copies"), file, running, keepers);
+    part(row, "copies").hidden = line;
+    if (!line) showCopies(part(row, "copies"), file, running, keepers);
     const bound = (state.bounds ?? []).find((one) => one.file === file.file);
     showRaces(row, file, running, bound);
+    showRarity(row, file, running);
+    showGives(part(row, "gives"), state, running.length > 0 ? file.file : null);
   }, state.files_left_out);
 }
 
 function showCopies(box, file, running, keepers) {
-  const moving = new Map(running.map((one) => [one.peer, one]));
+  const moving = new Map(running.map((one) => [one.peer, one])), rows = running.length > 4;
   const copies = file.holders.map((holder) => {
     const one = moving.get(holder.peer);
     moving.delete(holder.peer);
@@ -309,6 +367,8 @@ function showCopies(box, file, running, keepers) {
   const here = new Set(copies.map((copy) => copy.peer));
   for (const peer of keepers) if (!here.has(peer.peer)) copies.push({ peer: peer.peer, name: peer.name, is: "none", share: 0 });
   copies.sort((a, b) => a.peer - b.peer);
+  // Many that fetch it have a row each, with a map of what they have.
+  if (rows) copies.splice(0, copies.length, ...copies.filter((copy) => copy.is !== "moving"));
   const rest = copies.length - COPIES;
   if (rest > 0) {
     const whole = copies.slice(COPIES).filter((copy) => copy.is === "whole").length;
@@ -372,11 +432,98 @@ function showRaces(row, file, running, bound) {
     paint(node, race.name);
     say(part(node, "text"), race.text);
     scale(part(node, "run"), race.ms / full);
+    const parts = bits(race.map, race.pieces), map = part(node, "map");
+    map.hidden = parts.length === 0;
+    draw(map, parts, parts.map(Number), 1, `${race.name} has ${race.have} of ${race.pieces} pieces`);
     part(node, "best").hidden = least === null;
     part(node, "best").style.left = `${100 * (least ?? 0) / full}%`;
   });
   say(part(row, "bound"), !best ? "" : least === null ? best.words
     : `┃ No way is faster than ${span(least)}: ${best.words} (D_p2p = ${best.formula}, N = ${best.peers})`);
+}
+
+// ---- Pieces, and who gives them
+
+/** The parts of a file that are there, of a map in hexadecimal digits. */
+function bits(map = "", pieces = 0) {
+  const all = [...map].flatMap((digit) => [8, 4, 2, 1].map((bit) => (parseInt(digit, 16) & bit) > 0));
+  return all.slice(0, Math.min(pieces, MAP));
+}
+
+/** Draws a column for each part, as high as its number of `most`; one that is as rare as can be has a colour of its own. */
+function draw(canvas, parts, heights, most, label, rarest = -1) {
+  mark(canvas, "aria-label", label);
+  const seen = `${parts.length} ${heights.join()} ${rarest}`;
+  if (canvas.seen === seen || parts.length === 0) return;
+  canvas.seen = seen;
+  const step = parts.length > 128 ? 1 : 6, high = canvas.height;
+  canvas.width = parts.length * step;
+  const pen = canvas.getContext("2d"), style = getComputedStyle(canvas);
+  heights.forEach((height, i) => {
+    pen.fillStyle = style.getPropertyValue(height === rarest ? "--bad" : "--who") || style.color;
+    pen.fillRect(i * step, high * (1 - height / most), step > 1 ? step - 1 : 1, high * height / most);
+  });
+}
+
+/** How many copies there are of each part: those of the whole holders, and those of them that fetch it. */
+function showRarity(row, file, running) {
+  const maps = running.map((one) => bits(one.map, one.pieces)).filter((map) => map.length > 0);
+  part(row, "rare").hidden = maps.length === 0;
+  if (maps.length === 0) return;
+  const whole = file.holders.filter((holder) => holder.whole).length, parts = maps[0];
+  const copies = parts.map((_, i) => whole + maps.reduce((sum, map) => sum + Number(map[i] ?? false), 0));
+  const least = Math.min(...copies), rare = copies.filter((n) => n === least).length;
+  const what = file.size > MAP * file.piece_size ? "parts" : "pieces";
+  const text = `availability: ${rare} of ${copies.length} ${what} at ${plural(least, "peer")} only`;
+  say(part(row, "rare-text"), least === Math.max(...copies) ? `availability: each of ${copies.length} ${what} at ${plural(least, "peer")}` : text);
+  draw(part(row, "sum"), parts, copies, Math.max(...copies), text, least);
+}
+
+/** When something began that was told once: the age in a row is that of the moment at which it was told first. */
+function sinceWhen(key, age) {
+  const before = page.began.get(key), began = now() - age;
+  const at = before?.age === age ? before.at : began;
+  page.began.set(key, { age, at, shown: now() });
+  return at;
+}
+
+/** Who uploads to whom, and how fast: ★ is the optimist's place, ⊘ is choked. */
+function showGives(box, state, file) {
+  const rows = !file ? [] : state.peers
+    .map((peer) => ({ peer: peer.peer, name: peer.name, to: (peer.uploads ?? []).filter((one) => one.file === file) }))
+    .filter((row) => row.to.length > 0);
+  list(box, rows.slice(0, COPIES), (row) => row.peer, () => make("t-give"), (node, row) => {
+    tag(part(node, "tag"), row.name);
+    list(part(node, "to"), row.to, (one) => one.peer, () => make("t-to"), (to, one) => {
+      mark(to, "data-is", one.state);
+      say(part(to, "mark"), { optimistic: "★ ", owes: "◷ ", choked: "⊘ " }[one.state] ?? "");
+      tag(part(to, "tag"), called(null, one.peer));
+      const age = span(now() - sinceWhen(`${row.peer} ${one.peer} ${one.file} ${one.state}`, one.since_ms_ago));
+      say(part(to, "rate"), one.state === "choked" ? age : `${bytes(one.up)}/s`);
+      mark(to, "title", { regular: "served: among the first by rate", optimistic: "served: drawn at random (the optimist's place)",
+        owes: "waits behind the others: it owes more than it gave or passed on",
+        choked: "choked: others rank before it by rate" }[one.state] + ` (for ${age}; gives ${bytes(one.down)}/s)`);
+    });
+  });
+}
+
+/** What flows between all peers, and its line over the last minutes. */
+function showRate(state) {
+  const rate = state.peers.reduce((sum, peer) => sum + total(peer.downloads, "bytes_per_s"), 0), time = now();
+  if (time - (page.rates.at(-1)?.at ?? 0) >= 1000) page.rates.push({ at: time, rate });
+  while (time - page.rates[0].at > MINUTES) page.rates.shift();
+  say($("n-rate"), `${bytes(rate)}/s`);
+  const canvas = $("rate-line"), pen = canvas.getContext("2d"), most = Math.max(1, ...page.rates.map((one) => one.rate));
+  mark(canvas, "aria-label", `between all peers ${bytes(rate)}/s; the most within five minutes was ${bytes(most > 1 ? most : 0)}/s`);
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  pen.strokeStyle = pen.fillStyle = "#5fe08f";
+  pen.lineWidth = 2;
+  pen.beginPath();
+  page.rates.forEach((one, i) => {
+    const x = canvas.width * (1 - (time - one.at) / MINUTES), y = canvas.height - 2 - (canvas.height - 4) * one.rate / most;
+    if (i === 0) pen.moveTo(x, y); else pen.lineTo(x, y);
+  });
+  pen.stroke();
 }
 
 function sources(from = []) {
@@ -410,6 +557,7 @@ function showAll() {
   // What was true when the manager fell silent is not made older or newer here.
   if (!state || page.gone) return;
   page.names = new Map(state.peers.map((peer) => [peer.peer, peer.name]));
+  for (const [key, one] of page.began) if (now() - one.shown > 10000) page.began.delete(key);
   for (const peer of state.peers) if (peer.slots > 0) colour(peer.name);
   const sum = (key) => state.peers.reduce((sum, peer) => sum + peer[key], 0);
   say($("n-peers"), state.peers.length + (state.peers_left_out ?? 0));
@@ -421,6 +569,7 @@ function showAll() {
   showLeases(state);
   showEvents(state);
   showFiles(state);
+  showRate(state);
   const manager = state.manager;
   if (manager) {
     say($("about"), `The manager runs since ${clock(manager.since)}; a lease lasts ${span(manager.quantum_ms)}; `
@@ -466,6 +615,20 @@ function hear(state) {
 
 // ---- Asking
 
+/** A state after a change, as the manager writes it: of an object its members, of a list its rows, one after another. */
+function patched(old, change) {
+  if (Array.isArray(change)) {
+    return change.flatMap(([from, to, it]) => (it === null ? old.slice(from, to) : [patched(old?.[from], it)]));
+  }
+  if (change === null || typeof change !== "object") return change;
+  const all = { ...old };
+  for (const [name, it] of Object.entries(change)) {
+    if (it === null) delete all[name];
+    else all[name] = patched(all[name], it);
+  }
+  return all;
+}
+
 let timer = 0;
 
 async function ask() {
@@ -473,10 +636,12 @@ async function ask() {
   if (document.hidden || page.paused) return;
   try {
     const headers = page.tag ? { "If-None-Match": page.tag } : {};
-    const answer = await fetch("state", { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+    const answer = await fetch(`state?since=${page.version ?? ""}`, { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     if (answer.status === 200) {
-      const state = await answer.json();
+      const told = await answer.json();
+      const state = told.change ? patched(page.state, told.change) : told;
       page.tag = answer.headers.get("ETag");
+      page.version = page.tag?.replaceAll('"', "");
       page.offset = (state.manager?.now ?? Date.now()) - Date.now();
       page.state = state;
       hear(state);
@@ -489,15 +654,24 @@ async function ask() {
   } catch {
     if (!page.gone) tell("The manager does not answer.");
     page.gone ??= page.heard ?? Date.now();
-    page.tag = null;
+    page.tag = page.version = null;
   }
   showAll();
   clearTimeout(timer);
   timer = setTimeout(ask, page.gone ? RETRY : PAUSE);
 }
 
+if (document.querySelector(`section[data-show="${CSS.escape(page.alone ?? "")}"]`)) {
+  document.body.classList.add("alone");
+  for (const section of document.querySelectorAll("section")) section.hidden = section.dataset.show !== page.alone;
+  const back = document.querySelector("section:not([hidden]) a.alone");
+  say(back, "the whole board");
+  back.href = "./";
+} else {
+  page.alone = null;
+}
 for (const host of document.querySelectorAll(".host")) say(host, location.host);
-say($("where"), `the board of the manager at ${location.host}`);
+say($("where"), `the manager at ${location.host}`);
 for (const kind of Object.keys(CAPS)) {
   $(`${kind}-more`).lastElementChild.addEventListener("click", () => {
     if (!page.open.delete(kind)) page.open.add(kind);

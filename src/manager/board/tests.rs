@@ -1,6 +1,9 @@
 //! The page, its policy, and the state that it shows.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::matrix::strassen::{Product, SEVEN};
 use crate::net::message::{Event, ManagerState, Replicas};
 
 fn state(now: u64) -> State {
@@ -30,6 +33,21 @@ fn no_text_becomes_markup() {
 }
 
 #[test]
+fn the_sums_of_the_page_are_those_of_strassen() {
+    for Product { left, right, .. } in SEVEN {
+        let sum = |matrix, signs: [i8; 4]| {
+            let names = |sign| {
+                let places = (0..4).filter(move |&q| signs[q] == sign);
+                places.map(|q| format!("{matrix}{}{}", q / 2 + 1, q % 2 + 1)).collect::<Vec<_>>()
+            };
+            [names(1).join("+"), names(-1).join("−")].join("−").trim_end_matches('−').to_owned()
+        };
+        let row = format!("[\"{}\", \"{}\"]", sum('A', left), sum('B', right));
+        assert!(SCRIPT.contains(&row), "{row}");
+    }
+}
+
+#[test]
 fn the_policy_knows_the_script_by_its_hash() {
     // `printf 'let a = 1;' | openssl dgst -sha256 -binary | base64`
     let hash = "'sha256-xY6QKfH9PRsQnLz56nj6MBwiK5oHg+im1Jkpdp1x/Ck='";
@@ -43,7 +61,7 @@ fn the_version_changes_with_the_state_and_not_with_the_time() {
     let early = Snapshot::of(state(5)).unwrap();
     let late = Snapshot::of(state(6)).unwrap();
     assert_eq!(early.version, late.version);
-    assert_ne!(early.json, late.json, "the time is told all the same");
+    assert_ne!(early.shown, late.shown, "the time is told all the same");
     let mut other = state(6);
     other.events.push(Event { at: 6, text: "something".into() });
     assert_ne!(Snapshot::of(other).unwrap().version, late.version);
@@ -52,12 +70,85 @@ fn the_version_changes_with_the_state_and_not_with_the_time() {
 #[test]
 fn the_board_is_told_what_a_state_message_says() {
     let told: State = serde_json::from_value({
-        let mut shown: serde_json::Value =
-            serde_json::from_slice(&Snapshot::of(state(7)).unwrap().json).unwrap();
+        let mut shown = Snapshot::of(state(7)).unwrap().shown;
         assert_eq!(shown["type"], "state");
         shown.as_object_mut().unwrap().remove("type");
         shown
     })
     .unwrap();
     assert_eq!(told, state(7));
+}
+
+/// What a browser makes of what it has and a change: the script does the same.
+fn patched(old: &Value, change: &Value) -> Value {
+    match change {
+        Value::Object(change) => {
+            let mut all = old.as_object().cloned().unwrap_or_default();
+            for (name, change) in change {
+                match change {
+                    Value::Null => drop(all.remove(name)),
+                    _ => drop(all.insert(name.clone(), patched(&old[name], change))),
+                }
+            }
+            all.into()
+        }
+        Value::Array(steps) => {
+            let step = |step: &Value| match (&step[0], &step[2]) {
+                (Value::Null, row) => vec![patched(&Value::Null, row)],
+                (from, Value::Null) => {
+                    let places = from.as_u64().unwrap() as usize..step[1].as_u64().unwrap() as usize;
+                    old.as_array().unwrap()[places].to_vec()
+                }
+                (from, change) => vec![patched(&old[from.as_u64().unwrap() as usize], change)],
+            };
+            steps.iter().flat_map(step).collect::<Vec<_>>().into()
+        }
+        other => other.clone(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_change_makes_the_new_state_of_the_old_one(
+        old in prop::collection::vec((0..9_u8, 0..3_u8, prop::collection::vec(0..4_u8, 0..4)), 0..9),
+        new in prop::collection::vec((0..9_u8, 0..3_u8, prop::collection::vec(0..4_u8, 0..4)), 0..9),
+    ) {
+        // Rows with the same key, rows without one, members that come and go.
+        let row = |(peer, kind, from): &(u8, u8, Vec<u8>)| match kind {
+            0 => json!({"peer": peer, "from": from}),
+            1 => json!({"peer": peer, "inner": {"at": from.len()}}),
+            _ => json!(peer),
+        };
+        let state = |rows: &[(u8, u8, Vec<u8>)]| json!({"peers": rows.iter().map(row).collect::<Vec<_>>(), "n": rows.len()});
+        let (old, new) = (state(&old), state(&new));
+        prop_assert_eq!(patched(&old, &change(&old, &new)), new);
+    }
+}
+
+#[test]
+fn what_has_not_changed_is_not_sent_and_rows_are_known_again() {
+    let old = json!({"files": [{"file": "a", "size": 1}, {"file": "b", "size": 2}, {"file": "c", "size": 3}], "n": 1});
+    let new = json!({"files": [{"file": "b", "size": 2}, {"file": "c", "size": 3}, {"file": "a", "size": 9}], "n": 1});
+    let sent = json!({"files": [[1, 3, null], [0, 1, {"size": 9}]]});
+    assert_eq!(change(&old, &new), sent);
+    assert_eq!(change(&new, &new), json!({}));
+    let age = |ms: u64| json!({"since_ms_ago": ms});
+    assert_eq!((change(&age(5), &age(9)), change(&age(9), &age(5))), (json!({}), age(5)));
+}
+
+#[test]
+fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all() {
+    let board = Board::default();
+    let first = board.since("", || state(5)).unwrap();
+    assert_eq!(first.shown, Snapshot::of(state(5)).unwrap().shown, "nothing is known of that version");
+    let shared = board.since(&first.version, || panic!("the state of a moment ago is good enough")).unwrap();
+    assert_eq!(shared.version, first.version);
+    board.0.lock()[0].0 -= SHARED;
+    let mut other = state(6);
+    other.events.push(Event { at: 6, text: "something".into() });
+    let next = board.since(&first.version, || other.clone()).unwrap();
+    let expected = json!({"since": first.version, "change": {
+        "events": [[null, 0, {"at": 6, "text": "something"}]], "manager": {"now": 6}}});
+    assert_eq!(next.shown, expected);
+    assert_eq!(next.version, Snapshot::of(other).unwrap().version);
 }

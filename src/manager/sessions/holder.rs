@@ -96,7 +96,7 @@ impl<'a> Leaseholder<'a> {
                 TicketStanding::Waiting(wait) => {
                     self.line.send(&wait);
                     match self.receive_but_progress(self.dead_after)? {
-                        Received::Message(ToManager::Ok { .. }) => {}
+                        Received::Message(ToManager::Ok(_)) => {}
                         Received::Message(ToManager::Release {}) => {
                             drop(ticket);
                             self.line.send(&FromManager::Released {});
@@ -142,7 +142,7 @@ impl<'a> Leaseholder<'a> {
             let left = Duration::from_millis(until.saturating_sub(self.desk.clock.now()));
             match self.connection.receive_by(Instant::now() + left)? {
                 // It may have come while the lease was granted.
-                Received::Message(ToManager::Ok { .. }) => {}
+                Received::Message(ToManager::Ok(_)) => {}
                 Received::Message(ToManager::Renew {}) => until = self.renew(&ticket).unwrap_or(until),
                 Received::Message(ToManager::Blame { peer, reason }) => {
                     let blamed = self.desk.change(|table, now| table.blame(lease, peer, &reason, now));
@@ -197,7 +197,7 @@ impl<'a> Leaseholder<'a> {
                     self.asker = peer;
                     return Ok(Step::Wait(slots));
                 }
-                Received::Message(ToManager::Ok { .. } | ToManager::Progress(_)) => {}
+                Received::Message(ToManager::Ok(_) | ToManager::Progress(_)) => {}
                 Received::Message(ToManager::Renew {}) => {
                     self.line.send(&FromManager::Expired { lease: last });
                 }

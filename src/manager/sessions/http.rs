@@ -3,6 +3,7 @@
 //! ```text
 //! /                   the board
 //! /state              the answer to `state`, with a version that changes when it does
+//! /state?since=V      what has changed since version V of it
 //! /files/             every file with its mirrors; ?sort=size, the largest first
 //! /files/NAME.meta4   one file's mirrors, size and hashes, for a program that takes it from all at once
 //! ```
@@ -26,7 +27,7 @@ use std::cmp::Reverse;
 
 use maud::{Markup, PreEscaped, html};
 
-use crate::manager::board::{PAGE, POLICY, Snapshot};
+use crate::manager::board::{Board, PAGE, POLICY, Snapshot};
 use crate::manager::desk::Desk;
 use crate::manager::state::Table;
 use crate::net::http::answer::encode;
@@ -42,10 +43,10 @@ const SHOWN: usize = 5000;
 const STRANGER: PeerId = 0;
 
 /// Answers a request.
-pub(super) fn answer(desk: &Desk, request: &Request) -> Answer {
+pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
     match request.path()[..] {
         [""] => the_board(),
-        ["state"] => state(desk),
+        ["state"] => state(desk, board, request.value("since")),
         ["files"] => Answer::moved("/files/"),
         ["files", ""] => files(desk, request.has("sort=size")),
         ["files", name] => metalink(desk, name),
@@ -61,10 +62,12 @@ fn the_board() -> Answer {
         .versioned()
 }
 
-/// Everything the manager knows. A browser that asks again with its version is told when nothing has changed.
-fn state(desk: &Desk) -> Answer {
-    match Snapshot::of(desk.change(|table, now| table.state(now))) {
-        Ok(Snapshot { json, version }) => Answer::bytes("application/json", json).version(version),
+/// Everything the manager knows, or what has changed of it. A browser that asks again with its version is told when
+/// nothing has.
+fn state(desk: &Desk, board: &Board, since: Option<&str>) -> Answer {
+    let state = || desk.change(|table, now| table.state(now));
+    match since.map_or_else(|| Snapshot::of(state()), |since| board.since(since, state)) {
+        Ok(Snapshot { shown, version }) => Answer::json(&shown).version(version),
         Err(e) => Answer::from(&e),
     }
 }

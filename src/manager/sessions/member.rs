@@ -90,8 +90,8 @@ pub(super) fn serve_member(desk: &Desk, connection: &mut Connection, mut candida
 fn stay_known(desk: &Desk, connection: &mut Connection, peer: PeerId) -> Result<&'static str> {
     loop {
         match connection.receive(None)? {
-            Received::Message(ToManager::Ok { list, downloads }) => {
-                desk.change(|table, now| table.heard(peer, list, downloads, now));
+            Received::Message(ToManager::Ok(said)) => {
+                desk.change(|table, now| table.heard(peer, said, now));
             }
             Received::Message(ToManager::Unbound { lease }) => {
                 desk.change(|table, now| table.unbound(peer, lease, now));

@@ -19,6 +19,7 @@ mod tracker;
 
 use std::time::Duration;
 
+use super::board::Board;
 use super::desk::Desk;
 use crate::error::Result;
 use crate::net::connection::{Connection, Received};
@@ -32,8 +33,13 @@ use tracker::serve_tracker;
 ///
 /// # Errors
 /// What the other side is to be told before its connection is closed.
-pub(super) fn serve_node(desk: &Desk, dead_after: Duration, connection: &mut Connection) -> Result<()> {
-    if crate::net::http::serve(connection, |request| http::answer(desk, request))? {
+pub(super) fn serve_node(
+    desk: &Desk,
+    board: &Board,
+    dead_after: Duration,
+    connection: &mut Connection,
+) -> Result<()> {
+    if crate::net::http::serve(connection, |request| http::answer(desk, board, request))? {
         return Ok(());
     }
     let Received::Message(first) = connection.receive(Some(limits::FIRST_MESSAGE_TIME))? else {

@@ -76,12 +76,19 @@ pub(super) struct ListedFile {
     last_whole: Option<Name>,
     /// Since when nobody has all of it, and no part has grown.
     idle_since: Millis,
+    /// Whether as many as the policy asks had all of it once; until then it is spreading.
+    pub(super) was_spread: bool,
 }
 
 impl ListedFile {
     /// Who has all of it.
     pub(super) fn whole_holders(&self) -> impl Iterator<Item = PeerId> {
         self.holders.iter().filter(|(_, whole)| **whole).map(|(&peer, _)| peer)
+    }
+
+    /// Who gives all of it now: a peer that has paused does not.
+    pub(super) fn givers(&self, roster: &Roster) -> impl Iterator<Item = PeerId> {
+        self.whole_holders().filter(|peer| roster.paused(*peer).is_none())
     }
 
     /// Whether this peer has all of it.
@@ -300,7 +307,8 @@ impl Catalogue {
         self.names.insert(manifest.name().clone(), self.next);
         let (number, manifest) = (self.next, manifest.clone());
         let (holders, last_whole) = (BTreeMap::new(), None);
-        let listing = ListedFile { number, manifest, holders, last_whole, idle_since: now };
+        let listing =
+            ListedFile { number, manifest, holders, last_whole, idle_since: now, was_spread: false };
         self.files.insert(self.next, listing);
         self.next += 1;
         Ok(())
@@ -363,10 +371,10 @@ impl Catalogue {
     }
 }
 
-/// Holders as others see them.
+/// Holders as others see them: those that have paused are not seen.
 pub(super) fn cards(holders: &BTreeMap<PeerId, bool>, roster: &Roster) -> Vec<Holder> {
     let card = |(&peer, &whole)| {
-        let row = roster.peers.get(&peer)?;
+        let row = roster.peers.get(&peer).filter(|row| row.said.paused.is_none())?;
         Some(Holder { peer, name: row.is.name.clone(), addr: row.is.addr, whole })
     };
     holders.iter().filter_map(card).collect()

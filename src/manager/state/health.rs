@@ -1,14 +1,15 @@
 //! Whether enough peers have a file, in one word and in plain words: for `files --health` and the board.
 //!
-//! A file is *whole* when as many peers as the policy asks have all of it, *missing* when nobody has all of it, and
-//! else *healing*. A word alone would leave the question that everybody asks next: why is it not done? So each
-//! peer that lacks its copy is named, with what it waits for.
+//! A file is *whole* when as many peers as the policy asks have all of it, *missing* when nobody has all of it,
+//! *spreading* when it is new and was never whole, and else *healing*. A word alone would leave the question that everybody asks next: why is it not done? So each
+//! peer that lacks its copy is named, with what it waits for. A copy at a peer that has paused is not counted, and
+//! the peer is named with what it says of itself.
 
 use super::catalogue::ListedFile;
 use super::replicator::{Keeper, ORDERS, Replicator, Scene, can_fetch, has_source};
 use super::roster::{Reach, Roster};
 use crate::clock::Millis;
-use crate::net::message::{Condition, Health, PeerId};
+use crate::net::message::{Condition, FailedFile, Health, PeerId};
 
 /// How many peers are named; the others are counted.
 const NAMED: usize = 3;
@@ -16,13 +17,18 @@ const NAMED: usize = 3;
 impl Replicator {
     /// Whether enough peers have this file, and what is done about it.
     pub(super) fn health(&self, listing: &ListedFile, scene: Scene) -> Health {
-        let have: Vec<PeerId> = listing.whole_holders().collect();
+        let have: Vec<PeerId> = listing.givers(scene.roster).collect();
         if have.is_empty() {
-            let parts = names(listing.holders.keys().copied(), scene.roster);
-            let reason = format!("nobody has all of it; {} a part", has(&parts));
+            let parts = listing.holders.iter().filter(|(_, whole)| !**whole).map(|(&peer, _)| peer);
+            let parts = format!("{} a part", has(&names(parts, scene.roster)));
+            let paused = listing.holders.keys().filter_map(|&peer| {
+                Some(format!("{} has paused: {}", scene.roster.called(peer), scene.roster.paused(peer)?))
+            });
+            let why = paused.take(NAMED).reduce(|all, one| format!("{all}; {one}")).unwrap_or(parts);
+            let reason = format!("nobody has all of it; {why}");
             return Health { state: Condition::Missing, reason };
         }
-        let (wanted, copies) = (self.wanted(), self.copies(listing));
+        let (wanted, copies) = (self.wanted(), self.copies(listing, scene.roster));
         if copies >= wanted {
             let reason = format!("{} all of it", has(&names(have, scene.roster)));
             return Health { state: Condition::Whole, reason };
@@ -36,7 +42,8 @@ impl Replicator {
                 keepers => format!("only {keepers} peers here keep replicas"),
             });
         }
-        Health { state: Condition::Healing, reason: reasons.join("; ") }
+        let state = if listing.was_spread { Condition::Healing } else { Condition::Spreading };
+        Health { state, reason: reasons.join("; ") }
     }
 
     /// What the peers that should have a copy wait for, the most telling ones first.
@@ -44,7 +51,8 @@ impl Replicator {
         let number = listing.number;
         let concerned = |(id, keeper): &(&PeerId, &Keeper)| {
             let asked = keeper.running.contains_key(&number) || keeper.paused.contains_key(&number);
-            !listing.is_whole_at(**id) && (asked || self.lacking(listing) > 0)
+            let gives = listing.is_whole_at(**id) && scene.roster.paused(**id).is_none();
+            !gives && (asked || self.lacking(listing, scene.roster) > 0)
         };
         let mut concerned: Vec<_> = self.keepers.iter().filter(concerned).collect();
         concerned.sort_by_key(|(id, keeper)| {
@@ -67,6 +75,14 @@ impl Replicator {
 fn waits_for(id: PeerId, keeper: &Keeper, listing: &ListedFile, scene: Scene) -> String {
     let Scene { roster, now, .. } = scene;
     let seconds = |ms: Millis| ms.div_ceil(1000);
+    if let Some(why) = roster.paused(id) {
+        return format!("has paused: {why}");
+    }
+    let row = roster.peers.get(&id);
+    let failed = row.and_then(|row| row.said.failed.iter().find(|one| one.file == *listing.manifest.name()));
+    if let Some(FailedFile { why, .. }) = failed {
+        return why.clone();
+    }
     if let Some(running) = keeper.running.get(&listing.number) {
         let since = seconds(now.saturating_sub(running.since));
         return match running.sign {
@@ -84,7 +100,7 @@ fn waits_for(id: PeerId, keeper: &Keeper, listing: &ListedFile, scene: Scene) ->
             seconds(pause.until - now)
         );
     }
-    match roster.peers.get(&id) {
+    match row {
         Some(row) if !can_fetch(row) => match &row.reach {
             Reach::No(why) => format!("cannot be reached at {}: {why}", row.is.addr),
             _ => format!("is not asked before it could be reached at {}", row.is.addr),

@@ -43,7 +43,7 @@ use super::roster::{Member, Roster};
 use crate::clock::Millis;
 use crate::net::limits;
 use crate::net::message::{
-    Bound, FromManager, GRACE, LeaseId, LeaseState, PeerCard, PeerId, Progress, WaiterState,
+    Bound, FromManager, GRACE, LeaseId, LeaseState, PeerCard, PeerId, Progress, WaiterState, plain,
 };
 use crate::share::units::counted;
 
@@ -253,6 +253,8 @@ impl LeaseBook {
     /// The holder of a lease says how far its multiply is, which began at `began`.
     pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
         progress.products.truncate(limits::PRODUCTS);
+        progress.again.truncate(limits::REDONE);
+        progress.again.iter_mut().for_each(|(_, why)| *why = plain(why));
         if let Some(lease) = self.leases.get_mut(&lease) {
             lease.progress = Some((began, progress));
         }
@@ -347,6 +349,26 @@ impl LeaseBook {
         self.queue.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
     }
 
+    /// What gives the head its last missing slot: the end of a product, or of a lease, the earlier ones counted in.
+    fn ends(&self, roster: &Roster, head: &Waiter, now: Millis) -> Option<String> {
+        let unbinding = self.unbinding.iter().map(|(&(peer, _), it)| (0, peer, peer, it.slots));
+        let cards = self.leases.values().flat_map(|it| it.slots.iter().map(move |card| (it, card)));
+        let leased = cards.map(|(it, card)| (it.until, it.holder, card.peer, card.slots));
+        let mut ends: Vec<_> = unbinding.chain(leased).filter(|&(_, _, at, _)| at != head.asker).collect();
+        ends.sort_unstable();
+        let mut free = self.free(roster, head.asker);
+        let enough = |&(.., slots): &(Millis, PeerId, PeerId, u32)| {
+            free += slots;
+            free >= head.slots
+        };
+        let (until, who, ..) = ends.into_iter().find(enough)?;
+        let (left, who) = (until.saturating_sub(now) as f64 / 1000.0, roster.called(who));
+        Some(match until {
+            0 => format!("{who} finishes the last product of a lease that ended"),
+            _ => format!("the lease of {who} ends in {left:.1} s at the latest"),
+        })
+    }
+
     /// Why the waiter at `place` waits, and what would end it.
     fn reason(&self, roster: &Roster, place: usize, now: Millis) -> String {
         let head = &self.queue[0];
@@ -359,11 +381,8 @@ impl LeaseBook {
                 counted(head.slots, "slot")
             );
         }
-        let until = if let Some(lease) = self.leases.values().min_by_key(|lease| lease.until) {
-            let left = lease.until.saturating_sub(now) as f64 / 1000.0;
-            format!("the lease of {} ends in {left:.1} s at the latest", roster.called(lease.holder))
-        } else if let Some((peer, _)) = self.unbinding.keys().next() {
-            format!("{} finishes the last product of a lease that ended", roster.called(*peer))
+        let until = if let Some(ends) = self.ends(roster, head, now) {
+            ends
         } else if self.in_grace(now) {
             "the manager has just started, and peers may be on their way back".into()
         } else {

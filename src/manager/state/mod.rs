@@ -26,10 +26,9 @@ use log::info;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::message::{
-    Candidate, DoneState, Download, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
+    Activity, Candidate, DoneState, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
     Refusal, Replicas, plain,
 };
-use crate::share::fingerprint::Fingerprint;
 use crate::share::units::counted;
 use crate::share::{FileId, FileName, Manifest};
 use catalogue::{Catalogue, ListedFile, cards, not_found};
@@ -134,21 +133,26 @@ impl Table {
         }
     }
 
-    /// A peer said `ok`, and what it is fetching. If its list of files is not the one that is kept here, it is to tell
+    /// A peer said `ok`, and what it is at. If its list of files is not the one that is kept here, it is to tell
     /// them again.
-    pub(super) fn heard(
-        &mut self,
-        peer: PeerId,
-        list: Option<Fingerprint>,
-        downloads: Vec<Download>,
-        now: Millis,
-    ) {
-        self.replicator.signs(peer, &downloads, &self.catalogue, now);
-        let before = self.roster.peers.get(&peer).map_or(&[][..], |row| &row.downloads);
-        let has_grown =
-            |new: &&Download| !before.iter().any(|old| old.file == new.file && old.have >= new.have);
-        downloads.iter().filter(has_grown).for_each(|new| self.catalogue.grew(&new.file, now));
-        self.roster.heard(peer, downloads, now);
+    pub(super) fn heard(&mut self, peer: PeerId, said: Activity, now: Millis) {
+        let list = said.list;
+        self.replicator.signs(peer, &said.downloads, &self.catalogue, now);
+        let Some(before) = self.roster.heard(peer, said, now) else { return };
+        let downloads = self.roster.peers.get(&peer).into_iter().flat_map(|row| &row.said.downloads);
+        for new in downloads {
+            if !before.downloads.iter().any(|old| old.file == new.file && old.have >= new.have) {
+                self.catalogue.grew(&new.file, now);
+            }
+        }
+        let paused = self.roster.paused(peer);
+        if paused != before.paused.as_deref() {
+            let what =
+                paused.map_or("goes on: its folder is as it was".into(), |why| format!("has paused: {why}"));
+            self.events.tell(now, format!("{} {what}", self.roster.called(peer)));
+            self.replicator.due = true;
+            self.catalogue.touch_files_of(peer);
+        }
         if list.is_some_and(|list| self.catalogue.differs(peer, list, now)) {
             self.effects.push(Effect::Tell(peer, FromManager::List {}));
         }
@@ -281,7 +285,7 @@ impl Table {
     /// Who has this file but the asker? A whole holder that asks has lost it.
     ///
     /// # Errors
-    /// `not_found` when nobody else has it.
+    /// `not_found` when nobody else has it, or all that have it have paused.
     pub(super) fn query(
         &mut self,
         asker: PeerId,
@@ -293,7 +297,10 @@ impl Table {
             self.events.tell_of(now, self.roster.called(asker), What::Loses, file, 0);
         }
         let (manifest, holders) = found.file.ok_or_else(|| not_found(file))?;
-        Ok((manifest, cards(&holders, &self.roster)))
+        match (cards(&holders, &self.roster), holders.keys().find_map(|peer| self.roster.paused(*peer))) {
+            (none, Some(why)) if none.is_empty() => Err(not_found(file).because(format!("paused: {why}"))),
+            (cards, _) => Ok((manifest, cards)),
+        }
     }
 
     /// Whether a peer sends files to anybody: with `--up 0` it does not.

@@ -188,6 +188,11 @@ impl Replicator {
     /// [`Replicator::next`] says.
     pub(super) fn plan(&mut self, catalogue: &mut Catalogue, roster: &Roster, now: Millis) -> CopyPlan {
         let touched = std::mem::take(&mut catalogue.touched);
+        for number in &touched {
+            if let Some(listing) = catalogue.files.get_mut(number) {
+                listing.was_spread |= self.copies(listing, roster) >= self.wanted();
+            }
+        }
         let scene = Scene { catalogue, roster, now };
         self.due = false;
         if self.policy == Replicas::Some(0) {
@@ -241,7 +246,7 @@ impl Replicator {
             let Some(number) = self.next_of(peer, scene.catalogue) else { break };
             let Some(listing) = scene.catalogue.files.get(&number) else { continue };
             if self.should_fetch(peer, listing, scene) {
-                window.push((listing.whole_holders().count() + self.under_way(number), number));
+                window.push((listing.givers(scene.roster).count() + self.under_way(number), number));
             }
         }
         let &(_, chosen) = window.iter().min()?;
@@ -258,7 +263,7 @@ impl Replicator {
         !listing.is_whole_at(peer)
             && !busy
             && !paused
-            && self.lacking(listing) > 0
+            && self.lacking(listing, scene.roster) > 0
             && has_source(listing, peer, scene.roster)
     }
     // lab 5: end
@@ -340,14 +345,14 @@ impl Replicator {
     }
 
     /// How many copies of a file are missing that nobody is fetching.
-    pub(super) fn lacking(&self, listing: &ListedFile) -> usize {
-        let coming = self.copies(listing) + self.under_way(listing.number);
+    pub(super) fn lacking(&self, listing: &ListedFile, roster: &Roster) -> usize {
+        let coming = self.copies(listing, roster) + self.under_way(listing.number);
         self.wanted().min(self.keepers.len()).saturating_sub(coming)
     }
 
     /// How many of those that keep replicas have all of it. Others leave when they like, and do not count.
-    pub(super) fn copies(&self, listing: &ListedFile) -> usize {
-        listing.whole_holders().filter(|peer| self.keepers.contains_key(peer)).count()
+    pub(super) fn copies(&self, listing: &ListedFile, roster: &Roster) -> usize {
+        listing.givers(roster).filter(|peer| self.keepers.contains_key(peer)).count()
     }
 
     /// How many orders run for a file.
@@ -358,13 +363,13 @@ impl Replicator {
 
 /// Whether a peer can be asked to fetch anything. One that offers no slots is never connected back to.
 pub(super) fn can_fetch(peer: &Member) -> bool {
-    peer.reach == Reach::Yes || peer.is.slots == 0
+    (peer.reach == Reach::Yes || peer.is.slots == 0) && peer.said.paused.is_none()
 }
 
 /// Whether anybody else has all of a file and can be reached.
 pub(super) fn has_source(listing: &ListedFile, peer: PeerId, roster: &Roster) -> bool {
     let reachable = |id| roster.peers.get(&id).is_some_and(|row| !matches!(row.reach, Reach::No(_)));
-    listing.whole_holders().any(|holder| holder != peer && reachable(holder))
+    listing.givers(roster).any(|holder| holder != peer && reachable(holder))
 }
 
 /// How long a file is not ordered again that was ordered so often without success.

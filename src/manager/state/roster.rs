@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
-use crate::net::message::{Candidate, Download, Name, PeerCard, PeerId, PeerState};
+use crate::net::message::{Activity, Candidate, Name, PeerCard, PeerId, PeerState};
 
 /// How often a peer may be blamed for a wrong answer before it is no longer leased: once may be a
 /// requester's mistake.
@@ -55,8 +55,8 @@ pub(super) struct Member {
     pub(super) reach: Reach,
     /// How often it was blamed.
     pub(super) blames: u32,
-    /// What it is fetching, as it said last.
-    pub(super) downloads: Vec<Download>,
+    /// What it said of itself last.
+    pub(super) said: Activity,
 }
 
 impl Member {
@@ -113,7 +113,10 @@ impl Member {
             keeps: self.is.keeps,
             up: self.is.up,
             down: self.is.down,
-            downloads: self.downloads.clone(),
+            downloads: self.said.downloads.clone(),
+            paused: self.said.paused.clone(),
+            failed: self.said.failed.clone(),
+            uploads: self.said.uploads.clone(),
         }
     }
 }
@@ -165,18 +168,22 @@ impl Roster {
 
     /// Writes a new row. Its former self must have been removed.
     pub(super) fn admit(&mut self, id: PeerId, candidate: Candidate, now: Millis) {
-        let (reach, downloads) = (Reach::Unknown, Vec::new());
-        let peer = Member { id, is: candidate, since: now, heard: now, reach, blames: 0, downloads };
+        let (reach, said) = (Reach::Unknown, Activity::default());
+        let peer = Member { id, is: candidate, since: now, heard: now, reach, blames: 0, said };
         self.peers.insert(id, peer);
     }
 
-    /// A peer was heard of, and said what it is fetching.
-    pub(super) fn heard(&mut self, id: PeerId, mut downloads: Vec<Download>, now: Millis) {
-        if let Some(peer) = self.peers.get_mut(&id) {
-            downloads.truncate(limits::DOWNLOADS);
-            peer.heard = now;
-            peer.downloads = downloads;
-        }
+    /// A peer was heard of, and said this of itself; gives what it had said before.
+    pub(super) fn heard(&mut self, id: PeerId, said: Activity, now: Millis) -> Option<Activity> {
+        let peer = self.peers.get_mut(&id)?;
+        peer.heard = now;
+        Some(std::mem::replace(&mut peer.said, said.bounded()))
+    }
+
+    /// Why a peer offers nothing for a while, if that is so: what it has counts as not there until it goes on. Nobody
+    /// drops or deletes anything because of it.
+    pub(super) fn paused(&self, id: PeerId) -> Option<&str> {
+        self.peers.get(&id)?.said.paused.as_deref()
     }
 
     /// For `late` milliseconds nobody could be heard, through no fault of a peer.

@@ -56,7 +56,12 @@ impl Table {
         done.reverse();
         let (queue, queue_left_out) = fit(&mut room, QUEUE_SHARE, self.book.waiters(&self.roster, now));
         let (leases, leases_left_out) = fit(&mut room, LEASES_SHARE, self.book.leases(&self.roster));
-        let peers = self.roster.peers.values().map(|peer| peer.state(self.book.used(peer.id)));
+        let peers = self.roster.peers.values().map(|peer| {
+            let mut state = peer.state(self.book.used(peer.id));
+            // A file that nobody offers any more is not lacked.
+            state.failed.retain(|one| self.catalogue.number(&one.file).is_some());
+            state
+        });
         let (peers, peers_left_out) = fit(&mut room, PEERS_SHARE, peers);
         let (files, files_left_out) = fit(&mut room, ANSWER, self.files(true, now));
         let manager = ManagerState {

@@ -135,6 +135,11 @@ impl Request {
     pub(crate) fn has(&self, flag: &str) -> bool {
         self.query.split('&').any(|part| part == flag || part.split('=').next() == Some(flag))
     }
+
+    /// What the query says for this name: `7` for `x` in `?json&x=7`.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+    }
 }
 
 impl fmt::Display for Request {

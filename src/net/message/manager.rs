@@ -9,9 +9,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, yes};
-use super::state::{Download, FileState, Progress, State};
+use super::state::{Activity, FileState, Progress, State};
 use crate::clock::Millis;
-use crate::share::fingerprint::Fingerprint;
 use crate::share::{FileId, FileName};
 
 /// What a peer says of itself when it joins.
@@ -47,15 +46,7 @@ pub enum ToManager {
     /// "I am here": opens the conversation in which a peer stays known. Answered by `registered`.
     Register(Candidate),
     /// "I am still here": the answer to `ping`, and to `wait`.
-    Ok {
-        /// The [`Fingerprint`] of the files that the peer believes it is listed for.
-        /// Where the manager's list is another, it asks for the peer's files again.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        list: Option<Fingerprint>,
-        /// What the peer is fetching now, for the board; the first [`DOWNLOADS`](crate::net::limits::DOWNLOADS) of it.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        downloads: Vec<Download>,
-    },
+    Ok(Activity),
     /// The last product under an unbound lease is done: its slots are free again.
     Unbound {
         /// The lease that is over here.

@@ -52,8 +52,9 @@ pub use manager::{Candidate, FromManager, ToManager};
 pub use parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, plain};
 pub use peers::{FromPeer, ToPeer};
 pub use state::{
-    Condition, DoneState, Download, Event, FileState, GRACE, Health, LeaseState, ManagerState, PeerState,
-    ProductStage, ProductState, Progress, Replicas, State, WaiterState,
+    Activity, Condition, DoneState, Download, Event, FailedFile, FileState, GRACE, Health, LeaseState,
+    ManagerState, PeerState, ProductStage, ProductState, Progress, Replicas, State, UploadStage, UploadState,
+    WaiterState,
 };
 
 /// The version of this protocol; a `register` with another is refused.

@@ -9,9 +9,11 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Holder, LeaseId, Name, PeerCard, PeerId, yes};
+use super::parts::{Holder, LeaseId, Name, PeerCard, PeerId, plain, yes};
 use crate::clock::Millis;
 use crate::error::{Error, Kind};
+use crate::net::limits;
+use crate::share::fingerprint::Fingerprint;
 use crate::share::{FileId, FileName, as_text};
 
 /// Everything a manager knows, as one answer. Times are in milliseconds since 1970.
@@ -135,6 +137,107 @@ pub struct PeerState {
     /// What it is fetching now, as its last `ok` said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub downloads: Vec<Download>,
+    /// Why it offers nothing and fetches nothing for a while, as its last `ok` said; so for the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+    /// Which files it cannot get.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedFile>,
+    /// Which peers want pieces from it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uploads: Vec<UploadState>,
+}
+
+/// What a peer says of itself with each `ok`: what others depend on is told to them. What is empty is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activity {
+    /// The [`Fingerprint`] of the files that the peer believes it is listed for.
+    /// Where the manager's list is another, it asks for the peer's files again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<Fingerprint>,
+    /// What the peer is fetching now; [`limits::DOWNLOADS`] of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub downloads: Vec<Download>,
+    /// Its folder is not what it was: why, and what to do. Until that is done it offers nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+    /// Which files it cannot get, and why; [`limits::FAILED`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedFile>,
+    /// Which peers want pieces from it, those that it serves first; [`limits::UPLOADS`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uploads: Vec<UploadState>,
+}
+
+impl Activity {
+    /// What somebody else wrote, cut so that it can be kept and shown.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.downloads.truncate(limits::DOWNLOADS);
+        self.downloads
+            .iter_mut()
+            .filter(|one| one.map.len() > limits::MAP as usize / 4)
+            .for_each(|one| one.map.clear());
+        self.failed.truncate(limits::FAILED);
+        self.failed.iter_mut().for_each(|one| one.why = plain(&one.why));
+        self.uploads.truncate(limits::UPLOADS);
+        self.paused = self.paused.map(|why| plain(&why));
+        self
+    }
+}
+
+/// A file that a peer cannot get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedFile {
+    /// The file.
+    pub file: FileName,
+    /// What the peer cannot do, and why: "cannot fetch it: the disk is full".
+    pub why: String,
+}
+
+/// A peer that wants pieces of a file, as the one that has them sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UploadState {
+    /// Its number.
+    pub peer: PeerId,
+    /// The file.
+    pub file: FileName,
+    /// Whether it is served, and why.
+    pub state: UploadStage,
+    /// How long ago that began, in milliseconds.
+    pub since_ms_ago: u64,
+    /// What is sent to it, in bytes per second.
+    pub up: u64,
+    /// What comes from it, in bytes per second, whatever the file.
+    pub down: u64,
+}
+
+/// Whether a peer that wants pieces is served, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadStage {
+    /// For its rate.
+    Regular,
+    /// Drawn at random.
+    Optimistic,
+    /// It has a place, but others go first until it has given as much as it took.
+    Owes,
+    /// Not now.
+    Choked,
+}
+
+impl fmt::Display for UploadStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Regular => "served: it is among the first by rate",
+            Self::Optimistic => "served: it was drawn at random (the optimist's place)",
+            Self::Owes => "waiting behind the others: it owes more than it gave or passed on",
+            Self::Choked => "choked: others rank before it by rate",
+        })
+    }
 }
 
 /// A file that a peer is fetching.
@@ -154,6 +257,10 @@ pub struct Download {
     /// From whom pieces come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<PeerId>,
+    /// Which parts of it are there: a bit for each of [`limits::MAP`] equal parts, or for each piece where there are
+    /// fewer, the first in the highest bit; in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub map: String,
 }
 
 /// A requester that waits for slots.
@@ -226,6 +333,10 @@ pub struct Progress {
     pub cols: u64,
     /// Its products: one of the classical multiply, seven of Strassen's, forty-nine with two levels.
     pub products: Vec<ProductState>,
+    /// The products that had to be done again last, and why: which peer had it, and what went wrong;
+    /// [`limits::REDONE`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub again: Vec<(u32, String)>,
 }
 
 /// One product of a multiply.
@@ -292,7 +403,9 @@ pub struct Health {
 pub enum Condition {
     /// As many as the policy asks have all of it.
     Whole,
-    /// Fewer have all of it.
+    /// Fewer have all of it, for it is new: there were never as many.
+    Spreading,
+    /// Fewer have all of it than before.
     Healing,
     /// Nobody has all of it.
     Missing,

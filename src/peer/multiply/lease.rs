@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer};
+use crate::net::message::{Activity, FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer};
 use crate::net::outbox::Outbox;
 use crate::peer::manager_client::reach_manager;
 use crate::share::units::counted;
@@ -85,7 +85,7 @@ impl HeldLease {
             }
             match connection.answer(limits::MESSAGE_TIME)? {
                 FromManager::Wait { position, asked, reason, .. } => {
-                    line.send(&ToManager::Ok { list: None, downloads: Vec::new() });
+                    line.send(&ToManager::Ok(Activity::default()));
                     let slots = counted(asked, "slot");
                     let text = format!("waiting for {slots}, place {position} in the queue: {reason}");
                     on_wait(position, text);

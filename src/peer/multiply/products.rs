@@ -24,7 +24,7 @@
 //! # What is missing
 //! Of more than [`limits::PRODUCTS`] products (four levels and more) only the first are told to the manager.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,8 @@ struct Rows {
     all: Vec<ProductRow>,
     /// No product below this one waits.
     lowest: usize,
+    /// Why the last ones had to be done again.
+    again: VecDeque<(u32, String)>,
 }
 
 impl Rows {
@@ -100,7 +102,11 @@ impl Products {
     /// None is begun.
     pub(super) fn new(plan: Plan) -> Self {
         let all = (0..plan.products()).map(|_| ProductRow::default()).collect();
-        Self { plan, rows: Mutex::new(Rows { all, lowest: 0 }), changed: Condvar::new() }
+        Self {
+            plan,
+            rows: Mutex::new(Rows { all, lowest: 0, again: VecDeque::new() }),
+            changed: Condvar::new(),
+        }
     }
 
     /// The next product for a slot of this peer; if there is none, waits until something changes. `None` when nothing is
@@ -156,8 +162,10 @@ impl Products {
             state: row.stage,
             attempts: row.attempts,
         };
-        let products = self.rows.lock().all.iter().take(limits::PRODUCTS).enumerate().map(told).collect();
-        Progress { rows: rows as u64, inner: inner as u64, cols: cols as u64, products }
+        let table = self.rows.lock();
+        let products = table.all.iter().take(limits::PRODUCTS).enumerate().map(told).collect();
+        let again = table.again.iter().cloned().collect();
+        Progress { rows: rows as u64, inner: inner as u64, cols: cols as u64, products, again }
     }
 
     /// How many are done, and for the bar: "sent 7, computed 5, checked 4 (ada 2, ben 2)".
@@ -210,6 +218,13 @@ impl Attempt<'_> {
     /// The answer begins to come.
     pub(super) fn computed(&self) {
         self.products.rows.lock().all[self.product].computed = true;
+    }
+
+    /// It came to nothing, and must be done again.
+    pub(super) fn failed(&self, why: String) {
+        let again = &mut self.products.rows.lock().again;
+        again.truncate(limits::REDONE - 1);
+        again.push_front((self.product as u32, why));
     }
 
     /// The answer is right and part of C.

@@ -15,7 +15,7 @@ use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{FromPeer, PeerCard, ToManager, ToPeer, no_answer};
+use crate::net::message::{FromPeer, PeerCard, ToManager, ToPeer, no_answer, plain};
 
 /// The slowest peer that is still worth waiting for, in floating-point operations per second.
 const SLOWEST_PEER: f64 = 5e7;
@@ -41,6 +41,7 @@ impl Multiplication<'_> {
                     let name = self.question.plan.name(attempt.product);
                     self.note(format!("{name} must be done again: {why}"));
                 }
+                attempt.failed(plain(&why.to_string()));
                 return Err(why);
             }
             attempt.finish();

@@ -67,7 +67,6 @@ impl Sight {
 #[derive(Debug)]
 struct Failure {
     stamp: Option<Stamp>,
-    why: String,
     pause: Duration,
     again: Instant,
 }
@@ -163,9 +162,7 @@ impl Folder {
         let scan = store
             .scan()
             .map_err(|e| Error::failed(format!("{e}; nothing is told or fetched until that works")))?;
-        for (name, why) in &scan.ignored {
-            debug!("{name} is not offered: {why}");
-        }
+        self.replication.not_shared(scan.ignored);
         let is_known = |name: &FileName, stamp: &Stamp| {
             let known = store.known(name, stamp).map(|known| (name.clone(), known.id()));
             known.is_some_and(|known| offered.binary_search(&known).is_ok())
@@ -208,6 +205,7 @@ impl Folder {
             Ok(settled) => {
                 if !matches!(action, Action::Leave | Action::LookAgain) {
                     self.failures.remove(file);
+                    self.replication.fails(file, None);
                 }
                 return settled;
             }
@@ -300,11 +298,9 @@ impl Folder {
 
     fn remember_failure(&mut self, file: &FileName, stamp: Option<Stamp>, why: String) {
         let before = self.failures.remove(file).filter(|failure| failure.stamp == stamp);
-        if before.as_ref().is_none_or(|failure| failure.why != why) {
-            self.replication.note(why.clone());
-        }
         let pause = before.map_or(FIRST_PAUSE, |failure| (failure.pause + FIRST_PAUSE).min(LONGEST_PAUSE));
-        let failure = Failure { stamp, why, pause, again: Instant::now() + pause };
+        let failure = Failure { stamp, pause, again: Instant::now() + pause };
+        self.replication.fails(file, Some(format!("cannot settle it: {why}")));
         self.failures.insert(file.clone(), failure);
     }
 

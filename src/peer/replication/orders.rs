@@ -22,6 +22,7 @@ use log::{debug, info, warn};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Code, Error, Result};
+use crate::net::message::FailedFile;
 use crate::peer::library::Library;
 use crate::peer::library::drops::Dropped;
 use crate::peer::manager_client::ManagerClient;
@@ -66,8 +67,10 @@ struct Fetch {
 struct Orders {
     waiting: VecDeque<FileName>,
     running: BTreeMap<FileName, Fetch>,
-    /// Why the last order for a file failed.
+    /// What cannot be done about a file, and why.
     failed: BTreeMap<FileName, String>,
+    /// What else lies in the folder, and why it is not shared.
+    not_shared: Vec<(String, &'static str)>,
     /// Why nothing is told or fetched.
     paused: Option<String>,
     notes: VecDeque<(Instant, String)>,
@@ -99,6 +102,10 @@ pub(crate) struct ReplicationStatus {
     pub(crate) waiting: usize,
     /// Why nothing is told or fetched, if so.
     pub(crate) paused: Option<String>,
+    /// What cannot be done about files, and why.
+    pub(crate) failed: Vec<FailedFile>,
+    /// What else lies in the folder, and why it is not shared.
+    pub(crate) not_shared: Vec<(String, &'static str)>,
     /// What happened to files here, the last last.
     pub(crate) notes: Vec<String>,
 }
@@ -127,6 +134,7 @@ impl Replication {
     pub(crate) fn dropped(&self, drop: &Dropped) {
         let mut orders = self.orders.lock();
         self.library.dropped(drop);
+        orders.failed.remove(&drop.file);
         match orders.running.get_mut(&drop.file) {
             Some(fetch) if fetch.id == Some(drop.id) => fetch.stop.store(true, Ordering::SeqCst),
             Some(fetch) if fetch.id.is_none() => fetch.dropped.push(drop.id),
@@ -158,19 +166,33 @@ impl Replication {
         Some((file, stop))
     }
 
-    /// An order has been carried out, or has failed. A reason that may lie here, such as a full disk, is told once.
+    /// An order has been carried out, or has failed. A reason that may lie here, such as a full disk, is told.
     pub(super) fn fetched(&self, file: &FileName, failed: Option<Error>) {
         let mut orders = self.orders.lock();
         let stopped = orders.running.remove(file).is_some_and(|fetch| fetch.stop.load(Ordering::SeqCst));
         let elsewhere = |no: &Error| matches!(no.code(), Code::NotFound | Code::Expired | Code::Conflict);
-        let why = failed.filter(|no| !stopped && !elsewhere(no)).map(|no| no.to_string());
-        let before = match &why {
-            Some(why) => orders.failed.insert(file.clone(), why.clone()),
-            None => orders.failed.remove(file),
-        };
+        drop(orders);
+        let why = failed.filter(|no| !stopped && !elsewhere(no));
+        self.fails(file, why.map(|no| format!("cannot fetch it: {no}")));
+    }
+
+    /// What is to be done about a file fails for this reason, or, with `None`, no more. The same reason is told once
+    /// here; the manager hears it with each `ok`.
+    pub(super) fn fails(&self, file: &FileName, why: Option<String>) {
+        let mut orders = self.orders.lock();
+        let before = orders.failed.remove(file);
+        orders.failed.extend(why.clone().map(|why| (file.clone(), why)));
         drop(orders);
         if let Some(why) = why.filter(|why| before.as_ref() != Some(why)) {
-            self.note(format!("{file} cannot be fetched: {why}"));
+            self.note(format!("{file}: {why}"));
+        }
+    }
+
+    /// This lies in the folder, too, and is not shared. Each is said once.
+    pub(super) fn not_shared(&self, found: Vec<(String, &'static str)>) {
+        let before = std::mem::replace(&mut self.orders.lock().not_shared, found.clone());
+        for (name, why) in found.iter().filter(|one| !before.contains(one)) {
+            warn!("{name:?} is not shared: {why}");
         }
     }
 
@@ -210,10 +232,13 @@ impl Replication {
     pub(crate) fn status(&self) -> ReplicationStatus {
         let orders = self.orders.lock();
         let note = |(when, text): &(Instant, String)| format!("{} s ago: {text}", when.elapsed().as_secs());
+        let failed = |(file, why): (&FileName, &String)| FailedFile { file: file.clone(), why: why.clone() };
         ReplicationStatus {
             fetching: orders.running.keys().cloned().collect(),
             waiting: orders.waiting.len(),
             paused: orders.paused.clone(),
+            failed: orders.failed.iter().map(failed).collect(),
+            not_shared: orders.not_shared.clone(),
             notes: orders.notes.iter().map(note).collect(),
         }
     }

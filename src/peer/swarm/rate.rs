@@ -34,7 +34,7 @@ use crate::share::ledger::Ledger;
 use crate::share::{Bitfield, FileId, FileName};
 
 /// How far back the board looks.
-const WINDOW: Duration = Duration::from_secs(5);
+pub(super) const WINDOW: Duration = Duration::from_secs(5);
 
 /// In how many parts the longest window is counted: whatever came in it takes no more memory than that.
 const SLICES: u32 = 50;
@@ -60,6 +60,11 @@ impl Rate {
             Some((began, sum)) if now.saturating_duration_since(*began) < *longest / SLICES => *sum += bytes,
             _ => slices.push((now, bytes)),
         }
+    }
+
+    /// For the board: bytes per second, over [`WINDOW`].
+    pub(super) fn per_second(&self, now: Instant) -> u64 {
+        self.bytes(WINDOW, now) / WINDOW.as_secs()
     }
 
     /// The bytes of the window that ends now.
@@ -115,7 +120,8 @@ impl Register {
         }
         let number = self.downloads.last_key_value().map_or(0, |(last, _)| last + 1);
         let (have, pieces) = (have.count(), have.layout().pieces());
-        let row = Download { file, have, pieces, since_ms_ago: 0, bytes_per_s: 0, from: Vec::new() };
+        let (since_ms_ago, bytes_per_s, from, map) = (0, 0, Vec::new(), String::new());
+        let row = Download { file, have, pieces, since_ms_ago, bytes_per_s, from, map };
         self.downloads.insert(number, Account { row, began: now, givers: BTreeMap::new() });
         number
     }
@@ -154,6 +160,12 @@ impl Register {
             *received.entry(giver.peer).or_default() += giver.rate.bytes(self.round, now);
         }
         received
+    }
+
+    /// For the board: what comes from this peer now, in bytes per second.
+    pub(super) fn from(&self, peer: PeerId, now: Instant) -> u64 {
+        let givers = self.downloads.values().flat_map(|account| account.givers.values());
+        givers.filter(|giver| giver.peer == peer).map(|giver| giver.rate.per_second(now)).sum()
     }
 
     /// For the board: what is being fetched, as many downloads as a message may name.

@@ -12,15 +12,15 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use log::info;
 use serde::Serialize;
 
-use super::rate::{Rate, Register};
+use super::rate::{Rate, Register, WINDOW};
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
-use crate::net::message::{FromPeer, Holder, Name, PeerId};
+use crate::net::message::{FromPeer, Holder, Name, PeerId, UploadStage, UploadState};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::offer::Offer;
 use crate::share::choker::{Contender, Occasion, Service, judge};
 use crate::share::uplink::{PieceRequest, RequesterId, Uplink};
-use crate::share::{FileId, FileName, Piece};
+use crate::share::{FileId, Piece};
 
 /// How many pieces a link without a limit carries at a time: it is the machine that limits.
 const UNLIMITED_AT_ONCE: usize = 16;
@@ -47,6 +47,8 @@ pub(super) struct Requester {
     offer: Arc<Offer>,
     interested: bool,
     service: Service,
+    /// Since when both are what they are.
+    since: Instant,
     to: Sender<Say>,
     /// What was sent to it in the last round, and the pieces in all.
     sent: Rate,
@@ -74,9 +76,10 @@ impl Requester {
 #[derive(Debug, Serialize)]
 pub(crate) struct Upload {
     pub(crate) to: String,
-    pub(crate) file: FileName,
-    pub(crate) served: bool,
     pub(crate) pieces: u64,
+    /// What the manager is told of it.
+    #[serde(flatten)]
+    pub(crate) row: UploadState,
 }
 
 /// All requesters.
@@ -110,10 +113,11 @@ impl Requesters {
             return Err(Error::new(Code::Busy, format!("{} others are served here", limits::JOINS))
                 .advise("ask another holder, or later"));
         }
-        let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round));
+        let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round.max(WINDOW)));
         let (name, interested, service, pieces) = (None, false, Service::Choked, 0);
         self.last += 1;
-        let new = Requester { peer, addr, name, offer, interested, service, to, sent, pieces };
+        let since = Instant::now();
+        let new = Requester { peer, addr, name, offer, interested, service, since, to, sent, pieces };
         self.all.insert(self.last, new);
         Ok((self.last, says))
     }
@@ -129,7 +133,9 @@ impl Requesters {
     /// A requester lacks pieces that are here, or no longer. False when it is served no more.
     pub(super) fn interested(&mut self, requester: RequesterId, on: bool, now: Instant) -> bool {
         let Some(known) = self.all.get_mut(&requester) else { return false };
-        known.interested = on;
+        if std::mem::replace(&mut known.interested, on) != on {
+            known.since = now;
+        }
         self.judge(Occasion::Change, now);
         true
     }
@@ -215,6 +221,9 @@ impl Requesters {
         for (id, requester) in &mut self.all {
             let service = served.get(id).copied().unwrap_or(Service::Choked);
             let before = std::mem::replace(&mut requester.service, service);
+            if before != service {
+                requester.since = now;
+            }
             match (before == Service::Choked, service == Service::Choked) {
                 (true, false) => requester.say(FromPeer::Unchoke {}),
                 (false, true) => {
@@ -261,15 +270,29 @@ impl Requesters {
         }
     }
 
-    /// A line for each.
-    pub(super) fn status(&self) -> Vec<Upload> {
+    /// A line for each that lacks pieces, those that are served first.
+    pub(super) fn status(&self, now: Instant) -> Vec<Upload> {
+        let owes = |it: &Requester| self.register.owes(&it.name, it.offer.id());
         let line = |requester: &Requester| Upload {
             to: requester.called(),
-            file: requester.offer.name().clone(),
-            served: requester.service != Service::Choked,
             pieces: requester.pieces,
+            row: UploadState {
+                peer: requester.peer,
+                file: requester.offer.name().clone(),
+                state: match requester.service {
+                    Service::Choked => UploadStage::Choked,
+                    _ if owes(requester) => UploadStage::Owes,
+                    Service::Regular => UploadStage::Regular,
+                    Service::Optimistic => UploadStage::Optimistic,
+                },
+                since_ms_ago: now.saturating_duration_since(requester.since).as_millis() as u64,
+                up: requester.sent.per_second(now),
+                down: self.register.from(requester.peer, now),
+            },
         };
-        self.all.values().map(line).collect()
+        let mut lines: Vec<Upload> = self.all.values().filter(|it| it.interested).map(line).collect();
+        lines.sort_by_key(|line| line.row.state);
+        lines
     }
 }
 
@@ -301,6 +324,23 @@ mod tests {
         let offer = Arc::new(Offer::whole(&store, Arc::new(manifest)));
         let (ben, told) = requesters.admit(2, "127.0.0.1:2".parse().unwrap(), offer).unwrap();
         Asked { requesters, id, ben, told, now: Instant::now() }
+    }
+
+    #[test]
+    fn each_requester_is_shown_with_its_state_since_when_and_both_rates() {
+        let Asked { mut requesters, id: _, ben, now, .. } = asked(None);
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let row = |requesters: &Requesters, seconds| requesters.status(at(seconds)).remove(0).row;
+        assert!(requesters.status(now).is_empty(), "it wants nothing yet");
+        requesters.interested(ben, true, at(5));
+        let piece = Layout::new(4096, 1024).unwrap().piece(0).unwrap();
+        let file = requesters.all[&ben].offer.id();
+        requesters.ask(ben, piece, true).unwrap();
+        requesters.done(PieceRequest { requester: ben, file, piece }, true, at(6));
+        let shown = row(&requesters, 8);
+        assert_eq!((shown.state, shown.since_ms_ago), (UploadStage::Regular, 3000));
+        assert_eq!((shown.peer, shown.up, shown.down), (2, 1024 / 5, 0));
+        assert_eq!(row(&requesters, 60).up, 0, "it is the rate of now");
     }
 
     #[test]

@@ -32,7 +32,7 @@ use super::requesters::{Requesters, Say, Upload};
 use crate::error::{Code, Result};
 use crate::net::connection::{Connection, Received, Writer};
 use crate::net::limits;
-use crate::net::message::{Download, FromPeer, Name, PeerId, ToPeer, unexpected};
+use crate::net::message::{Activity, FromPeer, Name, PeerId, ToPeer, unexpected};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
@@ -80,12 +80,18 @@ impl Uploads {
 
     /// The requesters, for `status`.
     pub(crate) fn status(&self) -> Vec<Upload> {
-        self.requesters.lock().status()
+        self.requesters.lock().status(Instant::now())
     }
 
-    /// What this peer is fetching.
-    pub(crate) fn downloads(&self) -> Vec<Download> {
-        self.requesters.lock().register.rows(Instant::now())
+    /// What the manager is told: what this peer is fetching, and which peers want pieces of it.
+    pub(crate) fn activity(&self) -> Activity {
+        let (requesters, now) = (self.requesters.lock(), Instant::now());
+        let uploads = requesters.status(now).into_iter().map(|line| line.row).take(limits::UPLOADS);
+        Activity {
+            downloads: requesters.register.rows(now),
+            uploads: uploads.collect(),
+            ..Activity::default()
+        }
     }
 
     fn judge_uploads(&self) {

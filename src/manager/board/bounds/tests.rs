@@ -24,6 +24,7 @@ fn state(caps: &[(Option<u64>, Option<u64>)], first: usize) -> State {
             since_ms_ago: 0,
             bytes_per_s: 0,
             from: Vec::new(),
+            map: String::new(),
         };
         holders.push(Holder { peer, name: name.clone(), addr, whole: !fetches });
         state.peers.push(PeerState {
@@ -39,6 +40,9 @@ fn state(caps: &[(Option<u64>, Option<u64>)], first: usize) -> State {
             up,
             down,
             downloads: if fetches { vec![download] } else { Vec::new() },
+            paused: None,
+            failed: Vec::new(),
+            uploads: Vec::new(),
         });
     }
     let id: FileId = serde_json::from_str(&format!("\"{}\"", "0".repeat(64))).unwrap();

@@ -72,6 +72,26 @@ fn all_or_none_and_never_ones_own() {
 }
 
 #[test]
+fn the_head_is_told_of_the_end_that_gives_it_its_last_slot() {
+    let (roster, mut book) = desk(&[4, 4, 4]);
+    let says = |book: &mut LeaseBook, ticket| match book.standing(&roster, ticket, NOW + 2) {
+        TicketStanding::Waiting(FromManager::Wait { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    };
+    // The first to end gives one slot and the second six; peer 3 asks for all eight of the others.
+    let (first, second) = (book.ask(&roster, 1, 1, NOW), book.ask(&roster, 2, 6, NOW + 1));
+    let head = book.ask(&roster, 3, 8, NOW + 2);
+    let reason = says(&mut book, head);
+    assert!(reason.ends_with("the lease of p2 ends in 1.0 s at the latest"), "{reason}");
+    book.leave(&roster, second, NOW + 2);
+    let reason = says(&mut book, head);
+    assert!(reason.ends_with("the lease of p1 ends in 1.0 s at the latest"), "{reason}");
+    book.leave(&roster, first, NOW + 2);
+    let reason = says(&mut book, head);
+    assert!(reason.ends_with("finishes the last product of a lease that ended"), "{reason}");
+}
+
+#[test]
 fn only_the_head_takes_and_a_request_that_fits_does_not_overtake() {
     let (roster, mut book) = desk(&[4, 4]);
     let ada = book.ask(&roster, 0, 7, NOW);

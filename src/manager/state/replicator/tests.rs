@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use super::super::Table;
 use super::super::roster::tests::candidate;
 use super::*;
-use crate::net::message::{Candidate, Condition, Health};
+use crate::net::message::{Activity, Candidate, Condition, FailedFile, Health};
 use crate::share::{Layout, Manifest};
 
 /// A manager without sockets: what it knows, and what it has ordered.
@@ -133,7 +133,8 @@ impl World {
             self.given.entry((*peer, file.clone())).or_default().push(self.now);
             let running = self.open.iter().filter(|(it, _)| it == peer).count();
             assert!(running <= ORDERS, "{running} orders at {peer}");
-            let copies = holders.len() + self.open.iter().filter(|(_, it)| it == file).count();
+            let given = holders.iter().filter(|holder| self.table.roster.paused(**holder).is_none()).count();
+            let copies = given + self.open.iter().filter(|(_, it)| it == file).count();
             if let Replicas::Some(wanted) = self.table.replicator.policy {
                 assert!(copies <= wanted.max(holders.len()), "{copies} copies of {file}");
             }
@@ -294,7 +295,7 @@ fn an_order_that_failed_is_repeated_after_growing_pauses() {
     assert_eq!(after, [0, 10, 25, 50, 95, 160, 225]);
     world.wait(10_000);
     let health = world.health("a");
-    assert_eq!(health.state, Condition::Healing);
+    assert_eq!(health.state, Condition::Spreading);
     assert!(health.reason.contains("1 of 2 copies are there; p2 was asked"), "{health:?}");
 }
 
@@ -305,7 +306,8 @@ fn a_download_that_goes_on_has_not_failed_and_one_that_stalls_has() {
     world.plan();
     let sign = |world: &mut World, have| {
         let file = "a".parse().unwrap();
-        let download = Download { file, have, pieces: 99, since_ms_ago: 0, bytes_per_s: 0, from: vec![] };
+        let (pieces, map) = (99, String::new());
+        let download = Download { file, have, pieces, since_ms_ago: 0, bytes_per_s: 0, from: vec![], map };
         world.table.replicator.signs(2, &[download], &world.table.catalogue, world.now);
     };
     for have in 0..10 {
@@ -351,6 +353,74 @@ fn what_nobody_has_or_can_be_got_from_is_not_ordered_and_is_said() {
 }
 
 #[test]
+fn a_file_spreads_until_it_was_whole_once_and_heals_after_that() {
+    let mut world = World::of(Replicas::All, 2);
+    world.put(1, &["a"]);
+    world.plan();
+    assert_eq!(world.health("a").state, Condition::Spreading);
+    world.put(2, &["a"]);
+    world.plan();
+    world.lose(1, "a");
+    assert_eq!(world.health("a").state, Condition::Healing);
+}
+
+/// A peer says `ok`, and why it has paused if it has.
+fn says(world: &mut World, peer: PeerId, paused: Option<&str>, failed: &[(&str, &str)]) {
+    let failed =
+        failed.iter().map(|(file, why)| FailedFile { file: file.parse().unwrap(), why: (*why).into() });
+    let (paused, failed) = (paused.map(String::from), failed.collect());
+    world.table.heard(peer, Activity { paused, failed, ..Activity::default() }, world.now);
+}
+
+#[test]
+fn a_peer_that_has_paused_is_no_holder_until_it_goes_on_and_loses_nothing_by_it() {
+    let mut world = World::of(Replicas::Some(2), 3);
+    world.put(1, &["a"]);
+    world.put(2, &["a"]);
+    world.plan();
+    let whole = |world: &World| {
+        let holders = world.table.files(false, world.now).next().unwrap().holders;
+        holders.into_iter().filter(|holder| holder.whole).map(|holder| holder.peer).collect::<Vec<_>>()
+    };
+    assert_eq!((world.health("a").state, whole(&world)), (Condition::Whole, vec![1, 2]));
+    says(&mut world, 1, Some("its disk is away; put it back"), &[]);
+    assert_eq!(whole(&world), [2]);
+    let health = world.health("a");
+    assert_eq!(health.state, Condition::Healing);
+    assert!(
+        health.reason.starts_with("1 of 2 copies are there; p1 has paused: its disk is away; put it back")
+    );
+    assert_eq!(
+        short(world.plan()),
+        "3a",
+        "a peer that goes on is asked for the copy, the one that paused is not"
+    );
+    says(&mut world, 2, Some("so is this"), &[]);
+    let health = world.health("a");
+    assert_eq!(health.state, Condition::Missing);
+    assert!(
+        health.reason.contains("p1 has paused: its disk is away") && health.reason.contains("p2 has paused")
+    );
+    let no = world.table.query(3, &"a".parse().unwrap(), world.now).unwrap_err();
+    assert!(no.to_string().contains("paused: its disk is away"), "{no}");
+    assert_eq!(world.holders("a"), [1, 2], "the catalogue has forgotten nothing");
+    says(&mut world, 1, None, &[]);
+    says(&mut world, 2, None, &[]);
+    assert_eq!((world.health("a").state, whole(&world)), (Condition::Whole, vec![1, 2]));
+}
+
+#[test]
+fn why_a_peer_cannot_get_a_file_is_its_health() {
+    let mut world = World::of(Replicas::All, 2);
+    world.put(1, &["a", "b"]);
+    world.plan();
+    says(&mut world, 2, None, &[("a", "cannot fetch it: the disk\u{1b} is full")]);
+    let reason = "1 of 2 copies are there; p2 cannot fetch it: the disk\u{fffd} is full";
+    assert_eq!(world.health("a").reason, reason);
+    assert!(world.health("b").reason.contains("p2 was asked"));
+}
+
+#[test]
 fn a_young_manager_that_wants_a_number_waits_for_its_peers() {
     for (policy, orders) in [(Replicas::Some(2), 0), (Replicas::All, 2)] {
         let mut world = World::new(policy);
@@ -371,7 +441,7 @@ fn more_copies_than_there_are_peers_are_waited_for_in_words() {
     world.put(1, &["a"]);
     assert_eq!(world.obey().len(), 1);
     let health = world.health("a");
-    assert_eq!(health.state, Condition::Healing);
+    assert_eq!(health.state, Condition::Spreading);
     assert_eq!(health.reason, "2 of 3 copies are there; only 2 peers here keep replicas");
 }
 

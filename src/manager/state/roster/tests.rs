@@ -46,7 +46,7 @@ fn an_address_is_spelt_in_one_way() {
 #[test]
 fn silence_is_counted_but_not_while_nobody_could_be_heard() {
     let mut roster = roster(&[1, 1]);
-    roster.heard(2, Vec::new(), 1500);
+    roster.heard(2, Activity::default(), 1500);
     assert_eq!(roster.silent(3000, 3000), [1]);
     roster.excuse(400, 3000);
     assert!(roster.silent(3000, 3399).is_empty());
