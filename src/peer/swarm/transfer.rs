@@ -7,7 +7,7 @@
 //! which is memory only, and flushed after it. So no thread polls, and no holder is idle while there is anything to ask
 //! it for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -191,11 +191,11 @@ impl Neighbours {
         format!("nothing has come for {seconds} s: {why}")
     }
 
-    /// Tells the neighbours that we have a piece, but those that have heard it in a conversation of their own. A seed has
-    /// none with us; by this it sees which peers pass on what it sends.
-    pub(super) fn tell_have(&mut self, piece: Piece, told: &HashSet<PeerId>) {
-        let others: Vec<_> = self.all.keys().copied().filter(|peer| !told.contains(peer)).collect();
-        others.into_iter().for_each(|peer| self.tell(peer, &ToPeer::Have { piece: piece.index() }));
+    /// Tells the neighbours that we have a piece. Those that ask us for pieces hear it there, too; a seed has no other way to
+    /// see which peers pass on what it sends.
+    pub(super) fn tell_have(&mut self, piece: Piece) {
+        let all: Vec<_> = self.all.keys().copied().collect();
+        all.into_iter().for_each(|peer| self.tell(peer, &ToPeer::Have { piece: piece.index() }));
     }
 
     /// Tells a neighbour something, with the next that is posted.
