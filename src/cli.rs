@@ -250,14 +250,6 @@ pub fn parse_rate(text: &str) -> Result<u64> {
     }
 }
 
-/// A rate at which to upload: zero is a rate, too, that of a peer which serves nobody.
-///
-/// # Errors
-/// A usage error that shows how.
-pub fn parse_upload_rate(text: &str) -> Result<u64> {
-    Ok(text.parse::<Bytes>()?.0)
-}
-
 /// How many times faster than life: a number from 0.01 to 10,000.
 ///
 /// # Errors
