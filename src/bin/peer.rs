@@ -6,7 +6,6 @@
 //! $ peer multiply a.npy b.npy         # joins, multiplies, leaves
 //! ```
 
-use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 use crossbeam_channel::Receiver;
 use peerlab::cli;
-use peerlab::commands::command::{Command, command_place};
+use peerlab::commands::command::{Command, in_lower_case};
 use peerlab::commands::context::Context;
 use peerlab::commands::{self, prompt};
 use peerlab::error::{Code, Result};
@@ -56,20 +55,13 @@ struct PeerOptions {
 }
 
 fn main() -> ExitCode {
-    let options = PeerOptions::parse_from(words());
+    let mut words = std::env::args_os();
+    let program = words.next();
+    let words = in_lower_case(words, &PeerOptions::command());
+    let options = PeerOptions::parse_from(program.into_iter().chain(words));
     cli::start_log();
     cli::raise_descriptor_limit();
     cli::exit("peer", run(options))
-}
-
-/// The words of the command line, with the command in lower case: it is understood in any case.
-fn words() -> Vec<OsString> {
-    let mut words: Vec<OsString> = std::env::args_os().collect();
-    let text: Vec<String> = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    if let Some(place) = command_place(&text, &PeerOptions::command()) {
-        words[place + 1] = words[place + 1].to_ascii_lowercase();
-    }
-    words
 }
 
 fn run(PeerOptions { mut config, json, papers, command }: PeerOptions) -> Result<()> {

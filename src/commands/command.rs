@@ -1,5 +1,6 @@
 //! The verbs and their arguments: the grammar of the command line and of the prompt.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -166,18 +167,25 @@ fn orders() -> impl TypedValueParser<Value = PickOrder> {
     PossibleValuesParser::new(PickOrder::NAMED.map(|(name, _)| name)).try_map(|name| name.parse())
 }
 
-/// Where the command stands among `words`: the first that is neither an option nor an option's value.
-pub fn command_place(words: &[String], grammar: &clap::Command) -> Option<usize> {
-    let takes_value = |word: &str| {
-        let long = word.strip_prefix("--");
+/// The words of a line. The command among them is understood in any case: it is the first that is neither an option nor
+/// an option's value.
+pub fn in_lower_case(
+    words: impl IntoIterator<Item = impl Into<OsString>>,
+    grammar: &clap::Command,
+) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let takes_value = |word: &OsStr| {
+        let long = word.to_str().and_then(|word| word.strip_prefix("--"));
         let named = |arg: &&clap::Arg| long.is_some() && arg.get_long() == long;
         grammar.get_arguments().find(named).is_some_and(|arg| arg.get_action().takes_values())
     };
     let mut value = false;
-    words.iter().position(|word| {
-        let option = word.starts_with('-');
+    let command = words.iter_mut().find(|word| {
+        let option = word.as_encoded_bytes().starts_with(b"-");
         let command = !value && !option;
         value = !value && option && takes_value(word);
         command
-    })
+    });
+    command.into_iter().for_each(|command| command.make_ascii_lowercase());
+    words
 }

@@ -17,7 +17,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor, ExternalPrinter};
 
-use super::command::{Command, command_place};
+use super::command::{Command, in_lower_case};
 use super::completion::{Completion, names_from};
 use super::context::Context;
 use super::run as run_command;
@@ -144,19 +144,13 @@ fn parse(line: &str) -> Result<Option<Typed>> {
         return Ok(None);
     }
     let usage = |what: String| Error::new(Kind::Usage, what).advise("`help` shows the commands");
-    let mut words = shell_words::split(line).map_err(|e| usage(format!("{line:?}: {e}")))?;
-    if let Some(home) = std::env::home_dir() {
-        let in_home = |word: &mut String| {
-            if let Some(rest) = word.strip_prefix("~/") {
-                *word = home.join(rest).to_string_lossy().into_owned();
-            }
-        };
-        words.iter_mut().for_each(in_home);
-    }
-    if let Some(place) = command_place(&words, &Typed::command()) {
-        words[place] = words[place].to_lowercase();
-    }
-    match Typed::try_parse_from(words) {
+    let words = shell_words::split(line).map_err(|e| usage(format!("{line:?}: {e}")))?;
+    let home = std::env::home_dir();
+    let words = words.into_iter().map(|word| match (&home, word.strip_prefix("~/")) {
+        (Some(home), Some(rest)) => home.join(rest).into_os_string(),
+        _ => word.into(),
+    });
+    match Typed::try_parse_from(in_lower_case(words, &Typed::command())) {
         Ok(typed) => Ok(Some(typed)),
         Err(e) if e.use_stderr() => {
             // Up to the first empty line: what is wrong, and with which arguments. Then perhaps what was meant.
