@@ -14,13 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::unbounded;
 use log::debug;
 use serde::Serialize;
 use serde_json::json;
 
 use super::context::Context;
-use super::show::{Outcome, show_download};
+use super::show::{Outcome, show_download, show_work};
 use crate::cli::tell;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Kind, Result};
@@ -232,13 +231,9 @@ fn run_download(
     found: Listing,
 ) -> Result<DownloadReport> {
     let peer = context.peer()?;
-    let (events, shown) = unbounded();
     let new = DownloadSettings::new(peer.library(), peer.uploads(), store);
     let settings = DownloadSettings { order, repair, stop: Some(&context.work.stop), ..new };
-    std::thread::scope(|scope| {
-        thread::start_scoped(scope, "show_progress", move || show_download(&shown))?;
-        download(settings, manager, found, events)
-    })
+    show_work(show_download, |events| download(settings, manager, found, events))
 }
 
 /// "a.bin: 32.0 MiB in 0.120 s (266.7 MiB/s), pieces from ada 43, ben 85".

@@ -13,36 +13,31 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::unbounded;
 use log::debug;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::Serialize;
 use serde_json::json;
 
-use super::show::{Outcome, show_progress};
+use super::command::{MakeOptions, MultiplyOptions};
+use super::show::{Outcome, show_products, show_work};
 use crate::cli::tell;
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::strassen::Plan;
 use crate::matrix::{Matrix, npy, on_threads};
 use crate::peer::Peer;
-use crate::peer::multiply::{self, Done, MultiplyReport, Question};
+use crate::peer::multiply::{self, Done, Question};
 use crate::share::units::counted;
-use crate::thread::{self, cores};
+use crate::thread::cores;
 
 /// Writes a random matrix.
-pub(super) fn make(
-    mut file: PathBuf,
-    rows: usize,
-    cols: usize,
-    seed: Option<u64>,
-    integers: bool,
-    force: bool,
-) -> Result<Outcome> {
+pub(super) fn make(options: MakeOptions) -> Result<Outcome> {
+    let MakeOptions { matrix: mut file, rows, cols, seed, integers, force } = options;
+    let cols = cols.unwrap_or(rows);
     if file.extension().is_none_or(|e| e != "npy") {
         file.as_mut_os_string().push(".npy");
     }
@@ -64,41 +59,6 @@ pub(super) fn make(
     Ok(Outcome::new(data, text))
 }
 
-/// How a product is computed.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum How<'a> {
-    /// By this machine alone.
-    Local,
-    /// By leased slots.
-    Leased { peer: &'a Peer, levels: u32, slots: u32 },
-}
-
-impl How<'_> {
-    fn levels(self) -> u32 {
-        match self {
-            Self::Local => 0,
-            Self::Leased { levels, .. } => levels,
-        }
-    }
-
-    /// The product into `c`; by leased slots with its progress on stderr.
-    fn multiply(self, question: Question<'_>, c: &mut Matrix) -> Result<MultiplyReport> {
-        let Self::Leased { peer, slots, .. } = self else {
-            let began = Instant::now();
-            question.multiply_here(c)?;
-            let seconds = began.elapsed().as_secs_f64();
-            return Ok(MultiplyReport { seconds, wait_seconds: 0.0, products: Vec::new() });
-        };
-        let (events, shown) = unbounded();
-        std::thread::scope(|scope| {
-            thread::start_scoped(scope, "show_progress", move || {
-                show_progress(&shown, question.plan.products())
-            })?;
-            multiply::multiply(peer.network(), question, c, slots, events)
-        })
-    }
-}
-
 /// A product. `load_seconds` is reading both operands and getting memory for the answer, `seconds` from then to the
 /// whole answer in it, waiting for leases excluded.
 #[derive(Debug, Serialize)]
@@ -117,25 +77,25 @@ pub(super) struct Multiplied {
     rounded: bool,
 }
 
-/// Loads, multiplies, checks, saves.
+/// Loads, multiplies, checks, saves: by slots that `peer` leases, or by this machine alone.
 pub(super) fn multiply(
-    a: &Path,
-    b: &Path,
-    output: Option<&Path>,
-    force: bool,
-    how: How<'_>,
+    options: &MultiplyOptions,
+    peer: Option<&Peer>,
     stop: &AtomicBool,
 ) -> Result<Outcome<Multiplied>> {
-    output.map_or(Ok(()), |path| check_place(path, force, &[a, b]))?;
+    let MultiplyOptions { a, b, output, levels, slots, force, .. } = options;
+    let output = output.as_deref();
+    output.map_or(Ok(()), |path| check_place(path, *force, &[a, b]))?;
     let began = Instant::now();
     let (a, b) = load_both(a, b)?;
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
-    let levels = how.levels();
+    let levels = if peer.is_some() { *levels } else { 0 };
     let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels), stop)?;
     let rounded = question.rounds_whole_numbers();
     let mut c = Matrix::try_zeros(rows, cols)?.on_huge_pages().in_memory(cores());
-    let load_seconds = began.elapsed().as_secs_f64();
-    let MultiplyReport { seconds, wait_seconds, products } = how.multiply(question, &mut c)?;
+    let loaded = Instant::now();
+    let (waited, products) = compute(question, peer, *slots, &mut c)?;
+    let seconds = loaded.elapsed().saturating_sub(waited).as_secs_f64();
     drop((a, b));
     let saving = Instant::now();
     let save_seconds = match output {
@@ -147,9 +107,9 @@ pub(super) fn multiply(
         inner,
         cols,
         seconds,
-        load_seconds,
+        load_seconds: (loaded - began).as_secs_f64(),
         save_seconds,
-        wait_seconds,
+        wait_seconds: waited.as_secs_f64(),
         levels,
         checked: true,
         products,
@@ -157,6 +117,21 @@ pub(super) fn multiply(
     };
     let text = multiplied.text(output);
     Ok(Outcome::new(multiplied, text).aside_if(output.is_some_and(is_stdout)))
+}
+
+/// The product into `c`; gives the time that was spent waiting for leases, and what was done by others.
+fn compute(
+    question: Question<'_>,
+    peer: Option<&Peer>,
+    slots: Option<u32>,
+    c: &mut Matrix,
+) -> Result<(Duration, Vec<Done>)> {
+    let Some(peer) = peer else { return question.multiply_here(c).map(|()| Default::default()) };
+    let slots = slots.unwrap_or(if question.plan.levels() == 0 { 1 } else { 7 });
+    show_work(
+        |bar, events| show_products(bar, events, question.plan.products()),
+        |events| multiply::multiply(peer.network(), question, c, slots, events),
+    )
 }
 
 impl Multiplied {
@@ -366,7 +341,15 @@ mod tests {
     fn what_is_made_and_multiplied_is_told_to_people_and_to_programs() {
         let dir = tempfile::tempdir().unwrap();
         let place = |name: &str| dir.path().join(name);
-        let made = make(place("a"), 4, 4, Some(5), true, false).unwrap();
+        let options = MakeOptions {
+            matrix: place("a"),
+            rows: 4,
+            cols: None,
+            seed: Some(5),
+            integers: true,
+            force: false,
+        };
+        let made = make(options).unwrap();
         let file = place("a.npy");
         let name = file.to_str().unwrap();
         assert_eq!(made.to_string(), format!("{name}: 4 x 4 whole numbers, made with --seed 5"));
@@ -375,7 +358,16 @@ mod tests {
             format!(r#"{{"cols":4,"file":"{name}","integers":true,"rows":4,"seed":5}}"#)
         );
         let stop = false.into();
-        let outcome = multiply(&file, &file, None, false, How::Local, &stop).unwrap();
+        let mut options = MultiplyOptions {
+            a: file.clone(),
+            b: file.clone(),
+            output: None,
+            levels: 1,
+            slots: None,
+            local: true,
+            force: false,
+        };
+        let outcome = multiply(&options, None, &stop).unwrap();
         let text = outcome.to_string();
         assert!(text.starts_with("the product: 4 x 4 in 0."), "{text}");
         assert!(
@@ -387,7 +379,8 @@ mod tests {
         assert!(data.starts_with(r#"{"rows":4,"inner":4,"cols":4,"seconds":0."#), "{data}");
         assert!(data.ends_with(r#""wait_seconds":0.0,"levels":0,"checked":true,"products":[]}"#), "{data}");
         let answer = place("c.npy");
-        let outcome = multiply(&file, &file, Some(&answer), false, How::Local, &stop).unwrap().to_string();
+        options.output = Some(answer.clone());
+        let outcome = multiply(&options, None, &stop).unwrap().to_string();
         assert!(outcome.starts_with(answer.to_str().unwrap()) && !outcome.contains('\n'), "{outcome}");
     }
 

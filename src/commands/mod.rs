@@ -21,7 +21,6 @@ mod show;
 
 use self::command::Command;
 use self::context::Context;
-use self::matrix::How;
 use self::show::show;
 use crate::error::{Error, Kind, Result};
 use crate::share::theory::Setting;
@@ -32,14 +31,11 @@ use crate::share::theory::Setting;
 /// What failed, and what to do next.
 pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
     match command {
-        Command::Make { matrix, rows, cols, seed, integers, force } => {
-            show(&matrix::make(matrix, rows, cols.unwrap_or(rows), seed, integers, force)?, json)
-        }
+        Command::Make(options) => show(&matrix::make(options)?, json),
         Command::Show { matrix } => show(&matrix::look(&matrix)?, json),
-        Command::Multiply { a, b, output, levels, slots, local, force } => {
-            let slots = slots.unwrap_or(if levels == 0 { 1 } else { 7 });
-            let how = if local { How::Local } else { How::Leased { peer: context.peer()?, levels, slots } };
-            show(&matrix::multiply(&a, &b, output.as_deref(), force, how, &context.work.stop)?, json)
+        Command::Multiply(options) => {
+            let peer = if options.local { None } else { Some(&**context.peer()?) };
+            show(&matrix::multiply(&options, peer, &context.work.stop)?, json)
         }
         Command::Lease { slots } => show(&network::lease(context, slots)?, json),
         Command::Release => show(&network::release(context)?, json),

@@ -68,17 +68,6 @@ pub(crate) enum MultiplyEvent {
     Note(String),
 }
 
-/// How a multiply went.
-#[derive(Clone, Debug)]
-pub(crate) struct MultiplyReport {
-    /// From both operands, and memory for the answer, at hand to the whole answer, waiting for leases excluded.
-    pub(crate) seconds: f64,
-    /// Waiting for leases.
-    pub(crate) wait_seconds: f64,
-    /// Every product, in order.
-    pub(crate) products: Vec<Done>,
-}
-
 /// What is to be multiplied, and how: operands that were looked at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question<'a> {
@@ -142,7 +131,7 @@ fn check(plan: Plan, entries: Entries) -> Result<()> {
     Ok(())
 }
 
-/// The answer by leased peers, into `c`.
+/// The answer by leased peers, into `c`; gives the time that was spent waiting for leases, and every product, in order.
 ///
 /// # Errors
 /// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
@@ -153,8 +142,7 @@ pub(crate) fn multiply(
     c: &mut Matrix,
     slots: u32,
     events: Sender<MultiplyEvent>,
-) -> Result<MultiplyReport> {
-    let began = Instant::now();
+) -> Result<(Duration, Vec<Done>)> {
     let (rows, inner, cols) = question.plan.block();
     let payload = 8 * (rows * inner + inner * cols).max(rows * cols) as u64;
     if payload > limits::PRODUCT {
@@ -162,16 +150,13 @@ pub(crate) fn multiply(
         return Err(Error::new(Code::Infeasible, what)
             .advise("cut the matrices into smaller products with more --levels"));
     }
-    let (waited, products) = if rows * inner * cols == 0 {
+    if rows * inner * cols == 0 {
         // Nothing to multiply: an empty answer, or a sum of nothing.
         c.as_mut_slice().fill(0.0);
-        (Duration::ZERO, Vec::new())
-    } else {
-        let multiplication = Multiplication::new(question, c, events);
-        (multiplication.run(network, slots)?, multiplication.products.report())
-    };
-    let seconds = began.elapsed().saturating_sub(waited).as_secs_f64();
-    Ok(MultiplyReport { seconds, wait_seconds: waited.as_secs_f64(), products })
+        return Ok(Default::default());
+    }
+    let multiplication = Multiplication::new(question, c, events);
+    Ok((multiplication.run(network, slots)?, multiplication.products.report()))
 }
 
 /// What all threads of one multiply share.
