@@ -62,7 +62,7 @@
 //! | `touch`, `times_blocks` | one for each further core, briefly | fresh memory for a product, and the checks of it that can be shared |
 //! | `publish` | one a peer | tells the manager what this peer has |
 //! | `fetch_from` | one a holder, in a download | takes pieces from it |
-//! | `ask_files` | one for each other peer, briefly | asks it what it offers |
+//! | `ask_files` | one for each other peer but one, briefly | asks it what it offers |
 //! | `watch_lease` | one a lease that is held by hand | says when it has ended |
 //! | `keep_lease` | one a held lease | renews it, hears of losses |
 //! | `serve_slot` | one a leased slot | sends products to it and takes the answers |

@@ -26,7 +26,7 @@ use crate::error::{Code, Error, Kind, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
 use crate::net::message::{
-    Condition, FileState, FromPeer, GRACE, Health, ManagerState, PeerState, Replicas, ToPeer, no_answer,
+    Condition, FileState, FromPeer, GRACE, Health, ManagerState, Replicas, ToPeer, no_answer,
 };
 use crate::peer::Peer;
 use crate::peer::library::offer::Offer;
@@ -37,7 +37,7 @@ use crate::share::picker::PickOrder;
 use crate::share::store::Store;
 use crate::share::units::{about, counted};
 use crate::share::{FileId, FileName, Piece};
-use crate::thread;
+use crate::thread::on_threads;
 
 /// How long a file may take to be known to the manager.
 const PUBLISHING: Duration = Duration::from_secs(10);
@@ -311,7 +311,8 @@ pub(super) fn get(context: &Context) -> Result<Outcome> {
     let mut others = context.manager().state()?.peers;
     others.retain(|other| other.peer != own);
     let mut offered = BTreeMap::new();
-    for (card, answer) in others.iter().zip(ask_all(&others)) {
+    let answers = on_threads("ask_files", others.iter().collect(), |peer| ask_files(peer.addr));
+    for (card, answer) in others.iter().zip(answers) {
         match answer {
             Ok(files) => files.into_iter().for_each(|file| enter(&mut offered, file, card.name.to_string())),
             Err(e) => tell(format!("{} does not say what it offers: {e}", card.name)),
@@ -330,19 +331,6 @@ pub(super) fn get(context: &Context) -> Result<Outcome> {
         some => some.iter().map(line).collect::<Vec<_>>().join("\n"),
     };
     Ok(Outcome::new(json!({"files": offered}), text))
-}
-
-/// What each of these peers says when it is asked for its files; all are asked at the same time.
-fn ask_all(peers: &[PeerState]) -> Vec<Result<Vec<FromPeer>>> {
-    std::thread::scope(|scope| {
-        let ask = |peer: &PeerState| {
-            let addr = peer.addr;
-            thread::start_scoped(scope, "ask_files", move || ask_files(addr))
-        };
-        let threads: Vec<_> = peers.iter().map(ask).collect();
-        let panicked = |_| Err(Error::failed("the thread that asks has panicked"));
-        threads.into_iter().map(|thread| thread?.join().unwrap_or_else(panicked)).collect()
-    })
 }
 
 /// What one peer offers.

@@ -28,11 +28,11 @@ use super::show::{Outcome, show_products, show_work};
 use crate::cli::tell;
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::strassen::Plan;
-use crate::matrix::{Matrix, npy, on_threads};
+use crate::matrix::{Matrix, npy};
 use crate::peer::Peer;
 use crate::peer::multiply::{self, Done, Question};
 use crate::share::units::counted;
-use crate::thread::cores;
+use crate::thread::{cores, on_threads};
 
 /// Writes a random matrix.
 pub(super) fn make(options: MakeOptions) -> Result<Outcome> {

@@ -42,7 +42,8 @@ use parking_lot::Mutex;
 
 use super::kernel::{Abandoned, Kernel, MultiplyAdd, Packs};
 use super::micro::Target;
-use super::{Matrix, Operand, View, blocks, on_threads};
+use super::{Matrix, Operand, View, blocks};
+use crate::thread::on_threads;
 
 /// What one of the seven multiplies and where its answer goes: a sign for each quadrant, in the order
 /// 11, 12, 21, 22; zero where the quadrant has no part.
