@@ -33,9 +33,7 @@ struct ManagerOptions {
 
 fn main() -> ExitCode {
     let options = ManagerOptions::parse();
-    cli::start_log();
-    cli::raise_descriptor_limit();
-    cli::exit("manager", run(&options))
+    cli::run("manager", || run(&options))
 }
 
 fn run(ManagerOptions { manager, open, papers }: &ManagerOptions) -> Result<()> {

@@ -59,9 +59,7 @@ fn main() -> ExitCode {
     let program = words.next();
     let words = in_lower_case(words, &PeerOptions::command());
     let options = PeerOptions::parse_from(program.into_iter().chain(words));
-    cli::start_log();
-    cli::raise_descriptor_limit();
-    cli::exit("peer", run(options))
+    cli::run("peer", || run(options))
 }
 
 fn run(PeerOptions { mut config, json, papers, command }: PeerOptions) -> Result<()> {
@@ -129,7 +127,7 @@ fn serve(config: Config, stop: &Receiver<i32>) -> Result<()> {
 }
 
 fn say_ready(peer: &Peer) -> Result<()> {
-    cli::say_ready("peer", &peer.config().name.to_string(), peer.addr())
+    cli::say_ready("peer", &peer.network().config.name.to_string(), peer.addr())
 }
 
 /// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command. At a prompt on a

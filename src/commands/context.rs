@@ -46,7 +46,7 @@ impl Context {
 
     /// For many commands of a peer that runs already.
     pub fn for_prompt(peer: Arc<Peer>) -> Self {
-        let config = peer.config().clone();
+        let config = peer.network().config.clone();
         let work = Arc::new(Work { peer: peer.into(), ..Work::default() });
         Self { config, stays: true, lease: None, work }
     }
@@ -79,8 +79,8 @@ impl Context {
 
     /// A shared folder: the peer's own, if it is that, else one that is opened for this command.
     pub(super) fn store(&self, folder: &Path) -> Result<Arc<Store>> {
-        let own = self.work.peer.get().and_then(|peer| peer.store());
-        match own.filter(|own| own.is_at(folder)) {
+        let own = self.work.peer.get().and_then(|peer| peer.wings.replication.as_ref());
+        match own.map(|own| &own.store).filter(|own| own.is_at(folder)) {
             Some(own) => Ok(Arc::clone(own)),
             None => Store::open(folder).map(Arc::new),
         }

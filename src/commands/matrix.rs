@@ -189,21 +189,20 @@ const SHOWN: usize = 8;
 pub(super) fn look(path: &Path) -> Result<Outcome> {
     let matrix = open(path)?;
     let (file, rows, cols) = (path.to_string_lossy(), matrix.rows(), matrix.cols());
-    let range = matrix.as_slice().iter().fold(None, |range: Option<(f64, f64)>, x| {
-        Some(range.map_or((*x, *x), |(least, most)| (least.min(*x), most.max(*x))))
-    });
+    let entries = || matrix.as_slice().iter().copied();
+    let (least, most) = (entries().reduce(f64::min), entries().reduce(f64::max));
     let corner: Vec<&[f64]> = (0..rows.min(SHOWN)).map(|i| &matrix.row(i)[..cols.min(SHOWN)]).collect();
     let more = |of: usize| if of > SHOWN { " ..." } else { "" };
     let line =
         |row: &&[f64]| row.iter().map(|x| format!(" {:>8}", entry(*x))).collect::<String>() + more(cols);
     let mut lines = vec![format!("{file}: {rows} x {cols}")];
-    if let Some((least, most)) = range {
+    if let (Some(least), Some(most)) = (least, most) {
         lines[0] += &format!(", from {} to {}", entry(least), entry(most));
         lines.extend(corner.iter().map(line));
         lines.extend((rows > SHOWN).then(|| format!("{:>9}", "...")));
     }
-    let data = json!({"file": file, "rows": rows, "cols": cols, "min": range.map(|(least, _)| least),
-        "max": range.map(|(_, most)| most), "entries": corner});
+    let data =
+        json!({"file": file, "rows": rows, "cols": cols, "min": least, "max": most, "entries": corner});
     Ok(Outcome::new(data, lines.join("\n")))
 }
 
@@ -278,16 +277,16 @@ fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
         return Ok(());
     }
     let is_operand = operands.iter().any(|operand| is_same_file(operand, path));
-    match File::open(path).ok().and_then(npy::written_here).filter(|_| !is_operand) {
-        Some((rows, cols)) => tell(format_args!("replacing {name}, a matrix of {rows} x {cols}")),
-        None => {
-            let what =
-                if is_operand { "is an operand" } else { "is there, and was not made by this program" };
-            return Err(Error::new(Code::Conflict, format!("{name} {what}"))
-                .advise("choose another name, or replace it with --force"));
+    let what = match File::open(path).ok().and_then(npy::written_here) {
+        _ if is_operand => "is an operand",
+        None => "is there, and was not made by this program",
+        Some((rows, cols)) => {
+            tell(format_args!("replacing {name}, a matrix of {rows} x {cols}"));
+            return Ok(());
         }
-    }
-    Ok(())
+    };
+    Err(Error::new(Code::Conflict, format!("{name} {what}"))
+        .advise("choose another name, or replace it with --force"))
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {

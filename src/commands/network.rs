@@ -97,9 +97,9 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     let peer = context.peer()?;
     let (name, addr, manager) = (&context.config.name, peer.addr(), context.config.manager);
     let (standing, (slots, serving)) = (peer.network().standing(), peer.load());
-    let (files, uploads) = (peer.library().offers().len(), peer.uploads().status());
+    let (files, uploads) = (peer.wings.library.offers().len(), peer.wings.uploads.status());
     let held = context.lease.as_ref().and_then(|lease| Some((lease, lease.left()?)));
-    let keeping = peer.replication().map(|replication| replication.status());
+    let keeping = peer.wings.replication.as_ref().map(|replication| replication.status());
     let mut lines = vec![
         format!("{name} listens on {addr}"),
         match standing.number {

@@ -77,14 +77,11 @@ fn interactive(context: &mut Context) -> Result<()> {
         show_lines(None);
         let lines = match read {
             Ok(lines) => lines,
-            Err(ReadlineError::Interrupted) => {
-                if !context.work.interrupt() {
-                    break;
-                }
+            Err(ReadlineError::Interrupted) if context.work.interrupt() => {
                 tell("Ctrl-C once more, or `quit`, leaves");
                 continue;
             }
-            Err(ReadlineError::Eof) => break,
+            Err(ReadlineError::Interrupted | ReadlineError::Eof) => break,
             Err(e) => return Err(failed(e)),
         };
         context.work.stop.store(false, Ordering::SeqCst);
@@ -156,11 +153,9 @@ fn parse(line: &str) -> Result<Option<Typed>> {
             // Up to the first empty line: what is wrong, and with which arguments. Then perhaps what was meant.
             let text = e.render().to_string();
             let mut lines = text.lines().map(str::trim);
-            let mut what: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
-            let meant = lines.find_map(|line| line.strip_prefix("tip: "));
-            what.extend(meant.map(|_| "-"));
-            what.extend(meant);
-            Err(usage(what.join(" ").trim_start_matches("error: ").to_owned()))
+            let what: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+            let meant = lines.find_map(|line| line.strip_prefix("tip: ")).map(|tip| format!(" - {tip}"));
+            Err(usage(what.join(" ").trim_start_matches("error: ").to_owned() + &meant.unwrap_or_default()))
         }
         Err(shown) => {
             let _ = shown.print();
