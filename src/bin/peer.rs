@@ -98,10 +98,11 @@ fn open_prompt(config: Config, stop: Receiver<i32>) -> Result<()> {
     let context = Context::for_prompt(Arc::clone(&peer));
     leave_on_signal(stop, &context)?;
     // Without a manager some commands still work, and it may come.
-    match peer.network().first_number() {
-        Err(no) if no.code() != Code::Failed => return Err(no),
-        Err(no) => cli::tell(no),
-        Ok(_) => {}
+    if let Err(no) = peer.network().first_number() {
+        if no.code() != Code::Failed {
+            return Err(no);
+        }
+        cli::tell(no);
     }
     if !io::stdin().is_terminal() {
         say_ready(&peer)?;
@@ -112,12 +113,12 @@ fn open_prompt(config: Config, stop: Receiver<i32>) -> Result<()> {
 /// Serves until a signal. It is ready when it has joined; a manager that is not there yet is waited for.
 fn serve(config: Config, stop: &Receiver<i32>) -> Result<()> {
     let peer = Peer::start(config)?;
-    loop {
-        match peer.network().wait_for_number(JOIN_CHECK) {
-            Ok(_) => break,
-            Err(no) if no.code() != Code::Failed => return Err(no),
-            Err(_) if stop.try_recv().is_ok() => return Ok(()),
-            Err(_) => {}
+    while let Err(no) = peer.network().wait_for_number(JOIN_CHECK) {
+        if no.code() != Code::Failed {
+            return Err(no);
+        }
+        if stop.try_recv().is_ok() {
+            return Ok(());
         }
     }
     say_ready(&peer)?;
@@ -135,7 +136,7 @@ fn say_ready(peer: &Peer) -> Result<()> {
 fn leave_on_signal(stop: Receiver<i32>, context: &Context) -> Result<()> {
     // The prompt may have the terminal in another mode when the signal comes.
     let terminal = rustix::termios::tcgetattr(io::stdin()).ok();
-    let (work, stays) = (context.work(), context.stays && io::stdin().is_terminal());
+    let (work, stays) = (Arc::clone(&context.work), context.stays && io::stdin().is_terminal());
     let leave = move || {
         while stop.recv() == Ok(SIGINT) && stays && work.interrupt() {
             cli::tell("stopping this command; Ctrl-C once more leaves");

@@ -24,7 +24,8 @@ pub struct Context {
     /// At the prompt: the peer stays between commands, and so does a lease.
     pub stays: bool,
     pub(super) lease: Option<HeldLease>,
-    pub(super) work: Arc<Work>,
+    /// For the thread that makes a peer leave when a signal comes.
+    pub work: Arc<Work>,
 }
 
 /// What a signal finds in the middle of a command.
@@ -49,11 +50,6 @@ impl Context {
         let config = peer.network().config.clone();
         let work = Arc::new(Work { peer: peer.into(), ..Work::default() });
         Self { config, stays: true, lease: None, work }
-    }
-
-    /// For the thread that makes a peer leave when a signal comes.
-    pub fn work(&self) -> Arc<Work> {
-        Arc::clone(&self.work)
     }
 
     /// Gives back what is leased, and leaves.

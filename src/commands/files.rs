@@ -93,11 +93,8 @@ pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)>
 }
 
 /// After `add`: serves the file until as many others have all of it as the manager's policy asks; where it asks for
-/// none, until a signal. At the prompt the peer serves anyway.
+/// none, until a signal.
 pub(super) fn serve_until_copied(context: &Context, file: &FileName) -> Result<()> {
-    if context.stays {
-        return Ok(());
-    }
     let peer = context.peer()?;
     let mut manager = context.manager();
     let mut said = None;
@@ -141,11 +138,8 @@ fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<(
     Ok((wanted, there))
 }
 
-/// After `down --stay`: serves until a signal, which then is the ordinary end. At the prompt the peer serves anyway.
+/// After `down --stay`: serves until a signal, which then is the ordinary end.
 pub(super) fn serve_on(context: &Context, file: &FileName) -> Result<()> {
-    if context.stays {
-        return Ok(());
-    }
     tell(format!("serving {file} at {} until Ctrl-C", context.peer()?.addr()));
     context.work.is_done();
     loop {

@@ -116,7 +116,7 @@ pub(super) fn multiply(
         rounded,
     };
     let text = multiplied.text(output);
-    Ok(Outcome::new(multiplied, text).aside_if(output.is_some_and(is_stdout)))
+    Ok(Outcome { aside: output.is_some_and(is_stdout), ..Outcome::new(multiplied, text) })
 }
 
 /// The product into `c`; gives the time that was spent waiting for leases, and what was done by others.

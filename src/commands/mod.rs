@@ -42,20 +42,20 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
         Command::Add { path } => {
             let (added, file) = files::add(context, &path)?;
             show(&added, json)?;
-            files::serve_until_copied(context, &file)
+            // At the prompt the peer serves anyway.
+            if context.stays { Ok(()) } else { files::serve_until_copied(context, &file) }
         }
         Command::Get => show(&files::get(context)?, json),
         Command::Down { file, output, stay, pick } => {
             show(&files::down(context, &file, output, pick)?, json)?;
-            if stay { files::serve_on(context, &file) } else { Ok(()) }
+            if stay && !context.stays { files::serve_on(context, &file) } else { Ok(()) }
         }
         Command::Drop { file } => show(&files::remove(context, &file)?, json),
         Command::Files { health } => show(&files::files(context, health)?, json),
         Command::Verify { file } => show(&files::verify(context, &file)?, json),
         Command::Bounds { size, seed_up, peer_up, peer_down, peers } => {
             let down = peer_down.map(|rate| rate.0);
-            let setting = Setting::alike(size.0, seed_up.0, peers, peer_up.0, down);
-            show(&network::bounds(&setting), json)
+            show(&network::bounds(&Setting::alike(size.0, seed_up.0, peers, peer_up.0, down)), json)
         }
         Command::Peers => show(&network::peers(context)?, json),
         Command::Status => show(&network::status(context)?, json),

@@ -28,21 +28,17 @@ const TICK: Duration = Duration::from_millis(200);
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub(super) struct Outcome<T = Value> {
-    data: T,
+    pub(super) data: T,
     #[serde(skip)]
-    text: String,
+    pub(super) text: String,
     /// Stdout has something else, and this goes to stderr.
     #[serde(skip)]
-    aside: bool,
+    pub(super) aside: bool,
 }
 
 impl<T> Outcome<T> {
     pub(super) fn new(data: T, text: impl Into<String>) -> Self {
         Self { data, text: text.into(), aside: false }
-    }
-
-    pub(super) fn aside_if(self, aside: bool) -> Self {
-        Self { aside, ..self }
     }
 }
 
@@ -56,11 +52,10 @@ impl<T> Display for Outcome<T> {
 pub(super) fn show<T: Serialize>(outcome: &Outcome<T>, json: bool) -> Result<()> {
     let text = if json { to_json(outcome)? } else { outcome.to_string() };
     if outcome.aside {
-        tell(text)
-    } else {
-        say(text)?
+        tell(text);
+        return Ok(());
     }
-    Ok(())
+    say(text)
 }
 
 /// Does some work, and shows what it tells until it ends, on a bar that is hidden where there is no terminal. What is said

@@ -76,10 +76,10 @@ impl<'d> Stored<'d> {
             "u2" => (2, |from, to| convert(from, to, |x| u16::from_le_bytes(x).into())),
             "u1" | "b1" => (1, |from, to| convert(from, to, |x| u8::from_le_bytes(x).into())),
             _ => {
-                return Err(Error::failed(format!(
-                    "its entries are of type {descr}, not whole numbers or reals"
-                ))
-                .advise("save it again with numpy.save(path, array.astype('<f8'))"));
+                let what = format!("its entries are of type {descr}, not whole numbers or reals");
+                return Err(
+                    Error::failed(what).advise("save it again with numpy.save(path, array.astype('<f8'))")
+                );
             }
         };
         Ok(Self { big_endian: order == ">", kind, size, convert })

@@ -86,7 +86,18 @@ impl<'a> Question<'a> {
     /// What is wrong with them; `plan.levels()` counts.
     pub(crate) fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan, stop: &'a AtomicBool) -> Result<Self> {
         let entries = Entries::of(a, b);
-        check(plan, entries)?;
+        let infeasible = |what, advice| Err(Error::new(Code::Infeasible, what).advise(advice));
+        let bound = plan.bound(entries.left, entries.right);
+        if !bound.is_finite() {
+            let what = "sums on the way to this product could overflow: they are bounded only by";
+            return infeasible(format!("{what} {bound:e}"), "scale the matrices down");
+        }
+        let (levels, (rows, inner, cols)) = (plan.levels(), plan.shape());
+        let least = rows.min(inner).min(cols);
+        if levels > 2 && least < 1 << levels {
+            let what = format!("{levels} levels cut a side of {least} into less than single numbers");
+            return infeasible(what, "use fewer --levels");
+        }
         Ok(Self { a, b, plan, entries, stop })
     }
 
@@ -115,22 +126,6 @@ impl<'a> Question<'a> {
     }
 }
 
-fn check(plan: Plan, entries: Entries) -> Result<()> {
-    let infeasible = |what, advice| Err(Error::new(Code::Infeasible, what).advise(advice));
-    let bound = plan.bound(entries.left, entries.right);
-    if !bound.is_finite() {
-        let what = "sums on the way to this product could overflow: they are bounded only by";
-        return infeasible(format!("{what} {bound:e}"), "scale the matrices down");
-    }
-    let (levels, (rows, inner, cols)) = (plan.levels(), plan.shape());
-    let least = rows.min(inner).min(cols);
-    if levels > 2 && least < 1 << levels {
-        let what = format!("{levels} levels cut a side of {least} into less than single numbers");
-        return infeasible(what, "use fewer --levels");
-    }
-    Ok(())
-}
-
 /// The answer by leased peers, into `c`; gives the time that was spent waiting for leases, and every product, in order.
 ///
 /// # Errors
@@ -155,7 +150,15 @@ pub(crate) fn multiply(
         c.as_mut_slice().fill(0.0);
         return Ok(Default::default());
     }
-    let multiplication = Multiplication::new(question, c, events);
+    let Question { b, plan, entries, .. } = question;
+    let multiplication = Multiplication {
+        question,
+        witness: Witness::new(plan, b, entries, cores(), &mut rand::rng()),
+        assembly: Assembly::new(plan, c),
+        products: Products::new(plan),
+        failure: Mutex::default(),
+        events,
+    };
     Ok((multiplication.run(network, slots)?, multiplication.products.report()))
 }
 
@@ -170,19 +173,7 @@ struct Multiplication<'a> {
     events: Sender<MultiplyEvent>,
 }
 
-impl<'a> Multiplication<'a> {
-    fn new(question: Question<'a>, c: &'a mut Matrix, events: Sender<MultiplyEvent>) -> Self {
-        let Question { b, plan, entries, .. } = question;
-        Self {
-            question,
-            witness: Witness::new(plan, b, entries, cores(), &mut rand::rng()),
-            assembly: Assembly::new(plan, c),
-            products: Products::new(plan),
-            failure: Mutex::default(),
-            events,
-        }
-    }
-
+impl Multiplication<'_> {
     fn tell(&self, event: MultiplyEvent) {
         // Nobody may listen any more.
         let _ = self.events.send(event);
