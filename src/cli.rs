@@ -187,11 +187,7 @@ pub fn on_signal() -> Result<Receiver<i32>> {
     let mut signals = Signals::new(heard).map_err(failed)?;
     let (told, stop) = bounded(1);
     // A second signal finds the channel full, and changes nothing: leaving is under way.
-    let hear = move || {
-        for signal in signals.forever() {
-            let _ = told.try_send(signal);
-        }
-    };
+    let hear = move || signals.forever().for_each(|signal| _ = told.try_send(signal));
     thread::start("hear_signals", hear)?.detach();
     Ok(stop)
 }

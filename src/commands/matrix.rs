@@ -47,12 +47,11 @@ pub(super) fn make(options: MakeOptions) -> Result<Outcome> {
     let mut rng = StdRng::seed_from_u64(seed);
     // Only to learn whether there is memory for it.
     Matrix::try_zeros(rows, cols)?;
-    let matrix = match integers {
-        true => Matrix::random_integers(rows, cols, &mut rng),
-        false => Matrix::random(rows, cols, &mut rng),
+    let (what, matrix) = match integers {
+        true => ("whole numbers", Matrix::random_integers(rows, cols, &mut rng)),
+        false => ("reals", Matrix::random(rows, cols, &mut rng)),
     };
     save(&matrix, &file)?;
-    let what = if integers { "whole numbers" } else { "reals" };
     let file = file.to_string_lossy();
     let text = format!("{file}: {rows} x {cols} {what}, made with --seed {seed}");
     let data = json!({"file": file, "rows": rows, "cols": cols, "seed": seed, "integers": integers});
@@ -73,8 +72,6 @@ pub(super) struct Multiplied {
     levels: u32,
     checked: bool,
     products: Vec<Done>,
-    #[serde(skip)]
-    rounded: bool,
 }
 
 /// Loads, multiplies, checks, saves: by slots that `peer` leases, or by this machine alone.
@@ -113,9 +110,8 @@ pub(super) fn multiply(
         levels,
         checked: true,
         products,
-        rounded,
     };
-    let text = multiplied.text(output);
+    let text = multiplied.text(output, rounded);
     Ok(Outcome { aside: output.is_some_and(is_stdout), ..Outcome::new(multiplied, text) })
 }
 
@@ -135,13 +131,13 @@ fn compute(
 }
 
 impl Multiplied {
-    /// In words; the answer was written to `output`.
-    fn text(&self, output: Option<&Path>) -> String {
+    /// In words; the answer was written to `output`, and may be `rounded` although the operands are whole numbers.
+    fn text(&self, output: Option<&Path>, rounded: bool) -> String {
         let Self { rows, cols, seconds, wait_seconds, .. } = self;
-        let (target, by) =
-            (output.map_or("the product".into(), Path::to_string_lossy), by_whom(&self.products));
+        let target = output.map_or("the product".into(), Path::to_string_lossy);
+        let by = by_whom(&self.products);
         let mut text = format!("{target}: {rows} x {cols} in {seconds:.3} s, {by}; checked by Freivalds");
-        if self.rounded {
+        if rounded {
             text += "\nthe whole numbers are too large for an exact product: sums on the way may exceed 2^53, and be rounded";
         }
         if *wait_seconds > 0.5 {
@@ -221,11 +217,10 @@ fn load(path: &Path) -> Result<Matrix> {
     let (name, matrix) = (path.display(), open(path)?);
     if let Some((row, col)) = matrix.first_non_finite() {
         let value = matrix.row(row)[col];
-        return Err(Error::new(
-            Code::Infeasible,
-            format!("{name} has the entry {value} in row {row}, column {col} (counted from 0)"),
-        )
-        .advise("replace entries that are not finite numbers: they would spread over the whole product"));
+        let what = format!("{name} has the entry {value} in row {row}, column {col} (counted from 0)");
+        return Err(Error::new(Code::Infeasible, what).advise(
+            "replace entries that are not finite numbers: they would spread over the whole product",
+        ));
     }
     Ok(matrix)
 }
@@ -237,11 +232,11 @@ fn open(path: &Path) -> Result<Matrix> {
     let (metadata, file) = opened.map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => {
             let npy = path.with_added_extension("npy");
+            let text = path.to_string_lossy();
             let advice = match npy.exists() {
                 true => format!("{} is there", npy.display()),
                 false => {
-                    let name = path.to_string_lossy();
-                    format!("`make {} 1000` writes one", shell_words::quote(name.trim_end_matches(".npy")))
+                    format!("`make {} 1000` writes one", shell_words::quote(text.trim_end_matches(".npy")))
                 }
             };
             Error::new(Code::NotFound, format!("there is no file {name}")).advise(advice)

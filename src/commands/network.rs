@@ -172,18 +172,16 @@ fn place_in_queue(waiter: &WaiterState, now: Millis) -> String {
 
 /// The lecture's two bounds.
 pub(super) fn bounds(setting: &Setting) -> Outcome {
-    let (cs, p2p) = (client_server(setting), swarm(setting));
-    let row = |LowerBound { seconds, term }: LowerBound| {
-        let [formula, because] = term.texts();
-        json!({"seconds": seconds, "term": formula, "because": because})
-    };
     let Setting { size, peers, seed_up, .. } = *setting;
     let mut text = format!("F = {}, N = {peers}, u_s = {}/s", Bytes(size), Bytes(seed_up));
-    for (name, LowerBound { seconds, term }) in [("D_cs", cs), ("D_p2p", p2p)] {
+    let mut data = json!({});
+    let bounds = [("client_server", "D_cs", client_server(setting)), ("p2p", "D_p2p", swarm(setting))];
+    for (key, name, LowerBound { seconds, term }) in bounds {
         let [formula, because] = term.texts();
+        data[key] = json!({"seconds": seconds, "term": formula, "because": because});
         text += &format!("\n{name:6} >= {seconds:10.3} s = {formula:22} {because}");
     }
-    Outcome::new(json!({"client_server": row(cs), "p2p": row(p2p)}), text)
+    Outcome::new(data, text)
 }
 
 #[cfg(test)]

@@ -44,10 +44,7 @@ struct Typed {
 /// # Errors
 /// The first failure of a script.
 pub fn run(mut context: Context) -> Result<()> {
-    let ended = match io::stdin().is_terminal() {
-        true => interactive(&mut context),
-        false => script(&mut context),
-    };
+    let ended = if io::stdin().is_terminal() { interactive(&mut context) } else { script(&mut context) };
     context.leave();
     ended
 }

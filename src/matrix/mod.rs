@@ -237,12 +237,6 @@ impl<'a> View<'a> {
     }
 }
 
-impl<'a> From<&'a Matrix> for View<'a> {
-    fn from(matrix: &'a Matrix) -> Self {
-        matrix.view()
-    }
-}
-
 /// Cuts the entries of a matrix with so many columns into `side` x `side` blocks of `rows` x `block_cols`,
 /// row after row: each a list of the parts of its rows. Those at the edges may lack rows or columns, or
 /// have none. Blocks can be written by several threads at once.

@@ -97,10 +97,8 @@ pub fn read(mut reader: impl Read, length: u64) -> Result<Matrix> {
     let expected = entries.saturating_mul(stored.size as u128).saturating_add(header_length as u128);
     if expected != u128::from(length) {
         let verb = if expected < u128::from(length) { "has bytes left over" } else { "is cut off" };
-        return Err(Error::failed(format!(
-            "the file {verb}: a {rows} x {cols} matrix of this type takes {expected} bytes, it has {length}"
-        ))
-        .advise("write or copy it again"));
+        let wants = format!("a {rows} x {cols} matrix of this type takes {expected} bytes, it has {length}");
+        return Err(Error::failed(format!("the file {verb}: {wants}")).advise("write or copy it again"));
     }
     let mut matrix = Matrix::try_zeros(rows, cols)?.on_huge_pages();
     if header.fortran {

@@ -52,7 +52,7 @@ impl Multiplication<'_> {
     fn compute(&self, lease: &HeldLease, connection: &mut Connection, attempt: &Attempt<'_>) -> Result<()> {
         let (product, Question { a, b, plan, .. }) = (attempt.product, self.question);
         let mut probe = self.witness.probe(product, 1);
-        let (left, right) = (plan.left(product, a), plan.right(product, b));
+        let (left, right) = (plan.left(product, a.view()), plan.right(product, b.view()));
         let (rows, inner, cols) = plan.block();
         let multiply = ToPeer::Multiply {
             lease: lease.number,
