@@ -46,6 +46,9 @@ const CONVERTED: usize = 2048;
 /// Whole numbers above this are not all `f64`: 2^53.
 const EXACT: u128 = 1 << 53;
 
+/// Turns numbers in little-endian order into as many `f64`.
+type Convert = fn(&[u8], &mut [f64]);
+
 /// How a number is stored in the file.
 #[derive(Clone, Copy)]
 struct Stored<'d> {
@@ -54,8 +57,7 @@ struct Stored<'d> {
     kind: &'d str,
     /// Bytes of one.
     size: usize,
-    /// Turns some, in little-endian order, into as many `f64`.
-    convert: fn(&[u8], &mut [f64]),
+    convert: Convert,
 }
 
 impl<'d> Stored<'d> {
@@ -63,7 +65,7 @@ impl<'d> Stored<'d> {
     fn of(descr: &'d str) -> Result<Self> {
         let order_and_kind = descr.split_at_checked(1).filter(|(order, _)| "<>|=".contains(order));
         let (order, kind) = order_and_kind.unwrap_or_default();
-        let (size, convert): (_, fn(&[u8], &mut [f64])) = match kind {
+        let (size, convert): (_, Convert) = match kind {
             "f8" => (8, |from, to| convert(from, to, f64::from_le_bytes)),
             "f4" => (4, |from, to| convert(from, to, |x| f32::from_le_bytes(x).into())),
             "f2" => (2, |from, to| convert(from, to, |x| half(u16::from_le_bytes(x)))),
