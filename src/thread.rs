@@ -7,7 +7,8 @@
 //!
 //! # The rule
 //! Every thread of the project is started here, by the name of the function that it runs. A [`Thread`] is joined when
-//! it is dropped; a scoped one by its scope. `lib.rs` has a table of all names, and a test holds it against the calls.
+//! it is dropped; a scoped one by its scope. Work that comes in parts is done by `on_threads`. `lib.rs` has a table of
+//! all names, and a test holds it against the calls.
 
 use std::fs;
 use std::panic::resume_unwind;
