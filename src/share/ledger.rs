@@ -36,7 +36,7 @@ pub(crate) const LOANS: u32 = 3;
 pub(crate) const IMBALANCE: i64 = 2;
 
 /// What every peer owes. `P` is what the shell calls a peer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ledger<P> {
     files: HashMap<FileId, Loans<P>>,
     /// The pieces that each peer was sent, less those that came from it.
@@ -44,7 +44,7 @@ pub(crate) struct Ledger<P> {
 }
 
 /// The pieces of one file that were sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Loans<P> {
     /// Who has a piece on loan; nobody any more when it was passed on, or had to be sent again.
     on_loan: HashMap<Piece, Option<P>>,
@@ -52,17 +52,11 @@ struct Loans<P> {
     owed: HashMap<P, u32>,
 }
 
-impl<P: Clone + Eq + Hash> Ledger<P> {
-    /// Nobody owes anything.
-    pub(crate) fn new() -> Self {
-        Self { files: HashMap::new(), balance: HashMap::new() }
-    }
-
+impl<P: Clone + Default + Eq + Hash> Ledger<P> {
     /// A peer is sent a piece.
     pub(crate) fn sent(&mut self, peer: &P, file: FileId, piece: Piece) {
         *self.balance.entry(peer.clone()).or_default() += 1;
-        let new = || Loans { on_loan: HashMap::new(), owed: HashMap::new() };
-        let Loans { on_loan, owed } = self.files.entry(file).or_insert_with(new);
+        let Loans { on_loan, owed } = self.files.entry(file).or_default();
         let again = on_loan.contains_key(&piece);
         on_loan.insert(piece, (!again).then(|| peer.clone()));
         if !again {
@@ -87,14 +81,8 @@ impl<P: Clone + Eq + Hash> Ledger<P> {
 
     /// Whether a peer that asks for a file owes so much that it has to wait; `seeding` says that nothing is fetched here.
     pub(crate) fn owes(&self, peer: &P, file: FileId, seeding: bool) -> bool {
-        match seeding {
-            true => self
-                .files
-                .get(&file)
-                .and_then(|loans| loans.owed.get(peer))
-                .is_some_and(|&owed| owed >= LOANS),
-            false => self.balance.get(peer).is_some_and(|&pieces| pieces >= IMBALANCE),
-        }
+        let loans = self.files.get(&file).and_then(|loans| loans.owed.get(peer));
+        if seeding { loans >= Some(&LOANS) } else { self.balance.get(peer) >= Some(&IMBALANCE) }
     }
 
     /// Nobody asks for pieces of a file any more: what is owed for it is forgotten.
@@ -123,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_loan_is_paid_back_when_another_peer_has_the_piece_before_it_is_sent_again() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::default();
         let owes = |ledger: &Ledger<_>, peer| ledger.owes(&peer, file(), true);
         (0..LOANS).for_each(|index| ledger.sent(&"eve", file(), piece(index)));
         assert!(owes(&ledger, "eve") && !owes(&ledger, "ada"));
@@ -146,7 +134,7 @@ mod tests {
 
     #[test]
     fn while_something_is_fetched_a_piece_is_given_for_a_piece() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::default();
         let owes = |ledger: &Ledger<_>| ledger.owes(&"eve", file(), false);
         (0..IMBALANCE as u32).for_each(|index| ledger.sent(&"eve", file(), piece(index)));
         assert!(owes(&ledger));

@@ -110,7 +110,7 @@ struct Giver {
 impl Register {
     /// Of a peer whose rounds of choking are this long.
     pub(super) fn new(round: Duration) -> Self {
-        Self { round, downloads: BTreeMap::new(), ledger: Ledger::new() }
+        Self { round, downloads: BTreeMap::new(), ledger: Ledger::default() }
     }
 
     /// A download begins, with these pieces here already. Returns its number.
