@@ -42,10 +42,8 @@ pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToM
             Err(no) => connection.refuse(&no),
             Ok(()) => {}
         }
-        request = match connection.receive(Some(limits::REST_TIME))? {
-            Received::Message(next) => next,
-            Received::End | Received::Silence => return Ok(()),
-        };
+        let Received::Message(next) = connection.receive(Some(limits::REST_TIME))? else { return Ok(()) };
+        request = next;
     }
 }
 

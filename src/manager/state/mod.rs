@@ -25,6 +25,7 @@ use log::info;
 
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
+use crate::net::limits;
 use crate::net::message::{
     Activity, Candidate, DoneState, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
     Refusal, Replicas, plain,
@@ -60,7 +61,7 @@ impl Table {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers. Its numbers start from
     /// `first`.
     pub(super) fn new(quantum: Millis, replicas: Replicas, first: u64, now: Millis) -> Self {
-        let mut table = Self::default();
+        let mut table = Self { catalogue: Catalogue::new(limits::DROPS), ..Self::default() };
         (table.book.quantum, table.book.next, table.book.started) = (quantum, first, now);
         (table.replicator.policy, table.replicator.started) = (replicas, now);
         table

@@ -175,10 +175,8 @@ impl Activity {
     #[must_use]
     pub fn bounded(mut self) -> Self {
         self.downloads.truncate(limits::DOWNLOADS);
-        self.downloads
-            .iter_mut()
-            .filter(|one| one.map.len() > limits::MAP as usize / 4)
-            .for_each(|one| one.map.clear());
+        let is_long = |one: &&mut Download| one.map.len() > limits::MAP as usize / 4;
+        self.downloads.iter_mut().filter(is_long).for_each(|one| one.map.clear());
         self.failed.truncate(limits::FAILED);
         self.failed.iter_mut().for_each(|one| one.why = plain(&one.why));
         self.uploads.truncate(limits::UPLOADS);

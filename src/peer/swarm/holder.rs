@@ -155,7 +155,9 @@ impl Fetcher<'_> {
             (state.last_piece, state.told_quiet, state.disk_full) = (Instant::now(), false, false);
             let losers = state.picker.verified(piece);
             losers.into_iter().for_each(|loser| state.picker.taken_back(loser, piece));
-            state.tell_have(piece, &told);
+            // Others have heard it in a conversation of their own. A seed has none with us; by this it sees which peers
+            // pass on what it sends.
+            state.tell(|peer| !told.contains(&peer), &ToPeer::Have { piece: piece.index() });
             state.count()
         });
         let _ = transfer.events.send(DownloadEvent::Piece { bytes: piece.len() as u64, holders });
@@ -165,7 +167,7 @@ impl Fetcher<'_> {
     /// A piece was wrong: it is fetched elsewhere.
     fn remember_liar(&self, piece: Piece) -> Result<()> {
         let barred = self.transfer.change(|state| {
-            state.tell(self.holder.peer, &ToPeer::Wrong { piece: piece.index() });
+            state.tell(|peer| peer == self.holder.peer, &ToPeer::Wrong { piece: piece.index() });
             state.picker.failed(self.holder.peer, piece);
             state.picker.barred(self.holder.peer)
         });

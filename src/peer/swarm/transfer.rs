@@ -7,7 +7,7 @@
 //! which is memory only, and flushed after it. So no thread polls, and no holder is idle while there is anything to ask
 //! it for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +21,6 @@ use crate::error::Error;
 use crate::net::message::{PeerId, ToPeer};
 use crate::net::outbox::Outbox;
 use crate::peer::library::Library;
-use crate::share::Piece;
 use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Store};
 use crate::share::units::about;
@@ -88,8 +87,6 @@ struct Neighbour {
     heard: Instant,
     /// Whether we are interested, as it was told last, and when.
     told: (bool, Instant),
-    /// Whether something was posted to it that is not flushed.
-    posted: bool,
 }
 
 /// The state of a download.
@@ -126,7 +123,7 @@ impl Neighbours {
         let room = self.all.len() < most && !self.all.contains_key(&holder);
         let admitted = room && !avoided && !self.picker.barred(holder);
         if admitted {
-            self.all.insert(holder, Neighbour { line: None, heard: now, told: (false, now), posted: false });
+            self.all.insert(holder, Neighbour { line: None, heard: now, told: (false, now) });
         }
         admitted
     }
@@ -155,9 +152,14 @@ impl Neighbours {
         }
     }
 
+    /// Those that are connected.
+    fn lines(&self) -> impl Iterator<Item = (PeerId, &Outbox)> {
+        self.all.iter().filter_map(|(&peer, neighbour)| Some((peer, neighbour.line.as_ref()?)))
+    }
+
     /// How many are connected.
     pub(super) fn count(&self) -> usize {
-        self.all.values().filter(|neighbour| neighbour.line.is_some()).count()
+        self.lines().count()
     }
 
     /// For how long there was none.
@@ -170,13 +172,8 @@ impl Neighbours {
 
     /// Ends the conversations with those neighbours.
     pub(super) fn close(&self, which: impl Fn(PeerId, Duration) -> bool) {
-        for (&peer, Neighbour { line, heard, .. }) in &self.all {
-            if let Some(line) = line
-                && which(peer, heard.elapsed())
-            {
-                line.close();
-            }
-        }
+        let chosen = self.lines().filter(|(peer, _)| which(*peer, self.all[peer].heard.elapsed()));
+        chosen.for_each(|(_, line)| line.close());
     }
 
     /// Why no piece comes, in words. What the owner of this disk can mend comes first.
@@ -191,40 +188,24 @@ impl Neighbours {
         format!("nothing has come for {seconds} s: {why}")
     }
 
-    /// Tells the neighbours that we have a piece, but those that have heard it in a conversation of their own. A seed has
-    /// none with us; by this it sees which peers pass on what it sends.
-    pub(super) fn tell_have(&mut self, piece: Piece, told: &HashSet<PeerId>) {
-        let others: Vec<_> = self.all.keys().copied().filter(|peer| !told.contains(peer)).collect();
-        others.into_iter().for_each(|peer| self.tell(peer, &ToPeer::Have { piece: piece.index() }));
+    /// Posts something to some of the neighbours.
+    pub(super) fn tell(&self, which: impl Fn(PeerId) -> bool, message: &ToPeer) {
+        self.lines().filter(|(peer, _)| which(*peer)).for_each(|(_, line)| line.post(message));
     }
 
-    /// Tells a neighbour something, with the next that is posted.
-    pub(super) fn tell(&mut self, peer: PeerId, message: &ToPeer) {
-        let Some(neighbour) = self.all.get_mut(&peer) else { return };
-        if let Some(line) = &neighbour.line {
-            line.post(message);
-            neighbour.posted = true;
-        }
-    }
-
-    /// Posts to each neighbour what it can be told and asked for now. Returns the lines to flush.
-    fn post(&mut self) -> Vec<Outbox> {
-        let mut posted = Vec::new();
-        for (&holder, Neighbour { line, told, posted: waits, .. }) in &mut self.all {
+    /// Posts to each neighbour what it can be told and asked for now.
+    fn post(&mut self) {
+        for (&holder, Neighbour { line, told, .. }) in &mut self.all {
             let Some(line) = line else { continue };
             let interested = self.picker.interested(holder);
-            let tell = told.0 != interested || told.1.elapsed() >= STILL_HERE;
-            if tell {
+            if told.0 != interested || told.1.elapsed() >= STILL_HERE {
                 *told = (interested, Instant::now());
                 line.post(&ToPeer::Interested { on: interested });
             }
-            let wanted = std::iter::from_fn(|| self.picker.next(holder));
-            let asked = wanted.map(|piece| line.post(&ToPeer::Request { piece: piece.index() })).count();
-            if std::mem::take(waits) || tell || asked > 0 {
-                posted.push(line.clone());
+            while let Some(piece) = self.picker.next(holder) {
+                line.post(&ToPeer::Request { piece: piece.index() });
             }
         }
-        posted
     }
 }
 
@@ -254,10 +235,12 @@ impl Transfer<'_> {
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Neighbours) -> T) -> T {
         let mut state = self.neighbours.lock();
         let changed = change(&mut state);
-        let posted = state.post();
+        state.post();
+        // To flush a line to which nothing was posted costs no system call.
+        let lines: Vec<_> = state.lines().map(|(_, line)| line.clone()).collect();
         let done = state.picker.is_done();
         drop(state);
-        posted.iter().for_each(Outbox::flush);
+        lines.iter().for_each(Outbox::flush);
         if done {
             self.changed.notify_all();
         }
