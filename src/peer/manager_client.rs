@@ -58,13 +58,14 @@ impl ManagerClient {
     /// As [`ManagerClient::query`].
     pub(super) fn query_within(&mut self, wait: Duration, peer: PeerId, file: &FileName) -> Result<Listing> {
         self.ask(|connection| match connection.ask(&ToManager::Query { peer, file: file.clone() }, wait)? {
-            FromManager::Holders { file: told, size, piece_size, holders, payload, .. } if told == *file => {
+            FromManager::Holders { found, payload } if found.file == *file => {
                 if payload > limits::HASHES {
                     return Err(Error::new(Code::BadMessage, "too many hashes from the manager"));
                 }
                 let mut hashes = vec![0; payload as usize];
                 connection.receive_payload(&mut hashes)?;
-                Ok(Listing { manifest: Manifest::from_wire(told, size, piece_size, &hashes)?, holders })
+                let manifest = Manifest::from_wire(found.file, found.size, found.piece_size, &hashes)?;
+                Ok(Listing { manifest, holders: found.holders })
             }
             other => Err(no_answer(&other, "query")),
         })

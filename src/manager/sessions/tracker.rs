@@ -66,16 +66,9 @@ fn receive_manifest(
 
 fn serve_query(desk: &Desk, connection: &mut Connection, peer: PeerId, file: &FileName) -> Result<()> {
     let (manifest, holders) = desk.change(|table, now| table.query(peer, file, now))?;
-    let (layout, hashes) = (manifest.layout(), manifest.hashes());
-    let payload = hashes.len() as u64;
-    let answer = FromManager::Holders {
-        file: manifest.name().clone(),
-        id: manifest.id(),
-        size: layout.size(),
-        piece_size: layout.piece_size().into(),
-        holders,
-        payload,
-    };
+    let hashes = manifest.hashes();
+    let found = FileState::of(&manifest, holders, None);
+    let answer = FromManager::Holders { found, payload: hashes.len() as u64 };
     connection.send_with_payload(&answer, |out| out.write_all(hashes))
 }
 

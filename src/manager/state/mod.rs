@@ -354,13 +354,9 @@ impl Table {
     /// All files with their holders, and with their health if that is asked for, in order of their names.
     pub(super) fn files(&self, health: bool, now: Millis) -> impl ExactSizeIterator<Item = FileState> {
         let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
-        self.catalogue.listings().map(move |listing| FileState {
-            file: listing.manifest.name().clone(),
-            id: listing.manifest.id(),
-            size: listing.manifest.layout().size(),
-            piece_size: listing.manifest.layout().piece_size().into(),
-            holders: cards(&listing.holders, &self.roster),
-            health: health.then(|| self.replicator.health(listing, scene)),
+        self.catalogue.listings().map(move |listing| {
+            let health = health.then(|| self.replicator.health(listing, scene));
+            FileState::of(&listing.manifest, cards(&listing.holders, &self.roster), health)
         })
     }
 }

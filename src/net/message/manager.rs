@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, yes};
+use super::parts::{Bound, LeaseId, Name, PeerCard, PeerId, Refusal, yes};
 use super::state::{Activity, FileState, Progress, State};
 use crate::clock::Millis;
 use crate::share::{FileId, FileName};
@@ -211,16 +211,9 @@ pub enum FromManager {
     List {},
     /// Who has the file that was asked for. The payload is the SHA-256 of each piece.
     Holders {
-        /// What the file is called.
-        file: FileName,
-        /// Which bytes that are.
-        id: FileId,
-        /// Its size in bytes.
-        size: u64,
-        /// The size of its pieces in bytes.
-        piece_size: u64,
-        /// Who has it, the requester left out.
-        holders: Vec<Holder>,
+        /// The file, without its health; the requester is left out of its holders.
+        #[serde(flatten)]
+        found: FileState,
         /// Bytes that follow: 32 for each piece.
         payload: u64,
     },

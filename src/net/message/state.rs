@@ -14,7 +14,7 @@ use crate::clock::Millis;
 use crate::error::{Error, Kind};
 use crate::net::limits;
 use crate::share::fingerprint::Fingerprint;
-use crate::share::{FileId, FileName, as_text};
+use crate::share::{FileId, FileName, Manifest, as_text};
 
 /// Everything a manager knows, as one answer. Times are in milliseconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -383,6 +383,14 @@ pub struct FileState {
     /// Whether enough peers have it, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+}
+
+impl FileState {
+    /// A file with these holders.
+    pub fn of(manifest: &Manifest, holders: Vec<Holder>, health: Option<Health>) -> Self {
+        let (file, id, layout) = (manifest.name().clone(), manifest.id(), manifest.layout());
+        Self { file, id, size: layout.size(), piece_size: layout.piece_size().into(), holders, health }
+    }
 }
 
 /// Whether enough peers have a file, and if not, what is done about it.
