@@ -150,17 +150,12 @@ impl Talk<'_> {
                     self.line.post(&ToManager::Unbound { lease });
                 }
             }
+            FromManager::Fetch { file } if let Some(replication) = replication => replication.fetch(file),
+            FromManager::Drop { file, id: Some(id), at: Some(at) } if let Some(replication) = replication => {
+                replication.dropped(&Dropped { file, id, at });
+            }
             // A peer that came for one command keeps nothing, and is asked for nothing.
-            FromManager::Fetch { file } => {
-                if let Some(replication) = replication {
-                    replication.fetch(file);
-                }
-            }
-            FromManager::Drop { file, id: Some(id), at: Some(at) } => {
-                if let Some(replication) = replication {
-                    replication.dropped(&Dropped { file, id, at });
-                }
-            }
+            FromManager::Fetch { .. } | FromManager::Drop { id: Some(_), at: Some(_), .. } => {}
             FromManager::Drop { file, .. } => {
                 info!("{file} was dropped, it is not said which bytes, or when")
             }

@@ -92,9 +92,8 @@ impl Uploads {
 
     fn judge_uploads(&self) {
         for round in 1.. {
-            let end = Instant::now() + self.round;
             let mut requesters = self.requesters.lock();
-            while !requesters.over && !self.stopping.wait_until(&mut requesters, end).timed_out() {}
+            self.stopping.wait_while_for(&mut requesters, |requesters| !requesters.over, self.round);
             if requesters.over {
                 return;
             }
