@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Millis;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
 use crate::net::message::{FileState, FromManager, Holder, PeerId, State, ToManager, no_answer};
@@ -59,11 +59,7 @@ impl ManagerClient {
     pub(super) fn query_within(&mut self, wait: Duration, peer: PeerId, file: &FileName) -> Result<Listing> {
         self.ask(|connection| match connection.ask(&ToManager::Query { peer, file: file.clone() }, wait)? {
             FromManager::Holders { found, payload } if found.file == *file => {
-                if payload > limits::HASHES {
-                    return Err(Error::new(Code::BadMessage, "too many hashes from the manager"));
-                }
-                let mut hashes = vec![0; payload as usize];
-                connection.receive_payload(&mut hashes)?;
+                let hashes = connection.receive_hashes(payload)?;
                 let manifest = Manifest::from_wire(found.file, found.size, found.piece_size, &hashes)?;
                 Ok(Listing { manifest, holders: found.holders })
             }
