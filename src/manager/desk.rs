@@ -42,6 +42,8 @@ use crate::net::outbox::Outbox;
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) clock: Clock,
+    /// How long a peer may be silent, and one that waits for slots may take to say `ok`.
+    pub(super) dead_after: Duration,
     locked: Mutex<Locked>,
     list_changed: Condvar,
     plan_due: Condvar,
@@ -66,11 +68,11 @@ struct Waking {
 
 impl Desk {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers.
-    pub(super) fn new(quantum: Duration, replicas: Replicas) -> Self {
+    pub(super) fn new(quantum: Duration, replicas: Replicas, dead_after: Duration) -> Self {
         let clock = Clock::new();
         let table = Table::new(quantum.as_millis() as Millis, replicas, clock.first_number(), clock.now());
         let locked = Mutex::new(Locked { table, ..Locked::default() });
-        Self { clock, locked, list_changed: Condvar::new(), plan_due: Condvar::new() }
+        Self { clock, dead_after, locked, list_changed: Condvar::new(), plan_due: Condvar::new() }
     }
 
     /// Changes the table and carries out what follows: posts messages and wakes tickets under the lock,
@@ -173,26 +175,18 @@ impl Locked {
     /// Posts and wakes what follows from the last change; gives the outboxes that are to be flushed.
     fn carry_out(&mut self) -> Vec<Outbox> {
         let mut flush = Vec::new();
-        let mut post = |line: &Outbox, text: &[u8]| {
-            line.post_line(text);
-            flush.push(line.clone());
+        let mut post = |lines: &mut dyn Iterator<Item = &Outbox>, message: &FromManager| {
+            let line = encode(message).inspect_err(|e| debug!("a message was not sent: {e}"));
+            let line = line.unwrap_or_default();
+            flush.extend(lines.inspect(|outbox| outbox.post_line(&line)).cloned());
         };
         for effect in self.table.take_effects() {
             match effect {
-                Effect::Tell(peer, message) => {
-                    if let Some(line) = self.lines.get(&peer) {
-                        post(line, &text(&message));
-                    }
-                }
+                Effect::Tell(peer, message) => post(&mut self.lines.get(&peer).into_iter(), &message),
                 Effect::TellHolder(lease, message) => {
-                    if let Some(holder) = self.waiting.get(&lease) {
-                        post(&holder.line, &text(&message));
-                    }
+                    post(&mut self.waiting.get(&lease).map(|holder| &holder.line).into_iter(), &message);
                 }
-                Effect::TellAll(message) => {
-                    let text = text(&message);
-                    self.lines.values().for_each(|line| post(line, &text));
-                }
+                Effect::TellAll(message) => post(&mut self.lines.values(), &message),
                 Effect::Turn(ticket) => {
                     if let Some(waiting) = self.waiting.get(&ticket) {
                         waiting.turn.notify_one();
@@ -251,8 +245,4 @@ impl Drop for Ticket<'_> {
             locked.table.leave(self.number, now);
         });
     }
-}
-/// A message as a line.
-fn text(message: &FromManager) -> Vec<u8> {
-    encode(message).inspect_err(|e| debug!("a message was not sent: {e}")).unwrap_or_default()
 }

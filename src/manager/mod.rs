@@ -79,18 +79,18 @@ impl Manager {
     /// # Errors
     /// When it cannot listen, or no thread can be started.
     pub fn start(settings: &Settings) -> Result<Self> {
-        let (ping, dead_after) = (settings.ping, settings.dead_after);
-        let desk = Arc::new(Desk::new(settings.quantum, settings.replicas));
+        let Settings { listen: addr, quantum, ping, dead_after, replicas } = *settings;
+        let desk = Arc::new(Desk::new(quantum, replicas, dead_after));
         let here = || Arc::clone(&desk);
         let (served, beats, tells, orders) = (here(), here(), here(), here());
         let board = Board::default();
-        let server = Server::start("serve_node", listen(settings.listen)?, move |connection| {
-            sessions::serve_node(&served, &board, dead_after, connection)
+        let server = Server::start("serve_node", listen(addr)?, move |connection| {
+            sessions::serve_node(&served, &board, connection)
         })?;
         // One that cannot be started ends the others, which hear of it from the desk.
         let mut manager = Self { desk, server, threads: Vec::new() };
         let threads = &mut manager.threads;
-        threads.push(thread::start("heartbeat", move || heartbeat(&beats, ping, dead_after))?);
+        threads.push(thread::start("heartbeat", move || heartbeat(&beats, ping))?);
         threads.push(thread::start("broadcast_loop", move || broadcast_loop(&tells))?);
         threads.push(thread::start("replicate_loop", move || replicate_loop(&orders))?);
         Ok(manager)
@@ -120,7 +120,7 @@ impl Drop for Manager {
 ///
 /// A manager that was itself stopped, by a signal or by a machine with too much to do, has heard nobody
 /// meanwhile. That is its own fault: the time by which it came late is not counted against its peers.
-fn heartbeat(desk: &Desk, ping: Duration, dead_after: Duration) {
+fn heartbeat(desk: &Desk, ping: Duration) {
     let look = ping / 4;
     let mut asked = Instant::now();
     let mut looked = Instant::now();
@@ -135,7 +135,7 @@ fn heartbeat(desk: &Desk, ping: Duration, dead_after: Duration) {
             if ask {
                 table.ping();
             }
-            table.strike_silent(late, dead_after, now);
+            table.strike_silent(late, desk.dead_after, now);
         });
     }
 }

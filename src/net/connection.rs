@@ -230,6 +230,19 @@ impl Connection {
         self.reader.read_exact(bytes).map_err(|e| self.broke(e))
     }
 
+    /// The payload of the last message, where it is the hashes of a file's pieces.
+    ///
+    /// # Errors
+    /// `bad_message` when they are more than a file can have; else as [`Connection::receive_payload`].
+    pub(crate) fn receive_hashes(&mut self, payload: u64) -> Result<Vec<u8>> {
+        if payload > limits::HASHES {
+            return Err(Error::new(Code::BadMessage, format!("{payload} bytes of hashes are too many"))
+                .advise(format!("a file has at most {} bytes of them", limits::HASHES)));
+        }
+        let mut hashes = vec![0; payload as usize];
+        self.receive_payload(&mut hashes).map(|()| hashes)
+    }
+
     /// The payload of the last message may come at this pace.
     pub fn payload_pace(&mut self, pace: Pace) {
         self.reader.get_mut().limit = Limit::at(pace);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Millis;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
 use crate::net::message::{FileState, FromManager, Holder, PeerId, State, ToManager, no_answer};
@@ -58,13 +58,10 @@ impl ManagerClient {
     /// As [`ManagerClient::query`].
     pub(super) fn query_within(&mut self, wait: Duration, peer: PeerId, file: &FileName) -> Result<Listing> {
         self.ask(|connection| match connection.ask(&ToManager::Query { peer, file: file.clone() }, wait)? {
-            FromManager::Holders { file: told, size, piece_size, holders, payload, .. } if told == *file => {
-                if payload > limits::HASHES {
-                    return Err(Error::new(Code::BadMessage, "too many hashes from the manager"));
-                }
-                let mut hashes = vec![0; payload as usize];
-                connection.receive_payload(&mut hashes)?;
-                Ok(Listing { manifest: Manifest::from_wire(told, size, piece_size, &hashes)?, holders })
+            FromManager::Holders { found, payload } if found.file == *file => {
+                let hashes = connection.receive_hashes(payload)?;
+                let manifest = Manifest::from_wire(found.file, found.size, found.piece_size, &hashes)?;
+                Ok(Listing { manifest, holders: found.holders })
             }
             other => Err(no_answer(&other, "query")),
         })

@@ -25,6 +25,7 @@ use log::info;
 use super::library::drops::Dropped;
 use super::manager_client::reach_manager;
 use super::network::Network;
+use super::replication::orders::ReplicationStatus;
 use super::wings::Wings;
 use crate::error::{Error, Result};
 use crate::net::connection::{Connection, Received};
@@ -149,17 +150,12 @@ impl Talk<'_> {
                     self.line.post(&ToManager::Unbound { lease });
                 }
             }
+            FromManager::Fetch { file } if let Some(replication) = replication => replication.fetch(file),
+            FromManager::Drop { file, id: Some(id), at: Some(at) } if let Some(replication) = replication => {
+                replication.dropped(&Dropped { file, id, at });
+            }
             // A peer that came for one command keeps nothing, and is asked for nothing.
-            FromManager::Fetch { file } => {
-                if let Some(replication) = replication {
-                    replication.fetch(file);
-                }
-            }
-            FromManager::Drop { file, id: Some(id), at: Some(at) } => {
-                if let Some(replication) = replication {
-                    replication.dropped(&Dropped { file, id, at });
-                }
-            }
+            FromManager::Fetch { .. } | FromManager::Drop { id: Some(_), at: Some(_), .. } => {}
             FromManager::Drop { file, .. } => {
                 info!("{file} was dropped, it is not said which bytes, or when")
             }
@@ -193,13 +189,11 @@ impl Talk<'_> {
     /// silence means that it is dead.
     fn answer_ping(&mut self) {
         let Wings { library, uploads, replication, .. } = self.wings;
-        let mut said = Activity { list: library.fingerprint(), ..uploads.activity() };
+        let ReplicationStatus { paused, failed, .. } =
+            replication.as_ref().map(|it| it.status()).unwrap_or_default();
+        let mut said = Activity { list: library.fingerprint(), paused, failed, ..uploads.activity() };
         for one in &mut said.downloads {
             one.map = library.get(&one.file).map(|offer| offer.have().map(limits::MAP)).unwrap_or_default();
-        }
-        if let Some(replication) = replication {
-            let status = replication.status();
-            (said.paused, said.failed) = (status.paused, status.failed);
         }
         self.line.send(&ToManager::Ok(said.bounded()));
         if let Some(last) = self.last_ping.replace(Instant::now()) {

@@ -72,13 +72,11 @@ impl Bitfield {
     pub fn map(&self, parts: u32) -> String {
         let there: Vec<bool> = self.layout.iter().map(|piece| self.contains(piece)).collect();
         let (pieces, parts) = (there.len(), there.len().min(parts as usize));
-        let set =
-            |part: usize| there[part * pieces / parts..(part + 1) * pieces / parts].iter().all(|on| *on);
-        let digit = |first| {
-            let four = first..first + 4;
-            four.fold(0, |digit, part| 2 * digit + u32::from(part < parts && set(part)))
-        };
-        (0..parts).step_by(4).filter_map(|first| char::from_digit(digit(first), 16)).collect()
+        let its = |part| &there[part * pieces / parts..(part + 1) * pieces / parts];
+        let set: Vec<bool> = (0..parts).map(|part| its(part).iter().all(|on| *on)).collect();
+        let number =
+            |four: &[bool]| four.iter().fold(0, |sum, on| 2 * sum + u32::from(*on)) << (4 - four.len());
+        set.chunks(4).filter_map(|four| char::from_digit(number(four), 16)).collect()
     }
 
     /// How the file is cut whose pieces these are.

@@ -38,7 +38,7 @@ pub(crate) const LOANS: u32 = 3;
 pub(crate) const IMBALANCE: u64 = 2;
 
 /// What every peer owes. `P` is what the shell calls a peer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ledger<P> {
     files: HashMap<FileId, Loans<P>>,
     /// The bytes that each peer was sent while something was fetched here, less those that came from it.
@@ -46,7 +46,7 @@ pub(crate) struct Ledger<P> {
 }
 
 /// The pieces of one file that were sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Loans<P> {
     /// Who has a piece on loan; nobody any more when it was passed on, or had to be sent again.
     on_loan: HashMap<Piece, Option<P>>,
@@ -54,19 +54,13 @@ struct Loans<P> {
     owed: HashMap<P, u32>,
 }
 
-impl<P: Clone + Eq + Hash> Ledger<P> {
-    /// Nobody owes anything.
-    pub(crate) fn new() -> Self {
-        Self { files: HashMap::new(), balance: HashMap::new() }
-    }
-
+impl<P: Clone + Default + Eq + Hash> Ledger<P> {
     /// A peer was sent a piece; `fetching` says that something is fetched here.
     pub(crate) fn sent(&mut self, peer: &P, file: FileId, piece: Piece, fetching: bool) {
         if fetching {
             *self.balance.entry(peer.clone()).or_default() += piece.len() as i64;
         }
-        let new = || Loans { on_loan: HashMap::new(), owed: HashMap::new() };
-        let Loans { on_loan, owed } = self.files.entry(file).or_insert_with(new);
+        let Loans { on_loan, owed } = self.files.entry(file).or_default();
         let again = on_loan.contains_key(&piece);
         on_loan.insert(piece, (!again).then(|| peer.clone()));
         if !again {
@@ -126,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_loan_is_paid_back_when_another_peer_has_the_piece_before_it_is_sent_again() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::default();
         let owes = |ledger: &Ledger<_>, peer| ledger.owes_loans(&peer, file());
         (0..LOANS).for_each(|index| ledger.sent(&"eve", file(), piece(index), true));
         assert!(owes(&ledger, "eve") && !owes(&ledger, "ada"));
@@ -149,7 +143,7 @@ mod tests {
 
     #[test]
     fn while_something_is_fetched_a_piece_is_given_for_a_piece() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::default();
         let owes = |ledger: &Ledger<_>| ledger.owes_bytes(&"eve", 1024);
         (0..IMBALANCE as u32).for_each(|index| ledger.sent(&"eve", file(), piece(index), true));
         assert!(owes(&ledger));

@@ -212,7 +212,7 @@ impl Swarm {
             Node {
                 picker,
                 uplink: Uplink::new(plan.at_once),
-                ledger: Ledger::new(),
+                ledger: Ledger::default(),
                 gives: id + plan.riders <= plan.peers,
                 up: if id == 0 { plan.seed_up } else { plan.peer_up },
                 sending: VecDeque::new(),

@@ -91,46 +91,35 @@ pub struct LowerBound {
 /// assert_eq!(swarm(&setting).term, Term::AllUploads);
 /// ```
 pub fn client_server(setting: &Setting) -> LowerBound {
-    narrowest(
-        bound(Term::EveryCopyFromServer, copies(setting), setting.seed_up as f64),
-        &[bound(Term::SlowestDownload, one_copy(setting), down(setting))],
-    )
+    setting.narrowest(Term::EveryCopyFromServer, &[Term::SlowestDownload])
 }
 
 /// D_p2p: peers pass on what they have.
 pub fn swarm(setting: &Setting) -> LowerBound {
-    narrowest(
-        bound(Term::OneCopyFromSeed, one_copy(setting), setting.seed_up as f64),
-        &[
-            bound(Term::SlowestDownload, one_copy(setting), down(setting)),
-            bound(Term::AllUploads, copies(setting), setting.seed_up as f64 + setting.peers_up as f64),
-        ],
-    )
+    setting.narrowest(Term::OneCopyFromSeed, &[Term::SlowestDownload, Term::AllUploads])
 }
 
-/// N F.
-fn copies(setting: &Setting) -> f64 {
-    setting.peers as f64 * setting.size as f64
-}
+impl Setting {
+    /// The largest; of several that are equal, the first.
+    fn narrowest(&self, first: Term, others: &[Term]) -> LowerBound {
+        let others = others.iter().map(|&term| self.bound(term));
+        others.fold(self.bound(first), |most, bound| if bound.seconds > most.seconds { bound } else { most })
+    }
 
-/// F, or nothing where nobody wants it.
-fn one_copy(setting: &Setting) -> f64 {
-    if setting.peers == 0 { 0.0 } else { setting.size as f64 }
-}
-
-fn down(setting: &Setting) -> f64 {
-    setting.slowest_down.map_or(f64::INFINITY, |rate| rate as f64)
-}
-
-fn bound(term: Term, bytes: f64, rate: f64) -> LowerBound {
-    // Nothing takes no time, also over a link that carries nothing.
-    let seconds = if bytes == 0.0 { 0.0 } else { bytes / rate };
-    LowerBound { seconds, term }
-}
-
-/// The largest; of several that are equal, the first.
-fn narrowest(first: LowerBound, rest: &[LowerBound]) -> LowerBound {
-    rest.iter().fold(first, |most, bound| if bound.seconds > most.seconds { *bound } else { most })
+    fn bound(&self, term: Term) -> LowerBound {
+        let Self { size, seed_up, peers, peers_up, slowest_down } = *self;
+        // Where nobody wants it, not even one copy is needed.
+        let (all, one) = (peers as f64 * size as f64, peers.min(1) as f64 * size as f64);
+        let (bytes, rate) = match term {
+            Term::EveryCopyFromServer => (all, seed_up as f64),
+            Term::OneCopyFromSeed => (one, seed_up as f64),
+            Term::SlowestDownload => (one, slowest_down.map_or(f64::INFINITY, |rate| rate as f64)),
+            Term::AllUploads => (all, seed_up as f64 + peers_up as f64),
+        };
+        // Nothing takes no time, also over a link that carries nothing.
+        let seconds = if bytes == 0.0 { 0.0 } else { bytes / rate };
+        LowerBound { seconds, term }
+    }
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ struct Backlog {
 }
 
 /// The requests that wait for the link, and what it has carried so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Uplink {
     at_once: usize,
     sending: Vec<PieceRequest>,
@@ -87,14 +87,7 @@ pub struct Uplink {
 impl Uplink {
     /// A link that carries `at_once` pieces at a time; at least one.
     pub fn new(at_once: usize) -> Self {
-        Self {
-            at_once: at_once.max(1),
-            sending: Vec::new(),
-            waiting: Vec::new(),
-            sent: HashMap::new(),
-            served: HashMap::new(),
-            turn: 0,
-        }
+        Self { at_once: at_once.max(1), ..Self::default() }
     }
 
     /// A requester asks; a request that waits already is not doubled.

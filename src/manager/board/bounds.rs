@@ -14,11 +14,11 @@
 //! It is a bound for the whole file, and for peers that begin together: one that resumes with half of the
 //! pieces may be faster.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::net::message::{FileState, PeerId, PeerState, State};
+use crate::net::message::{FileState, PeerState, State};
 use crate::share::FileName;
 use crate::share::theory::{Setting, swarm};
 
@@ -39,28 +39,19 @@ pub(super) struct FileBound {
 
 /// The bound of every file that is being fetched.
 pub(super) fn bounds(state: &State) -> Vec<FileBound> {
-    let mut fetchers: BTreeMap<&FileName, Vec<&PeerState>> = BTreeMap::new();
-    for peer in &state.peers {
-        for download in &peer.downloads {
-            fetchers.entry(&download.file).or_default().push(peer);
-        }
-    }
-    let peers: BTreeMap<PeerId, &PeerState> = state.peers.iter().map(|peer| (peer.peer, peer)).collect();
+    let downloads = state.peers.iter().flat_map(|peer| &peer.downloads);
+    let fetched: BTreeSet<&FileName> = downloads.map(|download| &download.file).collect();
     let bound = |file: &FileState| {
-        let whole = file.holders.iter().filter(|holder| holder.whole);
-        let seeds: Vec<&PeerState> = whole.filter_map(|holder| peers.get(&holder.peer).copied()).collect();
+        let is_seed = |peer: &&PeerState| file.holders.iter().any(|it| it.whole && it.peer == peer.peer);
         // One that has just finished is whole at once, and takes its download back with its next `ok`.
-        let finished = |peer: &PeerState| seeds.iter().any(|seed| seed.peer == peer.peer);
-        let mut fetchers = fetchers.get(&file.file)?.clone();
-        fetchers.retain(|peer| !finished(peer));
-        if fetchers.is_empty() {
-            return None;
-        }
-        let (peers, setting) = (fetchers.len() as u64, setting(file.size, &seeds, &fetchers));
+        let (seeds, mut fetchers): (Vec<_>, Vec<_>) = state.peers.iter().partition(is_seed);
+        fetchers.retain(|peer| peer.downloads.iter().any(|download| download.file == file.file));
+        let setting = setting(file.size, &seeds, &fetchers);
         let (seconds, formula, words) = binding(&seeds, &setting);
-        Some(FileBound { file: file.file.clone(), peers, seconds, formula, words })
+        let peers = setting.peers;
+        (peers > 0).then(|| FileBound { file: file.file.clone(), peers, seconds, formula, words })
     };
-    state.files.iter().filter_map(bound).collect()
+    state.files.iter().filter(|file| fetched.contains(&file.file)).filter_map(bound).collect()
 }
 
 fn setting(size: u64, seeds: &[&PeerState], fetchers: &[&PeerState]) -> Setting {

@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -152,21 +152,15 @@ impl Board {
 /// after another. `[1, 4, null]` are the old rows 1 to 3, `[1, 2, change]` is the old row 1 after that change, and
 /// `[null, 0, row]` is a new one, which is written as a change of nothing.
 fn change(old: &Value, new: &Value) -> Value {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            let differ = new.iter().filter(|(name, value)| match old.get(*name) {
-                Some(then) if *name == AGE => then.as_u64() > value.as_u64(),
-                then => then != Some(value),
-            });
-            let changed = differ
-                .map(|(name, value)| (name.clone(), change(old.get(name).unwrap_or(&Value::Null), value)));
-            let gone =
-                old.keys().filter(|name| !new.contains_key(*name)).map(|name| (name.clone(), Value::Null));
-            changed.chain(gone).collect()
+    match new {
+        Value::Object(members) => {
+            let gone = old.as_object().into_iter().flat_map(Map::keys).filter(|name| new.get(name).is_none());
+            let names = members.keys().chain(gone).filter(|name| old.get(name) != new.get(name));
+            let grows = |name: &str| old[name].is_u64() && old[name].as_u64() <= new[name].as_u64();
+            let names = names.filter(|name| *name != AGE || !grows(name));
+            names.map(|name| (name.clone(), change(&old[name], &new[name]))).collect()
         }
-        (Value::Array(old), Value::Array(new)) => json!(rows(old, new)),
-        (_, Value::Object(_)) => change(&json!({}), new),
-        (_, Value::Array(_)) => change(&json!([]), new),
+        Value::Array(members) => json!(rows(old.as_array().map_or(&[], Vec::as_slice), members)),
         _ => new.clone(),
     }
 }

@@ -47,8 +47,6 @@ struct Leaseholder<'a> {
     desk: &'a Desk,
     connection: &'a mut Connection,
     line: Outbox,
-    /// How long it may take to say `ok`.
-    dead_after: Duration,
     /// Its own number, as its last request says; 0 for one that is not registered.
     asker: PeerId,
     /// When the multiply began that it is at: with the first of the leases that it holds one after another.
@@ -61,13 +59,12 @@ struct Leaseholder<'a> {
 /// What it is to be told before its connection is closed.
 pub(super) fn serve_holder(
     desk: &Desk,
-    dead_after: Duration,
     connection: &mut Connection,
     asker: PeerId,
     slots: u32,
 ) -> Result<()> {
     let line = connection.outbox();
-    let mut holder = Leaseholder { desk, connection, line, dead_after, asker, began: None };
+    let mut holder = Leaseholder { desk, connection, line, asker, began: None };
     let mut step = Step::Wait(slots);
     loop {
         step = match step {
@@ -95,7 +92,7 @@ impl<'a> Leaseholder<'a> {
             match standing {
                 TicketStanding::Waiting(wait) => {
                     self.line.send(&wait);
-                    match self.receive_but_progress(self.dead_after)? {
+                    match self.receive_but_progress(self.desk.dead_after)? {
                         Received::Message(ToManager::Ok(_)) => {}
                         Received::Message(ToManager::Release {}) => {
                             drop(ticket);

@@ -141,23 +141,17 @@ fn metalink(desk: &Desk, name: &str) -> Answer {
         desk.change(|table, now| {
             let (manifest, mut holders) = table.query(STRANGER, &file, now).ok()?;
             holders.retain(|holder| is_mirror(table, holder));
-            Some((manifest, holders))
+            (!holders.is_empty()).then_some((manifest, holders))
         })
     };
-    match file.and_then(find) {
-        Some((manifest, mirrors)) if !mirrors.is_empty() => {
-            let xml = metalink_of(&manifest, &mirrors).into_string();
-            let name = encode(name).to_string();
-            Answer::bytes("application/metalink4+xml", xml)
-                .with("Content-Disposition", format!("attachment; filename*=UTF-8''{name}"))
-                .versioned()
-        }
-        _ => {
-            let reason = "no peer has all of such a file and may send it, or its name lacks the `.meta4`; /files/ \
-                          lists those that there are";
-            Answer::no(Status::NOT_FOUND, reason)
-        }
-    }
+    let Some((manifest, mirrors)) = file.and_then(find) else {
+        let reason = "no peer has all of such a file and may send it, or its name lacks the `.meta4`; /files/ \
+                      lists those that there are";
+        return Answer::no(Status::NOT_FOUND, reason);
+    };
+    Answer::bytes("application/metalink4+xml", metalink_of(&manifest, &mirrors).into_string())
+        .with("Content-Disposition", format!("attachment; filename*=UTF-8''{}", encode(name)))
+        .versioned()
 }
 
 fn metalink_of(manifest: &Manifest, mirrors: &[Holder]) -> Markup {

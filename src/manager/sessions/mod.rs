@@ -17,8 +17,6 @@ mod http;
 mod member;
 mod tracker;
 
-use std::time::Duration;
-
 use super::board::Board;
 use super::desk::Desk;
 use crate::error::Result;
@@ -29,16 +27,11 @@ use holder::serve_holder;
 use member::serve_member;
 use tracker::serve_tracker;
 
-/// Serves one connection: reads which conversation it is, and has it. One that owes an `ok` may take `dead_after`.
+/// Serves one connection: reads which conversation it is, and has it.
 ///
 /// # Errors
 /// What the other side is to be told before its connection is closed.
-pub(super) fn serve_node(
-    desk: &Desk,
-    board: &Board,
-    dead_after: Duration,
-    connection: &mut Connection,
-) -> Result<()> {
+pub(super) fn serve_node(desk: &Desk, board: &Board, connection: &mut Connection) -> Result<()> {
     if crate::net::http::serve(connection, |request| http::answer(desk, board, request))? {
         return Ok(());
     }
@@ -47,7 +40,7 @@ pub(super) fn serve_node(
     };
     match first {
         ToManager::Register(candidate) => serve_member(desk, connection, candidate),
-        ToManager::Lease { peer, slots } => serve_holder(desk, dead_after, connection, peer, slots),
+        ToManager::Lease { peer, slots } => serve_holder(desk, connection, peer, slots),
         ToManager::State {} => serve_state(desk, connection),
         request @ (ToManager::Query { .. }
         | ToManager::Update { .. }

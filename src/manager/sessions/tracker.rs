@@ -10,7 +10,7 @@
 //! Any number of requests, one after another, on one connection; many connections at the same time, a thread
 //! each (C4). A request that is refused does not end the conversation, hashes that do not fit their file do.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::manager::desk::Desk;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
@@ -27,7 +27,8 @@ pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToM
         let answered = match request {
             ToManager::Query { peer, file } => serve_query(desk, connection, peer, &file),
             ToManager::Update { peer, file, size, piece_size, whole, published, payload } => {
-                let manifest = receive_manifest(connection, file, size, piece_size, payload)?;
+                let hashes = connection.receive_hashes(payload)?;
+                let manifest = Manifest::from_wire(file, size, piece_size, &hashes)?;
                 let updated = desk.change(|table, now| table.update(peer, &manifest, whole, published, now));
                 updated.and_then(|()| connection.send(&FromManager::Updated { id: manifest.id() }))
             }
@@ -42,42 +43,16 @@ pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToM
             Err(no) => connection.refuse(&no),
             Ok(()) => {}
         }
-        request = match connection.receive(Some(limits::REST_TIME))? {
-            Received::Message(next) => next,
-            Received::End | Received::Silence => return Ok(()),
-        };
+        let Received::Message(next) = connection.receive(Some(limits::REST_TIME))? else { return Ok(()) };
+        request = next;
     }
-}
-
-/// The hashes that follow an `update`, as a manifest in which everything fits.
-fn receive_manifest(
-    connection: &mut Connection,
-    file: FileName,
-    size: u64,
-    piece_size: u64,
-    payload: u64,
-) -> Result<Manifest> {
-    if payload > limits::HASHES {
-        return Err(Error::new(Code::BadMessage, format!("{payload} bytes of hashes are too many"))
-            .advise(format!("a file has at most {} bytes of them", limits::HASHES)));
-    }
-    let mut hashes = vec![0; payload as usize];
-    connection.receive_payload(&mut hashes)?;
-    Manifest::from_wire(file, size, piece_size, &hashes)
 }
 
 fn serve_query(desk: &Desk, connection: &mut Connection, peer: PeerId, file: &FileName) -> Result<()> {
     let (manifest, holders) = desk.change(|table, now| table.query(peer, file, now))?;
-    let (layout, hashes) = (manifest.layout(), manifest.hashes());
-    let payload = hashes.len() as u64;
-    let answer = FromManager::Holders {
-        file: manifest.name().clone(),
-        id: manifest.id(),
-        size: layout.size(),
-        piece_size: layout.piece_size().into(),
-        holders,
-        payload,
-    };
+    let hashes = manifest.hashes();
+    let found = FileState::of(&manifest, holders, None);
+    let answer = FromManager::Holders { found, payload: hashes.len() as u64 };
     connection.send_with_payload(&answer, |out| out.write_all(hashes))
 }
 

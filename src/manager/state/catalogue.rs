@@ -121,7 +121,7 @@ struct Holdings {
 }
 
 /// Which files there are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Catalogue {
     pub(super) files: BTreeMap<FileNumber, ListedFile>,
     names: BTreeMap<FileName, FileNumber>,
@@ -133,21 +133,12 @@ pub(super) struct Catalogue {
     hashes: u64,
 }
 
-impl Default for Catalogue {
-    fn default() -> Self {
-        Self {
-            files: BTreeMap::new(),
-            names: BTreeMap::new(),
-            next: 1,
-            touched: BTreeSet::new(),
-            peers: HashMap::new(),
-            versions: Versions::new(limits::DROPS),
-            hashes: 0,
-        }
-    }
-}
-
 impl Catalogue {
+    /// Without files, and with room for so many drops.
+    pub(super) fn new(drops: usize) -> Self {
+        Self { versions: Versions::new(drops), ..Self::default() }
+    }
+
     // lab 4: begin
     /// A peer has a file, whole or in part. `published` says when a person put it into its folder, if one did; by a
     /// clock that may be wrong, so nothing counts as published later than now. Such a file would win against every

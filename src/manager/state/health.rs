@@ -55,19 +55,16 @@ impl Replicator {
             !gives && (asked || self.lacking(listing, scene.roster) > 0)
         };
         let mut concerned: Vec<_> = self.keepers.iter().filter(concerned).collect();
-        concerned.sort_by_key(|(id, keeper)| {
-            (!keeper.running.contains_key(&number), !keeper.paused.contains_key(&number), **id)
+        concerned.sort_by_key(|(_, keeper)| {
+            (!keeper.running.contains_key(&number), !keeper.paused.contains_key(&number))
         });
         let left_out = concerned.len().saturating_sub(NAMED);
         let named = concerned.into_iter().take(NAMED);
         let reason = |(&id, keeper): (&PeerId, &Keeper)| {
             format!("{} {}", scene.roster.called(id), waits_for(id, keeper, listing, scene))
         };
-        let mut reasons: Vec<_> = named.map(reason).collect();
-        if left_out > 0 {
-            reasons.push(format!("{left_out} more lack it"));
-        }
-        reasons
+        let more = (left_out > 0).then(|| format!("{left_out} more lack it"));
+        named.map(reason).chain(more).collect()
     }
 }
 

@@ -25,6 +25,7 @@ use log::info;
 
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
+use crate::net::limits;
 use crate::net::message::{
     Activity, Candidate, DoneState, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
     Refusal, Replicas, plain,
@@ -60,7 +61,7 @@ impl Table {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers. Its numbers start from
     /// `first`.
     pub(super) fn new(quantum: Millis, replicas: Replicas, first: u64, now: Millis) -> Self {
-        let mut table = Self::default();
+        let mut table = Self { catalogue: Catalogue::new(limits::DROPS), ..Self::default() };
         (table.book.quantum, table.book.next, table.book.started) = (quantum, first, now);
         (table.replicator.policy, table.replicator.started) = (replicas, now);
         table
@@ -353,13 +354,9 @@ impl Table {
     /// All files with their holders, and with their health if that is asked for, in order of their names.
     pub(super) fn files(&self, health: bool, now: Millis) -> impl ExactSizeIterator<Item = FileState> {
         let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
-        self.catalogue.listings().map(move |listing| FileState {
-            file: listing.manifest.name().clone(),
-            id: listing.manifest.id(),
-            size: listing.manifest.layout().size(),
-            piece_size: listing.manifest.layout().piece_size().into(),
-            holders: cards(&listing.holders, &self.roster),
-            health: health.then(|| self.replicator.health(listing, scene)),
+        self.catalogue.listings().map(move |listing| {
+            let health = health.then(|| self.replicator.health(listing, scene));
+            FileState::of(&listing.manifest, cards(&listing.holders, &self.roster), health)
         })
     }
 }

@@ -293,9 +293,8 @@ impl Replicator {
             let Some(listing) = listing.filter(|listing| !listing.is_whole_at(peer)) else {
                 keeper.again.remove(&number);
                 keeper.paused.remove(&number);
-                if keeper.running.remove(&number).is_some() {
-                    self.running.remove(&(number, peer));
-                }
+                keeper.running.remove(&number);
+                self.running.remove(&(number, peer));
                 continue;
             };
             match keeper.running.get_mut(&number) {

@@ -49,39 +49,29 @@ fn fit<T: Serialize>(
 impl Table {
     /// Everything, for the `state` answer.
     pub(crate) fn state(&self, now: Millis) -> State {
-        let mut room = ANSWER;
-        let (mut events, _) = fit(&mut room, EVENTS_SHARE, self.events.iter().rev().cloned());
-        events.reverse();
-        let (mut done, _) = fit(&mut room, DONE_SHARE, self.done.iter().rev().cloned());
-        done.reverse();
-        let (queue, queue_left_out) = fit(&mut room, QUEUE_SHARE, self.book.waiters(&self.roster, now));
-        let (leases, leases_left_out) = fit(&mut room, LEASES_SHARE, self.book.leases(&self.roster));
-        let peers = self.roster.peers.values().map(|peer| {
-            let mut state = peer.state(self.book.used(peer.id));
-            // A file that nobody offers any more is not lacked.
-            state.failed.retain(|one| self.catalogue.number(&one.file).is_some());
-            state
-        });
-        let (peers, peers_left_out) = fit(&mut room, PEERS_SHARE, peers);
-        let (files, files_left_out) = fit(&mut room, ANSWER, self.files(true, now));
         let manager = ManagerState {
             since: self.book.started,
             quantum_ms: self.book.quantum,
             replicas: self.replicator.policy,
             now,
         };
-        State {
-            manager: Some(manager),
-            peers,
-            queue,
-            leases,
-            done,
-            files,
-            files_left_out,
-            peers_left_out,
-            queue_left_out,
-            leases_left_out,
-            events,
-        }
+        let mut room = ANSWER;
+        let mut state = State { manager: Some(manager), ..State::default() };
+        (state.events, _) = fit(&mut room, EVENTS_SHARE, self.events.iter().rev().cloned());
+        state.events.reverse();
+        (state.done, _) = fit(&mut room, DONE_SHARE, self.done.iter().rev().cloned());
+        state.done.reverse();
+        (state.queue, state.queue_left_out) =
+            fit(&mut room, QUEUE_SHARE, self.book.waiters(&self.roster, now));
+        (state.leases, state.leases_left_out) = fit(&mut room, LEASES_SHARE, self.book.leases(&self.roster));
+        let peers = self.roster.peers.values().map(|peer| {
+            let mut state = peer.state(self.book.used(peer.id));
+            // A file that nobody offers any more is not lacked.
+            state.failed.retain(|one| self.catalogue.number(&one.file).is_some());
+            state
+        });
+        (state.peers, state.peers_left_out) = fit(&mut room, PEERS_SHARE, peers);
+        (state.files, state.files_left_out) = fit(&mut room, ANSWER, self.files(true, now));
+        state
     }
 }

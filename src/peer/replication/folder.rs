@@ -118,14 +118,10 @@ impl Folder {
     /// Looks, and settles what was seen; says how long until the next look.
     fn look(&mut self) -> Duration {
         let scan = self.replication.library.network().config.scan;
-        let look = match self.see() {
-            Ok(look) => look,
-            Err(why) => {
-                self.replication.pause(Some(why.to_string()));
-                return scan;
-            }
-        };
-        if self.replication.pause(None) {
+        let seen = self.see();
+        let is_news = self.replication.pause(seen.as_ref().err().map(Error::to_string));
+        let Ok(look) = seen else { return scan };
+        if is_news {
             self.replication.library.unsettle_dropped();
         }
         let mut settled = look.moving.is_empty();

@@ -168,10 +168,9 @@ impl Replication {
 
     /// An order has been carried out, or has failed. A reason that may lie here, such as a full disk, is told.
     pub(super) fn fetched(&self, file: &FileName, failed: Option<Error>) {
-        let mut orders = self.orders.lock();
-        let stopped = orders.running.remove(file).is_some_and(|fetch| fetch.stop.load(Ordering::SeqCst));
+        let fetch = self.orders.lock().running.remove(file);
+        let stopped = fetch.is_some_and(|fetch| fetch.stop.load(Ordering::SeqCst));
         let elsewhere = |no: &Error| matches!(no.code(), Code::NotFound | Code::Expired | Code::Conflict);
-        drop(orders);
         let why = failed.filter(|no| !stopped && !elsewhere(no));
         self.fails(file, why.map(|no| format!("cannot fetch it: {no}")));
     }
@@ -274,13 +273,8 @@ impl Replication {
             // The empty place where a disk should be mounted is not filled.
             return Err(Error::failed(format!("{} has lost its marker", store.dir().display())));
         }
-        let found = match manager.query(0, file) {
-            Ok(found) => found,
-            Err(no) => {
-                // The manager orders the file again when it is back.
-                debug!("{file}: {no}");
-                return Ok(());
-            }
+        let Ok(found) = manager.query(0, file).inspect_err(|no| debug!("{file}: {no}")) else {
+            return Ok(()); // The manager orders the file again when it is back.
         };
         let id = found.manifest.id();
         let is_whole_somewhere = found.holders.iter().any(|holder| holder.whole);

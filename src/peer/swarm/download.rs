@@ -261,13 +261,8 @@ impl Transfer<'_> {
         // copies it to another folder, has it.
         let has = self.settings.repair || self.copies;
         let asker = if has { 0 } else { self.number };
-        let found = match manager.query_within(ANSWER_TIME, asker, self.name()) {
-            Ok(found) => found,
-            Err(no) => {
-                debug!("{no}");
-                return Ok(Vec::new());
-            }
-        };
+        let found = manager.query_within(ANSWER_TIME, asker, self.name()).inspect_err(|no| debug!("{no}"));
+        let Ok(found) = found else { return Ok(Vec::new()) };
         if found.manifest.id() != self.partial.manifest().id() {
             let why = format!("{} stands for another content now", self.name());
             return Err(Error::new(Code::Expired, why).advise("run the command again for that"));

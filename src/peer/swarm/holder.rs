@@ -155,8 +155,8 @@ impl Fetcher<'_> {
         let holders = transfer.change(|state| {
             (state.last_piece, state.told_quiet, state.disk_full) = (Instant::now(), false, false);
             let losers = state.picker.verified(piece);
+            state.tell_have(piece, peer, &losers);
             losers.into_iter().for_each(|loser| state.picker.taken_back(loser, piece));
-            state.tell_have(piece);
             state.count()
         });
         let _ = transfer.events.send(DownloadEvent::Piece { bytes: piece.len() as u64, holders });
@@ -166,7 +166,7 @@ impl Fetcher<'_> {
     /// A piece was wrong: it is fetched elsewhere.
     fn remember_liar(&self, piece: Piece) -> Result<()> {
         let barred = self.transfer.change(|state| {
-            state.tell(self.holder.peer, &ToPeer::Wrong { piece: piece.index() });
+            state.tell(|peer| peer == self.holder.peer, &ToPeer::Wrong { piece: piece.index() });
             state.picker.failed(self.holder.peer, piece);
             state.picker.barred(self.holder.peer)
         });

@@ -28,7 +28,6 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::net::limits;
 use crate::net::message::{Download, Holder, Name, PeerId};
 use crate::share::ledger::Ledger;
 use crate::share::{Bitfield, FileName, Manifest};
@@ -110,7 +109,7 @@ struct Giver {
 impl Register {
     /// Of a peer whose rounds of choking are this long.
     pub(super) fn new(round: Duration) -> Self {
-        Self { round, downloads: BTreeMap::new(), ledger: Ledger::new() }
+        Self { round, downloads: BTreeMap::new(), ledger: Ledger::default() }
     }
 
     /// A download begins, with these pieces here already. Returns its number.
@@ -172,7 +171,7 @@ impl Register {
         givers.filter(|giver| giver.peer == peer).map(|giver| giver.rate.per_second(now)).sum()
     }
 
-    /// For the board: what is being fetched, as many downloads as a message may name.
+    /// For the board: what is being fetched.
     pub(super) fn rows(&self, now: Instant) -> Vec<Download> {
         let row = |account: &Account| {
             let since = now.saturating_duration_since(account.began);
@@ -186,7 +185,7 @@ impl Register {
                 ..account.row.clone()
             }
         };
-        self.downloads.values().take(limits::DOWNLOADS).map(row).collect()
+        self.downloads.values().map(row).collect()
     }
 
     /// For the report: how many pieces each holder gave.

@@ -232,11 +232,9 @@ impl Requesters {
             sent: requester.sent.bytes(self.settings.round, now),
         };
         let contenders: Vec<Contender> = self.all.iter().map(contender).collect();
-        let seeding = self.register.is_seeding();
-        let served: HashMap<RequesterId, Service> =
-            judge(&contenders, self.settings.unchoke, seeding, occasion, &mut rand::rng())
-                .into_iter()
-                .collect();
+        let (unchoke, seeding) = (self.settings.unchoke, self.register.is_seeding());
+        let served = judge(&contenders, unchoke, seeding, occasion, &mut rand::rng());
+        let served: HashMap<_, _> = served.into_iter().collect();
         for (id, requester) in &mut self.all {
             let service = served.get(id).copied().unwrap_or(Service::Choked);
             let before = std::mem::replace(&mut requester.service, service);

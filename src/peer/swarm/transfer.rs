@@ -35,6 +35,9 @@ pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// How long a holder is left alone at least whose conversation failed, or with which none began.
 const LOST_PAUSE: Duration = Duration::from_secs(2);
 
+/// Of how many pieces a neighbour may be told later.
+const UNTOLD: usize = 4;
+
 /// How often a neighbour that we have nothing to say to hears that we are still there.
 const STILL_HERE: Duration = Duration::from_secs(20);
 
@@ -88,8 +91,15 @@ struct Neighbour {
     heard: Instant,
     /// Whether we are interested, as it was told last, and when.
     told: (bool, Instant),
-    /// Whether something was posted to it that is not flushed.
-    posted: bool,
+    /// Pieces that are here, and of which it was not told yet.
+    untold: Vec<u32>,
+}
+
+impl Neighbour {
+    fn post_untold(&mut self) {
+        let Some(line) = &self.line else { return };
+        self.untold.drain(..).for_each(|piece| line.post(&ToPeer::Have { piece }));
+    }
 }
 
 /// The state of a download.
@@ -126,7 +136,8 @@ impl Neighbours {
         let room = self.all.len() < most && !self.all.contains_key(&holder);
         let admitted = room && !avoided && !self.picker.barred(holder);
         if admitted {
-            self.all.insert(holder, Neighbour { line: None, heard: now, told: (false, now), posted: false });
+            self.all
+                .insert(holder, Neighbour { line: None, heard: now, told: (false, now), untold: Vec::new() });
         }
         admitted
     }
@@ -155,9 +166,14 @@ impl Neighbours {
         }
     }
 
+    /// Those that are connected.
+    fn lines(&self) -> impl Iterator<Item = (PeerId, &Outbox)> {
+        self.all.iter().filter_map(|(&peer, neighbour)| Some((peer, neighbour.line.as_ref()?)))
+    }
+
     /// How many are connected.
     pub(super) fn count(&self) -> usize {
-        self.all.values().filter(|neighbour| neighbour.line.is_some()).count()
+        self.lines().count()
     }
 
     /// For how long there was none.
@@ -170,13 +186,8 @@ impl Neighbours {
 
     /// Ends the conversations with those neighbours.
     pub(super) fn close(&self, which: impl Fn(PeerId, Duration) -> bool) {
-        for (&peer, Neighbour { line, heard, .. }) in &self.all {
-            if let Some(line) = line
-                && which(peer, heard.elapsed())
-            {
-                line.close();
-            }
-        }
+        let chosen = self.lines().filter(|(peer, _)| which(*peer, self.all[peer].heard.elapsed()));
+        chosen.for_each(|(_, line)| line.close());
     }
 
     /// Why no piece comes, in words. What the owner of this disk can mend comes first.
@@ -191,40 +202,37 @@ impl Neighbours {
         format!("nothing has come for {seconds} s: {why}")
     }
 
-    /// Tells the neighbours that we have a piece. Those that ask us for pieces hear it there, too; a seed has no other way to
-    /// see which peers pass on what it sends.
-    pub(super) fn tell_have(&mut self, piece: Piece) {
-        let all: Vec<_> = self.all.keys().copied().collect();
-        all.into_iter().for_each(|peer| self.tell(peer, &ToPeer::Have { piece: piece.index() }));
+    /// Posts something to some of the neighbours.
+    pub(super) fn tell(&self, which: impl Fn(PeerId) -> bool, message: &ToPeer) {
+        self.lines().filter(|(peer, _)| which(*peer)).for_each(|(_, line)| line.post(message));
     }
 
-    /// Tells a neighbour something, with the next that is posted.
-    pub(super) fn tell(&mut self, peer: PeerId, message: &ToPeer) {
-        let Some(neighbour) = self.all.get_mut(&peer) else { return };
-        if let Some(line) = &neighbour.line {
-            line.post(message);
-            neighbour.posted = true;
+    /// A piece has come from a neighbour. Those that owe it, too, hear that at once, so that they do not send it; the others
+    /// with the next that is said to them.
+    pub(super) fn tell_have(&mut self, piece: Piece, giver: PeerId, losers: &[PeerId]) {
+        let others = self.all.iter_mut().filter(|(peer, _)| **peer != giver);
+        others.for_each(|(_, neighbour)| neighbour.untold.push(piece.index()));
+        for loser in losers {
+            self.all.get_mut(loser).into_iter().for_each(Neighbour::post_untold);
         }
     }
 
-    /// Posts to each neighbour what it can be told and asked for now. Returns the lines to flush.
-    fn post(&mut self) -> Vec<Outbox> {
-        let mut posted = Vec::new();
-        for (&holder, Neighbour { line, told, posted: waits, .. }) in &mut self.all {
-            let Some(line) = line else { continue };
-            let interested = self.picker.interested(holder);
+    /// Posts to each neighbour what it can be told and asked for now.
+    fn post(&mut self) {
+        for (&holder, neighbour) in &mut self.all {
+            let Some(line) = neighbour.line.clone() else { continue };
+            let (interested, told) = (self.picker.interested(holder), neighbour.told);
+            let wanted: Vec<_> = std::iter::from_fn(|| self.picker.next(holder)).collect();
             let tell = told.0 != interested || told.1.elapsed() >= STILL_HERE;
+            if tell || !wanted.is_empty() || neighbour.untold.len() >= UNTOLD {
+                neighbour.post_untold();
+            }
             if tell {
-                *told = (interested, Instant::now());
+                neighbour.told = (interested, Instant::now());
                 line.post(&ToPeer::Interested { on: interested });
             }
-            let wanted = std::iter::from_fn(|| self.picker.next(holder));
-            let asked = wanted.map(|piece| line.post(&ToPeer::Request { piece: piece.index() })).count();
-            if std::mem::take(waits) || tell || asked > 0 {
-                posted.push(line.clone());
-            }
+            wanted.iter().for_each(|piece| line.post(&ToPeer::Request { piece: piece.index() }));
         }
-        posted
     }
 }
 
@@ -254,10 +262,12 @@ impl Transfer<'_> {
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Neighbours) -> T) -> T {
         let mut state = self.neighbours.lock();
         let changed = change(&mut state);
-        let posted = state.post();
+        state.post();
+        // To flush a line to which nothing was posted costs no system call.
+        let lines: Vec<_> = state.lines().map(|(_, line)| line.clone()).collect();
         let done = state.picker.is_done();
         drop(state);
-        posted.iter().for_each(Outbox::flush);
+        lines.iter().for_each(Outbox::flush);
         if done {
             self.changed.notify_all();
         }

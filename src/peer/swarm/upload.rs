@@ -85,19 +85,14 @@ impl Uploads {
     /// What the manager is told: what this peer is fetching, and which peers want pieces of it.
     pub(crate) fn activity(&self) -> Activity {
         let (requesters, now) = (self.requesters.lock(), Instant::now());
-        let uploads = requesters.status(now).into_iter().map(|line| line.row).take(limits::UPLOADS);
-        Activity {
-            downloads: requesters.register.rows(now),
-            uploads: uploads.collect(),
-            ..Activity::default()
-        }
+        let uploads = requesters.status(now).into_iter().map(|line| line.row).collect();
+        Activity { downloads: requesters.register.rows(now), uploads, ..Activity::default() }
     }
 
     fn judge_uploads(&self) {
         for round in 1.. {
-            let end = Instant::now() + self.round;
             let mut requesters = self.requesters.lock();
-            while !requesters.over && !self.stopping.wait_until(&mut requesters, end).timed_out() {}
+            self.stopping.wait_while_for(&mut requesters, |requesters| !requesters.over, self.round);
             if requesters.over {
                 return;
             }

@@ -35,7 +35,7 @@ fn holders(catalogue: &mut Catalogue, asker: PeerId, name: &str) -> Option<Vec<(
 #[test]
 fn the_example_of_the_lecture() {
     let (roster, notes) = (roster(), file("notes.pdf", b"x"));
-    let mut catalogue = Catalogue::default();
+    let mut catalogue = Catalogue::new(limits::DROPS);
     assert_eq!(catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap(), Some(What::Offers));
     assert_eq!(holders(&mut catalogue, BEN, "notes.pdf").unwrap(), [(ADA, true)]);
     assert_eq!(catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap(), Some(What::Begins));
@@ -51,7 +51,7 @@ fn the_example_of_the_lecture() {
 #[test]
 fn an_unknown_file_and_one_that_only_the_asker_had_are_not_found() {
     let (roster, notes) = (roster(), file("notes.pdf", b"x"));
-    let mut catalogue = Catalogue::default();
+    let mut catalogue = Catalogue::new(limits::DROPS);
     assert_eq!(holders(&mut catalogue, BEN, "notes.pdf"), None);
     catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap();
     assert_eq!(holders(&mut catalogue, ADA, "notes.pdf"), None);
@@ -61,7 +61,7 @@ fn an_unknown_file_and_one_that_only_the_asker_had_are_not_found() {
 #[test]
 fn another_content_under_the_same_name_is_a_conflict_that_names_the_holders() {
     let roster = roster();
-    let mut catalogue = Catalogue::default();
+    let mut catalogue = Catalogue::new(limits::DROPS);
     catalogue.update(ADA, &file("a", b"one"), true, None, &roster, LATE).unwrap();
     catalogue.update(BEN, &file("a", b"one"), false, None, &roster, LATE).unwrap();
     let no = catalogue.update(CYD, &file("a", b"two"), true, None, &roster, LATE).unwrap_err();
@@ -79,7 +79,7 @@ fn another_content_under_the_same_name_is_a_conflict_that_names_the_holders() {
 fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
     let (roster, notes) = (roster(), file("notes.pdf", b"x"));
     let (name, id) = (notes.name().clone(), notes.id());
-    let mut catalogue = Catalogue::default();
+    let mut catalogue = Catalogue::new(limits::DROPS);
     catalogue.update(ADA, &notes, true, Some(5), &roster, LATE).unwrap();
     catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap();
     assert_eq!(catalogue.drop_file(&name, None, None, 10).unwrap(), Some((id, 10)));
@@ -118,7 +118,7 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
 fn of_a_drop_that_somebody_remembers_and_a_publication_the_later_wins() {
     let (roster, notes) = (roster(), file("notes.pdf", b"x"));
     let (name, id) = (notes.name().clone(), notes.id());
-    let mut catalogue = Catalogue::default();
+    let mut catalogue = Catalogue::new(limits::DROPS);
     catalogue.update(ADA, &notes, true, Some(20), &roster, LATE).unwrap();
     assert_eq!(catalogue.drop_file(&name, Some(id), Some(19), 99).unwrap(), None, "an older one");
     assert_eq!(catalogue.files.len(), 1);
@@ -133,7 +133,7 @@ fn of_a_drop_that_somebody_remembers_and_a_publication_the_later_wins() {
 #[test]
 fn files_have_numbers_of_their_own_and_it_is_known_which_were_touched() {
     let roster = roster();
-    let mut catalogue = Catalogue::default();
+    let mut catalogue = Catalogue::new(limits::DROPS);
     let (a, b) = (file("a", b"a"), file("b", b"b"));
     catalogue.update(ADA, &b, true, None, &roster, LATE).unwrap();
     catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
@@ -155,7 +155,7 @@ fn files_have_numbers_of_their_own_and_it_is_known_which_were_touched() {
 #[test]
 fn a_part_that_was_given_up_is_in_nobodys_way() {
     let roster = roster();
-    let mut catalogue = Catalogue::default();
+    let mut catalogue = Catalogue::new(limits::DROPS);
     let (old, new) = (file("a", b"one"), file("a", b"two"));
     catalogue.update(ADA, &old, false, None, &roster, LATE).unwrap();
     assert_eq!(catalogue.update(BEN, &new, true, None, &roster, LATE).unwrap_err().code(), Code::Conflict);
@@ -175,7 +175,7 @@ fn a_part_that_was_given_up_is_in_nobodys_way() {
 #[test]
 fn the_last_whole_holder_may_replace_what_others_have_in_part_only() {
     let roster = roster();
-    let mut catalogue = Catalogue::default();
+    let mut catalogue = Catalogue::new(limits::DROPS);
     let (old, [by_cyd, by_ben]) = (file("a", b"one"), [b"two", b"six"].map(|bytes| file("a", bytes)));
     for peer in [ADA, BEN] {
         catalogue.update(peer, &old, true, None, &roster, LATE).unwrap();
@@ -192,7 +192,7 @@ fn the_last_whole_holder_may_replace_what_others_have_in_part_only() {
 #[test]
 fn one_that_had_all_of_a_file_and_comes_back_under_another_number_may_replace_it_at_once() {
     let mut roster = roster();
-    let mut catalogue = Catalogue::default();
+    let mut catalogue = Catalogue::new(limits::DROPS);
     let (old, new, other) = (file("a", b"one"), file("a", b"two"), file("a", b"six"));
     catalogue.update(ADA, &old, true, None, &roster, LATE).unwrap();
     catalogue.update(BEN, &old, false, None, &roster, LATE).unwrap();
@@ -208,7 +208,7 @@ fn one_that_had_all_of_a_file_and_comes_back_under_another_number_may_replace_it
 #[test]
 fn parts_keep_a_name_while_they_grow_and_a_minute_more() {
     let roster = roster();
-    let mut catalogue = Catalogue::default();
+    let mut catalogue = Catalogue::new(limits::DROPS);
     let (old, new) = (file("a", b"one"), file("a", b"two"));
     catalogue.update(ADA, &old, true, None, &roster, 0).unwrap();
     catalogue.update(BEN, &old, false, None, &roster, 0).unwrap();
@@ -225,7 +225,7 @@ fn parts_keep_a_name_while_they_grow_and_a_minute_more() {
 
 #[test]
 fn nobody_drops_or_publishes_later_than_now() {
-    let (roster, mut catalogue) = (roster(), Catalogue::default());
+    let (roster, mut catalogue) = (roster(), Catalogue::new(limits::DROPS));
     let notes = file("notes.pdf", b"x");
     let (name, id) = (notes.name(), notes.id());
     catalogue.update(ADA, &notes, true, Some(5), &roster, 5).unwrap();
@@ -247,7 +247,7 @@ fn nobody_drops_or_publishes_later_than_now() {
 #[test]
 fn a_difference_counts_when_it_is_seen_twice_unchanged() {
     let roster = roster();
-    let mut catalogue = Catalogue::default();
+    let mut catalogue = Catalogue::new(limits::DROPS);
     let mut print = Fingerprint::default();
     assert!(!catalogue.differs(ADA, print, LATE));
     let a = file("a", b"one");
@@ -269,7 +269,7 @@ proptest! {
         acts in prop::collection::vec((0..6_u8, 1..4_u64, 0..4_u8, any::<bool>()), 0..60)
     ) {
         let roster = roster();
-        let mut catalogue = Catalogue::default();
+        let mut catalogue = Catalogue::new(limits::DROPS);
         let mut model: BTreeMap<String, Modelled> = BTreeMap::new();
         let mut dropped: BTreeMap<(String, u8), Millis> = BTreeMap::new();
         for (now, (act, peer, what, whole)) in (1..).zip(acts) {
