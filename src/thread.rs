@@ -87,7 +87,7 @@ pub fn caches() -> [usize; 3] {
             let size = read("size").strip_suffix('K').and_then(|size| size.parse::<usize>().ok());
             let level = read("level").parse::<usize>().ok();
             let level = level.and_then(|level| caches.get_mut(level.checked_sub(1)?));
-            if let (Some(size), Some(level)) = (size, level)
+            if let (Some(size @ 1..), Some(level)) = (size, level)
                 && read("type") != "Instruction"
             {
                 *level = size << 10;

@@ -1,45 +1,47 @@
 //! Who owes: the peers that take and do not pass on.
 //!
 //! # The problem
-//! Tit-for-tat alone does not make it worth while to give. A seed wants nothing back, so it cannot tell a peer that
-//! gives from one that does not; and what it sends to the latter it must send again, because nobody passes it on.
-//! Peers that download have idle links whenever they want nothing from each other, and a peer that only takes wants
-//! something always. It was done before all others.
+//! Tit-for-tat alone does not make it worth while to give. A seed receives nothing, so it cannot tell a peer that gives
+//! from one that does not. And a piece that it sends to a peer that gives nothing must be sent again, to another peer,
+//! because nobody passes it on. Peers that download have idle links at moments when they want nothing from each other; a
+//! peer that only takes always wants something, and gets them. Without a ledger such a peer was often done first.
 //!
 //! # The rules
-//! What a peer owes is counted in pieces. Whose requests wait behind those of all others ([`Uplink`](super::uplink::Uplink)):
-//! - **At a seed**, a peer that has not passed on [`LOANS`] pieces. The first peer that is sent a piece has it on loan.
-//!   The loan is paid back when another peer says that it has this piece, too (`have`), before the piece had to be sent
-//!   from here again.
-//! - **While something is fetched here**, a peer that was sent [`IMBALANCE`] pieces more than came from it.
+//! The requests of a peer that owes wait behind those of all others ([`Uplink`](super::uplink::Uplink)). A peer owes
+//! - **for a file that is whole here**, when it has [`LOANS`] loans. The first peer that is sent a piece has it on loan.
+//!   The loan is paid back when another peer says that it has the piece, too (`have`). It is never paid back when the
+//!   piece had to be sent from here again before that.
+//! - **for a file that is fetched here**, when it was sent the bytes of [`IMBALANCE`] pieces more than came from it.
 //!
-//! It is served all the same when the link would be idle, or when its request was passed over often enough. So a
-//! newcomer, which has nothing to give, gets its first pieces, and the last peers of a swarm are served by all.
+//! A peer that owes is served when nobody else asks, and when its request was passed over often enough. So a newcomer,
+//! which has nothing to give, gets its first pieces, and the last peers of a swarm are served by all.
 //!
 //! # An example
-//! The seed sends piece 1 to Ada, 2 to Ben, 3 to Eve. Ada passes 1 on to Ben, who says so: Ada owes nothing. Nobody says
-//! that it has 3, so the seed sends it to Ada, too. Eve owes that piece from then on, whatever becomes of it.
+//! The seed sends piece 1 to Ada, 2 to Ben, 3 to Eve. Ada passes 1 on to Ben, and Ben says so: Ada has no loan any more.
+//! Nobody says that it has 3, so the seed sends 3 to Ada, too. Now Eve cannot pay that loan back.
 //!
 //! # What is missing
-//! A debt is written to a name. A peer that takes another name each time has no debts, as one that joins under many names.
-//! And two that say `have` for each other's pieces without having them pay their loans back with words.
+//! A debt is written to a name. A peer that takes another name each time has no debts, and one that says another's number
+//! makes debts in its name. Where there are two seeds, a piece that came from the other seed pays loans back, too. A loan
+//! that cannot be paid back is kept until nobody asks for the file any more. And peers that say `have` for pieces that they
+//! do not have pay each other's loans back with words.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::{FileId, Piece};
 
-/// How many pieces of a file a peer may have from a seed that it has not passed on.
+/// How many loans a peer may have of a file.
 pub(crate) const LOANS: u32 = 3;
 
-/// How many pieces more a peer may have from one that downloads than it has given to that one.
-pub(crate) const IMBALANCE: i64 = 2;
+/// How many pieces more a peer may be sent by one that downloads than it gives to that one.
+pub(crate) const IMBALANCE: u64 = 2;
 
 /// What every peer owes. `P` is what the shell calls a peer.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger<P> {
     files: HashMap<FileId, Loans<P>>,
-    /// The pieces that each peer was sent, less those that came from it.
+    /// The bytes that each peer was sent while something was fetched here, less those that came from it.
     balance: HashMap<P, i64>,
 }
 
@@ -53,9 +55,11 @@ struct Loans<P> {
 }
 
 impl<P: Clone + Default + Eq + Hash> Ledger<P> {
-    /// A peer is sent a piece.
-    pub(crate) fn sent(&mut self, peer: &P, file: FileId, piece: Piece) {
-        *self.balance.entry(peer.clone()).or_default() += 1;
+    /// A peer was sent a piece; `fetching` says that something is fetched here.
+    pub(crate) fn sent(&mut self, peer: &P, file: FileId, piece: Piece, fetching: bool) {
+        if fetching {
+            *self.balance.entry(peer.clone()).or_default() += piece.len() as i64;
+        }
         let Loans { on_loan, owed } = self.files.entry(file).or_default();
         let again = on_loan.contains_key(&piece);
         on_loan.insert(piece, (!again).then(|| peer.clone()));
@@ -65,8 +69,8 @@ impl<P: Clone + Default + Eq + Hash> Ledger<P> {
     }
 
     /// A piece has come from a peer.
-    pub(crate) fn came(&mut self, peer: &P) {
-        *self.balance.entry(peer.clone()).or_default() -= 1;
+    pub(crate) fn came(&mut self, peer: &P, bytes: u64) {
+        *self.balance.entry(peer.clone()).or_default() -= bytes as i64;
     }
 
     /// A peer says that it has a piece.
@@ -79,18 +83,22 @@ impl<P: Clone + Default + Eq + Hash> Ledger<P> {
         }
     }
 
-    /// Whether a peer that asks for a file owes so much that it has to wait; `seeding` says that nothing is fetched here.
-    pub(crate) fn owes(&self, peer: &P, file: FileId, seeding: bool) -> bool {
-        let loans = self.files.get(&file).and_then(|loans| loans.owed.get(peer));
-        if seeding { loans >= Some(&LOANS) } else { self.balance.get(peer) >= Some(&IMBALANCE) }
+    /// Whether a peer that asks for a file that is whole here owes so much that it has to wait.
+    pub(crate) fn owes_loans(&self, peer: &P, file: FileId) -> bool {
+        self.files.get(&file).and_then(|loans| loans.owed.get(peer)) >= Some(&LOANS)
     }
 
-    /// Nobody asks for pieces of a file any more: what is owed for it is forgotten.
+    /// Whether a peer that asks for a file that is fetched here, in pieces of this size, owes so much that it has to wait.
+    pub(crate) fn owes_bytes(&self, peer: &P, piece_size: u64) -> bool {
+        self.balance.get(peer).is_some_and(|&bytes| bytes >= (IMBALANCE * piece_size) as i64)
+    }
+
+    /// Nobody asks for pieces of a file any more.
     pub(crate) fn forget_file(&mut self, file: FileId) {
         self.files.remove(&file);
     }
 
-    /// A time in which nothing was fetched here is over: what others were given meanwhile is not held against them.
+    /// Nothing is fetched here any more.
     pub(crate) fn settle(&mut self) {
         self.balance.clear();
     }
@@ -112,21 +120,21 @@ mod tests {
     #[test]
     fn a_loan_is_paid_back_when_another_peer_has_the_piece_before_it_is_sent_again() {
         let mut ledger = Ledger::default();
-        let owes = |ledger: &Ledger<_>, peer| ledger.owes(&peer, file(), true);
-        (0..LOANS).for_each(|index| ledger.sent(&"eve", file(), piece(index)));
+        let owes = |ledger: &Ledger<_>, peer| ledger.owes_loans(&peer, file());
+        (0..LOANS).for_each(|index| ledger.sent(&"eve", file(), piece(index), true));
         assert!(owes(&ledger, "eve") && !owes(&ledger, "ada"));
         ledger.has(&"eve", file(), piece(0));
         assert!(owes(&ledger, "eve"), "its own word pays nothing back");
         ledger.has(&"ada", file(), piece(0));
         assert!(!owes(&ledger, "eve"));
-        ledger.sent(&"eve", file(), piece(7));
-        ledger.sent(&"ada", file(), piece(1));
+        ledger.sent(&"eve", file(), piece(7), true);
+        ledger.sent(&"ada", file(), piece(1), true);
         ledger.has(&"ada", file(), piece(1));
         assert!(owes(&ledger, "eve"), "it was not eve that passed it on");
         ledger.has(&"ada", file(), piece(2));
         ledger.has(&"ben", file(), piece(2));
         assert!(!owes(&ledger, "eve"), "paid back once, and not twice");
-        ledger.sent(&"eve", file(), piece(8));
+        ledger.sent(&"eve", file(), piece(8), true);
         assert!(owes(&ledger, "eve"));
         ledger.forget_file(file());
         assert!(!owes(&ledger, "eve"));
@@ -135,14 +143,17 @@ mod tests {
     #[test]
     fn while_something_is_fetched_a_piece_is_given_for_a_piece() {
         let mut ledger = Ledger::default();
-        let owes = |ledger: &Ledger<_>| ledger.owes(&"eve", file(), false);
-        (0..IMBALANCE as u32).for_each(|index| ledger.sent(&"eve", file(), piece(index)));
+        let owes = |ledger: &Ledger<_>| ledger.owes_bytes(&"eve", 1024);
+        (0..IMBALANCE as u32).for_each(|index| ledger.sent(&"eve", file(), piece(index), true));
         assert!(owes(&ledger));
-        ledger.came(&"eve");
+        ledger.came(&"eve", 1024);
         assert!(!owes(&ledger));
-        ledger.sent(&"eve", file(), piece(9));
+        ledger.sent(&"eve", file(), piece(9), true);
         assert!(owes(&ledger));
+        assert!(!ledger.owes_bytes(&"eve", 4096), "a little for one that asks for large pieces");
         ledger.settle();
         assert!(!owes(&ledger));
+        (0..9).for_each(|index| ledger.sent(&"eve", file(), piece(index), false));
+        assert!(!owes(&ledger), "nothing was fetched then");
     }
 }

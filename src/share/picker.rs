@@ -9,7 +9,7 @@
 //!   have. Were all to ask from the front, the end of the file would be at its first neighbour alone, and lost with
 //!   it; and no peer would have anything to give to the others. Among equally rare ones the order is random, for each
 //!   downloader another: they would all fetch the same piece otherwise, and again have nothing to give to each other.
-//!   A neighbour counts from the moment when it first serves us: what lies at one that never gives is no less rare.
+//!   A neighbour counts from the moment when it first unchokes us: what lies at one that never gives can be had nowhere.
 //! - **Other orders**, to compare: [`PickOrder::Sequential`] asks from the front. [`PickOrder::Split`] is the
 //!   sources' "part i of n": neighbour i of n begins at part i and goes on, round the end of the file; so it takes
 //!   over what a slow or lost neighbour left undone.
@@ -129,7 +129,7 @@ struct Inventory {
     /// How many of its pieces are missing here.
     useful: u32,
     choked: bool,
-    /// Whether it has ever served us.
+    /// Whether it has ever unchoked us.
     serves: bool,
     slow: bool,
     /// What it was asked for and owes, in the order of the requests.
@@ -150,7 +150,7 @@ pub struct Picker {
     /// Arrived, and not verified yet.
     checking: BTreeSet<Piece>,
     neighbours: BTreeMap<NeighbourId, Inventory>,
-    /// For each piece, how many of the neighbours that have served us have it.
+    /// For each piece, how many of the neighbours that have ever unchoked us have it.
     spread: Vec<u32>,
     /// The pieces that each neighbour sent wrongly; they are remembered when the neighbour leaves.
     failures: BTreeMap<NeighbourId, Vec<Piece>>,
@@ -247,7 +247,8 @@ impl Picker {
 
     /// The open pieces that a neighbour has, in order; not what it sent wrongly, unless no other has it.
     fn candidates(&self, neighbour: NeighbourId, known: &Inventory) -> impl Iterator<Item = Piece> {
-        let elsewhere = move |piece: Piece| self.spread[piece.index() as usize] > 1;
+        let elsewhere =
+            |piece| self.neighbours.values().filter(|known| known.has.contains(piece)).count() > 1;
         self.open
             .common(&known.has)
             .filter(move |&piece| !self.failed_with(neighbour, piece) || !elsewhere(piece))

@@ -77,6 +77,8 @@ enum Manner {
     Flaps,
     /// It leaves and comes back, once a second.
     Returns,
+    /// It asks no seed for anything, and so has no loans.
+    Dodges,
 }
 
 /// The measurement of the goals: F = 32 MiB, a seed of 8 MiB/s, peers of 4 MiB/s.
@@ -163,6 +165,7 @@ struct Swarm {
     unfinished: usize,
     rng: SmallRng,
     file: FileId,
+    piece_size: u64,
 }
 
 /// How a run went.
@@ -231,6 +234,7 @@ impl Swarm {
             unfinished: plan.peers,
             rng: SmallRng::seed_from_u64(plan.seed),
             file: FileId::from([0; 32]),
+            piece_size: layout.piece_size().into(),
         };
         swarm.meet();
         (0..=plan.peers).for_each(|node| swarm.at(swarm.round(), Event::Round { node, n: 1 }));
@@ -353,7 +357,7 @@ impl Swarm {
             contender.received += piece.len() as u64;
         }
         if node.picker.arrived(from as u64, piece) {
-            node.ledger.came(&from);
+            node.ledger.came(&from, piece.len() as u64);
             let losers = node.picker.verified(piece);
             for loser in losers.into_iter().filter(|_| self.plan.take_back) {
                 node.picker.taken_back(loser, piece);
@@ -411,6 +415,10 @@ impl Swarm {
         if self.nodes[who].interested_in.insert(neighbour, on).unwrap_or(false) != on {
             self.send(who, neighbour, Message::Interested(on));
         }
+        let dodges = !self.nodes[who].gives && self.plan.manner == Manner::Dodges;
+        if dodges && neighbour == 0 {
+            return;
+        }
         while let Some(piece) = self.nodes[who].picker.next(neighbour as u64) {
             self.send(who, neighbour, Message::Request(piece));
         }
@@ -439,12 +447,17 @@ impl Swarm {
     /// Keeps the link busy, unless nobody asks for anything.
     fn serve(&mut self, id: NodeId) {
         let node = &mut self.nodes[id];
-        let (ledger, seeding) = (&mut node.ledger, node.picker.is_done());
-        let owes = |ledger: &Ledger<_>, requester| {
-            self.plan.ledger && ledger.owes(&(requester as NodeId), self.file, seeding)
+        let (ledger, fetching) = (&node.ledger, !node.picker.is_done());
+        let owes = |requester| {
+            let peer = requester as NodeId;
+            self.plan.ledger
+                && if fetching {
+                    ledger.owes_bytes(&peer, self.piece_size)
+                } else {
+                    ledger.owes_loans(&peer, self.file)
+                }
         };
-        while let Some(request) = node.uplink.next_request(|requester| owes(ledger, requester)) {
-            ledger.sent(&(request.requester as NodeId), self.file, request.piece);
+        while let Some(request) = node.uplink.next_request(owes) {
             node.sending.push_back((request, (request.piece.len() as u64).div_ceil(BLOCK)));
         }
         if !node.busy && !node.gone && !node.sending.is_empty() {
@@ -461,7 +474,8 @@ impl Swarm {
         match node.sending.pop_front() {
             Some((request, 1)) => {
                 node.uplink.done(request);
-                let to = request.requester as NodeId;
+                let (to, fetching) = (request.requester as NodeId, !node.picker.is_done());
+                node.ledger.sent(&to, self.file, request.piece, fetching);
                 if let Some(contender) = node.contenders.get_mut(&to) {
                     contender.sent += request.piece.len() as u64;
                 }
@@ -609,7 +623,7 @@ fn one_that_gives_nothing_is_late_where_the_others_leave() {
 #[test]
 fn tricks_gain_nothing() {
     for seed in [1, 2] {
-        for manner in [Manner::Hides, Manner::Flaps, Manner::Returns] {
+        for manner in [Manner::Hides, Manner::Flaps, Manner::Returns, Manner::Dodges] {
             let fare = fare(7, seed, Plan { unchoke: 2, manner, ..RIDDEN });
             println!("{manner:?}, seed {seed}: {fare:.2?}");
             assert!(fare.rider >= 1.0, "{fare:?}");

@@ -136,7 +136,7 @@ impl Uplink {
             let late = *passed_over >= PATIENCE;
             let sent = self.sent.get(&(request.file, request.piece)).copied().unwrap_or(0);
             let served = self.served.get(&request.requester).copied().unwrap_or(0);
-            (!late, owes(request.requester), if late { 0 } else { sent }, served, place)
+            (!late, !late && owes(request.requester), if late { 0 } else { sent }, served, place)
         };
         let place = (0..self.waiting.len()).min_by_key(rank)?;
         let request = self.waiting.remove(place).request;

@@ -639,6 +639,11 @@ async function ask() {
     const answer = await fetch(`state?since=${page.version ?? ""}`, { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     if (answer.status === 200) {
       const told = await answer.json();
+      // Another question was answered meanwhile: this is a change of another state than the page has.
+      if (told.change && told.since !== page.version) {
+        page.tag = page.version = null;
+        return ask();
+      }
       const state = told.change ? patched(page.state, told.change) : told;
       page.tag = answer.headers.get("ETag");
       page.version = page.tag?.replaceAll('"', "");

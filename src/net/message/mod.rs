@@ -32,7 +32,7 @@
 //! |---|---|---|
 //! | `multiply` | products under a lease | `product`; any number, one after another |
 //! | `get` | what a peer offers | `file` for each, and `end` |
-//! | `join` | pieces of one file | `bitfield`; then `interested` and `request` from the one, `have`, `choke`, `unchoke` and `piece` from the other |
+//! | `join` | pieces of one file | `bitfield`; then `interested`, `request`, `have` and `wrong` from the one, `have`, `choke`, `unchoke` and `piece` from the other |
 //!
 //! # What is missing
 //! Versions that understand each other: a `register` with another [`VERSION`] is refused, and the other conversations

@@ -55,6 +55,8 @@ pub(super) struct Facts {
     pub(super) offered: OnOffer,
     /// What lies there, or what is offered where nothing does, was dropped and not published later.
     pub(super) dropped: bool,
+    /// The bytes have changed, and the stamp has not: nobody has written them.
+    pub(super) rotted: bool,
     /// Why the manager does not list what lies there, if it said so.
     pub(super) refused: Option<Code>,
     /// These bytes are to be fetched, and a whole holder of them is listed.
@@ -94,7 +96,7 @@ pub(super) const PATIENT_LOOKS: u32 = 3;
 pub(super) fn decide(facts: &Facts) -> Action {
     use Action::{Leave, LookAgain, Offer, Replace, SetAside, Trash, Withdraw};
     use OnDisk::{Bytes, Changing, Nothing, Unreadable};
-    let Facts { on_disk, offered, dropped, refused, wanted, failed, unsteady_copy, paused } = *facts;
+    let Facts { on_disk, offered, dropped, rotted, refused, wanted, failed, unsteady_copy, paused } = *facts;
     match (on_disk, offered) {
         (_, OnOffer::Whole(_)) if paused && dropped => Withdraw,
         _ if paused || failed => Leave,
@@ -104,6 +106,7 @@ pub(super) fn decide(facts: &Facts) -> Action {
         (Changing { looks }, OnOffer::Whole(_)) if looks >= PATIENT_LOOKS || dropped => Withdraw,
         (Changing { .. }, _) => LookAgain,
         (Bytes(_), OnOffer::Part) => Leave, // The download finds it in its way.
+        (Bytes(_), _) if rotted => Trash,
         (Bytes(id), OnOffer::Whole(known)) if id != known && unsteady_copy => LookAgain,
         (Bytes(id), OnOffer::Whole(known)) if id != known => Replace,
         (Bytes(_), _) if dropped || refused == Some(Code::Expired) => Trash,
@@ -132,6 +135,7 @@ mod tests {
             on_disk,
             offered,
             dropped: false,
+            rotted: false,
             refused: None,
             wanted: None,
             failed: false,
@@ -161,6 +165,8 @@ mod tests {
         assert_eq!(of(there(), whole, |_| ()), Action::Leave);
         assert_eq!(of(there(), OnOffer::Whole(id(2)), |_| ()), Action::Replace);
         assert_eq!(of(there(), OnOffer::Whole(id(2)), |facts| facts.dropped = true), Action::Replace);
+        assert_eq!(of(there(), OnOffer::Whole(id(2)), |facts| facts.rotted = true), Action::Trash, "no edit");
+        assert_eq!(of(there(), OnOffer::No, |facts| facts.rotted = true), Action::Trash);
         assert_eq!(of(there(), OnOffer::Whole(id(2)), |facts| facts.unsteady_copy = true), Action::LookAgain);
         assert_eq!(of(there(), whole, |facts| facts.dropped = true), Action::Trash);
         assert_eq!(of(there(), whole, |facts| facts.refused = Some(Code::Expired)), Action::Trash);

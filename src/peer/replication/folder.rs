@@ -242,6 +242,7 @@ impl Folder {
             dropped: id.is_some_and(|id| library.when_dropped(file, id).is_some()),
             refused: row.refused.filter(|(refused, _)| Some(*refused) == id).map(|(_, no)| no.code),
             wanted: row.wanted,
+            rotted: stamp.is_some_and(|stamp| store.has_rotted(file, &stamp)),
             failed: fails(&self.failures, file, stamp),
             unsteady_copy: self.is_own_copy(file) && !self.watch.is_still(file),
             paused,
@@ -275,7 +276,8 @@ impl Folder {
                 }
             }
             (Action::Offer, Ok(manifest), _) => self.offer(manifest),
-            (Action::Trash, ..) => self.trash(file)?,
+            (Action::Trash, ..) if facts.rotted => return self.give_up_rotten(file),
+            (Action::Trash, ..) => self.trash(file, "it was dropped")?,
             (Action::SetAside, Ok(manifest), _) => {
                 let aside =
                     self.set_aside(file, &manifest, None, "is the name of another file in the network");
@@ -306,32 +308,33 @@ impl Folder {
     }
 
     /// It stays where it is if it cannot go to the trash, but is not offered to a manager that has dropped it.
-    fn trash(&self, file: &FileName) -> Result<()> {
+    fn trash(&self, file: &FileName, why: &str) -> Result<()> {
         let moved = self.replication.store.trash(file);
         self.replication.library.withdraw(file);
-        let place = moved.map_err(|e| {
-            Error::new(e.kind(), format!("{file} should go to the trash, since it was dropped")).because(e)
-        })?;
-        info!("{file} was dropped: it is in the trash, {}", place.display());
+        let place = moved
+            .map_err(|e| Error::new(e.kind(), format!("{file} should go to the trash: {why}")).because(e))?;
+        info!("{file} is in the trash, {}: {why}", place.display());
         Ok(())
     }
 
-    /// An offered file has other bytes now. The manager takes this peer off, and says which are left; false when it cannot
-    /// be asked.
-    ///
-    /// # Errors
-    /// When the file cannot be set aside.
-    fn replace(&mut self, file: &FileName, manifest: &Arc<Manifest>, former: FileId) -> Result<bool> {
-        let Some(number) = self.replication.library.network().number() else { return Ok(false) };
+    /// The manager takes this peer off a file, and says whether others have all of it; `None` when it cannot be asked.
+    fn taken_off(&mut self, file: &FileName) -> Option<bool> {
+        let number = self.replication.library.network().number()?;
         let elsewhere = match self.manager.query(number, file) {
             Ok(listing) => listing.holders.iter().any(|holder| holder.whole),
             Err(no) if no.code() == Code::NotFound => false,
             Err(e) => {
-                debug!("{file} was edited, and the manager cannot be asked which others have it: {e}");
-                return Ok(false);
+                debug!("the manager cannot be asked which others have {file}: {e}");
+                return None;
             }
         };
         self.replication.library.taken_off(file);
+        Some(elsewhere)
+    }
+
+    /// An offered file has other bytes now; false when the manager cannot be asked.
+    fn replace(&mut self, file: &FileName, manifest: &Arc<Manifest>, former: FileId) -> Result<bool> {
+        let Some(elsewhere) = self.taken_off(file) else { return Ok(false) };
         if elsewhere {
             self.set_aside(file, manifest, Some(former), "was edited here")?;
         } else {
@@ -340,6 +343,20 @@ impl Folder {
             ));
             self.offer(Arc::clone(manifest));
         }
+        Ok(true)
+    }
+
+    /// The bytes of a file have changed, and nobody has written them. It goes to the trash and heals, if others have it.
+    fn give_up_rotten(&mut self, file: &FileName) -> Result<bool> {
+        let why = "its bytes have changed although nobody has written to it";
+        let Some(elsewhere) = self.taken_off(file) else { return Ok(false) };
+        self.replication.library.withdraw(file);
+        if !elsewhere {
+            return Err(Error::failed(format!("{why}, and nobody else has all of it"))
+                .advise("put the right bytes there, or `touch` it to offer it as it is"));
+        }
+        self.trash(file, why)?;
+        self.replication.note(format!("{file} is in the trash: {why}; it is fetched again from others"));
         Ok(true)
     }
 

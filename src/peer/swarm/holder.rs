@@ -39,12 +39,13 @@ pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder) -> Result<()>
     let began = Instant::now();
     let mut connection = Connection::connect(holder.addr, limits::LINE)?;
     let round_trip = began.elapsed();
-    let line = connection.outbox();
+    let (line, manifest) = (connection.outbox(), transfer.partial.manifest());
+    // Before other threads can say anything to it: this opens the conversation.
+    line.post(&ToPeer::Join { peer: transfer.number, file: manifest.name().clone(), id: manifest.id() });
     if !transfer.neighbours.lock().connected(holder.peer, line.clone()) {
         return Ok(());
     }
-    let manifest = transfer.partial.manifest();
-    line.send(&ToPeer::Join { peer: transfer.number, file: manifest.name().clone(), id: manifest.id() });
+    line.flush();
     let (layout, last_piece, slow, bytes) = (manifest.layout(), None, true, Vec::new());
     let mut fetcher = Fetcher { transfer, holder, layout, connection, round_trip, last_piece, slow, bytes };
     let mut patience = FIRST_WORD;
@@ -146,18 +147,18 @@ impl Fetcher<'_> {
             Some(Written::WrongHash) => return self.remember_liar(piece),
             None => return Ok(()),
         }
-        let told = {
+        {
             let mut requesters = transfer.settings.uploads.requesters.lock();
             requesters.register.came(transfer.download, self.holder, piece.len() as u64, Instant::now());
-            requesters.have(transfer.partial.manifest().id(), piece)
-        };
+            requesters.have(transfer.partial.manifest().id(), piece);
+        }
         let holders = transfer.change(|state| {
             (state.last_piece, state.told_quiet, state.disk_full) = (Instant::now(), false, false);
             let losers = state.picker.verified(piece);
             losers.into_iter().for_each(|loser| state.picker.taken_back(loser, piece));
-            // Others have heard it in a conversation of their own. A seed has none with us; by this it sees which peers
-            // pass on what it sends.
-            state.tell(|peer| !told.contains(&peer), &ToPeer::Have { piece: piece.index() });
+            // Those that ask us for pieces hear it there, too; a seed has no other way to see which peers pass on what it
+            // sends.
+            state.tell(|_| true, &ToPeer::Have { piece: piece.index() });
             state.count()
         });
         let _ = transfer.events.send(DownloadEvent::Piece { bytes: piece.len() as u64, holders });

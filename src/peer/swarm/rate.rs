@@ -30,7 +30,7 @@ use serde::Serialize;
 
 use crate::net::message::{Download, Holder, Name, PeerId};
 use crate::share::ledger::Ledger;
-use crate::share::{Bitfield, FileId, FileName};
+use crate::share::{Bitfield, FileName, Manifest};
 
 /// How far back the board looks.
 pub(super) const WINDOW: Duration = Duration::from_secs(5);
@@ -114,9 +114,6 @@ impl Register {
 
     /// A download begins, with these pieces here already. Returns its number.
     pub(super) fn begin(&mut self, file: FileName, have: &Bitfield, now: Instant) -> u64 {
-        if self.is_seeding() {
-            self.ledger.settle();
-        }
         let number = self.downloads.last_key_value().map_or(0, |(last, _)| last + 1);
         let (have, pieces) = (have.count(), have.layout().pieces());
         let (since_ms_ago, bytes_per_s, from, map) = (0, 0, Vec::new(), String::new());
@@ -133,12 +130,15 @@ impl Register {
         (giver.peer, giver.pieces) = (holder.peer, giver.pieces + 1);
         giver.rate.add(bytes, now);
         account.row.have += 1;
-        self.ledger.came(&Some(holder.name.clone()));
+        self.ledger.came(&Some(holder.name.clone()), bytes);
     }
 
     /// A download is over, well or badly. What it was given counts no more.
     pub(super) fn end(&mut self, download: u64) {
         self.downloads.remove(&download);
+        if self.is_seeding() {
+            self.ledger.settle();
+        }
     }
 
     /// Whether nothing is fetched, so that this peer is a seed.
@@ -147,8 +147,12 @@ impl Register {
     }
 
     /// Whether a peer that asks for a file owes so much that it has to wait.
-    pub(super) fn owes(&self, peer: &Option<Name>, file: FileId) -> bool {
-        self.ledger.owes(peer, file, self.is_seeding())
+    pub(super) fn owes(&self, peer: &Option<Name>, file: &Manifest) -> bool {
+        let is_fetched = self.downloads.values().any(|account| account.row.file == *file.name());
+        match is_fetched {
+            true => self.ledger.owes_bytes(peer, file.layout().piece_size().into()),
+            false => self.ledger.owes_loans(peer, file.id()),
+        }
     }
 
     /// For the choker: the bytes that came from each peer in the last round. It ends now, and not when the choker

@@ -3,7 +3,7 @@
 //! This is plain state behind one lock, under which no thread waits. Time is passed in. What follows from a change goes
 //! into the channels of the threads that speak.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +19,7 @@ use crate::net::message::{FromPeer, Holder, Name, PeerId, UploadStage, UploadSta
 use crate::peer::config::UploadSettings;
 use crate::peer::library::offer::Offer;
 use crate::share::choker::{Contender, Occasion, Service, judge};
+use crate::share::picker::FAILURES;
 use crate::share::uplink::{PieceRequest, RequesterId, Uplink};
 use crate::share::{FileId, Piece};
 
@@ -53,6 +54,8 @@ pub(super) struct Requester {
     /// What was sent to it in the last round, and the pieces in all.
     sent: Rate,
     pieces: u64,
+    /// How often it said that a piece was wrong.
+    complaints: u64,
 }
 
 impl Requester {
@@ -64,6 +67,11 @@ impl Requester {
     /// What people call it.
     fn called(&self) -> String {
         self.name.as_ref().map_or_else(|| self.addr.to_string(), Name::to_string)
+    }
+
+    /// Whether its requests wait behind those of others.
+    fn owes(&self, register: &Register) -> bool {
+        register.owes(&self.name, self.offer.manifest())
     }
 
     fn say(&self, message: FromPeer) {
@@ -114,10 +122,12 @@ impl Requesters {
                 .advise("ask another holder, or later"));
         }
         let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round.max(WINDOW)));
-        let (name, interested, service, pieces) = (None, false, Service::Choked, 0);
+        let (name, interested, service) = (None, false, Service::Choked);
+        let (pieces, complaints) = (0, 0);
         self.last += 1;
         let since = Instant::now();
-        let new = Requester { peer, addr, name, offer, interested, service, since, to, sent, pieces };
+        let new =
+            Requester { peer, addr, name, offer, interested, service, since, to, sent, pieces, complaints };
         self.all.insert(self.last, new);
         Ok((self.last, says))
     }
@@ -166,18 +176,17 @@ impl Requesters {
         if let Some(known) = self.all.get_mut(&request.requester).filter(|_| sent) {
             known.sent.add(request.piece.len() as u64, now);
             known.pieces += 1;
+            self.register.ledger.sent(&known.name, request.file, request.piece, !self.register.is_seeding());
             let (number, file, name) = (request.piece.index() + 1, known.offer.name(), known.called());
             info!("sent piece {number} of {file} to {name}");
         }
         self.serve();
     }
 
-    /// A piece is here now: every requester of this file hears it. Returns which peers those are.
-    pub(super) fn have(&mut self, id: FileId, piece: Piece) -> HashSet<PeerId> {
+    /// A piece is here now: every requester of this file hears it.
+    pub(super) fn have(&mut self, id: FileId, piece: Piece) {
         let told = self.all.values().filter(|requester| requester.offer.id() == id);
-        told.inspect(|requester| requester.say(FromPeer::Have { piece: piece.index() }))
-            .map(|told| told.peer)
-            .collect()
+        told.for_each(|requester| requester.say(FromPeer::Have { piece: piece.index() }));
     }
 
     /// A holder says that it has a piece.
@@ -194,8 +203,18 @@ impl Requesters {
         let Some(known) = self.all.get(&requester) else { return false };
         let file = known.offer.id();
         self.uplink.cancel(PieceRequest { requester, file, piece });
-        self.register.ledger.has(&known.name, file, piece);
+        // Anybody can say it without a name.
+        if known.name.is_some() {
+            self.register.ledger.has(&known.name, file, piece);
+        }
         true
+    }
+
+    /// Whether a requester may say that a piece was wrong: no more often than it was sent one, and than an honest one does.
+    pub(super) fn may_complain(&mut self, requester: RequesterId) -> bool {
+        let Some(known) = self.all.get_mut(&requester) else { return false };
+        known.complaints += 1;
+        known.complaints <= known.pieces.min(FAILURES as u64)
     }
 
     /// Judges which requesters are served from now on, and tells those for which that is a change.
@@ -255,22 +274,17 @@ impl Requesters {
     /// Gives the turns that are free to those that wait.
     fn serve(&mut self) {
         let Self { all, uplink, register, .. } = self;
-        let owes = |register: &Register, requester| {
-            all.get(&requester).is_some_and(|known| register.owes(&known.name, known.offer.id()))
-        };
-        while let Some(request) = uplink.next_request(|requester| owes(register, requester)) {
-            match all.get(&request.requester) {
-                Some(known) if known.to.send(Say::Piece(request)).is_ok() => {
-                    register.ledger.sent(&known.name, request.file, request.piece);
-                }
-                _ => uplink.done(request),
+        let owes = |requester| all.get(&requester).is_some_and(|known| known.owes(register));
+        while let Some(request) = uplink.next_request(owes) {
+            let to = all.get(&request.requester).map(|requester| &requester.to);
+            if to.is_none_or(|to| to.send(Say::Piece(request)).is_err()) {
+                uplink.done(request);
             }
         }
     }
 
     /// A line for each that lacks pieces, those that are served first.
     pub(super) fn status(&self, now: Instant) -> Vec<Upload> {
-        let owes = |it: &Requester| self.register.owes(&it.name, it.offer.id());
         let line = |requester: &Requester| Upload {
             to: requester.called(),
             pieces: requester.pieces,
@@ -279,7 +293,7 @@ impl Requesters {
                 file: requester.offer.name().clone(),
                 state: match requester.service {
                     Service::Choked => UploadStage::Choked,
-                    _ if owes(requester) => UploadStage::Owes,
+                    _ if requester.owes(&self.register) => UploadStage::Owes,
                     Service::Regular => UploadStage::Regular,
                     Service::Optimistic => UploadStage::Optimistic,
                 },
@@ -391,12 +405,13 @@ mod tests {
         );
         served(&mut requesters, ben, 1);
         assert_eq!(pieces(&says), 1, "nobody else asks");
+        served(&mut requesters, second, 3);
         // Ben has a piece that eve had first and that was sent to nobody else.
-        assert!(requesters.register.owes(&requesters.all[&second].name, offer.id()));
+        assert!(requesters.all[&second].owes(&requesters.register));
         assert!(requesters.has(ben, piece(2)));
-        assert!(requesters.register.owes(&requesters.all[&second].name, offer.id()), "three are left");
+        assert!(requesters.all[&second].owes(&requesters.register), "three are left");
         assert!(requesters.has(ben, piece(3)));
-        assert!(!requesters.register.owes(&requesters.all[&second].name, offer.id()));
+        assert!(!requesters.all[&second].owes(&requesters.register));
     }
 
     #[test]

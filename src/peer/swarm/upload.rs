@@ -7,7 +7,7 @@
 //!
 //! # Which thread does what
 //! ```text
-//!   serve_peer        one a conversation    listens: interested, request; passes them to the requesters
+//!   serve_peer        one a conversation    listens: interested, request, have; passes them to the requesters
 //!   send_pieces       one a conversation    speaks: have, choke, unchoke, and pieces when it is their turn
 //!   judge_uploads     one a peer            every ten seconds judges which requesters are served from now on
 //! ```
@@ -37,7 +37,6 @@ use crate::peer::config::UploadSettings;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
 use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS};
-use crate::share::picker::FAILURES;
 use crate::share::uplink::RequesterId;
 use crate::share::{FileId, FileName, Piece};
 use crate::thread::{self, Thread};
@@ -149,7 +148,7 @@ fn hear_wishes(
     name: impl Fn() -> Option<Name>,
 ) -> Result<()> {
     let (layout, requesters) = (offer.manifest().layout(), &seat.uploads.requesters);
-    let (mut named, mut wrong) = (false, 0);
+    let mut named = false;
     loop {
         // A requester that has nothing to ask for says `interested` again now and then.
         let Received::Message(message) = connection.receive(Some(limits::REST_TIME))? else { return Ok(()) };
@@ -166,12 +165,16 @@ fn hear_wishes(
                 requesters.lock().ask(seat.requester, piece, here)?
             }
             ToPeer::Have { piece } => requesters.lock().has(seat.requester, layout.piece(piece)?),
-            ToPeer::Wrong { piece } if wrong < FAILURES => {
-                wrong += 1;
+            ToPeer::Wrong { piece } if requesters.lock().may_complain(seat.requester) => {
                 offer.recheck(layout.piece(piece)?)?;
                 true
             }
-            other => return Err(unexpected(&other, "interested, request or have")),
+            other => {
+                return Err(unexpected(
+                    &other,
+                    "interested, request, have, or wrong of a piece that it was sent",
+                ));
+            }
         };
         if !served {
             // It was told why, or does not listen; what it still asks for must not destroy that.

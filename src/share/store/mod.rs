@@ -90,6 +90,8 @@ pub struct Store {
     pub(crate) expired: Vec<FileName>,
     /// Manifests of files as they were when they had this stamp. The lock is never held across I/O.
     known: Mutex<HashMap<FileName, (Stamp, Arc<Manifest>)>>,
+    /// Files whose bytes have changed without a trace in their stamp.
+    rotten: Mutex<HashMap<FileName, Stamp>>,
 }
 
 /// What lies in the folder.
@@ -405,7 +407,13 @@ impl Store {
             return Ok(());
         }
         self.known.lock().remove(manifest.name());
+        self.rotten.lock().insert(manifest.name().clone(), whole.stamp);
         Err(changed(manifest.name()))
+    }
+
+    /// Whether a file with this stamp was found to have other bytes than those that were hashed under it.
+    pub fn has_rotted(&self, name: &FileName, stamp: &Stamp) -> bool {
+        self.rotten.lock().get(name) == Some(stamp)
     }
 
     fn path(&self, name: &FileName) -> PathBuf {

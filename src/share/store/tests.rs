@@ -788,7 +788,10 @@ fn bytes_that_have_rotted_are_found_when_a_requester_complains() {
     );
     assert_eq!(recheck(1).unwrap_err().code(), Code::NotFound);
     assert!(lab.store.open_known(was.name(), was.id()).is_err());
-    assert_ne!(lab.store.manifest(was.name()).unwrap().id(), was.id(), "it is read again");
+    let stamp = || lab.store.stamp(was.name()).unwrap();
+    assert!(lab.store.has_rotted(was.name(), &stamp()));
+    fs::write(lab.shared("a"), &content).unwrap();
+    assert!(!lab.store.has_rotted(was.name(), &stamp()), "somebody has written to it since");
 }
 
 #[test]
