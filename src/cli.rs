@@ -103,8 +103,18 @@ impl Papers {
     }
 }
 
+/// Runs a program, with its log and as many open connections as the system allows. Says what failed on stderr, and gives
+/// the exit status.
+pub fn run(program: &str, work: impl FnOnce() -> Result<()>) -> ExitCode {
+    start_log();
+    raise_descriptor_limit();
+    let Err(error) = work() else { return ExitCode::SUCCESS };
+    tell(format_args!("{program}: {error}"));
+    ExitCode::from(error.exit_status())
+}
+
 /// Log lines go to stderr, warnings and worse unless `RUST_LOG` says otherwise.
-pub fn start_log() {
+fn start_log() {
     let env = env_logger::Env::default().default_filter_or("warn");
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     env_logger::Builder::from_env(env)
@@ -123,7 +133,7 @@ fn write_record(out: &mut Formatter, record: &log::Record<'_>) -> io::Result<()>
 }
 
 /// Lets this program have as many open connections as the system allows; 1024 is a common start.
-pub fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -137,21 +147,13 @@ pub fn raise_descriptor_limit() {
 /// # Errors
 /// When stdout is closed.
 pub fn say_ready(role: &str, name: &str, addr: SocketAddr) -> Result<()> {
-    say_json(&Ready { role, name, addr })
+    say(to_json(&Ready { role, name, addr })?)
 }
 
 /// A result as one JSON object on one line.
 pub(crate) fn to_json(result: &impl Serialize) -> Result<String> {
     serde_json::to_string(result)
         .map_err(|e| Error::failed("cannot write to stdout").because(io::Error::from(e)))
-}
-
-/// Prints a result as one JSON object on one line.
-///
-/// # Errors
-/// When stdout cannot be written to.
-pub fn say_json(result: &impl Serialize) -> Result<()> {
-    say(to_json(result)?)
 }
 
 /// Prints a result, and ends its line. Where the reader has gone away, as `head` does when it has seen enough,
@@ -185,11 +187,7 @@ pub fn on_signal() -> Result<Receiver<i32>> {
     let mut signals = Signals::new(heard).map_err(failed)?;
     let (told, stop) = bounded(1);
     // A second signal finds the channel full, and changes nothing: leaving is under way.
-    let hear = move || {
-        for signal in signals.forever() {
-            let _ = told.try_send(signal);
-        }
-    };
+    let hear = move || signals.forever().for_each(|signal| _ = told.try_send(signal));
     thread::start("hear_signals", hear)?.detach();
     Ok(stop)
 }
@@ -199,13 +197,6 @@ fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
-
-/// Ends a program: says what failed on stderr, and gives the exit status.
-pub fn exit(program: &str, result: Result<()>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    tell(format_args!("{program}: {error}"));
-    ExitCode::from(error.exit_status())
 }
 
 /// An address, such as `127.0.0.1:7000`, `lab-pc-3:7000`, or `http://127.0.0.1:7000/` as it is copied from a browser. Of a
@@ -248,14 +239,6 @@ pub fn parse_rate(text: &str) -> Result<u64> {
         Bytes(0) => Err(Error::new(Kind::Usage, "a rate of zero").advise("write 20M or 500kB")),
         Bytes(rate) => Ok(rate),
     }
-}
-
-/// A rate at which to upload: zero is a rate, too, that of a peer which serves nobody.
-///
-/// # Errors
-/// A usage error that shows how.
-pub fn parse_upload_rate(text: &str) -> Result<u64> {
-    Ok(text.parse::<Bytes>()?.0)
 }
 
 /// How many times faster than life: a number from 0.01 to 10,000.

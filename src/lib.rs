@@ -29,6 +29,7 @@
 //! |---|---|
 //! | a message, or a field | `net/message`: the enum of its direction; then the golden dialogue in `tests/golden`, and the table in `report/2-wire.md`, which a test compares |
 //! | a verb | `commands/command.rs` (the grammar), a function beside its like that returns an `Outcome`, a line in `commands/mod.rs` |
+//! | an option of a program | a field of `peer/config.rs`, or of `Settings` in `manager/mod.rs`; its text is its help |
 //! | a rule of the manager | a pure function of `manager/state`, called from one verb of `Table`; its unit test stands beside it |
 //! | a case in a file's life | a row of `peer/replication/decide.rs`, and its test there |
 //! | a thread | `thread::start` with its name, and a row below |
@@ -62,7 +63,7 @@
 //! | `touch`, `times_blocks` | one for each further core, briefly | fresh memory for a product, and the checks of it that can be shared |
 //! | `publish` | one a peer | tells the manager what this peer has |
 //! | `fetch_from` | one a holder, in a download | takes pieces from it |
-//! | `ask_files` | one for each other peer, briefly | asks it what it offers |
+//! | `ask_files` | one for each other peer but one, briefly | asks it what it offers |
 //! | `watch_lease` | one a lease that is held by hand | says when it has ended |
 //! | `keep_lease` | one a held lease | renews it, hears of losses |
 //! | `serve_slot` | one a leased slot | sends products to it and takes the answers |

@@ -7,13 +7,16 @@
 //!
 //! # The rule
 //! Every thread of the project is started here, by the name of the function that it runs. A [`Thread`] is joined when
-//! it is dropped; a scoped one by its scope. `lib.rs` has a table of all names, and a test holds it against the calls.
+//! it is dropped; a scoped one by its scope. Work that comes in parts is done by `on_threads`. `lib.rs` has a table of
+//! all names, and a test holds it against the calls.
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::sync::LazyLock;
 use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use log::warn;
+use parking_lot::Mutex;
 
 use crate::error::{Code, Error, Result};
 
@@ -69,6 +72,32 @@ impl Drop for Thread {
     }
 }
 
+/// Does the parts of some work on as many threads of that name, this one among them, and returns what they
+/// come to. Each thread takes a part whenever it is free, so where no other thread can be had, this one
+/// does them all.
+pub(crate) fn on_threads<T: Send, X: Send>(
+    name: &str,
+    parts: Vec<T>,
+    work: impl Fn(T) -> X + Sync,
+) -> Vec<X> {
+    if parts.len() < 2 {
+        return parts.into_iter().map(work).collect();
+    }
+    let others = parts.len() - 1;
+    let waiting = Mutex::new(parts.into_iter().enumerate());
+    let take = || waiting.lock().next();
+    let run = || std::iter::from_fn(take).map(|(n, part)| (n, work(part))).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let helpers: Vec<_> = (0..others).map_while(|_| start_scoped(scope, name, run).ok()).collect();
+        let mut done = run();
+        for helper in helpers {
+            done.extend(helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        done.sort_unstable_by_key(|(n, _)| *n);
+        done.into_iter().map(|(_, result)| result).collect()
+    })
+}
+
 /// How many cores this program may use.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
@@ -103,7 +132,6 @@ mod tests {
     use std::sync::Arc;
 
     use crossbeam_channel::bounded;
-    use parking_lot::Mutex;
 
     use super::*;
 
@@ -126,5 +154,20 @@ mod tests {
         });
         give.send(thread.unwrap()).unwrap();
         assert!(ended.recv().is_err(), "it came to its end");
+    }
+
+    #[test]
+    fn parts_are_done_at_once_in_order_and_a_panic_of_one_is_not_lost() {
+        // Each waits for the others, so no thread can do two of them.
+        let together = std::sync::Barrier::new(3);
+        let part = |n: i32| {
+            together.wait();
+            (2 * n, thread::current().id())
+        };
+        let done = on_threads("parts", vec![1, 2, 3], part);
+        assert_eq!(done.iter().map(|(double, _)| *double).collect::<Vec<_>>(), [2, 4, 6]);
+        assert!(done.iter().any(|(_, thread)| *thread == thread::current().id()));
+        assert!(std::panic::catch_unwind(|| on_threads("parts", vec![1, 2], |n| assert_eq!(n, 1))).is_err());
+        assert!(on_threads("parts", Vec::<i32>::new(), |n| n).is_empty());
     }
 }

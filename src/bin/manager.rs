@@ -33,26 +33,20 @@ struct ManagerOptions {
 
 fn main() -> ExitCode {
     let options = ManagerOptions::parse();
-    cli::start_log();
-    cli::raise_descriptor_limit();
-    cli::exit("manager", run(&options))
+    cli::run("manager", || run(&options))
 }
 
 fn run(ManagerOptions { manager, open, papers }: &ManagerOptions) -> Result<()> {
     papers.print(ManagerOptions::command())?;
-    if !manager.listen.ip().is_loopback() && !open {
-        return Err(Error::new(
-            Kind::Usage,
-            format!("{} can be reached from other machines, and anybody there could join", manager.listen),
-        )
-        .advise("add --open if that is what you want, or listen on 127.0.0.1"));
+    let usage = |what: &str, advice| Err(Error::new(Kind::Usage, what).advise(advice));
+    let addr = manager.listen;
+    if !addr.ip().is_loopback() && !open {
+        let what = format!("{addr} can be reached from other machines, and anybody there could join");
+        return usage(&what, "add --open if that is what you want, or listen on 127.0.0.1");
     }
     if manager.ping >= manager.dead_after {
-        return Err(Error::new(
-            Kind::Usage,
-            "with --ping as long as --dead-after every peer would seem dead",
-        )
-        .advise("make --dead-after several times --ping"));
+        let what = "with --ping as long as --dead-after every peer would seem dead";
+        return usage(what, "make --dead-after several times --ping");
     }
     let stop = cli::on_signal()?;
     let mut manager = Manager::start(manager)?;

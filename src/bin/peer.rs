@@ -6,10 +6,7 @@
 //! $ peer multiply a.npy b.npy         # joins, multiplies, leaves
 //! ```
 
-use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +14,12 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 use crossbeam_channel::Receiver;
 use peerlab::cli;
-use peerlab::commands::command::{Command, command_place};
+use peerlab::commands::command::{Command, in_lower_case};
 use peerlab::commands::context::Context;
 use peerlab::commands::{self, prompt};
 use peerlab::error::{Code, Result};
-use peerlab::net::message::Name;
 use peerlab::peer::Peer;
-use peerlab::peer::config::{Config, UploadSettings};
-use peerlab::share::choker::{ROUND_SECONDS, UNCHOKE};
+use peerlab::peer::config::Config;
 use peerlab::thread::{self, Thread};
 use rustix::termios::OptionalActions;
 use signal_hook::consts::SIGINT;
@@ -48,39 +43,8 @@ const SLOW: u64 = 10_000;
                   Example: peer serve --name ada"
 )]
 struct PeerOptions {
-    /// Where the manager listens
-    #[arg(long, global = true, env = "PEERLAB_MANAGER", value_name = "ADDR", default_value = "127.0.0.1:7000", value_parser = cli::parse_addr)]
-    manager: SocketAddr,
-    /// Where to listen; port 0 takes any free port
-    #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = cli::parse_addr)]
-    listen: SocketAddr,
-    /// Where others are told that this peer listens, if that is another address
-    #[arg(long, global = true, value_name = "ADDR", value_parser = cli::parse_addr)]
-    advertise: Option<SocketAddr>,
-    /// What this peer calls itself; a random name if absent
-    #[arg(long, global = true)]
-    name: Option<Name>,
-    /// How many products to serve at once
-    #[arg(long, default_value_t = 4, value_name = "N")]
-    slots: u32,
-    /// The folder of this peer: its files, and the history of its prompt; ./peerlab-NAME if absent
-    #[arg(long, global = true, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// How often to look into the shared folder
-    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = cli::parse_time)]
-    scan: Duration,
-    /// How fast to upload at most, all together: 20M, 500kB, 8MiB, 50mbit (per second); 0 serves nobody
-    #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_upload_rate)]
-    up: Option<u64>,
-    /// How fast to download at most, all together
-    #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_rate)]
-    down: Option<u64>,
-    /// How many others to serve pieces for their rates; one more is chosen at random
-    #[arg(long, global = true, value_name = "N", default_value_t = UNCHOKE as u16)]
-    unchoke: u16,
-    /// How many times faster the rounds of choking are: 10 makes ten seconds one
-    #[arg(long, global = true, value_name = "X", default_value_t = 1.0, value_parser = cli::parse_scale)]
-    time_scale: f64,
+    #[command(flatten)]
+    config: Config,
     /// Print the result as one JSON object
     #[arg(long, global = true, help_heading = None)]
     json: bool,
@@ -91,27 +55,27 @@ struct PeerOptions {
 }
 
 fn main() -> ExitCode {
-    let options = PeerOptions::parse_from(words());
-    cli::start_log();
-    cli::raise_descriptor_limit();
-    cli::exit("peer", run(options))
+    let mut words = std::env::args_os();
+    let program = words.next();
+    let words = in_lower_case(words, &PeerOptions::command());
+    let options = PeerOptions::parse_from(program.into_iter().chain(words));
+    cli::run("peer", || run(options))
 }
 
-/// The words of the command line, with the command in lower case: it is understood in any case.
-fn words() -> Vec<OsString> {
-    let mut words: Vec<OsString> = std::env::args_os().collect();
-    let text: Vec<String> = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    if let Some(place) = command_place(&text, &PeerOptions::command()) {
-        words[place + 1] = words[place + 1].to_ascii_lowercase();
-    }
-    words
-}
-
-fn run(options: PeerOptions) -> Result<()> {
-    options.papers.print(PeerOptions::command())?;
+fn run(PeerOptions { mut config, json, papers, command }: PeerOptions) -> Result<()> {
+    papers.print(PeerOptions::command())?;
     let stop = cli::on_signal()?;
-    let config = config(&options)?;
-    match options.command {
+    if config.data.as_os_str().is_empty() {
+        config.data = format!("peerlab-{}", config.name).into();
+    }
+    for (option, rate) in [("--up", config.upload.up), ("--down", config.upload.down)] {
+        if let Some(rate @ 1..SLOW) = rate {
+            cli::tell(format_args!(
+                "{option} {rate} is {rate} bytes a second: for more write {rate}kB or {rate}MB"
+            ));
+        }
+    }
+    match command {
         Some(Command::Serve { slots }) => {
             serve(Config { slots: slots.unwrap_or(config.slots), ..config }, &stop)
         }
@@ -120,32 +84,12 @@ fn run(options: PeerOptions) -> Result<()> {
             let config = Config { slots: 0, keeps: false, ..config };
             let mut context = Context::for_one_command(config);
             leave_on_signal(stop, &context)?;
-            let done = commands::run(&mut context, command, options.json);
+            let done = commands::run(&mut context, command, json);
             context.leave();
             done
         }
         None => open_prompt(config, stop),
     }
-}
-
-/// How a peer with these options behaves.
-fn config(options: &PeerOptions) -> Result<Config> {
-    let PeerOptions { manager, listen, advertise, slots, scan, up, down, unchoke, time_scale, .. } = *options;
-    let name = match &options.name {
-        Some(name) => name.clone(),
-        None => format!("peer-{:04x}", rand::random::<u16>()).parse()?,
-    };
-    let data = options.data.clone().unwrap_or_else(|| format!("peerlab-{name}").into());
-    for (option, rate) in [("--up", up), ("--down", down)] {
-        if let Some(rate @ 1..SLOW) = rate {
-            cli::tell(format_args!(
-                "{option} {rate} is {rate} bytes a second: for more write {rate}kB or {rate}MB"
-            ));
-        }
-    }
-    let round = Duration::from_secs(ROUND_SECONDS).div_f64(time_scale);
-    let upload = UploadSettings { up, down, unchoke: unchoke.into(), round };
-    Ok(Config { manager, listen, advertise, name, slots, data, keeps: true, scan, upload })
 }
 
 /// Runs the prompt, or the script that stands in its place.
@@ -154,10 +98,11 @@ fn open_prompt(config: Config, stop: Receiver<i32>) -> Result<()> {
     let context = Context::for_prompt(Arc::clone(&peer));
     leave_on_signal(stop, &context)?;
     // Without a manager some commands still work, and it may come.
-    match peer.network().first_number() {
-        Err(no) if no.code() != Code::Failed => return Err(no),
-        Err(no) => cli::tell(no),
-        Ok(_) => {}
+    if let Err(no) = peer.network().first_number() {
+        if no.code() != Code::Failed {
+            return Err(no);
+        }
+        cli::tell(no);
     }
     if !io::stdin().is_terminal() {
         say_ready(&peer)?;
@@ -168,12 +113,12 @@ fn open_prompt(config: Config, stop: Receiver<i32>) -> Result<()> {
 /// Serves until a signal. It is ready when it has joined; a manager that is not there yet is waited for.
 fn serve(config: Config, stop: &Receiver<i32>) -> Result<()> {
     let peer = Peer::start(config)?;
-    loop {
-        match peer.network().wait_for_number(JOIN_CHECK) {
-            Ok(_) => break,
-            Err(no) if no.code() != Code::Failed => return Err(no),
-            Err(_) if stop.try_recv().is_ok() => return Ok(()),
-            Err(_) => {}
+    while let Err(no) = peer.network().wait_for_number(JOIN_CHECK) {
+        if no.code() != Code::Failed {
+            return Err(no);
+        }
+        if stop.try_recv().is_ok() {
+            return Ok(());
         }
     }
     say_ready(&peer)?;
@@ -183,7 +128,7 @@ fn serve(config: Config, stop: &Receiver<i32>) -> Result<()> {
 }
 
 fn say_ready(peer: &Peer) -> Result<()> {
-    cli::say_ready("peer", &peer.config().name.to_string(), peer.addr())
+    cli::say_ready("peer", &peer.network().config.name.to_string(), peer.addr())
 }
 
 /// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command. At a prompt on a
@@ -191,7 +136,7 @@ fn say_ready(peer: &Peer) -> Result<()> {
 fn leave_on_signal(stop: Receiver<i32>, context: &Context) -> Result<()> {
     // The prompt may have the terminal in another mode when the signal comes.
     let terminal = rustix::termios::tcgetattr(io::stdin()).ok();
-    let (work, stays) = (context.work(), context.stays && io::stdin().is_terminal());
+    let (work, stays) = (Arc::clone(&context.work), context.stays && io::stdin().is_terminal());
     let leave = move || {
         while stop.recv() == Ok(SIGINT) && stays && work.interrupt() {
             cli::tell("stopping this command; Ctrl-C once more leaves");

@@ -97,14 +97,12 @@ enum Program {
 
 fn main() -> ExitCode {
     let Options { program, addr } = Options::parse();
-    cli::start_log();
-    let done = match program {
+    cli::run("uppercase", || match program {
         Program::TcpServer => tcp_server(addr),
         Program::TcpClient => tcp_client(addr),
         Program::UdpServer => udp_server(addr),
         Program::UdpClient => udp_client(addr),
-    };
-    cli::exit("uppercase", done)
+    })
 }
 
 /// Listens, accepts, and gives every client a thread.

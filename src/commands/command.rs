@@ -1,9 +1,10 @@
 //! The verbs and their arguments: the grammar of the command line and of the prompt.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 
 use crate::matrix::strassen::MAX_LEVELS;
 use crate::share::FileName;
@@ -22,24 +23,7 @@ pub enum Command {
     },
     /// Write a random matrix as NAME.npy
     #[command(after_help = "Example: peer make a 1000 700 --integers")]
-    Make {
-        /// The file to write; `.npy` is added if it is missing
-        #[arg(value_name = "NAME")]
-        matrix: PathBuf,
-        /// How many rows
-        rows: usize,
-        /// How many columns; as many as rows if absent
-        cols: Option<usize>,
-        /// Makes the same matrix again
-        #[arg(long)]
-        seed: Option<u64>,
-        /// Whole numbers from -9 to 9, whose products are exact
-        #[arg(long)]
-        integers: bool,
-        /// Replace a file of this name, whatever it is
-        #[arg(long)]
-        force: bool,
-    },
+    Make(MakeOptions),
     /// Print a matrix: its shape, its range, and at most eight rows and columns
     #[command(after_help = "Example: peer show a.npy")]
     Show {
@@ -49,29 +33,7 @@ pub enum Command {
     },
     /// Multiply two matrices by leased peers
     #[command(after_help = "Example: peer multiply a.npy b.npy -o c.npy")]
-    Multiply {
-        /// The left matrix
-        #[arg(value_name = "A.npy")]
-        a: PathBuf,
-        /// The right matrix
-        #[arg(value_name = "B.npy")]
-        b: PathBuf,
-        /// Where to write the product, `-` for stdout; not written if absent
-        #[arg(short, long, value_name = "C.npy")]
-        output: Option<PathBuf>,
-        /// How often the matrices are cut: 0 is one product, 1 is seven, 2 is forty-nine
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_LEVELS)))]
-        levels: u32,
-        /// How many slots to lease; one is enough for --levels 0
-        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-        slots: Option<u32>,
-        /// Without a network, on all cores of this machine
-        #[arg(long, conflicts_with_all = ["levels", "slots"])]
-        local: bool,
-        /// Replace a file of this name, whatever it is
-        #[arg(long, requires = "output")]
-        force: bool,
-    },
+    Multiply(MultiplyOptions),
     /// Hold slots by hand, and see the queue (at the prompt only)
     #[command(after_help = "Example, at the prompt: lease 7")]
     Lease {
@@ -161,23 +123,77 @@ pub enum Command {
     Quit,
 }
 
+/// Which matrix to make, and where.
+#[derive(Debug, Args)]
+pub struct MakeOptions {
+    /// The file to write; `.npy` is added if it is missing
+    #[arg(value_name = "NAME")]
+    pub(super) matrix: PathBuf,
+    /// How many rows
+    pub(super) rows: usize,
+    /// How many columns; as many as rows if absent
+    pub(super) cols: Option<usize>,
+    /// Makes the same matrix again
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+    /// Whole numbers from -9 to 9, whose products are exact
+    #[arg(long)]
+    pub(super) integers: bool,
+    /// Replace a file of this name, whatever it is
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// What to multiply, and how.
+#[derive(Debug, Args)]
+pub struct MultiplyOptions {
+    /// The left matrix
+    #[arg(value_name = "A.npy")]
+    pub(super) a: PathBuf,
+    /// The right matrix
+    #[arg(value_name = "B.npy")]
+    pub(super) b: PathBuf,
+    /// Where to write the product, `-` for stdout; not written if absent
+    #[arg(short, long, value_name = "C.npy")]
+    pub(super) output: Option<PathBuf>,
+    /// How often the matrices are cut: 0 is one product, 1 is seven, 2 is forty-nine
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_LEVELS)))]
+    pub(super) levels: u32,
+    /// How many slots to lease; one is enough for --levels 0
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) slots: Option<u32>,
+    /// Without a network, on all cores of this machine
+    #[arg(long, conflicts_with_all = ["levels", "slots"])]
+    pub(super) local: bool,
+    /// Replace a file of this name, whatever it is
+    #[arg(long, requires = "output")]
+    pub(super) force: bool,
+}
+
 /// An order of pieces, by its name.
 fn orders() -> impl TypedValueParser<Value = PickOrder> {
     PossibleValuesParser::new(PickOrder::NAMED.map(|(name, _)| name)).try_map(|name| name.parse())
 }
 
-/// Where the command stands among `words`: the first that is neither an option nor an option's value.
-pub fn command_place(words: &[String], grammar: &clap::Command) -> Option<usize> {
-    let takes_value = |word: &str| {
-        let long = word.strip_prefix("--");
+/// The words of a line. The command among them is understood in any case: it is the first that is neither an option nor
+/// an option's value.
+pub fn in_lower_case(
+    words: impl IntoIterator<Item = impl Into<OsString>>,
+    grammar: &clap::Command,
+) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let takes_value = |word: &OsStr| {
+        let long = word.to_str().and_then(|word| word.strip_prefix("--"));
         let named = |arg: &&clap::Arg| long.is_some() && arg.get_long() == long;
         grammar.get_arguments().find(named).is_some_and(|arg| arg.get_action().takes_values())
     };
     let mut value = false;
-    words.iter().position(|word| {
-        let option = word.starts_with('-');
+    let command = words.iter_mut().find(|word| {
+        let option = word.as_encoded_bytes().starts_with(b"-");
         let command = !value && !option;
         value = !value && option && takes_value(word);
         command
-    })
+    });
+    command.into_iter().for_each(|command| command.make_ascii_lowercase());
+    words
 }

@@ -21,7 +21,7 @@ use rustyline::completion::{Completer, FilenameCompleter, Pair, Quote, escape, e
 use rustyline::error::ReadlineError;
 use rustyline::{Helper, Highlighter, Hinter, Validator};
 
-use super::command::command_place;
+use super::command::in_lower_case;
 use crate::peer::manager_client::ManagerClient;
 use crate::share::FileName;
 use crate::thread::{self, Thread};
@@ -68,10 +68,7 @@ impl Completion {
         let (start, typed) = extract_word(line, line.len(), Some('\\'), is_special);
         let mut words = shell_words::split(&line[..start]).unwrap_or_default();
         words.push(unescape(typed, Some('\\')).into_owned());
-        if let Some(place) = command_place(&words, &self.grammar) {
-            words[place] = words[place].to_lowercase();
-        }
-        let (last, words) = (words.len() - 1, words.into_iter().map(Into::into).collect());
+        let (last, words) = (words.len() - 1, in_lower_case(words, &self.grammar));
         let found = complete(&mut self.grammar.clone(), words, last, None).unwrap_or_default();
         let values = found.iter().map(|candidate| candidate.get_value().to_string_lossy().into_owned());
         (start, values.filter(|value| typed.starts_with('-') || !value.starts_with('-')).collect())

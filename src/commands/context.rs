@@ -24,7 +24,8 @@ pub struct Context {
     /// At the prompt: the peer stays between commands, and so does a lease.
     pub stays: bool,
     pub(super) lease: Option<HeldLease>,
-    pub(super) work: Arc<Work>,
+    /// For the thread that makes a peer leave when a signal comes.
+    pub work: Arc<Work>,
 }
 
 /// What a signal finds in the middle of a command.
@@ -46,14 +47,9 @@ impl Context {
 
     /// For many commands of a peer that runs already.
     pub fn for_prompt(peer: Arc<Peer>) -> Self {
-        let config = peer.config().clone();
+        let config = peer.network().config.clone();
         let work = Arc::new(Work { peer: peer.into(), ..Work::default() });
         Self { config, stays: true, lease: None, work }
-    }
-
-    /// For the thread that makes a peer leave when a signal comes.
-    pub fn work(&self) -> Arc<Work> {
-        Arc::clone(&self.work)
     }
 
     /// Gives back what is leased, and leaves.
@@ -79,8 +75,8 @@ impl Context {
 
     /// A shared folder: the peer's own, if it is that, else one that is opened for this command.
     pub(super) fn store(&self, folder: &Path) -> Result<Arc<Store>> {
-        let own = self.work.peer.get().and_then(|peer| peer.store());
-        match own.filter(|own| own.is_at(folder)) {
+        let own = self.work.peer.get().and_then(|peer| peer.wings.replication.as_ref());
+        match own.map(|own| &own.store).filter(|own| own.is_at(folder)) {
             Some(own) => Ok(Arc::clone(own)),
             None => Store::open(folder).map(Arc::new),
         }

@@ -14,31 +14,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::unbounded;
 use log::debug;
 use serde::Serialize;
 use serde_json::json;
 
 use super::context::Context;
-use super::show::{Outcome, show_download};
+use super::show::{Outcome, show_download, show_work};
 use crate::cli::tell;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{
-    Condition, FileState, FromPeer, GRACE, Health, ManagerState, PeerState, Replicas, ToPeer, no_answer,
-};
+use crate::net::message::{FileState, FromPeer, GRACE, Health, ManagerState, Replicas, ToPeer, no_answer};
 use crate::peer::Peer;
 use crate::peer::library::offer::Offer;
 use crate::peer::manager_client::{Listing, ManagerClient};
 use crate::peer::swarm::download::{DownloadReport, download, offered_from_elsewhere};
 use crate::peer::swarm::transfer::DownloadSettings;
+use crate::peer::wings::Wings;
 use crate::share::picker::PickOrder;
 use crate::share::store::Store;
 use crate::share::units::{about, counted};
 use crate::share::{FileId, FileName, Piece};
-use crate::thread;
+use crate::thread::on_threads;
 
 /// How long a file may take to be known to the manager.
 const PUBLISHING: Duration = Duration::from_secs(10);
@@ -72,7 +70,7 @@ fn ask_about<T>(
 
 /// Puts a file into the shared folder, and tells the manager; gives its name, too.
 pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)> {
-    let peer = context.peer()?;
+    let Wings { library, replication, .. } = &*context.peer()?.wings;
     let store = context.store(&context.config.data)?;
     let lay_there = path.file_name().is_some_and(|name| store.dir().join(name).exists());
     let manifest = store.import(path, &context.work.stop)?;
@@ -80,13 +78,13 @@ pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)>
     // To add is the wish: it counts from now on, also for a file that has lain there since before it was dropped.
     let put = store.put_at(&file).unwrap_or_default().max(Clock::new().now());
     let (id, size, pieces) = (manifest.id(), manifest.layout().size(), manifest.layout().pieces());
-    peer.library().published(&file, id, put);
-    peer.library().offer(Arc::new(Offer::whole(&store, manifest)));
-    peer.library().wait_until_told(&file, PUBLISHING).inspect_err(|no| {
+    library.published(&file, id, put);
+    library.offer(Arc::new(Offer::whole(&store, manifest)));
+    library.wait_until_told(&file, PUBLISHING).inspect_err(|no| {
         // A copy that nobody may have under this name is of no use; the original is where it was. A peer that
         // watches its folder sets it aside.
-        if no.code() == Code::Conflict && !lay_there && peer.replication().is_none() {
-            peer.library().withdraw(&file);
+        if no.code() == Code::Conflict && !lay_there && replication.is_none() {
+            library.withdraw(&file);
             let _ = store.trash(&file);
         }
     })?;
@@ -95,11 +93,8 @@ pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)>
 }
 
 /// After `add`: serves the file until as many others have all of it as the manager's policy asks; where it asks for
-/// none, until a signal. At the prompt the peer serves anyway.
+/// none, until a signal.
 pub(super) fn serve_until_copied(context: &Context, file: &FileName) -> Result<()> {
-    if context.stays {
-        return Ok(());
-    }
     let peer = context.peer()?;
     let mut manager = context.manager();
     let mut said = None;
@@ -143,11 +138,8 @@ fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<(
     Ok((wanted, there))
 }
 
-/// After `down --stay`: serves until a signal, which then is the ordinary end. At the prompt the peer serves anyway.
+/// After `down --stay`: serves until a signal, which then is the ordinary end.
 pub(super) fn serve_on(context: &Context, file: &FileName) -> Result<()> {
-    if context.stays {
-        return Ok(());
-    }
     tell(format!("serving {file} at {} until Ctrl-C", context.peer()?.addr()));
     context.work.is_done();
     loop {
@@ -163,9 +155,9 @@ pub(super) fn down(
     order: PickOrder,
 ) -> Result<Outcome<DownloadReport>> {
     let peer = context.peer()?;
-    let here = if context.stays { context.config.data.clone() } else { ".".into() };
-    let folder = output.unwrap_or(here);
-    let offer = peer.library().get(file).filter(|offer| offer.is_whole() && offer.open().is_ok());
+    let folder =
+        output.unwrap_or_else(|| if context.stays { context.config.data.clone() } else { ".".into() });
+    let offer = peer.wings.library.get(file).filter(|offer| offer.is_whole() && offer.open().is_ok());
     let report = match offer.filter(|offer| offer.store().is_at(&folder)) {
         Some(offer) => nothing_to_do(&offer),
         None => fetch(context, file, &folder, order)?,
@@ -179,12 +171,12 @@ fn fetch(context: &Context, file: &FileName, folder: &Path, order: PickOrder) ->
     // Nothing is made on the disk for a file that nobody offers. A peer that wants a copy of what it offers from
     // another folder has not lost it, so it asks under no number.
     let peer = context.peer()?;
-    let copies = offered_from_elsewhere(peer.library(), file, folder).is_some();
+    let copies = offered_from_elsewhere(&peer.wings.library, file, folder).is_some();
     let own = peer.network().wait_for_number(Duration::ZERO)?;
     let mut manager = context.manager();
     let found =
         ask_about(context, &mut manager, |manager| manager.query(if copies { 0 } else { own }, file))?;
-    peer.library().put_back(file, found.manifest.id());
+    peer.wings.library.put_back(file, found.manifest.id());
     let store = context.store(folder)?;
     let report = match lies_there(peer, &store, &found)? {
         Some(offer) => Ok(nothing_to_do(&offer)),
@@ -205,8 +197,8 @@ fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Listing) -> Result<Option
     match store.manifest(name) {
         Ok(there) if there.id() == found.manifest.id() => {
             let offer = Arc::new(Offer::whole(store, there));
-            if offered_from_elsewhere(peer.library(), name, store.dir()).is_none() {
-                peer.library().offer(Arc::clone(&offer));
+            if offered_from_elsewhere(&peer.wings.library, name, store.dir()).is_none() {
+                peer.wings.library.offer(Arc::clone(&offer));
             }
             Ok(Some(offer))
         }
@@ -232,13 +224,9 @@ fn run_download(
     found: Listing,
 ) -> Result<DownloadReport> {
     let peer = context.peer()?;
-    let (events, shown) = unbounded();
-    let new = DownloadSettings::new(peer.library(), peer.uploads(), store);
+    let new = DownloadSettings::new(&peer.wings.library, &peer.wings.uploads, store);
     let settings = DownloadSettings { order, repair, stop: Some(&context.work.stop), ..new };
-    std::thread::scope(|scope| {
-        thread::start_scoped(scope, "show_progress", move || show_download(&shown))?;
-        download(settings, manager, found, events)
-    })
+    show_work(show_download, |events| download(settings, manager, found, events))
 }
 
 /// "a.bin: 32.0 MiB in 0.120 s (266.7 MiB/s), pieces from ada 43, ben 85".
@@ -287,7 +275,7 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
                 .advise("another peer watches this folder: `verify` at its prompt mends it, or stop it and `verify` again"));
         }
         tell(format!("{file}: {wrong} (number {}), to be mended from others", list.join(", ")));
-        context.peer()?.library().put_back(file, id);
+        context.peer()?.wings.library.put_back(file, id);
         run_download(context, &store, PickOrder::default(), true, &mut manager, found)
             .map_err(|e| Error::new(Kind::Check, format!("{file} has {wrong}")).because(e))?;
     }
@@ -316,7 +304,8 @@ pub(super) fn get(context: &Context) -> Result<Outcome> {
     let mut others = context.manager().state()?.peers;
     others.retain(|other| other.peer != own);
     let mut offered = BTreeMap::new();
-    for (card, answer) in others.iter().zip(ask_all(&others)) {
+    let answers = on_threads("ask_files", others.iter().collect(), |peer| ask_files(peer.addr));
+    for (card, answer) in others.iter().zip(answers) {
         match answer {
             Ok(files) => files.into_iter().for_each(|file| enter(&mut offered, file, card.name.to_string())),
             Err(e) => tell(format!("{} does not say what it offers: {e}", card.name)),
@@ -335,19 +324,6 @@ pub(super) fn get(context: &Context) -> Result<Outcome> {
         some => some.iter().map(line).collect::<Vec<_>>().join("\n"),
     };
     Ok(Outcome::new(json!({"files": offered}), text))
-}
-
-/// What each of these peers says when it is asked for its files; all are asked at the same time.
-fn ask_all(peers: &[PeerState]) -> Vec<Result<Vec<FromPeer>>> {
-    std::thread::scope(|scope| {
-        let ask = |peer: &PeerState| {
-            let addr = peer.addr;
-            thread::start_scoped(scope, "ask_files", move || ask_files(addr))
-        };
-        let threads: Vec<_> = peers.iter().map(ask).collect();
-        let panicked = |_| Err(Error::failed("the thread that asks has panicked"));
-        threads.into_iter().map(|thread| thread?.join().unwrap_or_else(panicked)).collect()
-    })
 }
 
 /// What one peer offers.
@@ -392,21 +368,14 @@ fn catalogue(files: &[FileState]) -> String {
         let at = at_whom(&names(true), &names(false));
         let line = format!("{:24} {:>10}  {}  {at}", file.file, about(file.size), file.id.short());
         match &file.health {
-            Some(Health { state, reason }) => format!("{:8} {line}; {reason}", word(*state)),
+            // A condition in one word, as programs have it.
+            Some(Health { state, reason }) => {
+                format!("{:8} {line}; {reason}", json!(state).as_str().unwrap_or_default())
+            }
             None => line,
         }
     };
     files.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// A condition in one word.
-fn word(condition: Condition) -> &'static str {
-    match condition {
-        Condition::Whole => "whole",
-        Condition::Spreading => "spreading",
-        Condition::Healing => "healing",
-        Condition::Missing => "missing",
-    }
 }
 
 /// "at ada, ben, in part at cyd".
@@ -421,7 +390,7 @@ fn at_whom(whole: &[String], partial: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::message::Holder;
+    use crate::net::message::{Condition, Holder};
     use crate::peer::swarm::rate::Share;
     use crate::share::picker::Waste;
 

@@ -13,36 +13,31 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::unbounded;
 use log::debug;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::Serialize;
 use serde_json::json;
 
-use super::show::{Outcome, show_progress};
+use super::command::{MakeOptions, MultiplyOptions};
+use super::show::{Outcome, show_products, show_work};
 use crate::cli::tell;
 use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::strassen::Plan;
-use crate::matrix::{Matrix, npy, on_threads};
+use crate::matrix::{Matrix, npy};
 use crate::peer::Peer;
-use crate::peer::multiply::{self, Done, MultiplyReport, Question};
+use crate::peer::multiply::{self, Done, Question};
 use crate::share::units::counted;
-use crate::thread::{self, cores};
+use crate::thread::{cores, on_threads};
 
 /// Writes a random matrix.
-pub(super) fn make(
-    mut file: PathBuf,
-    rows: usize,
-    cols: usize,
-    seed: Option<u64>,
-    integers: bool,
-    force: bool,
-) -> Result<Outcome> {
+pub(super) fn make(options: MakeOptions) -> Result<Outcome> {
+    let MakeOptions { matrix: mut file, rows, cols, seed, integers, force } = options;
+    let cols = cols.unwrap_or(rows);
     if file.extension().is_none_or(|e| e != "npy") {
         file.as_mut_os_string().push(".npy");
     }
@@ -52,51 +47,15 @@ pub(super) fn make(
     let mut rng = StdRng::seed_from_u64(seed);
     // Only to learn whether there is memory for it.
     Matrix::try_zeros(rows, cols)?;
-    let matrix = match integers {
-        true => Matrix::random_integers(rows, cols, &mut rng),
-        false => Matrix::random(rows, cols, &mut rng),
+    let (what, matrix) = match integers {
+        true => ("whole numbers", Matrix::random_integers(rows, cols, &mut rng)),
+        false => ("reals", Matrix::random(rows, cols, &mut rng)),
     };
     save(&matrix, &file)?;
-    let what = if integers { "whole numbers" } else { "reals" };
     let file = file.to_string_lossy();
     let text = format!("{file}: {rows} x {cols} {what}, made with --seed {seed}");
     let data = json!({"file": file, "rows": rows, "cols": cols, "seed": seed, "integers": integers});
     Ok(Outcome::new(data, text))
-}
-
-/// How a product is computed.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum How<'a> {
-    /// By this machine alone.
-    Local,
-    /// By leased slots.
-    Leased { peer: &'a Peer, levels: u32, slots: u32 },
-}
-
-impl How<'_> {
-    fn levels(self) -> u32 {
-        match self {
-            Self::Local => 0,
-            Self::Leased { levels, .. } => levels,
-        }
-    }
-
-    /// The product into `c`; by leased slots with its progress on stderr.
-    fn multiply(self, question: Question<'_>, c: &mut Matrix) -> Result<MultiplyReport> {
-        let Self::Leased { peer, slots, .. } = self else {
-            let began = Instant::now();
-            question.multiply_here(c)?;
-            let seconds = began.elapsed().as_secs_f64();
-            return Ok(MultiplyReport { seconds, wait_seconds: 0.0, products: Vec::new() });
-        };
-        let (events, shown) = unbounded();
-        std::thread::scope(|scope| {
-            thread::start_scoped(scope, "show_progress", move || {
-                show_progress(&shown, question.plan.products())
-            })?;
-            multiply::multiply(peer.network(), question, c, slots, events)
-        })
-    }
 }
 
 /// A product. `load_seconds` is reading both operands and getting memory for the answer, `seconds` from then to the
@@ -113,29 +72,27 @@ pub(super) struct Multiplied {
     levels: u32,
     checked: bool,
     products: Vec<Done>,
-    #[serde(skip)]
-    rounded: bool,
 }
 
-/// Loads, multiplies, checks, saves.
+/// Loads, multiplies, checks, saves: by slots that `peer` leases, or by this machine alone.
 pub(super) fn multiply(
-    a: &Path,
-    b: &Path,
-    output: Option<&Path>,
-    force: bool,
-    how: How<'_>,
+    options: &MultiplyOptions,
+    peer: Option<&Peer>,
     stop: &AtomicBool,
 ) -> Result<Outcome<Multiplied>> {
-    output.map_or(Ok(()), |path| check_place(path, force, &[a, b]))?;
+    let MultiplyOptions { a, b, output, levels, slots, force, .. } = options;
+    let output = output.as_deref();
+    output.map_or(Ok(()), |path| check_place(path, *force, &[a, b]))?;
     let began = Instant::now();
     let (a, b) = load_both(a, b)?;
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
-    let levels = how.levels();
+    let levels = if peer.is_some() { *levels } else { 0 };
     let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels), stop)?;
     let rounded = question.rounds_whole_numbers();
     let mut c = Matrix::try_zeros(rows, cols)?.on_huge_pages().in_memory(cores());
-    let load_seconds = began.elapsed().as_secs_f64();
-    let MultiplyReport { seconds, wait_seconds, products } = how.multiply(question, &mut c)?;
+    let loaded = Instant::now();
+    let (waited, products) = compute(question, peer, *slots, &mut c)?;
+    let seconds = loaded.elapsed().saturating_sub(waited).as_secs_f64();
     drop((a, b));
     let saving = Instant::now();
     let save_seconds = match output {
@@ -147,26 +104,40 @@ pub(super) fn multiply(
         inner,
         cols,
         seconds,
-        load_seconds,
+        load_seconds: (loaded - began).as_secs_f64(),
         save_seconds,
-        wait_seconds,
+        wait_seconds: waited.as_secs_f64(),
         levels,
         checked: true,
         products,
-        rounded,
     };
-    let text = multiplied.text(output);
-    Ok(Outcome::new(multiplied, text).aside_if(output.is_some_and(is_stdout)))
+    let text = multiplied.text(output, rounded);
+    Ok(Outcome { aside: output.is_some_and(is_stdout), ..Outcome::new(multiplied, text) })
+}
+
+/// The product into `c`; gives the time that was spent waiting for leases, and what was done by others.
+fn compute(
+    question: Question<'_>,
+    peer: Option<&Peer>,
+    slots: Option<u32>,
+    c: &mut Matrix,
+) -> Result<(Duration, Vec<Done>)> {
+    let Some(peer) = peer else { return question.multiply_here(c).map(|()| Default::default()) };
+    let slots = slots.unwrap_or(if question.plan.levels() == 0 { 1 } else { 7 });
+    show_work(
+        |bar, events| show_products(bar, events, question.plan.products()),
+        |events| multiply::multiply(peer.network(), question, c, slots, events),
+    )
 }
 
 impl Multiplied {
-    /// In words; the answer was written to `output`.
-    fn text(&self, output: Option<&Path>) -> String {
+    /// In words; the answer was written to `output`, and may be `rounded` although the operands are whole numbers.
+    fn text(&self, output: Option<&Path>, rounded: bool) -> String {
         let Self { rows, cols, seconds, wait_seconds, .. } = self;
-        let (target, by) =
-            (output.map_or("the product".into(), Path::to_string_lossy), by_whom(&self.products));
+        let target = output.map_or("the product".into(), Path::to_string_lossy);
+        let by = by_whom(&self.products);
         let mut text = format!("{target}: {rows} x {cols} in {seconds:.3} s, {by}; checked by Freivalds");
-        if self.rounded {
+        if rounded {
             text += "\nthe whole numbers are too large for an exact product: sums on the way may exceed 2^53, and be rounded";
         }
         if *wait_seconds > 0.5 {
@@ -214,21 +185,20 @@ const SHOWN: usize = 8;
 pub(super) fn look(path: &Path) -> Result<Outcome> {
     let matrix = open(path)?;
     let (file, rows, cols) = (path.to_string_lossy(), matrix.rows(), matrix.cols());
-    let range = matrix.as_slice().iter().fold(None, |range: Option<(f64, f64)>, x| {
-        Some(range.map_or((*x, *x), |(least, most)| (least.min(*x), most.max(*x))))
-    });
+    let entries = || matrix.as_slice().iter().copied();
+    let (least, most) = (entries().reduce(f64::min), entries().reduce(f64::max));
     let corner: Vec<&[f64]> = (0..rows.min(SHOWN)).map(|i| &matrix.row(i)[..cols.min(SHOWN)]).collect();
     let more = |of: usize| if of > SHOWN { " ..." } else { "" };
     let line =
         |row: &&[f64]| row.iter().map(|x| format!(" {:>8}", entry(*x))).collect::<String>() + more(cols);
     let mut lines = vec![format!("{file}: {rows} x {cols}")];
-    if let Some((least, most)) = range {
+    if let (Some(least), Some(most)) = (least, most) {
         lines[0] += &format!(", from {} to {}", entry(least), entry(most));
         lines.extend(corner.iter().map(line));
         lines.extend((rows > SHOWN).then(|| format!("{:>9}", "...")));
     }
-    let data = json!({"file": file, "rows": rows, "cols": cols, "min": range.map(|(least, _)| least),
-        "max": range.map(|(_, most)| most), "entries": corner});
+    let data =
+        json!({"file": file, "rows": rows, "cols": cols, "min": least, "max": most, "entries": corner});
     Ok(Outcome::new(data, lines.join("\n")))
 }
 
@@ -247,11 +217,10 @@ fn load(path: &Path) -> Result<Matrix> {
     let (name, matrix) = (path.display(), open(path)?);
     if let Some((row, col)) = matrix.first_non_finite() {
         let value = matrix.row(row)[col];
-        return Err(Error::new(
-            Code::Infeasible,
-            format!("{name} has the entry {value} in row {row}, column {col} (counted from 0)"),
-        )
-        .advise("replace entries that are not finite numbers: they would spread over the whole product"));
+        let what = format!("{name} has the entry {value} in row {row}, column {col} (counted from 0)");
+        return Err(Error::new(Code::Infeasible, what).advise(
+            "replace entries that are not finite numbers: they would spread over the whole product",
+        ));
     }
     Ok(matrix)
 }
@@ -263,11 +232,11 @@ fn open(path: &Path) -> Result<Matrix> {
     let (metadata, file) = opened.map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => {
             let npy = path.with_added_extension("npy");
+            let text = path.to_string_lossy();
             let advice = match npy.exists() {
                 true => format!("{} is there", npy.display()),
                 false => {
-                    let name = path.to_string_lossy();
-                    format!("`make {} 1000` writes one", shell_words::quote(name.trim_end_matches(".npy")))
+                    format!("`make {} 1000` writes one", shell_words::quote(text.trim_end_matches(".npy")))
                 }
             };
             Error::new(Code::NotFound, format!("there is no file {name}")).advise(advice)
@@ -303,16 +272,16 @@ fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
         return Ok(());
     }
     let is_operand = operands.iter().any(|operand| is_same_file(operand, path));
-    match File::open(path).ok().and_then(npy::written_here).filter(|_| !is_operand) {
-        Some((rows, cols)) => tell(format_args!("replacing {name}, a matrix of {rows} x {cols}")),
-        None => {
-            let what =
-                if is_operand { "is an operand" } else { "is there, and was not made by this program" };
-            return Err(Error::new(Code::Conflict, format!("{name} {what}"))
-                .advise("choose another name, or replace it with --force"));
+    let what = match File::open(path).ok().and_then(npy::written_here) {
+        _ if is_operand => "is an operand",
+        None => "is there, and was not made by this program",
+        Some((rows, cols)) => {
+            tell(format_args!("replacing {name}, a matrix of {rows} x {cols}"));
+            return Ok(());
         }
-    }
-    Ok(())
+    };
+    Err(Error::new(Code::Conflict, format!("{name} {what}"))
+        .advise("choose another name, or replace it with --force"))
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {
@@ -366,7 +335,15 @@ mod tests {
     fn what_is_made_and_multiplied_is_told_to_people_and_to_programs() {
         let dir = tempfile::tempdir().unwrap();
         let place = |name: &str| dir.path().join(name);
-        let made = make(place("a"), 4, 4, Some(5), true, false).unwrap();
+        let options = MakeOptions {
+            matrix: place("a"),
+            rows: 4,
+            cols: None,
+            seed: Some(5),
+            integers: true,
+            force: false,
+        };
+        let made = make(options).unwrap();
         let file = place("a.npy");
         let name = file.to_str().unwrap();
         assert_eq!(made.to_string(), format!("{name}: 4 x 4 whole numbers, made with --seed 5"));
@@ -375,7 +352,16 @@ mod tests {
             format!(r#"{{"cols":4,"file":"{name}","integers":true,"rows":4,"seed":5}}"#)
         );
         let stop = false.into();
-        let outcome = multiply(&file, &file, None, false, How::Local, &stop).unwrap();
+        let mut options = MultiplyOptions {
+            a: file.clone(),
+            b: file.clone(),
+            output: None,
+            levels: 1,
+            slots: None,
+            local: true,
+            force: false,
+        };
+        let outcome = multiply(&options, None, &stop).unwrap();
         let text = outcome.to_string();
         assert!(text.starts_with("the product: 4 x 4 in 0."), "{text}");
         assert!(
@@ -387,7 +373,8 @@ mod tests {
         assert!(data.starts_with(r#"{"rows":4,"inner":4,"cols":4,"seconds":0."#), "{data}");
         assert!(data.ends_with(r#""wait_seconds":0.0,"levels":0,"checked":true,"products":[]}"#), "{data}");
         let answer = place("c.npy");
-        let outcome = multiply(&file, &file, Some(&answer), false, How::Local, &stop).unwrap().to_string();
+        options.output = Some(answer.clone());
+        let outcome = multiply(&options, None, &stop).unwrap().to_string();
         assert!(outcome.starts_with(answer.to_str().unwrap()) && !outcome.contains('\n'), "{outcome}");
     }
 

@@ -21,7 +21,6 @@ mod show;
 
 use self::command::Command;
 use self::context::Context;
-use self::matrix::How;
 use self::show::show;
 use crate::error::{Error, Kind, Result};
 use crate::share::theory::Setting;
@@ -32,34 +31,31 @@ use crate::share::theory::Setting;
 /// What failed, and what to do next.
 pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
     match command {
-        Command::Make { matrix, rows, cols, seed, integers, force } => {
-            show(&matrix::make(matrix, rows, cols.unwrap_or(rows), seed, integers, force)?, json)
-        }
+        Command::Make(options) => show(&matrix::make(options)?, json),
         Command::Show { matrix } => show(&matrix::look(&matrix)?, json),
-        Command::Multiply { a, b, output, levels, slots, local, force } => {
-            let slots = slots.unwrap_or(if levels == 0 { 1 } else { 7 });
-            let how = if local { How::Local } else { How::Leased { peer: context.peer()?, levels, slots } };
-            show(&matrix::multiply(&a, &b, output.as_deref(), force, how, &context.work.stop)?, json)
+        Command::Multiply(options) => {
+            let peer = if options.local { None } else { Some(&**context.peer()?) };
+            show(&matrix::multiply(&options, peer, &context.work.stop)?, json)
         }
         Command::Lease { slots } => show(&network::lease(context, slots)?, json),
         Command::Release => show(&network::release(context)?, json),
         Command::Add { path } => {
             let (added, file) = files::add(context, &path)?;
             show(&added, json)?;
-            files::serve_until_copied(context, &file)
+            // At the prompt the peer serves anyway.
+            if context.stays { Ok(()) } else { files::serve_until_copied(context, &file) }
         }
         Command::Get => show(&files::get(context)?, json),
         Command::Down { file, output, stay, pick } => {
             show(&files::down(context, &file, output, pick)?, json)?;
-            if stay { files::serve_on(context, &file) } else { Ok(()) }
+            if stay && !context.stays { files::serve_on(context, &file) } else { Ok(()) }
         }
         Command::Drop { file } => show(&files::remove(context, &file)?, json),
         Command::Files { health } => show(&files::files(context, health)?, json),
         Command::Verify { file } => show(&files::verify(context, &file)?, json),
         Command::Bounds { size, seed_up, peer_up, peer_down, peers } => {
             let down = peer_down.map(|rate| rate.0);
-            let setting = Setting::alike(size.0, seed_up.0, peers, peer_up.0, down);
-            show(&network::bounds(&setting), json)
+            show(&network::bounds(&Setting::alike(size.0, seed_up.0, peers, peer_up.0, down)), json)
         }
         Command::Peers => show(&network::peers(context)?, json),
         Command::Status => show(&network::status(context)?, json),

@@ -97,9 +97,9 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     let peer = context.peer()?;
     let (name, addr, manager) = (&context.config.name, peer.addr(), context.config.manager);
     let (standing, (slots, serving)) = (peer.network().standing(), peer.load());
-    let (files, uploads) = (peer.library().offers().len(), peer.uploads().status());
+    let (files, uploads) = (peer.wings.library.offers().len(), peer.wings.uploads.status());
     let held = context.lease.as_ref().and_then(|lease| Some((lease, lease.left()?)));
-    let keeping = peer.replication().map(|replication| replication.status());
+    let keeping = peer.wings.replication.as_ref().map(|replication| replication.status());
     let mut lines = vec![
         format!("{name} listens on {addr}"),
         match standing.number {
@@ -195,18 +195,16 @@ fn place_in_queue(waiter: &WaiterState, now: Millis) -> String {
 
 /// The lecture's two bounds.
 pub(super) fn bounds(setting: &Setting) -> Outcome {
-    let (cs, p2p) = (client_server(setting), swarm(setting));
-    let row = |LowerBound { seconds, term }: LowerBound| {
-        let [formula, because] = term.texts();
-        json!({"seconds": seconds, "term": formula, "because": because})
-    };
     let Setting { size, peers, seed_up, .. } = *setting;
     let mut text = format!("F = {}, N = {peers}, u_s = {}/s", Bytes(size), Bytes(seed_up));
-    for (name, LowerBound { seconds, term }) in [("D_cs", cs), ("D_p2p", p2p)] {
+    let mut data = json!({});
+    let bounds = [("client_server", "D_cs", client_server(setting)), ("p2p", "D_p2p", swarm(setting))];
+    for (key, name, LowerBound { seconds, term }) in bounds {
         let [formula, because] = term.texts();
+        data[key] = json!({"seconds": seconds, "term": formula, "because": because});
         text += &format!("\n{name:6} >= {seconds:10.3} s = {formula:22} {because}");
     }
-    Outcome::new(json!({"client_server": row(cs), "p2p": row(p2p)}), text)
+    Outcome::new(data, text)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor, ExternalPrinter};
 
-use super::command::{Command, command_place};
+use super::command::{Command, in_lower_case};
 use super::completion::{Completion, names_from};
 use super::context::Context;
 use super::run as run_command;
@@ -44,10 +44,7 @@ struct Typed {
 /// # Errors
 /// The first failure of a script.
 pub fn run(mut context: Context) -> Result<()> {
-    let ended = match io::stdin().is_terminal() {
-        true => interactive(&mut context),
-        false => script(&mut context),
-    };
+    let ended = if io::stdin().is_terminal() { interactive(&mut context) } else { script(&mut context) };
     context.leave();
     ended
 }
@@ -77,14 +74,11 @@ fn interactive(context: &mut Context) -> Result<()> {
         show_lines(None);
         let lines = match read {
             Ok(lines) => lines,
-            Err(ReadlineError::Interrupted) => {
-                if !context.work.interrupt() {
-                    break;
-                }
+            Err(ReadlineError::Interrupted) if context.work.interrupt() => {
                 tell("Ctrl-C once more, or `quit`, leaves");
                 continue;
             }
-            Err(ReadlineError::Eof) => break,
+            Err(ReadlineError::Interrupted | ReadlineError::Eof) => break,
             Err(e) => return Err(failed(e)),
         };
         context.work.stop.store(false, Ordering::SeqCst);
@@ -144,29 +138,21 @@ fn parse(line: &str) -> Result<Option<Typed>> {
         return Ok(None);
     }
     let usage = |what: String| Error::new(Kind::Usage, what).advise("`help` shows the commands");
-    let mut words = shell_words::split(line).map_err(|e| usage(format!("{line:?}: {e}")))?;
-    if let Some(home) = std::env::home_dir() {
-        let in_home = |word: &mut String| {
-            if let Some(rest) = word.strip_prefix("~/") {
-                *word = home.join(rest).to_string_lossy().into_owned();
-            }
-        };
-        words.iter_mut().for_each(in_home);
-    }
-    if let Some(place) = command_place(&words, &Typed::command()) {
-        words[place] = words[place].to_lowercase();
-    }
-    match Typed::try_parse_from(words) {
+    let words = shell_words::split(line).map_err(|e| usage(format!("{line:?}: {e}")))?;
+    let home = std::env::home_dir();
+    let words = words.into_iter().map(|word| match (&home, word.strip_prefix("~/")) {
+        (Some(home), Some(rest)) => home.join(rest).into_os_string(),
+        _ => word.into(),
+    });
+    match Typed::try_parse_from(in_lower_case(words, &Typed::command())) {
         Ok(typed) => Ok(Some(typed)),
         Err(e) if e.use_stderr() => {
             // Up to the first empty line: what is wrong, and with which arguments. Then perhaps what was meant.
             let text = e.render().to_string();
             let mut lines = text.lines().map(str::trim);
-            let mut what: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
-            let meant = lines.find_map(|line| line.strip_prefix("tip: "));
-            what.extend(meant.map(|_| "-"));
-            what.extend(meant);
-            Err(usage(what.join(" ").trim_start_matches("error: ").to_owned()))
+            let what: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+            let meant = lines.find_map(|line| line.strip_prefix("tip: ")).map(|tip| format!(" - {tip}"));
+            Err(usage(what.join(" ").trim_start_matches("error: ").to_owned() + &meant.unwrap_or_default()))
         }
         Err(shown) => {
             let _ = shown.print();

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::peer::multiply::MultiplyEvent;
 use crate::peer::swarm::transfer::DownloadEvent;
 use crate::share::units::{about, counted};
+use crate::thread;
 
 /// How often a bar moves although nothing happened, to show that the program lives.
 const TICK: Duration = Duration::from_millis(200);
@@ -27,21 +28,17 @@ const TICK: Duration = Duration::from_millis(200);
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub(super) struct Outcome<T = Value> {
-    data: T,
+    pub(super) data: T,
     #[serde(skip)]
-    text: String,
+    pub(super) text: String,
     /// Stdout has something else, and this goes to stderr.
     #[serde(skip)]
-    aside: bool,
+    pub(super) aside: bool,
 }
 
 impl<T> Outcome<T> {
     pub(super) fn new(data: T, text: impl Into<String>) -> Self {
         Self { data, text: text.into(), aside: false }
-    }
-
-    pub(super) fn aside_if(self, aside: bool) -> Self {
-        Self { aside, ..self }
     }
 }
 
@@ -55,36 +52,44 @@ impl<T> Display for Outcome<T> {
 pub(super) fn show<T: Serialize>(outcome: &Outcome<T>, json: bool) -> Result<()> {
     let text = if json { to_json(outcome)? } else { outcome.to_string() };
     if outcome.aside {
-        tell(text)
-    } else {
-        say(text)?
+        tell(text);
+        return Ok(());
     }
-    Ok(())
+    say(text)
 }
 
-/// A bar on a terminal; where there is none, it is hidden.
-fn bar(length: usize, template: &str) -> ProgressBar {
-    let bar =
-        if io::stderr().is_terminal() { ProgressBar::new(length as u64) } else { ProgressBar::hidden() };
-    bar.with_style(style(template))
+/// Does some work, and shows what it tells until it ends, on a bar that is hidden where there is no terminal. What is said
+/// meanwhile is shown above the bar.
+pub(super) fn show_work<E: Send, T>(
+    show: impl FnOnce(&ProgressBar, Receiver<E>) + Send,
+    work: impl FnOnce(Sender<E>) -> Result<T>,
+) -> Result<T> {
+    let bar = if io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
+    let (tell, told) = unbounded();
+    let above = bar.clone();
+    let print = move |text: &str| above.suspend(|| drop(io::stderr().write_all(text.as_bytes())));
+    let show = move || {
+        show_lines(Some(Arc::new(print)));
+        show(&bar, told);
+        show_lines(None);
+        bar.finish_and_clear();
+    };
+    std::thread::scope(|scope| {
+        thread::start_scoped(scope, "show_progress", show)?;
+        work(tell)
+    })
 }
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// What is said meanwhile is shown above the bar.
-fn show_around(bar: &ProgressBar) {
-    let bar = bar.clone();
-    show_lines(Some(Arc::new(move |text| bar.suspend(|| drop(io::stderr().write_all(text.as_bytes()))))));
-}
-
-/// Shows what happens to a multiply of `products` products until it ends.
-pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
-    let template = "{bar:21} {pos}/{len} products, {elapsed}  {wide_msg}";
-    let bar = bar(products, template);
+/// Shows what happens to a multiply of `products` products.
+pub(super) fn show_products(bar: &ProgressBar, events: Receiver<MultiplyEvent>, products: usize) {
+    let working = style("{bar:21} {pos}/{len} products, {elapsed}  {wide_msg}");
+    bar.set_length(products as u64);
+    bar.set_style(working.clone());
     bar.enable_steady_tick(TICK);
-    show_around(&bar);
     let mut place = None;
     for event in events {
         match event {
@@ -98,7 +103,7 @@ pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
                 }
             }
             MultiplyEvent::SoFar { done, text } => {
-                bar.set_style(style(template));
+                bar.set_style(working.clone());
                 bar.set_position(done as u64);
                 bar.set_message(text);
             }
@@ -108,49 +113,40 @@ pub(super) fn show_progress(events: &Receiver<MultiplyEvent>, products: usize) {
             }
         }
     }
-    show_lines(None);
-    bar.finish_and_clear();
 }
 
 /// How much more must be there before another line is worth printing, where there is no terminal: a tenth.
 const TENTHS: u64 = 10;
 
-/// Shows what happens to a download until it ends: a bar on a terminal, a line for each tenth elsewhere.
-pub(super) fn show_download(events: &Receiver<DownloadEvent>) {
-    let bar = bar(0, "{bar:21} {percent:>3}% {bytes_per_sec}, {eta} left  {wide_msg}");
-    show_around(&bar);
-    let began = Instant::now();
-    let (mut size, mut here, mut tenth, mut fetched) = (0, 0, 0, 0);
+/// Shows what happens to a download: a bar on a terminal, a line for each tenth elsewhere.
+pub(super) fn show_download(bar: &ProgressBar, events: Receiver<DownloadEvent>) {
+    bar.set_style(style("{bar:21} {percent:>3}% {bytes_per_sec}, {eta} left  {wide_msg}"));
+    let tenths = || (bar.position() * TENTHS).checked_div(bar.length().unwrap_or(0)).unwrap_or(TENTHS);
+    let (began, mut tenth, mut fetched) = (Instant::now(), 0, 0);
     for event in events {
         match event {
-            DownloadEvent::Begun { have, pieces, size: all } => {
-                size = all;
-                here = if pieces == 0 { all } else { u64::from(have) * all / u64::from(pieces) };
-                tenth = (here * TENTHS).checked_div(size).unwrap_or(TENTHS);
+            DownloadEvent::Begun { have, pieces, size } => {
                 bar.set_length(size);
-                bar.set_position(here);
+                bar.set_position((u64::from(have) * size).checked_div(pieces.into()).unwrap_or(size));
+                tenth = tenths();
                 if have > 0 {
                     tell(format!("{have} of {pieces} pieces are here already"));
                 }
             }
             DownloadEvent::Piece { bytes, holders } => {
-                here += bytes;
                 fetched += bytes;
                 bar.inc(bytes);
                 let text = format!("from {}", counted(holders, "holder"));
-                let now = (here * TENTHS).checked_div(size).unwrap_or(TENTHS);
-                if now > tenth && bar.is_hidden() {
+                if tenths() > tenth && bar.is_hidden() {
                     let rate = about((fetched as f64 / began.elapsed().as_secs_f64().max(1e-6)) as u64);
-                    tell(format!("{} %, {rate}/s, {text}", now * 100 / TENTHS));
+                    tell(format!("{} %, {rate}/s, {text}", tenths() * 100 / TENTHS));
                 }
-                tenth = now;
+                tenth = tenths();
                 bar.set_message(text);
             }
             DownloadEvent::Note(text) => tell(text),
         }
     }
-    show_lines(None);
-    bar.finish_and_clear();
 }
 
 #[cfg(test)]

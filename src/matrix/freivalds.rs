@@ -77,8 +77,9 @@ use self::probe::Shared;
 pub use self::probe::{Entries, Probe, Verdict};
 use self::reals::Reals;
 use self::whole::Residues;
+use super::Matrix;
 use super::strassen::Plan;
-use super::{Matrix, on_threads};
+use crate::thread::on_threads;
 
 impl Entries {
     /// Of these two matrices. Both are read, at the same time.

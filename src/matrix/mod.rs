@@ -40,11 +40,10 @@
 
 use std::hint::black_box;
 
-use parking_lot::Mutex;
 use rand::{Rng, RngExt};
 
 use crate::error::{Error, Result};
-use crate::thread;
+use crate::thread::on_threads;
 
 pub mod freivalds;
 pub mod kernel;
@@ -193,33 +192,6 @@ impl Matrix {
 /// How many partial results a pass over numbers keeps, so that the compiler can hold them in vector registers.
 const LANES: usize = 32;
 
-/// Does the parts of some work on as many threads of that name, this one among them, and returns what they
-/// come to. Each thread takes a part whenever it is free, so where no other thread can be had, this one
-/// does them all.
-pub(crate) fn on_threads<T: Send, X: Send>(
-    name: &str,
-    parts: Vec<T>,
-    work: impl Fn(T) -> X + Sync,
-) -> Vec<X> {
-    if parts.len() < 2 {
-        return parts.into_iter().map(work).collect();
-    }
-    let others = parts.len() - 1;
-    let waiting = Mutex::new(parts.into_iter().enumerate());
-    let take = || waiting.lock().next();
-    let run = || std::iter::from_fn(take).map(|(n, part)| (n, work(part))).collect::<Vec<_>>();
-    std::thread::scope(|scope| {
-        let helpers: Vec<_> =
-            (0..others).map_while(|_| thread::start_scoped(scope, name, run).ok()).collect();
-        let mut done = run();
-        for helper in helpers {
-            done.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        done.sort_unstable_by_key(|(n, _)| *n);
-        done.into_iter().map(|(_, result)| result).collect()
-    })
-}
-
 /// A window of a matrix: `rows` x `cols` entries, its rows `stride` entries apart.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -262,12 +234,6 @@ impl<'a> View<'a> {
             return View { data: &[], rows, cols, stride: 0 };
         }
         View { data: &self.data[row * self.stride + col..], rows, cols, stride: self.stride }
-    }
-}
-
-impl<'a> From<&'a Matrix> for View<'a> {
-    fn from(matrix: &'a Matrix) -> Self {
-        matrix.view()
     }
 }
 
@@ -362,21 +328,6 @@ pub(crate) mod tests {
                 assert_eq!(zeros.clone().in_memory(threads), zeros);
             }
         }
-    }
-
-    #[test]
-    fn parts_are_done_at_once_in_order_and_a_panic_of_one_is_not_lost() {
-        // Each waits for the others, so no thread can do two of them.
-        let together = std::sync::Barrier::new(3);
-        let part = |n: i32| {
-            together.wait();
-            (2 * n, std::thread::current().id())
-        };
-        let done = on_threads("parts", vec![1, 2, 3], part);
-        assert_eq!(done.iter().map(|(double, _)| *double).collect::<Vec<_>>(), [2, 4, 6]);
-        assert!(done.iter().any(|(_, thread)| *thread == std::thread::current().id()));
-        assert!(std::panic::catch_unwind(|| on_threads("parts", vec![1, 2], |n| assert_eq!(n, 1))).is_err());
-        assert!(on_threads("parts", Vec::<i32>::new(), |n| n).is_empty());
     }
 
     #[test]

@@ -46,33 +46,45 @@ const CONVERTED: usize = 2048;
 /// Whole numbers above this are not all `f64`: 2^53.
 const EXACT: u128 = 1 << 53;
 
+/// Turns numbers in little-endian order into as many `f64`.
+type Convert = fn(&[u8], &mut [f64]);
+
 /// How a number is stored in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stored {
+#[derive(Clone, Copy)]
+struct Stored<'d> {
     big_endian: bool,
-    kind: char,
+    /// A kind, and how many bytes, as NumPy names it: `f8`.
+    kind: &'d str,
     /// Bytes of one.
     size: usize,
+    convert: Convert,
 }
 
-impl Stored {
-    /// What NumPy calls so, if it is one that is read: a byte order, a kind, and how many bytes.
-    fn of(descr: &str) -> Result<Self> {
-        let (order, kind_and_size) = descr.split_at_checked(1).unwrap_or_default();
-        let (kind, size) = kind_and_size.split_at_checked(1).unwrap_or_default();
-        let is_read = match kind {
-            "f" => ["2", "4", "8"].contains(&size),
-            "i" | "u" => ["1", "2", "4", "8"].contains(&size),
-            "b" => size == "1",
-            _ => false,
-        };
-        match (kind.chars().next(), size.parse()) {
-            (Some(kind), Ok(size)) if is_read && "<>|=".contains(order) => {
-                Ok(Self { big_endian: order == ">", kind, size })
+impl<'d> Stored<'d> {
+    /// What NumPy calls so, if it is one that is read: a byte order, and a kind.
+    fn of(descr: &'d str) -> Result<Self> {
+        let order_and_kind = descr.split_at_checked(1).filter(|(order, _)| "<>|=".contains(order));
+        let (order, kind) = order_and_kind.unwrap_or_default();
+        let (size, convert): (_, Convert) = match kind {
+            "f8" => (8, |from, to| convert(from, to, f64::from_le_bytes)),
+            "f4" => (4, |from, to| convert(from, to, |x| f32::from_le_bytes(x).into())),
+            "f2" => (2, |from, to| convert(from, to, |x| half(u16::from_le_bytes(x)))),
+            "i8" => (8, |from, to| convert(from, to, |x| i64::from_le_bytes(x) as f64)),
+            "i4" => (4, |from, to| convert(from, to, |x| i32::from_le_bytes(x).into())),
+            "i2" => (2, |from, to| convert(from, to, |x| i16::from_le_bytes(x).into())),
+            "i1" => (1, |from, to| convert(from, to, |x| i8::from_le_bytes(x).into())),
+            "u8" => (8, |from, to| convert(from, to, |x| u64::from_le_bytes(x) as f64)),
+            "u4" => (4, |from, to| convert(from, to, |x| u32::from_le_bytes(x).into())),
+            "u2" => (2, |from, to| convert(from, to, |x| u16::from_le_bytes(x).into())),
+            "u1" | "b1" => (1, |from, to| convert(from, to, |x| u8::from_le_bytes(x).into())),
+            _ => {
+                let what = format!("its entries are of type {descr}, not whole numbers or reals");
+                return Err(
+                    Error::failed(what).advise("save it again with numpy.save(path, array.astype('<f8'))")
+                );
             }
-            _ => Err(Error::failed(format!("its entries are of type {descr}, not whole numbers or reals"))
-                .advise("save it again with numpy.save(path, array.astype('<f8'))")),
-        }
+        };
+        Ok(Self { big_endian: order == ">", kind, size, convert })
     }
 }
 
@@ -87,10 +99,8 @@ pub fn read(mut reader: impl Read, length: u64) -> Result<Matrix> {
     let expected = entries.saturating_mul(stored.size as u128).saturating_add(header_length as u128);
     if expected != u128::from(length) {
         let verb = if expected < u128::from(length) { "has bytes left over" } else { "is cut off" };
-        return Err(Error::failed(format!(
-            "the file {verb}: a {rows} x {cols} matrix of this type takes {expected} bytes, it has {length}"
-        ))
-        .advise("write or copy it again"));
+        let wants = format!("a {rows} x {cols} matrix of this type takes {expected} bytes, it has {length}");
+        return Err(Error::failed(format!("the file {verb}: {wants}")).advise("write or copy it again"));
     }
     let mut matrix = Matrix::try_zeros(rows, cols)?.on_huge_pages();
     if header.fortran {
@@ -206,46 +216,38 @@ fn shape(shape: &[u64]) -> Result<(usize, usize)> {
 }
 
 /// Reads as many entries as `out` has, in the order of the file.
-fn read_entries(reader: &mut impl Read, stored: Stored, out: &mut [f64]) -> Result<()> {
+fn read_entries(reader: &mut impl Read, stored: Stored<'_>, out: &mut [f64]) -> Result<()> {
+    let Stored { big_endian, kind, size, convert } = stored;
     let torn = |error| {
         Error::failed("the entries cannot be read").because(error).advise("write or copy the file again")
     };
-    if (stored.big_endian, stored.kind, stored.size) == (false, 'f', 8) {
+    if kind == "f8" && !big_endian {
         return reader.read_exact(bytemuck::cast_slice_mut(out)).map_err(torn);
     }
-    let mut buffer = vec![0; CONVERTED * stored.size];
+    let mut buffer = vec![0; CONVERTED * size];
     for out in out.chunks_mut(CONVERTED) {
-        let bytes = &mut buffer[..out.len() * stored.size];
+        let bytes = &mut buffer[..out.len() * size];
         reader.read_exact(bytes).map_err(torn)?;
-        if stored.big_endian {
-            bytes.chunks_exact_mut(stored.size).for_each(<[u8]>::reverse);
+        if big_endian {
+            bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
         }
-        let whole = |bytes: &[u8; 8]| match stored.kind {
-            'i' => i128::from(i64::from_le_bytes(*bytes)),
-            _ => i128::from(u64::from_le_bytes(*bytes)),
+        let beyond = match kind {
+            "i8" => large(bytes, |x| i64::from_le_bytes(x).into()),
+            "u8" => large(bytes, |x| u64::from_le_bytes(x).into()),
+            _ => None,
         };
-        if stored.kind != 'f'
-            && stored.size == 8
-            && let Some(large) = bytes.as_chunks().0.iter().map(whole).find(|x| x.unsigned_abs() > EXACT)
-        {
-            return Err(Error::failed(format!("its entry {large} is beyond 2^53 and would be rounded"))
+        if let Some(number) = beyond {
+            return Err(Error::failed(format!("its entry {number} is beyond 2^53 and would be rounded"))
                 .advise("if that is meant, save it with numpy.save(path, array.astype('<f8'))"));
         }
-        match (stored.kind, stored.size) {
-            ('f', 8) => convert(bytes, out, f64::from_le_bytes),
-            ('f', 4) => convert(bytes, out, |bytes| f32::from_le_bytes(bytes).into()),
-            ('f', _) => convert(bytes, out, |bytes| half(u16::from_le_bytes(bytes))),
-            ('i', 1) => convert(bytes, out, |bytes| i8::from_le_bytes(bytes).into()),
-            ('i', 2) => convert(bytes, out, |bytes| i16::from_le_bytes(bytes).into()),
-            ('i', 4) => convert(bytes, out, |bytes| i32::from_le_bytes(bytes).into()),
-            ('i', _) => convert(bytes, out, |bytes| i64::from_le_bytes(bytes) as f64),
-            ('u', 2) => convert(bytes, out, |bytes| u16::from_le_bytes(bytes).into()),
-            ('u', 4) => convert(bytes, out, |bytes| u32::from_le_bytes(bytes).into()),
-            ('u', 8) => convert(bytes, out, |bytes| u64::from_le_bytes(bytes) as f64),
-            _ => convert(bytes, out, |bytes| u8::from_le_bytes(bytes).into()),
-        }
+        convert(bytes, out);
     }
     Ok(())
+}
+
+/// The first of these whole numbers that is perhaps no `f64`.
+fn large(bytes: &[u8], whole: impl Fn([u8; 8]) -> i128) -> Option<i128> {
+    bytes.as_chunks().0.iter().map(|bytes| whole(*bytes)).find(|x| x.unsigned_abs() > EXACT)
 }
 
 /// A number of 16 bits (binary16 of IEEE 754): a sign, five bits of exponent, ten of fraction.
@@ -267,7 +269,7 @@ fn convert<const SIZE: usize>(bytes: &[u8], out: &mut [f64], to_f64: impl Fn([u8
 }
 
 /// Reads a file in Fortran order: a few columns at a time, turned into short pieces of every row.
-fn read_columns(reader: &mut impl Read, stored: Stored, matrix: &mut Matrix) -> Result<()> {
+fn read_columns(reader: &mut impl Read, stored: Stored<'_>, matrix: &mut Matrix) -> Result<()> {
     let (rows, cols) = (matrix.rows(), matrix.cols());
     if rows == 0 {
         return Ok(());

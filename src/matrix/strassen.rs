@@ -14,8 +14,8 @@
 //!     M7 = (A12 - A22) (B21 + B22)
 //! ```
 //!
-//! [`SEVEN`] is this table. It is read twice. A [`Plan`] reads it for the network: `plan.left(i, &a)` and
-//! `plan.right(i, &b)` are what product i multiplies, and an [`Assembly`] adds each answer to the blocks
+//! [`SEVEN`] is this table. It is read twice. A [`Plan`] reads it for the network: `plan.left(i, a)` and
+//! `plan.right(i, b)` are what product i multiplies, and an [`Assembly`] adds each answer to the blocks
 //! of C that it belongs to, whenever it comes. [`multiply`] reads it for this machine: the same plan,
 //! product after product, with the sums formed while the kernel packs its operands and the answers added
 //! while it stores them.
@@ -42,7 +42,8 @@ use parking_lot::Mutex;
 
 use super::kernel::{Abandoned, Kernel, MultiplyAdd, Packs};
 use super::micro::Target;
-use super::{Matrix, Operand, View, blocks, on_threads};
+use super::{Matrix, Operand, View, blocks};
+use crate::thread::on_threads;
 
 /// What one of the seven multiplies and where its answer goes: a sign for each quadrant, in the order
 /// 11, 12, 21, 22; zero where the quadrant has no part.
@@ -79,7 +80,7 @@ pub const MAX_LEVELS: u32 = 8;
 /// let (a, b) = (Matrix::zeros(5, 3), Matrix::zeros(3, 9));
 /// let plan = Plan::new(5, 3, 9, 1);
 /// assert_eq!((plan.products(), plan.block()), (7, (3, 2, 5)));
-/// assert_eq!((plan.left(0, &a).rows(), plan.right(0, &b).cols()), (3, 5));
+/// assert_eq!((plan.left(0, a.view()).rows(), plan.right(0, b.view()).cols()), (3, 5));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -132,8 +133,8 @@ impl Plan {
     ///
     /// # Panics
     /// If `i` is not below [`Plan::products`], or `a` has another shape than the plan.
-    pub fn left<'a>(&self, i: usize, a: impl Into<View<'a>>) -> Operand<'a> {
-        let (a, (rows, inner, _)) = (a.into(), self.block());
+    pub fn left<'a>(&self, i: usize, a: View<'a>) -> Operand<'a> {
+        let (rows, inner, _) = self.block();
         assert_eq!((a.rows(), a.cols()), (self.rows, self.inner), "the left matrix of the plan");
         sum(self.blocks(i, |product| product.left), a, rows, inner)
     }
@@ -142,8 +143,8 @@ impl Plan {
     ///
     /// # Panics
     /// If `i` is not below [`Plan::products`], or `b` has another shape than the plan.
-    pub fn right<'a>(&self, i: usize, b: impl Into<View<'a>>) -> Operand<'a> {
-        let (b, (_, inner, cols)) = (b.into(), self.block());
+    pub fn right<'a>(&self, i: usize, b: View<'a>) -> Operand<'a> {
+        let (_, inner, cols) = self.block();
         assert_eq!((b.rows(), b.cols()), (self.inner, self.cols), "the right matrix of the plan");
         sum(self.right_blocks(i), b, inner, cols)
     }

@@ -28,7 +28,7 @@ pub mod replication;
 pub mod serve;
 mod sessions;
 pub(crate) mod swarm;
-mod wings;
+pub(crate) mod wings;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ use crate::thread::{self, Thread, cores};
 /// A running peer; dropping it leaves the network.
 #[derive(Debug)]
 pub struct Peer {
-    wings: Arc<Wings>,
+    pub(crate) wings: Arc<Wings>,
     server: Server,
     threads: Vec<Thread>,
 }
@@ -90,11 +90,6 @@ impl Peer {
         Ok(peer)
     }
 
-    /// How it was told to behave.
-    pub fn config(&self) -> &Config {
-        &self.wings.network.config
-    }
-
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
@@ -108,26 +103,6 @@ impl Peer {
     /// How many slots it offers, and how many products it is serving.
     pub fn load(&self) -> (u32, u32) {
         self.wings.serving.load()
-    }
-
-    /// What it offers.
-    pub fn library(&self) -> &Library {
-        &self.wings.library
-    }
-
-    /// Its shared folder, if it offers what lies there.
-    pub fn store(&self) -> Option<&Arc<Store>> {
-        self.replication().map(|replication| &replication.store)
-    }
-
-    /// What it keeps for the network, if it does.
-    pub fn replication(&self) -> Option<&Replication> {
-        self.wings.replication.as_deref()
-    }
-
-    /// What it uploads.
-    pub(crate) fn uploads(&self) -> &Uploads {
-        &self.wings.uploads
     }
 
     /// Leaves in order: says `quit`, ends every conversation, joins every thread.

@@ -10,11 +10,11 @@ use super::swarm::upload::Uploads;
 
 /// The wings of one peer.
 #[derive(Debug)]
-pub(super) struct Wings {
-    pub(super) network: Arc<Network>,
+pub(crate) struct Wings {
+    pub(crate) network: Arc<Network>,
     pub(super) serving: Serving,
-    pub(super) library: Arc<Library>,
-    pub(super) uploads: Arc<Uploads>,
+    pub(crate) library: Arc<Library>,
+    pub(crate) uploads: Arc<Uploads>,
     /// Not at a peer that came for one command.
-    pub(super) replication: Option<Arc<Replication>>,
+    pub(crate) replication: Option<Arc<Replication>>,
 }

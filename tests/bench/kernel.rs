@@ -171,7 +171,7 @@ fn freivalds(n: usize, largest: Option<f64>, rounds: usize) {
         let witness = Witness::new(plan, &b, entries, 1, &mut rng);
         checked += began.elapsed().as_secs_f64();
         for i in 0..plan.products() {
-            let (left, right) = (plan.left(i, &a), plan.right(i, &b));
+            let (left, right) = (plan.left(i, a.view()), plan.right(i, b.view()));
             let blind = seconds(|| {
                 fill(&left, &mut l, |_| ());
                 fill(&right, &mut r, |_| ());

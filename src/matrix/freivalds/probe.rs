@@ -5,9 +5,10 @@ use std::fmt::Debug;
 
 use rand::Rng;
 
+use super::super::Matrix;
 use super::super::micro::{Kernel, Vector, Vectorized};
 use super::super::strassen::Plan;
-use super::super::{Matrix, on_threads};
+use crate::thread::on_threads;
 
 /// Magnitudes that are compared without scaling, as powers of two. Far from the ends at ±1022.
 const COMFORTABLE: f64 = 900.0;

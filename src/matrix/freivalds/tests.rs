@@ -106,8 +106,8 @@ fn one_look_at_b_serves_the_checks_of_all_products() {
                 Witness::new(plan, &b, Entries { whole, ..Entries::of(&a, &b) }, threads, &mut rng(3));
             for i in 0..plan.products() {
                 let (mut l, mut r) = (Matrix::zeros(rows, inner), Matrix::zeros(inner, cols));
-                plan.left(i, &a).fill_rows(0, l.as_mut_slice());
-                plan.right(i, &b).fill_rows(0, r.as_mut_slice());
+                plan.left(i, a.view()).fill_rows(0, l.as_mut_slice());
+                plan.right(i, b.view()).fill_rows(0, r.as_mut_slice());
                 let mut product = naive(l.view(), r.view());
                 let judge = |product: &Matrix| {
                     let mut probe = witness.probe(i, 1);
@@ -256,8 +256,8 @@ fn a_product_of_whole_numbers_that_is_off_by_one_is_never_accepted() {
             let (rows, inner, cols) = plan.block();
             let i = plan.products() - 1;
             let (mut l, mut r) = (Matrix::zeros(rows, inner), Matrix::zeros(inner, cols));
-            plan.left(i, &a).fill_rows(0, l.as_mut_slice());
-            plan.right(i, &b).fill_rows(0, r.as_mut_slice());
+            plan.left(i, a.view()).fill_rows(0, l.as_mut_slice());
+            plan.right(i, b.view()).fill_rows(0, r.as_mut_slice());
             let right = naive(l.view(), r.view());
             for seed in 0..50 {
                 let witness = Witness::new(plan, &b, entries, 1, &mut rng(seed));

@@ -12,7 +12,7 @@ fn through_plan(a: &Matrix, b: &Matrix, levels: u32) -> Matrix {
     let mut c = unwritten(a.rows(), b.cols());
     let assembly = Assembly::new(plan, &mut c);
     for i in (0..plan.products()).rev() {
-        let (left, right) = (plan.left(i, a), plan.right(i, b));
+        let (left, right) = (plan.left(i, a.view()), plan.right(i, b.view()));
         let mut l = unwritten(rows, inner);
         let mut r = unwritten(inner, cols);
         left.fill_rows(0, l.as_mut_slice());
@@ -70,7 +70,8 @@ fn answers_are_added_in_any_order_by_many_threads() {
     let mut c = unwritten(50, 70);
     let assembly = Assembly::new(plan, &mut c);
     let answer = |i| {
-        let ((rows, inner, cols), left, right) = (plan.block(), plan.left(i, &a), plan.right(i, &b));
+        let ((rows, inner, cols), left, right) =
+            (plan.block(), plan.left(i, a.view()), plan.right(i, b.view()));
         let (mut l, mut r) = (unwritten(rows, inner), unwritten(inner, cols));
         left.fill_rows(0, l.as_mut_slice());
         right.fill_rows(0, r.as_mut_slice());
@@ -98,8 +99,8 @@ fn an_answer_may_come_in_portions_and_anew_after_it_broke_off() {
         let assembly = Assembly::new(plan, &mut c);
         for i in 0..plan.products() {
             let (mut l, mut r) = (unwritten(rows, inner), unwritten(inner, cols));
-            plan.left(i, &a).fill_rows(0, l.as_mut_slice());
-            plan.right(i, &b).fill_rows(0, r.as_mut_slice());
+            plan.left(i, a.view()).fill_rows(0, l.as_mut_slice());
+            plan.right(i, b.view()).fill_rows(0, r.as_mut_slice());
             let answer = naive(l.view(), r.view());
             assembly.add(i, 0, &answer.as_slice()[..3 * cols]);
             for (n, part) in answer.as_slice().chunks(portion * cols).enumerate() {

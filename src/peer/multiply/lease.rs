@@ -105,13 +105,9 @@ impl HeldLease {
         slots: Vec<PeerCard>,
         for_ms: u64,
     ) -> Result<Self> {
-        let terms = Arc::new(Mutex::new(Terms {
-            until: Instant::now() + Duration::from_millis(for_ms),
-            renewing: false,
-            over: None,
-            lost: HashSet::new(),
-            watched: Vec::new(),
-        }));
+        let until = Instant::now() + Duration::from_millis(for_ms);
+        let terms = Terms { until, renewing: false, over: None, lost: HashSet::new(), watched: Vec::new() };
+        let terms = Arc::new(Mutex::new(terms));
         let (ends, ended) = bounded(0);
         let keeper = {
             let (line, terms) = (line.clone(), Arc::clone(&terms));

@@ -68,17 +68,6 @@ pub(crate) enum MultiplyEvent {
     Note(String),
 }
 
-/// How a multiply went.
-#[derive(Clone, Debug)]
-pub(crate) struct MultiplyReport {
-    /// From both operands, and memory for the answer, at hand to the whole answer, waiting for leases excluded.
-    pub(crate) seconds: f64,
-    /// Waiting for leases.
-    pub(crate) wait_seconds: f64,
-    /// Every product, in order.
-    pub(crate) products: Vec<Done>,
-}
-
 /// What is to be multiplied, and how: operands that were looked at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question<'a> {
@@ -97,7 +86,18 @@ impl<'a> Question<'a> {
     /// What is wrong with them; `plan.levels()` counts.
     pub(crate) fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan, stop: &'a AtomicBool) -> Result<Self> {
         let entries = Entries::of(a, b);
-        check(plan, entries)?;
+        let infeasible = |what, advice| Err(Error::new(Code::Infeasible, what).advise(advice));
+        let bound = plan.bound(entries.left, entries.right);
+        if !bound.is_finite() {
+            let what = "sums on the way to this product could overflow: they are bounded only by";
+            return infeasible(format!("{what} {bound:e}"), "scale the matrices down");
+        }
+        let (levels, (rows, inner, cols)) = (plan.levels(), plan.shape());
+        let least = rows.min(inner).min(cols);
+        if levels > 2 && least < 1 << levels {
+            let what = format!("{levels} levels cut a side of {least} into less than single numbers");
+            return infeasible(what, "use fewer --levels");
+        }
         Ok(Self { a, b, plan, entries, stop })
     }
 
@@ -126,23 +126,7 @@ impl<'a> Question<'a> {
     }
 }
 
-fn check(plan: Plan, entries: Entries) -> Result<()> {
-    let infeasible = |what, advice| Err(Error::new(Code::Infeasible, what).advise(advice));
-    let bound = plan.bound(entries.left, entries.right);
-    if !bound.is_finite() {
-        let what = "sums on the way to this product could overflow: they are bounded only by";
-        return infeasible(format!("{what} {bound:e}"), "scale the matrices down");
-    }
-    let (levels, (rows, inner, cols)) = (plan.levels(), plan.shape());
-    let least = rows.min(inner).min(cols);
-    if levels > 2 && least < 1 << levels {
-        let what = format!("{levels} levels cut a side of {least} into less than single numbers");
-        return infeasible(what, "use fewer --levels");
-    }
-    Ok(())
-}
-
-/// The answer by leased peers, into `c`.
+/// The answer by leased peers, into `c`; gives the time that was spent waiting for leases, and every product, in order.
 ///
 /// # Errors
 /// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
@@ -153,8 +137,7 @@ pub(crate) fn multiply(
     c: &mut Matrix,
     slots: u32,
     events: Sender<MultiplyEvent>,
-) -> Result<MultiplyReport> {
-    let began = Instant::now();
+) -> Result<(Duration, Vec<Done>)> {
     let (rows, inner, cols) = question.plan.block();
     let payload = 8 * (rows * inner + inner * cols).max(rows * cols) as u64;
     if payload > limits::PRODUCT {
@@ -162,16 +145,21 @@ pub(crate) fn multiply(
         return Err(Error::new(Code::Infeasible, what)
             .advise("cut the matrices into smaller products with more --levels"));
     }
-    let (waited, products) = if rows * inner * cols == 0 {
+    if rows * inner * cols == 0 {
         // Nothing to multiply: an empty answer, or a sum of nothing.
         c.as_mut_slice().fill(0.0);
-        (Duration::ZERO, Vec::new())
-    } else {
-        let multiplication = Multiplication::new(question, c, events);
-        (multiplication.run(network, slots)?, multiplication.products.report())
+        return Ok(Default::default());
+    }
+    let Question { b, plan, entries, .. } = question;
+    let multiplication = Multiplication {
+        question,
+        witness: Witness::new(plan, b, entries, cores(), &mut rand::rng()),
+        assembly: Assembly::new(plan, c),
+        products: Products::new(plan),
+        failure: Mutex::default(),
+        events,
     };
-    let seconds = began.elapsed().saturating_sub(waited).as_secs_f64();
-    Ok(MultiplyReport { seconds, wait_seconds: waited.as_secs_f64(), products })
+    Ok((multiplication.run(network, slots)?, multiplication.products.report()))
 }
 
 /// What all threads of one multiply share.
@@ -185,19 +173,7 @@ struct Multiplication<'a> {
     events: Sender<MultiplyEvent>,
 }
 
-impl<'a> Multiplication<'a> {
-    fn new(question: Question<'a>, c: &'a mut Matrix, events: Sender<MultiplyEvent>) -> Self {
-        let Question { b, plan, entries, .. } = question;
-        Self {
-            question,
-            witness: Witness::new(plan, b, entries, cores(), &mut rand::rng()),
-            assembly: Assembly::new(plan, c),
-            products: Products::new(plan),
-            failure: Mutex::default(),
-            events,
-        }
-    }
-
+impl Multiplication<'_> {
     fn tell(&self, event: MultiplyEvent) {
         // Nobody may listen any more.
         let _ = self.events.send(event);

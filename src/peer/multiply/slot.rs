@@ -7,9 +7,9 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Multiplication;
 use super::lease::HeldLease;
 use super::products::Attempt;
+use super::{Multiplication, Question};
 use crate::error::{Error, Kind, Result};
 use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
@@ -51,42 +51,33 @@ impl Multiplication<'_> {
 
     /// Sends the operands of a product, and takes its answer in: rows that are right are a part of C at once.
     fn compute(&self, lease: &HeldLease, connection: &mut Connection, attempt: &Attempt<'_>) -> Result<()> {
-        let product = attempt.product;
+        let (product, Question { a, b, plan, .. }) = (attempt.product, self.question);
         let mut probe = self.witness.probe(product, 1);
-        let request = self.request(lease, product);
-        let (left, right) = (
-            self.question.plan.left(product, self.question.a),
-            self.question.plan.right(product, self.question.b),
-        );
-        connection.send_with_payload(&request, |out| {
-            stream(&left, out, |rows| probe.left(rows))?;
-            stream(&right, out, |_| ())
-        })?;
-        attempt.sent();
-        self.hear_answer(connection, product)?;
-        attempt.computed();
-        let (rows, _, cols) = self.question.plan.block();
-        in_portions(rows, cols, |first, portion| {
-            connection.receive_payload(bytemuck::cast_slice_mut(portion))?;
-            if let Verdict::Wrong { row } = probe.check(portion) {
-                let name = self.question.plan.name(product);
-                return Err(Error::new(Kind::Check, format!("{name} is wrong in row {row}")));
-            }
-            self.assembly.add(product, first, portion);
-            Ok(())
-        })
-    }
-
-    fn request(&self, lease: &HeldLease, product: usize) -> ToPeer {
-        let (rows, inner, cols) = self.question.plan.block();
-        ToPeer::Multiply {
+        let (left, right) = (plan.left(product, a.view()), plan.right(product, b.view()));
+        let (rows, inner, cols) = plan.block();
+        let multiply = ToPeer::Multiply {
             lease: lease.number,
             product: product as u32,
             rows: rows as u32,
             inner: inner as u32,
             cols: cols as u32,
             payload: 8 * (rows * inner + inner * cols) as u64,
-        }
+        };
+        connection.send_with_payload(&multiply, |out| {
+            stream(&left, out, |rows| probe.left(rows))?;
+            stream(&right, out, |_| ())
+        })?;
+        attempt.sent();
+        self.hear_answer(connection, product)?;
+        attempt.computed();
+        in_portions(rows, cols, |first, portion| {
+            connection.receive_payload(bytemuck::cast_slice_mut(portion))?;
+            if let Verdict::Wrong { row } = probe.check(portion) {
+                return Err(Error::new(Kind::Check, format!("{} is wrong in row {row}", plan.name(product))));
+            }
+            self.assembly.add(product, first, portion);
+            Ok(())
+        })
     }
 
     /// Waits for the line before the answer, the longer the more there is to compute.
