@@ -23,7 +23,7 @@ use crate::manager::desk::{Desk, Ticket};
 use crate::manager::state::lease_book::TicketStanding;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, Refusal, ToManager, unexpected};
+use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, ToManager, unexpected};
 use crate::net::outbox::Outbox;
 use crate::share::units::counted;
 
@@ -111,7 +111,7 @@ impl<'a> Leaseholder<'a> {
                 TicketStanding::Leased { .. } if self.connection.is_gone() => return Ok(Step::End),
                 TicketStanding::Leased { until, slots } => return Ok(Step::Hold(ticket, until, slots)),
                 TicketStanding::Infeasible { leasable } => {
-                    self.refuse(&infeasible(leasable));
+                    self.connection.refuse(&infeasible(leasable));
                     return Ok(Step::Rest(lease));
                 }
                 TicketStanding::Over => return Ok(Step::Rest(lease)),
@@ -143,7 +143,7 @@ impl<'a> Leaseholder<'a> {
                 Received::Message(ToManager::Renew {}) => until = self.renew(&ticket).unwrap_or(until),
                 Received::Message(ToManager::Blame { peer, reason }) => {
                     let blamed = self.desk.change(|table, now| table.blame(lease, peer, &reason, now));
-                    blamed.unwrap_or_else(|no| self.refuse(&no));
+                    blamed.unwrap_or_else(|no| self.connection.refuse(&no));
                 }
                 Received::Message(ToManager::Progress(progress)) => {
                     self.desk.change(|table, _| table.progress(lease, began, progress));
@@ -201,16 +201,12 @@ impl<'a> Leaseholder<'a> {
                 Received::Message(ToManager::Release {}) => self.line.send(&FromManager::Released {}),
                 Received::Message(ToManager::Blame { .. }) => {
                     let why = "only the holder of a lease can blame its peers";
-                    self.refuse(&Error::new(Code::Unauthorised, why));
+                    self.connection.refuse(&Error::new(Code::Unauthorised, why));
                 }
                 Received::Message(other) => return Err(unexpected(&other, "lease")),
                 Received::End | Received::Silence => return Ok(Step::End),
             }
         }
-    }
-
-    fn refuse(&self, no: &Error) {
-        self.line.send(&FromManager::Error(Refusal::from(no)));
     }
 
     fn tell(&self, did: &str) {

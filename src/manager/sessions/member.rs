@@ -17,7 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::manager::desk::Desk;
 use crate::manager::state::roster::{Reach, spell};
 use crate::net::connection::{Connection, Received};
-use crate::net::message::{Candidate, FromManager, PeerId, Refusal, ToManager, VERSION, unexpected};
+use crate::net::message::{Candidate, PeerId, ToManager, VERSION, unexpected};
 use crate::thread;
 
 /// How long connecting back to a peer may take.
@@ -98,9 +98,7 @@ fn stay_known(desk: &Desk, connection: &mut Connection, peer: PeerId) -> Result<
             }
             Received::Message(ToManager::Drop { file, id, at }) => {
                 let dropped = desk.change(|table, now| table.drop_file(&file, id, at, true, now));
-                if let Err(no) = dropped {
-                    connection.outbox().send(&FromManager::Error(Refusal::from(&no)));
-                }
+                dropped.unwrap_or_else(|no| connection.refuse(&no));
             }
             Received::Message(ToManager::Quit {}) => return Ok("it said quit"),
             Received::Message(other) => return Err(unexpected(&other, "ok, unbound, drop or quit")),

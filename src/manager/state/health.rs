@@ -20,7 +20,7 @@ impl Replicator {
         let have: Vec<PeerId> = listing.givers(scene.roster).collect();
         if have.is_empty() {
             let parts = listing.holders.iter().filter(|(_, whole)| !**whole).map(|(&peer, _)| peer);
-            let parts = format!("{} a part", has(&names(parts, scene.roster)));
+            let parts = format!("{} a part", has(parts, scene.roster));
             let paused = listing.holders.keys().filter_map(|&peer| {
                 Some(format!("{} has paused: {}", scene.roster.called(peer), scene.roster.paused(peer)?))
             });
@@ -30,7 +30,7 @@ impl Replicator {
         }
         let (wanted, copies) = (self.wanted(), self.copies(listing, scene.roster));
         if copies >= wanted {
-            let reason = format!("{} all of it", has(&names(have, scene.roster)));
+            let reason = format!("{} all of it", has(have, scene.roster));
             return Health { state: Condition::Whole, reason };
         }
         let mut reasons = vec![format!("{copies} of {wanted} copies are there")];
@@ -110,14 +110,11 @@ fn waits_for(id: PeerId, keeper: &Keeper, listing: &ListedFile, scene: Scene) ->
     }
 }
 
-fn names(peers: impl IntoIterator<Item = PeerId>, roster: &Roster) -> Vec<String> {
-    peers.into_iter().map(|peer| roster.called(peer)).collect()
-}
-
 /// "ada has", "ada and ben have", "ada, ben, cyd and 4 more have".
-fn has(names: &[String]) -> String {
+fn has(peers: impl IntoIterator<Item = PeerId>, roster: &Roster) -> String {
+    let names: Vec<String> = peers.into_iter().map(|peer| roster.called(peer)).collect();
     let shown = names.len().min(NAMED);
-    match names {
+    match &names[..] {
         [] => "nobody has".into(),
         [one] => format!("{one} has"),
         [first @ .., last] if names.len() == shown => format!("{} and {last} have", first.join(", ")),

@@ -230,3 +230,22 @@ pub enum FromManager {
     /// "No", with the reason.
     Error(Refusal),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_not_listed_is_an_error_also_beside_the_file_that_holders_carry() {
+        let id = "0".repeat(64);
+        let line = format!(
+            "{{\"type\":\"holders\",\"file\":\"a\",\"id\":\"{id}\",\"size\":1,\"piece_size\":1024,\"holders\":[],\"payload\":32}}"
+        );
+        let holders: FromManager = serde_json::from_str(&line).unwrap();
+        assert_eq!(serde_json::to_string(&holders).unwrap(), line);
+        for wrong in ["\"slotz\":1,\"payload\"", "\"peer\":7,\"payload\""] {
+            let wrong = line.replace("\"payload\"", wrong);
+            assert!(serde_json::from_str::<FromManager>(&wrong).is_err(), "{wrong}");
+        }
+    }
+}
