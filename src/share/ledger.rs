@@ -8,10 +8,10 @@
 //!
 //! # The rules
 //! The requests of a peer that owes wait behind those of all others ([`Uplink`](super::uplink::Uplink)). A peer owes
-//! - **for a file that is whole here**, when it has [`LOANS`] loans. The first peer that is sent a piece has it on loan.
+//! - **for a file that is whole here**, when it has three loans (`LOANS`). The first peer that is sent a piece has it on loan.
 //!   The loan is paid back when another peer says that it has the piece, too (`have`). It is never paid back when the
 //!   piece had to be sent from here again before that.
-//! - **for a file that is fetched here**, when it was sent the bytes of [`IMBALANCE`] pieces more than came from it.
+//! - **for a file that is fetched here**, when it was sent the bytes of two pieces (`IMBALANCE`) more than came from it.
 //!
 //! A peer that owes is served when nobody else asks, and when its request was passed over often enough. So a newcomer,
 //! which has nothing to give, gets its first pieces, and the last peers of a swarm are served by all.
