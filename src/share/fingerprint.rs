@@ -16,15 +16,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde_with::{DeserializeFromStr, SerializeDisplay};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{FileId, FileName};
+use super::{FileId, FileName, as_text};
 use crate::error::{Code, Error};
 
 /// What a list of files comes to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SerializeDisplay, DeserializeFromStr)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Fingerprint(u64);
+
+as_text!(Fingerprint);
 
 impl Fingerprint {
     /// Adds a file to the list, or takes it off.

@@ -44,7 +44,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde_with::{DeserializeFromStr, SerializeDisplay};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error};
 
@@ -65,6 +65,26 @@ pub mod versions;
 
 pub use bitfield::Bitfield;
 pub use manifest::{Layout, Manifest, Piece};
+
+/// What can be parsed and shown is its text on the wire.
+macro_rules! as_text {
+    ($type:ty) => {
+        impl TryFrom<String> for $type {
+            type Error = $crate::error::Error;
+
+            fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.to_string()
+            }
+        }
+    };
+}
+pub(crate) use as_text;
 
 /// The longest name of a file, in bytes: what Linux file systems can hold.
 pub const FILE_NAME: usize = 255;
@@ -93,8 +113,11 @@ pub fn check_name(name: &str, most: usize, what: &str) -> Result<(), Error> {
 ///     assert!(bad.parse::<FileName>().is_err());
 /// }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, SerializeDisplay, DeserializeFromStr)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct FileName(String);
+
+as_text!(FileName);
 
 impl FileName {
     /// The name as text.
@@ -127,8 +150,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// What a file is called when its name may mean several things: the SHA-256 of its manifest, on the wire
 /// as 64 lower-case hex digits ([`Manifest::id`] says what goes into it, and why the name does not).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, SerializeDisplay, DeserializeFromStr)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct FileId(Hash);
+
+as_text!(FileId);
 
 impl FileId {
     /// The first eight hex digits: enough for a person, and for the name of a conflict copy.

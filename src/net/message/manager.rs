@@ -7,7 +7,6 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use serde_with::skip_serializing_none;
 
 use super::parts::{Bound, LeaseId, Name, PeerCard, PeerId, Refusal, yes};
 use super::state::{Activity, FileState, Progress, State};
@@ -15,7 +14,6 @@ use crate::clock::Millis;
 use crate::share::{FileId, FileName};
 
 /// What a peer says of itself when it joins.
-#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Candidate {
@@ -34,13 +32,14 @@ pub struct Candidate {
     #[serde(default)]
     pub bound: Vec<Bound>,
     /// What it sends to others at most, in bytes per second; without it there is no cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up: Option<u64>,
     /// What it takes from others at most, in bytes per second; without it there is no cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down: Option<u64>,
 }
 
 /// What is said to a manager.
-#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ToManager {
@@ -99,6 +98,7 @@ pub enum ToManager {
         whole: bool,
         /// When a person put the file into the holder's folder, in milliseconds since 1970. Not given for what
         /// the holder fetched itself. Only with it, and later than the drop, is a dropped file accepted again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         published: Option<Millis>,
         /// Bytes that follow: 32 for each piece.
         payload: u64,
@@ -115,8 +115,10 @@ pub enum ToManager {
         /// The file.
         file: FileName,
         /// Which bytes were dropped; without it those that the name stands for now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<FileId>,
         /// When that was, in milliseconds since 1970; without it now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Millis>,
     },
     /// "Show me what you know." Answered by `state`.
@@ -124,7 +126,6 @@ pub enum ToManager {
 }
 
 /// What a manager says.
-#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromManager {
@@ -200,8 +201,10 @@ pub enum FromManager {
         /// What the file was called.
         file: FileName,
         /// Which bytes were dropped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<FileId>,
         /// When, in milliseconds since 1970.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Millis>,
     },
     /// "Tell me your files again": what the manager lists for a peer is not what the peer believes.

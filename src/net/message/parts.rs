@@ -4,11 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use serde_with::{DeserializeFromStr, SerializeDisplay, skip_serializing_none};
 
 use crate::error::{Code, Error};
 use crate::net::limits;
-use crate::share::check_name;
+use crate::share::{as_text, check_name};
 
 /// A peer's number, given by the manager when it joins.
 pub type PeerId = u64;
@@ -18,22 +17,17 @@ pub type LeaseId = u64;
 
 /// A peer's name: 1 to 64 bytes, and otherwise like that of a file ([`check_name`]). It stands in messages, on
 /// screens and in the names of folders.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, SerializeDisplay, DeserializeFromStr)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Name(String);
+
+as_text!(Name);
 
 impl std::str::FromStr for Name {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
         check_name(name, limits::NAME, "a peer's name").map(|()| Self(name.to_owned()))
-    }
-}
-
-impl TryFrom<String> for Name {
-    type Error = Error;
-
-    fn try_from(name: String) -> Result<Self, Error> {
-        name.parse()
     }
 }
 
@@ -44,7 +38,6 @@ impl fmt::Display for Name {
 }
 
 /// An error on the wire.
-#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refusal {
@@ -53,6 +46,7 @@ pub struct Refusal {
     /// For people: what failed and what to do next.
     pub text: String,
     /// With `infeasible`: how many slots could be leased at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leasable: Option<u32>,
 }
 

@@ -8,21 +8,20 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
-use serde_with::{DeserializeFromStr, SerializeDisplay, skip_serializing_none};
 
 use super::parts::{Holder, LeaseId, Name, PeerCard, PeerId, plain, yes};
 use crate::clock::Millis;
 use crate::error::{Error, Kind};
 use crate::net::limits;
 use crate::share::fingerprint::Fingerprint;
-use crate::share::{FileId, FileName, Manifest};
+use crate::share::{FileId, FileName, Manifest, as_text};
 
 /// Everything a manager knows, as one answer. Times are in milliseconds since 1970.
-#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
     /// The manager itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manager: Option<ManagerState>,
     /// Who is here.
     pub peers: Vec<PeerState>,
@@ -71,7 +70,8 @@ pub struct ManagerState {
 pub const GRACE: Millis = 5_000;
 
 /// How many peers are to have each file: the manager's policy. Written `all`, or a number; 0 is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, SerializeDisplay, DeserializeFromStr)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Replicas {
     /// Every peer that keeps replicas.
     #[default]
@@ -79,6 +79,8 @@ pub enum Replicas {
     /// So many of them, or all where they are fewer.
     Some(usize),
 }
+
+as_text!(Replicas);
 
 impl std::str::FromStr for Replicas {
     type Err = Error;
@@ -104,7 +106,6 @@ impl fmt::Display for Replicas {
 }
 
 /// A peer in the manager's table.
-#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerState {
@@ -128,13 +129,16 @@ pub struct PeerState {
     #[serde(default = "yes")]
     pub keeps: bool,
     /// What it sends to others at most, in bytes per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up: Option<u64>,
     /// What it takes from others at most, in bytes per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down: Option<u64>,
     /// What it is fetching now, as its last `ok` said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub downloads: Vec<Download>,
     /// Why it offers nothing and fetches nothing for a while, as its last `ok` said; so for the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
     /// Which files it cannot get.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -145,17 +149,18 @@ pub struct PeerState {
 }
 
 /// What a peer says of itself with each `ok`: what others depend on is told to them. What is empty is left out.
-#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Activity {
     /// The [`Fingerprint`] of the files that the peer believes it is listed for.
     /// Where the manager's list is another, it asks for the peer's files again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list: Option<Fingerprint>,
     /// What the peer is fetching now; [`limits::DOWNLOADS`] of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub downloads: Vec<Download>,
     /// Its folder is not what it was: why, and what to do. Until that is done it offers nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
     /// Which files it cannot get, and why; [`limits::FAILED`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -257,7 +262,6 @@ pub struct Download {
 }
 
 /// A requester that waits for slots.
-#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WaiterState {
@@ -266,6 +270,7 @@ pub struct WaiterState {
     /// The requester's number, 0 for one that is not registered.
     pub peer: PeerId,
     /// The requester's name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// How many slots it asked for.
     pub asked: u32,
@@ -276,7 +281,6 @@ pub struct WaiterState {
 }
 
 /// A running lease.
-#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeaseState {
@@ -285,17 +289,18 @@ pub struct LeaseState {
     /// The holder's number, 0 for one that is not registered.
     pub peer: PeerId,
     /// The holder's name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// When it ends unless it is renewed.
     pub until: u64,
     /// Where its slots are.
     pub slots: Vec<PeerCard>,
     /// How far the multiply is for which it is held, if its holder has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 }
 
 /// A multiply that was finished.
-#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DoneState {
@@ -304,6 +309,7 @@ pub struct DoneState {
     /// The holder's number, 0 for one that is not registered.
     pub peer: PeerId,
     /// The holder's name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// When its last lease ended.
     pub at: Millis,
@@ -361,7 +367,6 @@ pub enum ProductStage {
 }
 
 /// A file in the manager's catalogue.
-#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileState {
@@ -376,6 +381,7 @@ pub struct FileState {
     /// Who has it, whole or in part.
     pub holders: Vec<Holder>,
     /// Whether enough peers have it, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
 }
 

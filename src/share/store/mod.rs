@@ -229,7 +229,7 @@ impl Store {
             let shown = name.to_string_lossy().into_owned();
             match disk::not_regular(&meta) {
                 Some(why) => scan.ignored.push((shown, why)),
-                None => match name.into_string().ok().and_then(|name| name.parse().ok()) {
+                None => match name.into_string().ok().and_then(|name| FileName::try_from(name).ok()) {
                     Some(name) => scan.files.push((name, Stamp::of(&meta))),
                     None => scan.ignored.push((shown, "its name is not a plain one")),
                 },

@@ -177,7 +177,7 @@ impl Store {
 pub fn conflict_name(name: &FileName, peer: &str, id: FileId) -> FileName {
     let conflict = with_suffix(name.as_str(), &format!(".conflict-{}-{}", plain_peer(peer), id.short()));
     // Cannot fail: no part of it has anything that a name may not have, and it is short enough.
-    conflict.parse().unwrap_or_else(|_| name.clone())
+    FileName::try_from(conflict).unwrap_or_else(|_| name.clone())
 }
 
 /// Whether this is a conflict copy that the peer of this name has made.

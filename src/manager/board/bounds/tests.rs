@@ -8,7 +8,7 @@ const MIB: u64 = 1 << 20;
 
 /// Peers 1, 2, ... with these caps (up, down); those from `first` on fetch `f`, the others have it.
 fn state(caps: &[(Option<u64>, Option<u64>)], first: usize) -> State {
-    let file: FileName = "f".parse().unwrap();
+    let file: FileName = "f".to_owned().try_into().unwrap();
     let mut state = State::default();
     let mut holders = Vec::new();
     for (i, &(up, down)) in caps.iter().enumerate() {
