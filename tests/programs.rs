@@ -194,11 +194,11 @@ fn a_file_that_was_made_by_others_is_replaced_with_force_only() {
     let path = |name: &str| dir.path().join(name);
     let make = |args: &[&str]| peer(dir.path(), &[&["make"], args].concat());
     make(&["a", "3"]).assert(0, &[]);
-    make(&["a", "4", "--integers"]).assert(0, &["replacing a.npy, a matrix of 3 x 3"]);
+    make(&["a", "4", "--integers"]).assert(0, &["will replace a.npy, a matrix of 3 x 3"]);
     let multiply =
         |args: &[&str]| peer(dir.path(), &[&["multiply", "a.npy", "a.npy", "--local", "-o"], args].concat());
     multiply(&["c.npy"]).assert(0, &[]);
-    multiply(&["c.npy"]).assert(0, &["replacing c.npy, a matrix of 4 x 4"]);
+    multiply(&["c.npy"]).assert(0, &["will replace c.npy, a matrix of 4 x 4"]);
     multiply(&["a.npy"]).assert(4, &["a.npy is an operand", "--force"]);
     for other in ["notes.npy", "picture.png"] {
         fs::write(path(other), "not a matrix").unwrap();

@@ -139,7 +139,7 @@ fn leave_on_signal(stop: Receiver<i32>, context: &Context) -> Result<()> {
     let (work, stays) = (Arc::clone(&context.work), context.stays && io::stdin().is_terminal());
     let leave = move || {
         while stop.recv() == Ok(SIGINT) && stays && work.interrupt() {
-            cli::tell("stopping this command; Ctrl-C once more leaves");
+            cli::tell("stopping this command; Ctrl-C again within a second leaves");
         }
         if let Some(terminal) = terminal {
             let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &terminal);

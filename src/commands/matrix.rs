@@ -11,7 +11,7 @@
 //! `make`, `show` and `multiply --local` do not even need a manager.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -256,7 +256,11 @@ fn open(path: &Path) -> Result<Matrix> {
 /// matrix that was written here and is no operand, and that is said.
 fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
     if is_stdout(path) {
-        return Ok(());
+        return match io::stdout().is_terminal() {
+            true => Err(Error::new(Kind::Usage, "a matrix is no text for a terminal")
+                .advise("send it into a file or a program, or give -o the name of a file")),
+            false => Ok(()),
+        };
     }
     let folder = folder_of(path);
     if !folder.is_dir() {
@@ -276,7 +280,7 @@ fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
         _ if is_operand => "is an operand",
         None => "is there, and was not made by this program",
         Some((rows, cols)) => {
-            tell(format_args!("replacing {name}, a matrix of {rows} x {cols}"));
+            tell(format_args!("will replace {name}, a matrix of {rows} x {cols}"));
             return Ok(());
         }
     };

@@ -18,7 +18,7 @@ use super::show::Outcome;
 use crate::cli::tell;
 use crate::clock::{Clock, Millis};
 use crate::error::{Code, Error, Kind, Result};
-use crate::net::message::{FailedFile, PeerId, PeerState, UploadStage, UploadState, WaiterState};
+use crate::net::message::{FailedFile, PeerId, PeerState, State, UploadStage, UploadState, WaiterState};
 use crate::peer::multiply::lease::HeldLease;
 use crate::peer::replication::orders::ReplicationStatus;
 use crate::peer::swarm::requesters::Upload;
@@ -75,8 +75,9 @@ pub(super) fn release(context: &mut Context) -> Result<Outcome> {
 
 /// The manager's table.
 pub(super) fn peers(context: &Context) -> Result<Outcome> {
-    let peers = context.manager().state()?.peers;
-    Ok(Outcome::new(json!({"peers": peers}), table(&peers)))
+    let State { peers, peers_left_out: more, .. } = context.manager().state()?;
+    let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
+    Ok(Outcome::new(json!({"peers": peers}), table(&peers) + &more))
 }
 
 fn table(peers: &[PeerState]) -> String {

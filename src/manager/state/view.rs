@@ -46,6 +46,10 @@ fn fit<T: Serialize>(
     (entries, left_out)
 }
 
+/// Of how many peers at most it is told which others they serve, and which pieces they have: of more, the list of peers
+/// itself would not fit.
+const DETAILED: usize = 64;
+
 impl Table {
     /// Everything, for the `state` answer.
     pub(crate) fn state(&self, now: Millis) -> State {
@@ -66,8 +70,12 @@ impl Table {
         (state.leases, state.leases_left_out) = fit(&mut room, LEASES_SHARE, self.book.leases(&self.roster));
         let peers = self.roster.peers.values().map(|peer| {
             let mut state = peer.state(self.book.used(peer.id));
-            // A file that nobody offers any more is not lacked.
-            state.failed.retain(|one| self.catalogue.number(&one.file).is_some());
+            // What nobody offers any more, or what came in another way, is not lacked.
+            state.failed.retain(|one| self.catalogue.lacks(peer.id, &one.file));
+            if self.roster.peers.len() > DETAILED {
+                state.uploads.clear();
+                state.downloads.iter_mut().for_each(|one| one.map.clear());
+            }
             state
         });
         (state.peers, state.peers_left_out) = fit(&mut room, PEERS_SHARE, peers);

@@ -175,6 +175,7 @@ impl Activity {
     #[must_use]
     pub fn bounded(mut self) -> Self {
         self.downloads.truncate(limits::DOWNLOADS);
+        self.downloads.iter_mut().for_each(|one| one.from.truncate(limits::UPLOADS));
         let is_long = |one: &&mut Download| one.map.len() > limits::MAP as usize / 4;
         self.downloads.iter_mut().filter(is_long).for_each(|one| one.map.clear());
         self.failed.truncate(limits::FAILED);

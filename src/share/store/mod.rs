@@ -152,7 +152,8 @@ impl Store {
 
     /// Whether a peer of another program watches this folder.
     pub fn is_watched_elsewhere(&self) -> bool {
-        self.watched.is_none() && disk::lock_idle(&self.private("marker")).is_none()
+        let lock = || File::open(self.private("marker")).map(|marker| marker.try_lock());
+        self.watched.is_none() && matches!(lock(), Ok(Err(TryLockError::WouldBlock)))
     }
 
     pub(crate) fn dir(&self) -> &Path {
