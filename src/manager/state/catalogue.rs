@@ -313,11 +313,6 @@ impl Catalogue {
         }
     }
 
-    /// Whether a file is listed of which a peer has not all.
-    pub(super) fn lacks(&self, peer: PeerId, file: &FileName) -> bool {
-        self.named(file).is_some_and(|listing| !listing.is_whole_at(peer))
-    }
-
     /// The number of a file.
     pub(super) fn number(&self, file: &FileName) -> Option<FileNumber> {
         self.names.get(file).copied()

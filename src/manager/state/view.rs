@@ -70,8 +70,8 @@ impl Table {
         (state.leases, state.leases_left_out) = fit(&mut room, LEASES_SHARE, self.book.leases(&self.roster));
         let peers = self.roster.peers.values().map(|peer| {
             let mut state = peer.state(self.book.used(peer.id));
-            // What nobody offers any more, or what came in another way, is not lacked.
-            state.failed.retain(|one| self.catalogue.lacks(peer.id, &one.file));
+            // A file that nobody offers any more is not lacked.
+            state.failed.retain(|one| self.catalogue.number(&one.file).is_some());
             if self.roster.peers.len() > DETAILED {
                 state.uploads.clear();
                 state.downloads.iter_mut().for_each(|one| one.map.clear());

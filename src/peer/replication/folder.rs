@@ -353,7 +353,7 @@ impl Folder {
         self.replication.library.withdraw(file);
         if !elsewhere {
             return Err(Error::failed(format!("{why}, and nobody else has all of it"))
-                .advise("put the right bytes there, or `touch` it to offer it as it is"));
+                .advise("put the right bytes there, or save it again to offer it as it is"));
         }
         self.trash(file, why)?;
         self.replication.note(format!("{file} is in the trash: {why}; it is fetched again from others"));
