@@ -166,7 +166,7 @@ impl Fetcher<'_> {
     /// A piece was wrong: it is fetched elsewhere.
     fn remember_liar(&self, piece: Piece) -> Result<()> {
         let barred = self.transfer.change(|state| {
-            state.tell(|peer| peer == self.holder.peer, &ToPeer::Wrong { piece: piece.index() });
+            state.tell_wrong(piece, self.holder.peer);
             state.picker.failed(self.holder.peer, piece);
             state.picker.barred(self.holder.peer)
         });

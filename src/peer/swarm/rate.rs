@@ -33,7 +33,7 @@ use crate::share::ledger::Ledger;
 use crate::share::{Bitfield, FileName, Manifest};
 
 /// How far back the board looks.
-pub(super) const WINDOW: Duration = Duration::from_secs(5);
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// In how many parts the longest window is counted: whatever came in it takes no more memory than that.
 const SLICES: u32 = 50;
@@ -47,9 +47,9 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// Nothing yet; no window will be longer than this.
-    pub(super) fn new(longest: Duration) -> Self {
-        Self { longest, slices: Vec::new() }
+    /// Nothing yet; no window will be longer than a round, or than [`WINDOW`].
+    pub(super) fn new(round: Duration) -> Self {
+        Self { longest: round.max(WINDOW), slices: Vec::new() }
     }
 
     pub(super) fn add(&mut self, bytes: u64, now: Instant) {
@@ -125,7 +125,7 @@ impl Register {
     /// A piece has come for a download, and is right.
     pub(super) fn came(&mut self, download: u64, holder: &Holder, bytes: u64, now: Instant) {
         let Some(account) = self.downloads.get_mut(&download) else { return };
-        let new = || Giver { peer: 0, pieces: 0, rate: Rate::new(self.round.max(WINDOW)) };
+        let new = || Giver { peer: 0, pieces: 0, rate: Rate::new(self.round) };
         let giver = account.givers.entry(holder.name.clone()).or_insert_with(new);
         (giver.peer, giver.pieces) = (holder.peer, giver.pieces + 1);
         giver.rate.add(bytes, now);

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use log::info;
 use serde::Serialize;
 
-use super::rate::{Rate, Register, WINDOW};
+use super::rate::{Rate, Register};
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
 use crate::net::message::{FromPeer, Holder, Name, PeerId, UploadStage, UploadState};
@@ -121,7 +121,7 @@ impl Requesters {
             return Err(Error::new(Code::Busy, format!("{} others are served here", limits::JOINS))
                 .advise("ask another holder, or later"));
         }
-        let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round.max(WINDOW)));
+        let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round));
         let (name, interested, service) = (None, false, Service::Choked);
         let (pieces, complaints) = (0, 0);
         self.last += 1;

@@ -93,13 +93,8 @@ struct Neighbour {
     told: (bool, Instant),
     /// Pieces that are here, and of which it was not told yet.
     untold: Vec<u32>,
-}
-
-impl Neighbour {
-    fn post_untold(&mut self) {
-        let Some(line) = &self.line else { return };
-        self.untold.drain(..).for_each(|piece| line.post(&ToPeer::Have { piece }));
-    }
+    /// Whether it must hear at once what it is to be told.
+    urgent: bool,
 }
 
 /// The state of a download.
@@ -136,8 +131,8 @@ impl Neighbours {
         let room = self.all.len() < most && !self.all.contains_key(&holder);
         let admitted = room && !avoided && !self.picker.barred(holder);
         if admitted {
-            self.all
-                .insert(holder, Neighbour { line: None, heard: now, told: (false, now), untold: Vec::new() });
+            let (line, heard, told, untold, urgent) = (None, now, (false, now), Vec::new(), false);
+            self.all.insert(holder, Neighbour { line, heard, told, untold, urgent });
         }
         admitted
     }
@@ -202,37 +197,42 @@ impl Neighbours {
         format!("nothing has come for {seconds} s: {why}")
     }
 
-    /// Posts something to some of the neighbours.
-    pub(super) fn tell(&self, which: impl Fn(PeerId) -> bool, message: &ToPeer) {
-        self.lines().filter(|(peer, _)| which(*peer)).for_each(|(_, line)| line.post(message));
+    /// A neighbour has sent wrong bytes for a piece: it hears that.
+    pub(super) fn tell_wrong(&mut self, piece: Piece, giver: PeerId) {
+        let Some(neighbour) = self.all.get_mut(&giver) else { return };
+        neighbour.line.iter().for_each(|line| line.post(&ToPeer::Wrong { piece: piece.index() }));
+        neighbour.urgent = true;
     }
 
     /// A piece has come from a neighbour. Those that owe it, too, hear that at once, so that they do not send it; the others
     /// with the next that is said to them.
     pub(super) fn tell_have(&mut self, piece: Piece, giver: PeerId, losers: &[PeerId]) {
-        let others = self.all.iter_mut().filter(|(peer, _)| **peer != giver);
-        others.for_each(|(_, neighbour)| neighbour.untold.push(piece.index()));
-        for loser in losers {
-            self.all.get_mut(loser).into_iter().for_each(Neighbour::post_untold);
+        for (peer, neighbour) in self.all.iter_mut().filter(|(peer, _)| **peer != giver) {
+            neighbour.untold.push(piece.index());
+            neighbour.urgent |= losers.contains(peer);
         }
     }
 
-    /// Posts to each neighbour what it can be told and asked for now.
-    fn post(&mut self) {
-        for (&holder, neighbour) in &mut self.all {
-            let Some(line) = neighbour.line.clone() else { continue };
-            let (interested, told) = (self.picker.interested(holder), neighbour.told);
+    /// Posts to each neighbour what it can be told and asked for now. Returns the lines to flush.
+    fn post(&mut self) -> Vec<Outbox> {
+        let mut posted = Vec::new();
+        for (&holder, Neighbour { line, told, untold, urgent, .. }) in &mut self.all {
+            let Some(line) = line else { continue };
+            let interested = self.picker.interested(holder);
             let wanted: Vec<_> = std::iter::from_fn(|| self.picker.next(holder)).collect();
             let tell = told.0 != interested || told.1.elapsed() >= STILL_HERE;
-            if tell || !wanted.is_empty() || neighbour.untold.len() >= UNTOLD {
-                neighbour.post_untold();
+            if !std::mem::take(urgent) && !tell && wanted.is_empty() && untold.len() < UNTOLD {
+                continue;
             }
+            untold.drain(..).for_each(|piece| line.post(&ToPeer::Have { piece }));
             if tell {
-                neighbour.told = (interested, Instant::now());
+                *told = (interested, Instant::now());
                 line.post(&ToPeer::Interested { on: interested });
             }
             wanted.iter().for_each(|piece| line.post(&ToPeer::Request { piece: piece.index() }));
+            posted.push(line.clone());
         }
+        posted
     }
 }
 
@@ -262,12 +262,10 @@ impl Transfer<'_> {
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Neighbours) -> T) -> T {
         let mut state = self.neighbours.lock();
         let changed = change(&mut state);
-        state.post();
-        // To flush a line to which nothing was posted costs no system call.
-        let lines: Vec<_> = state.lines().map(|(_, line)| line.clone()).collect();
+        let posted = state.post();
         let done = state.picker.is_done();
         drop(state);
-        lines.iter().for_each(Outbox::flush);
+        posted.iter().for_each(Outbox::flush);
         if done {
             self.changed.notify_all();
         }
