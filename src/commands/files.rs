@@ -122,8 +122,11 @@ pub(super) fn serve_until_copied(context: &Context, file: &FileName) -> Result<(
 fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<(Option<usize>, usize)> {
     let own = peer.network().wait_for_number(Duration::ZERO)?;
     let state = manager.state()?;
-    let keepers =
-        state.peers.iter().filter(|other| other.keeps && other.paused.is_none() && other.peer != own).count();
+    let keepers = state
+        .peers
+        .iter()
+        .filter(|other| other.keeps && other.said.paused.is_none() && other.peer != own)
+        .count();
     let wanted = match state.manager.map(|manager| manager.replicas) {
         None | Some(Replicas::Some(0)) => None,
         // Where nobody is there to take a copy, the first one is waited for.

@@ -176,14 +176,15 @@ pub(super) fn why(context: &Context) -> Result<Outcome> {
 
 /// Why a peer gives nothing, or lacks files.
 fn troubles(peer: &PeerState) -> Vec<String> {
-    let paused = peer.paused.iter().map(|why| format!("{} has paused: {why}", peer.name));
-    let failed = peer.failed.iter().map(|one| format!("{} lacks {}: it {}", peer.name, one.file, one.why));
+    let paused = peer.said.paused.iter().map(|why| format!("{} has paused: {why}", peer.name));
+    let failed =
+        peer.said.failed.iter().map(|one| format!("{} lacks {}: it {}", peer.name, one.file, one.why));
     paused.chain(failed).collect()
 }
 
 /// What this peer, which wants pieces from another, does not get from it now.
 fn chokes(peer: &PeerState, own: PeerId) -> impl Iterator<Item = String> {
-    let ours = peer.uploads.iter().filter(move |row| row.peer == own && row.state >= UploadStage::Owes);
+    let ours = peer.said.uploads.iter().filter(move |row| row.peer == own && row.state >= UploadStage::Owes);
     ours.map(|row| format!("{} lets you wait for {}: {}", peer.name, row.file, seat(row)))
 }
 
@@ -211,6 +212,7 @@ pub(super) fn bounds(setting: &Setting) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::message::Activity;
 
     fn peer(name: &str, slots: u32, reason: &str) -> PeerState {
         PeerState {
@@ -225,10 +227,7 @@ mod tests {
             keeps: true,
             up: None,
             down: None,
-            downloads: Vec::new(),
-            paused: None,
-            failed: Vec::new(),
-            uploads: Vec::new(),
+            said: Activity::default(),
         }
     }
 
@@ -252,7 +251,7 @@ mod tests {
             let (file, since_ms_ago, up, down) = ("a.bin".parse().unwrap(), 3500, 0, 5120);
             UploadState { peer, file, state, since_ms_ago, up, down }
         };
-        ada.uploads =
+        ada.said.uploads =
             vec![row(8, UploadStage::Regular), row(9, UploadStage::Owes), row(9, UploadStage::Choked)];
         let told = |own| chokes(&ada, own).collect::<Vec<_>>().join("\n");
         assert_eq!(told(8), "");

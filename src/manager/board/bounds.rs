@@ -39,13 +39,13 @@ pub(super) struct FileBound {
 
 /// The bound of every file that is being fetched.
 pub(super) fn bounds(state: &State) -> Vec<FileBound> {
-    let downloads = state.peers.iter().flat_map(|peer| &peer.downloads);
+    let downloads = state.peers.iter().flat_map(|peer| &peer.said.downloads);
     let fetched: BTreeSet<&FileName> = downloads.map(|download| &download.file).collect();
     let bound = |file: &FileState| {
         let is_seed = |peer: &&PeerState| file.holders.iter().any(|it| it.whole && it.peer == peer.peer);
         // One that has just finished is whole at once, and takes its download back with its next `ok`.
         let (seeds, mut fetchers): (Vec<_>, Vec<_>) = state.peers.iter().partition(is_seed);
-        fetchers.retain(|peer| peer.downloads.iter().any(|download| download.file == file.file));
+        fetchers.retain(|peer| peer.said.downloads.iter().any(|download| download.file == file.file));
         let setting = setting(file.size, &seeds, &fetchers);
         let (seconds, formula, words) = binding(&seeds, &setting);
         let peers = setting.peers;

@@ -113,10 +113,7 @@ impl Member {
             keeps: self.is.keeps,
             up: self.is.up,
             down: self.is.down,
-            downloads: self.said.downloads.clone(),
-            paused: self.said.paused.clone(),
-            failed: self.said.failed.clone(),
-            uploads: self.said.uploads.clone(),
+            said: Activity { list: None, ..self.said.clone() },
         }
     }
 }

@@ -71,10 +71,10 @@ impl Table {
         let peers = self.roster.peers.values().map(|peer| {
             let mut state = peer.state(self.book.used(peer.id));
             // A file that nobody offers any more is not lacked.
-            state.failed.retain(|one| self.catalogue.number(&one.file).is_some());
+            state.said.failed.retain(|one| self.catalogue.number(&one.file).is_some());
             if self.roster.peers.len() > DETAILED {
-                state.uploads.clear();
-                state.downloads.iter_mut().for_each(|one| one.map.clear());
+                state.said.uploads.clear();
+                state.said.downloads.iter_mut().for_each(|one| one.map.clear());
             }
             state
         });

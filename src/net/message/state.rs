@@ -134,18 +134,9 @@ pub struct PeerState {
     /// What it takes from others at most, in bytes per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down: Option<u64>,
-    /// What it is fetching now, as its last `ok` said.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub downloads: Vec<Download>,
-    /// Why it offers nothing and fetches nothing for a while, as its last `ok` said; so for the next two.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paused: Option<String>,
-    /// Which files it cannot get.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failed: Vec<FailedFile>,
-    /// Which peers want pieces from it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub uploads: Vec<UploadState>,
+    /// What its last `ok` said, without `list`.
+    #[serde(flatten)]
+    pub said: Activity,
 }
 
 /// What a peer says of itself with each `ok`: what others depend on is told to them. What is empty is left out.

@@ -1,7 +1,7 @@
 //! The bounds of networks that are small enough to work out by hand.
 
 use super::*;
-use crate::net::message::{Download, Holder};
+use crate::net::message::{Activity, Download, Holder};
 use crate::share::FileId;
 
 const MIB: u64 = 1 << 20;
@@ -39,10 +39,10 @@ fn state(caps: &[(Option<u64>, Option<u64>)], first: usize) -> State {
             keeps: true,
             up,
             down,
-            downloads: if fetches { vec![download] } else { Vec::new() },
-            paused: None,
-            failed: Vec::new(),
-            uploads: Vec::new(),
+            said: Activity {
+                downloads: if fetches { vec![download] } else { Vec::new() },
+                ..Activity::default()
+            },
         });
     }
     let id: FileId = serde_json::from_str(&format!("\"{}\"", "0".repeat(64))).unwrap();
