@@ -31,6 +31,7 @@
 
 pub mod connection;
 pub(crate) mod http;
+pub mod key;
 pub mod limits;
 pub mod message;
 pub mod outbox;

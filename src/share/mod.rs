@@ -148,6 +148,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The 32 bytes that are written as 64 hex digits in lower case, if these are such.
+pub(crate) fn unhex(hex: &str) -> Option<Hash> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+    let byte = |pair: &[u8]| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8);
+    let bytes: Option<Vec<u8>> = hex.as_bytes().chunks_exact(2).map(byte).collect();
+    bytes.filter(|_| hex.len() == 64).and_then(|bytes| bytes.try_into().ok())
+}
+
 /// What a file is called when its name may mean several things: the SHA-256 of its manifest, on the wire
 /// as 64 lower-case hex digits ([`Manifest::id`] says what goes into it, and why the name does not).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -173,11 +181,7 @@ impl FromStr for FileId {
     type Err = Error;
 
     fn from_str(hex: &str) -> Result<Self, Error> {
-        let digit = |byte: u8| char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
-        let byte = |pair: &[u8]| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8);
-        let bytes: Option<Vec<u8>> = hex.as_bytes().chunks_exact(2).map(byte).collect();
-        let hash = bytes.filter(|_| hex.len() == 64).and_then(|bytes| bytes.try_into().ok());
-        hash.map(Self).ok_or_else(|| {
+        unhex(hex).map(Self).ok_or_else(|| {
             Error::new(Code::BadMessage, format!("{hex:.80?} is not the id of a file"))
                 .advise("an id has 64 hex digits, lower case")
         })

@@ -1,0 +1,130 @@
+//! What shows that a node is the one that it says it is: 32 bytes that only those know who are to know them.
+//!
+//! # The rule
+//! No key is sent to a node that could not know it anyway. Where a node is to show that it knows one, it shows what
+//! HMAC-SHA-256 (RFC 2104) makes of that key and of what is asked for; from that nobody learns the key, and for anything
+//! else it is worth nothing. A manager makes all keys from one that it draws when it starts, so it need not keep them,
+//! and they end with it:
+//! - the **token** of a peer, of its number: shown to the manager alone, by one that speaks as that peer;
+//! - the **key** of a lease at a peer, of both numbers: told to the holder, and to the peer, with which it is compared;
+//! - the **pass** to a holder of a file, of the requester's number and the file's id, under the *holder's* token, which
+//!   both the manager and that holder know.
+//!
+//! Two keys are compared in a time that does not depend on where they differ, and none is shown in a log.
+
+use std::fmt;
+use std::str::FromStr;
+
+use hmac::digest::CtOutput;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::error::{Code, Error};
+use crate::share::{Hash, as_text, hex, unhex};
+
+/// What it is for: what is made for one purpose is worth nothing for another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// To speak to the manager as a peer. Of the peer's number.
+    Token,
+    /// To have products computed. Of the numbers of the lease and of the peer that serves it.
+    Lease,
+    /// To be sent pieces as a peer. Of the peer's number and the file's id.
+    Pass,
+}
+
+/// A token, the key of a lease at a peer, or a pass; on the wire 64 hex digits.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Key(Hash);
+
+as_text!(Key);
+
+impl Key {
+    /// One that nobody can guess.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// What this key makes of `parts` for this purpose.
+    pub(crate) fn make(&self, purpose: Purpose, parts: &[&[u8]]) -> Self {
+        // The algorithm's own first step: zeros up to the size of a block.
+        let mut block = [0; 64];
+        block[..size_of::<Hash>()].copy_from_slice(&self.0);
+        let mut code = Hmac::<Sha256>::new(&block.into());
+        code.update(&[purpose as u8]);
+        for part in parts {
+            // With its length before it, so that no two lists of parts are the same bytes.
+            code.update(&(part.len() as u64).to_be_bytes());
+            code.update(part);
+        }
+        Self(code.finalize().into_bytes().into())
+    }
+}
+
+/// In a time that does not depend on where the two differ.
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        let output = |key: &Self| CtOutput::<Hmac<Sha256>>::new(key.0.into());
+        output(self) == output(other)
+    }
+}
+
+impl Eq for Key {}
+
+impl FromStr for Key {
+    type Err = Error;
+
+    fn from_str(hex: &str) -> Result<Self, Error> {
+        // What was written is not repeated: it may be nearly right.
+        unhex(hex)
+            .map(Self)
+            .ok_or_else(|| Error::new(Code::BadMessage, "a key, token or pass has 64 hex digits, lower case"))
+    }
+}
+
+/// For messages only: it is shown.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// It is not shown.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_key_makes_depends_on_the_key_the_purpose_and_each_part() {
+        let (ours, theirs) = (Key::random(), Key::random());
+        let pass = ours.make(Purpose::Pass, &[b"7", b"id"]);
+        assert_eq!(pass, ours.clone().make(Purpose::Pass, &[b"7", b"id"]));
+        for other in [
+            theirs.make(Purpose::Pass, &[b"7", b"id"]),
+            ours.make(Purpose::Token, &[b"7", b"id"]),
+            ours.make(Purpose::Pass, &[b"8", b"id"]),
+            ours.make(Purpose::Pass, &[b"7i", b"d"]),
+            ours.make(Purpose::Pass, &[b"7", b"id", b""]),
+        ] {
+            assert_ne!(pass, other);
+        }
+    }
+
+    #[test]
+    fn it_travels_as_hex_digits_and_is_not_shown() {
+        let key = Key::random();
+        let line = serde_json::to_string(&key).unwrap();
+        assert_eq!((line.len(), serde_json::from_str::<Key>(&line).unwrap()), (66, key.clone()));
+        assert_eq!(format!("{key:?}"), "Key");
+        let no = "abc".parse::<Key>().unwrap_err().to_string();
+        assert!(!no.contains("abc"), "{no}");
+    }
+}
