@@ -19,7 +19,7 @@
 //! ```
 //!
 //! What differs from run to run has a name instead: numbers of peers and leases are `N1`, `N2`, ... in the order
-//! in which they appear, times are `TIME` or `DATE`, remaining times are `MS`, ports are `$NAME`, or `PORT` if they have no
+//! in which they appear, tokens, keys and passes are `K1`, `K2`, ..., times are `TIME` or `DATE`, remaining times are `MS`, ports are `$NAME`, or `PORT` if they have no
 //! name. Between the lines, pings and waits are answered with `ok`, and lists are passed over.
 
 use std::collections::HashMap;
@@ -47,6 +47,8 @@ struct Stage {
     addrs: Vec<(String, SocketAddr)>,
     /// Numbers of peers and leases, in order of appearance.
     numbers: Vec<String>,
+    /// Tokens, keys and passes, in the same order.
+    keys: Vec<String>,
     update: bool,
 }
 
@@ -69,6 +71,7 @@ fn play(name: &str) {
         listeners: Vec::new(),
         addrs: Vec::new(),
         numbers: Vec::new(),
+        keys: Vec::new(),
         update: std::env::var_os("UPDATE_GOLDEN").is_some(),
     };
     let mut heard = String::new();
@@ -186,10 +189,18 @@ impl Stage {
     }
 
     /// A line as it is said: names are replaced by what they stand for.
-    fn concrete(&self, said: &str) -> String {
+    fn concrete(&mut self, said: &str) -> String {
         let mut text = said.to_owned();
+        // One that was not heard yet is made up here.
+        let new = self.keys.len() + 1;
+        if text.contains(&format!("\"K{new}\"")) {
+            self.keys.push(format!("{new:064x}"));
+        }
         for (i, number) in self.numbers.iter().enumerate().rev() {
             text = text.replace(&format!("N{}", i + 1), number);
+        }
+        for (i, key) in self.keys.iter().enumerate() {
+            text = text.replace(&format!("\"K{}\"", i + 1), &format!("\"{key}\""));
         }
         for (name, addr) in &self.addrs {
             text = text.replace(&format!("${name}"), &addr.to_string());
@@ -208,6 +219,19 @@ impl Stage {
         let kind = fields.remove("type").unwrap();
         let rest: Vec<String> = fields.iter().map(|(name, value)| format!(",\"{name}\":{}", value)).collect();
         let mut text = format!("{{\"type\":{kind}{}}}", rest.concat());
+        for name in ["token", "key", "pass"] {
+            let mark = format!("\"{name}\":\"");
+            let mut from = 0;
+            while let Some(at) = text[from..].find(&mark) {
+                from += at + mark.len();
+                let key = text[from..from + 64].to_owned();
+                let place = self.keys.iter().position(|known| *known == key).unwrap_or_else(|| {
+                    self.keys.push(key.clone());
+                    self.keys.len() - 1
+                });
+                text.replace_range(from..from + 64, &format!("K{}", place + 1));
+            }
+        }
         for (name, addr) in &self.addrs {
             text = text.replace(&addr.to_string(), &format!("${name}"));
         }

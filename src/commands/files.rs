@@ -25,7 +25,9 @@ use crate::clock::Clock;
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{FileState, FromPeer, GRACE, Health, ManagerState, Replicas, ToPeer, no_answer};
+use crate::net::message::{
+    Credentials, FileState, FromPeer, GRACE, Health, ManagerState, Replicas, ToPeer, no_answer,
+};
 use crate::peer::Peer;
 use crate::peer::library::offer::Offer;
 use crate::peer::manager_client::{Listing, ManagerClient};
@@ -133,8 +135,7 @@ fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<(
         Some(Replicas::All) => Some(keepers.max(1)),
         Some(Replicas::Some(copies)) => Some(copies.min(keepers).max(1)),
     };
-    // Under no number: this peer has not lost it.
-    let holders = match manager.query(0, file) {
+    let holders = match manager.query(&Credentials::default(), file) {
         Err(no) if no.code() == Code::NotFound => Vec::new(),
         found => found?.holders,
     };
@@ -172,14 +173,11 @@ pub(super) fn down(
 
 /// Downloads a file into a folder, unless it lies there.
 fn fetch(context: &Context, file: &FileName, folder: &Path, order: PickOrder) -> Result<DownloadReport> {
-    // Nothing is made on the disk for a file that nobody offers. A peer that wants a copy of what it offers from
-    // another folder has not lost it, so it asks under no number.
+    // Nothing is made on the disk for a file that nobody offers.
     let peer = context.peer()?;
-    let copies = offered_from_elsewhere(&peer.wings.library, file, folder).is_some();
-    let own = peer.network().wait_for_number(Duration::ZERO)?;
     let mut manager = context.manager();
     let found =
-        ask_about(context, &mut manager, |manager| manager.query(if copies { 0 } else { own }, file))?;
+        ask_about(context, &mut manager, |manager| peer.network().ask(|who| manager.query(who, file)))?;
     peer.wings.library.put_back(file, found.manifest.id());
     let store = context.store(folder)?;
     let report = match lies_there(peer, &store, &found)? {
@@ -252,7 +250,10 @@ fn summary(report: &DownloadReport, folder: &Path) -> String {
 
 /// Removes a file everywhere.
 pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
-    ask_about(context, &mut context.manager(), |manager| manager.drop_file(file, None))?;
+    let network = context.peer()?.network();
+    ask_about(context, &mut context.manager(), |manager| {
+        network.ask(|who| manager.drop_file(who, file, None))
+    })?;
     let text = format!("{file} is dropped: every peer moves it into its trash (DIR/.peerlab/trash)");
     Ok(Outcome::new(json!({"file": file, "dropped": true}), text))
 }
@@ -260,7 +261,7 @@ pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
 /// Checks a file of the shared folder against the catalogue's hashes, and repairs it from others.
 pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
     let mut manager = context.manager();
-    let found = ask_about(context, &mut manager, |manager| manager.query(0, file))?;
+    let found = ask_about(context, &mut manager, |manager| manager.query(&Credentials::default(), file))?;
     let (id, pieces) = (found.manifest.id(), found.manifest.layout().pieces());
     let store = context.store(&context.config.data)?;
     let health = store.verify(&found.manifest, || !context.work.is_stopped()).map_err(|e| {
@@ -406,7 +407,8 @@ mod tests {
     fn a_catalogue_says_at_whom_each_file_is_and_with_health_how_it_does() {
         assert_eq!(catalogue(&[]), "nobody offers a file; `add PATH` does");
         let addr = "127.0.0.1:40312".parse().unwrap();
-        let holder = |name: &str, whole| Holder { peer: 7, name: name.parse().unwrap(), addr, whole };
+        let holder =
+            |name: &str, whole| Holder { peer: 7, name: name.parse().unwrap(), addr, whole, pass: None };
         let file = |name: &str, holders| FileState {
             file: name.parse().unwrap(),
             id: id('a'),

@@ -35,14 +35,14 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
         let text = format!("you hold {} already", counted(lease.size(), "slot"));
         return Err(Error::new(Code::Conflict, text).advise("`release` them first"));
     }
-    let own = context.peer()?.network().first_number()?;
+    let network = context.peer()?.network();
     let mut told = None;
-    let mut on_wait = |position, text| {
+    let on_wait = |position, text| {
         if told.replace(position) != Some(position) {
             tell(text);
         }
     };
-    let lease = HeldLease::ask(context.config.manager, own, slots, &context.work.stop, &mut on_wait)?;
+    let lease = HeldLease::ask(network, slots, &[], &context.work.stop, on_wait)?;
     lease.tell_end(|why| tell(format_args!("your lease has ended: {why}; `lease` asks for another")))?;
     let lease = context.lease.insert(lease);
     let mut text = format!("leased {}, renewed while nobody else waits:", counted(lease.size(), "slot"));

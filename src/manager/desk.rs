@@ -33,8 +33,10 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::state::Table;
 use super::state::effect::Effect;
 use super::state::lease_book::TicketStanding;
+use super::state::roster::Wish;
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
+use crate::net::key::Key;
 use crate::net::message::{Candidate, FromManager, LeaseId, PeerId, Replicas, encode};
 use crate::net::outbox::Outbox;
 
@@ -50,7 +52,7 @@ pub(super) struct Desk {
 }
 
 /// What the lock is around: the table, and the ways to all that are to hear of its changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Locked {
     table: Table,
     /// The way to each peer.
@@ -70,8 +72,10 @@ impl Desk {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers.
     pub(super) fn new(quantum: Duration, replicas: Replicas, dead_after: Duration) -> Self {
         let clock = Clock::new();
-        let table = Table::new(quantum.as_millis() as Millis, replicas, clock.first_number(), clock.now());
-        let locked = Mutex::new(Locked { table, ..Locked::default() });
+        let (quantum, first) = (quantum.as_millis() as Millis, clock.first_number());
+        let table = Table::new(quantum, replicas, first, Key::random(), clock.now());
+        let (lines, waiting) = (HashMap::new(), HashMap::new());
+        let locked = Mutex::new(Locked { table, lines, waiting, stopping: false });
         Self { clock, dead_after, locked, list_changed: Condvar::new(), plan_due: Condvar::new() }
     }
 
@@ -110,7 +114,7 @@ impl Desk {
     /// What [`Table::admit`] says.
     pub(super) fn admit(&self, candidate: Candidate, line: &Outbox) -> Result<PeerId> {
         self.change_all(|locked, now| {
-            let peer = locked.table.admit(candidate, now)?;
+            let peer = locked.table.admit(candidate, self.dead_after, now)?;
             locked.lines.insert(peer, line.clone());
             Ok(peer)
         })
@@ -124,11 +128,11 @@ impl Desk {
         });
     }
 
-    /// Takes a ticket for `slots` slots. Its end in any way gives back what it took.
-    pub(super) fn ask(&self, asker: PeerId, slots: u32, line: &Outbox) -> Ticket<'_> {
+    /// Takes a ticket for slots. Its end in any way gives back what it took.
+    pub(super) fn ask(&self, wish: Wish, line: &Outbox) -> Ticket<'_> {
         let turn = Arc::new(Condvar::new());
         let number = self.change_all(|locked, now| {
-            let number = locked.table.ask(asker, slots, now);
+            let number = locked.table.ask(wish, now);
             locked.waiting.insert(number, Waking { turn: Arc::clone(&turn), line: line.clone() });
             number
         });

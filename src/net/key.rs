@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::error::{Code, Error};
-use crate::share::{Hash, as_text, hex, unhex};
+use crate::share::{FileId, Hash, as_text, hex, unhex};
 
 /// What it is for: what is made for one purpose is worth nothing for another.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,21 @@ impl Key {
     /// One that nobody can guess.
     pub fn random() -> Self {
         Self(rand::random())
+    }
+
+    /// By a manager's key: the token of the peer of this number.
+    pub(crate) fn token(&self, peer: u64) -> Self {
+        self.make(Purpose::Token, &[&peer.to_be_bytes()])
+    }
+
+    /// By a manager's key: what opens the slots of a lease at a peer.
+    pub(crate) fn of_lease(&self, lease: u64, peer: u64) -> Self {
+        self.make(Purpose::Lease, &[&lease.to_be_bytes(), &peer.to_be_bytes()])
+    }
+
+    /// By a holder's token: what shows to it that pieces of a file are asked for by the peer of this number.
+    pub(crate) fn pass(&self, requester: u64, file: FileId) -> Self {
+        self.make(Purpose::Pass, &[&requester.to_be_bytes(), file.to_string().as_bytes()])
     }
 
     /// What this key makes of `parts` for this purpose.

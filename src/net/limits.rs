@@ -63,6 +63,9 @@ pub const NAME: usize = 64;
 /// The most slots one peer may offer.
 pub const SLOTS: u32 = 1024;
 
+/// How many peers one request for slots may avoid, and one more.
+pub const AVOID: usize = 65;
+
 /// The operands of one product, in bytes: two blocks of 16,384 x 16,384 numbers.
 pub const PRODUCT: u64 = 4 << 30;
 

@@ -10,7 +10,7 @@ use crate::clock::Millis;
 use crate::error::{Code, Result};
 use crate::net::connection::Connection;
 use crate::net::limits;
-use crate::net::message::{FileState, FromManager, Holder, PeerId, State, ToManager, no_answer};
+use crate::net::message::{Credentials, FileState, FromManager, Holder, PeerId, State, ToManager, no_answer};
 use crate::share::{FileId, FileName, Manifest};
 
 /// A connection to the manager at this address.
@@ -29,6 +29,8 @@ pub struct Listing {
     pub(crate) manifest: Manifest,
     /// Who has it.
     pub(crate) holders: Vec<Holder>,
+    /// Who asked: to whom the holders' passes belong.
+    pub(crate) asker: PeerId,
 }
 
 /// A way to ask the manager.
@@ -44,24 +46,40 @@ impl ManagerClient {
         Self { addr, connection: None }
     }
 
-    /// Who has a file, and what its bytes are. A whole holder that asks under its own number has lost it.
+    /// Who else has a file, and what its bytes are.
     ///
     /// # Errors
     /// `not_found` when nobody else offers it.
-    pub(crate) fn query(&mut self, peer: PeerId, file: &FileName) -> Result<Listing> {
-        self.query_within(limits::MESSAGE_TIME, peer, file)
+    pub(crate) fn query(&mut self, who: &Credentials, file: &FileName) -> Result<Listing> {
+        self.query_within(limits::MESSAGE_TIME, who, file, true)
     }
 
-    /// The same, for one that can do without an answer after so long.
+    /// The same, from a peer that has lost the file: it is listed for it no more.
     ///
     /// # Errors
     /// As [`ManagerClient::query`].
-    pub(super) fn query_within(&mut self, wait: Duration, peer: PeerId, file: &FileName) -> Result<Listing> {
-        self.ask(|connection| match connection.ask(&ToManager::Query { peer, file: file.clone() }, wait)? {
+    pub(super) fn lost(&mut self, who: &Credentials, file: &FileName) -> Result<Listing> {
+        self.query_within(limits::MESSAGE_TIME, who, file, false)
+    }
+
+    /// As both, for one that can do without an answer after so long.
+    ///
+    /// # Errors
+    /// As [`ManagerClient::query`].
+    pub(super) fn query_within(
+        &mut self,
+        wait: Duration,
+        who: &Credentials,
+        file: &FileName,
+        has: bool,
+    ) -> Result<Listing> {
+        let Credentials { peer, token } = who.clone();
+        let query = ToManager::Query { peer, token, file: file.clone(), has };
+        self.ask(|connection| match connection.ask(&query, wait)? {
             FromManager::Holders { found, payload } if found.file == *file => {
                 let hashes = connection.receive_hashes(payload)?;
                 let manifest = Manifest::from_wire(found.file, found.size, found.piece_size, &hashes)?;
-                Ok(Listing { manifest, holders: found.holders })
+                Ok(Listing { manifest, holders: found.holders, asker: who.peer })
             }
             other => Err(no_answer(&other, "query")),
         })
@@ -73,7 +91,7 @@ impl ManagerClient {
     /// `conflict` when the name stands for other bytes, `expired` when these were dropped, `busy` when there is no room.
     pub(crate) fn update(
         &mut self,
-        peer: PeerId,
+        who: &Credentials,
         manifest: &Manifest,
         whole: bool,
         published: Option<Millis>,
@@ -82,8 +100,8 @@ impl ManagerClient {
         let (file, size, piece_size) = (manifest.name(), layout.size(), layout.piece_size().into());
         let payload = hashes.len() as u64;
         self.ask(|connection| {
-            let file = file.clone();
-            let update = ToManager::Update { peer, file, size, piece_size, whole, published, payload };
+            let (Credentials { peer, token }, file) = (who.clone(), file.clone());
+            let update = ToManager::Update { peer, token, file, size, piece_size, whole, published, payload };
             connection.send_with_payload(&update, |out| out.write_all(hashes))?;
             match connection.answer(limits::MESSAGE_TIME)? {
                 FromManager::Updated { .. } => Ok(()),
@@ -96,9 +114,10 @@ impl ManagerClient {
     ///
     /// # Errors
     /// `not_found` when nobody offers it.
-    pub(crate) fn drop_file(&mut self, file: &FileName, id: Option<FileId>) -> Result<()> {
+    pub(crate) fn drop_file(&mut self, who: &Credentials, file: &FileName, id: Option<FileId>) -> Result<()> {
         self.ask(|connection| {
-            let drop = ToManager::Drop { file: file.clone(), id, at: None };
+            let (Credentials { peer, token }, file) = (who.clone(), file.clone());
+            let drop = ToManager::Drop { peer, token, file, id, at: None };
             match connection.ask(&drop, limits::MESSAGE_TIME)? {
                 FromManager::Dropped {} => Ok(()),
                 other => Err(no_answer(&other, "drop")),

@@ -29,6 +29,7 @@ use super::replication::orders::ReplicationStatus;
 use super::wings::Wings;
 use crate::error::{Error, Result};
 use crate::net::connection::{Connection, Received};
+use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{Activity, Candidate, FromManager, PeerId, ToManager, VERSION, no_answer};
 use crate::net::outbox::Outbox;
@@ -102,6 +103,7 @@ fn register(wings: &Wings, addr: SocketAddr) -> ToManager {
         addr,
         slots: config.slots,
         keeps: config.keeps,
+        former: Some(wings.network.credentials()).filter(|former| former.token.is_some()),
         bound: wings.serving.still_bound(),
         up: config.upload.up,
         down: config.upload.down,
@@ -141,10 +143,10 @@ impl Talk<'_> {
     fn hear(&mut self, message: FromManager) -> Result<()> {
         let Wings { network, serving, library, replication, .. } = self.wings;
         match message {
-            FromManager::Registered { peer } => return self.registered(peer),
+            FromManager::Registered { peer, token } => return self.registered(peer, token),
             FromManager::Peers { peers } => network.meet(peers),
             FromManager::Ping {} => self.answer_ping(),
-            FromManager::Bind { lease, slots, for_ms } => serving.bind(lease, slots, for_ms),
+            FromManager::Bind { lease, slots, for_ms, key } => serving.bind(lease, slots, for_ms, key),
             FromManager::Unbind { lease } => {
                 if serving.unbind(lease) {
                     self.line.post(&ToManager::Unbound { lease });
@@ -170,12 +172,12 @@ impl Talk<'_> {
         Ok(())
     }
 
-    fn registered(&mut self, peer: PeerId) -> Result<()> {
+    fn registered(&mut self, peer: PeerId, token: Key) -> Result<()> {
         let Wings { network, serving, library, .. } = self.wings;
         serving.rejoined();
         // Before the files, so that none is listed that was dropped.
         library.tell_drops(&self.line);
-        if !network.registered(peer) {
+        if !network.registered(peer, token) {
             self.line.send(&ToManager::Quit {});
             return Err(Error::failed("this peer has left meanwhile"));
         }

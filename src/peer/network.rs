@@ -17,9 +17,11 @@ use parking_lot::{Condvar, Mutex};
 
 use super::config::Config;
 use crate::error::{Code, Error, Kind, Result};
+use crate::net::key::Key;
 use crate::net::limits;
-use crate::net::message::{Name, PeerCard, PeerId, ToManager};
+use crate::net::message::{Credentials, Name, PeerCard, PeerId, ToManager};
 use crate::net::outbox::Outbox;
+use crate::share::FileId;
 
 /// How long leaving in order may take.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -38,11 +40,15 @@ pub struct NetworkView {
 #[derive(Debug, Default)]
 struct Contact {
     standing: NetworkView,
+    /// Under which number this peer was registered last, and what shows that.
+    credentials: Credentials,
     /// The conversation in which this peer is registered, or tries to be.
     line: Option<Outbox>,
     /// The manager has refused this peer, which tries no more.
     refused: Option<Code>,
     over: bool,
+    /// The manager was too busy for it the last time.
+    busy: bool,
     attempts: u64,
     ever_joined: bool,
 }
@@ -93,6 +99,38 @@ impl Network {
         }
     }
 
+    /// In whose name this peer asks a manager: in its own, once it was registered.
+    pub(crate) fn credentials(&self) -> Credentials {
+        self.known.lock().credentials.clone()
+    }
+
+    /// Asks the manager something in this peer's name. A manager that was restarted, and so knows nothing of this peer, is
+    /// asked once more when this peer has registered there.
+    ///
+    /// # Errors
+    /// Why this peer is not registered, and what `ask` says.
+    pub(crate) fn ask<T>(&self, mut ask: impl FnMut(&Credentials) -> Result<T>) -> Result<T> {
+        let own = self.first_number()?;
+        let who = self.credentials();
+        match ask(&who) {
+            Err(no) if no.code() == Code::Unauthorised => {
+                let mut known = self.known.lock();
+                let waits = |known: &mut Contact| known.credentials.peer == own && !known.over;
+                self.changed.wait_while_for(&mut known, waits, limits::CONNECT_TIME + limits::MESSAGE_TIME);
+                let again = known.credentials.clone();
+                drop(known);
+                if again == who { Err(no) } else { ask(&again) }
+            }
+            answered => answered,
+        }
+    }
+
+    /// Whether this pass shows that `peer` asks for pieces of a file: the manager made it of this peer's token.
+    pub(crate) fn is_pass(&self, pass: &Key, peer: PeerId, file: FileId) -> bool {
+        let credentials = self.credentials();
+        credentials.token.is_some_and(|token| token.pass(peer, file) == *pass)
+    }
+
     /// This peer's number; waits for it for `patience`.
     ///
     /// # Errors
@@ -106,7 +144,9 @@ impl Network {
     /// # Errors
     /// Why this peer is not registered.
     pub fn first_number(&self) -> Result<PeerId> {
-        self.number_when(limits::CONNECT_TIME + limits::MESSAGE_TIME, |known| known.attempts > 0)
+        // A program that was restarted may have to wait for the end of its former self.
+        let enough = |known: &Contact| known.attempts > 0 && !known.busy;
+        self.number_when(limits::CONNECT_TIME + limits::MESSAGE_TIME, enough)
     }
 
     fn number_when(&self, patience: Duration, enough: impl Fn(&Contact) -> bool) -> Result<PeerId> {
@@ -137,13 +177,14 @@ impl Network {
     }
 
     /// The manager knows this peer under a number now; false when it has left meanwhile.
-    pub(super) fn registered(&self, number: PeerId) -> bool {
+    pub(super) fn registered(&self, number: PeerId, token: Key) -> bool {
         let mut known = self.known.lock();
         if known.over {
             return false;
         }
         let was_away = known.standing.trouble.take().is_some();
         (known.standing.number, known.ever_joined) = (Some(number), true);
+        known.credentials = Credentials { peer: number, token: Some(token) };
         self.changed.notify_all();
         drop(known);
         if was_away {
@@ -187,6 +228,7 @@ impl Network {
             known.standing.trouble = Some((why.to_string(), since));
             let refused =
                 matches!(why.kind(), Kind::Wire(code) if code != Code::Failed && code != Code::Busy);
+            known.busy = why.code() == Code::Busy;
             if refused && !known.ever_joined {
                 (known.refused, known.over) = (Some(why.code()), true);
             } else {

@@ -4,17 +4,17 @@ use super::http::Mirror;
 use super::serve::serve_products;
 use super::swarm::upload::serve_join;
 use super::wings::Wings;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{ToPeer, unexpected};
+use crate::net::message::{NOBODY, ToPeer, unexpected};
 
 /// Serves one connection, from another peer or from a browser.
 ///
 /// # Errors
 /// What the other side is to be told before its connection is closed.
 pub(super) fn serve_peer(wings: &Wings, connection: &mut Connection) -> Result<()> {
-    let Wings { serving, library, uploads, .. } = wings;
+    let Wings { network, serving, library, uploads, .. } = wings;
     if (Mirror { library, uploads }).serve(connection)? {
         return Ok(());
     }
@@ -24,7 +24,16 @@ pub(super) fn serve_peer(wings: &Wings, connection: &mut Connection) -> Result<(
     match first {
         ToPeer::Multiply { .. } => serve_products(serving, connection, first),
         ToPeer::Get {} => connection.send_all(library.list()),
-        ToPeer::Join { peer, file, id } => serve_join(library, uploads, connection, peer, &file, id),
+        ToPeer::Join { peer, file, id, pass } => {
+            if peer != NOBODY && !pass.is_some_and(|pass| network.is_pass(&pass, peer, id)) {
+                return Err(Error::new(
+                    Code::Unauthorised,
+                    format!("nothing shows that you are the peer {peer}"),
+                )
+                .advise("send the pass that the manager's `holders` tells, or leave `peer` out"));
+            }
+            serve_join(library, uploads, connection, peer, &file, id)
+        }
         other => Err(unexpected(&other, "multiply, get or join")),
     }
 }

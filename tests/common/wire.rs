@@ -1,14 +1,21 @@
 //! A plain client of the wire: one connection, lines of JSON as anybody could type them, raw payloads.
 
+use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+use peerlab::net::message::VERSION;
 use serde_json::{Value, json};
 
 use super::PATIENCE;
 use super::node::Node;
+
+/// The tokens that managers have told, by the numbers of their peers.
+static TOKENS: LazyLock<Mutex<HashMap<u64, Value>>> = LazyLock::new(Mutex::default);
 
 /// What came on a connection.
 #[derive(Debug, PartialEq)]
@@ -45,14 +52,23 @@ impl Wire {
     #[track_caller]
     pub(crate) fn register(manager: SocketAddr, name: &str, addr: SocketAddr, slots: u32) -> (Self, u64) {
         let mut wire = Self::connect(manager);
-        wire.say(&json!({"type": "register", "version": 1, "name": name, "addr": addr, "slots": slots}));
+        wire.say(
+            &json!({"type": "register", "version": VERSION, "name": name, "addr": addr, "slots": slots}),
+        );
         let number = wire.hear("registered")["peer"].as_u64().unwrap();
         (wire, number)
     }
 
-    /// Says one message.
+    /// Says one message. A request in the name of a peer that was registered by hand shows its token.
     #[track_caller]
     pub(crate) fn say(&mut self, message: &Value) {
+        let mut message = message.clone();
+        let asks = ["lease", "query", "update", "drop"].iter().any(|kind| message["type"] == *kind);
+        if asks
+            && let Some(token) = message["peer"].as_u64().and_then(|peer| TOKENS.lock().get(&peer).cloned())
+        {
+            message["token"] = token;
+        }
         self.say_raw(format!("{message}\n").as_bytes());
     }
 
@@ -89,7 +105,13 @@ impl Wire {
             if let Some(at) = self.unread.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.unread.drain(..=at).collect();
                 let text = String::from_utf8_lossy(&line);
-                return Heard::Line(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")));
+                let heard: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+                if let ("registered", Some(peer)) =
+                    (heard["type"].as_str().unwrap_or_default(), heard["peer"].as_u64())
+                {
+                    TOKENS.lock().insert(peer, heard["token"].clone());
+                }
+                return Heard::Line(heard);
             }
             match self.fill(deadline) {
                 Ok(0) => return Heard::End,

@@ -21,9 +21,12 @@ use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::{Desk, Ticket};
 use crate::manager::state::lease_book::TicketStanding;
+use crate::manager::state::roster::Wish;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, LeaseId, PeerCard, PeerId, ToManager, unexpected};
+use crate::net::message::{
+    Credentials, FromManager, LeaseId, NOBODY, PeerCard, PeerId, ToManager, unexpected,
+};
 use crate::net::outbox::Outbox;
 use crate::share::units::counted;
 
@@ -32,8 +35,8 @@ const WAIT_NOTICE: Duration = Duration::from_secs(1);
 
 /// What comes next in the conversation.
 enum Step<'a> {
-    /// It has asked for so many slots.
-    Wait(u32),
+    /// It has asked for slots.
+    Wait(Wish),
     /// They are granted, until then.
     Hold(Ticket<'a>, Millis, Vec<PeerCard>),
     /// It holds nothing; this was its last lease.
@@ -47,7 +50,7 @@ struct Leaseholder<'a> {
     desk: &'a Desk,
     connection: &'a mut Connection,
     line: Outbox,
-    /// Its own number, as its last request says; 0 for one that is not registered.
+    /// Its own number, as its last request showed.
     asker: PeerId,
     /// When the multiply began that it is at: with the first of the leases that it holds one after another.
     began: Option<Millis>,
@@ -60,15 +63,16 @@ struct Leaseholder<'a> {
 pub(super) fn serve_holder(
     desk: &Desk,
     connection: &mut Connection,
-    asker: PeerId,
+    who: &Credentials,
     slots: u32,
+    avoid: Vec<PeerId>,
 ) -> Result<()> {
     let line = connection.outbox();
-    let mut holder = Leaseholder { desk, connection, line, asker, began: None };
-    let mut step = Step::Wait(slots);
+    let mut holder = Leaseholder { desk, connection, line, asker: NOBODY, began: None };
+    let mut step = holder.wish(who, slots, avoid)?;
     loop {
         step = match step {
-            Step::Wait(slots) => holder.wait(slots)?,
+            Step::Wait(wish) => holder.wait(wish)?,
             Step::Hold(ticket, until, slots) => holder.hold(ticket, until, slots)?,
             Step::Rest(last) => holder.rest(last)?,
             Step::End => return Ok(()),
@@ -77,15 +81,23 @@ pub(super) fn serve_holder(
 }
 
 impl<'a> Leaseholder<'a> {
+    /// It asks for slots.
+    fn wish(&mut self, who: &Credentials, slots: u32, avoid: Vec<PeerId>) -> Result<Step<'a>> {
+        let (no, advice) = match (slots, avoid.len()) {
+            (0, _) => ("a lease of 0 slots is none", "ask for 1 or more".into()),
+            (_, limits::AVOID..) => ("too many peers to avoid", format!("name fewer than {}", limits::AVOID)),
+            _ => {
+                self.asker = self.desk.change(|table, _| table.caller(who))?;
+                return Ok(Step::Wait(Wish { asker: self.asker, slots, avoid }));
+            }
+        };
+        Err(Error::new(Code::BadMessage, no).advise(advice))
+    }
+
     /// In the queue: until it is its turn, or it goes away. When it leaves the queue its ticket ends here; kept while it
     /// rests, the ticket would hold up those behind it.
-    fn wait(&mut self, slots: u32) -> Result<Step<'a>> {
-        if slots == 0 {
-            return Err(
-                Error::new(Code::BadMessage, "a lease of 0 slots is none").advise("ask for 1 or more")
-            );
-        }
-        let ticket = self.desk.ask(self.asker, slots, &self.line);
+    fn wait(&mut self, wish: Wish) -> Result<Step<'a>> {
+        let ticket = self.desk.ask(wish, &self.line);
         let lease = ticket.number;
         let mut standing = ticket.standing();
         loop {
@@ -190,9 +202,8 @@ impl<'a> Leaseholder<'a> {
     fn rest(&mut self, last: LeaseId) -> Result<Step<'a>> {
         loop {
             match self.connection.receive(Some(limits::REST_TIME))? {
-                Received::Message(ToManager::Lease { peer, slots }) => {
-                    self.asker = peer;
-                    return Ok(Step::Wait(slots));
+                Received::Message(ToManager::Lease { peer, token, slots, avoid }) => {
+                    return self.wish(&Credentials { peer, token }, slots, avoid);
                 }
                 Received::Message(ToManager::Ok(_) | ToManager::Progress(_)) => {}
                 Received::Message(ToManager::Renew {}) => {

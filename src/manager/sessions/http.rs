@@ -32,15 +32,12 @@ use crate::manager::desk::Desk;
 use crate::manager::state::Table;
 use crate::net::http::answer::encode;
 use crate::net::http::{Answer, Request, Status};
-use crate::net::message::{FileState, Holder, PeerId};
+use crate::net::message::{FileState, Holder, NOBODY};
 use crate::share::units::about;
 use crate::share::{FileName, Hash, Manifest, hex};
 
 /// How many files the page shows; a program reads `/state`, or asks for `files`.
 const SHOWN: usize = 5000;
-
-/// The number of an asker that is not registered.
-const STRANGER: PeerId = 0;
 
 /// Answers a request.
 pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
@@ -139,7 +136,7 @@ fn metalink(desk: &Desk, name: &str) -> Answer {
     let file = name.strip_suffix(".meta4").and_then(|file| file.parse::<FileName>().ok());
     let find = |file: FileName| {
         desk.change(|table, now| {
-            let (manifest, mut holders) = table.query(STRANGER, &file, now).ok()?;
+            let (manifest, mut holders) = table.query(NOBODY, &file, true, now).ok()?;
             holders.retain(|holder| is_mirror(table, holder));
             (!holders.is_empty()).then_some((manifest, holders))
         })

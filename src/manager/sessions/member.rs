@@ -96,8 +96,8 @@ fn stay_known(desk: &Desk, connection: &mut Connection, peer: PeerId) -> Result<
             Received::Message(ToManager::Unbound { lease }) => {
                 desk.change(|table, now| table.unbound(peer, lease, now));
             }
-            Received::Message(ToManager::Drop { file, id, at }) => {
-                let dropped = desk.change(|table, now| table.drop_file(&file, id, at, true, now));
+            Received::Message(ToManager::Drop { file, id, at, .. }) => {
+                let dropped = desk.change(|table, now| table.drop_file(peer, &file, id, at, true, now));
                 dropped.unwrap_or_else(|no| connection.refuse(&no));
             }
             Received::Message(ToManager::Quit {}) => return Ok("it said quit"),

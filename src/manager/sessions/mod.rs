@@ -22,7 +22,7 @@ use super::desk::Desk;
 use crate::error::Result;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromManager, ToManager, unexpected};
+use crate::net::message::{Credentials, FromManager, ToManager, unexpected};
 use holder::serve_holder;
 use member::serve_member;
 use tracker::serve_tracker;
@@ -40,7 +40,9 @@ pub(super) fn serve_node(desk: &Desk, board: &Board, connection: &mut Connection
     };
     match first {
         ToManager::Register(candidate) => serve_member(desk, connection, candidate),
-        ToManager::Lease { peer, slots } => serve_holder(desk, connection, peer, slots),
+        ToManager::Lease { peer, token, slots, avoid } => {
+            serve_holder(desk, connection, &Credentials { peer, token }, slots, avoid)
+        }
         ToManager::State {} => serve_state(desk, connection),
         request @ (ToManager::Query { .. }
         | ToManager::Update { .. }

@@ -7,6 +7,9 @@
 //! drop             dropped, and everybody is told; or not_found, when it is not listed
 //! ```
 //!
+//! Anybody may look; who speaks as a peer, or wants something changed, shows the peer's token, else it is
+//! `unauthorised`.
+//!
 //! Any number of requests, one after another, on one connection; many connections at the same time, a thread
 //! each (C4). A request that is refused does not end the conversation, hashes that do not fit their file do.
 
@@ -14,7 +17,7 @@ use crate::error::{Code, Result};
 use crate::manager::desk::Desk;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FileState, FromManager, PeerId, ToManager, unexpected};
+use crate::net::message::{Credentials, FileState, FromManager, ToManager, unexpected};
 use crate::share::{FileName, Manifest};
 
 /// Serves one that asks about files, beginning with the first request.
@@ -25,17 +28,23 @@ pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToM
     let mut request = first;
     loop {
         let answered = match request {
-            ToManager::Query { peer, file } => serve_query(desk, connection, peer, &file),
-            ToManager::Update { peer, file, size, piece_size, whole, published, payload } => {
+            ToManager::Query { peer, token, file, has } => {
+                serve_query(desk, connection, &Credentials { peer, token }, &file, has)
+            }
+            ToManager::Update { peer, token, file, size, piece_size, whole, published, payload } => {
                 let hashes = connection.receive_hashes(payload)?;
                 let manifest = Manifest::from_wire(file, size, piece_size, &hashes)?;
-                let updated = desk.change(|table, now| table.update(peer, &manifest, whole, published, now));
+                let who = Credentials { peer, token };
+                let updated = desk
+                    .change(|table, now| table.update(table.member(&who)?, &manifest, whole, published, now));
                 updated.and_then(|()| connection.send(&FromManager::Updated { id: manifest.id() }))
             }
             ToManager::Files { health } => serve_files(desk, connection, health),
-            ToManager::Drop { file, id, at } => desk
-                .change(|table, now| table.drop_file(&file, id, at, false, now))
-                .and_then(|()| connection.send(&FromManager::Dropped {})),
+            ToManager::Drop { peer, token, file, id, at } => {
+                let who = Credentials { peer, token };
+                desk.change(|table, now| table.drop_file(table.member(&who)?, &file, id, at, false, now))
+                    .and_then(|()| connection.send(&FromManager::Dropped {}))
+            }
             other => return Err(unexpected(&other, "query, update, files or drop")),
         };
         match answered {
@@ -48,8 +57,14 @@ pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToM
     }
 }
 
-fn serve_query(desk: &Desk, connection: &mut Connection, peer: PeerId, file: &FileName) -> Result<()> {
-    let (manifest, holders) = desk.change(|table, now| table.query(peer, file, now))?;
+fn serve_query(
+    desk: &Desk,
+    connection: &mut Connection,
+    who: &Credentials,
+    file: &FileName,
+    has: bool,
+) -> Result<()> {
+    let (manifest, holders) = desk.change(|table, now| table.query(table.caller(who)?, file, has, now))?;
     let hashes = manifest.hashes();
     let found = FileState::of(&manifest, holders, None);
     let answer = FromManager::Holders { found, payload: hashes.len() as u64 };

@@ -189,8 +189,8 @@ impl Catalogue {
     }
 
     /// Who has this file? A whole holder that asks has lost it.
-    pub(super) fn query(&mut self, asker: PeerId, file: &FileName, now: Millis) -> Lookup {
-        let lost = self.number(file).filter(|number| self.files[number].is_whole_at(asker));
+    pub(super) fn query(&mut self, asker: PeerId, file: &FileName, has: bool, now: Millis) -> Lookup {
+        let lost = self.number(file).filter(|number| !has && self.files[number].is_whole_at(asker));
         if let Some(number) = lost {
             self.take_off(asker, number, now);
         }
@@ -366,7 +366,7 @@ impl Catalogue {
 pub(super) fn cards(holders: &BTreeMap<PeerId, bool>, roster: &Roster) -> Vec<Holder> {
     let card = |(&peer, &whole)| {
         let row = roster.peers.get(&peer).filter(|row| row.said.paused.is_none())?;
-        Some(Holder { peer, name: row.is.name.clone(), addr: row.is.addr, whole })
+        Some(Holder { peer, name: row.is.name.clone(), addr: row.is.addr, whole, pass: None })
     };
     holders.iter().filter_map(card).collect()
 }

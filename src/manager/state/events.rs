@@ -77,7 +77,7 @@ impl What {
             Self::Reduces => format!("{who} has only a part of {files} now"),
             Self::Loses => format!("{who} has lost {files}: it asks for {them}"),
             Self::Gone => format!("nobody offers {files} any more"),
-            Self::Dropped => format!("{files} {were} dropped: each peer moves {them} to its trash"),
+            Self::Dropped => format!("{who} dropped {files}: each peer moves {them} to its trash"),
             Self::Refused => {
                 format!("{who} still has {files}, which {were} dropped: it is told to drop {them}, too")
             }

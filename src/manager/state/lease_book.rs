@@ -39,7 +39,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::effect::Effect;
-use super::roster::{Member, Roster};
+use super::roster::{Member, Roster, Wish};
 use crate::clock::Millis;
 use crate::net::limits;
 use crate::net::message::{
@@ -74,8 +74,7 @@ pub(crate) enum TicketStanding {
 #[derive(Debug)]
 struct Waiter {
     ticket: LeaseId,
-    asker: PeerId,
-    slots: u32,
+    wish: Wish,
     since: Millis,
 }
 
@@ -124,9 +123,9 @@ impl LeaseBook {
 
     /// Puts a request at the end of the queue, and serves it if it can be. Look at its
     /// [`LeaseBook::standing`] next.
-    pub(super) fn ask(&mut self, roster: &Roster, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
+    pub(super) fn ask(&mut self, roster: &Roster, wish: Wish, now: Millis) -> LeaseId {
         let ticket = self.next_number();
-        self.queue.push_back(Waiter { ticket, asker, slots, since: now });
+        self.queue.push_back(Waiter { ticket, wish, since: now });
         if self.queue.len() == 1 {
             self.serve(roster, now);
         }
@@ -137,9 +136,11 @@ impl LeaseBook {
     /// Grants what can be granted: the head takes all it asked for, or nobody takes anything.
     pub(super) fn serve(&mut self, roster: &Roster, now: Millis) {
         while let Some(head) = self.queue.front() {
-            let (lease, holder, wanted) = (head.ticket, head.asker, head.slots);
-            let Some(slots) = self.take(roster, wanted, holder) else { return };
+            let (lease, wish) = (head.ticket, head.wish.clone());
+            let Some(mut slots) = self.take(roster, &wish) else { return };
             self.queue.pop_front();
+            let holder = wish.asker;
+            slots.iter_mut().for_each(|card| card.key = Some(roster.key(lease, card.peer)));
             self.bind(lease, &slots);
             self.leases.insert(lease, Grant { holder, until: now + self.quantum, slots, progress: None });
             self.effects.push(Effect::Turn(lease));
@@ -148,17 +149,17 @@ impl LeaseBook {
     // lab 2: end
 
     // lab 1: begin
-    /// Takes `wanted` slots for `asker`, never its own, all or none, spread over as many peers as possible: one from
-    /// each in turn, beginning with those that have most to spare.
-    fn take(&mut self, roster: &Roster, wanted: u32, asker: PeerId) -> Option<Vec<PeerCard>> {
-        if self.free(roster, asker) < wanted {
+    /// Takes the slots of a wish, all or none, spread over as many peers as possible: one from each in turn, beginning
+    /// with those that have most to spare.
+    fn take(&mut self, roster: &Roster, wish: &Wish) -> Option<Vec<PeerCard>> {
+        if self.free(roster, wish) < wish.slots {
             return None;
         }
         // (free slots, peer, slots taken)
-        let spare = roster.others(asker).map(|peer| (self.free_at(peer), peer, 0));
+        let spare = roster.liked(wish).map(|peer| (self.free_at(peer), peer, 0));
         let mut spare: Vec<(u32, &Member, u32)> = spare.filter(|&(free, ..)| free > 0).collect();
         spare.sort_by_key(|&(free, peer, _)| (Reverse(free), peer.id));
-        let mut missing = wanted;
+        let mut missing = wish.slots;
         while missing > 0 {
             for (free, _, taken) in &mut spare {
                 if missing > 0 && taken < free {
@@ -183,9 +184,11 @@ impl LeaseBook {
     /// Tells the peers of a lease to serve it for a quantum from now.
     fn bind(&mut self, lease: LeaseId, slots: &[PeerCard]) {
         let for_ms = self.quantum;
-        let bind =
-            |card: &PeerCard| Effect::Tell(card.peer, FromManager::Bind { lease, slots: card.slots, for_ms });
-        self.effects.extend(slots.iter().map(bind));
+        let bind = |card: &PeerCard| {
+            let (slots, key) = (card.slots, card.key.clone()?);
+            Some(Effect::Tell(card.peer, FromManager::Bind { lease, slots, for_ms, key }))
+        };
+        self.effects.extend(slots.iter().filter_map(bind));
     }
 
     /// How many slots of this peer are in use.
@@ -197,9 +200,9 @@ impl LeaseBook {
         peer.open().saturating_sub(self.used(peer.id))
     }
 
-    /// How many slots `asker` could have now.
-    fn free(&self, roster: &Roster, asker: PeerId) -> u32 {
-        roster.others(asker).map(|peer| self.free_at(peer)).sum()
+    /// How many slots there are now for a wish.
+    fn free(&self, roster: &Roster, wish: &Wish) -> u32 {
+        roster.liked(wish).map(|peer| self.free_at(peer)).sum()
     }
 
     /// Where a request stands now. One that has become infeasible is taken off the queue.
@@ -208,14 +211,14 @@ impl LeaseBook {
             return TicketStanding::Leased { until: lease.until, slots: lease.slots.clone() };
         }
         let Some(place) = self.place(ticket) else { return TicketStanding::Over };
-        let Waiter { asker, slots, .. } = self.queue[place];
-        let leasable = roster.leasable(asker);
-        if slots > leasable && !self.in_grace(now) {
+        let wish = &self.queue[place].wish;
+        let (asked, leasable) = (wish.slots, roster.leasable(wish));
+        if asked > leasable && !self.in_grace(now) {
             self.leave(roster, ticket, now);
             return TicketStanding::Infeasible { leasable };
         }
-        let (free, reason) = (self.free(roster, asker), self.reason(roster, place, now));
-        TicketStanding::Waiting(FromManager::Wait { position: place + 1, asked: slots, free, reason })
+        let (free, reason) = (self.free(roster, wish), self.reason(roster, place, now));
+        TicketStanding::Waiting(FromManager::Wait { position: place + 1, asked, free, reason })
     }
 
     /// A request that waits, or a lease that runs, is over: the requester released it, went away, or
@@ -303,7 +306,7 @@ impl LeaseBook {
     /// There are fewer slots than before: wake all that asked for more than there is.
     pub(super) fn capacity_fell(&mut self, roster: &Roster, now: Millis) {
         if !self.in_grace(now) {
-            let hopeless = self.queue.iter().filter(|w| w.slots > roster.leasable(w.asker));
+            let hopeless = self.queue.iter().filter(|it| it.wish.slots > roster.leasable(&it.wish));
             self.effects.extend(hopeless.map(|waiter| Effect::Turn(waiter.ticket)));
         }
         self.serve(roster, now);
@@ -319,9 +322,9 @@ impl LeaseBook {
     pub(super) fn waiters(&self, roster: &Roster, now: Millis) -> impl ExactSizeIterator<Item = WaiterState> {
         let state = move |(place, waiter): (usize, &Waiter)| WaiterState {
             position: place + 1,
-            peer: waiter.asker,
-            name: roster.name(waiter.asker).cloned(),
-            asked: waiter.slots,
+            peer: waiter.wish.asker,
+            name: roster.name(waiter.wish.asker).cloned(),
+            asked: waiter.wish.slots,
             since: waiter.since,
             reason: self.reason(roster, place, now),
         };
@@ -335,7 +338,7 @@ impl LeaseBook {
             peer: terms.holder,
             name: roster.name(terms.holder).cloned(),
             until: terms.until,
-            slots: terms.slots.clone(),
+            slots: terms.slots.iter().map(|card| PeerCard { key: None, ..card.clone() }).collect(),
             progress: terms.progress.as_ref().map(|(_, progress)| progress.clone()),
         };
         self.leases.iter().map(state)
@@ -350,13 +353,13 @@ impl LeaseBook {
     }
 
     /// What gives the head its last missing slot: the end of a product, or of a lease, the earlier ones counted in.
-    fn ends(&self, roster: &Roster, head: &Waiter, now: Millis) -> Option<String> {
+    fn ends(&self, roster: &Roster, head: &Wish, now: Millis) -> Option<String> {
         let unbinding = self.unbinding.iter().map(|(&(peer, _), it)| (0, peer, peer, it.slots));
         let cards = self.leases.values().flat_map(|it| it.slots.iter().map(move |card| (it, card)));
         let leased = cards.map(|(it, card)| (it.until, it.holder, card.peer, card.slots));
-        let mut ends: Vec<_> = unbinding.chain(leased).filter(|&(_, _, at, _)| at != head.asker).collect();
+        let mut ends: Vec<_> = unbinding.chain(leased).filter(|&(_, _, at, _)| head.likes(at)).collect();
         ends.sort_unstable();
-        let mut free = self.free(roster, head.asker);
+        let mut free = self.free(roster, head);
         let enough = |&(.., slots): &(Millis, PeerId, PeerId, u32)| {
             free += slots;
             free >= head.slots
@@ -371,8 +374,8 @@ impl LeaseBook {
 
     /// Why the waiter at `place` waits, and what would end it.
     fn reason(&self, roster: &Roster, place: usize, now: Millis) -> String {
-        let head = &self.queue[0];
-        let free = self.free(roster, head.asker);
+        let head = &self.queue[0].wish;
+        let free = self.free(roster, head);
         let are = if free == 1 { "is" } else { "are" };
         if place > 0 {
             let before = if place == 1 { "one is".into() } else { format!("{place} are") };

@@ -25,10 +25,11 @@ use log::info;
 
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
+use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{
-    Activity, Candidate, DoneState, FileState, FromManager, Holder, LeaseId, PeerId, ProductStage, Progress,
-    Refusal, Replicas, plain,
+    Activity, Candidate, Credentials, DoneState, FileState, FromManager, Holder, LeaseId, NOBODY, PeerId,
+    ProductStage, Progress, Refusal, Replicas, plain,
 };
 use crate::share::units::counted;
 use crate::share::{FileId, FileName, Manifest};
@@ -37,13 +38,13 @@ use effect::Effect;
 use events::{Events, What};
 use lease_book::{LeaseBook, TicketStanding};
 use replicator::{Replicator, Scene};
-use roster::{Reach, Roster};
+use roster::{Reach, Roster, Wish};
 
 /// How many of the multiplies that were finished are kept for the board.
 const DONE: usize = 5;
 
 /// Everything the manager knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     roster: Roster,
     book: LeaseBook,
@@ -59,12 +60,41 @@ pub(super) struct Table {
 
 impl Table {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers. Its numbers start from
-    /// `first`.
-    pub(super) fn new(quantum: Millis, replicas: Replicas, first: u64, now: Millis) -> Self {
-        let mut table = Self { catalogue: Catalogue::new(limits::DROPS), ..Self::default() };
-        (table.book.quantum, table.book.next, table.book.started) = (quantum, first, now);
-        (table.replicator.policy, table.replicator.started) = (replicas, now);
-        table
+    /// `first`, its tokens are made of `key`.
+    pub(super) fn new(quantum: Millis, policy: Replicas, first: u64, key: Key, started: Millis) -> Self {
+        let (mut book, mut replicator) = (LeaseBook::default(), Replicator::default());
+        (book.quantum, book.next, book.started) = (quantum, first, started);
+        (replicator.policy, replicator.started) = (policy, started);
+        Self {
+            roster: Roster::new(key),
+            book,
+            catalogue: Catalogue::new(limits::DROPS),
+            replicator,
+            events: Events::default(),
+            done: VecDeque::new(),
+            list_changed: false,
+            effects: Vec::new(),
+        }
+    }
+
+    /// The number in whose name somebody speaks.
+    ///
+    /// # Errors
+    /// As [`Roster::caller`].
+    pub(super) fn caller(&self, who: &Credentials) -> Result<PeerId> {
+        self.roster.caller(who)
+    }
+
+    /// The same, where nobody is not enough.
+    ///
+    /// # Errors
+    /// `unauthorised` when it is nobody; else as [`Roster::caller`].
+    pub(super) fn member(&self, who: &Credentials) -> Result<PeerId> {
+        let registered = self.caller(who).map(|peer| (peer != NOBODY).then_some(peer))?;
+        registered.ok_or_else(|| {
+            Error::new(Code::Unauthorised, "this is for registered peers only")
+                .advise("register, and give the number and the token that `registered` tells")
+        })
     }
 
     /// What follows from the changes since the last call, in this order.
@@ -84,13 +114,20 @@ impl Table {
     }
 
     /// Takes a peer into the table, in the place of its former self if there is one.
-    pub(super) fn admit(&mut self, mut candidate: Candidate, now: Millis) -> Result<PeerId> {
-        if let Some(former) = self.roster.former_self(&candidate)? {
+    pub(super) fn admit(
+        &mut self,
+        mut candidate: Candidate,
+        dead_after: Duration,
+        now: Millis,
+    ) -> Result<PeerId> {
+        if let Some(former) = self.roster.former_self(&candidate, dead_after.as_millis() as Millis, now)? {
             self.strike(former, "it came back", now);
         }
         let peer = self.book.next_number();
         let bound = std::mem::take(&mut candidate.bound);
-        self.effects.push(Effect::Tell(peer, FromManager::Registered { peer }));
+        candidate.former = None;
+        let token = self.roster.token(peer);
+        self.effects.push(Effect::Tell(peer, FromManager::Registered { peer, token }));
         let Candidate { name, addr, slots, .. } = &candidate;
         self.events.tell(now, format!("{name} joined from {addr} with {}", counted(*slots, "slot")));
         if candidate.keeps {
@@ -181,8 +218,8 @@ impl Table {
 /// Slots are asked for, leased and given back.
 impl Table {
     /// Somebody asks for slots; the ticket's number, which is the lease's.
-    pub(super) fn ask(&mut self, asker: PeerId, slots: u32, now: Millis) -> LeaseId {
-        self.book.ask(&self.roster, asker, slots, now)
+    pub(super) fn ask(&mut self, wish: Wish, now: Millis) -> LeaseId {
+        self.book.ask(&self.roster, wish, now)
     }
 
     /// Where a request stands now.
@@ -250,7 +287,7 @@ impl Table {
     /// A peer has a file, whole or in part.
     ///
     /// # Errors
-    /// `unauthorised` when there is no such peer; else what [`Catalogue::update`] says.
+    /// What [`Catalogue::update`] says.
     pub(super) fn update(
         &mut self,
         peer: PeerId,
@@ -259,10 +296,6 @@ impl Table {
         published: Option<Millis>,
         now: Millis,
     ) -> Result<()> {
-        if !self.roster.peers.contains_key(&peer) {
-            return Err(Error::new(Code::Unauthorised, format!("there is no peer {peer}"))
-                .advise("register, and give the number that `registered` tells"));
-        }
         self.replicator.told(peer, now);
         let (who, file, size) = (self.roster.called(peer), manifest.name(), manifest.layout().size());
         let updated = self.catalogue.update(peer, manifest, whole, published, &self.roster, now);
@@ -283,7 +316,7 @@ impl Table {
         updated.map(drop)
     }
 
-    /// Who has this file but the asker? A whole holder that asks has lost it.
+    /// Who has this file but the asker? A whole holder that asks has lost it, unless it says that it `has` it.
     ///
     /// # Errors
     /// `not_found` when nobody else has it, or all that have it have paused.
@@ -291,16 +324,22 @@ impl Table {
         &mut self,
         asker: PeerId,
         file: &FileName,
+        has: bool,
         now: Millis,
     ) -> Result<(Manifest, Vec<Holder>)> {
-        let found = self.catalogue.query(asker, file, now);
+        let found = self.catalogue.query(asker, file, has, now);
         if found.lost {
             self.events.tell_of(now, self.roster.called(asker), What::Loses, file, 0);
         }
         let (manifest, holders) = found.file.ok_or_else(|| not_found(file))?;
         match (cards(&holders, &self.roster), holders.keys().find_map(|peer| self.roster.paused(*peer))) {
             (none, Some(why)) if none.is_empty() => Err(not_found(file).because(format!("paused: {why}"))),
-            (cards, _) => Ok((manifest, cards)),
+            (mut cards, _) => {
+                if asker != NOBODY {
+                    self.roster.give_passes(&mut cards, asker, manifest.id());
+                }
+                Ok((manifest, cards))
+            }
         }
     }
 
@@ -309,14 +348,15 @@ impl Table {
         self.roster.peers.get(&peer).is_some_and(|member| member.is.up != Some(0))
     }
 
-    /// A file is to be removed everywhere, and everybody is told. Anybody may want that of what is listed; what is not,
-    /// nobody here can want away, else anybody could have names remembered without end that were never there. A member
-    /// that `remembers` a drop from before this manager began tells it of any file.
+    /// A peer wants a file removed everywhere, and everybody is told. It may want that of what is listed; what is not,
+    /// nobody here can want away, else names could be remembered without end that were never there. One that `remembers`
+    /// a drop from before this manager began tells it of any file.
     ///
     /// # Errors
     /// `not_found` when it is not listed, or when nobody said which bytes, and the name stands for nothing.
     pub(super) fn drop_file(
         &mut self,
+        peer: PeerId,
         file: &FileName,
         id: Option<FileId>,
         at: Option<Millis>,
@@ -327,7 +367,7 @@ impl Table {
             return Err(not_found(file));
         }
         if let Some((id, at)) = self.catalogue.drop_file(file, id, at, now)? {
-            self.events.tell_of(now, String::new(), What::Dropped, file, 0);
+            self.events.tell_of(now, self.roster.called(peer), What::Dropped, file, 0);
             self.effects.push(Effect::TellAll(dropped(file, id, at)));
         }
         Ok(())

@@ -7,8 +7,11 @@
 //!
 //! # The rules
 //! - The table is a set: no two rows have the same name, and no two the same address. The later of two is
-//!   refused. Only the same name from the same address is the same peer, come back before its loss was
-//!   noticed, and takes the place of its former self.
+//!   refused.
+//! - **Nobody acts in another's name.** A peer is told a token when it joins, and shows it wherever it speaks as that
+//!   peer in another conversation. So it does when it comes back before its loss was noticed, and takes the place of
+//!   its former self. A program that was restarted has lost its token, and waits until its former self was silent for
+//!   too long.
 //! - A row can be leased once the manager has connected back to its address, and until it was blamed
 //!   [`BLAMES`] times for wrong answers.
 //!
@@ -22,8 +25,12 @@ use std::net::SocketAddr;
 
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
+use crate::net::key::Key;
 use crate::net::limits;
-use crate::net::message::{Activity, Candidate, Name, PeerCard, PeerId, PeerState};
+use crate::net::message::{
+    Activity, Candidate, Credentials, Holder, LeaseId, NOBODY, Name, PeerCard, PeerId, PeerState,
+};
+use crate::share::FileId;
 
 /// How often a peer may be blamed for a wrong answer before it is no longer leased: once may be a
 /// requester's mistake.
@@ -95,7 +102,7 @@ impl Member {
 
     /// The row as others see it, with `slots` slots.
     pub(super) fn card(&self, slots: u32) -> PeerCard {
-        PeerCard { peer: self.id, name: self.is.name.clone(), addr: self.is.addr, slots }
+        PeerCard { peer: self.id, name: self.is.name.clone(), addr: self.is.addr, slots, key: None }
     }
 
     /// The row as the `state` answer shows it, with `used` slots in use.
@@ -118,14 +125,69 @@ impl Member {
     }
 }
 
+/// Which slots somebody wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    /// Whose own slots it does not want; nobody's where it is not registered.
+    pub(crate) asker: PeerId,
+    /// How many slots, all or none.
+    pub(crate) slots: u32,
+    /// Peers whose slots it does not want either.
+    pub(crate) avoid: Vec<PeerId>,
+}
+
+impl Wish {
+    /// Whether slots of this peer will do.
+    pub(super) fn likes(&self, peer: PeerId) -> bool {
+        peer != self.asker && !self.avoid.contains(&peer)
+    }
+}
+
 /// The table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Roster {
+    /// The manager's own, of which all tokens, keys and passes are made.
+    key: Key,
     /// The rows, in order of their numbers.
     pub(super) peers: BTreeMap<PeerId, Member>,
 }
 
 impl Roster {
+    /// Without any row. All tokens, keys and passes are made of `key`.
+    pub(super) fn new(key: Key) -> Self {
+        Self { key, peers: BTreeMap::new() }
+    }
+
+    /// The token of number `id`.
+    pub(super) fn token(&self, id: PeerId) -> Key {
+        self.key.token(id)
+    }
+
+    /// What opens the slots of a lease at a peer.
+    pub(super) fn key(&self, lease: LeaseId, peer: PeerId) -> Key {
+        self.key.of_lease(lease, peer)
+    }
+
+    /// Gives `requester` a pass to each of these holders of a file.
+    pub(super) fn give_passes(&self, holders: &mut [Holder], requester: PeerId, file: FileId) {
+        for holder in holders {
+            holder.pass = Some(self.token(holder.peer).pass(requester, file));
+        }
+    }
+
+    /// The number in whose name somebody speaks, or [`NOBODY`].
+    ///
+    /// # Errors
+    /// `unauthorised` when the token does not show it, or the peer is not here.
+    pub(super) fn caller(&self, who: &Credentials) -> Result<PeerId> {
+        let Credentials { peer, token } = who;
+        if *peer == NOBODY || (self.peers.contains_key(peer) && *token == Some(self.token(*peer))) {
+            return Ok(*peer);
+        }
+        Err(Error::new(Code::Unauthorised, format!("nothing shows that you are the peer {peer}"))
+            .advise("register, and give the number and the token that `registered` tells"))
+    }
+
     /// The name of number `id`, if it is in the table.
     pub(super) fn name(&self, id: PeerId) -> Option<&Name> {
         self.peers.get(&id).map(|peer| &peer.is.name)
@@ -136,12 +198,20 @@ impl Roster {
         self.name(id).map_or_else(|| "somebody".into(), Name::to_string)
     }
 
-    /// The former self of a candidate, if it is still in the table.
+    /// The former self of a candidate, if it is still in the table. Rows leave it after `dead_after` milliseconds of
+    /// silence.
     ///
     /// # Errors
-    /// `conflict` when its name or its address is somebody else's; `bad_message` for too many slots.
-    pub(super) fn former_self(&self, candidate: &Candidate) -> Result<Option<PeerId>> {
-        let Candidate { name, addr, slots, .. } = candidate;
+    /// `conflict` when its name or its address is somebody else's; `busy` when they may be those of its former self,
+    /// and it has not shown the token; `bad_message` for too many slots.
+    pub(super) fn former_self(
+        &self,
+        candidate: &Candidate,
+        dead_after: Millis,
+        now: Millis,
+    ) -> Result<Option<PeerId>> {
+        let Candidate { name, addr, slots, former, .. } = candidate;
+        let former = former.as_ref().and_then(|former| self.caller(former).ok());
         if *slots > limits::SLOTS {
             return Err(Error::new(Code::BadMessage, format!("{slots} slots are too many"))
                 .advise(format!("a peer may offer {} at most", limits::SLOTS)));
@@ -150,7 +220,16 @@ impl Roster {
         let at_that_addr = self.peers.values().find(|peer| peer.is.addr == *addr);
         let (no, advice) = match (of_that_name, at_that_addr) {
             (None, None) => return Ok(None),
-            (Some(one), Some(other)) if one.id == other.id => return Ok(Some(one.id)),
+            (Some(one), other) if former == Some(one.id) && other.is_none_or(|other| other.id == one.id) => {
+                return Ok(former);
+            }
+            (Some(one), Some(other)) if one.id == other.id => {
+                let left = dead_after.saturating_sub(now.saturating_sub(one.heard)) as f64 / 1000.0;
+                let no =
+                    format!("{name} at {addr} is still listed, and nothing shows that you are that peer");
+                return Err(Error::new(Code::Busy, no)
+                    .advise(format!("it is taken off the list if it stays silent for another {left:.1} s")));
+            }
             (Some(other), _) => {
                 let at = other.is.addr;
                 (format!("the name {name} is taken by the peer at {at}"), "choose another --name")
@@ -203,14 +282,14 @@ impl Roster {
         peer.blames == BLAMES
     }
 
-    /// Slots that anybody but `asker` offers and that could be leased some time.
-    pub(super) fn leasable(&self, asker: PeerId) -> u32 {
-        self.others(asker).map(Member::leasable).sum()
+    /// Slots for a wish that could be leased some time.
+    pub(super) fn leasable(&self, wish: &Wish) -> u32 {
+        self.liked(wish).map(Member::leasable).sum()
     }
 
-    /// Everybody but `asker`.
-    pub(super) fn others(&self, asker: PeerId) -> impl Iterator<Item = &Member> {
-        self.peers.values().filter(move |peer| peer.id != asker)
+    /// Everybody whose slots will do for a wish.
+    pub(super) fn liked(&self, wish: &Wish) -> impl Iterator<Item = &Member> {
+        self.peers.values().filter(move |peer| wish.likes(peer.id))
     }
 
     /// The whole table for all to see: everybody's card.

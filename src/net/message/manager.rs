@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Bound, LeaseId, Name, PeerCard, PeerId, Refusal, yes};
+use super::parts::{Bound, Credentials, LeaseId, Name, PeerCard, PeerId, Refusal, is_nobody, yes};
 use super::state::{Activity, FileState, Progress, State};
 use crate::clock::Millis;
+use crate::net::key::Key;
 use crate::share::{FileId, FileName};
 
 /// What a peer says of itself when it joins.
@@ -28,6 +29,9 @@ pub struct Candidate {
     /// Whether it takes part in replication.
     #[serde(default = "yes")]
     pub keeps: bool,
+    /// Who it was until now, at this manager or at the one before it. Only so can it take its own place at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Credentials>,
     /// Leases it is still serving, so that a restarted manager counts them.
     #[serde(default)]
     pub bound: Vec<Bound>,
@@ -56,10 +60,17 @@ pub enum ToManager {
     Quit {},
     /// "I need slots": opens the conversation of a holder. Answered by `wait` or `leased`.
     Lease {
-        /// The requester's own number, whose slots it does not want; 0 for one that is not registered.
+        /// The requester's own number, whose slots it does not want; left out by one that is not registered.
+        #[serde(default, skip_serializing_if = "is_nobody")]
         peer: PeerId,
+        /// What shows that it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Key>,
         /// How many slots, all or none.
         slots: u32,
+        /// Peers whose slots it does not want: they answered wrongly, or not at all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        avoid: Vec<PeerId>,
     },
     /// "I need my lease longer." Answered by `leased`, or by `expired` when it is too late.
     Renew {},
@@ -75,19 +86,30 @@ pub enum ToManager {
     /// "This is how far my multiply is", from the holder of a lease, for the board. Not answered.
     Progress(Progress),
     /// "Who has this file?" (C1). Answered by `holders`, or by `not_found`. From a peer that is listed as
-    /// a whole holder it means that it has lost the file (C3), and takes it off the list.
+    /// a whole holder it means that it has lost the file (C3), and takes it off the list, unless it says that it has it.
     Query {
-        /// The requester's own number; 0 for one that is not registered.
+        /// The requester's own number.
+        #[serde(default, skip_serializing_if = "is_nobody")]
         peer: PeerId,
+        /// What shows that it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Key>,
         /// The file.
         file: FileName,
+        /// The requester only wants to know: it has not lost the file.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        has: bool,
     },
     /// "I have this file, too" (C1), whole or in part. The payload is the SHA-256 of each piece. Answered by
     /// `updated`, by `conflict` when the name stands for other bytes, or by `expired` when these bytes were
     /// dropped.
     Update {
         /// The holder's own number.
+        #[serde(default, skip_serializing_if = "is_nobody")]
         peer: PeerId,
+        /// What shows that it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Key>,
         /// What the file is called.
         file: FileName,
         /// Its size in bytes.
@@ -110,8 +132,15 @@ pub enum ToManager {
         health: bool,
     },
     /// "Remove this file everywhere." Answered by `dropped`, or by `not_found`. With `id` and `at` it is a peer
-    /// that tells a manager, which may have been restarted, of a drop that it remembers.
+    /// that tells a manager, which may have been restarted, of a drop that it remembers, in the conversation in which it
+    /// is registered.
     Drop {
+        /// The number of the peer that wants it; left out where the conversation says it.
+        #[serde(default, skip_serializing_if = "is_nobody")]
+        peer: PeerId,
+        /// What shows that it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Key>,
         /// The file.
         file: FileName,
         /// Which bytes were dropped; without it those that the name stands for now.
@@ -133,6 +162,9 @@ pub enum FromManager {
     Registered {
         /// The peer's own number.
         peer: PeerId,
+        /// What shows to this manager that another conversation is this peer's. It is told to nobody else, and kept on no
+        /// disk.
+        token: Key,
     },
     /// All peers that are here; sent at every change, whole, so that no peer needs to keep count.
     Peers {
@@ -149,6 +181,8 @@ pub enum FromManager {
         slots: u32,
         /// For how long from now, in milliseconds.
         for_ms: u64,
+        /// What the holder of the lease shows with each product.
+        key: Key,
     },
     /// "Begin nothing more for this lease." Answered by `unbound`, once the running products are done.
     Unbind {
@@ -173,7 +207,7 @@ pub enum FromManager {
         lease: LeaseId,
         /// For how long from now, in milliseconds.
         for_ms: u64,
-        /// Where the slots are; `slots` counts those of this lease.
+        /// Where the slots are; `slots` counts those of this lease, and `key` opens them.
         slots: Vec<PeerCard>,
     },
     /// "Your slots are given back."

@@ -49,7 +49,7 @@ mod peers;
 mod state;
 
 pub use manager::{Candidate, FromManager, ToManager};
-pub use parts::{Bound, Holder, LeaseId, Name, PeerCard, PeerId, Refusal, plain};
+pub use parts::{Bound, Credentials, Holder, LeaseId, NOBODY, Name, PeerCard, PeerId, Refusal, plain};
 pub use peers::{FromPeer, ToPeer};
 pub use state::{
     Activity, Condition, DoneState, Download, Event, FailedFile, FileState, GRACE, Health, LeaseState,
@@ -58,7 +58,7 @@ pub use state::{
 };
 
 /// The version of this protocol; a `register` with another is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A message as it goes over the wire: one line of JSON with its newline.
 ///

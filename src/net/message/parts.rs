@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error};
+use crate::net::key::Key;
 use crate::net::limits;
 use crate::share::{as_text, check_name};
 
@@ -69,6 +70,24 @@ pub fn plain(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
 
+/// In whose name something is asked of a manager. Left out, it is nobody's: that is enough to look.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// The peer's own number.
+    #[serde(default, skip_serializing_if = "is_nobody")]
+    pub peer: PeerId,
+    /// The token that came with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Key>,
+}
+
+/// Who asks without [`Credentials`].
+pub const NOBODY: PeerId = 0;
+
+pub(super) fn is_nobody(peer: &PeerId) -> bool {
+    *peer == NOBODY
+}
+
 /// A peer as others see it. In `peers`, `slots` is what it offers; in `leased`, what was leased there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,6 +100,9 @@ pub struct PeerCard {
     pub addr: SocketAddr,
     /// How many slots.
     pub slots: u32,
+    /// In `leased`: what shows there that a product is asked for by the holder of the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
 }
 
 /// A lease that a peer still serves although it lost the connection over which it was bound.
@@ -105,6 +127,9 @@ pub struct Holder {
     pub addr: SocketAddr,
     /// Whether it has all of it.
     pub whole: bool,
+    /// In `holders`, for a requester that has shown its token: what shows there who asks for pieces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Key>,
 }
 
 /// A flag that is set where a message leaves it out.

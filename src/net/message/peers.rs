@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{LeaseId, PeerId, Refusal};
+use super::parts::{LeaseId, PeerId, Refusal, is_nobody};
+use crate::net::key::Key;
 use crate::share::{FileId, FileName};
 
 /// What is said to a peer by another peer.
@@ -17,6 +18,8 @@ pub enum ToPeer {
     Multiply {
         /// The lease under which the slot was got.
         lease: LeaseId,
+        /// The key to it, which `leased` told.
+        key: Key,
         /// The requester's own number for this product, returned with the answer.
         product: u32,
         /// Rows of the left operand and of the answer.
@@ -32,12 +35,16 @@ pub enum ToPeer {
     Get {},
     /// "I want pieces of this file": opens a conversation about it. Answered by `bitfield`.
     Join {
-        /// The requester's own number; 0 for one that is not registered.
+        /// The requester's own number; left out by one that has no pass, and is served as nobody.
+        #[serde(default, skip_serializing_if = "is_nobody")]
         peer: PeerId,
         /// The file.
         file: FileName,
         /// Which bytes are meant.
         id: FileId,
+        /// What `holders` told, which shows that this is the requester's number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pass: Option<Key>,
     },
     /// "You have pieces that I lack", or no longer. Only one that is interested is unchoked.
     Interested {

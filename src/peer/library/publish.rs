@@ -9,7 +9,7 @@ use super::offer::Offer;
 use super::{Known, Library};
 use crate::clock::Millis;
 use crate::error::{Code, Result};
-use crate::net::message::{PeerId, Refusal};
+use crate::net::message::{Credentials, Refusal};
 use crate::peer::manager_client::ManagerClient;
 use crate::share::FileName;
 
@@ -31,13 +31,13 @@ struct News {
 impl Library {
     pub(super) fn publish(&self) {
         let mut manager = ManagerClient::new(self.network.config.manager);
-        while let Some((number, news)) = self.next_news(&mut manager) {
+        while let Some((who, news)) = self.next_news(&mut manager) {
             let answered = match &news.offer {
-                Some(offer) => manager.update(number, offer.manifest(), news.whole, news.published),
-                None => manager.query(number, &news.file).map(drop),
+                Some(offer) => manager.update(&who, offer.manifest(), news.whole, news.published),
+                None => manager.lost(&who, &news.file).map(drop),
             };
             let mut known = self.known.lock();
-            if self.network.number() != Some(number) {
+            if self.network.number() != Some(who.peer) {
                 continue; // It was told to a manager that has forgotten it.
             }
             match known.told(&news, answered) {
@@ -53,13 +53,13 @@ impl Library {
     }
 
     /// Waits for news; `None` when this peer leaves. A conversation in which nothing is said ends meanwhile.
-    fn next_news(&self, manager: &mut ManagerClient) -> Option<(PeerId, News)> {
+    fn next_news(&self, manager: &mut ManagerClient) -> Option<(Credentials, News)> {
         let mut known = self.known.lock();
         while !known.over {
-            if let Some(number) = self.network.number()
+            if self.network.number().is_some()
                 && let Some(news) = known.next_news()
             {
-                return Some((number, news));
+                return Some((self.network.credentials(), news));
             }
             if !manager.is_open() {
                 self.changed.wait(&mut known);

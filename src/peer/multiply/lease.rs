@@ -25,9 +25,12 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{Activity, FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer};
+use crate::net::message::{
+    Activity, Credentials, FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer,
+};
 use crate::net::outbox::Outbox;
 use crate::peer::manager_client::reach_manager;
+use crate::peer::network::Network;
 use crate::share::units::counted;
 use crate::thread::{self, Thread};
 
@@ -59,21 +62,35 @@ pub(crate) struct HeldLease {
 }
 
 impl HeldLease {
-    /// Asks the manager for `slots` slots of others than number `own`, and waits for them. `on_wait` hears the place in
-    /// the queue (1 is the head), and in words what is waited for, and what would end that.
+    /// Asks the manager for `slots` slots of others than this peer, and than those that it is to `avoid`, and waits for
+    /// them. `on_wait` hears the place in the queue (1 is the head), and in words what is waited for, and what would end
+    /// that.
     ///
     /// # Errors
     /// `infeasible` when there are too few slots; a plain failure when the manager is not there, and when it is to `stop`.
     pub(crate) fn ask(
-        manager: SocketAddr,
-        own: PeerId,
+        network: &Network,
         slots: u32,
+        avoid: &[PeerId],
+        stop: &AtomicBool,
+        mut on_wait: impl FnMut(usize, String),
+    ) -> Result<Self> {
+        network.ask(|who| {
+            let Credentials { peer, token } = who.clone();
+            let lease = ToManager::Lease { peer, token, slots, avoid: avoid.to_vec() };
+            Self::wait(network.config.manager, &lease, stop, &mut on_wait)
+        })
+    }
+
+    fn wait(
+        manager: SocketAddr,
+        lease: &ToManager,
         stop: &AtomicBool,
         on_wait: &mut dyn FnMut(usize, String),
     ) -> Result<Self> {
         let mut connection = reach_manager(manager)?;
         let line = connection.outbox();
-        line.send(&ToManager::Lease { peer: own, slots });
+        line.send(lease);
         loop {
             let spoke = Instant::now();
             while let Received::Silence = connection.first_byte(Some(LOOK))?

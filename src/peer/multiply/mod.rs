@@ -231,12 +231,12 @@ impl Multiplication<'_> {
             };
             let others = network.standing().peers;
             let asked = number.and_then(|own| {
-                let mut on_wait = |position, text| {
+                let on_wait = |position, text| {
                     manager = Absence::of(true);
                     peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
                     self.tell(MultiplyEvent::Waiting { position, text });
                 };
-                HeldLease::ask(network.config.manager, own, wanted, self.question.stop, &mut on_wait)
+                HeldLease::ask(network, wanted, &[], self.question.stop, on_wait)
             });
             let why = match asked {
                 Ok(lease) => return Ok(lease),

@@ -261,7 +261,7 @@ mod tests {
 
     fn peer(number: u64) -> Arc<PeerCard> {
         let name = Name::try_from(format!("p{number}")).unwrap();
-        Arc::new(PeerCard { peer: number, name, addr: ([127, 0, 0, 1], 1).into(), slots: 1 })
+        Arc::new(PeerCard { peer: number, name, addr: ([127, 0, 0, 1], 1).into(), slots: 1, key: None })
     }
 
     #[track_caller]

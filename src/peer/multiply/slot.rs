@@ -32,7 +32,7 @@ impl Multiplication<'_> {
         lease.watch(card.peer, connection.stream());
         let card = Arc::new(card.clone());
         while let Some(attempt) = self.products.next(&card, || lease.serves(card.peer)) {
-            if let Err(why) = self.compute(lease, &mut connection, &attempt) {
+            if let Err(why) = self.compute(lease, &card, &mut connection, &attempt) {
                 let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
                 if why.kind() == Kind::Check {
                     lease.line.send(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
@@ -50,13 +50,20 @@ impl Multiplication<'_> {
     }
 
     /// Sends the operands of a product, and takes its answer in: rows that are right are a part of C at once.
-    fn compute(&self, lease: &HeldLease, connection: &mut Connection, attempt: &Attempt<'_>) -> Result<()> {
+    fn compute(
+        &self,
+        lease: &HeldLease,
+        card: &PeerCard,
+        connection: &mut Connection,
+        attempt: &Attempt<'_>,
+    ) -> Result<()> {
         let (product, Question { a, b, plan, .. }) = (attempt.product, self.question);
         let mut probe = self.witness.probe(product, 1);
         let (left, right) = (plan.left(product, a.view()), plan.right(product, b.view()));
         let (rows, inner, cols) = plan.block();
         let multiply = ToPeer::Multiply {
             lease: lease.number,
+            key: card.key.clone().ok_or_else(|| Error::failed("the manager told no key to the slot"))?,
             product: product as u32,
             rows: rows as u32,
             inner: inner as u32,

@@ -319,8 +319,9 @@ impl Folder {
 
     /// The manager takes this peer off a file, and says whether others have all of it; `None` when it cannot be asked.
     fn taken_off(&mut self, file: &FileName) -> Option<bool> {
-        let number = self.replication.library.network().number()?;
-        let elsewhere = match self.manager.query(number, file) {
+        let network = self.replication.library.network();
+        network.number()?;
+        let elsewhere = match self.manager.lost(&network.credentials(), file) {
             Ok(listing) => listing.holders.iter().any(|holder| holder.whole),
             Err(no) if no.code() == Code::NotFound => false,
             Err(e) => {
@@ -370,7 +371,8 @@ impl Folder {
         why: &str,
     ) -> Result<()> {
         if self.is_own_copy(file) {
-            match self.manager.drop_file(file, former) {
+            let who = self.replication.library.network().credentials();
+            match self.manager.drop_file(&who, file, former) {
                 Err(e) if e.code() != Code::NotFound => return Err(e),
                 _ => info!("{file} has changed: its former version is dropped"),
             }

@@ -273,7 +273,8 @@ impl Replication {
             // The empty place where a disk should be mounted is not filled.
             return Err(Error::failed(format!("{} has lost its marker", store.dir().display())));
         }
-        let Ok(found) = manager.query(0, file).inspect_err(|no| debug!("{file}: {no}")) else {
+        let who = library.network().credentials();
+        let Ok(found) = manager.query(&who, file).inspect_err(|no| debug!("{file}: {no}")) else {
             return Ok(()); // The manager orders the file again when it is back.
         };
         let id = found.manifest.id();

@@ -7,6 +7,8 @@
 //! # The rules
 //! - A product begins only under a lease that the manager has bound here and that still runs, and only
 //!   while the lease has a slot to spare, and the peer too. Otherwise it is refused: `expired` or `busy`.
+//! - It begins only for the holder, which shows the key that the manager told it and this peer. A lease's number is no
+//!   secret.
 //! - A product that has begun is finished, also when its lease ends meanwhile, so that work goes forward
 //!   however short the quantum is.
 //! - `unbound` is said when the last product under an ended lease is done, and not before: only then does
@@ -21,6 +23,7 @@
 use std::collections::BTreeMap;
 
 use crate::clock::Millis;
+use crate::net::key::Key;
 use crate::net::message::{Bound, LeaseId};
 
 /// Whether a product may begin.
@@ -32,6 +35,8 @@ pub(super) enum Begin {
     Unknown,
     /// The lease is over here.
     Over,
+    /// The one that asks is not its holder.
+    WrongKey,
     /// All slots of the lease are in use.
     LeaseBusy,
     /// All slots of the peer are in use.
@@ -43,6 +48,7 @@ pub(super) enum Begin {
 struct Binding {
     slots: u32,
     until: Millis,
+    key: Key,
     serving: u32,
     /// `unbind` was heard; `unbound` is owed.
     ending: bool,
@@ -75,9 +81,10 @@ impl Bindings {
     }
 
     /// The manager bound a lease, or renewed it.
-    pub(super) fn bind(&mut self, lease: LeaseId, slots: u32, until: Millis) {
+    pub(super) fn bind(&mut self, lease: LeaseId, slots: u32, until: Millis, key: Key) {
         self.newest = self.newest.max(lease);
-        let binding = self.bound.entry(lease).or_insert(Binding { slots, until, serving: 0, ending: false });
+        let new = Binding { slots, until, key, serving: 0, ending: false };
+        let binding = self.bound.entry(lease).or_insert(new);
         (binding.slots, binding.until) = (slots, until);
     }
 
@@ -96,12 +103,15 @@ impl Bindings {
     }
 
     // lab 3: begin
-    /// May a product of this lease begin now? If so, it counts as being served.
-    pub(super) fn begin(&mut self, lease: LeaseId, now: Millis) -> Begin {
+    /// May a product of this lease begin now, asked for with this key? If so, it counts as being served.
+    pub(super) fn begin(&mut self, lease: LeaseId, key: &Key, now: Millis) -> Begin {
         let (slots, serving) = self.load();
         let Some(binding) = self.bound.get_mut(&lease) else {
             return if lease <= self.newest { Begin::Over } else { Begin::Unknown };
         };
+        if binding.key != *key {
+            return Begin::WrongKey;
+        }
         if binding.ending || now >= binding.until {
             return Begin::Over;
         }
@@ -140,37 +150,57 @@ impl Bindings {
 mod tests {
     use super::*;
 
+    fn key() -> Key {
+        "0".repeat(64).parse().unwrap()
+    }
+
     #[test]
     fn a_product_begins_only_under_a_bound_and_running_lease() {
         let mut bindings = Bindings::new(4);
-        assert_eq!(bindings.begin(7, 0), Begin::Unknown);
-        bindings.bind(7, 2, 100);
-        assert_eq!(bindings.begin(6, 0), Begin::Over, "an older lease that is not bound is over");
-        assert_eq!(bindings.begin(7, 99), Begin::Go);
-        assert_eq!(bindings.begin(7, 100), Begin::Over, "its time is over, whatever the manager says");
-        bindings.bind(7, 2, 200);
-        assert_eq!(bindings.begin(7, 100), Begin::Go, "it was renewed");
-        assert_eq!(bindings.begin(7, 100), Begin::LeaseBusy);
+        assert_eq!(bindings.begin(7, &key(), 0), Begin::Unknown);
+        bindings.bind(7, 2, 100, key());
+        assert_eq!(bindings.begin(6, &key(), 0), Begin::Over, "an older lease that is not bound is over");
+        assert_eq!(bindings.begin(7, &key(), 99), Begin::Go);
+        assert_eq!(
+            bindings.begin(7, &key(), 100),
+            Begin::Over,
+            "its time is over, whatever the manager says"
+        );
+        bindings.bind(7, 2, 200, key());
+        assert_eq!(bindings.begin(7, &key(), 100), Begin::Go, "it was renewed");
+        assert_eq!(bindings.begin(7, &key(), 100), Begin::LeaseBusy);
+    }
+
+    #[test]
+    fn a_product_begins_only_for_one_that_has_the_key_of_the_lease() {
+        let mut bindings = Bindings::new(4);
+        bindings.bind(7, 2, 100, key());
+        assert_eq!(bindings.begin(7, &Key::random(), 0), Begin::WrongKey);
+        bindings.bind(7, 2, 200, Key::random());
+        assert_eq!(bindings.begin(7, &key(), 100), Begin::Go, "renewed, it has the key that it had");
     }
 
     #[test]
     fn a_peer_never_serves_more_than_its_slots() {
         let mut bindings = Bindings::new(2);
-        bindings.bind(7, 2, 100);
-        bindings.bind(8, 2, 100);
-        assert_eq!([7, 8, 8].map(|lease| bindings.begin(lease, 0)), [Begin::Go, Begin::Go, Begin::PeerBusy]);
+        bindings.bind(7, 2, 100, key());
+        bindings.bind(8, 2, 100, key());
+        assert_eq!(
+            [7, 8, 8].map(|lease| bindings.begin(lease, &key(), 0)),
+            [Begin::Go, Begin::Go, Begin::PeerBusy]
+        );
         bindings.end(7);
-        assert_eq!(bindings.begin(8, 0), Begin::Go);
+        assert_eq!(bindings.begin(8, &key(), 0), Begin::Go);
     }
 
     #[test]
     fn unbound_is_said_when_the_last_product_is_done_and_once() {
         let mut bindings = Bindings::new(4);
-        bindings.bind(7, 2, 100);
-        bindings.begin(7, 0);
-        bindings.begin(7, 0);
+        bindings.bind(7, 2, 100, key());
+        bindings.begin(7, &key(), 0);
+        bindings.begin(7, &key(), 0);
         assert!(!bindings.unbind(7));
-        assert_eq!(bindings.begin(7, 0), Begin::Over);
+        assert_eq!(bindings.begin(7, &key(), 0), Begin::Over);
         assert!(!bindings.end(7));
         assert!(bindings.end(7));
         assert!(bindings.unbind(7), "asked again, it is said again");
@@ -179,20 +209,20 @@ mod tests {
     #[test]
     fn numbers_may_be_lower_after_joining_again() {
         let mut bindings = Bindings::new(4);
-        bindings.bind(7, 1, 100);
+        bindings.bind(7, 1, 100, key());
         bindings.unbind(7);
-        assert_eq!(bindings.begin(5, 0), Begin::Over);
+        assert_eq!(bindings.begin(5, &key(), 0), Begin::Over);
         bindings.rejoined();
-        assert_eq!(bindings.begin(5, 0), Begin::Unknown, "its `bind` may be on the way");
+        assert_eq!(bindings.begin(5, &key(), 0), Begin::Unknown, "its `bind` may be on the way");
     }
 
     #[test]
     fn what_still_runs_is_told_to_the_next_manager() {
         let mut bindings = Bindings::new(4);
-        bindings.bind(7, 1, 100);
-        bindings.bind(8, 2, 100);
-        bindings.bind(9, 1, 500);
-        bindings.begin(8, 0);
+        bindings.bind(7, 1, 100, key());
+        bindings.bind(8, 2, 100, key());
+        bindings.bind(9, 1, 500, key());
+        bindings.begin(8, &key(), 0);
         assert_eq!(bindings.still_bound(200), [Bound { lease: 8, slots: 2 }, Bound { lease: 9, slots: 1 }]);
         bindings.end(8);
         assert_eq!(bindings.still_bound(200), [Bound { lease: 9, slots: 1 }]);

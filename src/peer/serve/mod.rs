@@ -25,6 +25,7 @@ use crate::matrix::View;
 use crate::matrix::kernel::Abandoned;
 use crate::matrix::strassen;
 use crate::net::connection::{Connection, Received};
+use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{Bound, FromPeer, LeaseId, ToManager, ToPeer, unexpected};
 
@@ -75,8 +76,8 @@ impl Serving {
     }
 
     /// The manager said `bind`.
-    pub(super) fn bind(&self, lease: LeaseId, slots: u32, for_ms: u64) {
-        self.bindings.lock().bind(lease, slots, self.clock.now().saturating_add(for_ms));
+    pub(super) fn bind(&self, lease: LeaseId, slots: u32, for_ms: u64, key: Key) {
+        self.bindings.lock().bind(lease, slots, self.clock.now().saturating_add(for_ms), key);
         self.bound.notify_all();
     }
 
@@ -93,11 +94,11 @@ impl Serving {
     }
 
     /// Begins a product, if its lease allows it. A product may overtake its `bind` by a moment.
-    fn begin(&self, lease: LeaseId) -> Result<InService<'_>> {
+    fn begin(&self, lease: LeaseId, key: &Key) -> Result<InService<'_>> {
         let end = Instant::now() + BIND_LAG;
         let mut bindings = self.bindings.lock();
         let refused = loop {
-            match bindings.begin(lease, self.clock.now()) {
+            match bindings.begin(lease, key, self.clock.now()) {
                 Begin::Go => return Ok(InService { serving: self, lease }),
                 Begin::Unknown if !self.bound.wait_until(&mut bindings, end).timed_out() => {}
                 refused => break refused,
@@ -110,6 +111,10 @@ impl Serving {
             }
             Begin::PeerBusy => Error::new(Code::Busy, "all slots of this peer are in use")
                 .advise("send the product to another peer"),
+            Begin::WrongKey => {
+                Error::new(Code::Unauthorised, format!("nothing shows that the lease {lease} is yours"))
+                    .advise("send the key that `leased` tells for this peer")
+            }
             _ => Error::new(Code::Expired, format!("the lease {lease} does not run here"))
                 .advise("ask the manager for a new lease"),
         })
@@ -165,11 +170,11 @@ fn check_payload(rows: u32, inner: u32, cols: u32, payload: u64) -> Result<()> {
 pub(super) fn serve_products(serving: &Serving, connection: &mut Connection, first: ToPeer) -> Result<()> {
     let mut message = first;
     loop {
-        let ToPeer::Multiply { lease, product, rows, inner, cols, payload } = message else {
+        let ToPeer::Multiply { lease, key, product, rows, inner, cols, payload } = message else {
             return Err(unexpected(&message, "multiply"));
         };
         check_payload(rows, inner, cols, payload)?;
-        match serving.begin(lease) {
+        match serving.begin(lease, &key) {
             Ok(_in_service) => serve_product(serving, connection, product, [rows, inner, cols])?,
             Err(no) => {
                 debug!("refused product {product} of {}: {no}", connection.other());

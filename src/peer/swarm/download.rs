@@ -34,7 +34,7 @@ use super::holder::fetch_from;
 use super::rate::Share;
 use super::transfer::{DownloadEvent, DownloadSettings, Neighbours, Transfer};
 use crate::error::{Code, Error, Result};
-use crate::net::message::Holder;
+use crate::net::message::{Holder, NOBODY, PeerId};
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
 use crate::peer::manager_client::{Listing, ManagerClient};
@@ -107,20 +107,19 @@ pub(crate) fn download(
     let DownloadSettings { library, uploads, store, order, .. } = settings;
     let manifest = Arc::new(found.manifest);
     let elsewhere = offered_from_elsewhere(library, manifest.name(), store.dir());
-    let number = library.network().wait_for_number(Duration::ZERO)?;
     let partial = Arc::new(begin(&settings, &manifest, elsewhere.as_deref(), &events)?);
-    let (began, have, copies) = (Instant::now(), partial.have(), elsewhere.is_some());
+    let (began, have) = (Instant::now(), partial.have());
     let (pieces, size) = (manifest.layout().pieces(), manifest.layout().size());
     let _ = events.send(DownloadEvent::Begun { have: have.count(), pieces, size });
     let offer = Arc::new(Offer::part(store, &partial));
-    if !copies {
+    if elsewhere.is_none() {
         library.offer(Arc::clone(&offer));
     }
     let download = uploads.requesters.lock().register.begin(manifest.name().clone(), &have, began);
     let state = Neighbours::new(Picker::new(have, order, rand::random()), began);
     let (neighbours, changed) = (Mutex::new(state), Condvar::new());
-    let transfer = Transfer { settings, number, download, partial, copies, neighbours, changed, events };
-    let fetched = transfer.fetch(manager, found.holders);
+    let transfer = Transfer { settings, download, partial, neighbours, changed, events };
+    let fetched = transfer.fetch(manager, found.holders, found.asker);
     let fetched_at = Instant::now();
     fetched.and_then(|()| transfer.publish()).inspect_err(|_| library.take_back(&offer))?;
     offer.complete();
@@ -172,9 +171,9 @@ fn begin(
 
 impl Transfer<'_> {
     /// Fetches what is missing, and ends every conversation.
-    fn fetch(&self, manager: &mut ManagerClient, holders: Vec<Holder>) -> Result<()> {
+    fn fetch(&self, manager: &mut ManagerClient, holders: Vec<Holder>, asker: PeerId) -> Result<()> {
         std::thread::scope(|scope| {
-            let fetched = self.attend(scope, manager, holders);
+            let fetched = self.attend(scope, manager, (holders, asker));
             let mut state = self.neighbours.lock();
             state.over = true;
             state.close(|_, _| true);
@@ -205,12 +204,12 @@ impl Transfer<'_> {
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         manager: &mut ManagerClient,
-        mut holders: Vec<Holder>,
+        (mut holders, mut asker): (Vec<Holder>, PeerId),
     ) -> Result<()> {
         let mut pause = FIRST_PAUSE;
         loop {
             for holder in holders {
-                self.listen_to(scope, holder);
+                self.listen_to(scope, holder, asker);
             }
             let end = Instant::now() + pause;
             pause = QUERY_PAUSE.min(pause * 2);
@@ -228,7 +227,7 @@ impl Transfer<'_> {
                     self.note(format!("{}; it goes on when that changes", self.why_quiet(state)));
                 }
             });
-            holders = self.query_again(manager)?;
+            (holders, asker) = self.query_again(manager)?;
         }
     }
 
@@ -256,13 +255,11 @@ impl Transfer<'_> {
 
     /// Who has the file now. A manager that is away, or stopped, delays only newcomers: the last piece may come meanwhile,
     /// so an answer is not waited for long.
-    fn query_again(&self, manager: &mut ManagerClient) -> Result<Vec<Holder>> {
-        // A peer that asks under its own number for a file that it is listed for has lost it. One that repairs it, or
-        // copies it to another folder, has it.
-        let has = self.settings.repair || self.copies;
-        let asker = if has { 0 } else { self.number };
-        let found = manager.query_within(ANSWER_TIME, asker, self.name()).inspect_err(|no| debug!("{no}"));
-        let Ok(found) = found else { return Ok(Vec::new()) };
+    fn query_again(&self, manager: &mut ManagerClient) -> Result<(Vec<Holder>, PeerId)> {
+        let who = self.settings.library.network().credentials();
+        let found =
+            manager.query_within(ANSWER_TIME, &who, self.name(), true).inspect_err(|no| debug!("{no}"));
+        let Ok(found) = found else { return Ok((Vec::new(), NOBODY)) };
         if found.manifest.id() != self.partial.manifest().id() {
             let why = format!("{} stands for another content now", self.name());
             return Err(Error::new(Code::Expired, why).advise("run the command again for that"));
@@ -271,12 +268,12 @@ impl Transfer<'_> {
         // others.
         let is_listed = |peer| found.holders.iter().any(|holder| holder.peer == peer);
         self.neighbours.lock().close(|peer, silent| silent >= GONE && !is_listed(peer));
-        Ok(found.holders)
+        Ok((found.holders, found.asker))
     }
 
     /// Starts a thread that listens to a holder, unless there is one.
-    fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder) {
-        let own = holder.peer == self.number || holder.addr == self.settings.library.network().addr;
+    fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder, asker: PeerId) {
+        let own = holder.peer == asker || holder.addr == self.settings.library.network().addr;
         let piece_size = self.partial.manifest().layout().piece_size() as usize;
         let most = (IN_MEMORY / piece_size).clamp(4, NEIGHBOURS);
         if own || !self.neighbours.lock().admit(holder.peer, most) {
@@ -284,7 +281,7 @@ impl Transfer<'_> {
         }
         let listened = holder.clone();
         let thread = thread::start_scoped(scope, "fetch_from", move || {
-            self.lost(&listened, fetch_from(self, &listened));
+            self.lost(&listened, fetch_from(self, &listened, asker));
         });
         if let Err(e) = thread {
             // The holders that are listened to go on.

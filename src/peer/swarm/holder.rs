@@ -9,7 +9,7 @@ use super::transfer::{DownloadEvent, SILENCE, Transfer};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromPeer, Holder, ToPeer, no_answer};
+use crate::net::message::{FromPeer, Holder, NOBODY, PeerId, ToPeer, no_answer};
 use crate::share::picker::is_slow;
 use crate::share::store::Written;
 use crate::share::{Bitfield, Layout, Piece};
@@ -34,14 +34,15 @@ struct Fetcher<'a> {
     bytes: Vec<u8>,
 }
 
-/// Listens to one holder until it or the download is over.
-pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder) -> Result<()> {
+/// Listens to one holder until it or the download is over. Its pass is that of `asker`, this peer's number.
+pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, asker: PeerId) -> Result<()> {
     let began = Instant::now();
     let mut connection = Connection::connect(holder.addr, limits::LINE)?;
     let round_trip = began.elapsed();
     let (line, manifest) = (connection.outbox(), transfer.partial.manifest());
     // Before other threads can say anything to it: this opens the conversation.
-    line.post(&ToPeer::Join { peer: transfer.number, file: manifest.name().clone(), id: manifest.id() });
+    let (file, id, pass) = (manifest.name().clone(), manifest.id(), holder.pass.clone());
+    line.post(&ToPeer::Join { peer: if pass.is_some() { asker } else { NOBODY }, file, id, pass });
     if !transfer.neighbours.lock().connected(holder.peer, line.clone()) {
         return Ok(());
     }

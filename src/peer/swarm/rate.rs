@@ -202,7 +202,7 @@ mod tests {
 
     fn holder(peer: PeerId, name: &str) -> Holder {
         let addr = "127.0.0.1:1".parse().unwrap();
-        Holder { peer, name: name.parse().unwrap(), addr, whole: true }
+        Holder { peer, name: name.parse().unwrap(), addr, whole: true, pass: None }
     }
 
     #[test]

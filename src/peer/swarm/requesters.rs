@@ -427,6 +427,7 @@ mod tests {
             name: "x".parse().unwrap(),
             addr: "127.0.0.1:1".parse().unwrap(),
             whole: true,
+            pass: None,
         };
         requesters.holder_has(&holder(3), id, piece(1));
         requesters.holder_has(&holder(2), FileId::from([1; 32]), piece(1));

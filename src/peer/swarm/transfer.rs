@@ -239,13 +239,9 @@ impl Neighbours {
 /// One download.
 pub(super) struct Transfer<'a> {
     pub(super) settings: DownloadSettings<'a>,
-    /// This peer's own number.
-    pub(super) number: PeerId,
     /// The number of this download in the register.
     pub(super) download: u64,
     pub(super) partial: Arc<Partial>,
-    /// The file is offered from another folder, and stays so: this is only a copy.
-    pub(super) copies: bool,
     pub(super) neighbours: Mutex<Neighbours>,
     pub(super) changed: Condvar,
     pub(super) events: Sender<DownloadEvent>,

@@ -26,7 +26,7 @@ fn state(caps: &[(Option<u64>, Option<u64>)], first: usize) -> State {
             from: Vec::new(),
             map: String::new(),
         };
-        holders.push(Holder { peer, name: name.clone(), addr, whole: !fetches });
+        holders.push(Holder { peer, name: name.clone(), addr, whole: !fetches, pass: None });
         state.peers.push(PeerState {
             peer,
             name,

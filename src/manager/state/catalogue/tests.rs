@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::super::roster::tests::candidate;
 use super::*;
+use crate::net::key::Key;
 use crate::share::Layout;
 
 const ADA: PeerId = 1;
@@ -16,7 +17,7 @@ const CYD: PeerId = 3;
 const LATE: Millis = 1_000;
 
 fn roster() -> Roster {
-    let mut roster = Roster::default();
+    let mut roster = Roster::new(Key::random());
     for (id, name) in [(ADA, "ada"), (BEN, "ben"), (CYD, "cyd")] {
         roster.admit(id, candidate(name, 7000 + id as u16, 0), 0);
     }
@@ -28,7 +29,7 @@ fn file(name: &str, bytes: &[u8]) -> Manifest {
 }
 
 fn holders(catalogue: &mut Catalogue, asker: PeerId, name: &str) -> Option<Vec<(PeerId, bool)>> {
-    let (_, holders) = catalogue.query(asker, &name.parse().unwrap(), LATE).file?;
+    let (_, holders) = catalogue.query(asker, &name.parse().unwrap(), false, LATE).file?;
     Some(holders.into_iter().collect())
 }
 
@@ -43,9 +44,9 @@ fn the_example_of_the_lecture() {
     assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), Some(What::Completes));
     assert_eq!(catalogue.update(BEN, &notes, true, None, &roster, LATE).unwrap(), None);
     assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(ADA, true), (BEN, true)]);
-    assert!(catalogue.query(ADA, notes.name(), LATE).lost);
+    assert!(catalogue.query(ADA, notes.name(), false, LATE).lost);
     assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(BEN, true)]);
-    assert!(!catalogue.query(ADA, notes.name(), LATE).lost, "she has lost it already");
+    assert!(!catalogue.query(ADA, notes.name(), false, LATE).lost, "she has lost it already");
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn files_have_numbers_of_their_own_and_it_is_known_which_were_touched() {
     catalogue.update(ADA, &a, true, None, &roster, LATE).unwrap();
     assert!(catalogue.touched.is_empty(), "it was known");
     catalogue.update(BEN, &a, true, None, &roster, LATE).unwrap();
-    catalogue.query(ADA, a.name(), LATE);
+    catalogue.query(ADA, a.name(), false, LATE);
     assert_eq!(std::mem::take(&mut catalogue.touched), [two].into());
     catalogue.leave(ADA, LATE);
     assert_eq!(std::mem::take(&mut catalogue.touched), [one].into());
@@ -311,7 +312,7 @@ proptest! {
                         *last = if lost { Some(peer) } else { *last };
                         lost
                     });
-                    prop_assert_eq!(catalogue.query(peer, &name.parse().unwrap(), LATE).lost, lost);
+                    prop_assert_eq!(catalogue.query(peer, &name.parse().unwrap(), false, LATE).lost, lost);
                 }
                 _ => {
                     for (_, holders, last) in model.values_mut() {

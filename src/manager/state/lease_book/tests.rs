@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::manager::state::roster::Reach;
 use crate::manager::state::roster::tests::candidate;
+use crate::net::key::Key;
 
 const QUANTUM: Millis = 1000;
 /// After the grace of a new manager.
@@ -12,13 +13,17 @@ const NOW: Millis = 10_000;
 
 /// Peers 1, 2, ... with these slots, and an empty book.
 fn desk(slots: &[u32]) -> (Roster, LeaseBook) {
-    let mut roster = Roster::default();
+    let mut roster = Roster::new(Key::random());
     for (i, &slots) in slots.iter().enumerate() {
         let id = i as u64 + 1;
         roster.admit(id, candidate(&format!("p{id}"), id as u16, slots), 0);
         roster.peers.get_mut(&id).unwrap().reach = Reach::Yes;
     }
     (roster, LeaseBook { quantum: QUANTUM, next: 100, ..LeaseBook::default() })
+}
+
+fn wish(asker: PeerId, slots: u32) -> Wish {
+    Wish { asker, slots, avoid: Vec::new() }
 }
 
 fn effects(book: &mut LeaseBook) -> Vec<Effect> {
@@ -47,7 +52,7 @@ fn finish(roster: &Roster, book: &mut LeaseBook, lease: LeaseId, now: Millis) {
 
 /// Where `asker` gets `slots` slots, as (peer, slots).
 fn shares(roster: &Roster, book: &mut LeaseBook, slots: u32, asker: PeerId) -> Option<Vec<(PeerId, u32)>> {
-    let cards = book.take(roster, slots, asker)?;
+    let cards = book.take(roster, &wish(asker, slots))?;
     Some(cards.iter().map(|card| (card.peer, card.slots)).collect())
 }
 
@@ -66,9 +71,34 @@ fn slots_are_spread_over_as_many_peers_as_possible() {
 fn all_or_none_and_never_ones_own() {
     let (roster, mut book) = desk(&[4, 4]);
     assert_eq!(shares(&roster, &mut book, 5, 1), None);
-    assert_eq!(book.free(&roster, 0), 8, "a refused request takes nothing");
+    assert_eq!(book.free(&roster, &wish(0, 0)), 8, "a refused request takes nothing");
     assert_eq!(shares(&roster, &mut book, 4, 1), Some(vec![(2, 4)]));
-    assert_eq!((book.free(&roster, 1), book.used(2)), (0, 4));
+    assert_eq!((book.free(&roster, &wish(1, 0)), book.used(2)), (0, 4));
+}
+
+#[test]
+fn peers_that_are_to_be_avoided_give_nothing_and_do_not_count() {
+    let (roster, mut book) = desk(&[4, 4, 4]);
+    let avoids = |slots| Wish { avoid: vec![2, 9], ..wish(1, slots) };
+    let lease = book.ask(&roster, avoids(4), NOW);
+    let TicketStanding::Leased { slots, .. } = book.standing(&roster, lease, NOW) else { panic!() };
+    assert_eq!(slots.iter().map(|card| card.peer).collect::<Vec<_>>(), [3]);
+    let too_many = book.ask(&roster, avoids(5), NOW);
+    assert_eq!(book.standing(&roster, too_many, NOW), TicketStanding::Infeasible { leasable: 4 });
+}
+
+#[test]
+fn the_keys_of_a_lease_are_told_to_its_holder_and_its_peers_and_not_shown_to_all() {
+    let (roster, mut book) = desk(&[4, 4]);
+    let lease = book.ask(&roster, wish(0, 7), NOW);
+    let TicketStanding::Leased { slots, .. } = book.standing(&roster, lease, NOW) else { panic!() };
+    for card in &slots {
+        let key = card.key.clone().unwrap();
+        let bind = FromManager::Bind { lease, slots: card.slots, for_ms: QUANTUM, key };
+        assert!(book.effects.contains(&Effect::Tell(card.peer, bind)));
+    }
+    assert_ne!(slots[0].key, slots[1].key);
+    assert!(book.leases(&roster).all(|lease| lease.slots.iter().all(|card| card.key.is_none())));
 }
 
 #[test]
@@ -79,8 +109,8 @@ fn the_head_is_told_of_the_end_that_gives_it_its_last_slot() {
         other => panic!("{other:?}"),
     };
     // The first to end gives one slot and the second six; peer 3 asks for all eight of the others.
-    let (first, second) = (book.ask(&roster, 1, 1, NOW), book.ask(&roster, 2, 6, NOW + 1));
-    let head = book.ask(&roster, 3, 8, NOW + 2);
+    let (first, second) = (book.ask(&roster, wish(1, 1), NOW), book.ask(&roster, wish(2, 6), NOW + 1));
+    let head = book.ask(&roster, wish(3, 8), NOW + 2);
     let reason = says(&mut book, head);
     assert!(reason.ends_with("the lease of p2 ends in 1.0 s at the latest"), "{reason}");
     book.leave(&roster, second, NOW + 2);
@@ -94,9 +124,9 @@ fn the_head_is_told_of_the_end_that_gives_it_its_last_slot() {
 #[test]
 fn only_the_head_takes_and_a_request_that_fits_does_not_overtake() {
     let (roster, mut book) = desk(&[4, 4]);
-    let ada = book.ask(&roster, 0, 7, NOW);
-    let ben = book.ask(&roster, 0, 7, NOW);
-    let cyd = book.ask(&roster, 0, 1, NOW);
+    let ada = book.ask(&roster, wish(0, 7), NOW);
+    let ben = book.ask(&roster, wish(0, 7), NOW);
+    let cyd = book.ask(&roster, wish(0, 1), NOW);
     assert_eq!(granted(&mut book), [ada]);
     match book.standing(&roster, cyd, NOW) {
         TicketStanding::Waiting(FromManager::Wait { position: 2, asked: 1, free: 1, reason }) => {
@@ -111,8 +141,8 @@ fn only_the_head_takes_and_a_request_that_fits_does_not_overtake() {
 #[test]
 fn slots_return_only_when_the_peer_says_unbound() {
     let (roster, mut book) = desk(&[1]);
-    let ada = book.ask(&roster, 0, 1, NOW);
-    let ben = book.ask(&roster, 0, 1, NOW);
+    let ada = book.ask(&roster, wish(0, 1), NOW);
+    let ben = book.ask(&roster, wish(0, 1), NOW);
     book.leave(&roster, ada, NOW);
     assert!(effects(&mut book).contains(&Effect::Tell(1, FromManager::Unbind { lease: ada })));
     assert!(matches!(book.standing(&roster, ben, NOW), TicketStanding::Waiting(_)));
@@ -121,19 +151,20 @@ fn slots_return_only_when_the_peer_says_unbound() {
     book.unbound(&roster, 1, ada, NOW);
     assert_eq!(granted(&mut book), [ben]);
     book.unbound(&roster, 1, ada, NOW);
-    assert_eq!(book.free(&roster, 0), 0, "unbound twice gives nothing back twice");
+    assert_eq!(book.free(&roster, &wish(0, 0)), 0, "unbound twice gives nothing back twice");
 }
 
 #[test]
 fn a_lease_is_renewed_only_while_nobody_waits() {
     let (roster, mut book) = desk(&[1]);
-    let ada = book.ask(&roster, 0, 1, NOW);
+    let ada = book.ask(&roster, wish(0, 1), NOW);
     effects(&mut book);
     book.renew(ada, NOW + 600);
-    let bind = FromManager::Bind { lease: ada, slots: 1, for_ms: QUANTUM };
+    let key = roster.key(ada, 1);
+    let bind = FromManager::Bind { lease: ada, slots: 1, for_ms: QUANTUM, key };
     assert_eq!(effects(&mut book), [Effect::Tell(1, bind)], "its peer is told, too");
     assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM);
-    let _ben = book.ask(&roster, 0, 1, NOW + 700);
+    let _ben = book.ask(&roster, wish(0, 1), NOW + 700);
     book.renew(ada, NOW + 800);
     assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM, "somebody waits");
     assert_eq!(effects(&mut book), []);
@@ -145,11 +176,11 @@ fn a_lease_is_renewed_only_while_nobody_waits() {
 #[test]
 fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
     let (mut roster, mut book) = desk(&[4, 4]);
-    let large = book.ask(&roster, 1, 5, NOW);
+    let large = book.ask(&roster, wish(1, 5), NOW);
     assert_eq!(book.standing(&roster, large, NOW), TicketStanding::Infeasible { leasable: 4 });
-    let all = book.ask(&roster, 0, 8, NOW);
-    let waits = book.ask(&roster, 0, 8, NOW);
-    let small = book.ask(&roster, 0, 2, NOW);
+    let all = book.ask(&roster, wish(0, 8), NOW);
+    let waits = book.ask(&roster, wish(0, 8), NOW);
+    let small = book.ask(&roster, wish(0, 2), NOW);
     assert_eq!(granted(&mut book), [all]);
     roster.peers.remove(&2);
     book.lost(&roster, 2, NOW);
@@ -167,7 +198,7 @@ fn more_than_all_others_own_is_infeasible_at_once_and_when_peers_leave() {
 #[test]
 fn a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
     let (roster, mut book) = desk(&[]);
-    let early = book.ask(&roster, 0, 7, GRACE - 1);
+    let early = book.ask(&roster, wish(0, 7), GRACE - 1);
     assert!(matches!(book.standing(&roster, early, GRACE - 1), TicketStanding::Waiting(_)));
     assert_eq!(book.standing(&roster, early, GRACE), TicketStanding::Infeasible { leasable: 0 });
 }
@@ -176,10 +207,10 @@ fn a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
 fn a_lease_of_a_former_life_counts_until_its_peer_is_done_with_it() {
     let (roster, mut book) = desk(&[4]);
     book.still_bound(&roster, 1, &Bound { lease: 17, slots: 3 }, NOW);
-    assert_eq!(book.free(&roster, 0), 1);
+    assert_eq!(book.free(&roster, &wish(0, 0)), 1);
     assert_eq!(effects(&mut book), [Effect::Tell(1, FromManager::Unbind { lease: 17 })]);
     book.unbound(&roster, 1, 17, NOW);
-    assert_eq!(book.free(&roster, 0), 4);
+    assert_eq!(book.free(&roster, &wish(0, 0)), 4);
 }
 
 #[test]
@@ -187,9 +218,9 @@ fn a_lease_that_a_peer_names_twice_leaks_no_slots() {
     let (roster, mut book) = desk(&[4]);
     book.still_bound(&roster, 1, &Bound { lease: 17, slots: 3 }, NOW);
     book.still_bound(&roster, 1, &Bound { lease: 17, slots: 9 }, NOW);
-    assert_eq!(book.free(&roster, 0), 0);
+    assert_eq!(book.free(&roster, &wish(0, 0)), 0);
     book.unbound(&roster, 1, 17, NOW);
-    assert_eq!(book.free(&roster, 0), 4);
+    assert_eq!(book.free(&roster, &wish(0, 0)), 4);
 }
 
 #[test]
@@ -201,7 +232,7 @@ fn a_million_grants_are_in_order_of_arrival() {
     let mut asked = 0_u32;
     while grants < 1_000_000 {
         asked = asked % 7 + 1;
-        book.ask(&roster, 0, asked, NOW);
+        book.ask(&roster, wish(0, asked), NOW);
         for ticket in granted(&mut book) {
             assert!(ticket > last, "{ticket} was granted after {last}");
             last = ticket;
@@ -247,7 +278,7 @@ proptest! {
         for act in acts {
             match act {
                 Act::Ask { asker, slots } => {
-                    let ticket = book.ask(&roster, asker, slots, NOW);
+                    let ticket = book.ask(&roster, wish(asker, slots), NOW);
                     asked.insert(ticket, (asker, slots));
                     waiting.push(ticket);
                 }

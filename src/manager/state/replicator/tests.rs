@@ -8,8 +8,11 @@ use rand::{RngExt, SeedableRng};
 
 use super::super::Table;
 use super::super::roster::tests::candidate;
+use std::time::Duration;
+
 use super::*;
-use crate::net::message::{Activity, Candidate, Condition, FailedFile, Health};
+use crate::net::key::Key;
+use crate::net::message::{Activity, Candidate, Condition, FailedFile, Health, NOBODY};
 use crate::share::{Layout, Manifest};
 
 /// A manager without sockets: what it knows, and what it has ordered.
@@ -27,7 +30,7 @@ struct World {
 impl World {
     fn new(policy: Replicas) -> Self {
         Self {
-            table: Table::new(1000, policy, 1, 0),
+            table: Table::new(1000, policy, 1, Key::random(), 0),
             now: GRACE,
             next: None,
             last_port: 0,
@@ -50,7 +53,7 @@ impl World {
         // Numbers are 1, 2, ..., and so are ports.
         self.last_port += 1;
         let candidate = Candidate { keeps, ..candidate(name, self.last_port, 1) };
-        self.table.admit(candidate, self.now).unwrap()
+        self.table.admit(candidate, Duration::from_secs(3), self.now).unwrap()
     }
 
     fn reach(&mut self, id: PeerId, reach: Reach) {
@@ -91,13 +94,13 @@ impl World {
 
     fn lose(&mut self, peer: PeerId, file: &str) {
         let before = self.holders(file);
-        let _ = self.table.query(peer, &file.parse().unwrap(), self.now);
+        let _ = self.table.query(peer, &file.parse().unwrap(), false, self.now);
         assert_ne!(self.holders(file), before);
         self.void_orders();
     }
 
     fn drop_file(&mut self, file: &str) {
-        self.table.drop_file(&file.parse().unwrap(), None, None, false, self.now).unwrap();
+        self.table.drop_file(NOBODY, &file.parse().unwrap(), None, None, false, self.now).unwrap();
         // It is put there again later.
         self.now += 1;
         self.void_orders();
@@ -401,7 +404,7 @@ fn a_peer_that_has_paused_is_no_holder_until_it_goes_on_and_loses_nothing_by_it(
     assert!(
         health.reason.contains("p1 has paused: its disk is away") && health.reason.contains("p2 has paused")
     );
-    let no = world.table.query(3, &"a".parse().unwrap(), world.now).unwrap_err();
+    let no = world.table.query(3, &"a".parse().unwrap(), false, world.now).unwrap_err();
     assert!(no.to_string().contains("paused: its disk is away"), "{no}");
     assert_eq!(world.holders("a"), [1, 2], "the catalogue has forgotten nothing");
     says(&mut world, 1, None, &[]);

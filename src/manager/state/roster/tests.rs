@@ -6,12 +6,18 @@ use crate::net::message::VERSION;
 /// A peer that wants to join.
 pub(crate) fn candidate(name: &str, port: u16, slots: u32) -> Candidate {
     let (name, addr) = (name.parse().unwrap(), ([127, 0, 0, 1], port).into());
-    Candidate { version: VERSION, name, addr, slots, keeps: true, bound: Vec::new(), up: None, down: None }
+    let (version, keeps, former, bound, up, down) = (VERSION, true, None, Vec::new(), None, None);
+    Candidate { version, name, addr, slots, keeps, former, bound, up, down }
+}
+
+/// A wish of somebody who is not registered.
+fn nobody() -> Wish {
+    Wish { asker: NOBODY, slots: 1, avoid: Vec::new() }
 }
 
 /// Peers 1, 2, ... with these slots, all reachable.
 fn roster(slots: &[u32]) -> Roster {
-    let mut roster = Roster::default();
+    let mut roster = Roster::new(Key::random());
     for (i, &slots) in slots.iter().enumerate() {
         let id = i as u64 + 1;
         roster.admit(id, candidate(&format!("p{id}"), id as u16, slots), 0);
@@ -21,17 +27,40 @@ fn roster(slots: &[u32]) -> Roster {
 }
 
 #[test]
-fn names_and_addresses_are_a_set_and_only_the_same_peer_comes_back() {
-    let mut roster = roster(&[4]);
-    let taken = |roster: &Roster, name, port| roster.former_self(&candidate(name, port, 4));
-    assert_eq!(taken(&roster, "p1", 1).unwrap(), Some(1));
-    assert_eq!(taken(&roster, "p2", 2).unwrap(), None);
-    let error = taken(&roster, "p1", 2).unwrap_err();
+fn names_and_addresses_are_a_set_and_only_one_that_shows_the_token_takes_its_own_place() {
+    let mut roster = roster(&[4, 4]);
+    let join = |roster: &Roster, name, port, former: Option<PeerId>| {
+        let former = former.map(|peer| Credentials { peer, token: Some(roster.token(1)) });
+        roster.former_self(&Candidate { former, ..candidate(name, port, 4) }, 3000, 1000)
+    };
+    assert_eq!(join(&roster, "p1", 1, Some(1)).unwrap(), Some(1));
+    assert_eq!(join(&roster, "p1", 7, Some(1)).unwrap(), Some(1), "its address may change");
+    assert_eq!(join(&roster, "p1", 2, Some(1)).unwrap_err().code(), Code::Conflict);
+    assert_eq!(join(&roster, "p3", 3, None).unwrap(), None);
+    let error = join(&roster, "p1", 3, None).unwrap_err();
     assert_eq!(error.code(), Code::Conflict);
     assert_eq!(error.to_string(), "the name p1 is taken by the peer at 127.0.0.1:1; choose another --name");
-    assert_eq!(taken(&roster, "p2", 1).unwrap_err().code(), Code::Conflict);
+    assert_eq!(join(&roster, "p3", 1, None).unwrap_err().code(), Code::Conflict);
+    for former in [None, Some(2), Some(9)] {
+        let error = join(&roster, "p1", 1, former).unwrap_err();
+        assert_eq!(error.code(), Code::Busy);
+        assert!(error.to_string().ends_with("silent for another 2.0 s"), "{error}");
+    }
     roster.peers.remove(&1);
-    assert_eq!(taken(&roster, "p1", 2).unwrap(), None);
+    assert_eq!(join(&roster, "p1", 3, Some(1)).unwrap(), None, "it left");
+}
+
+#[test]
+fn only_its_token_shows_who_somebody_is() {
+    let (roster, elsewhere) = (roster(&[4, 4]), roster(&[4, 4]));
+    let caller =
+        |peer, token: Option<Key>| roster.caller(&Credentials { peer, token }).map_err(|no| no.code());
+    assert_eq!(caller(1, Some(roster.token(1))), Ok(1));
+    assert_eq!(caller(NOBODY, None), Ok(NOBODY));
+    for token in [None, Some(roster.token(2)), Some(elsewhere.token(1)), Some(roster.key(7, 1))] {
+        assert_eq!(caller(1, token), Err(Code::Unauthorised));
+    }
+    assert_eq!(caller(9, Some(roster.token(9))), Err(Code::Unauthorised), "it is not here");
 }
 
 #[test]
@@ -59,7 +88,7 @@ fn silence_is_counted_but_not_while_nobody_could_be_heard() {
 #[test]
 fn only_one_that_can_be_reached_and_was_not_blamed_twice_is_leased() {
     let mut roster = roster(&[4]);
-    let slots = |roster: &Roster| (roster.peers.get(&1).unwrap().open(), roster.leasable(0));
+    let slots = |roster: &Roster| (roster.peers.get(&1).unwrap().open(), roster.leasable(&nobody()));
     roster.peers.get_mut(&1).unwrap().reach = Reach::Unknown;
     assert_eq!(slots(&roster), (0, 4));
     roster.peers.get_mut(&1).unwrap().reach = Reach::No("connection refused".into());
