@@ -127,17 +127,18 @@ fn while_the_manager_restarts_no_peer_serves_more_than_its_slots() {
     const SIZE: usize = 1800;
     let mut network = Network::start_with_log("trace", &["--dead-after", "60s"], &[2]);
     let peer = network.row("p0").unwrap()["addr"].as_str().unwrap().parse().unwrap();
-    let ask = |lease: &Value, size: usize| {
+    let ask = |(lease, key): &(Value, Value), size: usize| {
         let mut wire = Wire::connect(peer);
         let payload = 16 * size * size;
-        wire.say(&json!({"type": "multiply", "lease": lease, "product": 0, "rows": size, "inner": size,
-            "cols": size, "payload": payload}));
+        wire.say(&json!({"type": "multiply", "lease": lease, "key": key, "product": 0, "rows": size,
+            "inner": size, "cols": size, "payload": payload}));
         wire.say_raw(&vec![0; payload]);
         wire
     };
     let mut holder = Wire::connect(network.addr);
     holder.ask(2);
-    let lease = holder.hear("leased")["lease"].clone();
+    let leased = holder.hear("leased");
+    let lease = (leased["lease"].clone(), leased["slots"][0]["key"].clone());
     let mut running = [ask(&lease, SIZE), ask(&lease, SIZE)];
     // A third is too many: the peer itself refuses it.
     assert_eq!(ask(&lease, 1).hear("error")["code"], "busy");
@@ -167,9 +168,10 @@ fn while_the_manager_restarts_no_peer_serves_more_than_its_slots() {
         }
     });
     assert_eq!(answered, [true; 2], "the slots were given to the next while they were in use");
-    assert!(granted["lease"].as_u64() > lease.as_u64(), "numbers grow across restarts");
+    assert!(granted["lease"].as_u64() > lease.0.as_u64(), "numbers grow across restarts");
     assert_eq!(ask(&lease, 1).hear("error")["code"], "expired", "the former lease is over");
-    assert_eq!(ask(&granted["lease"], 1).hear("product")["payload"], 8);
+    let next = (granted["lease"].clone(), granted["slots"][0]["key"].clone());
+    assert_eq!(ask(&next, 1).hear("product")["payload"], 8);
 }
 
 #[test]

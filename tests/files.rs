@@ -605,8 +605,11 @@ fn who_passes_nothing_on_waits_behind_the_others_at_a_seed() {
     let named = ["eve", "ben"].map(|name| FakePeer::join(network.addr, name, 0, HONEST));
     let id = row(&network, "a.bin").unwrap()["id"].clone();
     let [mut eve, mut ben] = named.each_ref().map(|peer| {
+        let mut tracker = Wire::connect(network.addr);
+        tracker.say(&json!({"type": "query", "peer": peer.number, "file": "a.bin"}));
+        let pass = tracker.hear("holders")["holders"][0]["pass"].clone();
         let mut wire = Wire::connect(addr(&network, "ada"));
-        wire.say(&json!({"type": "join", "peer": peer.number, "file": "a.bin", "id": id}));
+        wire.say(&json!({"type": "join", "peer": peer.number, "file": "a.bin", "id": id, "pass": pass}));
         wire.hear("bitfield");
         wire.payload(4).unwrap();
         until("the list of peers has come to ada", PATIENCE, || {

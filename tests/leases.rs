@@ -11,6 +11,7 @@ use crate::common::fake::{FakePeer, HONEST};
 use crate::common::node::Network;
 use crate::common::wire::{Heard, Wire};
 use crate::common::{PATIENCE, until};
+use peerlab::net::message::VERSION;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -398,7 +399,7 @@ fn a_thousand_peers_joining_at_once_all_hear_the_whole_list_and_far_fewer_than_a
         .map(|i| {
             let addr = SocketAddr::from(([127, 0, 1 + (i / 250) as u8, 1 + (i % 250) as u8], port));
             let hello =
-                json!({"type": "register", "version": 1, "name": format!("p{i}"), "addr": addr, "slots": 1});
+                json!({"type": "register", "version": VERSION, "name": format!("p{i}"), "addr": addr, "slots": 1});
             let mut stream = TcpStream::connect(network.addr).unwrap();
             writeln!(stream, "{hello}").unwrap();
             stream.set_nonblocking(true).unwrap();
@@ -477,7 +478,7 @@ fn a_peer_that_comes_back_with_bound_leases_is_leased_only_after_it_has_unbound_
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut wire = Wire::connect(network.addr);
     let addr = listener.local_addr().unwrap();
-    wire.say(&json!({"type": "register", "version": 1, "name": "back", "addr": addr, "slots": 4,
+    wire.say(&json!({"type": "register", "version": VERSION, "name": "back", "addr": addr, "slots": 4,
         "bound": [{"lease": 17, "slots": 3}]}));
     wire.hear("registered");
     assert_eq!(wire.hear("unbind")["lease"], 17);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::common::node::{Node, start_manager};
 use crate::common::wire::{Heard, Wire};
 use crate::common::{PATIENCE, until};
+use peerlab::net::message::VERSION;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -43,7 +44,7 @@ impl Lab {
     fn join_as(&self, name: &str, more: &Value) -> Peer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut wire = Wire::connect(self.addr);
-        let mut register = json!({"type": "register", "version": 1, "name": name, "slots": 0});
+        let mut register = json!({"type": "register", "version": VERSION, "name": name, "slots": 0});
         register["addr"] = json!(listener.local_addr().unwrap());
         register.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         wire.say(&register);
@@ -234,9 +235,13 @@ fn a_drop_is_told_to_all_and_an_old_copy_does_not_come_back_but_a_new_one_does()
     let (mut ada, mut ben, mut cyd) = (lab.join("ada"), lab.join("ben"), lab.join("cyd"));
     let id = ada.has("notes.txt");
     ben.has("notes.txt");
-    // Somebody who is not registered wants it gone.
+    // Somebody who is not registered wants it gone: that is refused.
     let mut person = Wire::connect(lab.addr);
     person.say(&json!({"type": "drop", "file": "notes.txt"}));
+    assert_eq!(person.hear("error")["code"], "unauthorised");
+    person.say(&json!({"type": "drop", "peer": ada.number, "token": "0".repeat(64), "file": "notes.txt"}));
+    assert_eq!(person.hear("error")["code"], "unauthorised");
+    person.say(&json!({"type": "drop", "peer": ada.number, "file": "notes.txt"}));
     person.hear("dropped");
     let mut at = 0;
     for peer in [&mut ada, &mut ben, &mut cyd] {
@@ -245,7 +250,7 @@ fn a_drop_is_told_to_all_and_an_old_copy_does_not_come_back_but_a_new_one_does()
         at = told["at"].as_u64().unwrap();
     }
     // It is gone, and there is nothing to drop any more.
-    person.say(&json!({"type": "drop", "file": "notes.txt"}));
+    person.say(&json!({"type": "drop", "peer": ada.number, "file": "notes.txt"}));
     assert_eq!(person.hear("error")["code"], "not_found");
     let gone = ben.asks(&json!({"type": "query", "peer": ben.number, "file": "notes.txt"}));
     assert_eq!(gone["code"], "not_found");
@@ -265,7 +270,7 @@ fn a_drop_is_told_to_all_and_an_old_copy_does_not_come_back_but_a_new_one_does()
     // Other content under that name, and that content under another name, are other files.
     dan.has("copy of notes.txt");
     assert_eq!(dan.update("notes.txt", 2, true, None)["type"], "updated");
-    person.say(&json!({"type": "drop", "file": "notes.txt"}));
+    person.say(&json!({"type": "drop", "peer": ada.number, "file": "notes.txt"}));
     person.hear("dropped");
     ada.wire.hear("drop");
     // And whoever puts it there later wants it. Later than now nobody does.
@@ -286,7 +291,10 @@ fn a_restarted_manager_is_told_of_drops_and_of_a_drop_and_a_publication_the_late
     let mut lab = Lab::new(&[]);
     let mut ada = lab.join("ada");
     let id = ada.has("notes.txt");
-    assert_eq!(ada.asks(&json!({"type": "drop", "file": "notes.txt"}))["type"], "dropped");
+    assert_eq!(
+        ada.asks(&json!({"type": "drop", "peer": ada.number, "file": "notes.txt"}))["type"],
+        "dropped"
+    );
     let at = ada.wire.hear("drop")["at"].as_u64().unwrap();
     lab.restart();
     // Ben was away meanwhile, and comes first; the new manager knows of nothing.
@@ -315,7 +323,7 @@ fn a_file_whose_publisher_has_a_clock_that_is_ahead_can_be_dropped() {
     let in_an_hour = lab.state()["manager"]["now"].as_u64().unwrap() + 3_600_000;
     let id = ada.update("notes.txt", 1, true, Some(in_an_hour))["id"].clone();
     let mut person = Wire::connect(lab.addr);
-    person.say(&json!({"type": "drop", "file": "notes.txt"}));
+    person.say(&json!({"type": "drop", "peer": ada.number, "file": "notes.txt"}));
     person.hear("dropped");
     let at = ada.wire.hear("drop")["at"].as_u64().unwrap();
     assert!(at < in_an_hour - 3_000_000, "the time of the drop is the manager's");
@@ -337,10 +345,12 @@ fn of_a_file_that_is_not_listed_only_a_registered_peer_can_say_that_it_was_dropp
     let invented = |n: u8| json!({"type": "drop", "file": "notes.txt", "id": format!("{n:064}"), "at": 7});
     let mut stranger = Wire::connect(lab.addr);
     for n in 0..100 {
-        stranger.say(&invented(n));
+        let mut invented = invented(n);
+        invented["peer"] = json!(ada.number);
+        stranger.say(&invented);
         assert_eq!(stranger.hear("error")["code"], "not_found");
     }
-    stranger.say(&json!({"type": "drop", "file": "never.txt", "at": 7}));
+    stranger.say(&json!({"type": "drop", "peer": ada.number, "file": "never.txt", "at": 7}));
     assert_eq!(stranger.hear("error")["code"], "not_found");
     // Nobody has heard of those: the first drop that is told is that of a peer which remembers it.
     ada.wire.say(&invented(200));

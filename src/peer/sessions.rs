@@ -30,7 +30,7 @@ pub(super) fn serve_peer(wings: &Wings, connection: &mut Connection) -> Result<(
                     Code::Unauthorised,
                     format!("nothing shows that you are the peer {peer}"),
                 )
-                .advise("send the pass that the manager's `holders` tells, or leave `peer` out"));
+                .advise("send the pass that the manager tells with the holders, or leave the number out"));
             }
             serve_join(library, uploads, connection, peer, &file, id)
         }

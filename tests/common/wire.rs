@@ -65,6 +65,7 @@ impl Wire {
         let mut message = message.clone();
         let asks = ["lease", "query", "update", "drop"].iter().any(|kind| message["type"] == *kind);
         if asks
+            && message["token"].is_null()
             && let Some(token) = message["peer"].as_u64().and_then(|peer| TOKENS.lock().get(&peer).cloned())
         {
             message["token"] = token;

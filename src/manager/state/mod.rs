@@ -93,7 +93,7 @@ impl Table {
         let registered = self.caller(who).map(|peer| (peer != NOBODY).then_some(peer))?;
         registered.ok_or_else(|| {
             Error::new(Code::Unauthorised, "this is for registered peers only")
-                .advise("register, and give the number and the token that `registered` tells")
+                .advise("register, and show the number and the token that you are told")
         })
     }
 

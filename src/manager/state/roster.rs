@@ -185,7 +185,7 @@ impl Roster {
             return Ok(*peer);
         }
         Err(Error::new(Code::Unauthorised, format!("nothing shows that you are the peer {peer}"))
-            .advise("register, and give the number and the token that `registered` tells"))
+            .advise("register, and show the number and the token that you are told"))
     }
 
     /// The name of number `id`, if it is in the table.

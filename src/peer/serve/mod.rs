@@ -113,7 +113,7 @@ impl Serving {
                 .advise("send the product to another peer"),
             Begin::WrongKey => {
                 Error::new(Code::Unauthorised, format!("nothing shows that the lease {lease} is yours"))
-                    .advise("send the key that `leased` tells for this peer")
+                    .advise("send the key that the manager tells its holder for this peer")
             }
             _ => Error::new(Code::Expired, format!("the lease {lease} does not run here"))
                 .advise("ask the manager for a new lease"),
