@@ -51,6 +51,8 @@
 //! | `heartbeat` | one, at the manager | pings, and strikes out who is silent |
 //! | `broadcast_loop` | one, at the manager | tells everybody the list when it has changed |
 //! | `replicate_loop` | one, at the manager | asks peers to fetch the copies that are missing |
+//! | `exam_loop` | one, at the manager | has each peer examined that was blamed |
+//! | `examine` | one an examination | asks the peer for a small product, and checks it |
 //! | `drain_outbox` | one a listener that is slow, or to whom very much is said, briefly | waits for it, so that nobody else does |
 //! | `keep_membership` | one a peer | the conversation with the manager, and coming back |
 //! | `serve_peer` | one a connection, at a peer | computes products for others, hears who wants pieces |

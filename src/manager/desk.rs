@@ -33,7 +33,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::state::Table;
 use super::state::effect::Effect;
 use super::state::lease_book::TicketStanding;
-use super::state::roster::Wish;
+use super::state::roster::{Exam, Wish};
 use crate::clock::{Clock, Millis};
 use crate::error::Result;
 use crate::net::key::Key;
@@ -49,6 +49,7 @@ pub(super) struct Desk {
     locked: Mutex<Locked>,
     list_changed: Condvar,
     plan_due: Condvar,
+    exam_due: Condvar,
 }
 
 /// What the lock is around: the table, and the ways to all that are to hear of its changes.
@@ -76,7 +77,14 @@ impl Desk {
         let table = Table::new(quantum, replicas, first, Key::random(), clock.now());
         let (lines, waiting) = (HashMap::new(), HashMap::new());
         let locked = Mutex::new(Locked { table, lines, waiting, stopping: false });
-        Self { clock, dead_after, locked, list_changed: Condvar::new(), plan_due: Condvar::new() }
+        Self {
+            clock,
+            dead_after,
+            locked,
+            list_changed: Condvar::new(),
+            plan_due: Condvar::new(),
+            exam_due: Condvar::new(),
+        }
     }
 
     /// Changes the table and carries out what follows: posts messages and wakes tickets under the lock,
@@ -104,6 +112,9 @@ impl Desk {
         }
         if locked.table.is_plan_due() || locked.stopping {
             self.plan_due.notify_all();
+        }
+        if locked.table.is_exam_due() || locked.stopping {
+            self.exam_due.notify_all();
         }
         (result, flush)
     }
@@ -150,6 +161,15 @@ impl Desk {
         let left = next.map(|next| Duration::from_millis(next.saturating_sub(self.clock.now())));
         let due = |locked: &Locked| locked.table.is_plan_due();
         self.wait(&self.plan_due, left.unwrap_or(Duration::MAX), due).is_some()
+    }
+
+    /// Waits until a peer that was blamed can be examined, and begins; `None` when the manager stops.
+    pub(super) fn next_exam(&self) -> Option<Exam> {
+        let mut locked = self.wait(&self.exam_due, Duration::MAX, |locked| locked.table.is_exam_due())?;
+        let (exam, flush) = self.change_under(&mut locked, |locked, now| locked.table.begin_exam(now));
+        drop(locked);
+        flush.iter().for_each(Outbox::flush);
+        exam
     }
 
     /// Sleeps, but no longer than the manager runs; false when it stops.

@@ -37,6 +37,7 @@ use crate::net::server::{Server, listen};
 use crate::thread::{self, Thread};
 use board::Board;
 use desk::Desk;
+use sessions::exam::exam_loop;
 use state::Table;
 
 /// The least time between two broadcasts of the list.
@@ -82,7 +83,7 @@ impl Manager {
         let Settings { listen: addr, quantum, ping, dead_after, replicas } = *settings;
         let desk = Arc::new(Desk::new(quantum, replicas, dead_after));
         let here = || Arc::clone(&desk);
-        let (served, beats, tells, orders) = (here(), here(), here(), here());
+        let (served, beats, tells, orders, exams) = (here(), here(), here(), here(), here());
         let board = Board::default();
         let server = Server::start("serve_node", listen(addr)?, move |connection| {
             sessions::serve_node(&served, &board, connection)
@@ -93,6 +94,7 @@ impl Manager {
         threads.push(thread::start("heartbeat", move || heartbeat(&beats, ping))?);
         threads.push(thread::start("broadcast_loop", move || broadcast_loop(&tells))?);
         threads.push(thread::start("replicate_loop", move || replicate_loop(&orders))?);
+        threads.push(thread::start("exam_loop", move || exam_loop(&exams))?);
         Ok(manager)
     }
 

@@ -19,7 +19,7 @@ use super::config::Config;
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::key::Key;
 use crate::net::limits;
-use crate::net::message::{Credentials, Name, PeerCard, PeerId, ToManager};
+use crate::net::message::{Credentials, LeaseId, Name, PeerCard, PeerId, ToManager};
 use crate::net::outbox::Outbox;
 use crate::share::FileId;
 
@@ -129,6 +129,12 @@ impl Network {
     pub(crate) fn is_pass(&self, pass: &Key, peer: PeerId, file: FileId) -> bool {
         let credentials = self.credentials();
         credentials.token.is_some_and(|token| token.pass(peer, file) == *pass)
+    }
+
+    /// Whether this is the key of an examination: the manager made it of this peer's token.
+    pub(crate) fn is_exam(&self, lease: LeaseId, key: &Key) -> bool {
+        let Credentials { peer, token } = self.credentials();
+        token.is_some_and(|token| token.of_lease(lease, peer) == *key)
     }
 
     /// This peer's number; waits for it for `patience`.

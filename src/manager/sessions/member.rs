@@ -8,20 +8,20 @@
 //!
 //! A thread of its own connects back to the peer, again and again until it succeeds.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use log::debug;
 
+use super::exam::examine;
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::Desk;
 use crate::manager::state::roster::{Reach, spell};
 use crate::net::connection::{Connection, Received};
+use crate::net::limits;
 use crate::net::message::{Candidate, PeerId, ToManager, VERSION, unexpected};
 use crate::thread;
-
-/// How long connecting back to a peer may take.
-const PROBE_TIME: Duration = Duration::from_secs(1);
 
 /// The longest pause before a peer that could not be reached is tried again.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
@@ -73,7 +73,7 @@ pub(super) fn serve_member(desk: &Desk, connection: &mut Connection, mut candida
         // moment longer.
         let (_over, over) = bounded(0);
         if slots > 0 {
-            thread::start_scoped(scope, "probe", move || probe(desk, peer, addr, &over))?;
+            thread::start_scoped(scope, "probe", move || probe(desk, peer, &over))?;
         }
         let ended = stay_known(desk, connection, peer);
         registration.why = match &ended {
@@ -107,15 +107,18 @@ fn stay_known(desk: &Desk, connection: &mut Connection, peer: PeerId) -> Result<
     }
 }
 
-/// Connects back to a new peer, again and again with growing pauses until it succeeds.
-fn probe(desk: &Desk, peer: PeerId, addr: SocketAddr, over: &Receiver<()>) {
+/// Connects back to a new peer, again and again with growing pauses until it has shown that it computes.
+fn probe(desk: &Desk, peer: PeerId, over: &Receiver<()>) {
     let mut pause = Duration::from_millis(500);
-    loop {
-        let tried = TcpStream::connect_timeout(&addr, PROBE_TIME);
-        let reached = tried.is_ok();
-        let reach = tried.map_or_else(|e| Reach::No(e.to_string()), |_| Reach::Yes);
+    while let Some(exam) = desk.change(|table, _| table.first_exam(peer)) {
+        let connected = Connection::connect(exam.addr, limits::LINE);
+        let reach = connected.as_ref().map_or_else(|e| Reach::No(e.to_string()), |_| Reach::Yes);
         desk.change(|table, now| table.tried(peer, reach, now));
-        if reached || over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+        match connected.and_then(|mut connection| examine(&mut connection, &exam)) {
+            Ok(()) => return desk.change(|table, now| table.proved(peer, now)),
+            Err(e) => debug!("{} has not shown that it computes: {e}", exam.addr),
+        }
+        if over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
             return;
         }
         pause = (pause * 2).min(PROBE_PAUSE);

@@ -12,6 +12,7 @@
 //!
 //! Sessions wait, they do not think: what is answered is decided by the [`state`](super::state).
 
+pub(super) mod exam;
 mod holder;
 mod http;
 mod member;

@@ -39,11 +39,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::effect::Effect;
-use super::roster::{Member, Roster, Wish};
+use super::roster::{Exam, Member, Roster, Wish};
 use crate::clock::Millis;
 use crate::net::limits;
 use crate::net::message::{
-    Bound, FromManager, GRACE, LeaseId, LeaseState, PeerCard, PeerId, Progress, WaiterState, plain,
+    Bound, FromManager, GRACE, LeaseId, LeaseState, NOBODY, PeerCard, PeerId, Progress, WaiterState, plain,
 };
 use crate::share::units::counted;
 
@@ -179,6 +179,23 @@ impl LeaseBook {
         let slots = slots.min(peer.is.slots - *used);
         *used += slots;
         peer.card(slots)
+    }
+
+    /// Whether a peer has a slot that is not in use.
+    pub(super) fn is_free(&self, roster: &Roster, peer: PeerId) -> bool {
+        roster.peers.get(&peer).is_some_and(|row| self.used(peer) < row.is.slots)
+    }
+
+    /// Leases a slot of a peer to the manager itself, which examines it.
+    pub(super) fn examine(&mut self, roster: &Roster, peer: PeerId, now: Millis) -> Option<Exam> {
+        let row = roster.peers.get(&peer)?;
+        let (lease, addr) = (self.next_number(), row.is.addr);
+        let key = roster.key(lease, peer);
+        let slots = vec![PeerCard { key: Some(key.clone()), ..self.mark_used(row, 1) }];
+        self.bind(lease, &slots);
+        let grant = Grant { holder: NOBODY, until: now + self.quantum, slots, progress: None };
+        self.leases.insert(lease, grant);
+        Some(Exam { peer, addr, lease, key })
     }
 
     /// Tells the peers of a lease to serve it for a quantum from now.

@@ -38,7 +38,7 @@ use effect::Effect;
 use events::{Events, What};
 use lease_book::{LeaseBook, TicketStanding};
 use replicator::{Replicator, Scene};
-use roster::{Reach, Roster, Wish};
+use roster::{Exam, Reach, Roster, Wish};
 
 /// How many of the multiplies that were finished are kept for the board.
 const DONE: usize = 5;
@@ -144,6 +144,7 @@ impl Table {
     /// Takes a peer out of the table, if it is still there: its slots, its files and its orders go with it.
     pub(super) fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
         let Some(row) = self.roster.peers.remove(&peer) else { return };
+        self.roster.accused.retain(|accused| *accused != peer);
         self.list_changed = true;
         self.effects.push(Effect::HangUp(peer));
         self.events.tell(now, format!("{} left: {why}", row.is.name));
@@ -265,15 +266,53 @@ impl Table {
         let Some(holder) = self.book.holder(lease, peer) else {
             return Err(Error::new(Code::Unauthorised, format!("the peer {peer} is not in your lease")));
         };
-        let quarantined = self.roster.blame(peer);
+        let heard = self.roster.blame(holder, peer, now);
         let (who, whom) = (self.roster.called(holder), self.roster.called(peer));
-        self.events.tell(now, format!("{who} blames {whom}: {}", plain(reason)));
-        if quarantined {
-            self.events
-                .tell(now, format!("{whom} is quarantined: it is not leased until it registers again"));
-            self.book.capacity_fell(&self.roster, now);
-        }
+        let deaf = if heard { "" } else { "; it blamed falsely too often, and is not heard" };
+        self.events.tell(now, format!("{who} blames {whom}: {}{deaf}", plain(reason)));
         Ok(())
+    }
+
+    /// Whether a peer that was blamed has a slot to spare, so that it can be examined.
+    pub(super) fn is_exam_due(&self) -> bool {
+        self.roster.accused.iter().any(|peer| self.book.is_free(&self.roster, *peer))
+    }
+
+    /// Begins the next examination. It takes a slot like a lease, but waits in no queue: until it is over the peer is leased
+    /// to nobody, so that one that keeps its slots holds up nobody but itself.
+    pub(super) fn begin_exam(&mut self, now: Millis) -> Option<Exam> {
+        let place = self.roster.accused.iter().position(|peer| self.book.is_free(&self.roster, *peer))?;
+        let peer = self.roster.accused.remove(place)?;
+        self.book.examine(&self.roster, peer, now)
+    }
+
+    /// An examination is over.
+    pub(super) fn examined(&mut self, exam: &Exam, passed: Result<()>, now: Millis) {
+        let whom = self.roster.called(exam.peer);
+        self.roster.examined(exam.peer, &passed, now);
+        self.book.leave(&self.roster, exam.lease, now);
+        match passed {
+            Ok(()) => self.events.tell(now, format!("{whom} was examined: its product was right")),
+            Err(why) => {
+                self.events.tell(now, format!("{whom} is quarantined: it failed its examination: {why}"));
+                self.book.capacity_fell(&self.roster, now);
+            }
+        }
+    }
+
+    /// A new peer has shown that it computes at its address; gives nothing if it has not.
+    pub(super) fn proved(&mut self, peer: PeerId, now: Millis) {
+        if let Some(row) = self.roster.peers.get_mut(&peer) {
+            row.proven = true;
+            self.book.serve(&self.roster, now);
+        }
+    }
+
+    /// What a new peer is asked for. The key is made of its token, which shows that the manager asks: no slot is taken.
+    pub(super) fn first_exam(&mut self, peer: PeerId) -> Option<Exam> {
+        let addr = self.roster.peers.get(&peer)?.is.addr;
+        let lease = self.book.next_number();
+        Some(Exam { peer, addr, lease, key: self.roster.token(peer).of_lease(lease, peer) })
     }
 
     /// What somebody who asked for slots did, for the board.

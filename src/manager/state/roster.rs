@@ -12,15 +12,19 @@
 //!   peer in another conversation. So it does when it comes back before its loss was noticed, and takes the place of
 //!   its former self. A program that was restarted has lost its token, and waits until its former self was silent for
 //!   too long.
-//! - A row can be leased once the manager has connected back to its address, and until it was blamed
-//!   [`BLAMES`] times for wrong answers.
+//! - A row can be leased once the manager has connected back to its address. One that has *shown* that it computes there
+//!   holds the address, and is leased before all others. So one that only pretends to be a peer is leased when there is
+//!   nobody else.
+//! - **Who is blamed is examined**: until the manager has asked it for a product itself, it is leased to nobody. If that is
+//!   wrong or does not come, it is in quarantine until it joins again. If it is right, the blame was false. Who blames
+//!   falsely [`FALSE_BLAMES`] times is not heard for an hour.
 //!
 //! All of this is plain state: no socket, no thread, no clock. The time is passed in.
 //!
 //! # What is missing
 //! A peer that serves slowly is leased like one that serves fast; only the requester notices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::clock::Millis;
@@ -32,9 +36,11 @@ use crate::net::message::{
 };
 use crate::share::FileId;
 
-/// How often a peer may be blamed for a wrong answer before it is no longer leased: once may be a
-/// requester's mistake.
-pub(super) const BLAMES: u32 = 2;
+/// How often somebody may blame falsely before it is not heard for [`DEAF`].
+pub(super) const FALSE_BLAMES: u32 = 3;
+
+/// How long, in milliseconds.
+const DEAF: Millis = 3_600_000;
 
 /// Whether the manager could connect back to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,29 +66,34 @@ pub(super) struct Member {
     pub(super) heard: Millis,
     /// Whether others can reach it.
     pub(super) reach: Reach,
-    /// How often it was blamed.
-    pub(super) blames: u32,
+    /// It has shown that it computes at its address.
+    pub(super) proven: bool,
+    /// Who has blamed it since it was examined last, by their names.
+    accusers: Vec<Option<Name>>,
+    /// What was wrong in its examination.
+    failed: Option<String>,
     /// What it said of itself last.
     pub(super) said: Activity,
 }
 
 impl Member {
-    fn quarantined(&self) -> bool {
-        self.blames >= BLAMES
-    }
-
     /// Slots that can be leased now, if they are not in use.
     pub(super) fn open(&self) -> u32 {
-        if self.reach == Reach::Yes { self.leasable() } else { 0 }
+        if self.reach == Reach::Yes && self.accusers.is_empty() { self.leasable() } else { 0 }
     }
 
-    /// Slots that could be leased some time. One whose address is being tried counts: that is a
-    /// matter of milliseconds.
+    /// Slots that could be leased some time. One whose address is being tried counts, and one that is to be examined: that
+    /// is a matter of milliseconds.
     fn leasable(&self) -> u32 {
         match self.reach {
-            Reach::Yes | Reach::Unknown if !self.quarantined() => self.is.slots,
+            Reach::Yes | Reach::Unknown if self.failed.is_none() => self.is.slots,
             _ => 0,
         }
+    }
+
+    /// Whether no other may join under its address. One that offers no slots is not asked for proof.
+    fn holds_its_address(&self) -> bool {
+        self.proven || self.is.slots == 0 || self.reach == Reach::Unknown
     }
 
     /// Why this peer cannot be leased; `None` when it can.
@@ -90,8 +101,11 @@ impl Member {
         if self.is.slots == 0 {
             return Some("it offers no slots".into());
         }
-        if self.quarantined() {
-            return Some(format!("quarantined: blamed {} times for wrong answers", self.blames));
+        if let Some(why) = &self.failed {
+            return Some(format!("quarantined: it was blamed, and failed its examination: {why}"));
+        }
+        if !self.accusers.is_empty() {
+            return Some("it was blamed, and is examined first".into());
         }
         match &self.reach {
             Reach::Yes => None,
@@ -150,12 +164,26 @@ pub(super) struct Roster {
     key: Key,
     /// The rows, in order of their numbers.
     pub(super) peers: BTreeMap<PeerId, Member>,
+    /// Who was blamed and is not being examined yet.
+    pub(super) accused: VecDeque<PeerId>,
+    /// How often somebody of this name blamed falsely, and when last. All that are not registered are one.
+    false_blames: HashMap<Option<Name>, (u32, Millis)>,
+}
+
+/// An examination: the peer is asked for a product under this lease, with this key.
+#[derive(Clone, Debug)]
+pub(crate) struct Exam {
+    pub(crate) peer: PeerId,
+    pub(crate) addr: SocketAddr,
+    pub(crate) lease: LeaseId,
+    pub(crate) key: Key,
 }
 
 impl Roster {
     /// Without any row. All tokens, keys and passes are made of `key`.
     pub(super) fn new(key: Key) -> Self {
-        Self { key, peers: BTreeMap::new() }
+        let (peers, accused, false_blames) = (BTreeMap::new(), VecDeque::new(), HashMap::new());
+        Self { key, peers, accused, false_blames }
     }
 
     /// The token of number `id`.
@@ -217,9 +245,11 @@ impl Roster {
                 .advise(format!("a peer may offer {} at most", limits::SLOTS)));
         }
         let of_that_name = self.peers.values().find(|peer| peer.is.name == *name);
-        let at_that_addr = self.peers.values().find(|peer| peer.is.addr == *addr);
+        let at_that_addr = self.peers.values().find(|peer| peer.is.addr == *addr && peer.holds_its_address());
         let (no, advice) = match (of_that_name, at_that_addr) {
             (None, None) => return Ok(None),
+            // One that only says that it is there does not keep out the one that is.
+            (Some(one), None) if one.is.addr == *addr => return Ok(Some(one.id)),
             (Some(one), other) if former == Some(one.id) && other.is_none_or(|other| other.id == one.id) => {
                 return Ok(former);
             }
@@ -245,7 +275,9 @@ impl Roster {
     /// Writes a new row. Its former self must have been removed.
     pub(super) fn admit(&mut self, id: PeerId, candidate: Candidate, now: Millis) {
         let (reach, said) = (Reach::Unknown, Activity::default());
-        let peer = Member { id, is: candidate, since: now, heard: now, reach, blames: 0, said };
+        let (proven, accusers, failed) = (false, Vec::new(), None);
+        let peer =
+            Member { id, is: candidate, since: now, heard: now, reach, proven, accusers, failed, said };
         self.peers.insert(id, peer);
     }
 
@@ -275,11 +307,37 @@ impl Roster {
         self.peers.values().filter(silent).map(|peer| peer.id).collect()
     }
 
-    /// Blames a peer for a wrong answer; true when that puts it into quarantine.
-    pub(super) fn blame(&mut self, id: PeerId) -> bool {
-        let Some(peer) = self.peers.get_mut(&id) else { return false };
-        peer.blames += 1;
-        peer.blames == BLAMES
+    /// Somebody blames a peer, which is examined as soon as it has a slot to spare. True if it is heard.
+    pub(super) fn blame(&mut self, accuser: PeerId, id: PeerId, now: Millis) -> bool {
+        let name = self.name(accuser).cloned();
+        let (count, last) = self.false_blames.get(&name).copied().unwrap_or_default();
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.failed.is_none()) else { return true };
+        if count >= FALSE_BLAMES && now < last + DEAF {
+            return false;
+        }
+        if peer.accusers.is_empty() {
+            self.accused.push_back(id);
+        }
+        if !peer.accusers.contains(&name) {
+            peer.accusers.push(name);
+        }
+        true
+    }
+
+    /// A peer was examined; where it `passed`, its accusers blamed falsely.
+    pub(super) fn examined(&mut self, id: PeerId, passed: &Result<()>, now: Millis) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let accusers = std::mem::take(&mut peer.accusers);
+        match passed {
+            Ok(()) => {
+                self.false_blames.retain(|_, (_, last)| now < *last + DEAF);
+                for name in accusers {
+                    let (count, last) = self.false_blames.entry(name).or_default();
+                    (*count, *last) = (*count + 1, now);
+                }
+            }
+            Err(why) => peer.failed = Some(why.to_string()),
+        }
     }
 
     /// Slots for a wish that could be leased some time.
@@ -287,9 +345,12 @@ impl Roster {
         self.liked(wish).map(Member::leasable).sum()
     }
 
-    /// Everybody whose slots will do for a wish.
+    /// Everybody whose slots will do for a wish: those that have shown that they compute, if they have as many.
     pub(super) fn liked(&self, wish: &Wish) -> impl Iterator<Item = &Member> {
-        self.peers.values().filter(move |peer| wish.likes(peer.id))
+        let liked = move |peer: &&Member| wish.likes(peer.id);
+        let proven = self.peers.values().filter(liked).filter(|peer| peer.proven);
+        let enough = proven.map(Member::leasable).sum::<u32>() >= wish.slots;
+        self.peers.values().filter(liked).filter(move |peer| peer.proven || !enough)
     }
 
     /// The whole table for all to see: everybody's card.

@@ -35,6 +35,9 @@ const BIND_LAG: Duration = Duration::from_secs(1);
 /// How often a product that waits for the cores looks whether its requester is still there.
 const GONE_CHECK: Duration = Duration::from_millis(100);
 
+/// Operands of no more bytes than this are multiplied at once, and wait for no larger product.
+const SMALL: u64 = 4096;
+
 /// What this peer serves, and the way to tell the manager about it.
 #[derive(Debug)]
 pub(super) struct Serving {
@@ -93,13 +96,17 @@ impl Serving {
         self.bindings.lock().still_bound(self.clock.now())
     }
 
-    /// Begins a product, if its lease allows it. A product may overtake its `bind` by a moment.
-    fn begin(&self, lease: LeaseId, key: &Key) -> Result<InService<'_>> {
+    /// Begins a product, if its lease allows it. A product may overtake its `bind` by a moment. A small one by which the
+    /// manager finds out whether this peer computes takes no slot.
+    fn begin(&self, lease: LeaseId, key: &Key, payload: u64) -> Result<Option<InService<'_>>> {
+        if payload <= SMALL && self.network.is_exam(lease, key) {
+            return Ok(None);
+        }
         let end = Instant::now() + BIND_LAG;
         let mut bindings = self.bindings.lock();
         let refused = loop {
             match bindings.begin(lease, key, self.clock.now()) {
-                Begin::Go => return Ok(InService { serving: self, lease }),
+                Begin::Go => return Ok(Some(InService { serving: self, lease })),
                 Begin::Unknown if !self.bound.wait_until(&mut bindings, end).timed_out() => {}
                 refused => break refused,
             }
@@ -149,13 +156,16 @@ impl Drop for InService<'_> {
     }
 }
 
+/// What a matrix takes, in 128 bits, where no such product overflows.
+fn bytes_of(rows: u32, cols: u32) -> u128 {
+    8 * u128::from(rows) * u128::from(cols)
+}
+
 /// Refuses a product whose payload is not its operands, or which is too large.
 fn check_payload(rows: u32, inner: u32, cols: u32, payload: u64) -> Result<()> {
-    // In 128 bits, where no such product overflows.
-    let bytes = |rows: u32, cols: u32| 8 * u128::from(rows) * u128::from(cols);
     let fits = |bytes: u128| bytes <= limits::PRODUCT.into();
-    let operands = bytes(rows, inner) + bytes(inner, cols);
-    if operands == payload.into() && fits(operands) && fits(bytes(rows, cols)) {
+    let operands = bytes_of(rows, inner) + bytes_of(inner, cols);
+    if operands == payload.into() && fits(operands) && fits(bytes_of(rows, cols)) {
         return Ok(());
     }
     let what =
@@ -174,7 +184,7 @@ pub(super) fn serve_products(serving: &Serving, connection: &mut Connection, fir
             return Err(unexpected(&message, "multiply"));
         };
         check_payload(rows, inner, cols, payload)?;
-        match serving.begin(lease, &key) {
+        match serving.begin(lease, &key, payload) {
             Ok(_in_service) => serve_product(serving, connection, product, [rows, inner, cols])?,
             Err(no) => {
                 debug!("refused product {product} of {}: {no}", connection.other());
@@ -202,10 +212,12 @@ fn serve_product(
     let mut right = serving.buffers.take(inner * cols)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut right.numbers))?;
     let mut answer = serving.buffers.take(rows * cols)?;
-    let all_cores = serving.cores(connection)?;
+    let small = left.numbers.len() + right.numbers.len() + answer.numbers.len() <= SMALL as usize / 8;
+    let all_cores = if small { None } else { Some(serving.cores(connection)?) };
+    let cores = all_cores.as_ref().map_or(1, |cores| **cores);
     let still_wanted = || !connection.is_gone();
     let (a, b) = (View::new(&left.numbers, rows, inner), View::new(&right.numbers, inner, cols));
-    strassen::multiply(a, b, &mut answer.numbers, *all_cores, &still_wanted)?;
+    strassen::multiply(a, b, &mut answer.numbers, cores, &still_wanted)?;
     drop((all_cores, left, right));
     let bytes: &[u8] = bytemuck::cast_slice(&answer.numbers);
     let payload = bytes.len() as u64;

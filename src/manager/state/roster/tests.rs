@@ -10,11 +10,6 @@ pub(crate) fn candidate(name: &str, port: u16, slots: u32) -> Candidate {
     Candidate { version, name, addr, slots, keeps, former, bound, up, down }
 }
 
-/// A wish of somebody who is not registered.
-fn nobody() -> Wish {
-    Wish { asker: NOBODY, slots: 1, avoid: Vec::new() }
-}
-
 /// Peers 1, 2, ... with these slots, all reachable.
 fn roster(slots: &[u32]) -> Roster {
     let mut roster = Roster::new(Key::random());
@@ -29,6 +24,7 @@ fn roster(slots: &[u32]) -> Roster {
 #[test]
 fn names_and_addresses_are_a_set_and_only_one_that_shows_the_token_takes_its_own_place() {
     let mut roster = roster(&[4, 4]);
+    roster.peers.values_mut().for_each(|peer| peer.proven = true);
     let join = |roster: &Roster, name, port, former: Option<PeerId>| {
         let former = former.map(|peer| Credentials { peer, token: Some(roster.token(1)) });
         roster.former_self(&Candidate { former, ..candidate(name, port, 4) }, 3000, 1000)
@@ -86,17 +82,53 @@ fn silence_is_counted_but_not_while_nobody_could_be_heard() {
 }
 
 #[test]
-fn only_one_that_can_be_reached_and_was_not_blamed_twice_is_leased() {
-    let mut roster = roster(&[4]);
-    let slots = |roster: &Roster| (roster.peers.get(&1).unwrap().open(), roster.leasable(&nobody()));
+fn one_that_was_blamed_is_examined_before_it_is_leased_again_and_only_if_that_fails_it_is_in_quarantine() {
+    let mut roster = roster(&[4, 4]);
+    let slots = |roster: &Roster| {
+        let row = roster.peers.get(&1).unwrap();
+        (row.open(), row.leasable(), row.state(0).reason)
+    };
     roster.peers.get_mut(&1).unwrap().reach = Reach::Unknown;
-    assert_eq!(slots(&roster), (0, 4));
+    assert_eq!((slots(&roster).0, slots(&roster).1), (0, 4));
     roster.peers.get_mut(&1).unwrap().reach = Reach::No("connection refused".into());
-    assert_eq!(slots(&roster), (0, 0));
+    assert_eq!((slots(&roster).0, slots(&roster).1), (0, 0));
     roster.peers.get_mut(&1).unwrap().reach = Reach::Yes;
-    assert!(!roster.blame(1));
-    assert_eq!(slots(&roster), (4, 4));
-    assert!(roster.blame(1));
-    assert_eq!(slots(&roster), (0, 0));
-    assert!(roster.peers.get(&1).unwrap().state(0).reason.contains("quarantined"));
+    assert!(roster.blame(2, 1, 0) && roster.blame(2, 1, 0));
+    assert_eq!(roster.accused, [1], "once, however often it is blamed");
+    assert_eq!(slots(&roster), (0, 4, "it was blamed, and is examined first".into()));
+    roster.examined(1, &Ok(()), 0);
+    assert_eq!(slots(&roster), (4, 4, String::new()));
+    roster.examined(1, &Err(Error::failed("silence")), 0);
+    assert_eq!((slots(&roster).0, slots(&roster).1), (0, 0));
+    assert!(slots(&roster).2.starts_with("quarantined") && slots(&roster).2.ends_with("silence"));
+}
+
+#[test]
+fn who_blames_falsely_three_times_is_not_heard_for_an_hour() {
+    let mut roster = roster(&[4, 4, 4]);
+    for n in 0..FALSE_BLAMES {
+        assert!(roster.blame(2, 1, n.into()));
+        roster.examined(1, &Ok(()), n.into());
+    }
+    let last = Millis::from(FALSE_BLAMES) - 1;
+    assert!(!roster.blame(2, 1, last + DEAF - 1));
+    assert!(roster.blame(3, 1, last), "others are heard");
+    roster.examined(1, &Ok(()), last);
+    assert!(roster.blame(2, 1, last + DEAF));
+}
+
+#[test]
+fn those_that_have_shown_that_they_compute_come_first_and_only_they_hold_their_address() {
+    let mut roster = roster(&[4, 4, 4]);
+    roster.peers.get_mut(&2).unwrap().proven = true;
+    let liked = |slots| {
+        let wish = Wish { asker: NOBODY, slots, avoid: Vec::new() };
+        roster.liked(&wish).map(|peer| peer.id).collect::<Vec<_>>()
+    };
+    assert_eq!((liked(4), liked(5)), (vec![2], vec![1, 2, 3]));
+    let join = |name, port| roster.former_self(&candidate(name, port, 4), 3000, 1000).map_err(|no| no.code());
+    assert_eq!(join("p4", 1), Ok(None), "the first has shown nothing");
+    assert_eq!(join("p1", 1), Ok(Some(1)), "nor does it keep out the one whose address that is");
+    assert_eq!(join("p4", 2), Err(Code::Conflict));
+    assert_eq!(join("p2", 2), Err(Code::Busy));
 }
