@@ -42,7 +42,7 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
             tell(text);
         }
     };
-    let lease = HeldLease::ask(context.config.manager, own, slots, &context.work.stop, &mut on_wait)?;
+    let lease = HeldLease::ask(&context.config, own, slots, &context.work.stop, &mut on_wait)?;
     lease.tell_end(|why| tell(format_args!("your lease has ended: {why}; `lease` asks for another")))?;
     let lease = context.lease.insert(lease);
     let mut text = format!("leased {}, renewed while nobody else waits:", counted(lease.size(), "slot"));

@@ -10,18 +10,24 @@
 //! - the **pass** to a holder of a file, of the requester's number and the file's id, under the *holder's* token, which
 //!   both the manager and that holder know.
 //!
+//! The **secret** of a network is made of a file that a person gives to every node ([`super::admission`]).
+//!
 //! Two keys are compared in a time that does not depend on where they differ, and none is shown in a log.
 
-use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
+use std::{fmt, fs};
 
 use hmac::digest::CtOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Kind};
 use crate::share::{Hash, as_text, hex, unhex};
+
+/// The shortest secret, in bytes: a word or a date could be guessed.
+const SHORTEST_SECRET: usize = 16;
 
 /// What it is for: what is made for one purpose is worth nothing for another.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +38,10 @@ pub(crate) enum Purpose {
     Lease,
     /// To be sent pieces as a peer. Of the peer's number and the file's id.
     Pass,
+    /// To be let in by a node. Of that node's nonce and the first line of the conversation.
+    Enter,
+    /// To show the same in return. Of the nonce of the one that was let in, and its first line.
+    Welcome,
 }
 
 /// A token, the key of a lease at a peer, or a pass; on the wire 64 hex digits.
@@ -45,6 +55,25 @@ impl Key {
     /// One that nobody can guess.
     pub fn random() -> Self {
         Self(rand::random())
+    }
+
+    /// The secret of a network: the SHA-256 of what is in this file, without a newline at its end.
+    ///
+    /// # Errors
+    /// A usage error when it cannot be read, may be read by others, or is short.
+    pub fn from_file(path: &str) -> Result<Self, Error> {
+        let no = |what| {
+            let advice = format!("make one: head -c 32 /dev/urandom | base64 > {path}; chmod 600 {path}");
+            Error::new(Kind::Usage, format!("the secret in {path} {what}")).advise(advice)
+        };
+        let file = fs::metadata(path).and_then(|about| Ok((about.mode(), fs::read(path)?)));
+        let (mode, bytes) = file.map_err(|e| no("cannot be read").because(e))?;
+        let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        match (mode & 0o077, secret.len()) {
+            (0, SHORTEST_SECRET..) => Ok(Self(Sha256::digest(secret).into())),
+            (0, _) => Err(no("has fewer than 16 bytes, and could be guessed")),
+            _ => Err(no("may be read or changed by others on this machine")),
+        }
     }
 
     /// What this key makes of `parts` for this purpose.

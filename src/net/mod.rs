@@ -29,6 +29,7 @@
 //! a manager listens on loopback unless it is told otherwise. A line is read as a whole before it is
 //! understood, so a message costs its sender's bandwidth and [`limits::LINE`] bytes of our memory.
 
+pub mod admission;
 pub mod connection;
 pub(crate) mod http;
 pub mod key;

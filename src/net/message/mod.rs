@@ -71,6 +71,18 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
     Ok(line)
 }
 
+/// A line as a log or an error shows it: without what only its reader is to know.
+pub(crate) fn shown(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut parts: Vec<&str> = text.trim_end().split('"').collect();
+    for value in 2..parts.len() {
+        if ["token", "key", "pass"].contains(&parts[value - 2]) && parts[value - 1].trim() == ":" {
+            parts[value] = "...";
+        }
+    }
+    parts.join("\"")
+}
+
 /// A message that may answer a question.
 pub trait Reply: DeserializeOwned {
     /// This message; or, where it is a "no", the reason as an error.
@@ -103,6 +115,6 @@ pub fn no_answer(message: &impl Serialize, question: &str) -> Error {
 }
 
 fn misplaced(why: &str, message: &impl Serialize) -> Error {
-    let text = serde_json::to_string(message).unwrap_or_default();
+    let text = shown(&serde_json::to_vec(message).unwrap_or_default());
     Error::new(Code::BadMessage, format!("{why}: {text:.200}"))
 }

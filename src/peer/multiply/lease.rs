@@ -13,7 +13,7 @@
 //! `lost`; that wakes its reader.
 
 use std::collections::HashSet;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{Activity, FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer};
 use crate::net::outbox::Outbox;
+use crate::peer::config::Config;
 use crate::peer::manager_client::reach_manager;
 use crate::share::units::counted;
 use crate::thread::{self, Thread};
@@ -59,21 +60,21 @@ pub(crate) struct HeldLease {
 }
 
 impl HeldLease {
-    /// Asks the manager for `slots` slots of others than number `own`, and waits for them. `on_wait` hears the place in
+    /// Asks the manager of a peer that is to behave so for `slots` slots of others than number `own`, and waits for them. `on_wait` hears the place in
     /// the queue (1 is the head), and in words what is waited for, and what would end that.
     ///
     /// # Errors
     /// `infeasible` when there are too few slots; a plain failure when the manager is not there, and when it is to `stop`.
     pub(crate) fn ask(
-        manager: SocketAddr,
+        config: &Config,
         own: PeerId,
         slots: u32,
         stop: &AtomicBool,
         on_wait: &mut dyn FnMut(usize, String),
     ) -> Result<Self> {
-        let mut connection = reach_manager(manager)?;
+        let mut connection = reach_manager(config.manager, config.admission.secret.as_ref())?;
+        connection.send(&ToManager::Lease { peer: own, slots })?;
         let line = connection.outbox();
-        line.send(&ToManager::Lease { peer: own, slots });
         loop {
             let spoke = Instant::now();
             while let Received::Silence = connection.first_byte(Some(LOOK))?
@@ -273,7 +274,8 @@ mod tests {
     fn a_connection_that_is_given_up_is_closed_though_the_lease_goes_on() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let connect = || (Connection::connect(addr, limits::LINE).unwrap(), listener.accept().unwrap().0);
+        let connect =
+            || (Connection::connect(addr, limits::LINE, None).unwrap(), listener.accept().unwrap().0);
         let (mut to_manager, _manager) = connect();
         let line = to_manager.outbox();
         let lease = HeldLease::keep(to_manager, line, 7, Vec::new(), 60_000).unwrap();

@@ -37,15 +37,16 @@ struct Fetcher<'a> {
 /// Listens to one holder until it or the download is over.
 pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder) -> Result<()> {
     let began = Instant::now();
-    let mut connection = Connection::connect(holder.addr, limits::LINE)?;
+    let secret = transfer.settings.library.network().config.admission.secret.as_ref();
+    let mut connection = Connection::connect(holder.addr, limits::LINE, secret)?;
     let round_trip = began.elapsed();
-    let (line, manifest) = (connection.outbox(), transfer.partial.manifest());
+    let manifest = transfer.partial.manifest();
     // Before other threads can say anything to it: this opens the conversation.
-    line.post(&ToPeer::Join { peer: transfer.number, file: manifest.name().clone(), id: manifest.id() });
-    if !transfer.neighbours.lock().connected(holder.peer, line.clone()) {
+    let (peer, file, id) = (transfer.number, manifest.name().clone(), manifest.id());
+    connection.send(&ToPeer::Join { peer, file, id })?;
+    if !transfer.neighbours.lock().connected(holder.peer, connection.outbox()) {
         return Ok(());
     }
-    line.flush();
     let (layout, last_piece, slow, bytes) = (manifest.layout(), None, true, Vec::new());
     let mut fetcher = Fetcher { transfer, holder, layout, connection, round_trip, last_piece, slow, bytes };
     let mut patience = FIRST_WORD;
