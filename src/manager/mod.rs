@@ -88,12 +88,10 @@ impl Manager {
         let here = || Arc::clone(&desk);
         let (served, beats, tells, orders) = (here(), here(), here(), here());
         let board = Board::default();
-        let server = Server::start(
-            "serve_node",
-            listen(addr, admission)?,
-            admission.secret.clone(),
-            move |connection| sessions::serve_node(&served, &board, connection),
-        )?;
+        let (listener, secret) = (listen(addr, admission)?, admission.secret.clone());
+        let server = Server::start("serve_node", listener, secret, move |connection| {
+            sessions::serve_node(&served, &board, connection)
+        })?;
         // One that cannot be started ends the others, which hear of it from the desk.
         let mut manager = Self { desk, server, threads: Vec::new() };
         let threads = &mut manager.threads;

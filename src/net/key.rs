@@ -129,6 +129,8 @@ impl fmt::Debug for Key {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -145,6 +147,36 @@ mod tests {
         ] {
             assert_ne!(pass, other);
         }
+    }
+
+    #[test]
+    fn a_secret_is_the_bytes_of_a_file_that_only_its_owner_may_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &str, mode| {
+            let path = dir.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let read = |name, bytes, mode| Key::from_file(&write(name, bytes, mode));
+        let secret = read("a", "sixteen letters!", 0o600).unwrap();
+        assert_eq!(secret, read("b", "sixteen letters!\n", 0o400).unwrap());
+        assert_ne!(secret, read("c", "sixteen letters?", 0o600).unwrap());
+        assert_ne!(secret, read("d", "sixteen letters!\n\n", 0o600).unwrap());
+        for (bytes, mode, why) in [
+            ("", 0o600, "fewer than 16 bytes"),
+            ("fifteen letters\n", 0o600, "fewer than 16 bytes"),
+            ("sixteen letters!", 0o640, "by others"),
+            ("sixteen letters!", 0o602, "by others"),
+        ] {
+            let path = write("no", bytes, mode);
+            let no = Key::from_file(&path).unwrap_err();
+            let text = no.to_string();
+            assert_eq!((no.kind(), text.contains("letters")), (Kind::Usage, false), "{text}");
+            assert!(text.contains(why) && text.contains(&format!("> {path}; chmod 600 {path}")), "{text}");
+        }
+        let text = Key::from_file("/no/such").unwrap_err().to_string();
+        assert!(text.contains("the secret in /no/such cannot be read: No such file"), "{text}");
     }
 
     #[test]

@@ -78,7 +78,8 @@ impl Open {
 /// Listens on `addr`; port 0 takes any free port.
 ///
 /// # Errors
-/// A usage error where every program of other machines could join; when the address is not one of this machine's, or the port is in use.
+/// A usage error where every program of other machines could join; and when the address is not one of this machine's, or
+/// the port is in use.
 pub fn listen(addr: SocketAddr, admission: &Admission) -> Result<TcpListener> {
     admission.allow(addr)?;
     let listener = TcpListener::bind(addr).and_then(|listener| {

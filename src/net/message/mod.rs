@@ -118,3 +118,17 @@ fn misplaced(why: &str, message: &impl Serialize) -> Error {
     let text = shown(&serde_json::to_vec(message).unwrap_or_default());
     Error::new(Code::BadMessage, format!("{why}: {text:.200}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_shown_without_what_only_its_reader_is_to_know() {
+        let line = br#"{"type":"x","token":"1","slots":[{"key" : "2"},{"peer":3,"pass":"4"}],"name":"key","file":"\"pass"}"#;
+        let public = r#"{"type":"x","token":"...","slots":[{"key" : "..."},{"peer":3,"pass":"..."}],"name":"key","file":"\"pass"}"#;
+        assert_eq!(shown(&[&line[..], b"\n"].concat()), public);
+        assert_eq!(shown(b"not JSON: \"key\":"), "not JSON: \"key\":");
+        assert_eq!(shown(b"\xff"), "\u{fffd}");
+    }
+}
