@@ -126,12 +126,10 @@ impl Connection {
     /// # Errors
     /// As there.
     pub fn send<M: Serialize>(&mut self, message: &M) -> Result<()> {
-        let line = self.line(message)?;
-        self.at_payload_pace(|stream| stream.write_all(&line))?;
         if let Some((_, first)) = &mut self.entry {
-            *first = line;
+            *first = encode(message)?;
         }
-        Ok(())
+        self.writer.send(message)
     }
 
     /// Sends one message and its payload, as [`Writer::send_with_payload`].
@@ -171,19 +169,17 @@ impl Connection {
     /// Has the other side show that it knows the secret, before the line that it said first is understood.
     fn admit(&mut self) -> Result<()> {
         let Some(secret) = self.guard.take() else { return Ok(()) };
+        let stranger = unauthorised("this node lets in only programs that know its secret");
         let (first, own) = (std::mem::take(&mut self.line), Key::random());
         self.writer.send(&Handshake::Challenge { nonce: own.clone() })?;
-        let nonce = match self.receive_by(Instant::now() + limits::MESSAGE_TIME) {
-            Ok(Received::Message(Handshake::Proof { mac, nonce }))
-                if mac == prove(&secret, Purpose::Enter, &own, &first) =>
-            {
-                nonce
-            }
-            _ => return Err(unauthorised("this node lets in only programs that know its secret")),
-        };
+        let heard = self.receive_by(Instant::now() + limits::MESSAGE_TIME);
+        let Ok(Received::Message(Handshake::Proof { mac, nonce })) = heard else { return Err(stranger) };
+        if mac != prove(&secret, Purpose::Enter, &own, &first) {
+            return Err(stranger);
+        }
         if let Some(nonce) = nonce {
-            self.writer
-                .send(&Handshake::Welcome { mac: prove(&secret, Purpose::Welcome, &nonce, &first) })?;
+            let mac = prove(&secret, Purpose::Welcome, &nonce, &first);
+            self.writer.send(&Handshake::Welcome { mac })?;
         }
         self.line = first;
         Ok(())
@@ -260,7 +256,6 @@ impl Connection {
     pub(super) fn understand<M: DeserializeOwned>(&self, line: &[u8]) -> Result<M> {
         serde_json::from_slice(line).map_err(|e| {
             if let Ok(Handshake::Challenge { .. }) = serde_json::from_slice(line) {
-                self.close(); // There is nothing that could be said.
                 return unauthorised(format!("{} asks for a secret, and none was given here", self.other));
             }
             Error::new(Code::BadMessage, format!("not a message of this protocol, from {}", self.other))

@@ -39,9 +39,9 @@ pub(crate) enum Purpose {
     /// To be sent pieces as a peer. Of the peer's number and the file's id.
     Pass,
     /// To be let in by a node. Of that node's nonce and the first line of the conversation.
-    Enter,
+    Enter = 3,
     /// To show the same in return. Of the nonce of the one that was let in, and its first line.
-    Welcome,
+    Welcome = 4,
 }
 
 /// A token, the key of a lease at a peer, or a pass; on the wire 64 hex digits.
@@ -63,7 +63,8 @@ impl Key {
     /// A usage error when it cannot be read, may be read by others, or is short.
     pub fn from_file(path: &str) -> Result<Self, Error> {
         let no = |what| {
-            let advice = format!("make one: head -c 32 /dev/urandom | base64 > {path}; chmod 600 {path}");
+            let advice =
+                format!("a new one is made by: head -c 32 /dev/urandom | base64 > {path}; chmod 600 {path}");
             Error::new(Kind::Usage, format!("the secret in {path} {what}")).advise(advice)
         };
         let file = fs::metadata(path).and_then(|about| Ok((about.mode(), fs::read(path)?)));

@@ -10,6 +10,8 @@
 //!   be follows from the message itself (an eighth of the pieces, 32 for each piece, 8 for each number), and is checked
 //!   before anything is allocated.
 //! - **The first message says which conversation it is**; a node needs one port only.
+//! - **A secret**, where the network has one, is proved between the first message and its answer, by messages of their own
+//!   ([`admission`](super::admission)).
 //! - **`error` is an answer everywhere**, and the same everywhere ([`Refusal`]).
 //!
 //! Numbers of peers and leases start from the manager's start time in microseconds and only grow, across
