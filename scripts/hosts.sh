@@ -112,8 +112,10 @@ for host in "${hosts[@]}"; do
 done
 
 heading "A manager on the first, and a peer on each of the others"
+# All share a disk here, and so the secret; computers of your own each need a copy of the file.
+secret "$work/secret"
 # Nobody copies without being asked here, so that it can be seen what one download takes.
-start manager ip netns exec "$tag-manager" manager --listen "$(address manager):7000" --open --replicas 0
+start manager ip netns exec "$tag-manager" manager --listen "$(address manager):7000" --replicas 0
 manager=$addr
 mkdir ada
 head -c 16777216 /dev/urandom >ada/film.mkv

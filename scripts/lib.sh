@@ -85,6 +85,12 @@ build() {
     (cd "$root" && cargo build --release --locked ${quiet:+"$quiet"})
 }
 
+# secret FILE: all nodes and commands from now on have the secret in this file, which is made if it is not there.
+secret() {
+    export PEERLAB_SECRET_FILE=$1
+    [[ -e $1 ]] || (umask 077 && head -c 32 /dev/urandom | base64 >"$1")
+}
+
 # keep FILE: with --write a measured table replaces that of the report. Without, it goes into a folder of its own, which
 # stays. It is said where.
 keep() {

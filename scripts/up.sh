@@ -9,6 +9,7 @@ source "$(dirname "$0")/lib.sh"
 
 manager=${1:-127.0.0.1:7000}
 build
+secret "$PWD/peerlab-secret"
 start manager env "RUST_LOG=${RUST_LOG:-info}" "$bin/manager" --listen "$manager" "${@:2}"
 manager=$addr
 echo
@@ -21,9 +22,11 @@ cat <<END
 ada, ben and cyd serve four slots each. Their shared folders are ./peerlab-ada, ./peerlab-ben
 and ./peerlab-cyd: a file that is put into one appears in all.
 
+Only programs that know the secret in ./peerlab-secret can join. Copy it to other computers.
+
 In another terminal, this makes \`peer\` a command that finds this network:
 
-    export PATH="$bin:\$PATH" PEERLAB_MANAGER=$manager
+    export PATH="$bin:\$PATH" PEERLAB_MANAGER=$manager PEERLAB_SECRET_FILE="$PEERLAB_SECRET_FILE"
 
 and this opens a prompt, where \`help\` shows the commands:
 

@@ -2,6 +2,7 @@
 //! `cargo test --test main leases::` runs those of one file.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod admission;
 mod advice;
 mod board;
 mod common;

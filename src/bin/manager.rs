@@ -19,14 +19,11 @@ use peerlab::manager::{Manager, Settings};
     name = "manager",
     version,
     after_help = "It runs until SIGINT (Ctrl-C) or SIGTERM. RUST_LOG=info shows what happens.\n\n\
-                  Example: manager --listen 0.0.0.0:7000 --open --quantum 10s"
+                  Example: manager --listen 0.0.0.0:7000 --secret-file FILE --quantum 10s"
 )]
 struct ManagerOptions {
     #[command(flatten)]
     manager: Settings,
-    /// Listen on an address that others can reach, though no program has to prove what it is
-    #[arg(long)]
-    open: bool,
     #[command(flatten)]
     papers: cli::Papers,
 }
@@ -36,17 +33,11 @@ fn main() -> ExitCode {
     cli::run("manager", || run(&options))
 }
 
-fn run(ManagerOptions { manager, open, papers }: &ManagerOptions) -> Result<()> {
+fn run(ManagerOptions { manager, papers }: &ManagerOptions) -> Result<()> {
     papers.print(ManagerOptions::command())?;
-    let usage = |what: &str, advice| Err(Error::new(Kind::Usage, what).advise(advice));
-    let addr = manager.listen;
-    if !addr.ip().is_loopback() && !open {
-        let what = format!("{addr} can be reached from other machines, and anybody there could join");
-        return usage(&what, "add --open if that is what you want, or listen on 127.0.0.1");
-    }
     if manager.ping >= manager.dead_after {
         let what = "with --ping as long as --dead-after every peer would seem dead";
-        return usage(what, "make --dead-after several times --ping");
+        return Err(Error::new(Kind::Usage, what).advise("make --dead-after several times --ping"));
     }
     let stop = cli::on_signal()?;
     let mut manager = Manager::start(manager)?;

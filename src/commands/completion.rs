@@ -8,7 +8,6 @@
 //! types must not wait for a manager that is away.
 
 use std::any::TypeId;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +21,7 @@ use rustyline::error::ReadlineError;
 use rustyline::{Helper, Highlighter, Hinter, Validator};
 
 use super::command::in_lower_case;
+use crate::peer::config::Config;
 use crate::peer::manager_client::ManagerClient;
 use crate::share::FileName;
 use crate::thread::{self, Thread};
@@ -102,13 +102,14 @@ fn is_special(c: char) -> bool {
 }
 
 /// The names of all files that are offered, as far as they are known in time.
-pub(super) fn names_from(manager: SocketAddr) -> impl Fn() -> Vec<String> + Clone + Send + Sync {
+pub(super) fn names_from(config: Config) -> impl Fn() -> Vec<String> + Clone + Send + Sync {
     let known = Arc::new(Mutex::new((None::<Instant>, Vec::new())));
     move || {
         let (asked, names) = &mut *known.lock();
         if asked.is_none_or(|asked| asked.elapsed() >= AGE) {
             let (tell, told) = bounded(1);
-            let ask = move || drop(tell.send(ManagerClient::new(manager).files(false)));
+            let mut manager = ManagerClient::new(&config);
+            let ask = move || drop(tell.send(manager.files(false)));
             let started = thread::start("ask_names", ask).map(Thread::detach);
             if let (Ok(()), Ok(Ok(files))) = (started, told.recv_timeout(WAIT)) {
                 *names = files.iter().map(|row| row.file.to_string()).collect();

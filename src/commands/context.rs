@@ -70,7 +70,7 @@ impl Context {
 
     /// A way to the manager.
     pub(super) fn manager(&self) -> ManagerClient {
-        ManagerClient::new(self.config.manager)
+        ManagerClient::new(&self.config)
     }
 
     /// A shared folder: the peer's own, if it is that, else one that is opened for this command.

@@ -24,6 +24,7 @@ use crate::cli::tell;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::connection::Connection;
+use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{
     Credentials, FileState, FromPeer, GRACE, Health, ManagerState, Replicas, ToPeer, no_answer,
@@ -309,7 +310,8 @@ pub(super) fn get(context: &Context) -> Result<Outcome> {
     let mut others = context.manager().state()?.peers;
     others.retain(|other| other.peer != own);
     let mut offered = BTreeMap::new();
-    let answers = on_threads("ask_files", others.iter().collect(), |peer| ask_files(peer.addr));
+    let secret = context.config.admission.secret.as_ref();
+    let answers = on_threads("ask_files", others.iter().collect(), |peer| ask_files(peer.addr, secret));
     for (card, answer) in others.iter().zip(answers) {
         match answer {
             Ok(files) => files.into_iter().for_each(|file| enter(&mut offered, file, card.name.to_string())),
@@ -332,8 +334,8 @@ pub(super) fn get(context: &Context) -> Result<Outcome> {
 }
 
 /// What one peer offers.
-fn ask_files(addr: SocketAddr) -> Result<Vec<FromPeer>> {
-    let mut connection = Connection::connect(addr, limits::LINE)?;
+fn ask_files(addr: SocketAddr, secret: Option<&Key>) -> Result<Vec<FromPeer>> {
+    let mut connection = Connection::connect(addr, limits::LINE, secret)?;
     connection.send(&ToPeer::Get {})?;
     let end = Instant::now() + limits::MESSAGE_TIME;
     let mut files = Vec::new();

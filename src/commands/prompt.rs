@@ -104,7 +104,7 @@ fn editor(context: &Context) -> Result<Editor<Completion, DefaultHistory>, Readl
     let lists =
         Config::builder().completion_type(CompletionType::List).completion_show_all_if_ambiguous(true);
     let mut editor = Editor::with_config(lists.build())?;
-    editor.set_helper(Some(Completion::new(Typed::command(), names_from(context.config.manager))));
+    editor.set_helper(Some(Completion::new(Typed::command(), names_from(context.config.clone()))));
     Ok(editor)
 }
 

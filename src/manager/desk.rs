@@ -46,6 +46,8 @@ pub(super) struct Desk {
     pub(super) clock: Clock,
     /// How long a peer may be silent, and one that waits for slots may take to say `ok`.
     pub(super) dead_after: Duration,
+    /// That of the network, for the connections to its peers.
+    pub(super) secret: Option<Key>,
     locked: Mutex<Locked>,
     list_changed: Condvar,
     plan_due: Condvar,
@@ -71,7 +73,12 @@ struct Waking {
 
 impl Desk {
     /// An empty table whose leases last `quantum`, and whose files are to be on so many peers.
-    pub(super) fn new(quantum: Duration, replicas: Replicas, dead_after: Duration) -> Self {
+    pub(super) fn new(
+        quantum: Duration,
+        replicas: Replicas,
+        dead_after: Duration,
+        secret: Option<Key>,
+    ) -> Self {
         let clock = Clock::new();
         let (quantum, first) = (quantum.as_millis() as Millis, clock.first_number());
         let table = Table::new(quantum, replicas, first, Key::random(), clock.now());
@@ -80,6 +87,7 @@ impl Desk {
         Self {
             clock,
             dead_after,
+            secret,
             locked,
             list_changed: Condvar::new(),
             plan_due: Condvar::new(),

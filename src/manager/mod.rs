@@ -32,6 +32,7 @@ use clap::Args;
 
 use crate::cli;
 use crate::error::Result;
+use crate::net::admission::Admission;
 use crate::net::message::{Replicas, encode};
 use crate::net::server::{Server, listen};
 use crate::thread::{self, Thread};
@@ -64,6 +65,9 @@ pub struct Settings {
     /// How many peers are to have each file: all, or a number; 0 keeps no replicas
     #[arg(long, value_name = "N", default_value = "all")]
     pub replicas: Replicas,
+    /// Who may speak to it.
+    #[command(flatten)]
+    pub admission: Admission,
 }
 
 /// A running manager; dropping it stops it.
@@ -80,14 +84,16 @@ impl Manager {
     /// # Errors
     /// When it cannot listen, or no thread can be started.
     pub fn start(settings: &Settings) -> Result<Self> {
-        let Settings { listen: addr, quantum, ping, dead_after, replicas } = *settings;
-        let desk = Arc::new(Desk::new(quantum, replicas, dead_after));
+        let Settings { listen: addr, quantum, ping, dead_after, replicas, ref admission } = *settings;
+        let secret = &admission.secret;
+        let desk = Arc::new(Desk::new(quantum, replicas, dead_after, secret.clone()));
         let here = || Arc::clone(&desk);
         let (served, beats, tells, orders, exams) = (here(), here(), here(), here(), here());
         let board = Board::default();
-        let server = Server::start("serve_node", listen(addr)?, move |connection| {
-            sessions::serve_node(&served, &board, connection)
-        })?;
+        let server =
+            Server::start("serve_node", listen(addr, admission)?, secret.clone(), move |connection| {
+                sessions::serve_node(&served, &board, connection)
+            })?;
         // One that cannot be started ends the others, which hear of it from the desk.
         let mut manager = Self { desk, server, threads: Vec::new() };
         let threads = &mut manager.threads;

@@ -14,6 +14,11 @@
 //! socket at once tear each other's lines: where several have news to tell, they share the [`Connection::outbox`],
 //! which never waits.
 //!
+//! # Before the first answer
+//! Where a network has a secret, both sides of a connection show that they know it, as [`admission`](super::admission)
+//! says. The side that was reached does so when it has read the first line; the side that connects when the answer begins
+//! to come, or before it sends a payload. So a conversation sees nothing of it.
+//!
 //! # What is missing
 //! Messages are parsed from a whole line; a peer that sends long lines slowly costs a thread each.
 
@@ -28,8 +33,10 @@ use log::trace;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::admission::{Handshake, prove, unauthorised};
+use super::key::{Key, Purpose};
 use super::limits::{self, Pace};
-use super::message::{FromPeer, Refusal, Reply, encode};
+use super::message::{FromPeer, Refusal, Reply, encode, shown};
 use super::outbox::Outbox;
 use super::timed::{Limit, Timed, is_timeout};
 use crate::error::{Code, Error, Result};
@@ -53,6 +60,10 @@ pub struct Connection {
     longest_line: usize,
     line: Vec<u8>,
     outbox: Option<Outbox>,
+    /// What the other side is to show that it knows, before its first line is understood.
+    guard: Option<Key>,
+    /// What this side is to show when it has said its first line, and that line.
+    entry: Option<(Key, Vec<u8>)>,
 }
 
 /// The speaking half, which another thread may have.
@@ -71,29 +82,30 @@ impl Deref for Connection {
 }
 
 impl Connection {
-    /// Connects to the node at `addr`, whose lines may be as long as `longest_line`.
+    /// Connects to the node at `addr`, whose lines may be as long as `longest_line`, and which knows this secret.
     ///
     /// # Errors
     /// When nobody listens there, or the time of [`limits::CONNECT_TIME`] is over.
-    pub fn connect(addr: SocketAddr, longest_line: usize) -> Result<Self> {
+    pub fn connect(addr: SocketAddr, longest_line: usize, secret: Option<&Key>) -> Result<Self> {
         let failed = |e| Error::failed(format!("cannot connect to {addr}")).because(e);
         let stream = TcpStream::connect_timeout(&addr, limits::CONNECT_TIME).map_err(failed)?;
-        Self::new(stream, longest_line).map_err(failed)
+        let entry = secret.map(|secret| (secret.clone(), Vec::new()));
+        Ok(Self { entry, ..Self::new(stream, longest_line).map_err(failed)? })
     }
 
-    /// A connection that a listener accepted.
+    /// A connection that a listener accepted, from one that must know this secret.
     ///
     /// # Errors
     /// When it is gone already.
-    pub fn accepted(stream: TcpStream) -> io::Result<Self> {
-        Self::new(stream, limits::LINE)
+    pub fn accepted(stream: TcpStream, secret: Option<&Key>) -> io::Result<Self> {
+        Ok(Self { guard: secret.cloned(), ..Self::new(stream, limits::LINE)? })
     }
 
     fn new(stream: TcpStream, longest_line: usize) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let writer = Writer { other: stream.peer_addr()?, stream: Arc::new(stream) };
         let reader = BufReader::with_capacity(32 << 10, writer.within(Limit::None));
-        Ok(Self { reader, writer, longest_line, line: Vec::new(), outbox: None })
+        Ok(Self { reader, writer, longest_line, line: Vec::new(), outbox: None, guard: None, entry: None })
     }
 
     /// The half that speaks, for another thread.
@@ -101,9 +113,76 @@ impl Connection {
         self.writer.clone()
     }
 
-    /// The way by which several threads speak here from now on; nobody may write past it.
+    /// The way by which several threads speak here from now on; nobody may write past it. The first message of a
+    /// conversation is sent before it.
     pub fn outbox(&mut self) -> Outbox {
-        self.outbox.get_or_insert_with(|| Outbox::new(Arc::clone(&self.writer.stream))).clone()
+        self.outbox
+            .get_or_insert_with(|| Outbox::new(Arc::clone(&self.writer.stream), self.entry.is_some()))
+            .clone()
+    }
+
+    /// Sends one message, as [`Writer::send`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send<M: Serialize>(&mut self, message: &M) -> Result<()> {
+        if let Some((_, first)) = &mut self.entry {
+            *first = encode(message)?;
+        }
+        self.writer.send(message)
+    }
+
+    /// Sends one message and its payload, as [`Writer::send_with_payload`].
+    ///
+    /// # Errors
+    /// As there; and when the other side does not let this one in, which it says before the payload.
+    pub fn send_with_payload<M: Serialize>(
+        &mut self,
+        message: &M,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<()> {
+        self.send(message)?;
+        self.enter()?;
+        self.at_payload_pace(|stream| write(stream))
+    }
+
+    /// Shows that this side knows the secret, and has the other show it, when the first line was said. Nothing more is
+    /// said to a stranger.
+    fn enter(&mut self) -> Result<()> {
+        let Some((secret, first)) = self.entry.take() else { return Ok(()) };
+        self.exchange_proofs(&secret, &first).inspect_err(|_| self.close())?;
+        self.outbox.iter().for_each(Outbox::resume);
+        Ok(())
+    }
+
+    fn exchange_proofs(&mut self, secret: &Key, first: &[u8]) -> Result<()> {
+        let stranger = unauthorised(format!("{} has not this network's secret", self.other));
+        let Handshake::Challenge { nonce } = self.answer(limits::MESSAGE_TIME)? else { return Err(stranger) };
+        let (mac, own) = (prove(secret, Purpose::Enter, &nonce, first), Key::random());
+        self.writer.send(&Handshake::Proof { mac, nonce: Some(own.clone()) })?;
+        match self.answer(limits::MESSAGE_TIME)? {
+            Handshake::Welcome { mac } if mac == prove(secret, Purpose::Welcome, &own, first) => Ok(()),
+            _ => Err(stranger),
+        }
+    }
+
+    /// Has the other side show that it knows the secret, before the line that it said first is understood.
+    fn admit(&mut self) -> Result<()> {
+        let Some(secret) = self.guard.take() else { return Ok(()) };
+        let stranger = unauthorised("this node lets in only programs that know its secret");
+        let (first, own) = (std::mem::take(&mut self.line), Key::random());
+        self.writer.send(&Handshake::Challenge { nonce: own.clone() })?;
+        let heard = self.receive_by(Instant::now() + limits::MESSAGE_TIME);
+        let Ok(Received::Message(Handshake::Proof { mac, nonce })) = heard else { return Err(stranger) };
+        if mac != prove(&secret, Purpose::Enter, &own, &first) {
+            return Err(stranger);
+        }
+        if let Some(nonce) = nonce {
+            let mac = prove(&secret, Purpose::Welcome, &nonce, &first);
+            self.writer.send(&Handshake::Welcome { mac })?;
+        }
+        self.line = first;
+        Ok(())
     }
 
     /// Asks a question; the answer must come within `wait`. Not for one that speaks by an outbox.
@@ -167,7 +246,8 @@ impl Connection {
             Received::Silence => return Ok(Received::Silence),
         }
         self.read_line()?;
-        trace!("{} < {}", self.other, String::from_utf8_lossy(&self.line));
+        trace!("{} < {}", self.other, shown(&self.line));
+        self.admit()?;
         self.payload_pace(limits::PAYLOAD_PACE);
         self.understand(&self.line).map(Received::Message)
     }
@@ -175,6 +255,9 @@ impl Connection {
     /// A line as a message.
     pub(super) fn understand<M: DeserializeOwned>(&self, line: &[u8]) -> Result<M> {
         serde_json::from_slice(line).map_err(|e| {
+            if let Ok(Handshake::Challenge { .. }) = serde_json::from_slice(line) {
+                return unauthorised(format!("{} asks for a secret, and none was given here", self.other));
+            }
             Error::new(Code::BadMessage, format!("not a message of this protocol, from {}", self.other))
                 .because(e)
         })
@@ -188,7 +271,9 @@ impl Connection {
     pub fn first_byte(&mut self, wait: Option<Duration>) -> Result<Received<u8>> {
         self.deadline(wait);
         match self.reader.fill_buf() {
-            Ok(bytes) => Ok(bytes.first().map_or(Received::End, |byte| Received::Message(*byte))),
+            Ok([]) => Ok(Received::End),
+            Ok(_) if self.entry.is_some() => self.enter().and_then(|()| self.first_byte(wait)),
+            Ok(bytes) => Ok(Received::Message(bytes[0])),
             Err(e) if is_timeout(&e) => Ok(Received::Silence),
             Err(e) => Err(self.broke(e)),
         }
@@ -265,9 +350,10 @@ impl Connection {
         let no = FromPeer::Error(Refusal::from(error));
         match &self.outbox {
             Some(outbox) => outbox.send(&no),
-            None => {
-                self.send(&no).unwrap_or_else(|e| trace!("{}: the refusal was not heard: {e}", self.other))
-            }
+            None => self
+                .writer
+                .send(&no)
+                .unwrap_or_else(|e| trace!("{}: the refusal was not heard: {e}", self.other)),
         }
     }
 
@@ -345,8 +431,7 @@ impl Writer {
     }
 
     fn line<M: Serialize>(&self, message: &M) -> Result<Vec<u8>> {
-        encode(message)
-            .inspect(|line| trace!("{} > {}", self.other, String::from_utf8_lossy(line).trim_end()))
+        encode(message).inspect(|line| trace!("{} > {}", self.other, shown(line)))
     }
 
     fn at_payload_pace(&self, write: impl FnOnce(&mut Timed) -> io::Result<()>) -> Result<()> {
@@ -395,7 +480,7 @@ pub(super) mod tests {
     pub(in crate::net) fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (Connection::accepted(listener.accept().unwrap().0).unwrap(), other)
+        (Connection::accepted(listener.accept().unwrap().0, None).unwrap(), other)
     }
 
     /// A fifth of a second for a payload of a few bytes.

@@ -10,18 +10,24 @@
 //! - the **pass** to a holder of a file, of the requester's number and the file's id, under the *holder's* token, which
 //!   both the manager and that holder know.
 //!
+//! The **secret** of a network is made of a file that a person gives to every node ([`super::admission`]).
+//!
 //! Two keys are compared in a time that does not depend on where they differ, and none is shown in a log.
 
-use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
+use std::{fmt, fs};
 
 use hmac::digest::CtOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Kind};
 use crate::share::{FileId, Hash, as_text, hex, unhex};
+
+/// The shortest secret, in bytes: a word or a date could be guessed.
+const SHORTEST_SECRET: usize = 16;
 
 /// What it is for: what is made for one purpose is worth nothing for another.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +38,10 @@ pub(crate) enum Purpose {
     Lease,
     /// To be sent pieces as a peer. Of the peer's number and the file's id.
     Pass,
+    /// To be let in by a node. Of that node's nonce and the first line of the conversation.
+    Enter = 3,
+    /// To show the same in return. Of the nonce of the one that was let in, and its first line.
+    Welcome = 4,
 }
 
 /// A token, the key of a lease at a peer, or a pass; on the wire 64 hex digits.
@@ -60,6 +70,26 @@ impl Key {
     /// By a holder's token: what shows to it that pieces of a file are asked for by the peer of this number.
     pub(crate) fn pass(&self, requester: u64, file: FileId) -> Self {
         self.make(Purpose::Pass, &[&requester.to_be_bytes(), file.to_string().as_bytes()])
+    }
+
+    /// The secret of a network: the SHA-256 of what is in this file, without a newline at its end.
+    ///
+    /// # Errors
+    /// A usage error when it cannot be read, may be read by others, or is short.
+    pub fn from_file(path: &str) -> Result<Self, Error> {
+        let no = |what| {
+            let advice =
+                format!("a new one is made by: head -c 32 /dev/urandom | base64 > {path}; chmod 600 {path}");
+            Error::new(Kind::Usage, format!("the secret in {path} {what}")).advise(advice)
+        };
+        let file = fs::metadata(path).and_then(|about| Ok((about.mode(), fs::read(path)?)));
+        let (mode, bytes) = file.map_err(|e| no("cannot be read").because(e))?;
+        let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        match (mode & 0o077, secret.len()) {
+            (0, SHORTEST_SECRET..) => Ok(Self(Sha256::digest(secret).into())),
+            (0, _) => Err(no("has fewer than 16 bytes, and could be guessed")),
+            _ => Err(no("may be read or changed by others on this machine")),
+        }
     }
 
     /// What this key makes of `parts` for this purpose.
@@ -115,6 +145,8 @@ impl fmt::Debug for Key {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -131,6 +163,36 @@ mod tests {
         ] {
             assert_ne!(pass, other);
         }
+    }
+
+    #[test]
+    fn a_secret_is_the_bytes_of_a_file_that_only_its_owner_may_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &str, mode| {
+            let path = dir.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let read = |name, bytes, mode| Key::from_file(&write(name, bytes, mode));
+        let secret = read("a", "sixteen letters!", 0o600).unwrap();
+        assert_eq!(secret, read("b", "sixteen letters!\n", 0o400).unwrap());
+        assert_ne!(secret, read("c", "sixteen letters?", 0o600).unwrap());
+        assert_ne!(secret, read("d", "sixteen letters!\n\n", 0o600).unwrap());
+        for (bytes, mode, why) in [
+            ("", 0o600, "fewer than 16 bytes"),
+            ("fifteen letters\n", 0o600, "fewer than 16 bytes"),
+            ("sixteen letters!", 0o640, "by others"),
+            ("sixteen letters!", 0o602, "by others"),
+        ] {
+            let path = write("no", bytes, mode);
+            let no = Key::from_file(&path).unwrap_err();
+            let text = no.to_string();
+            assert_eq!((no.kind(), text.contains("letters")), (Kind::Usage, false), "{text}");
+            assert!(text.contains(why) && text.contains(&format!("> {path}; chmod 600 {path}")), "{text}");
+        }
+        let text = Key::from_file("/no/such").unwrap_err().to_string();
+        assert!(text.contains("the secret in /no/such cannot be read: No such file"), "{text}");
     }
 
     #[test]

@@ -25,10 +25,11 @@
 //! ```
 //!
 //! # What is missing
-//! Nothing is encrypted, and no program proves its identity: all that can reach a port can use it. That is why
-//! a manager listens on loopback unless it is told otherwise. A line is read as a whole before it is
+//! Nothing is encrypted. All that know the secret of a network can speak to its nodes, and where it has none, all that can
+//! reach a port ([`admission`]). A line is read as a whole before it is
 //! understood, so a message costs its sender's bandwidth and [`limits::LINE`] bytes of our memory.
 
+pub mod admission;
 pub mod connection;
 pub(crate) mod http;
 pub mod key;

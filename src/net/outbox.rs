@@ -30,7 +30,7 @@ use rustix::net::{SendFlags, send};
 use serde::Serialize;
 
 use super::limits;
-use super::message::encode;
+use super::message::{encode, shown};
 use crate::thread::{self, Thread};
 
 /// How often one flush sends; then a thread takes over, since others may go on posting for ever.
@@ -60,11 +60,16 @@ struct Unsent {
 
 impl Outbox {
     /// The queue of the listener at the other end of `stream`; a connection has one at most
-    /// ([`Connection::outbox`](super::connection::Connection::outbox)).
-    pub(super) fn new(stream: Arc<TcpStream>) -> Self {
+    /// ([`Connection::outbox`](super::connection::Connection::outbox)). One that is `held` sends nothing until it may
+    /// [`resume`](Self::resume).
+    pub(super) fn new(stream: Arc<TcpStream>, held: bool) -> Self {
         // For the thread that waits; only a time of zero would be refused.
         let _ = stream.set_write_timeout(Some(limits::MESSAGE_TIME));
-        Self(Arc::new(Queue { stream, unsent: Mutex::default(), settled: Condvar::new() }))
+        Self(Arc::new(Queue {
+            stream,
+            unsent: Mutex::new(Unsent { sending: held, ..Unsent::default() }),
+            settled: Condvar::new(),
+        }))
     }
 
     /// Queues one message; no system call.
@@ -85,7 +90,7 @@ impl Outbox {
             debug!("dropping a listener that does not read: {} bytes wait for it", unsent.bytes.len());
             return self.0.close(&mut unsent);
         }
-        trace!("> {}", String::from_utf8_lossy(line).trim_end());
+        trace!("> {}", shown(line));
         unsent.bytes.extend_from_slice(line);
     }
 
@@ -98,6 +103,11 @@ impl Outbox {
                 return;
             }
         }
+        self.resume();
+    }
+
+    /// Sends what is queued, for the one that said that it is `sending`.
+    pub(super) fn resume(&self) {
         if !self.0.drain_outbox(false) {
             let queue = Arc::clone(&self.0);
             let drain = move || while !queue.drain_outbox(true) {};

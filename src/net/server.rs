@@ -23,7 +23,9 @@ use std::time::Duration;
 use log::{debug, warn};
 use parking_lot::Mutex;
 
+use super::admission::Admission;
 use super::connection::{Connection, Received, Writer};
+use super::key::Key;
 use super::limits;
 use crate::error::{Code, Error, Kind, Result};
 use crate::thread::{self, Thread};
@@ -76,8 +78,10 @@ impl Open {
 /// Listens on `addr`; port 0 takes any free port.
 ///
 /// # Errors
-/// When the address is not one of this machine's, or the port is in use.
-pub fn listen(addr: SocketAddr) -> Result<TcpListener> {
+/// A usage error where every program of other machines could join; and when the address is not one of this machine's, or
+/// the port is in use.
+pub fn listen(addr: SocketAddr, admission: &Admission) -> Result<TcpListener> {
+    admission.allow(addr)?;
     let listener = TcpListener::bind(addr).and_then(|listener| {
         // Once more, for std has asked for a short queue.
         rustix::net::listen(&listener, limits::BACKLOG)?;
@@ -94,19 +98,21 @@ pub fn listen(addr: SocketAddr) -> Result<TcpListener> {
 }
 
 impl Server {
-    /// Serves every connection to `listener` with `serve`, each in a thread called `name`.
+    /// Serves every connection to `listener` with `serve`, each in a thread called `name`; messages only of those that
+    /// know the secret.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(
         name: &'static str,
         listener: TcpListener,
+        secret: Option<Key>,
         serve: impl Fn(&mut Connection) -> Result<()> + Send + Sync + 'static,
     ) -> Result<Self> {
         let failed = |e| Error::failed("cannot start the server").because(e);
         let addr = listener.local_addr().map_err(failed)?;
         let open = Arc::<Mutex<Open>>::default();
-        let host = Arc::new(Host { name, serve: Box::new(serve), open: Arc::clone(&open) });
+        let host = Arc::new(Host { name, secret, serve: Box::new(serve), open: Arc::clone(&open) });
         let accept = thread::start("accept_loop", move || accept_loop(&host, &listener))?;
         Ok(Self { addr, open, accept: Some(accept) })
     }
@@ -144,6 +150,7 @@ impl Drop for Server {
 /// What the threads of a server share.
 struct Host {
     name: &'static str,
+    secret: Option<Key>,
     serve: Box<Serve>,
     open: Arc<Mutex<Open>>,
 }
@@ -171,7 +178,7 @@ fn accept_loop(host: &Arc<Host>, listener: &TcpListener) {
 
 /// Starts the thread of one conversation.
 fn begin(host: &Arc<Host>, stream: TcpStream) -> Result<()> {
-    let Ok(connection) = Connection::accepted(stream) else {
+    let Ok(connection) = Connection::accepted(stream, host.secret.as_ref()) else {
         return Ok(()); // It is gone already, which is no failure of ours.
     };
     let mut open = host.open.lock();
@@ -238,8 +245,8 @@ mod tests {
 
     /// Answers every line, any JSON value, with the same line.
     fn echo() -> Server {
-        let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
-        Server::start("serve_echo", listener, |connection| {
+        let listener = listen(([127, 0, 0, 1], 0).into(), &Admission::default()).unwrap();
+        Server::start("serve_echo", listener, None, |connection| {
             while let Received::Message(value) = connection.receive::<serde_json::Value>(None)? {
                 connection.send(&value)?;
             }
@@ -310,7 +317,7 @@ mod tests {
     #[test]
     fn a_port_in_use_is_said_with_what_to_do() {
         let server = echo();
-        let text = listen(server.addr()).unwrap_err().to_string();
+        let text = listen(server.addr(), &Admission::default()).unwrap_err().to_string();
         assert!(text.contains("cannot listen on") && text.contains("--listen"), "{text}");
     }
 }

@@ -9,6 +9,7 @@ use clap::{Args, value_parser};
 
 use crate::cli;
 use crate::error::Result;
+use crate::net::admission::Admission;
 use crate::net::message::Name;
 use crate::share::choker::{ROUND_SECONDS, UNCHOKE};
 use crate::share::units::Bytes;
@@ -41,6 +42,9 @@ pub struct Config {
     /// How often to look into the shared folder
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = cli::parse_time)]
     pub scan: Duration,
+    /// Who may speak to it, and what it shows to others.
+    #[command(flatten)]
+    pub admission: Admission,
     /// How it serves peers that want pieces.
     #[command(flatten)]
     pub upload: UploadSettings,

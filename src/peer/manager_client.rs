@@ -6,9 +6,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::config::Config;
 use crate::clock::Millis;
 use crate::error::{Code, Result};
 use crate::net::connection::Connection;
+use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{Credentials, FileState, FromManager, Holder, PeerId, State, ToManager, no_answer};
 use crate::share::{FileId, FileName, Manifest};
@@ -17,8 +19,8 @@ use crate::share::{FileId, FileName, Manifest};
 ///
 /// # Errors
 /// When nobody listens there.
-pub(crate) fn reach_manager(addr: SocketAddr) -> Result<Connection> {
-    Connection::connect(addr, limits::MANAGER_LINE)
+pub(crate) fn reach_manager(addr: SocketAddr, secret: Option<&Key>) -> Result<Connection> {
+    Connection::connect(addr, limits::MANAGER_LINE, secret)
         .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))
 }
 
@@ -37,13 +39,14 @@ pub struct Listing {
 #[derive(Debug)]
 pub struct ManagerClient {
     addr: SocketAddr,
+    secret: Option<Key>,
     connection: Option<Connection>,
 }
 
 impl ManagerClient {
-    /// To the manager at this address; connects when it is asked something.
-    pub(crate) fn new(addr: SocketAddr) -> Self {
-        Self { addr, connection: None }
+    /// To the manager of a peer that is to behave so; connects when it is asked something.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { addr: config.manager, secret: config.admission.secret.clone(), connection: None }
     }
 
     /// Who else has a file, and what its bytes are.
@@ -148,7 +151,7 @@ impl ManagerClient {
     /// # Errors
     /// When it does not answer.
     pub(crate) fn state(&mut self) -> Result<State> {
-        let mut connection = reach_manager(self.addr)?;
+        let mut connection = reach_manager(self.addr, self.secret.as_ref())?;
         match connection.ask(&ToManager::State {}, limits::MESSAGE_TIME)? {
             FromManager::State(state) => Ok(*state),
             other => Err(no_answer(&other, "state")),
@@ -169,7 +172,8 @@ impl ManagerClient {
     /// refusal does not end the conversation; a failure, and an answer that is none, do.
     fn ask<T>(&mut self, question: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
         let rested = self.connection.is_some();
-        let mut connection = self.connection.take().map_or_else(|| reach_manager(self.addr), Ok)?;
+        let reach = || reach_manager(self.addr, self.secret.as_ref());
+        let mut connection = self.connection.take().map_or_else(reach, Ok)?;
         match question(&mut connection) {
             Err(e) if e.code() == Code::Failed && rested => {
                 drop(connection);

@@ -71,10 +71,10 @@ pub(super) fn keep_membership(wings: &Wings) {
 fn converse(wings: &Wings) -> Result<Infallible> {
     let network = &wings.network;
     let manager = network.config.manager;
-    let mut connection = reach_manager(manager)?;
+    let mut connection = reach_manager(manager, network.config.admission.secret.as_ref())?;
+    connection.send(&register(wings, advertised(network, &connection)?))?;
     let line = connection.outbox();
     network.connected(line.clone());
-    line.send(&register(wings, advertised(network, &connection)?));
     let mut talk = Talk { wings, line, silence: limits::MESSAGE_TIME, last_ping: None };
     loop {
         match connection.receive(Some(talk.silence))? {

@@ -61,7 +61,7 @@ impl Peer {
     /// # Errors
     /// When it cannot listen, or no thread can be started.
     pub fn start(config: Config) -> Result<Self> {
-        let listener = listen(config.listen)?;
+        let listener = listen(config.listen, &config.admission)?;
         let addr = listener.local_addr().map_err(|e| Error::failed("cannot listen").because(e))?;
         let watched = || {
             let mut store = Store::open(&config.data)?;
@@ -76,9 +76,10 @@ impl Peer {
         let replicate = |store| Replication::new(store, Arc::clone(&library), Arc::clone(&uploads));
         let replication = store.map(replicate).map(Arc::new);
         let wings = Arc::new(Wings { network, serving, library, uploads, replication });
+        let secret = wings.network.config.admission.secret.clone();
         let (served, member) = (Arc::clone(&wings), Arc::clone(&wings));
         let server =
-            Server::start("serve_peer", listener, move |connection| serve_peer(&served, connection))?;
+            Server::start("serve_peer", listener, secret, move |connection| serve_peer(&served, connection))?;
         // Where a thread cannot be started, those that were are ended.
         let mut peer = Self { wings, server, threads: Vec::new() };
         peer.threads.push(peer.wings.library.start()?);

@@ -70,6 +70,7 @@ impl Node {
             .args(args)
             .current_dir(dir)
             .env("RUST_LOG", log)
+            .env_remove("PEERLAB_SECRET_FILE")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -35,7 +35,7 @@ pub(in crate::manager) fn exam_loop(desk: &Desk) {
 }
 
 fn hold_exam(desk: &Desk, exam: &Exam) {
-    let passed = Connection::connect(exam.addr, limits::LINE)
+    let passed = Connection::connect(exam.addr, limits::LINE, desk.secret.as_ref())
         .and_then(|mut connection| examine(&mut connection, exam));
     desk.change(|table, now| table.examined(exam, passed, now));
 }

@@ -111,7 +111,7 @@ fn stay_known(desk: &Desk, connection: &mut Connection, peer: PeerId) -> Result<
 fn probe(desk: &Desk, peer: PeerId, over: &Receiver<()>) {
     let mut pause = Duration::from_millis(500);
     while let Some(exam) = desk.change(|table, _| table.first_exam(peer)) {
-        let connected = Connection::connect(exam.addr, limits::LINE);
+        let connected = Connection::connect(exam.addr, limits::LINE, desk.secret.as_ref());
         let reach = connected.as_ref().map_or_else(|e| Reach::No(e.to_string()), |_| Reach::Yes);
         desk.change(|table, now| table.tried(peer, reach, now));
         match connected.and_then(|mut connection| examine(&mut connection, &exam)) {

@@ -207,7 +207,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = thread::spawn(move || {
-            let mut connection = Connection::accepted(listener.accept().unwrap().0).unwrap();
+            let mut connection = Connection::accepted(listener.accept().unwrap().0, None).unwrap();
             serve(&mut connection, |_| Answer::file("x/y", file, size, gate))
         });
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();

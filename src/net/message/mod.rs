@@ -10,6 +10,8 @@
 //!   be follows from the message itself (an eighth of the pieces, 32 for each piece, 8 for each number), and is checked
 //!   before anything is allocated.
 //! - **The first message says which conversation it is**; a node needs one port only.
+//! - **A secret**, where the network has one, is proved between the first message and its answer, by messages of their own
+//!   ([`admission`](super::admission)).
 //! - **`error` is an answer everywhere**, and the same everywhere ([`Refusal`]).
 //!
 //! Numbers of peers and leases start from the manager's start time in microseconds and only grow, across
@@ -71,6 +73,18 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
     Ok(line)
 }
 
+/// A line as a log or an error shows it: without what only its reader is to know.
+pub(crate) fn shown(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut parts: Vec<&str> = text.trim_end().split('"').collect();
+    for value in 2..parts.len() {
+        if ["token", "key", "pass"].contains(&parts[value - 2]) && parts[value - 1].trim() == ":" {
+            parts[value] = "...";
+        }
+    }
+    parts.join("\"")
+}
+
 /// A message that may answer a question.
 pub trait Reply: DeserializeOwned {
     /// This message; or, where it is a "no", the reason as an error.
@@ -103,6 +117,20 @@ pub fn no_answer(message: &impl Serialize, question: &str) -> Error {
 }
 
 fn misplaced(why: &str, message: &impl Serialize) -> Error {
-    let text = serde_json::to_string(message).unwrap_or_default();
+    let text = shown(&serde_json::to_vec(message).unwrap_or_default());
     Error::new(Code::BadMessage, format!("{why}: {text:.200}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_shown_without_what_only_its_reader_is_to_know() {
+        let line = br#"{"type":"x","token":"1","slots":[{"key" : "2"},{"peer":3,"pass":"4"}],"name":"key","file":"\"pass"}"#;
+        let public = r#"{"type":"x","token":"...","slots":[{"key" : "..."},{"peer":3,"pass":"..."}],"name":"key","file":"\"pass"}"#;
+        assert_eq!(shown(&[&line[..], b"\n"].concat()), public);
+        assert_eq!(shown(b"not JSON: \"key\":"), "not JSON: \"key\":");
+        assert_eq!(shown(b"\xff"), "\u{fffd}");
+    }
 }

@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_manager_is_told_the_newest_and_no_more_than_may_wait_for_it() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut here = Connection::connect(listener.local_addr().unwrap(), limits::LINE).unwrap();
+        let mut here = Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap();
         let mut there = listener.accept().unwrap().0;
         let reader = std::thread::spawn(move || {
             let mut text = String::new();

@@ -30,7 +30,7 @@ struct News {
 
 impl Library {
     pub(super) fn publish(&self) {
-        let mut manager = ManagerClient::new(self.network.config.manager);
+        let mut manager = ManagerClient::new(&self.network.config);
         while let Some((who, news)) = self.next_news(&mut manager) {
             let answered = match &news.offer {
                 Some(offer) => manager.update(&who, offer.manifest(), news.whole, news.published),

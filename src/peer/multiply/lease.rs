@@ -13,7 +13,7 @@
 //! `lost`; that wakes its reader.
 
 use std::collections::HashSet;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ use crate::net::message::{
     Activity, Credentials, FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer,
 };
 use crate::net::outbox::Outbox;
+use crate::peer::config::Config;
 use crate::peer::manager_client::reach_manager;
 use crate::peer::network::Network;
 use crate::share::units::counted;
@@ -78,19 +79,19 @@ impl HeldLease {
         network.ask(|who| {
             let Credentials { peer, token } = who.clone();
             let lease = ToManager::Lease { peer, token, slots, avoid: avoid.to_vec() };
-            Self::wait(network.config.manager, &lease, stop, &mut on_wait)
+            Self::wait(&network.config, &lease, stop, &mut on_wait)
         })
     }
 
     fn wait(
-        manager: SocketAddr,
+        config: &Config,
         lease: &ToManager,
         stop: &AtomicBool,
         on_wait: &mut dyn FnMut(usize, String),
     ) -> Result<Self> {
-        let mut connection = reach_manager(manager)?;
+        let mut connection = reach_manager(config.manager, config.admission.secret.as_ref())?;
+        connection.send(lease)?;
         let line = connection.outbox();
-        line.send(lease);
         loop {
             let spoke = Instant::now();
             while let Received::Silence = connection.first_byte(Some(LOOK))?
@@ -290,7 +291,8 @@ mod tests {
     fn a_connection_that_is_given_up_is_closed_though_the_lease_goes_on() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let connect = || (Connection::connect(addr, limits::LINE).unwrap(), listener.accept().unwrap().0);
+        let connect =
+            || (Connection::connect(addr, limits::LINE, None).unwrap(), listener.accept().unwrap().0);
         let (mut to_manager, _manager) = connect();
         let line = to_manager.outbox();
         let lease = HeldLease::keep(to_manager, line, 7, Vec::new(), 60_000).unwrap();

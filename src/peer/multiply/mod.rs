@@ -39,6 +39,7 @@ use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::Matrix;
 use crate::matrix::freivalds::{self, Entries, Verdict, Witness};
 use crate::matrix::strassen::{self, Assembly, Plan};
+use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::ToManager;
 use crate::share::units::counted;
@@ -193,7 +194,7 @@ impl Multiplication<'_> {
             let asked = Instant::now();
             let lease = self.lease(network, slots, again)?;
             waited += asked.elapsed();
-            self.round(&lease);
+            self.round(&lease, network.config.admission.secret.as_ref());
             let before = std::mem::replace(&mut done, self.products.done());
             if done == products {
                 return Ok(waited);
@@ -271,7 +272,7 @@ impl Multiplication<'_> {
 
     /// Works under one lease until the work or the lease is done: a thread for each slot, and one that tells how far
     /// they are until the last of them has ended.
-    fn round(&self, lease: &HeldLease) {
+    fn round(&self, lease: &HeldLease, secret: Option<&Key>) {
         let at: Vec<String> =
             lease.slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
         self.note(format!("leased {}: {}", counted(lease.size(), "slot"), at.join(", ")));
@@ -295,7 +296,7 @@ impl Multiplication<'_> {
                 let ends = ends.clone();
                 let serve = move || {
                     let _ends = ends;
-                    if let Err(why) = self.serve_slot(lease, card) {
+                    if let Err(why) = self.serve_slot(lease, card, secret) {
                         debug!("a slot of {} is given up: {why}", card.name);
                         *self.failure.lock() = Some(why);
                     }

@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
 use crate::net::connection::Connection;
+use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{FromPeer, PeerCard, ToManager, ToPeer, no_answer, plain};
 
@@ -27,8 +28,8 @@ const PORTION: usize = 16 << 10;
 impl Multiplication<'_> {
     /// One leased slot: takes products until none is left, the lease is over, or the peer fails. None is begun
     /// after the lease.
-    pub(super) fn serve_slot(&self, lease: &HeldLease, card: &PeerCard) -> Result<()> {
-        let mut connection = Connection::connect(card.addr, limits::LINE)?;
+    pub(super) fn serve_slot(&self, lease: &HeldLease, card: &PeerCard, secret: Option<&Key>) -> Result<()> {
+        let mut connection = Connection::connect(card.addr, limits::LINE, secret)?;
         lease.watch(card.peer, connection.stream());
         let card = Arc::new(card.clone());
         while let Some(attempt) = self.products.next(&card, || lease.serves(card.peer)) {

@@ -88,7 +88,7 @@ impl Folder {
             replication
                 .note(format!("what was here of {file} is removed: that download has lain still for a week"));
         }
-        let manager = ManagerClient::new(replication.library.network().config.manager);
+        let manager = ManagerClient::new(&replication.library.network().config);
         Self { replication, watch: Watch::default(), manager, failures: BTreeMap::new() }
     }
 

@@ -253,7 +253,7 @@ impl Replication {
 
     /// Fetches one file after another until the peer leaves.
     pub(super) fn obey_fetch(&self) {
-        let mut manager = ManagerClient::new(self.library.network().config.manager);
+        let mut manager = ManagerClient::new(&self.library.network().config);
         while let Some((file, stop)) = self.next_order() {
             let mut carried_out = self.carry_out(&mut manager, &file, &stop);
             // An order is for a name: if that stands for another content now, for that.

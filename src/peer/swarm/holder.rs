@@ -37,16 +37,17 @@ struct Fetcher<'a> {
 /// Listens to one holder until it or the download is over. Its pass is that of `asker`, this peer's number.
 pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, asker: PeerId) -> Result<()> {
     let began = Instant::now();
-    let mut connection = Connection::connect(holder.addr, limits::LINE)?;
+    let secret = transfer.settings.library.network().config.admission.secret.as_ref();
+    let mut connection = Connection::connect(holder.addr, limits::LINE, secret)?;
     let round_trip = began.elapsed();
-    let (line, manifest) = (connection.outbox(), transfer.partial.manifest());
+    let manifest = transfer.partial.manifest();
     // Before other threads can say anything to it: this opens the conversation.
     let (file, id, pass) = (manifest.name().clone(), manifest.id(), holder.pass.clone());
-    line.post(&ToPeer::Join { peer: if pass.is_some() { asker } else { NOBODY }, file, id, pass });
-    if !transfer.neighbours.lock().connected(holder.peer, line.clone()) {
+    let peer = if pass.is_some() { asker } else { NOBODY };
+    connection.send(&ToPeer::Join { peer, file, id, pass })?;
+    if !transfer.neighbours.lock().connected(holder.peer, connection.outbox()) {
         return Ok(());
     }
-    line.flush();
     let (layout, last_piece, slow, bytes) = (manifest.layout(), None, true, Vec::new());
     let mut fetcher = Fetcher { transfer, holder, layout, connection, round_trip, last_piece, slow, bytes };
     let mut patience = FIRST_WORD;

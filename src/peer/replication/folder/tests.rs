@@ -3,6 +3,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::clock::Millis;
+use crate::net::admission::Admission;
 use crate::peer::config::{Config, UploadSettings};
 use crate::peer::library::Library;
 use crate::peer::library::drops::Dropped;
@@ -34,6 +35,7 @@ impl Lab {
             keeps: true,
             data: dir.path().into(),
             scan: Duration::from_secs(1),
+            admission: Admission::default(),
             upload,
         };
         let store = Store::open(dir.path()).unwrap();
