@@ -704,7 +704,7 @@ fn a_peer_tells_its_files_again_when_the_manager_asks() {
     let _peer = Node::start("peer", dir.path(), "debug", &["--manager", &manager, "--name", "mine", "serve"]);
     let mut membership = Wire::new(listener.accept().unwrap().0);
     membership.hear("register");
-    membership.say(&json!({"type": "registered", "peer": 7}));
+    membership.say(&json!({"type": "registered", "peer": 7, "token": "0".repeat(64)}));
     let id = "0".repeat(64);
     let mut tracker = Wire::new(listener.accept().unwrap().0);
     let mut told = || {
@@ -742,7 +742,7 @@ fn what_the_manager_lists_and_drops_goes_though_the_clock_of_its_peer_is_ahead()
     let _peer = Node::start("peer", dir.path(), "debug", &["--manager", &manager, "--name", "mine", "serve"]);
     let mut membership = Wire::new(listener.accept().unwrap().0);
     membership.hear("register");
-    membership.say(&json!({"type": "registered", "peer": 7}));
+    membership.say(&json!({"type": "registered", "peer": 7, "token": "0".repeat(64)}));
     let mut tracker = Wire::new(listener.accept().unwrap().0);
     tracker.hear("update");
     tracker.payload(32).unwrap();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::fake::{FakePeer, HONEST};
+use crate::common::fake::{Answer, FakePeer, HONEST};
 use crate::common::node::Network;
 use crate::common::wire::{Heard, Wire};
 use crate::common::{PATIENCE, until};
@@ -440,36 +440,65 @@ fn a_thousand_peers_joining_at_once_all_hear_the_whole_list_and_far_fewer_than_a
 }
 
 #[test]
-fn only_the_holder_can_blame_and_a_peer_blamed_twice_is_not_leased_until_it_registers_anew() {
-    let (network, fakes) = network(&[], &[2, 2]);
+fn only_the_holder_can_blame_and_only_what_the_manager_finds_itself_puts_a_peer_into_quarantine() {
+    let (network, mut fakes) = network(&[], &[2, 2]);
     let liar = fakes[0].number;
     let blame = json!({"type": "blame", "peer": liar, "reason": "a wrong product"});
-    let mut stranger = Wire::connect(network.addr);
-    stranger.ask(2);
-    let leased = stranger.hear("leased");
-    assert_eq!(leased["slots"].as_array().unwrap().len(), 2, "spread over as many peers as possible");
-    stranger.say(&json!({"type": "release"}));
-    stranger.hear("released");
-    stranger.say(&blame);
-    assert_eq!(stranger.hear("error")["code"], "unauthorised");
     let mut holder = Wire::connect(network.addr);
-    lease(&mut holder, 4);
+    holder.ask(2);
+    let leased = holder.hear("leased");
+    assert_eq!(leased["slots"].as_array().unwrap().len(), 2, "spread over as many peers as possible");
+    holder.say(&json!({"type": "release"}));
+    holder.hear("released");
     holder.say(&blame);
-    until("one blame", PATIENCE, || event(&network, &["blames f0: a wrong product"]));
-    assert_eq!(network.row("f0").unwrap()["leasable"], true, "once may be a mistake");
+    assert_eq!(holder.hear("error")["code"], "unauthorised");
+    holder.ask(2);
+    holder.hear("leased");
     holder.say(&blame);
-    until("quarantine", PATIENCE, || (network.row("f0").unwrap()["leasable"] == false).then_some(()));
+    until("the examination", PATIENCE, || event(&network, &["f0 was examined: its product was right"]));
+    assert_eq!(network.row("f0").unwrap()["leasable"], true, "words alone do no harm");
+    fakes[0].set(|manners| manners.answer = Answer::Wrong);
+    holder.say(&blame);
+    until("quarantine", PATIENCE, || event(&network, &["f0 is quarantined: it failed its examination: row"]));
+    assert_eq!(network.row("f0").unwrap()["leasable"], false);
     holder.say(&json!({"type": "release"}));
     holder.hear("released");
     holder.ask(3);
     let no = holder.hear("error");
     assert_eq!((&no["code"], &no["leasable"]), (&json!("infeasible"), &json!(2)));
-    // The same name from the same address replaces its former self.
-    let (_again, number) = Wire::register(network.addr, "f0", fakes[0].addr, 2);
-    fakes[0].sees("its end", |seen| seen.ended);
-    assert!(number > liar);
+    // It is leased again when it has registered again.
+    drop(fakes.remove(0));
+    until("its end", PATIENCE, || network.row("f0").is_none().then_some(()));
+    let again = FakePeer::join(network.addr, "f0", 2, HONEST);
+    assert!(again.number > liar);
     network.all_leasable(2);
     lease(&mut holder, 4);
+}
+
+#[test]
+fn who_blames_falsely_three_times_is_not_heard_and_then_harms_nobody() {
+    let (network, fakes) = network(&[], &[1]);
+    let mut holder = Wire::connect(network.addr);
+    lease(&mut holder, 1);
+    let exams = |count| {
+        until("an examination", PATIENCE, || {
+            let events = network.state()["events"].as_array().unwrap().clone();
+            let exams =
+                events.iter().filter(|event| event["text"].as_str().unwrap().contains("was examined"));
+            (exams.count() == count).then_some(())
+        })
+    };
+    // The slot of the lease is the only one: the examination waits for it.
+    for count in 1..=3 {
+        holder.say(&json!({"type": "blame", "peer": fakes[0].number, "reason": "I do not like it"}));
+        holder.say(&json!({"type": "release"}));
+        holder.hear("released");
+        exams(count);
+        lease(&mut holder, 1);
+    }
+    holder.say(&json!({"type": "blame", "peer": fakes[0].number, "reason": "I do not like it"}));
+    until("a deaf ear", PATIENCE, || event(&network, &["falsely too often, and is not heard"]));
+    assert_eq!(network.row("f0").unwrap()["leasable"], true);
 }
 
 #[test]

@@ -102,13 +102,13 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 fn a_peer_leaves_in_order_while_it_computes_a_product() {
     let dir = tempfile::tempdir().unwrap();
     let (mut peer, mut manager, addr) = peer_of_mine(dir.path(), 1);
-    manager.say(&json!({"type": "registered", "peer": 1}));
+    manager.say(&json!({"type": "registered", "peer": 1, "token": "0".repeat(64)}));
     peer.ready();
-    manager.say(&json!({"type": "bind", "lease": 5, "slots": 1, "for_ms": 60000}));
+    manager.say(&json!({"type": "bind", "lease": 5, "slots": 1, "for_ms": 60000, "key": "1".repeat(64)}));
     let mut asker = Wire::connect(addr);
     let size = 4000;
     let bytes = 16 * size * size;
-    asker.say(&json!({"type": "multiply", "lease": 5, "product": 0, "rows": size, "inner": size, "cols": size, "payload": bytes}));
+    asker.say(&json!({"type": "multiply", "lease": 5, "key": "1".repeat(64), "product": 0, "rows": size, "inner": size, "cols": size, "payload": bytes}));
     // More seconds of work than it has to leave.
     asker.say_raw(&vec![0; bytes]);
     peer.signal(Signal::TERM);

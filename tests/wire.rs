@@ -295,7 +295,7 @@ transcripts! {
     a_lease_that_others_wait_for_expires
     a_peer_that_is_gone_is_lost_to_its_lease
     more_slots_than_there_are_is_infeasible
-    a_peer_blamed_twice_by_its_holder_is_quarantined
+    a_peer_that_its_holder_blames_is_examined
     state_shows_peers_queue_leases_and_events
     what_a_peer_says_of_itself_is_told_to_all
     a_peer_serves_products_of_a_bound_lease_only

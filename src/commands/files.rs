@@ -174,11 +174,15 @@ pub(super) fn down(
 
 /// Downloads a file into a folder, unless it lies there.
 fn fetch(context: &Context, file: &FileName, folder: &Path, order: PickOrder) -> Result<DownloadReport> {
-    // Nothing is made on the disk for a file that nobody offers.
+    // Nothing is made on the disk for a file that nobody offers. Of what this peer offers from another folder it is a holder
+    // itself; so it asks as nobody, who is left out of no list.
     let peer = context.peer()?;
+    let copies = offered_from_elsewhere(&peer.wings.library, file, folder).is_some();
     let mut manager = context.manager();
-    let found =
-        ask_about(context, &mut manager, |manager| peer.network().ask(|who| manager.query(who, file)))?;
+    let found = ask_about(context, &mut manager, |manager| match copies {
+        true => manager.query(&Credentials::default(), file),
+        false => peer.network().ask(|who| manager.query(who, file)),
+    })?;
     peer.wings.library.put_back(file, found.manifest.id());
     let store = context.store(folder)?;
     let report = match lies_there(peer, &store, &found)? {

@@ -15,8 +15,11 @@ use crate::net::limits;
 use crate::net::message::{FromPeer, ToPeer, no_answer};
 use crate::thread;
 
-/// How long a peer may take for a product that takes it no time.
+/// How long a peer that was blamed may take for a product that takes it no time.
 const EXAM_TIME: Duration = Duration::from_secs(5);
+
+/// How long a new one may take. Nobody is kept out for it.
+pub(super) const FIRST_EXAM_TIME: Duration = Duration::from_secs(1);
 
 /// The longest side of its operands.
 const SIDE: usize = 8;
@@ -36,15 +39,15 @@ pub(in crate::manager) fn exam_loop(desk: &Desk) {
 
 fn hold_exam(desk: &Desk, exam: &Exam) {
     let passed = Connection::connect(exam.addr, limits::LINE, desk.secret.as_ref())
-        .and_then(|mut connection| examine(&mut connection, exam));
+        .and_then(|mut connection| examine(&mut connection, exam, EXAM_TIME));
     desk.change(|table, now| table.examined(exam, passed, now));
 }
 
-/// Asks for the product of two small random matrices of whole numbers.
+/// Asks for the product of two small random matrices of whole numbers, and waits so long for it.
 ///
 /// # Errors
 /// A failed check when it is wrong; others when there is none.
-pub(super) fn examine(connection: &mut Connection, exam: &Exam) -> Result<()> {
+pub(super) fn examine(connection: &mut Connection, exam: &Exam, wait: Duration) -> Result<()> {
     let mut rng = rand::rng();
     let [rows, inner, cols] = std::array::from_fn(|_| rng.random_range(1..=SIDE));
     let mut operand = |len| -> Vec<f64> { (0..len).map(|_| rng.random_range(-9..=9_i8).into()).collect() };
@@ -64,7 +67,7 @@ pub(super) fn examine(connection: &mut Connection, exam: &Exam) -> Result<()> {
         out.write_all(bytemuck::cast_slice(&b))
     })?;
     let mut c = vec![0.0; rows * cols];
-    match connection.answer(EXAM_TIME)? {
+    match connection.answer(wait)? {
         FromPeer::Product { product: 0, rows, cols, payload }
             if (rows, cols, payload) == (rows_, cols_, 8 * c.len() as u64) =>
         {

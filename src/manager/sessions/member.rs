@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use log::debug;
 
-use super::exam::examine;
+use super::exam::{FIRST_EXAM_TIME, examine};
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::Desk;
 use crate::manager::state::roster::{Reach, spell};
@@ -111,12 +111,17 @@ fn stay_known(desk: &Desk, connection: &mut Connection, peer: PeerId) -> Result<
 fn probe(desk: &Desk, peer: PeerId, over: &Receiver<()>) {
     let mut pause = Duration::from_millis(500);
     while let Some(exam) = desk.change(|table, _| table.first_exam(peer)) {
-        let connected = Connection::connect(exam.addr, limits::LINE, desk.secret.as_ref());
-        let reach = connected.as_ref().map_or_else(|e| Reach::No(e.to_string()), |_| Reach::Yes);
-        desk.change(|table, now| table.tried(peer, reach, now));
-        match connected.and_then(|mut connection| examine(&mut connection, &exam)) {
-            Ok(()) => return desk.change(|table, now| table.proved(peer, now)),
-            Err(e) => debug!("{} has not shown that it computes: {e}", exam.addr),
+        let (mut proven, mut reach) = (false, Reach::Yes);
+        match Connection::connect(exam.addr, limits::LINE, desk.secret.as_ref()) {
+            Ok(mut connection) => match examine(&mut connection, &exam, FIRST_EXAM_TIME) {
+                Ok(()) => proven = true,
+                Err(e) => debug!("{} has not shown that it computes: {e}", exam.addr),
+            },
+            Err(e) => reach = Reach::No(e.to_string()),
+        }
+        desk.change(|table, now| table.tried(peer, reach, proven, now));
+        if proven {
+            return;
         }
         if over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
             return;

@@ -198,9 +198,10 @@ impl Table {
     }
 
     /// The manager tried to connect back to a peer. One that others cannot reach must not be leased, and is told why.
-    pub(super) fn tried(&mut self, peer: PeerId, reach: Reach, now: Millis) {
+    /// `proven` says that somebody computes there for it.
+    pub(super) fn tried(&mut self, peer: PeerId, reach: Reach, proven: bool, now: Millis) {
         let Some(row) = self.roster.peers.get_mut(&peer) else { return };
-        row.reach = reach;
+        (row.reach, row.proven) = (reach, proven);
         let Reach::No(why) = &row.reach else {
             self.replicator.due = true;
             self.catalogue.touch_files_of(peer);
@@ -297,14 +298,6 @@ impl Table {
                 self.events.tell(now, format!("{whom} is quarantined: it failed its examination: {why}"));
                 self.book.capacity_fell(&self.roster, now);
             }
-        }
-    }
-
-    /// A new peer has shown that it computes at its address; gives nothing if it has not.
-    pub(super) fn proved(&mut self, peer: PeerId, now: Millis) {
-        if let Some(row) = self.roster.peers.get_mut(&peer) {
-            row.proven = true;
-            self.book.serve(&self.roster, now);
         }
     }
 

@@ -177,6 +177,13 @@ impl HeldLease {
         terms.left().is_some() && !terms.lost.contains(&peer)
     }
 
+    /// No product is begun at a peer any more, and none that runs there is waited for; that wakes its slots.
+    pub(super) fn give_up(&self, peer: PeerId) {
+        let mut terms = self.terms.lock();
+        terms.lost.insert(peer);
+        terms.close(|of| of == peer);
+    }
+
     /// Ends the work under it: no product is begun any more, and no answer waited for.
     pub(super) fn stop(&self) {
         let mut terms = self.terms.lock();

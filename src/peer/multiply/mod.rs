@@ -41,6 +41,7 @@ use crate::matrix::freivalds::{self, Entries, Verdict, Witness};
 use crate::matrix::strassen::{self, Assembly, Plan};
 use crate::net::key::Key;
 use crate::net::limits;
+use crate::net::message::PeerId;
 use crate::net::message::ToManager;
 use crate::share::units::counted;
 use crate::thread::{self, cores};
@@ -158,6 +159,7 @@ pub(crate) fn multiply(
         assembly: Assembly::new(plan, c),
         products: Products::new(plan),
         failure: Mutex::default(),
+        avoided: Mutex::default(),
         events,
     };
     Ok((multiplication.run(network, slots)?, multiplication.products.report()))
@@ -171,6 +173,8 @@ struct Multiplication<'a> {
     products: Products,
     /// The last failure of a slot, for the case that nothing works.
     failure: Mutex<Option<Error>>,
+    /// Peers that answered wrongly, or too late: this multiply asks for none of their slots any more.
+    avoided: Mutex<Vec<PeerId>>,
     events: Sender<MultiplyEvent>,
 }
 
@@ -237,7 +241,8 @@ impl Multiplication<'_> {
                     peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
                     self.tell(MultiplyEvent::Waiting { position, text });
                 };
-                HeldLease::ask(network, wanted, &[], self.question.stop, on_wait)
+                let avoided = self.avoided.lock().clone();
+                HeldLease::ask(network, wanted, &avoided, self.question.stop, on_wait)
             });
             let why = match asked {
                 Ok(lease) => return Ok(lease),
@@ -260,14 +265,31 @@ impl Multiplication<'_> {
         }
     }
 
-    /// Why no peer can be leased: perhaps all have lied.
+    /// Why no peer can be leased: perhaps all have lied, or were silent.
     fn nobody_left(&self) -> Error {
-        let lie = self.failure.lock().take().filter(|why| why.kind() == Kind::Check);
-        lie.unwrap_or_else(|| {
+        let avoids = !self.avoided.lock().is_empty();
+        self.failure.lock().take().filter(|_| avoids).unwrap_or_else(|| {
             Error::new(Code::Infeasible, "no other peer offers a slot")
                 .advise("start one with `peer serve`, or multiply with --local")
                 .with_leasable(0)
         })
+    }
+
+    /// A slot has failed. That others fail because of a lie says less than the lie.
+    fn failed(&self, why: Error) {
+        let mut failure = self.failure.lock();
+        if failure.as_ref().is_none_or(|before| before.kind() != Kind::Check) {
+            *failure = Some(why);
+        }
+    }
+
+    /// Nothing is asked of a peer any more, in this lease and the next ones.
+    fn avoid(&self, lease: &HeldLease, peer: PeerId) {
+        lease.give_up(peer);
+        let mut avoided = self.avoided.lock();
+        if !avoided.contains(&peer) && avoided.len() + 1 < limits::AVOID {
+            avoided.push(peer);
+        }
     }
 
     /// Works under one lease until the work or the lease is done: a thread for each slot, and one that tells how far
@@ -298,12 +320,12 @@ impl Multiplication<'_> {
                     let _ends = ends;
                     if let Err(why) = self.serve_slot(lease, card, secret) {
                         debug!("a slot of {} is given up: {why}", card.name);
-                        *self.failure.lock() = Some(why);
+                        self.failed(why);
                     }
                 };
                 if let Err(why) = thread::start_scoped(scope, "serve_slot", serve) {
                     // Those that have one do the work.
-                    *self.failure.lock() = Some(why);
+                    self.failed(why);
                     break;
                 }
             }

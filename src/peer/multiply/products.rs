@@ -7,7 +7,9 @@
 //! - Each slot takes the next product when it is free, so a fast peer does more of them.
 //! - One that failed waits again, and its count of attempts stays. The lowest number that waits is next: so one that
 //!   failed comes before all that were never begun.
-//! - While another slot might still fail, a slot that finds nothing to do waits instead of leaving.
+//! - While another slot might still fail, a slot that finds nothing to do waits instead of leaving. And it does not wait for
+//!   ever: a peer that takes more than [`OVERTAKE`] times as long as the slowest answer, and than [`LEAST`], is given up,
+//!   and others do its products.
 //! - A slot holds its product as an [`Attempt`]. Unless it is finished it goes back to the others, also when the slot's
 //!   thread panics: they wait for it.
 //!
@@ -29,15 +31,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::Serialize;
 
 use crate::matrix::strassen::Plan;
 use crate::net::limits;
-use crate::net::message::{PeerCard, ProductStage, ProductState, Progress};
+use crate::net::message::{PeerCard, PeerId, ProductStage, ProductState, Progress};
 
 /// The least time between two messages of one multiply.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How much longer than the slowest answer a peer may take while a slot of another has nothing to do.
+const OVERTAKE: u32 = 3;
+
+/// What it may take at least.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// One product.
 #[derive(Debug, Default)]
@@ -47,8 +55,9 @@ struct ProductRow {
     computed: bool,
     /// Who has it now, or had it last.
     peer: Option<Arc<PeerCard>>,
-    /// How often it was begun.
+    /// How often it was begun, and when last.
     attempts: u32,
+    began: Option<Instant>,
     /// How long the attempt took that brought the answer.
     seconds: f64,
 }
@@ -68,8 +77,21 @@ impl Rows {
         let product = self.lowest + self.all[self.lowest..].iter().position(waits)?;
         self.lowest = product + 1;
         let (peer, attempts) = (Some(Arc::clone(peer)), self.all[product].attempts + 1);
-        self.all[product] = ProductRow { stage: ProductStage::Sent, peer, attempts, ..ProductRow::default() };
+        let (stage, began) = (ProductStage::Sent, Some(Instant::now()));
+        self.all[product] = ProductRow { stage, peer, attempts, began, ..ProductRow::default() };
         Some(product)
+    }
+
+    /// A peer but this one that takes too long.
+    fn straggler(&self, but: PeerId) -> Option<Arc<PeerCard>> {
+        let slowest = self.all.iter().map(|row| row.seconds).fold(0.0, f64::max);
+        let limit = LEAST.max(Duration::from_secs_f64(slowest) * OVERTAKE);
+        let late = |row: &&ProductRow| {
+            let runs = matches!(row.stage, ProductStage::Sent | ProductStage::Computing) && !row.computed;
+            runs && row.began.is_some_and(|began| began.elapsed() > limit)
+        };
+        let mut peers = self.all.iter().filter(late).filter_map(|row| row.peer.as_ref());
+        peers.find(|card| slowest > 0.0 && card.peer != but).cloned()
     }
 }
 
@@ -109,9 +131,14 @@ impl Products {
         }
     }
 
-    /// The next product for a slot of this peer; if there is none, waits until something changes. `None` when nothing is
-    /// left, or the slot may not begin another one.
-    pub(super) fn next(&self, peer: &Arc<PeerCard>, may_begin: impl Fn() -> bool) -> Option<Attempt<'_>> {
+    /// The next product for a slot of this peer; if there is none, waits until something changes, and has a peer given up
+    /// that takes too long. `None` when nothing is left, or the slot may not begin another one.
+    pub(super) fn next(
+        &self,
+        peer: &Arc<PeerCard>,
+        may_begin: impl Fn() -> bool,
+        give_up: impl Fn(&PeerCard),
+    ) -> Option<Attempt<'_>> {
         while may_begin() {
             let mut rows = self.rows.lock();
             if let Some(product) = rows.take(peer) {
@@ -120,7 +147,10 @@ impl Products {
             if rows.all.iter().all(|row| row.stage == ProductStage::Checked) {
                 break;
             }
-            self.changed.wait(&mut rows);
+            if let Some(late) = rows.straggler(peer.peer) {
+                MutexGuard::unlocked(&mut rows, || give_up(&late));
+            }
+            self.changed.wait_for(&mut rows, PAUSE);
         }
         None
     }
@@ -266,12 +296,29 @@ mod tests {
 
     #[track_caller]
     fn takes<'p>(products: &'p Products, by: &Arc<PeerCard>) -> Attempt<'p> {
-        products.next(by, || true).expect("nothing is left")
+        products.next(by, || true, |_| {}).expect("nothing is left")
     }
 
     fn told(products: &Products, product: usize) -> (u64, ProductStage, u32) {
         let row = products.progress().products[product];
         (row.peer, row.state, row.attempts)
+    }
+
+    #[test]
+    fn who_has_nothing_to_do_has_a_peer_given_up_that_takes_much_longer_than_all_others() {
+        let products = products(1);
+        let (ada, ben, given_up) = (peer(1), peer(2), Mutex::new(Vec::new()));
+        let stuck = takes(&products, &ben);
+        (1..7).for_each(|_| takes(&products, &ada).finish());
+        let product = stuck.product;
+        products.rows.lock().all[product].began = Instant::now().checked_sub(LEAST * 2);
+        let give_up = |late: &PeerCard| given_up.lock().push(late.peer);
+        let may_begin = || given_up.lock().is_empty();
+        assert!(products.rows.lock().straggler(ben.peer).is_none(), "its own slots wait for it");
+        assert!(products.next(&ada, may_begin, give_up).is_none());
+        assert_eq!(*given_up.lock(), [2]);
+        drop(stuck);
+        assert_eq!(takes(&products, &ada).product, product);
     }
 
     #[test]
@@ -294,7 +341,7 @@ mod tests {
         assert_eq!(products.summary(), (1, "sent 1, computed 1, checked 1 (p12 1)".into()));
         zero.finish();
         (2..7).for_each(|_| takes(&products, &ada).finish());
-        assert!(products.next(&ada, || true).is_none());
+        assert!(products.next(&ada, || true, |_| {}).is_none());
         assert_eq!(products.done(), 7);
         let report = products.report();
         assert_eq!((report[1].product, &*report[1].peer, report[1].attempts), (1, "p12", 2));

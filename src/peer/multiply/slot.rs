@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::lease::HeldLease;
 use super::products::Attempt;
 use super::{Multiplication, Question};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Code, Error, Kind, Result};
 use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
 use crate::net::connection::Connection;
@@ -32,10 +32,17 @@ impl Multiplication<'_> {
         let mut connection = Connection::connect(card.addr, limits::LINE, secret)?;
         lease.watch(card.peer, connection.stream());
         let card = Arc::new(card.clone());
-        while let Some(attempt) = self.products.next(&card, || lease.serves(card.peer)) {
+        let give_up = |late: &PeerCard| {
+            self.note(format!("{} takes too long: others do its products", late.name));
+            self.avoid(lease, late.peer);
+        };
+        while let Some(attempt) = self.products.next(&card, || lease.serves(card.peer), give_up) {
             if let Err(why) = self.compute(lease, &card, &mut connection, &attempt) {
                 let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
-                if why.kind() == Kind::Check {
+                let no_answer =
+                    matches!(why.code(), Code::Failed | Code::BadMessage) && !connection.is_gone();
+                if why.kind() == Kind::Check || no_answer {
+                    self.avoid(lease, card.peer);
                     lease.line.send(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
                 }
                 if !self.question.is_stopped() {

@@ -57,7 +57,7 @@ impl World {
     }
 
     fn reach(&mut self, id: PeerId, reach: Reach) {
-        self.table.tried(id, reach, self.now);
+        self.table.tried(id, reach, false, self.now);
     }
 
     fn join(&mut self, name: &str) -> PeerId {
