@@ -76,6 +76,19 @@ pub enum Command {
         #[arg(value_name = "NAME")]
         file: FileName,
     },
+    /// Take a file that was dropped out of this peer's own trash, and offer it again
+    #[command(after_help = "Example: peer restore lecture.pdf --data peerlab-ada")]
+    Restore {
+        /// The name that it had when it was dropped
+        #[arg(value_name = "NAME")]
+        file: FileName,
+        /// Other bytes than those that were dropped last: their id, or its first digits
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+        /// A new name for it, where that one is in use
+        #[arg(long = "as", value_name = "NEW")]
+        new: Option<FileName>,
+    },
     /// The manager's list of files, and who has them
     #[command(after_help = "Example: peer files --health")]
     Files {

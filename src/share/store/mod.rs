@@ -24,8 +24,8 @@
 //!   Another stamp means "hash it again"; where the bytes are the same, the new stamp is remembered. A file whose
 //!   stamp changes while it is hashed is `busy`: try later. A rename changes a stamp, too; so that of
 //!   a file that is published is taken after it.
-//! - **Nothing is destroyed.** What is dropped goes to the trash, what stands in the way is set aside under
-//!   another name, and `add` copies and never moves.
+//! - **Nothing is destroyed.** What is dropped goes to the trash, from which it can be restored; what stands in the way
+//!   is set aside under another name; `add` copies and never moves.
 //! - **Constant memory.** A piece at a time where it must be whole, else 128 KiB.
 //!
 //! # An example
@@ -64,7 +64,7 @@ mod trash;
 
 pub use disk::Stamp;
 pub use partial::{Partial, Written};
-pub use trash::{PieceCheck, conflict_name, is_conflict_copy};
+pub use trash::{PieceCheck, Thrown, conflict_name, is_conflict_copy};
 
 /// Where everything is that is not offered.
 const PRIVATE: &str = ".peerlab";
