@@ -33,7 +33,7 @@ use crate::share::theory::Setting;
 /// What failed, and what to do next.
 pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
     match command {
-        Command::Make(options) => show(&matrix::make(options)?, json),
+        Command::Make(options) => show(&matrix::make(options, &context.work.stop)?, json),
         Command::Show { matrix } => show(&matrix::look(&matrix)?, json),
         Command::Multiply(options) => {
             let peer = if options.local { None } else { Some(&**context.peer()?) };
