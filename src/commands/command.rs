@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use crate::matrix::strassen::MAX_LEVELS;
@@ -66,7 +65,7 @@ pub enum Command {
         #[arg(long)]
         stay: bool,
         /// Which pieces come first: rarest, sequential or split
-        #[arg(long, default_value = "rarest", value_name = "ORDER", ignore_case = true, value_parser = orders())]
+        #[arg(long, default_value = "rarest", value_name = "ORDER", ignore_case = true)]
         pick: PickOrder,
     },
     /// Remove a file everywhere: every peer moves it into its trash
@@ -181,11 +180,6 @@ pub struct MultiplyOptions {
     /// Replace a file of this name, whatever it is
     #[arg(long, requires = "output")]
     pub(super) force: bool,
-}
-
-/// An order of pieces, by its name.
-fn orders() -> impl TypedValueParser<Value = PickOrder> {
-    PossibleValuesParser::new(PickOrder::NAMED.map(|(name, _)| name)).try_map(|name| name.parse())
 }
 
 /// The words of a line. The command among them is understood in any case: it is the first that is neither an option nor
