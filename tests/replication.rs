@@ -331,7 +331,7 @@ fn what_cannot_be_restored_is_said_with_what_can_and_the_name_of_another_is_neve
     let [one, two] = short.map(|id| format!("a.txt (id {id})"));
     let no_such = ["the trash here has no b.txt; it has", &one, &two, "another peer may have it"];
     peer(&["b.txt"]).outcome().assert(3, &no_such);
-    let wrong = ["the trash here has no a.txt with the id 00000000; it has", &one, &two, "`--id`"];
+    let wrong = ["the trash here has no a.txt with the id 00000000; it has", &one, &two, "--id chooses"];
     peer(&["a.txt", "--id", "00000000"]).outcome().assert(3, &wrong);
     peer(&["a.txt", "--id", ""]).outcome().assert(3, &["more than one a.txt"]);
     network.command("eve", &["restore", "a.txt"]).outcome().assert(3, &["no folder peerlab-eve", "--data"]);

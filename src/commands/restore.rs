@@ -44,9 +44,9 @@ pub(super) fn restore(
     let thrown = store.thrown(file, &name, &context.work.stop)?;
     let thrown = choose(thrown, file, id.or(last), drops.iter().filter(|(file, _)| store.has_thrown(file)))?;
     is_free(context, &store, file, &thrown)?;
+    let now = context.manager().state()?.manager.map_or(0, |manager| manager.now);
     let manifest = store.restore(thrown)?;
     let after = library.when_dropped(&name, manifest.id()).map_or(0, |at| at + 1);
-    let now = context.manager().state()?.manager.map_or(0, |manager| manager.now);
     let offered = files::offer(context, &store, manifest, now.max(after), false)?;
     if !store.is_watched_elsewhere() {
         // The peer that watches this folder next need not know better.
@@ -83,9 +83,8 @@ fn choose<'a>(
     };
     let many = if fitting.is_empty() { "no" } else { "more than one" };
     let has = if there.is_empty() { "nothing that was dropped".into() } else { there.join(", ") };
-    Err(Error::new(Code::NotFound, format!("the trash here has {many} {file}{which}; it has {has}")).advise(
-        "`--id` chooses among several; another peer may have it, so `restore` there; --data names the folder",
-    ))
+    Err(Error::new(Code::NotFound, format!("the trash here has {many} {file}{which}; it has {has}"))
+        .advise("--id chooses among several; another peer may have it: `restore` it there"))
 }
 
 /// Looks whether the name that a file is to get is free, here and in the network.
@@ -100,7 +99,7 @@ fn is_free(context: &Context, store: &Store, file: &FileName, thrown: &Thrown) -
         Err(no) => return Err(no),
     };
     if elsewhere || store.is_free(name).is_err() {
-        return Err(Error::new(Code::Conflict, format!("the name {name} is in use for another file"))
+        return Err(Error::new(Code::Conflict, format!("the name {name} is in use, here or at other peers"))
             .advise(format!("`restore {file} --as NEW` gives this one another name")));
     }
     Ok(())
