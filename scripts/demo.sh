@@ -197,7 +197,12 @@ act "Deleting heals, so to remove it for good takes a word of its own"
 run peer --manager "$keeper" drop note.txt
 for name in kim lea max; do until_said "$name/.peerlab/trash/note.txt" kim; done
 run ls kim lea max
-echo "nothing is left; each peer has its copy in its trash, should somebody want it back"
+echo "nothing is left; each peer has its copy in its trash"
+
+act "Somebody wants it back: one peer takes it out of its trash, and all have it again"
+run peer --manager "$keeper" --data lea restore note.txt
+everywhere note.txt
+run ls kim lea max
 
 heading "All nodes leave in order, and nothing of this demo stays"
 cat <<'END'

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # How quick and how small is it with files? Prints what was measured beside the goals.
-# Usage: scripts/files.sh [mirrors|swarm|memory|small]... [--write]
-#        all four if none is named; then there is a table: with --write it replaces report/data/files.csv, without
-#        it goes into a folder in /tmp, whose name is said
+# Usage: scripts/files.sh [mirrors|swarm|memory|small]...
+#        scripts/files.sh [--write]      all four, and a table of them: with --write it replaces
+#        report/data/files.csv, without it goes into a folder in /tmp, whose name is said
 #
 #   mirrors   1 GiB from three holders, verified, beside aria2c --checksum from three nginx mirrors, and curl
 #             from one without any check; in turn, medians of five, the whole command from its start to its end
@@ -18,6 +18,7 @@ source "$(dirname "$0")/lib.sh"
 cd "$root"
 set -- "${words[@]}"
 [[ $* =~ ^((mirrors|swarm|memory|small)\ ?)*$ ]] || wrong "it does not know $*"
+[[ -z $write || $# == 0 ]] || wrong "--write is for the table of all four, so name none"
 
 # row WHAT WHO RUN VALUE: a row of the table.
 row() {

@@ -276,6 +276,100 @@ fn what_was_dropped_can_be_put_there_again_on_purpose() {
     add();
 }
 
+/// Waits until a file is in the trash of a peer.
+#[track_caller]
+fn in_trash(network: &Network, peer: &str, file: &str) {
+    let file = format!(".peerlab/trash/{file}");
+    until(&format!("{file} at {peer}"), PATIENCE, || text(network, peer, &file).map(drop));
+}
+
+#[test]
+fn what_one_peer_restores_is_back_at_all_also_at_those_that_were_away_and_after_a_restart_of_the_manager() {
+    let mut network = network();
+    put(&network, "ada", "a.txt", "work of a year");
+    let [_ada, _ben, cyd, dan] = serve_all(&network, ["ada", "ben", "cyd", "dan"]);
+    whole_at(&network, "a.txt", 4);
+    let id = row(&network, "a.txt").unwrap()["id"].clone();
+    stop(cyd); // It hears neither of the drop nor of what comes after it.
+    network.command("eve", &["drop", "a.txt"]).outcome().assert(0, &[]);
+    ["ada", "ben", "dan"].iter().for_each(|peer| in_trash(&network, peer, "a.txt"));
+    stop(dan); // It hears of the drop only, and will tell a new manager of it.
+    // From the trash of a peer that watches its folder.
+    let restore = ["--json", "restore", "a.txt", "--data", "peerlab-ben"];
+    let outcome = network.command("eve", &restore).outcome().assert(0, &["all of a.txt is at 2 other peers"]);
+    assert_eq!(outcome.json(), json!({"file": "a.txt", "id": id, "size": 14, "pieces": 1}));
+    everywhere(&network, &["ada", "ben"], "a.txt", "work of a year");
+    assert_eq!(text(&network, "ben", ".peerlab/trash/a.txt"), None, "it was moved");
+    let _cyd = serve(&network, "cyd");
+    whole_at(&network, "a.txt", 3);
+    network.restart_manager(&["--dead-after", "60s"]);
+    whole_at(&network, "a.txt", 3);
+    let _dan = serve(&network, "dan");
+    whole_at(&network, "a.txt", 4);
+    assert_eq!(row(&network, "a.txt").unwrap()["id"], id);
+    everywhere(&network, &["ada", "ben", "cyd", "dan"], "a.txt", "work of a year");
+    for peer in ["ada", "ben", "cyd"] {
+        assert_eq!(text(&network, peer, ".peerlab/trash/a.2.txt"), None, "{peer} has not dropped it again");
+    }
+}
+
+#[test]
+fn what_cannot_be_restored_is_said_with_what_can_and_the_name_of_another_is_never_taken() {
+    let network = network();
+    let ada = serve(&network, "ada");
+    let ids = ["one", "two"].map(|content| {
+        put(&network, "ada", "a.txt", content);
+        whole_at(&network, "a.txt", 1);
+        let id = row(&network, "a.txt").unwrap()["id"].as_str().unwrap().to_owned();
+        network.command("eve", &["drop", "a.txt"]).outcome().assert(0, &[]);
+        nowhere(&network, &["ada"], "a.txt");
+        id
+    });
+    let short = ids.each_ref().map(|id| &id[..8]);
+    let peer =
+        |args: &[&str]| network.command("eve", &[&["--data", "peerlab-ada", "restore"], args].concat());
+    let [one, two] = short.map(|id| format!("a.txt (id {id})"));
+    let no_such = ["the trash here has no b.txt; it has", &one, &two, "another peer may have it"];
+    peer(&["b.txt"]).outcome().assert(3, &no_such);
+    let wrong = ["the trash here has no a.txt with the id 00000000; it has", &one, &two, "--id chooses"];
+    peer(&["a.txt", "--id", "00000000"]).outcome().assert(3, &wrong);
+    peer(&["a.txt", "--id", ""]).outcome().assert(3, &["more than one a.txt"]);
+    network.command("eve", &["restore", "a.txt"]).outcome().assert(3, &["no folder peerlab-eve", "--data"]);
+    // The name is in use in the network, then in the folder.
+    stop(ada);
+    put(&network, "ben", "a.txt", "three");
+    let ben = serve(&network, "ben");
+    whole_at(&network, "a.txt", 1);
+    peer(&["a.txt"]).outcome().assert(4, &["the name a.txt is in use", "`restore a.txt --as NEW`"]);
+    stop(ben);
+    put(&network, "ada", "c.txt", "mine");
+    peer(&["a.txt", "--as", "c.txt"]).outcome().assert(4, &["the name c.txt is in use"]);
+    assert_eq!(text(&network, "ada", "c.txt").as_deref(), Some("mine"));
+    // Nobody watches this folder now. What was dropped last comes first; the other by its id.
+    for (args, name, says) in
+        [(&["a.txt"][..], "a.txt", "two"), (&["a.txt", "--id", short[0], "--as", "d.txt"], "d.txt", "one")]
+    {
+        let mut restore = peer(args);
+        restore.hears(&format!("serving {name} at"));
+        assert_eq!(text(&network, "ada", name).as_deref(), Some(says));
+        restore.signal(Signal::TERM);
+        restore.outcome().assert(0, &[]);
+    }
+    let drops = text(&network, "ada", ".peerlab/drops").unwrap();
+    assert!(drops.contains(&ids[0]) && !drops.contains(&ids[1]), "two is not to be dropped again: {drops}");
+    // At the prompt of the peer itself.
+    let mut ada = network.command("ada", &SCAN);
+    ada.ready();
+    whole_at(&network, "d.txt", 1);
+    network.command("eve", &["drop", "d.txt"]).outcome().assert(0, &[]);
+    in_trash(&network, "ada", "d.txt");
+    ada.type_line("restore d.txt");
+    whole_at(&network, "d.txt", 1);
+    ada.end_input();
+    ada.outcome().assert(0, &[]);
+    assert_eq!(text(&network, "ada", "d.txt").as_deref(), Some("one"));
+}
+
 #[test]
 fn a_dropped_file_that_cannot_go_to_the_trash_is_said_once_and_let_be_until_it_changes() {
     let network = network();

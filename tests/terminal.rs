@@ -42,7 +42,7 @@ fn ctrl_c_takes_what_waits_out_of_the_queue_and_leaves_slots_that_are_held_by_ha
     ben.shows("leased 3 slots");
     let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
     for (command, end) in [
-        ("lease 2", "stopped: this peer waits for no slots any more"),
+        ("lease 2", "stopped: the request for slots is taken back"),
         ("multiply a.npy a.npy --slots 2", "stopped: there is no product"),
     ] {
         ada.types(&format!("{command}\r"));

@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use crate::matrix::strassen::MAX_LEVELS;
@@ -66,7 +65,7 @@ pub enum Command {
         #[arg(long)]
         stay: bool,
         /// Which pieces come first: rarest, sequential or split
-        #[arg(long, default_value = "rarest", value_name = "ORDER", ignore_case = true, value_parser = orders())]
+        #[arg(long, default_value = "rarest", value_name = "ORDER", ignore_case = true)]
         pick: PickOrder,
     },
     /// Remove a file everywhere: every peer moves it into its trash
@@ -75,6 +74,19 @@ pub enum Command {
         /// The name of the file
         #[arg(value_name = "NAME")]
         file: FileName,
+    },
+    /// Take a file that was dropped out of this peer's own trash, and offer it again
+    #[command(after_help = "Example: peer restore lecture.pdf --data peerlab-ada")]
+    Restore {
+        /// The name that it had when it was dropped
+        #[arg(value_name = "NAME")]
+        file: FileName,
+        /// Other bytes than those that were dropped last: their id, or its first digits
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+        /// A new name for it, where that one is in use
+        #[arg(long = "as", value_name = "NEW")]
+        new: Option<FileName>,
     },
     /// The manager's list of files, and who has them
     #[command(after_help = "Example: peer files --health")]
@@ -168,11 +180,6 @@ pub struct MultiplyOptions {
     /// Replace a file of this name, whatever it is
     #[arg(long, requires = "output")]
     pub(super) force: bool,
-}
-
-/// An order of pieces, by its name.
-fn orders() -> impl TypedValueParser<Value = PickOrder> {
-    PossibleValuesParser::new(PickOrder::NAMED.map(|(name, _)| name)).try_map(|name| name.parse())
 }
 
 /// The words of a line. The command among them is understood in any case: it is the first that is neither an option nor

@@ -1,11 +1,12 @@
-//! The verbs for files. `add`, `down`, `drop` and `verify` move them; `get` and `files` list them.
+//! The verbs for files. `add`, `down`, `drop` and `verify` move them; `get` and `files` list them. ([`restore`](super::restore)
+//! has a file of its own.)
 //!
 //! `get` and `files` look alike, but their answers come from different places. `get` is the sources' GET (E6): it asks
 //! the peers themselves, all at once, a thread each; so it says what is really offered now, and of a peer that does not
 //! answer only on stderr. `files` asks the manager alone: it says what the catalogue holds, which may be a moment
 //! behind, and with `--health` whether that is enough and what is done about it.
 //!
-//! A peer that came for one command has something to do after its answer, too: having added a file it serves it until
+//! A peer that came for one command has something to do after its answer, too: a file that it added or restored it serves until
 //! others have it ([`serve_until_copied`]), and `down --stay` serves it until a signal ([`serve_on`]).
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use serde_json::json;
 use super::context::Context;
 use super::show::{Outcome, show_download, show_work};
 use crate::cli::tell;
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::error::{Code, Error, Kind, Result};
 use crate::net::connection::Connection;
 use crate::net::key::Key;
@@ -38,7 +39,7 @@ use crate::peer::wings::Wings;
 use crate::share::picker::PickOrder;
 use crate::share::store::Store;
 use crate::share::units::{about, counted};
-use crate::share::{FileId, FileName, Piece};
+use crate::share::{FileId, FileName, Manifest, Piece};
 use crate::thread::on_threads;
 
 /// How long a file may take to be known to the manager.
@@ -73,16 +74,27 @@ fn ask_about<T>(
 
 /// Puts a file into the shared folder, and tells the manager; gives its name, too.
 pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)> {
-    let Wings { library, replication, .. } = &*context.peer()?.wings;
+    context.peer()?;
     let store = context.store(&context.config.data)?;
     let lay_there = path.file_name().is_some_and(|name| store.dir().join(name).exists());
     let manifest = store.import(path, &context.work.stop)?;
-    let file = manifest.name().clone();
     // To add is the wish: it counts from now on, also for a file that has lain there since before it was dropped.
-    let put = store.put_at(&file).unwrap_or_default().max(Clock::new().now());
-    let (id, size, pieces) = (manifest.id(), manifest.layout().size(), manifest.layout().pieces());
-    library.published(&file, id, put);
-    library.offer(Arc::new(Offer::whole(&store, manifest)));
+    let put = store.put_at(manifest.name()).unwrap_or_default().max(Clock::new().now());
+    offer(context, &store, manifest, put, lay_there)
+}
+
+/// Offers a file of the shared folder as published `at` this time, and waits until the manager knows of it.
+pub(super) fn offer(
+    context: &Context,
+    store: &Arc<Store>,
+    manifest: Arc<Manifest>,
+    at: Millis,
+    lay_there: bool,
+) -> Result<(Outcome, FileName)> {
+    let Wings { library, replication, .. } = &*context.peer()?.wings;
+    let (file, id, layout) = (manifest.name().clone(), manifest.id(), manifest.layout());
+    library.published(&file, id, at);
+    library.offer(Arc::new(Offer::whole(store, manifest)));
     library.wait_until_told(&file, PUBLISHING).inspect_err(|no| {
         // A copy that nobody may have under this name is of no use; the original is where it was. A peer that
         // watches its folder sets it aside.
@@ -91,11 +103,12 @@ pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)>
             let _ = store.trash(&file);
         }
     })?;
+    let (size, pieces) = (layout.size(), layout.pieces());
     let text = format!("{file}: {}, {}, id {}", about(size), counted(pieces, "piece"), id.short());
     Ok((Outcome::new(json!({"file": file, "id": id, "size": size, "pieces": pieces}), text), file))
 }
 
-/// After `add`: serves the file until as many others have all of it as the manager's policy asks; where it asks for
+/// After `add` and `restore`: serves the file until as many others have all of it as the manager's policy asks; where it asks for
 /// none, until a signal.
 pub(super) fn serve_until_copied(context: &Context, file: &FileName) -> Result<()> {
     let peer = context.peer()?;

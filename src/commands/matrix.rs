@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -35,7 +35,7 @@ use crate::share::units::counted;
 use crate::thread::{cores, on_threads};
 
 /// Writes a random matrix.
-pub(super) fn make(options: MakeOptions) -> Result<Outcome> {
+pub(super) fn make(options: MakeOptions, stop: &AtomicBool) -> Result<Outcome> {
     let MakeOptions { matrix: mut file, rows, cols, seed, integers, force } = options;
     let cols = cols.unwrap_or(rows);
     if file.extension().is_none_or(|e| e != "npy") {
@@ -51,6 +51,9 @@ pub(super) fn make(options: MakeOptions) -> Result<Outcome> {
         true => ("whole numbers", Matrix::random_integers(rows, cols, &mut rng)),
         false => ("reals", Matrix::random(rows, cols, &mut rng)),
     };
+    if stop.load(Ordering::SeqCst) {
+        return Err(Error::failed("stopped: nothing is written"));
+    }
     save(&matrix, &file)?;
     let file = file.to_string_lossy();
     let text = format!("{file}: {rows} x {cols} {what}, made with --seed {seed}");
@@ -339,7 +342,7 @@ mod tests {
     fn what_is_made_and_multiplied_is_told_to_people_and_to_programs() {
         let dir = tempfile::tempdir().unwrap();
         let place = |name: &str| dir.path().join(name);
-        let options = MakeOptions {
+        let options = || MakeOptions {
             matrix: place("a"),
             rows: 4,
             cols: None,
@@ -347,7 +350,11 @@ mod tests {
             integers: true,
             force: false,
         };
-        let made = make(options).unwrap();
+        let stop = AtomicBool::new(true);
+        make(options(), &stop).unwrap_err();
+        assert!(!place("a.npy").exists(), "it was stopped");
+        stop.store(false, Ordering::SeqCst);
+        let made = make(options(), &stop).unwrap();
         let file = place("a.npy");
         let name = file.to_str().unwrap();
         assert_eq!(made.to_string(), format!("{name}: 4 x 4 whole numbers, made with --seed 5"));

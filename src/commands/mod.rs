@@ -17,12 +17,14 @@ mod files;
 mod matrix;
 mod network;
 pub mod prompt;
+mod restore;
 mod show;
 
 use self::command::Command;
 use self::context::Context;
-use self::show::show;
+use self::show::{Outcome, show};
 use crate::error::{Error, Kind, Result};
+use crate::share::FileName;
 use crate::share::theory::Setting;
 
 /// Runs one command.
@@ -31,7 +33,7 @@ use crate::share::theory::Setting;
 /// What failed, and what to do next.
 pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
     match command {
-        Command::Make(options) => show(&matrix::make(options)?, json),
+        Command::Make(options) => show(&matrix::make(options, &context.work.stop)?, json),
         Command::Show { matrix } => show(&matrix::look(&matrix)?, json),
         Command::Multiply(options) => {
             let peer = if options.local { None } else { Some(&**context.peer()?) };
@@ -39,18 +41,16 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
         }
         Command::Lease { slots } => show(&network::lease(context, slots)?, json),
         Command::Release => show(&network::release(context)?, json),
-        Command::Add { path } => {
-            let (added, file) = files::add(context, &path)?;
-            show(&added, json)?;
-            // At the prompt the peer serves anyway.
-            if context.stays { Ok(()) } else { files::serve_until_copied(context, &file) }
-        }
+        Command::Add { path } => offered(context, files::add(context, &path)?, json),
         Command::Get => show(&files::get(context)?, json),
         Command::Down { file, output, stay, pick } => {
             show(&files::down(context, &file, output, pick)?, json)?;
             if stay && !context.stays { files::serve_on(context, &file) } else { Ok(()) }
         }
         Command::Drop { file } => show(&files::remove(context, &file)?, json),
+        Command::Restore { file, id, new } => {
+            offered(context, restore::restore(context, &file, id, new)?, json)
+        }
         Command::Files { health } => show(&files::files(context, health)?, json),
         Command::Verify { file } => show(&files::verify(context, &file)?, json),
         Command::Bounds { size, seed_up, peer_up, peer_down, peers } => {
@@ -66,4 +66,10 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
         )
         .advise("`help` shows the commands")),
     }
+}
+
+/// A file is offered from now on. A peer that came for this serves it until others have it; at the prompt it does anyway.
+fn offered(context: &Context, (outcome, file): (Outcome, FileName), json: bool) -> Result<()> {
+    show(&outcome, json)?;
+    if context.stays { Ok(()) } else { files::serve_until_copied(context, &file) }
 }

@@ -130,7 +130,7 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     Ok(Outcome::new(data, lines.join("\n")))
 }
 
-/// How a peer that wants pieces fares: "choked: others rank before it by rate (for 3 s; 0 B/s up, 5 KiB/s down)".
+/// How a peer that wants pieces fares: "choked: other peers have higher rates (for 3 s; 0 B/s up, 5 KiB/s down)".
 fn seat(row: &UploadState) -> String {
     let since = row.since_ms_ago / 1000;
     format!("{} (for {since} s; {}/s up, {}/s down)", row.state, about(row.up), about(row.down))
@@ -192,7 +192,7 @@ fn place_in_queue(waiter: &WaiterState, now: Millis) -> String {
     let WaiterState { position, name, asked, reason, .. } = waiter;
     let name = name.as_ref().map_or("somebody".into(), ToString::to_string);
     let since = now.saturating_sub(waiter.since) as f64 / 1000.0;
-    format!("{position}. {name} waits for {} since {since:.0} s: {reason}", counted(*asked, "slot"))
+    format!("{position}. {name} has waited {since:.0} s for {}: {reason}", counted(*asked, "slot"))
 }
 
 /// The lecture's two bounds.
@@ -259,7 +259,7 @@ mod tests {
             told(9),
             "ada lets you wait for a.bin: waiting behind the others: it owes more than it gave or passed on \
              (for 3 s; 0 B/s up, 5.0 KiB/s down)\n\
-             ada lets you wait for a.bin: choked: others rank before it by rate (for 3 s; 0 B/s up, 5.0 KiB/s down)"
+             ada lets you wait for a.bin: choked: other peers have higher rates (for 3 s; 0 B/s up, 5.0 KiB/s down)"
         );
     }
 
@@ -267,11 +267,11 @@ mod tests {
     fn a_place_in_the_queue_says_for_what_and_since_when() {
         let [reason, somebody] = ["2 of your 3 slots are free".to_owned(), "somebody".into()];
         let mut waiter = WaiterState { position: 1, peer: 7, name: None, asked: 3, since: 4000, reason };
-        let text = "waits for 3 slots since 2 s: 2 of your 3 slots are free";
+        let text = "has waited 2 s for 3 slots: 2 of your 3 slots are free";
         assert_eq!(place_in_queue(&waiter, 6000), format!("1. {somebody} {text}"));
         waiter.name = Some("ada".parse().unwrap());
         assert_eq!(place_in_queue(&waiter, 6000), format!("1. ada {text}"));
-        assert!(place_in_queue(&waiter, 0).contains("since 0 s"), "the clocks differ");
+        assert!(place_in_queue(&waiter, 0).contains("waited 0 s"), "the clocks differ");
     }
 
     #[test]

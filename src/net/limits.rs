@@ -36,6 +36,10 @@ pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(10);
 /// How an answer over HTTP must be taken. People have slower links than peers.
 pub const HTTP_PACE: Pace = Pace { start: Duration::from_secs(10), rate: 16 << 10, stall: STALL_TIME };
 
+/// What the kernel may hold of an answer over HTTP, in bytes (it doubles this, for needs of its own): what it holds counts
+/// as taken. It would hold megabytes, and a reader of 1,000 bytes a second would have three minutes; so it has 46 s.
+pub const HTTP_BUFFER: usize = 128 << 10;
+
 /// How long connecting to a node may take.
 pub const CONNECT_TIME: Duration = Duration::from_secs(2);
 

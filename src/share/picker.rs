@@ -47,13 +47,11 @@
 //! keeps the pieces sorted by rarity, which makes a request cheaper and this file longer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{Bitfield, Piece};
-use crate::error::{Error, Kind};
 
 #[cfg(test)]
 mod tests;
@@ -84,7 +82,7 @@ pub fn is_slow(took: Duration, round_trip: Duration) -> bool {
 }
 
 /// In which order pieces are asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum PickOrder {
     /// What the fewest have comes first.
     #[default]
@@ -93,24 +91,6 @@ pub enum PickOrder {
     Sequential,
     /// Part i of n from neighbour i of n.
     Split,
-}
-
-impl PickOrder {
-    /// What each is called.
-    pub const NAMED: [(&'static str, Self); 3] =
-        [("rarest", Self::Rarest), ("sequential", Self::Sequential), ("split", Self::Split)];
-}
-
-impl FromStr for PickOrder {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let named = Self::NAMED.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-        named.map(|(_, order)| order).ok_or_else(|| {
-            Error::new(Kind::Usage, format!("{text:.40?} is no order of pieces"))
-                .advise("use rarest, sequential or split")
-        })
-    }
 }
 
 /// What a download has cost beyond its bytes.

@@ -90,7 +90,8 @@ const SHARED: Duration = Duration::from_millis(200);
 /// How many of the last states are kept, so that a browser that is late is sent changes, too.
 const KEPT: usize = 8;
 
-/// The members by which a row of a list is known again, the first that it has.
+/// The members by which a row of a list is known again: the first that it has, and the file, if it has one. (A peer may
+/// take two files from another.)
 const KEYS: [&str; 5] = ["product", "lease", "peer", "file", "at"];
 
 /// The member that only grows: a browser counts on by itself, and is told when it begins again.
@@ -167,8 +168,9 @@ fn change(old: &Value, new: &Value) -> Value {
 
 /// See [`change`]: from which old row, up to which, after what change.
 fn rows(old: &[Value], new: &[Value]) -> Vec<(Option<usize>, usize, Option<Value>)> {
-    let key = |row: &Value| KEYS.iter().find_map(|key| row.get(key)).unwrap_or(row).to_string();
-    let places: HashMap<String, usize> = old.iter().enumerate().map(|(i, row)| (key(row), i)).collect();
+    let first = |row: &Value| KEYS.iter().find_map(|key| row.get(key)).unwrap_or(row).to_string();
+    let key = |row: &Value| (first(row), row.get("file").map(Value::to_string));
+    let places: HashMap<_, usize> = old.iter().enumerate().map(|(i, row)| (key(row), i)).collect();
     let mut runs = Vec::new();
     for row in new {
         match (places.get(&key(row)), runs.last_mut()) {

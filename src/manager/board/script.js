@@ -502,7 +502,7 @@ function showGives(box, state, file) {
       say(part(to, "rate"), one.state === "choked" ? age : `${bytes(one.up)}/s`);
       mark(to, "title", { regular: "served: among the first by rate", optimistic: "served: drawn at random (the optimist's place)",
         owes: "waits behind the others: it owes more than it gave or passed on",
-        choked: "choked: others rank before it by rate" }[one.state] + ` (for ${age}; gives ${bytes(one.down)}/s)`);
+        choked: "choked: other peers have higher rates" }[one.state] + ` (for ${age}; gives ${bytes(one.down)}/s)`);
     });
   });
 }

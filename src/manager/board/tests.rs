@@ -132,6 +132,9 @@ fn what_has_not_changed_is_not_sent_and_rows_are_known_again() {
     let sent = json!({"files": [[1, 3, null], [0, 1, {"size": 9}]]});
     assert_eq!(change(&old, &new), sent);
     assert_eq!(change(&new, &new), json!({}));
+    let gives = |ms: [u64; 2]| json!([{"peer": 7, "file": "a", "since_ms_ago": ms[0]}, {"peer": 7, "file": "b", "since_ms_ago": ms[1]}]);
+    let sent = json!([[0, 1, {}], [1, 2, {"since_ms_ago": 2}]]);
+    assert_eq!(change(&gives([5, 9]), &gives([7, 2])), sent, "two files to one peer");
     let age = |ms: u64| json!({"since_ms_ago": ms});
     assert_eq!((change(&age(5), &age(9)), change(&age(9), &age(5))), (json!({}), age(5)));
 }

@@ -146,6 +146,7 @@ fn send(connection: &Connection, answer: Answer, head_only: bool) -> io::Result<
     let head = answer.head(SystemTime::now());
     trace!("{} > {}", connection.other(), String::from_utf8_lossy(&head).trim_end());
     let mut stream = connection.within(Limit::at(limits::HTTP_PACE));
+    rustix::net::sockopt::set_socket_send_buffer_size(&stream.stream, limits::HTTP_BUFFER)?;
     match answer.body {
         _ if head_only => stream.write_all(&head),
         Body::Bytes(bytes) => {
@@ -188,6 +189,24 @@ mod tests {
         for line in ["PING PONG\n", "GETAWAY\n", "G", "", "QUIT\n", "A HTTP\n"] {
             assert!(!is_request_line(line.as_bytes()), "{line:?}");
         }
+    }
+
+    /// What the kernel takes of an answer is no sign that its reader reads.
+    #[test]
+    fn little_is_sent_to_one_that_does_not_read() {
+        static PASSED: AtomicU64 = AtomicU64::new(0);
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(64 << 20).unwrap();
+        let gate = |left: u64| {
+            PASSED.fetch_add(64 << 10, Ordering::SeqCst);
+            Ok(left.min(64 << 10))
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut connection = Connection::accepted(listener.accept().unwrap().0).unwrap();
+        let error = serve(&mut connection, |_| Answer::file("x/y", file, 64 << 20, gate)).unwrap_err();
+        assert!(PASSED.load(Ordering::SeqCst) < 1 << 20, "{PASSED:?} bytes before {error}");
     }
 
     #[test]

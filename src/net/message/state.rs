@@ -225,7 +225,7 @@ impl fmt::Display for UploadStage {
             Self::Regular => "served: it is among the first by rate",
             Self::Optimistic => "served: it was drawn at random (the optimist's place)",
             Self::Owes => "waiting behind the others: it owes more than it gave or passed on",
-            Self::Choked => "choked: others rank before it by rate",
+            Self::Choked => "choked: other peers have higher rates",
         })
     }
 }

@@ -237,7 +237,7 @@ impl Library {
     // What was published and dropped.
 
     /// Remembers the drops in a file.
-    pub(super) fn load_drops(&self, path: &Path) {
+    pub(crate) fn load_drops(&self, path: &Path) {
         let known = &mut self.known.lock();
         for Dropped { file, id, at } in drops::load(path) {
             known.versions.merge(&file, id, Mark::dropped(at));
@@ -245,13 +245,13 @@ impl Library {
     }
 
     /// Writes the drops to a file, unless it knows them all. What fails is tried again the next time.
-    pub(super) fn save_drops(&self, path: &Path) {
+    pub(crate) fn save_drops(&self, path: &Path) {
         let drops = {
             let mut known = self.known.lock();
             if !std::mem::take(&mut known.unsaved) {
                 return;
             }
-            all_drops(&known.versions).collect::<Vec<_>>()
+            all_drops(&known.versions)
         };
         if let Err(e) = drops::save(path, &drops) {
             self.known.lock().unsaved = true;
@@ -259,10 +259,14 @@ impl Library {
         }
     }
 
+    /// All drops that are remembered, oldest first.
+    pub(crate) fn drops(&self) -> Vec<Dropped> {
+        all_drops(&self.known.lock().versions)
+    }
+
     /// Tells a manager all drops, in the conversation in which this peer is registered.
     pub(super) fn tell_drops(&self, line: &Outbox) {
-        let drops: Vec<_> = all_drops(&self.known.lock().versions).collect();
-        drops::tell(line, drops.into_iter().rev());
+        drops::tell(line, self.drops().into_iter().rev());
     }
 
     /// The manager has said `drop`. Where it listed these bytes for this peer, it does so no more.
@@ -281,7 +285,7 @@ impl Library {
     }
 
     /// When these bytes of this name were dropped, unless they were published later.
-    pub(super) fn when_dropped(&self, file: &FileName, id: FileId) -> Option<Millis> {
+    pub(crate) fn when_dropped(&self, file: &FileName, id: FileId) -> Option<Millis> {
         self.known.lock().versions.dropped(file, id)
     }
 
@@ -373,6 +377,6 @@ impl Library {
     }
 }
 
-fn all_drops(versions: &Versions) -> impl DoubleEndedIterator<Item = Dropped> {
-    versions.drops().map(|(at, file, id)| Dropped { file: file.clone(), id: *id, at: *at })
+fn all_drops(versions: &Versions) -> Vec<Dropped> {
+    versions.drops().map(|(at, file, id)| Dropped { file: file.clone(), id: *id, at: *at }).collect()
 }

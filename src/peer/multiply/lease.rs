@@ -98,7 +98,7 @@ impl HeldLease {
                 && spoke.elapsed() < QUEUE_SILENCE
             {
                 if stop.load(Ordering::SeqCst) {
-                    return Err(Error::failed("stopped: this peer waits for no slots any more"));
+                    return Err(Error::failed("stopped: the request for slots is taken back"));
                 }
             }
             match connection.answer(limits::MESSAGE_TIME)? {

@@ -12,7 +12,7 @@
 //!
 //! Here is kept, too, why nothing is done, if so, and what `status` is to show.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -34,6 +34,13 @@ use crate::share::{FileId, FileName};
 
 /// How many notes are kept for `status`.
 const NOTES: usize = 8;
+
+/// How many files are named for which nothing can be done, and how many that are not shared.
+const NAMED: usize = 1000;
+
+/// How long a reason counts that is not given again, besides two looks into the folder: what fails here is tried again
+/// after a minute at most, and so does the manager with its orders.
+const REASON: Duration = Duration::from_secs(180);
 
 /// How many files may wait to be fetched; the manager repeats what is forgotten.
 const QUEUE: usize = 10_000;
@@ -67,10 +74,10 @@ struct Fetch {
 struct Orders {
     waiting: VecDeque<FileName>,
     running: BTreeMap<FileName, Fetch>,
-    /// What cannot be done about a file, and why.
-    failed: BTreeMap<FileName, String>,
+    /// What cannot be done about a file, and why, and when that was last so.
+    failed: BTreeMap<FileName, (Instant, String)>,
     /// What else lies in the folder, and why it is not shared.
-    not_shared: Vec<(String, &'static str)>,
+    not_shared: BTreeSet<(String, &'static str)>,
     /// Why nothing is told or fetched.
     paused: Option<String>,
     notes: VecDeque<(Instant, String)>,
@@ -78,6 +85,11 @@ struct Orders {
 }
 
 impl Orders {
+    /// Forgets the reasons that were not given again for so long: another peer has got the order, perhaps.
+    fn forget_reasons(&mut self, age: Duration) {
+        self.failed.retain(|_, (at, _)| at.elapsed() <= age);
+    }
+
     fn stop_all(&self) {
         self.running.values().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
     }
@@ -105,7 +117,7 @@ pub(crate) struct ReplicationStatus {
     /// What cannot be done about files, and why.
     pub(crate) failed: Vec<FailedFile>,
     /// What else lies in the folder, and why it is not shared.
-    pub(crate) not_shared: Vec<(String, &'static str)>,
+    pub(crate) not_shared: BTreeSet<(String, &'static str)>,
     /// What happened to files here, the last last.
     pub(crate) notes: Vec<String>,
 }
@@ -180,17 +192,20 @@ impl Replication {
     pub(super) fn fails(&self, file: &FileName, why: Option<String>) {
         let mut orders = self.orders.lock();
         let before = orders.failed.remove(file);
-        orders.failed.extend(why.clone().map(|why| (file.clone(), why)));
+        if orders.failed.len() < NAMED {
+            orders.failed.extend(why.clone().map(|why| (file.clone(), (Instant::now(), why))));
+        }
         drop(orders);
-        if let Some(why) = why.filter(|why| before.as_ref() != Some(why)) {
+        if let Some(why) = why.filter(|why| before.is_none_or(|(_, before)| before != *why)) {
             self.note(format!("{file}: {why}"));
         }
     }
 
     /// This lies in the folder, too, and is not shared. Each is said once.
-    pub(super) fn not_shared(&self, found: Vec<(String, &'static str)>) {
+    pub(super) fn not_shared(&self, found: BTreeSet<(String, &'static str)>) {
+        let found: BTreeSet<_> = found.into_iter().take(NAMED).collect();
         let before = std::mem::replace(&mut self.orders.lock().not_shared, found.clone());
-        for (name, why) in found.iter().filter(|one| !before.contains(one)) {
+        for (name, why) in found.difference(&before) {
             warn!("{name:?} is not shared: {why}");
         }
     }
@@ -229,9 +244,13 @@ impl Replication {
 
     /// What `status` shows.
     pub(crate) fn status(&self) -> ReplicationStatus {
-        let orders = self.orders.lock();
+        let mut orders = self.orders.lock();
+        orders.forget_reasons(REASON + self.library.network().config.scan * 2);
         let note = |(when, text): &(Instant, String)| format!("{} s ago: {text}", when.elapsed().as_secs());
-        let failed = |(file, why): (&FileName, &String)| FailedFile { file: file.clone(), why: why.clone() };
+        let failed = |(file, (_, why)): (&FileName, &(Instant, String))| FailedFile {
+            file: file.clone(),
+            why: why.clone(),
+        };
         ReplicationStatus {
             fetching: orders.running.keys().cloned().collect(),
             waiting: orders.waiting.len(),
@@ -313,6 +332,18 @@ fn stall(round: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_that_is_not_given_again_is_forgotten() {
+        let mut orders = Orders::default();
+        let hour = Duration::from_secs(3600);
+        for (file, age) in [("old", hour), ("new", Duration::ZERO)] {
+            let at = Instant::now().checked_sub(age).unwrap();
+            orders.failed.insert(file.parse().unwrap(), (at, "the disk is full".into()));
+        }
+        orders.forget_reasons(hour - REASON);
+        assert_eq!(orders.failed.keys().map(FileName::as_str).collect::<Vec<_>>(), ["new"]);
+    }
 
     #[test]
     fn however_short_the_rounds_a_slow_holder_has_time_for_a_piece_and_however_long_the_place_is_given_back()

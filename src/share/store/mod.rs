@@ -24,8 +24,8 @@
 //!   Another stamp means "hash it again"; where the bytes are the same, the new stamp is remembered. A file whose
 //!   stamp changes while it is hashed is `busy`: try later. A rename changes a stamp, too; so that of
 //!   a file that is published is taken after it.
-//! - **Nothing is destroyed.** What is dropped goes to the trash, what stands in the way is set aside under
-//!   another name, and `add` copies and never moves.
+//! - **Nothing is destroyed.** What is dropped goes to the trash, from which it can be restored; what stands in the way
+//!   is set aside under another name; `add` copies and never moves.
 //! - **Constant memory.** A piece at a time where it must be whole, else 128 KiB.
 //!
 //! # An example
@@ -40,8 +40,8 @@
 //! the same stamp and goes unnoticed here; peers that download it notice. Manifests are kept in memory only: after a
 //! restart everything is hashed once more. The holes of a sparse file may fill up when it is added or downloaded.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -64,7 +64,7 @@ mod trash;
 
 pub use disk::Stamp;
 pub use partial::{Partial, Written};
-pub use trash::{PieceCheck, conflict_name, is_conflict_copy};
+pub use trash::{PieceCheck, Thrown, conflict_name, is_conflict_copy};
 
 /// Where everything is that is not offered.
 const PRIVATE: &str = ".peerlab";
@@ -100,7 +100,7 @@ pub struct Scan {
     /// The files that could be offered, in the order of their names.
     pub files: Vec<(FileName, Stamp)>,
     /// What else lies there, and why it is not offered. Hidden files are not named.
-    pub ignored: Vec<(String, &'static str)>,
+    pub ignored: BTreeSet<(String, &'static str)>,
 }
 
 impl Store {
@@ -135,25 +135,24 @@ impl Store {
     /// # Errors
     /// `busy` when another peer watches it.
     pub fn watch(&mut self) -> Result<()> {
-        // One that saved a file here may just have taken the marker away.
-        let marker = File::options().create(true).append(true).open(self.private("marker"));
-        match marker.map(|marker| (marker.try_lock(), marker)) {
-            Ok((Err(TryLockError::WouldBlock), _)) => {
-                Err(Error::new(Code::Busy, format!("another peer watches the folder {}", self.dir.display()))
-                    .advise("give this one another --name, or another folder with --data"))
-            }
-            // A file system that knows no locks is trusted.
-            marker => {
-                self.watched = marker.ok().map(|(_, marker)| marker);
-                Ok(())
-            }
-        }
+        self.watched = self.lock_marker().ok_or_else(|| {
+            Error::new(Code::Busy, format!("another peer watches the folder {}", self.dir.display()))
+                .advise("give this one another --name, or another folder with --data")
+        })?;
+        Ok(())
     }
 
     /// Whether a peer of another program watches this folder.
     pub fn is_watched_elsewhere(&self) -> bool {
-        let lock = || File::open(self.private("marker")).map(|marker| marker.try_lock());
-        self.watched.is_none() && matches!(lock(), Ok(Err(TryLockError::WouldBlock)))
+        self.watched.is_none() && self.lock_marker().is_none()
+    }
+
+    /// The marker, locked, unless another has locked it. A file system that knows no locks is trusted.
+    fn lock_marker(&self) -> Option<Option<File>> {
+        // One that saved a file here may just have taken the marker away.
+        let marker = File::options().create(true).append(true).open(self.private("marker")).ok();
+        let locked = marker.as_ref().map(File::try_lock);
+        (!matches!(locked, Some(Err(TryLockError::WouldBlock)))).then_some(marker)
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -228,13 +227,17 @@ impl Store {
                 continue;
             }
             let shown = name.to_string_lossy().into_owned();
-            match disk::not_regular(&meta) {
-                Some(why) => scan.ignored.push((shown, why)),
-                None => match name.into_string().ok().and_then(|name| FileName::try_from(name).ok()) {
-                    Some(name) => scan.files.push((name, Stamp::of(&meta))),
-                    None => scan.ignored.push((shown, "its name is not a plain one")),
-                },
-            }
+            let plain =
+                |name: OsString| name.into_string().ok().and_then(|name| FileName::try_from(name).ok());
+            let why = match (disk::not_regular(&meta), plain(name)) {
+                (Some(why), _) => why,
+                (None, None) => "its name is not a plain one",
+                (None, Some(name)) => {
+                    scan.files.push((name, Stamp::of(&meta)));
+                    continue;
+                }
+            };
+            scan.ignored.insert((shown, why));
         }
         scan.files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let there = |name: &FileName| scan.files.binary_search_by(|(other, _)| other.cmp(name)).is_ok();

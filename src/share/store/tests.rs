@@ -1,5 +1,6 @@
 //! What the store promises, one promise a test. Each has a folder of its own.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -124,8 +125,7 @@ fn only_regular_files_with_plain_names_are_offered() {
     fifo(&lab.shared("fifo"));
     let scan = lab.store.scan().unwrap();
     assert_eq!(names(&scan), ["<b>%2e.html", "a b.txt", "b.bin", "é🙂"]);
-    let mut ignored: Vec<_> = scan.ignored.iter().map(|(name, why)| (name.as_str(), *why)).collect();
-    ignored.sort_unstable();
+    let ignored: Vec<_> = scan.ignored.iter().map(|(name, why)| (name.as_str(), *why)).collect();
     assert_eq!(
         ignored,
         [
@@ -524,6 +524,46 @@ fn what_is_dropped_goes_to_the_trash_and_nothing_there_is_lost() {
     }
     assert_eq!(lab.private("trash"), ["a.2.txt", "a.3.txt", "a.txt"]);
     assert_eq!(lab.store.trash(&name("a.txt")).unwrap_err().code(), Code::NotFound);
+}
+
+fn thrown(lab: &Lab, file: &str, new: &str) -> BTreeMap<FileId, Thrown> {
+    lab.store.thrown(&name(file), &name(new), &AtomicBool::new(false)).unwrap()
+}
+
+#[test]
+fn a_file_is_found_in_the_trash_by_its_bytes_and_taken_out_under_any_name_that_is_free() {
+    let lab = lab();
+    for content in ["one", "two", "three"] {
+        fs::write(lab.shared("a.txt"), content).unwrap();
+        lab.store.trash(&name("a.txt")).unwrap();
+    }
+    // A number that is free does not hide the next ones, and what is no file is passed over.
+    fs::remove_file(lab.store.private("trash").join("a.2.txt")).unwrap();
+    fifo(&lab.store.private("trash").join("a.5.txt"));
+    assert!(lab.store.has_thrown(&name("a.txt")) && !lab.store.has_thrown(&name("b.txt")));
+    assert!(thrown(&lab, "b.txt", "b.txt").is_empty());
+    let three = manifest("b.txt", b"three").id();
+    let take = |new: &str| lab.store.restore(thrown(&lab, "a.txt", new).remove(&three).unwrap());
+    fs::write(lab.shared("a.txt"), "four").unwrap();
+    take("a.txt").unwrap_err();
+    assert_eq!(fs::read_to_string(lab.shared("a.txt")).unwrap(), "four");
+    assert_eq!(take("b.txt").unwrap().id(), three);
+    assert_eq!(fs::read_to_string(lab.shared("b.txt")).unwrap(), "three");
+    assert!(lab.store.open_known(&name("b.txt"), three).is_ok(), "it need not be hashed again");
+    assert_eq!(lab.private("trash"), ["a.5.txt", "a.txt"], "it was moved");
+}
+
+#[test]
+fn what_is_written_in_the_trash_after_it_was_hashed_is_not_restored() {
+    let lab = lab();
+    fs::write(lab.shared("a"), "before").unwrap();
+    let place = lab.store.trash(&name("a")).unwrap();
+    let (_, it) = thrown(&lab, "a", "a").pop_first().unwrap();
+    fs::write(&place, "after it").unwrap();
+    let error = lab.store.restore(it).unwrap_err();
+    assert_eq!(error.code(), Code::Busy, "{error}");
+    assert!(lab.store.stamp(&name("a")).is_none());
+    assert_eq!(fs::read_to_string(place).unwrap(), "after it");
 }
 
 #[test]

@@ -1,13 +1,17 @@
-//! Nothing is destroyed: files that are thrown away, set aside because their name is another's, or repaired.
+//! Nothing is destroyed: files that are thrown away and taken back, set aside because their name is another's, or
+//! repaired.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::disk::{self, Stamp};
 use super::partial::{Partial, WHOLE, read_piece};
-use super::{Store, taken};
+use super::{Stoppable, Store, taken};
 use crate::error::{Code, Error, Result};
 use crate::share::{Bitfield, FILE_NAME, FileId, FileName, Manifest};
 
@@ -19,6 +23,9 @@ const PEER_NAME: usize = 64;
 
 /// How many files of one name the trash, and conflicts of one file, are numbered up to.
 const NUMBERED: u32 = 10_000;
+
+/// How many of its places are looked at to see whether the trash has a file.
+const GLANCE: usize = 10;
 
 /// How many files that are saved under the name of a repaired one, faster than it can take its place, make way for
 /// it.
@@ -40,6 +47,15 @@ impl PieceCheck {
     }
 }
 
+/// A file in the trash, hashed.
+#[derive(Debug)]
+pub struct Thrown {
+    /// Which bytes it is, under the name that it is to get.
+    pub(crate) manifest: Arc<Manifest>,
+    place: PathBuf,
+    stamp: Stamp,
+}
+
 impl Store {
     /// Moves a file to the trash, and says where it is now. Of a conflict copy the last version is kept there: a program
     /// that goes on writing to one would fill it.
@@ -58,6 +74,48 @@ impl Store {
             .map_err(|error| disk::error(format!("cannot move {name} to the trash"), error))?;
         self.known.lock().remove(name);
         Ok(place)
+    }
+
+    /// What the trash has under a name, hashed, to be restored as `new`.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or it is to `stop`.
+    pub fn thrown(
+        &self,
+        name: &FileName,
+        new: &FileName,
+        stop: &AtomicBool,
+    ) -> Result<BTreeMap<FileId, Thrown>> {
+        let mut thrown = BTreeMap::new();
+        for place in places(&self.private("trash"), name) {
+            let Ok((file, stamp)) = disk::open_regular(&place) else { continue };
+            let bytes = Stoppable { file: &file, stopped: stop };
+            let manifest = Manifest::read(new.clone(), self.layout(stamp.size)?, bytes)
+                .map_err(|error| disk::error(format!("cannot read {}", place.display()), error))?;
+            thrown.insert(manifest.id(), Thrown { manifest: Arc::new(manifest), place, stamp });
+        }
+        Ok(thrown)
+    }
+
+    /// Whether the trash seems to have something under a name; costs a few looks at the disk.
+    pub fn has_thrown(&self, name: &FileName) -> bool {
+        places(&self.private("trash"), name).take(GLANCE).any(|place| place.exists())
+    }
+
+    /// Takes a file out of the trash, unless another has its name.
+    ///
+    /// # Errors
+    /// When another has; `busy` when somebody has written to it since it was hashed. It is in the trash then.
+    pub fn restore(&self, Thrown { manifest, place, stamp }: Thrown) -> Result<Arc<Manifest>> {
+        let name = manifest.name();
+        disk::open_regular(&place)
+            .and_then(|(file, _)| self.give_name(&manifest, &file, stamp, &place))
+            .map_err(|error| disk::error(format!("cannot take {name} out of the trash"), error))?;
+        if self.open_known(name, manifest.id()).is_err() {
+            let what = format!("somebody has just written to {}", self.trash(name)?.display());
+            return Err(Error::new(Code::Busy, what).advise("`restore` again when nobody writes to it"));
+        }
+        Ok(manifest)
     }
 
     /// Sets a file aside that is not the one of this name: it becomes a conflict copy, with the name that
@@ -201,15 +259,19 @@ fn plain_peer(peer: &str) -> String {
     peer
 }
 
+/// Where a file of this name may be in a folder in which there may be several: under its name, and the numbered ones.
+fn places(dir: &Path, name: &FileName) -> impl Iterator<Item = PathBuf> {
+    let numbered = (2..NUMBERED).map(|n| dir.join(with_suffix(name.as_str(), &format!(".{n}"))));
+    iter::once(dir.join(name.as_str())).chain(numbered)
+}
+
 /// Puts a file into a folder under its name, or the first numbered one that is free; says which.
 fn numbered(dir: &Path, name: &FileName, put: impl Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
-    let mut to = dir.join(name.as_str());
-    for n in 2..NUMBERED {
+    for to in places(dir, name) {
         match put(&to) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             put => return put.map(|()| to),
         }
-        to.set_file_name(with_suffix(name.as_str(), &format!(".{n}")));
     }
     Err(io::Error::new(ErrorKind::AlreadyExists, format!("{NUMBERED} files of this name are there")))
 }
