@@ -17,6 +17,7 @@ use super::context::Context;
 use super::files;
 use super::show::Outcome;
 use crate::error::{Code, Error, Result};
+use crate::net::message::Credentials;
 use crate::share::store::{Store, Thrown};
 use crate::share::{FileId, FileName};
 
@@ -93,7 +94,7 @@ fn choose<'a>(
 /// `conflict` when it is not.
 fn is_free(context: &Context, store: &Store, file: &FileName, thrown: &Thrown) -> Result<()> {
     let (name, id) = (thrown.manifest.name(), thrown.manifest.id());
-    let elsewhere = match context.manager().query(0, name) {
+    let elsewhere = match context.manager().query(&Credentials::default(), name) {
         Ok(there) => there.manifest.id() != id,
         Err(no) if no.code() == Code::NotFound => false,
         Err(no) => return Err(no),
