@@ -378,5 +378,5 @@ impl Library {
 }
 
 fn all_drops(versions: &Versions) -> Vec<Dropped> {
-    versions.drops().map(|(at, file, id)| Dropped { file: file.clone(), id: *id, at: *at }).collect()
+    versions.drops().map(|(at, file, id)| Dropped { file: file.clone(), id, at }).collect()
 }
