@@ -261,7 +261,7 @@ impl Catalogue {
     /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody
     /// wants it now, and nothing that is listed was published later. Nobody drops later than now: such a drop could
     /// never be taken back. Says which bytes were dropped, and when, if that is news: everybody is to be told. Of bytes that
-    /// are not listed nobody is told but one that offers them.
+    /// are not listed it is a rumour.
     ///
     /// # Errors
     /// `not_found` when no `id` is given and the name stands for nothing.
@@ -277,8 +277,7 @@ impl Catalogue {
         let Some(id) = id.or(listed) else { return Err(not_found(file)) };
         let at = at.map_or(now, |at| at.min(now));
         let Some(number) = number.filter(|_| listed == Some(id)) else {
-            self.versions.hear_say(file, id, at);
-            return Ok(None);
+            return Ok(self.versions.hear_say(file, id, at).then_some((id, at)));
         };
         let mut news = self.versions.merge(file, id, Mark::dropped(at));
         // A drop that there is no room for is no news, but removes what is listed.

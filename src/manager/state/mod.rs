@@ -224,6 +224,21 @@ impl Table {
         self.book.ask(&self.roster, wish, now)
     }
 
+    /// Whether a peer waits for slots already: each has one place in the queue.
+    pub(super) fn waits(&self, asker: PeerId) -> bool {
+        self.book.waits(asker)
+    }
+
+    /// Whether a peer has left the queue since this was asked last.
+    pub(super) fn place_left(&mut self) -> bool {
+        std::mem::take(&mut self.book.place_left)
+    }
+
+    /// What is said to one whose other request waits.
+    pub(super) fn second(&self, wish: &Wish) -> FromManager {
+        self.book.second(&self.roster, wish)
+    }
+
     /// Where a request stands now.
     pub(super) fn standing(&mut self, ticket: LeaseId, now: Millis) -> TicketStanding {
         self.book.standing(&self.roster, ticket, now)
