@@ -7,8 +7,13 @@
 //! drop             dropped, and everybody is told; or not_found, when it is not listed
 //! ```
 //!
+//! The files are told in pages, in the order of their names. What is listed all the while is told once; what comes or goes
+//! meanwhile may be told or not.
+//!
 //! Any number of requests, one after another, on one connection; many connections at the same time, a thread
 //! each (C4). A request that is refused does not end the conversation, hashes that do not fit their file do.
+
+use std::iter;
 
 use crate::error::{Code, Result};
 use crate::manager::desk::Desk;
@@ -16,6 +21,10 @@ use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{FileState, FromManager, PeerId, ToManager, unexpected};
 use crate::share::{FileName, Manifest};
+
+/// How many files and holders of files are taken from the table at a time: enough to fill some packets, and so few that
+/// the table is soon free for others.
+const PAGE: usize = 500;
 
 /// Serves one that asks about files, beginning with the first request.
 ///
@@ -56,8 +65,13 @@ fn serve_query(desk: &Desk, connection: &mut Connection, peer: PeerId, file: &Fi
     connection.send_with_payload(&answer, |out| out.write_all(hashes))
 }
 
+/// Each page is taken when the one before it is with the kernel: one that does not read costs a page.
 fn serve_files(desk: &Desk, connection: &mut Connection, health: bool) -> Result<()> {
-    let files: Vec<FileState> = desk.change(|table, now| table.files(health, now).collect());
-    let messages = files.into_iter().map(FromManager::File).chain([FromManager::End {}]);
-    connection.send_all(messages)
+    let mut last: Option<FileName> = None;
+    let pages = iter::from_fn(|| {
+        let page = desk.change(|table, now| table.page(last.as_ref(), PAGE, health, now));
+        last = Some(page.last()?.file.clone());
+        Some(page)
+    });
+    connection.send_all(pages.flatten().map(FromManager::File).chain([FromManager::End {}]))
 }

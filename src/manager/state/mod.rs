@@ -18,6 +18,7 @@ mod replicator;
 pub(super) mod roster;
 mod view;
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -353,11 +354,47 @@ impl Table {
 
     /// All files with their holders, and with their health if that is asked for, in order of their names.
     pub(super) fn files(&self, health: bool, now: Millis) -> impl ExactSizeIterator<Item = FileState> {
+        self.catalogue.listings().map(move |listing| self.row(listing, health, now))
+    }
+
+    /// The next of the files after `last`, or the first ones: so many that their rows and holders come to about `room`.
+    /// Who takes them page by page holds no table of 100,000 rows.
+    pub(super) fn page(
+        &self,
+        last: Option<&FileName>,
+        room: usize,
+        health: bool,
+        now: Millis,
+    ) -> Vec<FileState> {
+        self.rows(self.catalogue.listings_after(last), room, health, now)
+    }
+
+    /// The largest files, so many as in a [`Table::page`].
+    pub(super) fn largest(&self, room: usize, now: Millis) -> Vec<FileState> {
+        let mut listings: Vec<_> = self.catalogue.listings().collect();
+        listings.sort_by_key(|listing| Reverse(listing.manifest.layout().size()));
+        self.rows(listings.into_iter(), room, false, now)
+    }
+
+    fn rows<'a>(
+        &self,
+        listings: impl Iterator<Item = &'a ListedFile>,
+        mut room: usize,
+        health: bool,
+        now: Millis,
+    ) -> Vec<FileState> {
+        let fits = |file: &FileState| {
+            let fits = room > 0;
+            room = room.saturating_sub(1 + file.holders.len());
+            fits
+        };
+        listings.map(|listing| self.row(listing, health, now)).take_while(fits).collect()
+    }
+
+    fn row(&self, listing: &ListedFile, health: bool, now: Millis) -> FileState {
         let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
-        self.catalogue.listings().map(move |listing| {
-            let health = health.then(|| self.replicator.health(listing, scene));
-            FileState::of(&listing.manifest, cards(&listing.holders, &self.roster), health)
-        })
+        let health = health.then(|| self.replicator.health(listing, scene));
+        FileState::of(&listing.manifest, cards(&listing.holders, &self.roster), health)
     }
 }
 
