@@ -29,8 +29,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::limits::{self, Pace};
-use super::message::{FromPeer, Refusal, Reply, encode};
+use super::message::{FromPeer, PeerId, Refusal, Reply, encode};
 use super::outbox::Outbox;
+use super::places::{Occupant, Party};
 use super::timed::{Limit, Timed, is_timeout};
 use crate::error::{Code, Error, Result};
 
@@ -60,6 +61,7 @@ pub struct Connection {
 pub struct Writer {
     stream: Arc<TcpStream>,
     other: SocketAddr,
+    occupant: Arc<Occupant>,
 }
 
 impl Deref for Connection {
@@ -91,7 +93,8 @@ impl Connection {
 
     fn new(stream: TcpStream, longest_line: usize) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        let writer = Writer { other: stream.peer_addr()?, stream: Arc::new(stream) };
+        let writer =
+            Writer { other: stream.peer_addr()?, stream: Arc::new(stream), occupant: Arc::default() };
         let reader = BufReader::with_capacity(32 << 10, writer.within(Limit::None));
         Ok(Self { reader, writer, longest_line, line: Vec::new(), outbox: None })
     }
@@ -296,6 +299,28 @@ impl Writer {
         self.other
     }
 
+    /// The other side has shown that it is this peer: from now on this place counts as the peer's.
+    #[expect(dead_code, reason = "for conversations in which a peer shows its token")]
+    pub(crate) fn is_of(&self, peer: PeerId) {
+        self.occupant.is_of(peer);
+    }
+
+    /// This is the conversation in which this peer is registered: it never gives way to another.
+    pub(crate) fn stays(&self, peer: PeerId) {
+        self.occupant.is_of(peer);
+        self.occupant.stays();
+    }
+
+    /// Whose place this is.
+    pub(crate) fn party(&self) -> Party {
+        self.occupant.party(self.other)
+    }
+
+    /// How useful it is to keep this place for the other side; `None`: it stays.
+    pub(super) fn useful(&self) -> Option<u64> {
+        self.occupant.useful()
+    }
+
     /// The stream, for a thread that must end the conversation by closing it.
     pub fn stream(&self) -> &Arc<TcpStream> {
         &self.stream
@@ -355,7 +380,7 @@ impl Writer {
 
     /// The stream, to be used within this limit.
     pub(super) fn within(&self, limit: Limit) -> Timed {
-        Timed { stream: Arc::clone(&self.stream), limit }
+        Timed { stream: Arc::clone(&self.stream), limit, occupant: Arc::clone(&self.occupant) }
     }
 
     /// Whether the other side has closed the connection, unread bytes or not; never waits, reads nothing.

@@ -2,19 +2,20 @@
 //!
 //! # The rule
 //! Every connection gets a thread of its own, so a slow one delays nobody. There are bounds to that:
-//! at most [`limits::CONNECTIONS`] at once, and one more is told `busy` in words. Running out of
+//! at most [`limits::CONNECTIONS`] at once, half of them for strangers. One more takes the place of the one of its party
+//! that has rested for longest, or of another party that has more ([`places`](super::places)): so a program that opens
+//! thousands ends its own. Where nobody gives way, the newcomer is told `busy` in words. Running out of
 //! descriptors or threads costs the new connection, never the old ones, and never the loop: an accept
 //! that fails would fail again at once, so the loop rests for a moment before it goes on.
 //!
-//! No connection is served before something was said by it. Browsers open connections in advance, and some people open
-//! thousands only to take the places of others. Such a connection ends after [`limits::FIRST_MESSAGE_TIME`],
-//! and where there are more than [`limits::SILENT`] of them, the oldest ends at once.
+//! No connection is served before something was said by it: browsers open connections in advance. Such a one ends after
+//! [`limits::FIRST_MESSAGE_TIME`].
 //!
 //! # How it stops
 //! A flag is set and the server connects to itself, which wakes `accept`. Every open socket is closed,
 //! which wakes its reader. Then all threads are joined: after [`Server::stop`] no conversation goes on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 
 use super::connection::{Connection, Received, Writer};
 use super::limits;
+use super::places::{Entry, Place, entry};
 use crate::error::{Code, Error, Kind, Result};
 use crate::thread::{self, Thread};
 
@@ -51,25 +53,34 @@ struct Open {
     stopping: bool,
     next: u64,
     conversations: HashMap<u64, (Writer, Thread)>,
-    /// Those of them in which nothing was said yet; the numbers grow, so the first is the oldest.
-    silent: BTreeMap<u64, Writer>,
+    /// Those that gave way, until their threads have seen it.
+    ending: HashMap<u64, Thread>,
 }
 
 impl Open {
-    /// Takes in a new conversation; ends the oldest silent one where there are too many.
-    fn enter(&mut self, id: u64, writer: Writer, thread: Thread) {
-        self.silent.insert(id, writer.clone());
-        self.conversations.insert(id, (writer, thread));
-        if self.silent.len() > limits::SILENT
-            && let Some((_, oldest)) = self.silent.pop_first()
-        {
-            oldest.close();
+    /// Whether there is a place for a newcomer, among `all`. One that gives way to it is closed, which wakes its thread.
+    fn has_place(&mut self, all: usize, newcomer: &Writer) -> bool {
+        let place = |(&id, (writer, _)): (&u64, &(Writer, Thread))| Place {
+            id,
+            party: writer.party(),
+            useful: writer.useful(),
+        };
+        match entry(all, newcomer.party(), self.conversations.iter().map(place)) {
+            Entry::Free => true,
+            Entry::InPlaceOf(id) => {
+                if let Some((writer, thread)) = self.conversations.remove(&id) {
+                    writer.close();
+                    self.ending.insert(id, thread);
+                }
+                true
+            }
+            Entry::Refused => false,
         }
     }
 
     fn leave(&mut self, id: u64) {
         self.conversations.remove(&id);
-        self.silent.remove(&id);
+        self.ending.remove(&id);
     }
 }
 
@@ -103,10 +114,20 @@ impl Server {
         listener: TcpListener,
         serve: impl Fn(&mut Connection) -> Result<()> + Send + Sync + 'static,
     ) -> Result<Self> {
+        Self::with_places(limits::CONNECTIONS, name, listener, serve)
+    }
+
+    /// As [`Server::start`], with so many places.
+    fn with_places(
+        places: usize,
+        name: &'static str,
+        listener: TcpListener,
+        serve: impl Fn(&mut Connection) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<Self> {
         let failed = |e| Error::failed("cannot start the server").because(e);
         let addr = listener.local_addr().map_err(failed)?;
         let open = Arc::<Mutex<Open>>::default();
-        let host = Arc::new(Host { name, serve: Box::new(serve), open: Arc::clone(&open) });
+        let host = Arc::new(Host { places, name, serve: Box::new(serve), open: Arc::clone(&open) });
         let accept = thread::start("accept_loop", move || accept_loop(&host, &listener))?;
         Ok(Self { addr, open, accept: Some(accept) })
     }
@@ -129,9 +150,9 @@ impl Server {
         };
         let _ = TcpStream::connect_timeout(&(ip, self.addr.port()).into(), limits::CONNECT_TIME);
         drop(accept);
-        let conversations = std::mem::take(&mut self.open.lock().conversations);
+        let Open { conversations, ending, .. } = std::mem::take(&mut *self.open.lock());
         conversations.values().for_each(|(writer, _)| writer.close());
-        drop(conversations); // Which joins their threads.
+        drop((conversations, ending)); // Which joins their threads.
     }
 }
 
@@ -143,6 +164,7 @@ impl Drop for Server {
 
 /// What the threads of a server share.
 struct Host {
+    places: usize,
     name: &'static str,
     serve: Box<Serve>,
     open: Arc<Mutex<Open>>,
@@ -175,17 +197,16 @@ fn begin(host: &Arc<Host>, stream: TcpStream) -> Result<()> {
         return Ok(()); // It is gone already, which is no failure of ours.
     };
     let mut open = host.open.lock();
-    let others = open.conversations.len();
-    if others >= limits::CONNECTIONS + REFUSALS {
+    if open.conversations.len() + open.ending.len() >= host.places + REFUSALS {
         return Ok(()); // Closed without a word: words cost a thread too.
     }
     let (id, writer) = (open.next, connection.writer());
-    let (name, full) = (host.name, others >= limits::CONNECTIONS);
+    let (name, full) = (host.name, !open.has_place(host.places, &writer));
     let host = Arc::clone(host);
     // It cannot leave before it has entered: both take the lock that is held here.
     let thread = thread::start(name, move || Seat { host: &host, id }.converse(connection, full))?;
     open.next += 1;
-    open.enter(id, writer, thread);
+    open.conversations.insert(id, (writer, thread));
     Ok(())
 }
 
@@ -198,9 +219,9 @@ struct Seat<'a> {
 impl Seat<'_> {
     fn converse(&self, mut connection: Connection, full: bool) {
         let served = if full {
-            Err(Error::new(Code::Busy, format!("{} connections are open here", limits::CONNECTIONS))
+            Err(Error::new(Code::Busy, format!("{} connections are open here", self.host.places))
                 .advise("try again later"))
-        } else if self.begins(&mut connection) {
+        } else if Self::begins(&mut connection) {
             (self.host.serve)(&mut connection)
         } else {
             Ok(())
@@ -215,10 +236,8 @@ impl Seat<'_> {
     }
 
     /// Waits until something is said; false when nothing is.
-    fn begins(&self, connection: &mut Connection) -> bool {
-        let first = connection.first_byte(Some(limits::FIRST_MESSAGE_TIME));
-        self.host.open.lock().silent.remove(&self.id);
-        matches!(first, Ok(Received::Message(_)))
+    fn begins(connection: &mut Connection) -> bool {
+        matches!(connection.first_byte(Some(limits::FIRST_MESSAGE_TIME)), Ok(Received::Message(_)))
     }
 }
 
@@ -238,9 +257,16 @@ mod tests {
 
     /// Answers every line, any JSON value, with the same line.
     fn echo() -> Server {
+        echo_with(limits::CONNECTIONS)
+    }
+
+    fn echo_with(places: usize) -> Server {
         let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
-        Server::start("serve_echo", listener, |connection| {
+        Server::with_places(places, "serve_echo", listener, |connection| {
             while let Received::Message(value) = connection.receive::<serde_json::Value>(None)? {
+                if value == "stay" {
+                    connection.stays(7);
+                }
                 connection.send(&value)?;
             }
             Ok(())
@@ -287,24 +313,48 @@ mod tests {
         assert_eq!(Arc::strong_count(&server.open), 1, "a thread is left");
     }
 
+    /// One that says a line and has heard its echo.
+    fn speaker(server: &Server, line: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        speak(&mut stream, line).unwrap();
+        stream
+    }
+
+    fn speak(stream: &mut TcpStream, line: &[u8]) -> std::io::Result<()> {
+        stream.write_all(line)?;
+        let mut echo = vec![0; line.len()];
+        stream.read_exact(&mut echo)?;
+        assert_eq!(echo, line);
+        Ok(())
+    }
+
     #[test]
-    fn the_oldest_of_too_many_silent_connections_ends_and_those_who_spoke_stay() {
-        crate::cli::raise_descriptor_limit();
-        let server = echo();
+    fn the_oldest_of_too_many_silent_connections_ends_and_those_that_spoke_stay() {
+        let server = echo_with(32);
         let mut first = TcpStream::connect(server.addr()).unwrap();
-        let mut speaker = TcpStream::connect(server.addr()).unwrap();
-        speaker.write_all(b"[1]\n").unwrap();
-        let mut answer = [0; 4];
-        speaker.read_exact(&mut answer).unwrap();
-        let silent: Vec<_> =
-            (0..limits::SILENT).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
-        assert_eq!(first.read(&mut [0]).unwrap(), 0, "the oldest is closed");
-        // It was not the end of the time for a first message: the others are still there.
-        assert_eq!(server.open.lock().silent.len(), limits::SILENT);
-        speaker.write_all(b"[2]\n").unwrap();
-        speaker.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"[2]\n");
+        let mut spoke = speaker(&server, b"[1]\n");
+        let silent: Vec<_> = (0..15).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
+        assert_eq!(first.read(&mut [0]).unwrap(), 0, "the oldest is closed, long before its time is over");
+        assert_eq!(server.open.lock().conversations.len(), 16);
+        speak(&mut spoke, b"[2]\n").unwrap();
         drop(silent);
+    }
+
+    #[test]
+    fn a_flood_from_ones_own_address_takes_no_place_from_those_that_speak_nor_from_one_that_stays() {
+        let server = echo_with(32);
+        let mut stays = speaker(&server, b"\"stay\"\n");
+        let mut honest: Vec<_> = (0..5).map(|_| speaker(&server, b"[1]\n")).collect();
+        let mut flood = Vec::new();
+        for _ in 0..20 {
+            flood.extend((0..5).map(|_| speaker(&server, b"[6]\n")));
+            honest.push(speaker(&server, b"[2]\n"));
+            honest.remove(0);
+            honest.iter_mut().for_each(|stream| speak(stream, b"[3]\n").unwrap());
+        }
+        speak(&mut stays, b"[4]\n").unwrap();
+        let rest = flood.iter_mut().filter_map(|stream| speak(stream, b"[7]\n").ok()).count();
+        assert!(rest <= 11, "strangers have half, which is 16, and five of them are honest: {rest}");
     }
 
     #[test]
