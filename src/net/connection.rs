@@ -95,7 +95,8 @@ impl Connection {
         stream.set_nodelay(true)?;
         let writer =
             Writer { other: stream.peer_addr()?, stream: Arc::new(stream), occupant: Arc::default() };
-        let reader = BufReader::with_capacity(32 << 10, writer.within(Limit::None));
+        // It is in memory as a whole once something was read, for each of thousands of connections.
+        let reader = BufReader::with_capacity(longest_line / 16, writer.within(Limit::None));
         Ok(Self { reader, writer, longest_line, line: Vec::new(), outbox: None })
     }
 
