@@ -84,6 +84,23 @@ fn what_lies_in_a_folder_is_offered_listed_and_downloaded_byte_by_byte() {
 }
 
 #[test]
+fn more_files_than_fit_into_a_page_are_each_told_once_in_the_order_of_their_names() {
+    let network = network();
+    let (_ada, number) = Wire::register(network.addr, "ada", ([127, 0, 0, 1], 9).into(), 0);
+    let mut tracker = Wire::connect(network.addr);
+    let names: Vec<String> = (0..1200).map(|i| format!("file-{i:04}")).collect();
+    for file in names.iter().rev() {
+        tracker.say(&json!({"type": "update", "peer": number, "file": file, "size": 0, "piece_size": 1024,
+            "whole": true, "payload": 0}));
+        tracker.hear("updated");
+    }
+    tracker.say(&json!({"type": "files"}));
+    let told: Vec<Value> = names.iter().map(|_| tracker.hear("file")["file"].clone()).collect();
+    assert_eq!(told, names);
+    tracker.hear("end");
+}
+
+#[test]
 fn only_regular_files_with_plain_names_are_offered() {
     let network = network();
     put(&network, "ada", "plain", b"x");
