@@ -22,6 +22,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::trace;
@@ -61,7 +62,7 @@ pub struct Connection {
 pub struct Writer {
     stream: Arc<TcpStream>,
     other: SocketAddr,
-    occupant: Arc<Occupant>,
+    pub(super) occupant: Arc<Occupant>,
 }
 
 impl Deref for Connection {
@@ -301,25 +302,19 @@ impl Writer {
     }
 
     /// The other side has shown that it is this peer: from now on this place counts as the peer's.
-    #[expect(dead_code, reason = "for conversations in which a peer shows its token")]
     pub(crate) fn is_of(&self, peer: PeerId) {
-        self.occupant.is_of(peer);
+        self.occupant.peer.store(peer, Ordering::Relaxed);
     }
 
     /// This is the conversation in which this peer is registered: it never gives way to another.
     pub(crate) fn stays(&self, peer: PeerId) {
-        self.occupant.is_of(peer);
-        self.occupant.stays();
+        self.is_of(peer);
+        self.occupant.stays.store(true, Ordering::Relaxed);
     }
 
     /// Whose place this is.
     pub(crate) fn party(&self) -> Party {
         self.occupant.party(self.other)
-    }
-
-    /// How useful it is to keep this place for the other side; `None`: it stays.
-    pub(super) fn useful(&self) -> Option<u64> {
-        self.occupant.useful()
     }
 
     /// The stream, for a thread that must end the conversation by closing it.

@@ -23,6 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::message::PeerId;
+use crate::error::{Code, Error, Result};
 
 /// Who takes a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,28 +42,20 @@ pub(crate) struct Place<I, U> {
     pub(crate) useful: Option<U>,
 }
 
-/// What becomes of a newcomer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entry<I> {
-    /// There is room.
-    Free,
-    /// There is, when this one has gone.
-    InPlaceOf(I),
-    /// Nobody gives way to it.
-    Refused,
-}
-
-/// Whether there is a place for a newcomer among `all`, of which these are `taken`.
-pub(crate) fn entry<I: Copy + Ord, U: Ord>(
+/// Which one gives way to a newcomer, if one must, of those that have `taken` some of `all` places.
+///
+/// # Errors
+/// [`busy`] where nobody does.
+pub(crate) fn gives_way<I: Copy + Ord, U: Ord>(
     all: usize,
     newcomer: Party,
     taken: impl Iterator<Item = Place<I, U>> + Clone,
-) -> Entry<I> {
+) -> Result<Option<I>> {
     let is_stranger = |party| matches!(party, Party::Stranger(_));
     let is_full = taken.clone().count() >= all;
     let strangers = taken.clone().filter(|place| is_stranger(place.party)).count();
     if !is_full && !(is_stranger(newcomer) && strangers >= all / 2) {
-        return Entry::Free;
+        return Ok(None);
     }
     let mut shares = HashMap::from([(newcomer, 1)]);
     taken.clone().for_each(|place| *shares.entry(place.party).or_insert(0) += 1);
@@ -70,7 +63,13 @@ pub(crate) fn entry<I: Copy + Ord, U: Ord>(
     let most = shares.into_iter().max_by_key(|&(party, share)| (share, party == newcomer));
     let goes = |place: &Place<I, U>| place.useful.is_some() && most.is_some_and(|most| most.0 == place.party);
     let least = taken.filter(goes).min_by(|a, b| (&a.useful, a.id).cmp(&(&b.useful, b.id)));
-    least.map_or(Entry::Refused, |place| Entry::InPlaceOf(place.id))
+    least.map(|place| Some(place.id)).ok_or_else(|| busy(all))
+}
+
+/// What one is told for which there is no place, or no longer.
+pub(crate) fn busy(all: usize) -> Error {
+    Error::new(Code::Busy, format!("all of the {all} places here are taken"))
+        .advise("ask another peer, or try again later")
 }
 
 /// What is known of the one at a place of a server. Its conversation writes it, and the server reads it.
@@ -78,9 +77,10 @@ pub(crate) fn entry<I: Copy + Ord, U: Ord>(
 pub(crate) struct Occupant {
     /// The turn of its last word; 0 where nothing was said or heard yet.
     last: AtomicU64,
-    /// 0 for a stranger.
-    peer: AtomicU64,
-    stays: AtomicBool,
+    /// Which peer it has shown to be; 0 for a stranger.
+    pub(super) peer: AtomicU64,
+    /// It is the conversation by which its peer is here, which ends with it: it never gives way.
+    pub(super) stays: AtomicBool,
 }
 
 impl Occupant {
@@ -89,16 +89,6 @@ impl Occupant {
         /// The order of all words that were ever said here: it is enough to know which is the last.
         static TURN: AtomicU64 = AtomicU64::new(1);
         self.last.store(TURN.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-    }
-
-    /// It has shown that it is this peer.
-    pub(super) fn is_of(&self, peer: PeerId) {
-        self.peer.store(peer, Ordering::Relaxed);
-    }
-
-    /// It is the conversation by which its peer is here, which ends with it: it never gives way.
-    pub(super) fn stays(&self) {
-        self.stays.store(true, Ordering::Relaxed);
     }
 
     /// Whose it is.
@@ -126,50 +116,50 @@ mod tests {
     }
 
     /// The entry to eight places, of which these are taken; each is as useful as its number.
-    fn enters(newcomer: Party, taken: &[Party]) -> Entry<usize> {
+    fn enters(newcomer: Party, taken: &[Party]) -> Result<Option<usize>, Code> {
         let place = |(id, &party)| Place { id, party, useful: Some(id) };
-        entry(8, newcomer, taken.iter().enumerate().map(place))
+        gives_way(8, newcomer, taken.iter().enumerate().map(place)).map_err(|no| no.code())
     }
 
     #[test]
     fn while_there_is_room_nobody_gives_way() {
-        assert_eq!(enters(stranger(HERE), &[stranger(HERE); 3]), Entry::Free);
+        assert_eq!(enters(stranger(HERE), &[stranger(HERE); 3]), Ok(None));
         let peers: Vec<_> = (1..8).map(Party::Peer).collect();
-        assert_eq!(enters(stranger(HERE), &peers), Entry::Free);
+        assert_eq!(enters(stranger(HERE), &peers), Ok(None));
     }
 
     #[test]
     fn strangers_have_half_and_peers_find_room_beside_them() {
         let taken = [stranger(HERE); 4];
-        assert_eq!(enters(stranger(HERE), &taken), Entry::InPlaceOf(0));
-        assert_eq!(enters(Party::Peer(7), &taken), Entry::Free);
+        assert_eq!(enters(stranger(HERE), &taken), Ok(Some(0)));
+        assert_eq!(enters(Party::Peer(7), &taken), Ok(None));
         let all = [&taken[..], &[1, 2, 3, 4].map(Party::Peer)].concat();
-        assert_eq!(enters(Party::Peer(7), &all), Entry::InPlaceOf(0), "a peer has no more than one");
+        assert_eq!(enters(Party::Peer(7), &all), Ok(Some(0)), "a peer has no more than one");
         let one = [&[stranger(HERE)], &[Party::Peer(1); 7][..]].concat();
-        assert_eq!(enters(stranger(HERE), &one), Entry::InPlaceOf(1), "a peer that takes all gives way");
+        assert_eq!(enters(stranger(HERE), &one), Ok(Some(1)), "a peer that takes all gives way");
     }
 
     #[test]
     fn the_one_that_has_most_gives_way_and_of_that_the_least_useful() {
         let [few, most] = [stranger([10, 0, 0, 8]), stranger([10, 0, 0, 7])];
-        assert_eq!(enters(stranger(HERE), &[few, most, most, most]), Entry::InPlaceOf(1));
-        assert_eq!(enters(most, &[few, most, most, most]), Entry::InPlaceOf(1));
-        assert_eq!(enters(few, &[few, few, most, most]), Entry::InPlaceOf(0), "its own are more then");
+        assert_eq!(enters(stranger(HERE), &[few, most, most, most]), Ok(Some(1)));
+        assert_eq!(enters(most, &[few, most, most, most]), Ok(Some(1)));
+        assert_eq!(enters(few, &[few, few, most, most]), Ok(Some(0)), "its own are more then");
     }
 
     #[test]
     fn where_it_gains_nothing_and_where_nobody_may_go_the_newcomer_is_refused() {
         let each = [1, 2, 3, 4].map(|last| stranger([10, 0, 0, last]));
-        assert_eq!(enters(stranger(HERE), &each), Entry::Refused);
+        assert_eq!(enters(stranger(HERE), &each), Err(Code::Busy));
         let stays = (0..8).map(|id| Place::<_, u64> { id, party: Party::Peer(7), useful: None });
-        assert_eq!(entry(8, stranger(HERE), stays), Entry::Refused);
+        assert!(gives_way(8, stranger(HERE), stays).is_err());
     }
 
     #[test]
     fn one_that_has_said_nothing_is_less_useful_than_one_at_rest_and_one_that_stays_never_goes() {
         let [silent, resting, speaking, staying] = [(); 4].map(|()| Occupant::default());
         [&resting, &speaking, &staying].into_iter().for_each(Occupant::spoke);
-        staying.stays();
+        staying.stays.store(true, Ordering::Relaxed);
         assert!(silent.useful() < resting.useful() && resting.useful() < speaking.useful());
         assert_eq!(staying.useful(), None);
     }

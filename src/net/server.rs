@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 
 use super::connection::{Connection, Received, Writer};
 use super::limits;
-use super::places::{Entry, Place, entry};
+use super::places::{Place, gives_way};
 use crate::error::{Code, Error, Kind, Result};
 use crate::thread::{self, Thread};
 
@@ -58,24 +58,19 @@ struct Open {
 }
 
 impl Open {
-    /// Whether there is a place for a newcomer, among `all`. One that gives way to it is closed, which wakes its thread.
-    fn has_place(&mut self, all: usize, newcomer: &Writer) -> bool {
+    /// Sees to it that there is a place for a newcomer. One that gives way to it is closed, which wakes its thread.
+    fn make_room(&mut self, newcomer: &Writer) -> Result<()> {
         let place = |(&id, (writer, _)): (&u64, &(Writer, Thread))| Place {
             id,
             party: writer.party(),
-            useful: writer.useful(),
+            useful: writer.occupant.useful(),
         };
-        match entry(all, newcomer.party(), self.conversations.iter().map(place)) {
-            Entry::Free => true,
-            Entry::InPlaceOf(id) => {
-                if let Some((writer, thread)) = self.conversations.remove(&id) {
-                    writer.close();
-                    self.ending.insert(id, thread);
-                }
-                true
-            }
-            Entry::Refused => false,
+        let gone = gives_way(limits::CONNECTIONS, newcomer.party(), self.conversations.iter().map(place))?;
+        if let Some((id, (writer, thread))) = gone.and_then(|id| self.conversations.remove_entry(&id)) {
+            writer.close();
+            self.ending.insert(id, thread);
         }
+        Ok(())
     }
 
     fn leave(&mut self, id: u64) {
@@ -114,20 +109,10 @@ impl Server {
         listener: TcpListener,
         serve: impl Fn(&mut Connection) -> Result<()> + Send + Sync + 'static,
     ) -> Result<Self> {
-        Self::with_places(limits::CONNECTIONS, name, listener, serve)
-    }
-
-    /// As [`Server::start`], with so many places.
-    fn with_places(
-        places: usize,
-        name: &'static str,
-        listener: TcpListener,
-        serve: impl Fn(&mut Connection) -> Result<()> + Send + Sync + 'static,
-    ) -> Result<Self> {
         let failed = |e| Error::failed("cannot start the server").because(e);
         let addr = listener.local_addr().map_err(failed)?;
         let open = Arc::<Mutex<Open>>::default();
-        let host = Arc::new(Host { places, name, serve: Box::new(serve), open: Arc::clone(&open) });
+        let host = Arc::new(Host { name, serve: Box::new(serve), open: Arc::clone(&open) });
         let accept = thread::start("accept_loop", move || accept_loop(&host, &listener))?;
         Ok(Self { addr, open, accept: Some(accept) })
     }
@@ -164,7 +149,6 @@ impl Drop for Server {
 
 /// What the threads of a server share.
 struct Host {
-    places: usize,
     name: &'static str,
     serve: Box<Serve>,
     open: Arc<Mutex<Open>>,
@@ -197,14 +181,14 @@ fn begin(host: &Arc<Host>, stream: TcpStream) -> Result<()> {
         return Ok(()); // It is gone already, which is no failure of ours.
     };
     let mut open = host.open.lock();
-    if open.conversations.len() + open.ending.len() >= host.places + REFUSALS {
+    if open.conversations.len() + open.ending.len() >= limits::CONNECTIONS + REFUSALS {
         return Ok(()); // Closed without a word: words cost a thread too.
     }
     let (id, writer) = (open.next, connection.writer());
-    let (name, full) = (host.name, !open.has_place(host.places, &writer));
+    let (name, room) = (host.name, open.make_room(&writer));
     let host = Arc::clone(host);
     // It cannot leave before it has entered: both take the lock that is held here.
-    let thread = thread::start(name, move || Seat { host: &host, id }.converse(connection, full))?;
+    let thread = thread::start(name, move || Seat { host: &host, id }.converse(connection, room))?;
     open.next += 1;
     open.conversations.insert(id, (writer, thread));
     Ok(())
@@ -217,15 +201,11 @@ struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    fn converse(&self, mut connection: Connection, full: bool) {
-        let served = if full {
-            Err(Error::new(Code::Busy, format!("{} connections are open here", self.host.places))
-                .advise("try again later"))
-        } else if Self::begins(&mut connection) {
-            (self.host.serve)(&mut connection)
-        } else {
-            Ok(())
-        };
+    fn converse(&self, mut connection: Connection, room: Result<()>) {
+        let served = room.and_then(|()| match Self::begins(&mut connection) {
+            true => (self.host.serve)(&mut connection),
+            false => Ok(()),
+        });
         let Err(error) = served else { return };
         debug!("{}: {error}", connection.other());
         // A connection that broke hears nothing; one that was refused is told why.
@@ -257,12 +237,8 @@ mod tests {
 
     /// Answers every line, any JSON value, with the same line.
     fn echo() -> Server {
-        echo_with(limits::CONNECTIONS)
-    }
-
-    fn echo_with(places: usize) -> Server {
         let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
-        Server::with_places(places, "serve_echo", listener, |connection| {
+        Server::start("serve_echo", listener, |connection| {
             while let Received::Message(value) = connection.receive::<serde_json::Value>(None)? {
                 if value == "stay" {
                     connection.stays(7);
@@ -329,32 +305,32 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_too_many_silent_connections_ends_and_those_that_spoke_stay() {
-        let server = echo_with(32);
-        let mut first = TcpStream::connect(server.addr()).unwrap();
-        let mut spoke = speaker(&server, b"[1]\n");
-        let silent: Vec<_> = (0..15).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
-        assert_eq!(first.read(&mut [0]).unwrap(), 0, "the oldest is closed, long before its time is over");
-        assert_eq!(server.open.lock().conversations.len(), 16);
-        speak(&mut spoke, b"[2]\n").unwrap();
-        drop(silent);
-    }
-
-    #[test]
     fn a_flood_from_ones_own_address_takes_no_place_from_those_that_speak_nor_from_one_that_stays() {
-        let server = echo_with(32);
+        crate::cli::raise_descriptor_limit();
+        let server = echo();
         let mut stays = speaker(&server, b"\"stay\"\n");
-        let mut honest: Vec<_> = (0..5).map(|_| speaker(&server, b"[1]\n")).collect();
-        let mut flood = Vec::new();
-        for _ in 0..20 {
-            flood.extend((0..5).map(|_| speaker(&server, b"[6]\n")));
-            honest.push(speaker(&server, b"[2]\n"));
-            honest.remove(0);
+        let mut rests = speaker(&server, b"[1]\n");
+        let mut honest: Vec<_> = (0..40).map(|_| speaker(&server, b"[1]\n")).collect();
+        // Connections that say nothing take no place but those of their like.
+        let strangers = limits::CONNECTIONS / 2;
+        let connect = |_| TcpStream::connect(server.addr()).unwrap();
+        let mut flood: Vec<_> = (0..strangers - 41 + 5).map(connect).collect();
+        for oldest in &mut flood[..5] {
+            assert_eq!(
+                oldest.read(&mut [0]).unwrap(),
+                0,
+                "the oldest is closed, long before its time is over"
+            );
+        }
+        speak(&mut rests, b"[2]\n").unwrap();
+        // Those that speak once, and then rest, none but those of their like, and of others at rest.
+        for _ in 0..5 {
+            flood.extend((0..strangers / 4).map(|_| speaker(&server, b"[6]\n")));
             honest.iter_mut().for_each(|stream| speak(stream, b"[3]\n").unwrap());
         }
+        assert_eq!(rests.read(&mut [0]).unwrap_or(0), 0, "it was at rest for longest");
         speak(&mut stays, b"[4]\n").unwrap();
-        let rest = flood.iter_mut().filter_map(|stream| speak(stream, b"[7]\n").ok()).count();
-        assert!(rest <= 11, "strangers have half, which is 16, and five of them are honest: {rest}");
+        assert!(server.open.lock().conversations.len() <= 1 + strangers);
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Snapshot {
 
 /// A state that was shown, and its text, which all that ask at the time share.
 #[derive(Debug)]
-struct Look {
+struct Shown {
     at: Instant,
     snapshot: Snapshot,
     text: Arc<[u8]>,
@@ -137,7 +137,7 @@ struct Look {
 
 /// The states that were shown last, the last one first.
 #[derive(Debug, Default)]
-pub(super) struct Board(Mutex<VecDeque<Look>>);
+pub(super) struct Board(Mutex<VecDeque<Shown>>);
 
 impl Board {
     /// What has changed since version `since`, where that is still kept, else all; and the version that this makes. A
@@ -160,7 +160,7 @@ impl Board {
             looks.iter_mut().for_each(|look| look.change = None);
             let snapshot = Snapshot::of(state())?;
             let text = bytes(&snapshot.shown);
-            looks.push_front(Look { at, snapshot, text, change: None });
+            looks.push_front(Shown { at, snapshot, text, change: None });
         }
         let now = &looks[0].snapshot;
         let version = now.version.clone();

@@ -18,7 +18,6 @@ mod replicator;
 pub(super) mod roster;
 mod view;
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -357,7 +356,7 @@ impl Table {
         self.catalogue.listings().map(move |listing| self.row(listing, health, now))
     }
 
-    /// The next of the files after `last`, or the first ones: so many that their rows and holders come to about `room`.
+    /// Those after the file `last`, or all, of which so many are taken that their rows and holders come to about `room`.
     /// Who takes them page by page holds no table of 100,000 rows.
     pub(super) fn page(
         &self,
@@ -366,29 +365,7 @@ impl Table {
         health: bool,
         now: Millis,
     ) -> Vec<FileState> {
-        self.rows(self.catalogue.listings_after(last), room, health, now)
-    }
-
-    /// The largest files, so many as in a [`Table::page`].
-    pub(super) fn largest(&self, room: usize, now: Millis) -> Vec<FileState> {
-        let mut listings: Vec<_> = self.catalogue.listings().collect();
-        listings.sort_by_key(|listing| Reverse(listing.manifest.layout().size()));
-        self.rows(listings.into_iter(), room, false, now)
-    }
-
-    fn rows<'a>(
-        &self,
-        listings: impl Iterator<Item = &'a ListedFile>,
-        mut room: usize,
-        health: bool,
-        now: Millis,
-    ) -> Vec<FileState> {
-        let fits = |file: &FileState| {
-            let fits = room > 0;
-            room = room.saturating_sub(1 + file.holders.len());
-            fits
-        };
-        listings.map(|listing| self.row(listing, health, now)).take_while(fits).collect()
+        few(room, self.catalogue.listings_after(last).map(|listing| self.row(listing, health, now)))
     }
 
     fn row(&self, listing: &ListedFile, health: bool, now: Millis) -> FileState {
@@ -396,6 +373,16 @@ impl Table {
         let health = health.then(|| self.replicator.health(listing, scene));
         FileState::of(&listing.manifest, cards(&listing.holders, &self.roster), health)
     }
+}
+
+/// The first of these files, until their rows and holders come to `room`.
+pub(super) fn few(mut room: usize, files: impl Iterator<Item = FileState>) -> Vec<FileState> {
+    let fits = |file: &FileState| {
+        let before = room;
+        room = room.saturating_sub(1 + file.holders.len());
+        before > 0
+    };
+    files.take_while(fits).collect()
 }
 
 fn dropped(file: &FileName, id: FileId, at: Millis) -> FromManager {

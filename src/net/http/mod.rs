@@ -149,15 +149,21 @@ fn send(connection: &Connection, answer: Answer, head_only: bool) -> io::Result<
     match answer.body {
         _ if head_only => stream.write_all(&head),
         Body::Bytes(bytes) => {
+            let part = &bytes[answer.part.start as usize..answer.part.end as usize];
             let mut stream = BufWriter::new(stream);
-            stream.write_all(&head)?;
-            stream.write_all(&bytes[answer.part.start as usize..answer.part.end as usize])?;
+            stream.write_all(&head).and_then(|()| stream.write_all(part))?;
             stream.flush()
         }
         Body::Parts(parts) => {
             let mut stream = BufWriter::new(stream);
             stream.write_all(&head)?;
-            send_parts(&mut stream, parts, answer.part)?;
+            // Which bytes of the body the next part begins with.
+            let mut at = 0;
+            for part in parts {
+                let within = |byte: u64| byte.saturating_sub(at).min(part.len() as u64) as usize;
+                stream.write_all(&part.as_bytes()[within(answer.part.start)..within(answer.part.end)])?;
+                at += part.len() as u64;
+            }
             stream.flush()
         }
         Body::File(file, gate) => {
@@ -165,21 +171,6 @@ fn send(connection: &Connection, answer: Answer, head_only: bool) -> io::Result<
             send_file(&mut stream, &file, answer.part, &gate)
         }
     }
-}
-
-/// Makes all parts of a body, and sends those of its bytes that are in `wanted`.
-fn send_parts(
-    stream: &mut impl Write,
-    parts: impl Iterator<Item = String>,
-    wanted: Range<u64>,
-) -> io::Result<()> {
-    let mut end = 0;
-    for part in parts {
-        let within = |at: u64| at.saturating_sub(end).min(part.len() as u64) as usize;
-        stream.write_all(&part.as_bytes()[within(wanted.start)..within(wanted.end)])?;
-        end += part.len() as u64;
-    }
-    Ok(())
 }
 
 /// Sends a part of a file inside the kernel: it takes a thread, and no memory, whatever its size.

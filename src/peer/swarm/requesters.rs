@@ -16,7 +16,7 @@ use super::rate::{Rate, Register};
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
 use crate::net::message::{FromPeer, Holder, Name, PeerId, UploadStage, UploadState};
-use crate::net::places::{Entry, Party, Place, entry};
+use crate::net::places::{Party, Place, busy, gives_way};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::offer::Offer;
 use crate::share::choker::{Contender, Occasion, Service, judge};
@@ -120,23 +120,7 @@ impl Requesters {
         party: Party,
         offer: Arc<Offer>,
     ) -> Result<(RequesterId, Receiver<Say>)> {
-        let busy = || {
-            Error::new(Code::Busy, format!("{} others are served here", limits::JOINS))
-                .advise("ask another holder, or later")
-        };
-        // One that is served is of more use than one that is not, and that of more than one that wants nothing.
-        let place = |(&id, known): (&RequesterId, &Requester)| {
-            let useful = Some((known.interested, known.service != Service::Choked, known.since));
-            Place { id, party: known.party, useful }
-        };
-        match entry(limits::JOINS, party, self.all.iter().map(place)) {
-            Entry::Free => {}
-            Entry::InPlaceOf(id) => {
-                self.all[&id].say(FromPeer::Error((&busy()).into()));
-                self.leave(id, Instant::now());
-            }
-            Entry::Refused => return Err(busy()),
-        }
+        self.make_room(party)?;
         let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round));
         let (name, interested, service) = (None, false, Service::Choked);
         let (pieces, complaints) = (0, 0);
@@ -158,6 +142,22 @@ impl Requesters {
         };
         self.all.insert(self.last, new);
         Ok((self.last, says))
+    }
+
+    /// Sees to it that there is a place for a newcomer.
+    fn make_room(&mut self, newcomer: Party) -> Result<()> {
+        // One that is served is of more use than one that is not, and that of more than one that wants nothing.
+        let useful = |known: &Requester| (known.interested, known.service != Service::Choked, known.since);
+        let place = |(&id, known): (&RequesterId, &Requester)| Place {
+            id,
+            party: known.party,
+            useful: Some(useful(known)),
+        };
+        if let Some(id) = gives_way(limits::JOINS, newcomer, self.all.iter().map(place))? {
+            self.all[&id].say(FromPeer::Error((&busy(limits::JOINS)).into()));
+            self.leave(id, Instant::now());
+        }
+        Ok(())
     }
 
     /// The list of peers has named a requester.
