@@ -864,13 +864,6 @@ fn who_stops_reading_ends_a_command_quietly() {
     }
 }
 
-/// The most memory that a running program ever had, in KiB.
-fn peak_memory(node: &Node) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 #[test]
 fn memory_does_not_grow_with_the_file() {
     let network = network();
@@ -882,7 +875,7 @@ fn memory_does_not_grow_with_the_file() {
     let mut cyd = network.command("cyd", &["down", "sparse.bin", "-o", "out", "--stay"]);
     cyd.hears("until Ctrl-C");
     for node in [&ada, &cyd] {
-        let peak = peak_memory(node);
+        let peak = node.peak_memory();
         assert!(peak < 64 << 10, "{} took {peak} KiB", node.name);
     }
     assert!(same(&folder.join("sparse.bin"), &network.path("out/sparse.bin")));

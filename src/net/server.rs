@@ -328,9 +328,9 @@ mod tests {
             flood.extend((0..strangers / 4).map(|_| speaker(&server, b"[6]\n")));
             honest.iter_mut().for_each(|stream| speak(stream, b"[3]\n").unwrap());
         }
+        assert!(server.open.lock().conversations.len() <= 1 + strangers);
         assert_eq!(rests.read(&mut [0]).unwrap_or(0), 0, "it was at rest for longest");
         speak(&mut stays, b"[4]\n").unwrap();
-        assert!(server.open.lock().conversations.len() <= 1 + strangers);
     }
 
     #[test]
