@@ -217,8 +217,8 @@ impl Locked {
         let mut flush = Vec::new();
         let mut post = |lines: &mut dyn Iterator<Item = &Outbox>, message: &FromManager| {
             let line = encode(message).inspect_err(|e| debug!("a message was not sent: {e}"));
-            let line = line.unwrap_or_default();
-            flush.extend(lines.inspect(|outbox| outbox.post_line(&line)).cloned());
+            let line: Arc<[u8]> = line.unwrap_or_default().into();
+            flush.extend(lines.inspect(|outbox| outbox.post_line(Arc::clone(&line))).cloned());
         };
         for effect in self.table.take_effects() {
             match effect {

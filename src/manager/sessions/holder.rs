@@ -88,6 +88,7 @@ impl<'a> Leaseholder<'a> {
             (_, limits::AVOID..) => ("too many peers to avoid", format!("name fewer than {}", limits::AVOID)),
             _ => {
                 self.asker = self.desk.change(|table, _| table.caller(who))?;
+                self.connection.is_of(self.asker);
                 return Ok(Step::Wait(Wish { asker: self.asker, slots, avoid }));
             }
         };

@@ -32,6 +32,7 @@
 //! by those that ask it. And the first to use a name owns it until no whole holder is left.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use super::events::What;
 use super::roster::Roster;
@@ -376,6 +377,12 @@ impl Catalogue {
     /// All files in order of their names.
     pub(super) fn listings(&self) -> impl ExactSizeIterator<Item = &ListedFile> {
         self.names.values().map(|number| &self.files[number])
+    }
+
+    /// Those after the file `last`, or all.
+    pub(super) fn listings_after(&self, last: Option<&FileName>) -> impl Iterator<Item = &ListedFile> {
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.names.range((after, Bound::Unbounded)).map(|(_, number)| &self.files[number])
     }
 }
 
