@@ -54,7 +54,8 @@ pub(crate) fn gives_way<I: Copy + Ord, U: Ord>(
     let is_stranger = |party| matches!(party, Party::Stranger(_));
     let is_full = taken.clone().count() >= all;
     let strangers = taken.clone().filter(|place| is_stranger(place.party)).count();
-    if !is_full && !(is_stranger(newcomer) && strangers >= all / 2) {
+    let is_crowded = is_stranger(newcomer) && strangers >= all / 2;
+    if !(is_full || is_crowded) {
         return Ok(None);
     }
     let mut shares = HashMap::from([(newcomer, 1)]);
