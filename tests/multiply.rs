@@ -90,8 +90,10 @@ fn a_line_that_asks_for_much_and_brings_nothing_takes_no_memory() {
     holder.ask(1);
     let leased = holder.hear("leased");
     let mut slot = Wire::connect(leased["slots"][0]["addr"].as_str().unwrap().parse().unwrap());
-    slot.say(&json!({"type": "multiply", "lease": leased["lease"], "product": 0, "rows": 14_000, "inner": 0,
-        "cols": 14_000, "payload": 0}));
+    slot.say(
+        &json!({"type": "multiply", "lease": leased["lease"], "key": leased["slots"][0]["key"], "product": 0,
+        "rows": 14_000, "inner": 0, "cols": 14_000, "payload": 0}),
+    );
     // Its answer has a gigabyte and a half of zeros.
     slot.hear("product");
     assert!(network.peers[0].peak_memory() < 200 << 10, "{} KiB", network.peers[0].peak_memory());

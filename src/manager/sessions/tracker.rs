@@ -20,6 +20,7 @@ use std::iter;
 
 use crate::error::{Code, Result};
 use crate::manager::desk::Desk;
+use crate::manager::state::Table;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{Credentials, FileState, FromManager, NOBODY, ToManager, unexpected};
@@ -47,12 +48,20 @@ pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToM
                 serve_query(desk, connection, &Credentials { peer, token }, &file, has)
             }
             ToManager::Update { peer, token, file, size, piece_size, whole, published, payload } => {
-                let hashes = connection.receive_hashes(payload)?;
-                let manifest = Manifest::from_wire(file, size, piece_size, &hashes)?;
                 let who = Credentials { peer, token };
-                let updated = desk
-                    .change(|table, now| table.update(table.member(&who)?, &manifest, whole, published, now));
-                updated.and_then(|()| connection.send(&FromManager::Updated { id: manifest.id() }))
+                match desk.change(|table, _| table.member(&who)) {
+                    // Of a stranger nothing is kept in memory.
+                    Err(no) => connection.discard_payload(payload).and(Err(no)),
+                    Ok(_) => {
+                        let hashes = connection.receive_hashes(payload)?;
+                        let manifest = Manifest::from_wire(file, size, piece_size, &hashes)?;
+                        let update = |table: &mut Table, now| {
+                            table.update(table.member(&who)?, &manifest, whole, published, now)
+                        };
+                        let updated = desk.change(update);
+                        updated.and_then(|()| connection.send(&FromManager::Updated { id: manifest.id() }))
+                    }
+                }
             }
             ToManager::Files { health } => serve_files(desk, connection, health),
             ToManager::Drop { peer, token, file, id, at } => {
