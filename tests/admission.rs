@@ -158,7 +158,7 @@ fn none_of_many_wrong_proofs_lets_anybody_in_and_an_honest_peer_sees_nothing_of_
     let network = Guarded::start();
     let _peers = network.serving("warn", &["ada", "ben"]);
     let register =
-        json!({"type": "register", "version": 1, "name": "eve", "addr": "127.0.0.1:9", "slots": 9});
+        json!({"type": "register", "version": 2, "name": "eve", "addr": "127.0.0.1:9", "slots": 9});
     let refused = thread::scope(|scope| {
         let attack = || {
             let wrong = |n: usize| {

@@ -18,7 +18,9 @@ use super::show::Outcome;
 use crate::cli::tell;
 use crate::clock::{Clock, Millis};
 use crate::error::{Code, Error, Kind, Result};
-use crate::net::message::{FailedFile, PeerId, PeerState, State, UploadStage, UploadState, WaiterState};
+use crate::net::message::{
+    FailedFile, PeerCard, PeerId, PeerState, State, UploadStage, UploadState, WaiterState,
+};
 use crate::peer::multiply::lease::HeldLease;
 use crate::peer::replication::orders::ReplicationStatus;
 use crate::peer::swarm::requesters::Upload;
@@ -55,7 +57,9 @@ pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
 /// A lease as programs see it.
 fn terms(lease: &HeldLease) -> Value {
     let left = lease.left().map_or(0, |left| left.as_millis() as u64);
-    json!({"lease": lease.number, "for_ms": left, "slots": lease.slots})
+    // Without the keys: what a program prints may end in a file.
+    let slots: Vec<_> = lease.slots.iter().map(|card| PeerCard { key: None, ..card.clone() }).collect();
+    json!({"lease": lease.number, "for_ms": left, "slots": slots})
 }
 
 /// Gives back what `lease` got.

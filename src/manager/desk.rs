@@ -40,6 +40,9 @@ use crate::net::key::Key;
 use crate::net::message::{Candidate, FromManager, LeaseId, PeerId, Replicas, encode};
 use crate::net::outbox::Outbox;
 
+/// How often it is looked whether a peer is to be examined once more.
+const EXAM_PAUSE: Duration = Duration::from_secs(1);
+
 /// The table with its lock, and the threads that wait for it to change.
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -127,7 +130,7 @@ impl Desk {
         if locked.table.place_left() || locked.stopping {
             self.place_left.notify_all();
         }
-        if locked.table.is_exam_due() || locked.stopping {
+        if locked.table.is_exam_due(self.clock.now()) || locked.stopping {
             self.exam_due.notify_all();
         }
         (result, flush)
@@ -181,11 +184,16 @@ impl Desk {
 
     /// Waits until a peer that was blamed can be examined, and begins; `None` when the manager stops.
     pub(super) fn next_exam(&self) -> Option<Exam> {
-        let mut locked = self.wait(&self.exam_due, Duration::MAX, |locked| locked.table.is_exam_due())?;
-        let (exam, flush) = self.change_under(&mut locked, |locked, now| locked.table.begin_exam(now));
-        drop(locked);
-        flush.iter().for_each(Outbox::flush);
-        exam
+        loop {
+            let due = |locked: &Locked| locked.table.is_exam_due(self.clock.now());
+            let mut locked = self.wait(&self.exam_due, EXAM_PAUSE, due)?;
+            let (exam, flush) = self.change_under(&mut locked, |locked, now| locked.table.begin_exam(now));
+            drop(locked);
+            flush.iter().for_each(Outbox::flush);
+            if exam.is_some() {
+                return exam;
+            }
+        }
     }
 
     /// Sleeps, but no longer than the manager runs; false when it stops.

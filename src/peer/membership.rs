@@ -174,10 +174,11 @@ impl Talk<'_> {
 
     fn registered(&mut self, peer: PeerId, token: Key) -> Result<()> {
         let Wings { network, serving, library, .. } = self.wings;
+        network.told(peer, token);
         serving.rejoined();
         // Before the files, so that none is listed that was dropped.
         library.tell_drops(&self.line);
-        if !network.registered(peer, token) {
+        if !network.registered(peer) {
             self.line.send(&ToManager::Quit {});
             return Err(Error::failed("this peer has left meanwhile"));
         }

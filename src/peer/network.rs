@@ -182,15 +182,19 @@ impl Network {
         self.known.lock().line = Some(line);
     }
 
+    /// The manager has told this peer its number and its token. From now on it may ask for a product.
+    pub(super) fn told(&self, peer: PeerId, token: Key) {
+        self.known.lock().credentials = Credentials { peer, token: Some(token) };
+    }
+
     /// The manager knows this peer under a number now; false when it has left meanwhile.
-    pub(super) fn registered(&self, number: PeerId, token: Key) -> bool {
+    pub(super) fn registered(&self, number: PeerId) -> bool {
         let mut known = self.known.lock();
         if known.over {
             return false;
         }
         let was_away = known.standing.trouble.take().is_some();
         (known.standing.number, known.ever_joined) = (Some(number), true);
-        known.credentials = Credentials { peer: number, token: Some(token) };
         self.changed.notify_all();
         drop(known);
         if was_away {

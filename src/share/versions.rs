@@ -134,10 +134,11 @@ impl Versions {
         if known.is_some_and(|known| known >= mark) {
             return false;
         }
+        let mut seen = seen;
         if let Some(Mark { at, act: Act::Dropped }) = known {
-            for seen in [false, true] {
-                self.drops.remove(&(seen, at, file.clone(), id));
-            }
+            self.drops.remove(&(false, at, file.clone(), id));
+            // What was seen once is no rumour any more.
+            seen |= self.drops.remove(&(true, at, file.clone(), id));
         }
         self.marks.insert((file.clone(), id), mark);
         if mark.act == Act::Published {
@@ -171,9 +172,9 @@ impl Versions {
         }
     }
 
-    /// All drops, oldest first: what is written to the disk, and told to a new manager.
+    /// The drops of what was seen here, oldest first: what is written to the disk, and told to a new manager.
     pub fn drops(&self) -> impl DoubleEndedIterator<Item = (Millis, &FileName, FileId)> {
-        self.drops.iter().map(|(_, at, file, id)| (*at, file, *id))
+        self.drops.iter().filter(|(seen, ..)| *seen).map(|(_, at, file, id)| (*at, file, *id))
     }
 
     fn mark(&self, file: &FileName, id: FileId) -> Option<Mark> {

@@ -3,16 +3,16 @@
 //! When a peer has joined, this shows that the address is its own and that somebody computes there. When it was blamed,
 //! this decides: what a holder says is a reason to look, and no more.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
 use crate::error::{Error, Kind, Result};
 use crate::manager::desk::Desk;
 use crate::manager::state::roster::Exam;
-use crate::net::connection::Connection;
-use crate::net::limits;
-use crate::net::message::{FromPeer, ToPeer, no_answer};
+use crate::net::connection::{Connection, Received};
+use crate::net::limits::{self, Pace};
+use crate::net::message::{FromPeer, Reply, ToPeer, no_answer};
 use crate::thread;
 
 /// How long a peer that was blamed may take for a product that takes it no time.
@@ -67,7 +67,13 @@ pub(super) fn examine(connection: &mut Connection, exam: &Exam, wait: Duration) 
         out.write_all(bytemuck::cast_slice(&b))
     })?;
     let mut c = vec![0.0; rows * cols];
-    match connection.answer(wait)? {
+    let end = Instant::now() + wait;
+    let Received::Message(answer) = connection.receive_by::<FromPeer>(end)? else {
+        let what = format!("{} did not answer within {} s", exam.addr, wait.as_secs());
+        return Err(Error::failed(what).advise("see whether the program there is stopped or overloaded"));
+    };
+    connection.payload_pace(Pace { start: wait, rate: limits::PAYLOAD_RATE, stall: wait });
+    match answer.granted()? {
         FromPeer::Product { product: 0, rows, cols, payload }
             if (rows, cols, payload) == (rows_, cols_, 8 * c.len() as u64) =>
         {

@@ -65,7 +65,7 @@ impl Drop for Registration<'_> {
 pub(super) fn serve_member(desk: &Desk, connection: &mut Connection, mut candidate: Candidate) -> Result<()> {
     let addr = address(connection, &candidate)?;
     candidate.addr = addr;
-    let (line, slots) = (connection.outbox(), candidate.slots);
+    let line = connection.outbox();
     let peer = desk.admit(candidate, &line)?;
     connection.stays(peer);
     let mut registration = Registration { desk, peer, why: BROKE };
@@ -73,9 +73,7 @@ pub(super) fn serve_member(desk: &Desk, connection: &mut Connection, mut candida
         // The peer leaves the table when the conversation is over; the probe, which hears of that by `_over`, may take a
         // moment longer.
         let (_over, over) = bounded(0);
-        if slots > 0 {
-            thread::start_scoped(scope, "probe", move || probe(desk, peer, &over))?;
-        }
+        thread::start_scoped(scope, "probe", move || probe(desk, peer, &over))?;
         let ended = stay_known(desk, connection, peer);
         registration.why = match &ended {
             Ok(why) => why,

@@ -51,6 +51,9 @@ const NAMED: usize = 3;
 /// milliseconds.
 const IDLE: Millis = 60_000;
 
+/// How long a list that is told again must not have grown until what it does not tell is taken off, in milliseconds.
+const QUIET: Millis = 10_000;
+
 /// The last moment that has a date of four digits for the year, in milliseconds since 1970.
 const LAST_MOMENT: Millis = 253_402_300_799_000;
 
@@ -119,6 +122,8 @@ struct Holdings {
     print: Fingerprint,
     /// The last fingerprint that it sent, where that was another than `print`.
     claimed: Option<(Fingerprint, Fingerprint)>,
+    /// Since when it says that.
+    claimed_since: Millis,
     /// What it has not told again since it was asked to tell all its files again.
     untold: BTreeSet<FileNumber>,
 }
@@ -352,15 +357,19 @@ impl Catalogue {
         }
         let seen = holdings.claimed.replace((claim, holdings.print));
         if seen != Some((claim, holdings.print)) {
+            holdings.claimed_since = now;
             return false;
         }
-        holdings.claimed = None;
         let mut told = holdings.print;
         for number in &holdings.untold {
             let ListedFile { manifest, .. } = &self.files[number];
             told.toggle(manifest.name(), manifest.id(), self.files[number].is_whole_at(peer));
         }
         let done = told == claim;
+        if done && now < holdings.claimed_since + QUIET {
+            return false; // It may be in the middle of telling them.
+        }
+        holdings.claimed = None;
         // Parts that it is really fetching, it tells again; those that it gave up, it does not.
         let (files, untold) = (holdings.files.clone(), std::mem::take(&mut holdings.untold));
         for number in files {

@@ -165,7 +165,7 @@ impl LeaseBook {
 
     // lab 1: begin
     /// Takes the slots of a wish, all or none, spread over as many peers as possible: one from each in turn, beginning
-    /// with those that have most to spare.
+    /// with those that have shown that they compute, and of them with those that have most to spare.
     fn take(&mut self, roster: &Roster, wish: &Wish) -> Option<Vec<PeerCard>> {
         if self.free(roster, wish) < wish.slots {
             return None;
@@ -173,7 +173,7 @@ impl LeaseBook {
         // (free slots, peer, slots taken)
         let spare = roster.liked(wish).map(|peer| (self.free_at(peer), peer, 0));
         let mut spare: Vec<(u32, &Member, u32)> = spare.filter(|&(free, ..)| free > 0).collect();
-        spare.sort_by_key(|&(free, peer, _)| (Reverse(free), peer.id));
+        spare.sort_by_key(|&(free, peer, _)| (Reverse(peer.proven), Reverse(free), peer.id));
         let mut missing = wish.slots;
         while missing > 0 {
             for (free, _, taken) in &mut spare {

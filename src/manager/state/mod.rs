@@ -144,7 +144,7 @@ impl Table {
     /// Takes a peer out of the table, if it is still there: its slots, its files and its orders go with it.
     pub(super) fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
         let Some(row) = self.roster.peers.remove(&peer) else { return };
-        self.roster.accused.retain(|accused| *accused != peer);
+        self.roster.accused.retain(|(accused, _)| *accused != peer);
         self.list_changed = true;
         self.effects.push(Effect::HangUp(peer));
         self.events.tell(now, format!("{} left: {why}", row.is.name));
@@ -201,12 +201,18 @@ impl Table {
     /// `proven` says that somebody computes there for it.
     pub(super) fn tried(&mut self, peer: PeerId, reach: Reach, proven: bool, now: Millis) {
         let Some(row) = self.roster.peers.get_mut(&peer) else { return };
+        if (&row.reach, row.proven) == (&reach, proven) {
+            return; // It is tried again and again, and nobody need hear that.
+        }
         (row.reach, row.proven) = (reach, proven);
         let Reach::No(why) = &row.reach else {
             self.replicator.due = true;
             self.catalogue.touch_files_of(peer);
             return self.book.serve(&self.roster, now);
         };
+        if row.is.slots == 0 {
+            return; // It came for one command, and serves nobody.
+        }
         let what = format!("the manager cannot connect to {}, so nobody is sent there", row.is.addr);
         let no = Error::failed(what)
             .because(why.clone())
@@ -282,7 +288,7 @@ impl Table {
         let Some(holder) = self.book.holder(lease, peer) else {
             return Err(Error::new(Code::Unauthorised, format!("the peer {peer} is not in your lease")));
         };
-        let heard = self.roster.blame(holder, peer, now);
+        let heard = self.roster.blame(holder, lease, peer, now);
         let (who, whom) = (self.roster.called(holder), self.roster.called(peer));
         let deaf = if heard { "" } else { "; it blamed falsely too often, and is not heard" };
         self.events.tell(now, format!("{who} blames {whom}: {}{deaf}", plain(reason)));
@@ -290,30 +296,33 @@ impl Table {
     }
 
     /// Whether a peer that was blamed has a slot to spare, so that it can be examined.
-    pub(super) fn is_exam_due(&self) -> bool {
-        self.roster.accused.iter().any(|peer| self.book.is_free(&self.roster, *peer))
+    pub(super) fn is_exam_due(&self, now: Millis) -> bool {
+        self.roster.accused.iter().any(|(peer, at)| *at <= now && self.book.is_free(&self.roster, *peer))
     }
 
     /// Begins the next examination. It takes a slot like a lease, but waits in no queue: until it is over the peer is leased
     /// to nobody, so that one that keeps its slots holds up nobody but itself.
     pub(super) fn begin_exam(&mut self, now: Millis) -> Option<Exam> {
-        let place = self.roster.accused.iter().position(|peer| self.book.is_free(&self.roster, *peer))?;
-        let peer = self.roster.accused.remove(place)?;
+        let due = |&(peer, at): &(PeerId, Millis)| at <= now && self.book.is_free(&self.roster, peer);
+        let place = self.roster.accused.iter().position(due)?;
+        let (peer, _) = self.roster.accused.remove(place)?;
         self.book.examine(&self.roster, peer, now)
     }
 
     /// An examination is over.
     pub(super) fn examined(&mut self, exam: &Exam, passed: Result<()>, now: Millis) {
-        let whom = self.roster.called(exam.peer);
-        self.roster.examined(exam.peer, &passed, now);
         self.book.leave(&self.roster, exam.lease, now);
+        let Some(again) = self.roster.examined(exam.peer, &passed, now) else { return };
+        let whom = self.roster.called(exam.peer);
         match passed {
             Ok(()) => self.events.tell(now, format!("{whom} was examined: its product was right")),
+            Err(_) if again => {}
             Err(why) => {
                 self.events.tell(now, format!("{whom} is quarantined: it failed its examination: {why}"));
                 self.book.capacity_fell(&self.roster, now);
             }
         }
+        self.book.serve(&self.roster, now);
     }
 
     /// What a new peer is asked for. The key is made of its token, which shows that the manager asks: no slot is taken.

@@ -16,8 +16,8 @@
 //!   holds the address, and is leased before all others. So one that only pretends to be a peer is leased when there is
 //!   nobody else.
 //! - **Who is blamed is examined**: until the manager has asked it for a product itself, it is leased to nobody. If that is
-//!   wrong or does not come, it is in quarantine until it joins again. If it is right, the blame was false. Who blames
-//!   falsely [`FALSE_BLAMES`] times is not heard for an hour.
+//!   wrong, it is in quarantine until it joins again; if none comes, until one does: it is asked every five seconds. If it
+//!   is right, the blame was false. Who blames falsely in [`FALSE_BLAMES`] leases is not heard for an hour.
 //!
 //! All of this is plain state: no socket, no thread, no clock. The time is passed in.
 //!
@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::clock::Millis;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Kind, Result};
 use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{
@@ -41,6 +41,9 @@ pub(super) const FALSE_BLAMES: u32 = 3;
 
 /// How long, in milliseconds.
 const DEAF: Millis = 3_600_000;
+
+/// How long after an examination without an answer there is another, in milliseconds.
+const AGAIN: Millis = 5_000;
 
 /// Whether the manager could connect back to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +71,8 @@ pub(super) struct Member {
     pub(super) reach: Reach,
     /// It has shown that it computes at its address.
     pub(super) proven: bool,
-    /// Who has blamed it since it was examined last, by their names.
-    accusers: Vec<Option<Name>>,
+    /// Who has blamed it since it was examined last, by their names, and in which leases.
+    accusers: Vec<(Option<Name>, LeaseId)>,
     /// What was wrong in its examination.
     failed: Option<String>,
     /// What it said of itself last.
@@ -91,9 +94,9 @@ impl Member {
         }
     }
 
-    /// Whether no other may join under its address. One that offers no slots is not asked for proof.
+    /// Whether no other may join under its address.
     fn holds_its_address(&self) -> bool {
-        self.proven || self.is.slots == 0 || self.reach == Reach::Unknown
+        self.proven || self.reach == Reach::Unknown
     }
 
     /// Why this peer cannot be leased; `None` when it can.
@@ -164,10 +167,11 @@ pub(super) struct Roster {
     key: Key,
     /// The rows, in order of their numbers.
     pub(super) peers: BTreeMap<PeerId, Member>,
-    /// Who was blamed and is not being examined yet.
-    pub(super) accused: VecDeque<PeerId>,
-    /// How often somebody of this name blamed falsely, and when last. All that are not registered are one.
-    false_blames: HashMap<Option<Name>, (u32, Millis)>,
+    /// Who was blamed and is not being examined yet, and from when on it can be.
+    pub(super) accused: VecDeque<(PeerId, Millis)>,
+    /// In how many leases somebody of this name blamed falsely, in which last, and when. All that are not registered are
+    /// one.
+    false_blames: HashMap<Option<Name>, (u32, LeaseId, Millis)>,
 }
 
 /// An examination: the peer is asked for a product under this lease, with this key.
@@ -248,8 +252,8 @@ impl Roster {
         let at_that_addr = self.peers.values().find(|peer| peer.is.addr == *addr && peer.holds_its_address());
         let (no, advice) = match (of_that_name, at_that_addr) {
             (None, None) => return Ok(None),
-            // One that only says that it is there does not keep out the one that is.
-            (Some(one), None) if one.is.addr == *addr => return Ok(Some(one.id)),
+            // One that only says that it is there does not keep out the one that is there in fact.
+            (Some(one), None) if one.is.addr == *addr && one.reach == Reach::Yes => return Ok(Some(one.id)),
             (Some(one), other) if former == Some(one.id) && other.is_none_or(|other| other.id == one.id) => {
                 return Ok(former);
             }
@@ -308,36 +312,45 @@ impl Roster {
     }
 
     /// Somebody blames a peer, which is examined as soon as it has a slot to spare. True if it is heard.
-    pub(super) fn blame(&mut self, accuser: PeerId, id: PeerId, now: Millis) -> bool {
+    pub(super) fn blame(&mut self, accuser: PeerId, lease: LeaseId, id: PeerId, now: Millis) -> bool {
         let name = self.name(accuser).cloned();
-        let (count, last) = self.false_blames.get(&name).copied().unwrap_or_default();
+        let (count, _, last) = self.false_blames.get(&name).copied().unwrap_or_default();
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.failed.is_none()) else { return true };
         if count >= FALSE_BLAMES && now < last + DEAF {
             return false;
         }
         if peer.accusers.is_empty() {
-            self.accused.push_back(id);
+            self.accused.push_back((id, now));
         }
-        if !peer.accusers.contains(&name) {
-            peer.accusers.push(name);
+        if !peer.accusers.iter().any(|(accuser, _)| *accuser == name) {
+            peer.accusers.push((name, lease));
         }
         true
     }
 
-    /// A peer was examined; where it `passed`, its accusers blamed falsely.
-    pub(super) fn examined(&mut self, id: PeerId, passed: &Result<()>, now: Millis) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let accusers = std::mem::take(&mut peer.accusers);
+    /// A peer was examined; where it `passed`, its accusers blamed falsely. Says whether this only repeats what was found
+    /// before; `None` when the peer is gone.
+    pub(super) fn examined(&mut self, id: PeerId, passed: &Result<()>, now: Millis) -> Option<bool> {
+        let peer = self.peers.get_mut(&id)?;
+        let again = match passed {
+            Ok(()) => peer.failed.take().is_some(),
+            Err(why) => peer.failed.replace(why.to_string()).is_some(),
+        };
         match passed {
             Ok(()) => {
-                self.false_blames.retain(|_, (_, last)| now < *last + DEAF);
-                for name in accusers {
-                    let (count, last) = self.false_blames.entry(name).or_default();
-                    (*count, *last) = (*count + 1, now);
+                self.false_blames.retain(|_, (.., last)| now < *last + DEAF);
+                for (name, lease) in std::mem::take(&mut peer.accusers) {
+                    let (count, before, last) = self.false_blames.entry(name).or_default();
+                    if !again && *before != lease {
+                        (*count, *before, *last) = (*count + 1, lease, now);
+                    }
                 }
             }
-            Err(why) => peer.failed = Some(why.to_string()),
+            Err(why) if why.kind() == Kind::Check => {}
+            // It may have been at its end for another reason: it is asked again.
+            Err(_) => self.accused.push_back((id, now + AGAIN)),
         }
+        Some(again && passed.is_err())
     }
 
     /// Slots for a wish that could be leased some time.

@@ -280,7 +280,10 @@ impl Library {
             known.tell(file, None);
             known.row(file).refused = None;
         }
-        known.row(file).dropped.push(*id);
+        let dropped = &mut known.row(file).dropped;
+        if !dropped.contains(id) {
+            dropped.push(*id);
+        }
         known.unsaved |= match seen {
             true => known.versions.merge(file, *id, Mark::dropped(at)),
             false => known.versions.hear_say(file, *id, at),

@@ -24,6 +24,7 @@ pub(crate) mod lease;
 mod products;
 mod slot;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -173,8 +174,9 @@ struct Multiplication<'a> {
     products: Products,
     /// The last failure of a slot, for the case that nothing works.
     failure: Mutex<Option<Error>>,
-    /// Peers that answered wrongly, or too late: this multiply asks for none of their slots any more.
-    avoided: Mutex<Vec<PeerId>>,
+    /// Peers that answered wrongly (which is true here), too late, or not at all: this multiply asks for none of their
+    /// slots while there are others.
+    avoided: Mutex<BTreeMap<PeerId, bool>>,
     events: Sender<MultiplyEvent>,
 }
 
@@ -241,7 +243,7 @@ impl Multiplication<'_> {
                     peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
                     self.tell(MultiplyEvent::Waiting { position, text });
                 };
-                let avoided = self.avoided.lock().clone();
+                let avoided: Vec<PeerId> = self.avoided.lock().keys().copied().collect();
                 HeldLease::ask(network, wanted, &avoided, self.question.stop, on_wait)
             });
             let why = match asked {
@@ -254,6 +256,8 @@ impl Multiplication<'_> {
                     self.note(format!("the others offer {} in all: taking those", counted(fewer, "slot")));
                     wanted = fewer;
                 }
+                // Those that were late, or closed, may do better in another lease; those that lied do not.
+                Some(_) if self.forgive() => {}
                 Some(_) if peers.is_longer_than(PEERS_PATIENCE) => return Err(self.nobody_left()),
                 None if manager.is_longer_than(MANAGER_PATIENCE) => return Err(why),
                 _ => {
@@ -284,12 +288,20 @@ impl Multiplication<'_> {
     }
 
     /// Nothing is asked of a peer any more, in this lease and the next ones.
-    fn avoid(&self, lease: &HeldLease, peer: PeerId) {
+    fn avoid(&self, lease: &HeldLease, peer: PeerId, lied: bool) {
         lease.give_up(peer);
         let mut avoided = self.avoided.lock();
-        if !avoided.contains(&peer) && avoided.len() + 1 < limits::AVOID {
-            avoided.push(peer);
+        if avoided.contains_key(&peer) || avoided.len() + 1 < limits::AVOID {
+            *avoided.entry(peer).or_default() |= lied;
         }
+    }
+
+    /// Those that did not lie may be asked again; false when there are none.
+    fn forgive(&self) -> bool {
+        let mut avoided = self.avoided.lock();
+        let before = avoided.len();
+        avoided.retain(|_, lied| *lied);
+        avoided.len() < before
     }
 
     /// Works under one lease until the work or the lease is done: a thread for each slot, and one that tells how far

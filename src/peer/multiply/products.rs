@@ -15,7 +15,8 @@
 //!
 //! # The Condvar
 //! A slot waits for "one product was given back, or checked". It looks for work and begins to wait under one lock; an
-//! attempt ends under that lock, and notifies afterwards: so no end falls between the look and the wait. The lock is
+//! attempt ends under that lock, and notifies afterwards: so no end falls between the look and the wait, but where a peer is
+//! given up in between: so a slot looks again every [`PAUSE`]. The lock is
 //! alone: whether the lease still runs is looked at before it is taken, and again after each wait.
 //!
 //! # What is told
@@ -87,7 +88,7 @@ impl Rows {
         let slowest = self.all.iter().map(|row| row.seconds).fold(0.0, f64::max);
         let limit = LEAST.max(Duration::from_secs_f64(slowest) * OVERTAKE);
         let late = |row: &&ProductRow| {
-            let runs = matches!(row.stage, ProductStage::Sent | ProductStage::Computing) && !row.computed;
+            let runs = matches!(row.stage, ProductStage::Sent | ProductStage::Computing);
             runs && row.began.is_some_and(|began| began.elapsed() > limit)
         };
         let mut peers = self.all.iter().filter(late).filter_map(|row| row.peer.as_ref());
@@ -150,7 +151,12 @@ impl Products {
             if let Some(late) = rows.straggler(peer.peer) {
                 MutexGuard::unlocked(&mut rows, || give_up(&late));
             }
+            let asleep = Instant::now();
             self.changed.wait_for(&mut rows, PAUSE);
+            if asleep.elapsed() > PAUSE * 4 {
+                // It was this program that was stopped: others are not late for that.
+                rows.all.iter_mut().for_each(|row| row.began = row.began.map(|_| Instant::now()));
+            }
         }
         None
     }

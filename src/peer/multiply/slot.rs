@@ -29,20 +29,25 @@ impl Multiplication<'_> {
     /// One leased slot: takes products until none is left, the lease is over, or the peer fails. None is begun
     /// after the lease.
     pub(super) fn serve_slot(&self, lease: &HeldLease, card: &PeerCard, secret: Option<&Key>) -> Result<()> {
-        let mut connection = Connection::connect(card.addr, limits::LINE, secret)?;
+        let mut connection = Connection::connect(card.addr, limits::LINE, secret)
+            .inspect_err(|_| self.avoid(lease, card.peer, false))?;
         lease.watch(card.peer, connection.stream());
         let card = Arc::new(card.clone());
         let give_up = |late: &PeerCard| {
             self.note(format!("{} takes too long: others do its products", late.name));
-            self.avoid(lease, late.peer);
+            self.avoid(lease, late.peer, false);
         };
         while let Some(attempt) = self.products.next(&card, || lease.serves(card.peer), give_up) {
             if let Err(why) = self.compute(lease, &card, &mut connection, &attempt) {
                 let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
                 let no_answer =
                     matches!(why.code(), Code::Failed | Code::BadMessage) && !connection.is_gone();
-                if why.kind() == Kind::Check || no_answer {
-                    self.avoid(lease, card.peer);
+                let lied = why.kind() == Kind::Check;
+                // Also one that closes, or refuses, while the lease runs and the peer is not said to be lost.
+                if lied || lease.serves(card.peer) {
+                    self.avoid(lease, card.peer, lied);
+                }
+                if lied || no_answer {
                     lease.line.send(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
                 }
                 if !self.question.is_stopped() {

@@ -72,6 +72,7 @@ impl Serving {
     /// Another manager knows this peer now.
     pub(super) fn rejoined(&self) {
         self.bindings.lock().rejoined();
+        self.bound.notify_all();
     }
 
     /// Gives back memory that no product has wanted for a while.
@@ -100,12 +101,14 @@ impl Serving {
     /// Begins a product, if its lease allows it. A product may overtake its `bind` by a moment. A small one by which the
     /// manager finds out whether this peer computes takes no slot.
     fn begin(&self, lease: LeaseId, key: &Key, payload: u64) -> Result<Option<InService<'_>>> {
-        if payload <= SMALL && self.network.is_exam(lease, key) {
-            return Ok(None);
-        }
         let end = Instant::now() + BIND_LAG;
         let mut bindings = self.bindings.lock();
         let refused = loop {
+            // Its token may come only now.
+            let is_exam = || payload <= SMALL && self.network.is_exam(lease, key);
+            if MutexGuard::unlocked(&mut bindings, is_exam) {
+                return Ok(None);
+            }
             match bindings.begin(lease, key, self.clock.now()) {
                 Begin::Go => return Ok(Some(InService { serving: self, lease })),
                 Begin::Unknown if !self.bound.wait_until(&mut bindings, end).timed_out() => {}
@@ -186,7 +189,10 @@ pub(super) fn serve_products(serving: &Serving, connection: &mut Connection, fir
         };
         check_payload(rows, inner, cols, payload)?;
         match serving.begin(lease, &key, payload) {
-            Ok(_in_service) => serve_product(serving, connection, product, [rows, inner, cols])?,
+            Ok(_in_service) => {
+                connection.stays(lease);
+                serve_product(serving, connection, product, [rows, inner, cols])?;
+            }
             Err(no) => {
                 debug!("refused product {product} of {}: {no}", connection.other());
                 connection.refuse(&no);

@@ -185,7 +185,9 @@ fn a_list_that_is_told_again_takes_off_what_it_does_not_tell() {
     claim.toggle(real.name(), real.id(), true);
     assert!(!catalogue.differs(BEN, claim, LATE) && catalogue.differs(BEN, claim, LATE), "it is asked");
     catalogue.update(BEN, &real, true, None, &roster, LATE).unwrap();
-    assert!(!catalogue.differs(BEN, claim, LATE) && !catalogue.differs(BEN, claim, LATE), "once is enough");
+    assert!(!catalogue.differs(BEN, claim, LATE) && !catalogue.differs(BEN, claim, LATE + QUIET - 1));
+    assert_eq!(holders(&mut catalogue, CYD, "b").unwrap(), [(BEN, true)], "it may be about to tell it");
+    assert!(!catalogue.differs(BEN, claim, LATE + QUIET), "once is enough");
     assert_eq!(holders(&mut catalogue, CYD, "a").unwrap(), [(BEN, true)]);
     assert_eq!(holders(&mut catalogue, CYD, "b"), None);
     assert!(!catalogue.differs(BEN, claim, LATE) && !catalogue.differs(BEN, claim, LATE), "all is well");

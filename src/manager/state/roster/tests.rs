@@ -93,28 +93,37 @@ fn one_that_was_blamed_is_examined_before_it_is_leased_again_and_only_if_that_fa
     roster.peers.get_mut(&1).unwrap().reach = Reach::No("connection refused".into());
     assert_eq!((slots(&roster).0, slots(&roster).1), (0, 0));
     roster.peers.get_mut(&1).unwrap().reach = Reach::Yes;
-    assert!(roster.blame(2, 1, 0) && roster.blame(2, 1, 0));
-    assert_eq!(roster.accused, [1], "once, however often it is blamed");
+    assert!(roster.blame(2, 7, 1, 0) && roster.blame(2, 7, 1, 0));
+    assert_eq!(roster.accused, [(1, 0)], "once, however often it is blamed");
     assert_eq!(slots(&roster), (0, 4, "it was blamed, and is examined first".into()));
     roster.examined(1, &Ok(()), 0);
     assert_eq!(slots(&roster), (4, 4, String::new()));
-    roster.examined(1, &Err(Error::failed("silence")), 0);
+    roster.blame(2, 7, 1, 0);
+    roster.accused.clear();
+    assert_eq!(roster.examined(1, &Err(Error::failed("silence")), 0), Some(false));
     assert_eq!((slots(&roster).0, slots(&roster).1), (0, 0));
     assert!(slots(&roster).2.starts_with("quarantined") && slots(&roster).2.ends_with("silence"));
+    assert_eq!(roster.accused, [(1, AGAIN)], "it is asked again");
+    assert_eq!(roster.examined(1, &Err(Error::failed("silence")), 0), Some(true));
+    roster.accused.clear();
+    assert_eq!(roster.examined(1, &Ok(()), 0), Some(false));
+    assert_eq!(slots(&roster).0, 4, "it was at its end for a while");
+    roster.examined(1, &Err(Error::new(Kind::Check, "row 1 is wrong")), 0);
+    assert!(roster.accused.is_empty() && slots(&roster).0 == 0);
 }
 
 #[test]
 fn who_blames_falsely_three_times_is_not_heard_for_an_hour() {
     let mut roster = roster(&[4, 4, 4]);
-    for n in 0..FALSE_BLAMES {
-        assert!(roster.blame(2, 1, n.into()));
+    for n in 1..=FALSE_BLAMES {
+        assert!(roster.blame(2, n.into(), 1, n.into()));
         roster.examined(1, &Ok(()), n.into());
     }
-    let last = Millis::from(FALSE_BLAMES) - 1;
-    assert!(!roster.blame(2, 1, last + DEAF - 1));
-    assert!(roster.blame(3, 1, last), "others are heard");
+    let last = Millis::from(FALSE_BLAMES);
+    assert!(!roster.blame(2, 9, 1, last + DEAF - 1));
+    assert!(roster.blame(3, 9, 1, last), "others are heard");
     roster.examined(1, &Ok(()), last);
-    assert!(roster.blame(2, 1, last + DEAF));
+    assert!(roster.blame(2, 9, 1, last + DEAF));
 }
 
 #[test]
