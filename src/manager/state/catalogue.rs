@@ -29,8 +29,8 @@
 //! All of this is plain state: no socket, no thread, no clock.
 //!
 //! # What is missing
-//! The manager believes what holders say of themselves, though not what they say of others. One that lists itself and has nothing is noticed only
-//! by those that ask it. And the first to use a name owns it until no whole holder is left.
+//! The manager believes what holders say of themselves, though not what they say of others. One that lists
+//! itself and has nothing is noticed only by those that ask it. And the first to use a name owns it until no whole holder is left.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
