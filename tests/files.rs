@@ -84,6 +84,23 @@ fn what_lies_in_a_folder_is_offered_listed_and_downloaded_byte_by_byte() {
 }
 
 #[test]
+fn more_files_than_fit_into_a_page_are_each_told_once_in_the_order_of_their_names() {
+    let network = network();
+    let (_ada, number) = Wire::register(network.addr, "ada", ([127, 0, 0, 1], 9).into(), 0);
+    let mut tracker = Wire::connect(network.addr);
+    let names: Vec<String> = (0..1200).map(|i| format!("file-{i:04}")).collect();
+    for file in names.iter().rev() {
+        tracker.say(&json!({"type": "update", "peer": number, "file": file, "size": 0, "piece_size": 1024,
+            "whole": true, "payload": 0}));
+        tracker.hear("updated");
+    }
+    tracker.say(&json!({"type": "files"}));
+    let told: Vec<Value> = names.iter().map(|_| tracker.hear("file")["file"].clone()).collect();
+    assert_eq!(told, names);
+    tracker.hear("end");
+}
+
+#[test]
 fn only_regular_files_with_plain_names_are_offered() {
     let network = network();
     put(&network, "ada", "plain", b"x");
@@ -850,13 +867,6 @@ fn who_stops_reading_ends_a_command_quietly() {
     }
 }
 
-/// The most memory that a running program ever had, in KiB.
-fn peak_memory(node: &Node) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 #[test]
 fn memory_does_not_grow_with_the_file() {
     let network = network();
@@ -868,7 +878,7 @@ fn memory_does_not_grow_with_the_file() {
     let mut cyd = network.command("cyd", &["down", "sparse.bin", "-o", "out", "--stay"]);
     cyd.hears("until Ctrl-C");
     for node in [&ada, &cyd] {
-        let peak = peak_memory(node);
+        let peak = node.peak_memory();
         assert!(peak < 64 << 10, "{} took {peak} KiB", node.name);
     }
     assert!(same(&folder.join("sparse.bin"), &network.path("out/sparse.bin")));

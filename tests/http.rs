@@ -581,6 +581,8 @@ fn the_manager_lists_every_mirror_of_a_file_and_its_metalink_says_how_to_check_t
     ] {
         assert!(metalink.text().contains(part), "no {part} in {}", metalink.text());
     }
+    let part = get_with(network.addr, &format!("/files/{}.meta4", encode(name)), "Range: bytes=300-599\r\n");
+    assert_eq!((part.status, part.text()), (206, &metalink.text()[300..600]));
     // Where there is only one piece, its hash is that of the file; and that of nothing is known.
     let hash_of = |file: &str| {
         let text = get(network.addr, &format!("/files/{file}.meta4")).text().to_owned();

@@ -476,6 +476,44 @@ fn only_the_holder_can_blame_and_only_what_the_manager_finds_itself_puts_a_peer_
 }
 
 #[test]
+fn a_registered_peer_has_one_place_in_the_queue_and_asks_again_when_its_first_request_is_granted() {
+    let (network, _fakes) = network(&[], &[1]);
+    let (_ada, ada) = Wire::register(network.addr, "ada", ([127, 0, 0, 1], 9).into(), 0);
+    let mut holder = Wire::connect(network.addr);
+    lease(&mut holder, 1);
+    let ask = json!({"type": "lease", "peer": ada, "slots": 1});
+    let mut wires: Vec<Wire> = (0..3).map(|_| Wire::connect(network.addr)).collect();
+    for wire in &mut wires {
+        wire.say(&ask);
+        wire.hear("wait");
+        wire.say(&json!({"type": "ok"}));
+    }
+    let waits = |count| {
+        until("places", PATIENCE, || {
+            let queue = network.state()["queue"].as_array().unwrap().clone();
+            (queue.len() == count).then_some(())
+        });
+    };
+    waits(1);
+    let reason = wires[1].hear("wait")["reason"].clone();
+    assert!(reason.as_str().unwrap().starts_with("another request of yours waits"), "{reason}");
+    wires[1].say(&json!({"type": "ok"}));
+    // One that comes later is before its next request.
+    let mut ben = Wire::connect(network.addr);
+    ben.ask(1);
+    ben.hear("wait");
+    ben.say(&json!({"type": "ok"}));
+    waits(2);
+    holder.say(&json!({"type": "release"}));
+    holder.hear("released");
+    let first = wires[0].hear("leased")["lease"].as_u64().unwrap();
+    waits(2);
+    wires[0].say(&json!({"type": "release"}));
+    let next = ben.hear("leased")["lease"].as_u64().unwrap();
+    assert!(first < next);
+}
+
+#[test]
 fn who_blames_falsely_three_times_is_not_heard_and_then_harms_nobody() {
     let (network, fakes) = network(&[], &[1]);
     let mut holder = Wire::connect(network.addr);

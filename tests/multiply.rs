@@ -4,7 +4,7 @@ use crate::common::node::{Network, Outcome};
 use crate::common::wire::Wire;
 use crate::common::{PATIENCE, assert_is_product, integers, load, save, until};
 use peerlab::matrix::Matrix;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Multiplies two whole-number matrices of these sizes in the network, with `options`; fails unless the
 /// answer is exact.
@@ -81,6 +81,22 @@ fn an_empty_product_is_an_empty_or_zero_matrix_and_needs_no_slot() {
         multiplies(&network, shape, &[]);
     }
     assert!(load(&network.path("c-4-0-3.npy")) == Matrix::zeros(4, 3));
+}
+
+#[test]
+fn a_line_that_asks_for_much_and_brings_nothing_takes_no_memory() {
+    let network = Network::start(&[], &[1]);
+    let mut holder = Wire::connect(network.addr);
+    holder.ask(1);
+    let leased = holder.hear("leased");
+    let mut slot = Wire::connect(leased["slots"][0]["addr"].as_str().unwrap().parse().unwrap());
+    slot.say(
+        &json!({"type": "multiply", "lease": leased["lease"], "key": leased["slots"][0]["key"], "product": 0,
+        "rows": 14_000, "inner": 0, "cols": 14_000, "payload": 0}),
+    );
+    // Its answer has a gigabyte and a half of zeros.
+    slot.hear("product");
+    assert!(network.peers[0].peak_memory() < 200 << 10, "{} KiB", network.peers[0].peak_memory());
 }
 
 #[test]

@@ -340,7 +340,7 @@ fn a_file_whose_publisher_has_a_clock_that_is_ahead_can_be_dropped() {
 fn of_a_file_that_is_not_listed_only_a_registered_peer_can_say_that_it_was_dropped() {
     let lab = Lab::new(&[]);
     let (mut ada, mut ben) = (lab.join("ada"), lab.join("ben"));
-    ada.has("notes.txt");
+    let id = ada.has("notes.txt");
     ben.ordered();
     let invented = |n: u8| json!({"type": "drop", "file": "notes.txt", "id": format!("{n:064}"), "at": 7});
     let mut stranger = Wire::connect(lab.addr);
@@ -357,6 +357,12 @@ fn of_a_file_that_is_not_listed_only_a_registered_peer_can_say_that_it_was_dropp
     for peer in [&mut ada, &mut ben] {
         assert_eq!(peer.wire.hear("drop")["id"], format!("{:064}", 200));
     }
+    // It wins against what was published before it.
+    ada.wire.say(&json!({"type": "drop", "file": "old.txt", "id": id, "at": 7}));
+    ada.wire.hear("drop");
+    ben.wire.hear("drop");
+    assert_eq!(ben.update("old.txt", 1, true, Some(3))["code"], "expired");
+    assert_eq!(ben.wire.hear("drop")["at"], 7);
     // One that does not say which bytes is told what is wrong with it, and stays.
     ada.wire.say(&json!({"type": "drop", "file": "never.txt"}));
     assert_eq!(ada.wire.hear("error")["code"], "not_found");

@@ -52,6 +52,8 @@ pub(super) struct Desk {
     list_changed: Condvar,
     plan_due: Condvar,
     exam_due: Condvar,
+    /// A registered peer waits no more for the slots that it asked for, so that it may ask again.
+    place_left: Condvar,
 }
 
 /// What the lock is around: the table, and the ways to all that are to hear of its changes.
@@ -92,6 +94,7 @@ impl Desk {
             list_changed: Condvar::new(),
             plan_due: Condvar::new(),
             exam_due: Condvar::new(),
+            place_left: Condvar::new(),
         }
     }
 
@@ -121,6 +124,9 @@ impl Desk {
         if locked.table.is_plan_due() || locked.stopping {
             self.plan_due.notify_all();
         }
+        if locked.table.place_left() || locked.stopping {
+            self.place_left.notify_all();
+        }
         if locked.table.is_exam_due() || locked.stopping {
             self.exam_due.notify_all();
         }
@@ -147,15 +153,17 @@ impl Desk {
         });
     }
 
-    /// Takes a ticket for slots. Its end in any way gives back what it took.
-    pub(super) fn ask(&self, wish: Wish, line: &Outbox) -> Ticket<'_> {
+    /// Takes a ticket for slots. Its end in any way gives back what it took. While another request of the same peer waits,
+    /// this one waits here, for `at_most` so long, and has no ticket yet.
+    pub(super) fn ask(&self, wish: &Wish, line: &Outbox, at_most: Duration) -> Option<Ticket<'_>> {
+        drop(self.wait(&self.place_left, at_most, |locked| !locked.table.waits(wish.asker)));
         let turn = Arc::new(Condvar::new());
         let number = self.change_all(|locked, now| {
-            let number = locked.table.ask(wish, now);
+            let number = (!locked.table.waits(wish.asker)).then(|| locked.table.ask(wish.clone(), now))?;
             locked.waiting.insert(number, Waking { turn: Arc::clone(&turn), line: line.clone() });
-            number
-        });
-        Ticket { desk: self, number, turn }
+            Some(number)
+        })?;
+        Some(Ticket { desk: self, number, turn })
     }
 
     /// Waits until the list of peers is not the one that was sent last; `None` when the manager stops.
@@ -209,8 +217,8 @@ impl Locked {
         let mut flush = Vec::new();
         let mut post = |lines: &mut dyn Iterator<Item = &Outbox>, message: &FromManager| {
             let line = encode(message).inspect_err(|e| debug!("a message was not sent: {e}"));
-            let line = line.unwrap_or_default();
-            flush.extend(lines.inspect(|outbox| outbox.post_line(&line)).cloned());
+            let line: Arc<[u8]> = line.unwrap_or_default().into();
+            flush.extend(lines.inspect(|outbox| outbox.post_line(Arc::clone(&line))).cloned());
         };
         for effect in self.table.take_effects() {
             match effect {

@@ -151,9 +151,9 @@ fn heartbeat(desk: &Desk, ping: Duration) {
 /// Tells everybody the list when it has changed.
 fn broadcast_loop(desk: &Desk) {
     while let Some((list, listeners)) = desk.wait_for_list() {
-        let Ok(line) = encode(&list) else { return };
+        let Ok(line) = encode(&list).map(Arc::<[u8]>::from) else { return };
         for listener in &listeners {
-            listener.post_line(&line);
+            listener.post_line(Arc::clone(&line));
             listener.flush();
         }
         let cost = (line.len() * listeners.len()) as u64;

@@ -27,6 +27,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::trace;
@@ -36,8 +37,9 @@ use serde::de::DeserializeOwned;
 use super::admission::{Handshake, prove, unauthorised};
 use super::key::{Key, Purpose};
 use super::limits::{self, Pace};
-use super::message::{FromPeer, Refusal, Reply, encode, shown};
+use super::message::{FromPeer, PeerId, Refusal, Reply, encode, shown};
 use super::outbox::Outbox;
+use super::places::{Occupant, Party};
 use super::timed::{Limit, Timed, is_timeout};
 use crate::error::{Code, Error, Result};
 
@@ -71,6 +73,7 @@ pub struct Connection {
 pub struct Writer {
     stream: Arc<TcpStream>,
     other: SocketAddr,
+    pub(super) occupant: Arc<Occupant>,
 }
 
 impl Deref for Connection {
@@ -103,8 +106,10 @@ impl Connection {
 
     fn new(stream: TcpStream, longest_line: usize) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        let writer = Writer { other: stream.peer_addr()?, stream: Arc::new(stream) };
-        let reader = BufReader::with_capacity(32 << 10, writer.within(Limit::None));
+        let writer =
+            Writer { other: stream.peer_addr()?, stream: Arc::new(stream), occupant: Arc::default() };
+        // It is in memory as a whole once something was read, for each of thousands of connections.
+        let reader = BufReader::with_capacity(longest_line / 16, writer.within(Limit::None));
         Ok(Self { reader, writer, longest_line, line: Vec::new(), outbox: None, guard: None, entry: None })
     }
 
@@ -382,6 +387,22 @@ impl Writer {
         self.other
     }
 
+    /// The other side has shown that it is this peer: from now on this place counts as the peer's.
+    pub(crate) fn is_of(&self, peer: PeerId) {
+        self.occupant.peer.store(peer, Ordering::Relaxed);
+    }
+
+    /// This is the conversation in which this peer is registered: it never gives way to another.
+    pub(crate) fn stays(&self, peer: PeerId) {
+        self.is_of(peer);
+        self.occupant.stays.store(true, Ordering::Relaxed);
+    }
+
+    /// Whose place this is.
+    pub(crate) fn party(&self) -> Party {
+        self.occupant.party(self.other)
+    }
+
     /// The stream, for a thread that must end the conversation by closing it.
     pub fn stream(&self) -> &Arc<TcpStream> {
         &self.stream
@@ -440,7 +461,7 @@ impl Writer {
 
     /// The stream, to be used within this limit.
     pub(super) fn within(&self, limit: Limit) -> Timed {
-        Timed { stream: Arc::clone(&self.stream), limit }
+        Timed { stream: Arc::clone(&self.stream), limit, occupant: Arc::clone(&self.occupant) }
     }
 
     /// Whether the other side has closed the connection, unread bytes or not; never waits, reads nothing.

@@ -53,13 +53,10 @@ pub const OUTBOX: usize = 4 << 20;
 /// Connections that the kernel may hold ready for `accept` (std asks for 128 only).
 pub const BACKLOG: i32 = 4096;
 
-/// Conversations that one node carries on at once; one more is refused in words.
-pub const CONNECTIONS: usize = 4096;
-
-/// Connections that one node keeps open though nothing has come by them; one more, and the one that has
-/// been silent for longest is closed. So one that only connects takes no place of those that speak. Half of
-/// [`CONNECTIONS`]: a class of a thousand that connects first and speaks then is welcome.
-pub const SILENT: usize = CONNECTIONS / 2;
+/// Conversations that one node carries on at once: five thousand registered peers, and strangers. Strangers have at most
+/// half of them; one more takes the place of the least useful one of the party that has most
+/// ([`places`](super::places)). Each costs a thread and some 20 KiB.
+pub const CONNECTIONS: usize = 8192;
 
 /// The longest name of a peer, in bytes.
 pub const NAME: usize = 64;
@@ -106,7 +103,7 @@ pub const PRODUCTS: usize = 343;
 /// How many requests for pieces one conversation may have open; a well-behaved one keeps a few.
 pub const OPEN_REQUESTS: usize = 64;
 
-/// How many conversations about files one peer carries on as a server.
+/// How many conversations about files one peer carries on as a server; see [`places`](super::places).
 pub const JOINS: usize = 256;
 
 /// The longest text of an error, in bytes; what others wrote is quoted in it.

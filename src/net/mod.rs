@@ -36,5 +36,6 @@ pub mod key;
 pub mod limits;
 pub mod message;
 pub mod outbox;
+pub(crate) mod places;
 pub mod server;
 mod timed;

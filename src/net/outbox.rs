@@ -17,8 +17,14 @@
 //!   [`limits::MESSAGE_TIME`], is dropped: its connection is closed, which wakes its reader.
 //!
 //! So in the usual case a message costs one system call and no thread, and in the worst one listener
-//! costs one thread and 12 MiB (a queue of 4, and what was taken from it to be sent), and delays nobody.
+//! costs one thread and 4 MiB, and delays nobody.
+//!
+//! # A line that many hear
+//! is encoded once, and all queues share it ([`Arc`]): the list of 4,000 peers takes 400 kB, for 4,000 listeners that
+//! do not read, too, and not 1.6 GB. It is freed when the last of them has got it.
 
+use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +32,7 @@ use std::time::Duration;
 use log::{debug, trace};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{SendFlags, send};
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use serde::Serialize;
 
 use super::limits;
@@ -35,6 +41,9 @@ use crate::thread::{self, Thread};
 
 /// How often one flush sends; then a thread takes over, since others may go on posting for ever.
 const ROUNDS: usize = 32;
+
+/// How many lines one system call sends at most.
+const AT_ONCE: usize = 64;
 
 /// A handle to one listener's queue; clones share it.
 #[derive(Clone, Debug)]
@@ -50,7 +59,11 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct Unsent {
-    bytes: Vec<u8>,
+    lines: VecDeque<Arc<[u8]>>,
+    /// How many bytes of the first of them are sent already.
+    begun: usize,
+    /// How many bytes of all of them are not.
+    bytes: usize,
     /// A thread is sending, or waiting for the listener; it alone may write. It says that it has stopped while it
     /// holds the lock under which it saw the queue empty. So a line that is posted meanwhile either is seen by
     /// it, or finds nobody sending.
@@ -75,23 +88,24 @@ impl Outbox {
     /// Queues one message; no system call.
     pub fn post<M: Serialize>(&self, message: &M) {
         match encode(message) {
-            Ok(line) => self.post_line(&line),
+            Ok(line) => self.post_line(line),
             Err(e) => debug!("a message was not sent: {e}"),
         }
     }
 
-    /// Queues a line that is encoded already, because many are to hear it.
-    pub fn post_line(&self, line: &[u8]) {
-        let mut unsent = self.0.unsent.lock();
+    /// Queues a line that is encoded already, because many are to hear it: they share its bytes.
+    pub fn post_line(&self, line: impl Into<Arc<[u8]>>) {
+        let (line, mut unsent) = (line.into(), self.0.unsent.lock());
         if unsent.closed {
             return;
         }
-        if unsent.bytes.len() + line.len() > limits::OUTBOX {
-            debug!("dropping a listener that does not read: {} bytes wait for it", unsent.bytes.len());
+        if unsent.bytes + line.len() > limits::OUTBOX {
+            debug!("dropping a listener that does not read: {} bytes wait for it", unsent.bytes);
             return self.0.close(&mut unsent);
         }
-        trace!("> {}", shown(line));
-        unsent.bytes.extend_from_slice(line);
+        trace!("> {}", shown(&line));
+        unsent.bytes += line.len();
+        unsent.lines.push_back(line);
     }
 
     /// Sends what is queued, also by others meanwhile, as far as the kernel takes it at once; a thread sends the
@@ -99,7 +113,7 @@ impl Outbox {
     pub fn flush(&self) {
         {
             let mut unsent = self.0.unsent.lock();
-            if unsent.bytes.is_empty() || std::mem::replace(&mut unsent.sending, true) {
+            if unsent.lines.is_empty() || std::mem::replace(&mut unsent.sending, true) {
                 return;
             }
         }
@@ -134,6 +148,17 @@ impl Outbox {
     }
 }
 
+impl Unsent {
+    /// So many bytes are sent.
+    fn take_off(&mut self, sent: usize) {
+        self.bytes -= sent;
+        self.begun += sent;
+        while let Some(line) = self.lines.pop_front_if(|line| line.len() <= self.begun) {
+            self.begun -= line.len();
+        }
+    }
+}
+
 impl Queue {
     /// Sends what is queued, for the one that said that it is `sending`; true when nothing is left. Where it may not
     /// `wait` for the listener, it ends when the kernel takes no more; and always after some rounds.
@@ -141,29 +166,25 @@ impl Queue {
         let flags = if wait { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
         let mut unsent = self.unsent.lock();
         for _ in 0..ROUNDS {
-            if unsent.bytes.is_empty() {
+            if unsent.lines.is_empty() {
                 unsent.sending = false;
                 self.settled.notify_all();
                 return true;
             }
-            let mut bytes = std::mem::take(&mut unsent.bytes);
-            let send = || retry_on_intr(|| send(&self.stream, &bytes, flags));
-            let sent = match MutexGuard::unlocked(&mut unsent, send) {
+            let lines: Vec<_> = unsent.lines.iter().take(AT_ONCE).cloned().collect();
+            let mut parts: Vec<_> = lines.iter().map(|line| IoSlice::new(line)).collect();
+            let mut left = &mut parts[..];
+            IoSlice::advance_slices(&mut left, unsent.begun);
+            let send = || sendmsg(&self.stream, left, &mut SendAncillaryBuffer::default(), flags);
+            match MutexGuard::unlocked(&mut unsent, || retry_on_intr(send)) {
                 _ if unsent.closed => return true,
-                Ok(sent) => sent,
-                Err(Errno::AGAIN) if !wait => 0,
+                Ok(sent) => unsent.take_off(sent),
+                Err(Errno::AGAIN) if !wait => return false,
                 Err(e) => {
                     debug!("dropping a listener that does not read: {e}");
                     self.close(&mut unsent);
                     return true;
                 }
-            };
-            let whole = sent == bytes.len();
-            bytes.drain(..sent);
-            bytes.append(&mut unsent.bytes);
-            unsent.bytes = bytes;
-            if !whole && !wait {
-                return false;
             }
         }
         false
@@ -171,7 +192,7 @@ impl Queue {
 
     fn close(&self, unsent: &mut Unsent) {
         unsent.closed = true;
-        unsent.bytes = Vec::new();
+        (unsent.lines, unsent.bytes) = (VecDeque::new(), 0);
         self.settled.notify_all();
         // It fails only when the connection is gone already, which is what we want.
         let _ = self.stream.shutdown(Shutdown::Both);
@@ -226,7 +247,7 @@ mod tests {
         // Another thread is in its system call.
         outbox.0.unsent.lock().sending = true;
         outbox.send(&1);
-        assert_eq!(outbox.0.unsent.lock().bytes, b"1\n");
+        assert_eq!(outbox.0.unsent.lock().bytes, 2);
         outbox.0.unsent.lock().sending = false;
         outbox.send(&2);
         let mut lines = BufReader::new(there).lines().map(Result::unwrap);
@@ -261,13 +282,18 @@ mod tests {
     fn a_listener_that_never_reads_delays_nobody_and_is_dropped() {
         let (mut here, _there) = pair();
         let outbox = here.outbox();
-        let line = vec![b'x'; 64 << 10];
+        let line: Arc<[u8]> = vec![b'x'; 64 << 10].into();
         let began = Instant::now();
         while !here.is_gone() {
-            outbox.post_line(&line);
+            outbox.post_line(Arc::clone(&line));
             outbox.flush();
             assert!(began.elapsed() < Duration::from_secs(5), "it was never dropped");
         }
-        assert!(outbox.0.unsent.lock().bytes.is_empty());
+        assert_eq!(outbox.0.unsent.lock().bytes, 0);
+        // What was not sent is freed, when the thread that was sending has seen it.
+        while Arc::strong_count(&line) > 1 {
+            assert!(began.elapsed() < Duration::from_secs(5), "it is held for ever");
+            std::thread::yield_now();
+        }
     }
 }

@@ -2,19 +2,20 @@
 //!
 //! # The rule
 //! Every connection gets a thread of its own, so a slow one delays nobody. There are bounds to that:
-//! at most [`limits::CONNECTIONS`] at once, and one more is told `busy` in words. Running out of
+//! at most [`limits::CONNECTIONS`] at once, half of them for strangers. One more takes the place of the one of its party
+//! that has rested for longest, or of another party that has more ([`places`](super::places)): so a program that opens
+//! thousands ends its own. Where nobody gives way, the newcomer is told `busy` in words. Running out of
 //! descriptors or threads costs the new connection, never the old ones, and never the loop: an accept
 //! that fails would fail again at once, so the loop rests for a moment before it goes on.
 //!
-//! No connection is served before something was said by it. Browsers open connections in advance, and some people open
-//! thousands only to take the places of others. Such a connection ends after [`limits::FIRST_MESSAGE_TIME`],
-//! and where there are more than [`limits::SILENT`] of them, the oldest ends at once.
+//! No connection is served before something was said by it: browsers open connections in advance. Such a one ends after
+//! [`limits::FIRST_MESSAGE_TIME`].
 //!
 //! # How it stops
 //! A flag is set and the server connects to itself, which wakes `accept`. Every open socket is closed,
 //! which wakes its reader. Then all threads are joined: after [`Server::stop`] no conversation goes on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use super::admission::Admission;
 use super::connection::{Connection, Received, Writer};
 use super::key::Key;
 use super::limits;
+use super::places::{Place, gives_way};
 use crate::error::{Code, Error, Kind, Result};
 use crate::thread::{self, Thread};
 
@@ -53,25 +55,29 @@ struct Open {
     stopping: bool,
     next: u64,
     conversations: HashMap<u64, (Writer, Thread)>,
-    /// Those of them in which nothing was said yet; the numbers grow, so the first is the oldest.
-    silent: BTreeMap<u64, Writer>,
+    /// Those that gave way, until their threads have seen it.
+    ending: HashMap<u64, Thread>,
 }
 
 impl Open {
-    /// Takes in a new conversation; ends the oldest silent one where there are too many.
-    fn enter(&mut self, id: u64, writer: Writer, thread: Thread) {
-        self.silent.insert(id, writer.clone());
-        self.conversations.insert(id, (writer, thread));
-        if self.silent.len() > limits::SILENT
-            && let Some((_, oldest)) = self.silent.pop_first()
-        {
-            oldest.close();
+    /// Sees to it that there is a place for a newcomer. One that gives way to it is closed, which wakes its thread.
+    fn make_room(&mut self, newcomer: &Writer) -> Result<()> {
+        let place = |(&id, (writer, _)): (&u64, &(Writer, Thread))| Place {
+            id,
+            party: writer.party(),
+            useful: writer.occupant.useful(),
+        };
+        let gone = gives_way(limits::CONNECTIONS, newcomer.party(), self.conversations.iter().map(place))?;
+        if let Some((id, (writer, thread))) = gone.and_then(|id| self.conversations.remove_entry(&id)) {
+            writer.close();
+            self.ending.insert(id, thread);
         }
+        Ok(())
     }
 
     fn leave(&mut self, id: u64) {
         self.conversations.remove(&id);
-        self.silent.remove(&id);
+        self.ending.remove(&id);
     }
 }
 
@@ -135,9 +141,9 @@ impl Server {
         };
         let _ = TcpStream::connect_timeout(&(ip, self.addr.port()).into(), limits::CONNECT_TIME);
         drop(accept);
-        let conversations = std::mem::take(&mut self.open.lock().conversations);
+        let Open { conversations, ending, .. } = std::mem::take(&mut *self.open.lock());
         conversations.values().for_each(|(writer, _)| writer.close());
-        drop(conversations); // Which joins their threads.
+        drop((conversations, ending)); // Which joins their threads.
     }
 }
 
@@ -182,17 +188,16 @@ fn begin(host: &Arc<Host>, stream: TcpStream) -> Result<()> {
         return Ok(()); // It is gone already, which is no failure of ours.
     };
     let mut open = host.open.lock();
-    let others = open.conversations.len();
-    if others >= limits::CONNECTIONS + REFUSALS {
+    if open.conversations.len() + open.ending.len() >= limits::CONNECTIONS + REFUSALS {
         return Ok(()); // Closed without a word: words cost a thread too.
     }
     let (id, writer) = (open.next, connection.writer());
-    let (name, full) = (host.name, others >= limits::CONNECTIONS);
+    let (name, room) = (host.name, open.make_room(&writer));
     let host = Arc::clone(host);
     // It cannot leave before it has entered: both take the lock that is held here.
-    let thread = thread::start(name, move || Seat { host: &host, id }.converse(connection, full))?;
+    let thread = thread::start(name, move || Seat { host: &host, id }.converse(connection, room))?;
     open.next += 1;
-    open.enter(id, writer, thread);
+    open.conversations.insert(id, (writer, thread));
     Ok(())
 }
 
@@ -203,15 +208,11 @@ struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    fn converse(&self, mut connection: Connection, full: bool) {
-        let served = if full {
-            Err(Error::new(Code::Busy, format!("{} connections are open here", limits::CONNECTIONS))
-                .advise("try again later"))
-        } else if self.begins(&mut connection) {
-            (self.host.serve)(&mut connection)
-        } else {
-            Ok(())
-        };
+    fn converse(&self, mut connection: Connection, room: Result<()>) {
+        let served = room.and_then(|()| match Self::begins(&mut connection) {
+            true => (self.host.serve)(&mut connection),
+            false => Ok(()),
+        });
         let Err(error) = served else { return };
         debug!("{}: {error}", connection.other());
         // A connection that broke hears nothing; one that was refused is told why.
@@ -222,10 +223,8 @@ impl Seat<'_> {
     }
 
     /// Waits until something is said; false when nothing is.
-    fn begins(&self, connection: &mut Connection) -> bool {
-        let first = connection.first_byte(Some(limits::FIRST_MESSAGE_TIME));
-        self.host.open.lock().silent.remove(&self.id);
-        matches!(first, Ok(Received::Message(_)))
+    fn begins(connection: &mut Connection) -> bool {
+        matches!(connection.first_byte(Some(limits::FIRST_MESSAGE_TIME)), Ok(Received::Message(_)))
     }
 }
 
@@ -248,6 +247,9 @@ mod tests {
         let listener = listen(([127, 0, 0, 1], 0).into(), &Admission::default()).unwrap();
         Server::start("serve_echo", listener, None, |connection| {
             while let Received::Message(value) = connection.receive::<serde_json::Value>(None)? {
+                if value == "stay" {
+                    connection.stays(7);
+                }
                 connection.send(&value)?;
             }
             Ok(())
@@ -294,24 +296,48 @@ mod tests {
         assert_eq!(Arc::strong_count(&server.open), 1, "a thread is left");
     }
 
+    /// One that says a line and has heard its echo.
+    fn speaker(server: &Server, line: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        speak(&mut stream, line).unwrap();
+        stream
+    }
+
+    fn speak(stream: &mut TcpStream, line: &[u8]) -> std::io::Result<()> {
+        stream.write_all(line)?;
+        let mut echo = vec![0; line.len()];
+        stream.read_exact(&mut echo)?;
+        assert_eq!(echo, line);
+        Ok(())
+    }
+
     #[test]
-    fn the_oldest_of_too_many_silent_connections_ends_and_those_who_spoke_stay() {
+    fn a_flood_from_ones_own_address_takes_no_place_from_those_that_speak_nor_from_one_that_stays() {
         crate::cli::raise_descriptor_limit();
         let server = echo();
-        let mut first = TcpStream::connect(server.addr()).unwrap();
-        let mut speaker = TcpStream::connect(server.addr()).unwrap();
-        speaker.write_all(b"[1]\n").unwrap();
-        let mut answer = [0; 4];
-        speaker.read_exact(&mut answer).unwrap();
-        let silent: Vec<_> =
-            (0..limits::SILENT).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
-        assert_eq!(first.read(&mut [0]).unwrap(), 0, "the oldest is closed");
-        // It was not the end of the time for a first message: the others are still there.
-        assert_eq!(server.open.lock().silent.len(), limits::SILENT);
-        speaker.write_all(b"[2]\n").unwrap();
-        speaker.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"[2]\n");
-        drop(silent);
+        let mut stays = speaker(&server, b"\"stay\"\n");
+        let mut rests = speaker(&server, b"[1]\n");
+        let mut honest: Vec<_> = (0..40).map(|_| speaker(&server, b"[1]\n")).collect();
+        // Connections that say nothing take no place but those of their like.
+        let strangers = limits::CONNECTIONS / 2;
+        let connect = |_| TcpStream::connect(server.addr()).unwrap();
+        let mut flood: Vec<_> = (0..strangers - 41 + 5).map(connect).collect();
+        for oldest in &mut flood[..5] {
+            assert_eq!(
+                oldest.read(&mut [0]).unwrap(),
+                0,
+                "the oldest is closed, long before its time is over"
+            );
+        }
+        speak(&mut rests, b"[2]\n").unwrap();
+        // Those that speak once, and then rest, none but those of their like, and of others at rest.
+        for _ in 0..5 {
+            flood.extend((0..strangers / 4).map(|_| speaker(&server, b"[6]\n")));
+            honest.iter_mut().for_each(|stream| speak(stream, b"[3]\n").unwrap());
+        }
+        assert!(server.open.lock().conversations.len() <= 1 + strangers);
+        assert_eq!(rests.read(&mut [0]).unwrap_or(0), 0, "it was at rest for longest");
+        speak(&mut stays, b"[4]\n").unwrap();
     }
 
     #[test]

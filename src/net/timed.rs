@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::limits::Pace;
+use super::places::Occupant;
 
 /// What one call sends of a file: in between it is seen whether the reader keeps the pace.
 const SEND_STEP: u64 = 4 << 20;
@@ -39,6 +40,8 @@ impl Limit {
 pub(super) struct Timed {
     pub(super) stream: Arc<TcpStream>,
     pub(super) limit: Limit,
+    /// Whose words these are.
+    pub(super) occupant: Arc<Occupant>,
 }
 
 impl Timed {
@@ -68,6 +71,9 @@ impl Timed {
             if let Limit::Pace { spent, passed, .. } = &mut self.limit {
                 *spent += began.elapsed();
                 *passed += *bytes.as_ref().unwrap_or(&0) as u64;
+            }
+            if bytes.is_ok() {
+                self.occupant.spoke();
             }
             if !matches!(&bytes, Err(e) if e.kind() == ErrorKind::Interrupted) {
                 return bytes;

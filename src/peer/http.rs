@@ -82,8 +82,8 @@ impl Mirror<'_> {
         match request.path()[..] {
             [""] | ["data"] => Answer::moved("/data/"),
             ["data", ""] if request.has("json") => {
-                Answer::json(&serde_json::json!({"peer": self.name(), "files": self.files(request)}))
-                    .versioned()
+                let files = serde_json::json!({"peer": self.name(), "files": self.files(request)});
+                Answer::json(files.to_string().into_bytes()).versioned()
             }
             ["data", ""] => self.listing(request),
             ["data", name] => self.file(name, other, speaker).unwrap_or_else(|no| Answer::from(&no)),

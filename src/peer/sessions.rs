@@ -32,6 +32,7 @@ pub(super) fn serve_peer(wings: &Wings, connection: &mut Connection) -> Result<(
                 )
                 .advise("send the pass that the manager tells with the holders, or leave the number out"));
             }
+            connection.is_of(peer);
             serve_join(library, uploads, connection, peer, &file, id)
         }
         other => Err(unexpected(&other, "multiply, get or join")),

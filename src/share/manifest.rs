@@ -22,6 +22,7 @@
 //! most 4096 of them for files up to 16 GiB (128 KiB of hashes) the list is cheap enough.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -171,12 +172,13 @@ impl Piece {
     }
 }
 
-/// What is known of a file: its name, how it is cut, and what every piece hashes to.
+/// What is known of a file: its name, how it is cut, and what every piece hashes to. Clones share the hashes, which may
+/// take 2 MiB: so an answer that nobody reads holds none of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     name: FileName,
     layout: Layout,
-    hashes: Vec<Hash>,
+    hashes: Arc<[Hash]>,
     id: FileId,
 }
 
@@ -195,7 +197,7 @@ impl Manifest {
                 counted(layout.pieces(), "piece")
             )));
         }
-        Ok(Self::new(name, layout, hashes.to_vec()))
+        Ok(Self::new(name, layout, hashes.into()))
     }
 
     /// Reads a whole file, which must be as long as the layout says, and hashes its pieces. Holds no more
@@ -215,11 +217,11 @@ impl Manifest {
             }
             Ok(Hash::from(hash.finalize()))
         };
-        let hashes = layout.iter().map(&mut hash_next).collect::<io::Result<_>>()?;
+        let hashes: Arc<[Hash]> = layout.iter().map(&mut hash_next).collect::<io::Result<_>>()?;
         Ok(Self::new(name, layout, hashes))
     }
 
-    fn new(name: FileName, layout: Layout, hashes: Vec<Hash>) -> Self {
+    fn new(name: FileName, layout: Layout, hashes: Arc<[Hash]>) -> Self {
         let mut manifest = Sha256::new_with_prefix(ID_PREFIX);
         manifest.update(layout.size.to_le_bytes());
         manifest.update(u64::from(layout.piece_size).to_le_bytes());

@@ -16,7 +16,8 @@
 //! - A drop leaves its mark behind, a *tombstone*; else nothing would stop an old copy. Tombstones are what a peer
 //!   writes to its disk. **There is room for so many**, and the oldest go, so that a peer that drops without end does
 //!   not fill the memory of others. Where there is no room for one that is older than all others, it is **no news**:
-//!   else it would be news each time it is told.
+//!   else it would be news each time it is told. Of all drops those go first that are only a *rumour*
+//!   ([`Versions::hear_say`]): nobody here has ever seen that file, so who tells invented ones pushes out no real one.
 //! - The mark of a publication needs no room of its own, since it lives as long as the file's row: with the row goes
 //!   the mark ([`Versions::forget`]).
 //! - To ask for one mark, or to change one, does not look at all of them.
@@ -89,12 +90,15 @@ impl Mark {
     }
 }
 
+/// Whether what was dropped was ever seen here, and is no rumour.
+type Seen = bool;
+
 /// The marks of all files.
 #[derive(Debug, Default)]
 pub struct Versions {
     marks: BTreeMap<(FileName, FileId), Mark>,
-    /// Those of them that are drops, oldest first.
-    drops: BTreeSet<(Millis, FileName, FileId)>,
+    /// Those of them that are drops: rumours first, and then oldest first.
+    drops: BTreeSet<(Seen, Millis, FileName, FileId)>,
     room: usize,
 }
 
@@ -117,20 +121,31 @@ impl Versions {
     /// # Ok::<(), peerlab::error::Error>(())
     /// ```
     pub fn merge(&mut self, file: &FileName, id: FileId, mark: Mark) -> bool {
+        self.enter(file, id, mark, true)
+    }
+
+    /// Somebody says that bytes were dropped which were never seen here. True when it is remembered.
+    pub fn hear_say(&mut self, file: &FileName, id: FileId, at: Millis) -> bool {
+        self.enter(file, id, Mark::dropped(at), false)
+    }
+
+    fn enter(&mut self, file: &FileName, id: FileId, mark: Mark, seen: Seen) -> bool {
         let known = self.mark(file, id);
         if known.is_some_and(|known| known >= mark) {
             return false;
         }
         if let Some(Mark { at, act: Act::Dropped }) = known {
-            self.drops.remove(&(at, file.clone(), id));
+            for seen in [false, true] {
+                self.drops.remove(&(seen, at, file.clone(), id));
+            }
         }
         self.marks.insert((file.clone(), id), mark);
         if mark.act == Act::Published {
             return true;
         }
-        self.drops.insert((mark.at, file.clone(), id));
+        self.drops.insert((seen, mark.at, file.clone(), id));
         if self.drops.len() > self.room
-            && let Some((_, oldest, its)) = self.drops.pop_first()
+            && let Some((_, _, oldest, its)) = self.drops.pop_first()
         {
             let kept = (&oldest, its) != (file, id);
             self.marks.remove(&(oldest, its));
@@ -157,8 +172,8 @@ impl Versions {
     }
 
     /// All drops, oldest first: what is written to the disk, and told to a new manager.
-    pub fn drops(&self) -> impl DoubleEndedIterator<Item = &(Millis, FileName, FileId)> {
-        self.drops.iter()
+    pub fn drops(&self) -> impl DoubleEndedIterator<Item = (Millis, &FileName, FileId)> {
+        self.drops.iter().map(|(_, at, file, id)| (*at, file, *id))
     }
 
     fn mark(&self, file: &FileName, id: FileId) -> Option<Mark> {
@@ -191,10 +206,23 @@ mod tests {
     fn check(versions: &Versions) -> Result<(), TestCaseError> {
         let drops: BTreeSet<_> = versions.marks.iter().filter(|(_, mark)| mark.act == Act::Dropped).collect();
         let drops: BTreeSet<_> =
-            drops.iter().map(|((file, id), mark)| (mark.at, file.clone(), *id)).collect();
+            drops.iter().map(|((file, id), mark)| (true, mark.at, file.clone(), *id)).collect();
         prop_assert_eq!(&drops, &versions.drops);
         prop_assert!(drops.len() <= versions.room);
         Ok(())
+    }
+
+    #[test]
+    fn rumours_push_out_no_drop_of_what_was_seen() {
+        let (real, mut versions) = (name("real"), Versions::new(3));
+        versions.merge(&real, id(1), Mark::dropped(1));
+        for n in 2..100 {
+            assert!(versions.hear_say(&name(&format!("f{n}")), id(n), n.into()));
+        }
+        assert_eq!((versions.dropped(&real, id(1)), versions.drops.len()), (Some(1), 3));
+        versions.merge(&name("f99"), id(99), Mark::dropped(100));
+        (2..4).for_each(|n| assert!(versions.merge(&real, id(n), Mark::dropped(0))));
+        assert_eq!(versions.dropped(&name("f98"), id(98)), None, "the last rumour is gone");
     }
 
     #[test]
@@ -337,7 +365,7 @@ mod tests {
             let mut all: Vec<_> = latest.into_iter().map(|((file, id), at)| (at, file, id)).collect();
             all.sort();
             let newest = &all[all.len() - room.min(all.len())..];
-            prop_assert!(versions.drops().eq(newest));
+            prop_assert!(versions.drops().eq(newest.iter().map(|(at, file, id)| (*at, file, *id))));
         }
 
         /// Whatever is told and whatever rows go: the books agree, and what is news can be asked for.

@@ -129,6 +129,13 @@ impl Node {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// The most memory that it ever had, in KiB.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// Its number in the system.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

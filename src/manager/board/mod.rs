@@ -13,7 +13,8 @@
 //!   browser that has that version already is told so in a hundred bytes. A page that nobody looks at does not ask.
 //! - **Only what has changed is sent.** While anything runs, something changes, and a state of two hundred files is some
 //!   hundred kilobytes. So the page names the version that it has, and is sent the difference ([`change`]). The last
-//!   states are kept for that, and shared by all that look ([`Board`]); of a version that is not kept any more, all is sent.
+//!   states are kept for that, and shared by all that look, as texts ([`Board`]): a state is made and written once, for
+//!   one browser or a hundred. Of a version that is not kept any more, all is sent.
 //! - **A name is never markup.** `<b>` is a legal name of a file. The script puts all text from the network
 //!   in as text. And should it ever forget to: the page's policy lets a browser run this one script
 //!   and no other, known by its hash, load nothing, and refuse every assignment of markup (trusted types).
@@ -36,7 +37,7 @@
 mod bounds;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -125,28 +126,57 @@ impl Snapshot {
     }
 }
 
+/// A state that was shown, and its text, which all that ask at the time share.
+#[derive(Debug)]
+struct Shown {
+    at: Instant,
+    snapshot: Snapshot,
+    text: Arc<[u8]>,
+    /// How the last state is made of this one; made when the first asks for it.
+    change: Option<Arc<[u8]>>,
+}
+
 /// The states that were shown last, the last one first.
 #[derive(Debug, Default)]
-pub(super) struct Board(Mutex<VecDeque<(Instant, Snapshot)>>);
+pub(super) struct Board(Mutex<VecDeque<Shown>>);
 
 impl Board {
-    /// What has changed since version `since`, where that is still kept, else all.
+    /// What has changed since version `since`, where that is still kept, else all; and the version that this makes. A
+    /// browser, which has a version, is told what was so a moment ago; all others, what is so since they asked.
+    /// Both are made once for all that wait for them, however many they are.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub(super) fn since(&self, since: &str, state: impl FnOnce() -> State) -> Result<Snapshot> {
-        let shown = &mut *self.0.lock();
-        if shown.front().is_none_or(|(at, _)| at.elapsed() >= SHARED) {
-            shown.truncate(KEPT - 1);
-            shown.push_front((Instant::now(), Snapshot::of(state())?));
+    pub(super) fn since(
+        &self,
+        since: Option<&str>,
+        state: impl FnOnce() -> State,
+    ) -> Result<(Arc<[u8]>, String)> {
+        let asked = Instant::now();
+        let looks = &mut *self.0.lock();
+        let shared = if since.is_some() { SHARED } else { Duration::ZERO };
+        if looks.front().is_none_or(|look| look.at + shared <= asked) {
+            let at = Instant::now();
+            looks.truncate(KEPT - 1);
+            looks.iter_mut().for_each(|look| look.change = None);
+            let snapshot = Snapshot::of(state())?;
+            let text = bytes(&snapshot.shown);
+            looks.push_front(Shown { at, snapshot, text, change: None });
         }
-        let (_, now) = &shown[0];
-        let Some((_, then)) = shown.iter().find(|(_, then)| then.version == since) else {
-            return Ok(now.clone());
+        let now = &looks[0].snapshot;
+        let version = now.version.clone();
+        let Some(i) = looks.iter().position(|look| Some(&look.snapshot.version[..]) == since) else {
+            return Ok((Arc::clone(&looks[0].text), version));
         };
-        let shown = json!({"since": since, "change": change(&then.shown, &now.shown)});
-        Ok(Snapshot { shown, version: now.version.clone() })
+        let make = || bytes(&json!({"since": since, "change": change(&looks[i].snapshot.shown, &now.shown)}));
+        let text = looks[i].change.clone().unwrap_or_else(make);
+        looks[i].change = Some(Arc::clone(&text));
+        Ok((text, version))
     }
+}
+
+fn bytes(shown: &Value) -> Arc<[u8]> {
+    shown.to_string().into_bytes().into()
 }
 
 /// What makes `new` of `old`: of an object the members that differ, `null` for one that is gone; of a list its rows one

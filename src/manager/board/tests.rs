@@ -142,16 +142,22 @@ fn what_has_not_changed_is_not_sent_and_rows_are_known_again() {
 #[test]
 fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all() {
     let board = Board::default();
-    let first = board.since("", || state(5)).unwrap();
-    assert_eq!(first.shown, Snapshot::of(state(5)).unwrap().shown, "nothing is known of that version");
-    let shared = board.since(&first.version, || panic!("the state of a moment ago is good enough")).unwrap();
-    assert_eq!(shared.version, first.version);
-    board.0.lock()[0].0 -= SHARED;
+    let since = |version: &str, state: &dyn Fn() -> State| board.since(Some(version), state).unwrap();
+    let (all, first) = since("", &|| state(5));
+    assert_eq!(all, bytes(&Snapshot::of(state(5)).unwrap().shown), "nothing is known of that version");
+    let late = || panic!("the state of a moment ago is good enough");
+    assert!(Arc::ptr_eq(&since("", &late).0, &all), "many look, and share its text");
+    let (none, same) = since(&first, &late);
+    assert_eq!(same, first);
+    assert!(Arc::ptr_eq(&since(&first, &late).0, &none), "and that of the change");
+    let all_again = board.since(None, || state(5)).unwrap();
+    assert!(all_again.0 == all && !Arc::ptr_eq(&all_again.0, &all), "without a version it is what is so now");
+    board.0.lock()[0].at -= SHARED;
     let mut other = state(6);
     other.events.push(Event { at: 6, text: "something".into() });
-    let next = board.since(&first.version, || other.clone()).unwrap();
-    let expected = json!({"since": first.version, "change": {
+    let (next, version) = since(&first, &|| other.clone());
+    let expected = json!({"since": first, "change": {
         "events": [[null, 0, {"at": 6, "text": "something"}]], "manager": {"now": 6}}});
-    assert_eq!(next.shown, expected);
-    assert_eq!(next.version, Snapshot::of(other).unwrap().version);
+    assert_eq!(next, bytes(&expected));
+    assert_eq!(version, Snapshot::of(other).unwrap().version);
 }

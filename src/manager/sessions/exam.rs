@@ -25,7 +25,7 @@ pub(super) const FIRST_EXAM_TIME: Duration = Duration::from_secs(1);
 const SIDE: usize = 8;
 
 /// Examines each peer that was blamed, in a thread of its own: one that does not answer delays no other.
-pub(in crate::manager) fn exam_loop(desk: &Desk) {
+pub(crate) fn exam_loop(desk: &Desk) {
     std::thread::scope(|scope| {
         while let Some(exam) = desk.next_exam() {
             let there = exam.clone();

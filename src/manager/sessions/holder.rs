@@ -88,6 +88,7 @@ impl<'a> Leaseholder<'a> {
             (_, limits::AVOID..) => ("too many peers to avoid", format!("name fewer than {}", limits::AVOID)),
             _ => {
                 self.asker = self.desk.change(|table, _| table.caller(who))?;
+                self.connection.is_of(self.asker);
                 return Ok(Step::Wait(Wish { asker: self.asker, slots, avoid }));
             }
         };
@@ -97,10 +98,14 @@ impl<'a> Leaseholder<'a> {
     /// In the queue: until it is its turn, or it goes away. When it leaves the queue its ticket ends here; kept while it
     /// rests, the ticket would hold up those behind it.
     fn wait(&mut self, wish: Wish) -> Result<Step<'a>> {
-        let ticket = self.desk.ask(wish, &self.line);
-        let lease = ticket.number;
-        let mut standing = ticket.standing();
+        let mut ticket = self.desk.ask(&wish, &self.line, Duration::ZERO);
+        let mut pause = Duration::ZERO;
         loop {
+            let lease = ticket.as_ref().map_or(0, |ticket| ticket.number);
+            let standing = match &ticket {
+                Some(ticket) => ticket.wait_for_turn(pause),
+                None => TicketStanding::Waiting(self.desk.change(|table, _| table.second(&wish))),
+            };
             match standing {
                 TicketStanding::Waiting(wait) => {
                     self.line.send(&wait);
@@ -118,10 +123,16 @@ impl<'a> Leaseholder<'a> {
                                 .advise("say `ok` to each, or your place in the queue is given away"));
                         }
                     }
-                    standing = ticket.wait_for_turn(WAIT_NOTICE);
+                    pause = WAIT_NOTICE;
+                    if ticket.is_none() {
+                        ticket = self.desk.ask(&wish, &self.line, WAIT_NOTICE);
+                        pause = Duration::ZERO;
+                    }
                 }
                 TicketStanding::Leased { .. } if self.connection.is_gone() => return Ok(Step::End),
-                TicketStanding::Leased { until, slots } => return Ok(Step::Hold(ticket, until, slots)),
+                TicketStanding::Leased { until, slots } => {
+                    return Ok(ticket.map_or(Step::End, |ticket| Step::Hold(ticket, until, slots)));
+                }
                 TicketStanding::Infeasible { leasable } => {
                     self.connection.refuse(&infeasible(leasable));
                     return Ok(Step::Rest(lease));

@@ -24,20 +24,22 @@
 //! The hash of a whole file is not known here, except where a file has only one piece: then it is that piece's.
 
 use std::cmp::Reverse;
+use std::iter;
 
 use maud::{Markup, PreEscaped, html};
+use sha2::{Digest, Sha256};
 
-use crate::manager::board::{Board, PAGE, POLICY, Snapshot};
+use crate::manager::board::{Board, PAGE, POLICY};
 use crate::manager::desk::Desk;
-use crate::manager::state::Table;
+use crate::manager::state::{Table, few};
 use crate::net::http::answer::encode;
 use crate::net::http::{Answer, Request, Status};
 use crate::net::message::{FileState, Holder, NOBODY};
 use crate::share::units::about;
 use crate::share::{FileName, Hash, Manifest, hex};
 
-/// How many files the page shows; a program reads `/state`, or asks for `files`.
-const SHOWN: usize = 5000;
+/// How many files and mirrors the page shows, some 300 kB; a program reads `/state`, or asks for `files`.
+const SHOWN: usize = 2000;
 
 /// Answers a request.
 pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
@@ -53,7 +55,7 @@ pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
 
 /// The board.
 fn the_board() -> Answer {
-    Answer::bytes("text/html; charset=utf-8", PAGE.as_str())
+    Answer::bytes("text/html; charset=utf-8", PAGE.as_bytes())
         .with("Content-Security-Policy", POLICY.as_str())
         .with("Referrer-Policy", "no-referrer")
         .versioned()
@@ -62,26 +64,27 @@ fn the_board() -> Answer {
 /// Everything the manager knows, or what has changed of it. A browser that asks again with its version is told when
 /// nothing has.
 fn state(desk: &Desk, board: &Board, since: Option<&str>) -> Answer {
-    let state = || desk.change(|table, now| table.state(now));
-    match since.map_or_else(|| Snapshot::of(state()), |since| board.since(since, state)) {
-        Ok(Snapshot { shown, version }) => Answer::json(&shown).version(version),
+    match board.since(since, || desk.change(|table, now| table.state(now))) {
+        Ok((text, version)) => Answer::json(text).version(version),
         Err(e) => Answer::from(&e),
     }
 }
 
 /// Every file with its mirrors.
 fn files(desk: &Desk, by_size: bool) -> Answer {
-    let (count, mut shown) = desk.change(|table, now| {
+    let (count, shown) = desk.change(|table, now| {
         let files = table.files(false, now);
         let count = files.len();
-        let mut shown: Vec<FileState> = files.take(if by_size { count } else { SHOWN }).collect();
+        let mut shown = if by_size {
+            let mut files: Vec<FileState> = files.collect();
+            files.sort_by_key(|file| Reverse(file.size));
+            few(SHOWN, files.into_iter())
+        } else {
+            few(SHOWN, files)
+        };
         shown.iter_mut().for_each(|file| file.holders.retain(|holder| is_mirror(table, holder)));
         (count, shown)
     });
-    if by_size {
-        shown.sort_by_key(|file| Reverse(file.size));
-        shown.truncate(SHOWN);
-    }
     let content = html! {
         h1 { "Files" }
         p { a href="/" { "The board" } " shows the whole network." }
@@ -95,7 +98,7 @@ fn files(desk: &Desk, by_size: bool) -> Answer {
             }
         }
         @for file in &shown { (mirrors(file)) }
-        @if count > SHOWN { p { "And " (count - SHOWN) " more." } }
+        @if count > shown.len() { p { "And " (count - shown.len()) " more." } }
     };
     Answer::page("Files", &content).versioned()
 }
@@ -146,12 +149,27 @@ fn metalink(desk: &Desk, name: &str) -> Answer {
                       lists those that there are";
         return Answer::no(Status::NOT_FOUND, reason);
     };
-    Answer::bytes("application/metalink4+xml", metalink_of(&manifest, &mirrors).into_string())
+    // No name has such a byte in it. The id stands for all hashes, so the frame's own hash is a version of the whole.
+    let place = format!("\0{}", manifest.id());
+    let (frame, pieces) = (frame(&manifest, &mirrors, &place).into_string(), manifest.layout().pieces());
+    let (start, end) = frame.split_once(&place).unwrap_or((&frame, ""));
+    let [start, end] = [start, end].map(str::to_owned);
+    let size = start.len() + pieces as usize * piece_hash(&Hash::default()).len() + end.len();
+    let hash = move |piece| piece_hash(&manifest.hashes()[piece as usize * size_of::<Hash>()..]);
+    let parts = iter::once(start).chain((0..pieces).map(hash)).chain(iter::once(end));
+    Answer::parts("application/metalink4+xml", size as u64, parts)
         .with("Content-Disposition", format!("attachment; filename*=UTF-8''{}", encode(name)))
-        .versioned()
+        .version(hex(&Sha256::digest(&frame)[..16]))
 }
 
-fn metalink_of(manifest: &Manifest, mirrors: &[Holder]) -> Markup {
+/// The hash of a piece, the first of these.
+fn piece_hash(hashes: &[u8]) -> String {
+    format!("<hash>{}</hash>", hex(&hashes[..size_of::<Hash>()]))
+}
+
+/// A Metalink but for the hashes of the pieces, which may take 5 MB: they are made while they are sent, and have their
+/// `place`.
+fn frame(manifest: &Manifest, mirrors: &[Holder], place: &str) -> Markup {
     let (file, layout) = (manifest.name(), manifest.layout());
     // XML knows neither of these two characters, not even escaped.
     let name = file.as_str().replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
@@ -164,7 +182,7 @@ fn metalink_of(manifest: &Manifest, mirrors: &[Holder]) -> Markup {
                 @if let Some(whole) = manifest.sha256() { hash type="sha-256" { (hex(&whole)) } }
                 @if layout.pieces() > 0 {
                     pieces length=(layout.piece_size()) type="sha-256" {
-                        @for hash in manifest.hashes().chunks(size_of::<Hash>()) { hash { (hex(hash)) } }
+                        (place)
                     }
                 }
                 @for holder in mirrors { url priority="1" { (url(holder, file)) } }

@@ -67,6 +67,7 @@ pub(super) fn serve_member(desk: &Desk, connection: &mut Connection, mut candida
     candidate.addr = addr;
     let (line, slots) = (connection.outbox(), candidate.slots);
     let peer = desk.admit(candidate, &line)?;
+    connection.stays(peer);
     let mut registration = Registration { desk, peer, why: BROKE };
     std::thread::scope(|scope| {
         // The peer leaves the table when the conversation is over; the probe, which hears of that by `_over`, may take a

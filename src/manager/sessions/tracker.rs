@@ -7,18 +7,28 @@
 //! drop             dropped, and everybody is told; or not_found, when it is not listed
 //! ```
 //!
+//! The files are told in pages, in the order of their names. What is listed all the while is told once; what comes or goes
+//! meanwhile may be told or not.
+//!
 //! Anybody may look; who speaks as a peer, or wants something changed, shows the peer's token, else it is
 //! `unauthorised`.
 //!
 //! Any number of requests, one after another, on one connection; many connections at the same time, a thread
 //! each (C4). A request that is refused does not end the conversation, hashes that do not fit their file do.
 
+use std::iter;
+
 use crate::error::{Code, Result};
 use crate::manager::desk::Desk;
+use crate::manager::state::Table;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{Credentials, FileState, FromManager, ToManager, unexpected};
+use crate::net::message::{Credentials, FileState, FromManager, NOBODY, ToManager, unexpected};
 use crate::share::{FileName, Manifest};
+
+/// How many files and holders of files are taken from the table at a time: enough to fill some packets, and so few that
+/// the table is soon free for others.
+const PAGE: usize = 500;
 
 /// Serves one that asks about files, beginning with the first request.
 ///
@@ -27,17 +37,31 @@ use crate::share::{FileName, Manifest};
 pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToManager) -> Result<()> {
     let mut request = first;
     loop {
+        let own = match request {
+            ToManager::Query { peer, .. } | ToManager::Update { peer, .. } | ToManager::Drop { peer, .. } => {
+                peer
+            }
+            _ => NOBODY,
+        };
         let answered = match request {
             ToManager::Query { peer, token, file, has } => {
                 serve_query(desk, connection, &Credentials { peer, token }, &file, has)
             }
             ToManager::Update { peer, token, file, size, piece_size, whole, published, payload } => {
-                let hashes = connection.receive_hashes(payload)?;
-                let manifest = Manifest::from_wire(file, size, piece_size, &hashes)?;
                 let who = Credentials { peer, token };
-                let updated = desk
-                    .change(|table, now| table.update(table.member(&who)?, &manifest, whole, published, now));
-                updated.and_then(|()| connection.send(&FromManager::Updated { id: manifest.id() }))
+                match desk.change(|table, _| table.member(&who)) {
+                    // Of a stranger nothing is kept in memory.
+                    Err(no) => connection.discard_payload(payload).and(Err(no)),
+                    Ok(_) => {
+                        let hashes = connection.receive_hashes(payload)?;
+                        let manifest = Manifest::from_wire(file, size, piece_size, &hashes)?;
+                        let update = |table: &mut Table, now| {
+                            table.update(table.member(&who)?, &manifest, whole, published, now)
+                        };
+                        let updated = desk.change(update);
+                        updated.and_then(|()| connection.send(&FromManager::Updated { id: manifest.id() }))
+                    }
+                }
             }
             ToManager::Files { health } => serve_files(desk, connection, health),
             ToManager::Drop { peer, token, file, id, at } => {
@@ -50,6 +74,7 @@ pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToM
         match answered {
             Err(no) if no.code() == Code::Failed => return Err(no),
             Err(no) => connection.refuse(&no),
+            Ok(()) if own != NOBODY => connection.is_of(own),
             Ok(()) => {}
         }
         let Received::Message(next) = connection.receive(Some(limits::REST_TIME))? else { return Ok(()) };
@@ -71,8 +96,13 @@ fn serve_query(
     connection.send_with_payload(&answer, |out| out.write_all(hashes))
 }
 
+/// Each page is taken when the one before it is with the kernel: one that does not read costs a page.
 fn serve_files(desk: &Desk, connection: &mut Connection, health: bool) -> Result<()> {
-    let files: Vec<FileState> = desk.change(|table, now| table.files(health, now).collect());
-    let messages = files.into_iter().map(FromManager::File).chain([FromManager::End {}]);
-    connection.send_all(messages)
+    let mut last: Option<FileName> = None;
+    let pages = iter::from_fn(|| {
+        let page = desk.change(|table, now| table.page(last.as_ref(), PAGE, health, now));
+        last = Some(page.last()?.file.clone());
+        Some(page)
+    });
+    connection.send_all(pages.flatten().map(FromManager::File).chain([FromManager::End {}]))
 }

@@ -33,6 +33,7 @@
 //! itself and has nothing is noticed only by those that ask it. And the first to use a name owns it until no whole holder is left.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use super::events::What;
 use super::roster::Roster;
@@ -119,6 +120,8 @@ struct Holdings {
     print: Fingerprint,
     /// The last fingerprint that it sent, where that was another than `print`.
     claimed: Option<(Fingerprint, Fingerprint)>,
+    /// What it has not told again since it was asked to tell all its files again.
+    untold: BTreeSet<FileNumber>,
 }
 
 /// Which files there are.
@@ -225,6 +228,7 @@ impl Catalogue {
         let (file, id) = (listing.manifest.name(), listing.manifest.id());
         let holdings = self.peers.entry(peer).or_default();
         holdings.files.insert(number);
+        holdings.untold.remove(&number);
         [before, Some(whole)].iter().flatten().for_each(|whole| holdings.print.toggle(file, id, *whole));
         if before != Some(whole) {
             self.touched.insert(number);
@@ -239,6 +243,7 @@ impl Catalogue {
         let (file, id) = (listing.manifest.name(), listing.manifest.id());
         let holdings = self.peers.get_mut(&peer)?;
         holdings.files.remove(&number);
+        holdings.untold.remove(&number);
         holdings.print.toggle(file, id, whole);
         if whole {
             listing.last_whole.clone_from(&holdings.name);
@@ -257,7 +262,8 @@ impl Catalogue {
 
     /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody
     /// wants it now, and nothing that is listed was published later. Nobody drops later than now: such a drop could
-    /// never be taken back. Says which bytes were dropped, and when, if that is news: everybody is to be told.
+    /// never be taken back. Says which bytes were dropped, and when, if that is news: everybody is to be told. Of bytes that
+    /// are not listed it is a rumour.
     ///
     /// # Errors
     /// `not_found` when no `id` is given and the name stands for nothing.
@@ -272,11 +278,12 @@ impl Catalogue {
         let listed = number.map(|number| self.files[&number].manifest.id());
         let Some(id) = id.or(listed) else { return Err(not_found(file)) };
         let at = at.map_or(now, |at| at.min(now));
+        let Some(number) = number.filter(|_| listed == Some(id)) else {
+            return Ok(self.versions.hear_say(file, id, at).then_some((id, at)));
+        };
         let mut news = self.versions.merge(file, id, Mark::dropped(at));
         // A drop that there is no room for is no news, but removes what is listed.
-        if let Some(number) = number.filter(|_| listed == Some(id))
-            && self.versions.published(file, id).is_none()
-        {
+        if self.versions.published(file, id).is_none() {
             self.strike(number, now);
             news = true;
         }
@@ -336,7 +343,8 @@ impl Catalogue {
     }
 
     /// A peer says what its list comes to; true when it is to send its files again. An `update` may be on its
-    /// way while the peer speaks, so a difference must be seen twice, unchanged, to count.
+    /// way while the peer speaks, so a difference must be seen twice, unchanged, to count. A list that was told again takes
+    /// off everything that it does not tell.
     pub(super) fn differs(&mut self, peer: PeerId, claim: Fingerprint, now: Millis) -> bool {
         let holdings = self.peers.entry(peer).or_default();
         if claim == holdings.print {
@@ -348,18 +356,34 @@ impl Catalogue {
             return false;
         }
         holdings.claimed = None;
+        let mut told = holdings.print;
+        for number in &holdings.untold {
+            let ListedFile { manifest, .. } = &self.files[number];
+            told.toggle(manifest.name(), manifest.id(), self.files[number].is_whole_at(peer));
+        }
+        let done = told == claim;
         // Parts that it is really fetching, it tells again; those that it gave up, it does not.
-        for number in holdings.files.clone() {
-            if !self.files[&number].is_whole_at(peer) {
+        let (files, untold) = (holdings.files.clone(), std::mem::take(&mut holdings.untold));
+        for number in files {
+            if untold.contains(&number) && done || !done && !self.files[&number].is_whole_at(peer) {
                 self.take_off(peer, number, now);
             }
         }
-        true
+        if let Some(holdings) = self.peers.get_mut(&peer).filter(|_| !done) {
+            holdings.untold.clone_from(&holdings.files);
+        }
+        !done
     }
 
     /// All files in order of their names.
     pub(super) fn listings(&self) -> impl ExactSizeIterator<Item = &ListedFile> {
         self.names.values().map(|number| &self.files[number])
+    }
+
+    /// Those after the file `last`, or all.
+    pub(super) fn listings_after(&self, last: Option<&FileName>) -> impl Iterator<Item = &ListedFile> {
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.names.range((after, Bound::Unbounded)).map(|(_, number)| &self.files[number])
     }
 }
 

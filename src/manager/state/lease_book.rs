@@ -111,6 +111,8 @@ pub(super) struct LeaseBook {
     unbinding: BTreeMap<(PeerId, LeaseId), Unbinding>,
     /// How many slots of each peer are leased, or still busy with the last product of a lease that ended.
     used: HashMap<PeerId, u32>,
+    /// A registered peer has left the queue.
+    pub(super) place_left: bool,
     /// What follows from the last changes.
     pub(super) effects: Vec<Effect>,
 }
@@ -133,6 +135,18 @@ impl LeaseBook {
         ticket
     }
 
+    /// Whether a peer has a place in the queue already. Those that are not registered are not told apart.
+    pub(super) fn waits(&self, asker: PeerId) -> bool {
+        asker != NOBODY && self.queue.iter().any(|waiter| waiter.wish.asker == asker)
+    }
+
+    /// What is said to one whose other request waits: it would be the last.
+    pub(super) fn second(&self, roster: &Roster, wish: &Wish) -> FromManager {
+        let reason = "another request of yours waits, and each peer has one place in the queue".into();
+        let (position, free) = (self.queue.len() + 1, self.free(roster, wish));
+        FromManager::Wait { position, asked: wish.slots, free, reason }
+    }
+
     // lab 2: begin
     /// Grants what can be granted: the head takes all it asked for, or nobody takes anything.
     pub(super) fn serve(&mut self, roster: &Roster, now: Millis) {
@@ -140,6 +154,7 @@ impl LeaseBook {
             let (lease, wish) = (head.ticket, head.wish.clone());
             let Some(mut slots) = self.take(roster, &wish) else { return };
             self.queue.pop_front();
+            self.place_left |= wish.asker != NOBODY;
             let holder = wish.asker;
             slots.iter_mut().for_each(|card| card.key = Some(roster.key(lease, card.peer)));
             self.bind(lease, &slots);
@@ -243,7 +258,8 @@ impl LeaseBook {
     /// its time is up. Gives the lease, if there was one.
     pub(super) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> Option<Grant> {
         if let Some(place) = self.place(ticket) {
-            self.queue.remove(place);
+            let left = self.queue.remove(place);
+            self.place_left |= left.is_some_and(|waiter| waiter.wish.asker != NOBODY);
             if place == 0 {
                 self.serve(roster, now);
             }

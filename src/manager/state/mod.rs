@@ -224,6 +224,21 @@ impl Table {
         self.book.ask(&self.roster, wish, now)
     }
 
+    /// Whether a peer waits for slots already: each has one place in the queue.
+    pub(super) fn waits(&self, asker: PeerId) -> bool {
+        self.book.waits(asker)
+    }
+
+    /// Whether a peer has left the queue since this was asked last.
+    pub(super) fn place_left(&mut self) -> bool {
+        std::mem::take(&mut self.book.place_left)
+    }
+
+    /// What is said to one whose other request waits.
+    pub(super) fn second(&self, wish: &Wish) -> FromManager {
+        self.book.second(&self.roster, wish)
+    }
+
     /// Where a request stands now.
     pub(super) fn standing(&mut self, ticket: LeaseId, now: Millis) -> TicketStanding {
         self.book.standing(&self.roster, ticket, now)
@@ -425,12 +440,36 @@ impl Table {
 
     /// All files with their holders, and with their health if that is asked for, in order of their names.
     pub(super) fn files(&self, health: bool, now: Millis) -> impl ExactSizeIterator<Item = FileState> {
-        let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
-        self.catalogue.listings().map(move |listing| {
-            let health = health.then(|| self.replicator.health(listing, scene));
-            FileState::of(&listing.manifest, cards(&listing.holders, &self.roster), health)
-        })
+        self.catalogue.listings().map(move |listing| self.row(listing, health, now))
     }
+
+    /// Those after the file `last`, or all, of which so many are taken that their rows and holders come to about `room`.
+    /// Who takes them page by page holds no table of 100,000 rows.
+    pub(super) fn page(
+        &self,
+        last: Option<&FileName>,
+        room: usize,
+        health: bool,
+        now: Millis,
+    ) -> Vec<FileState> {
+        few(room, self.catalogue.listings_after(last).map(|listing| self.row(listing, health, now)))
+    }
+
+    fn row(&self, listing: &ListedFile, health: bool, now: Millis) -> FileState {
+        let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
+        let health = health.then(|| self.replicator.health(listing, scene));
+        FileState::of(&listing.manifest, cards(&listing.holders, &self.roster), health)
+    }
+}
+
+/// The first of these files, until their rows and holders come to `room`.
+pub(super) fn few(mut room: usize, files: impl Iterator<Item = FileState>) -> Vec<FileState> {
+    let fits = |file: &FileState| {
+        let before = room;
+        room = room.saturating_sub(1 + file.holders.len());
+        before > 0
+    };
+    files.take_while(fits).collect()
 }
 
 fn dropped(file: &FileName, id: FileId, at: Millis) -> FromManager {

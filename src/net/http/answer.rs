@@ -29,11 +29,11 @@
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::request::{Request, Status};
@@ -60,7 +60,9 @@ pub(super) type Gate = Box<dyn Fn(u64) -> Result<u64>>;
 
 /// What comes after the head, as a whole.
 pub(super) enum Body {
-    Bytes(Vec<u8>),
+    Bytes(Arc<[u8]>),
+    /// Parts that are made when their turn comes: what is long and not read takes no memory.
+    Parts(Box<dyn Iterator<Item = String>>),
     File(File, Gate),
 }
 
@@ -82,11 +84,16 @@ impl Answer {
         Self { status, headers, etag: None, modified: None, body, part: 0..size }.with("Content-Type", kind)
     }
 
-    /// Bytes of this media type.
-    pub(crate) fn bytes(kind: &str, bytes: impl Into<Vec<u8>>) -> Self {
+    /// Bytes of this media type; many answers may share them.
+    pub(crate) fn bytes(kind: &str, bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
         let size = bytes.len() as u64;
         Self::new(Status::OK, kind, Body::Bytes(bytes), size)
+    }
+
+    /// Parts of this media type that together are `size` bytes long; each is made when those before it are sent.
+    pub(crate) fn parts(kind: &str, size: u64, parts: impl Iterator<Item = String> + 'static) -> Self {
+        Self::new(Status::OK, kind, Body::Parts(Box::new(parts)), size)
     }
 
     /// A file of `size` bytes, which can be asked for in parts. It is sent in steps, before each of which `gate` is
@@ -114,19 +121,19 @@ impl Answer {
                 body { main { (content) } }
             }
         };
-        Self::bytes("text/html; charset=utf-8", page.into_string())
+        Self::bytes("text/html; charset=utf-8", page.into_string().into_bytes())
             .with("Content-Security-Policy", PAGE_POLICY)
             .with("Referrer-Policy", "no-referrer")
     }
 
-    /// A value as JSON.
-    pub(crate) fn json(value: &Value) -> Self {
-        Self::bytes("application/json", value.to_string())
+    /// A value that is written as JSON already.
+    pub(crate) fn json(text: impl Into<Arc<[u8]>>) -> Self {
+        Self::bytes("application/json", text)
     }
 
     /// A refusal, in words.
     pub(crate) fn no(status: Status, why: &str) -> Self {
-        let answer = Self::bytes("text/plain; charset=utf-8", format!("{status}: {why}\n"));
+        let answer = Self::bytes("text/plain; charset=utf-8", format!("{status}: {why}\n").into_bytes());
         let answer = Self { status, ..answer };
         match status {
             Status::METHOD_NOT_ALLOWED => answer.with("Allow", "GET, HEAD"),

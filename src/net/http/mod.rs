@@ -47,7 +47,7 @@ pub(crate) mod answer;
 mod request;
 
 use std::fs::File;
-use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufWriter, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::time::SystemTime;
 
@@ -151,7 +151,21 @@ fn send(connection: &Connection, answer: Answer, head_only: bool) -> io::Result<
         _ if head_only => stream.write_all(&head),
         Body::Bytes(bytes) => {
             let part = &bytes[answer.part.start as usize..answer.part.end as usize];
-            stream.write_all(&[&head, part].concat())
+            let mut stream = BufWriter::new(stream);
+            stream.write_all(&head).and_then(|()| stream.write_all(part))?;
+            stream.flush()
+        }
+        Body::Parts(parts) => {
+            let mut stream = BufWriter::new(stream);
+            stream.write_all(&head)?;
+            // Which bytes of the body the next part begins with.
+            let mut at = 0;
+            for part in parts {
+                let within = |byte: u64| byte.saturating_sub(at).min(part.len() as u64) as usize;
+                stream.write_all(&part.as_bytes()[within(answer.part.start)..within(answer.part.end)])?;
+                at += part.len() as u64;
+            }
+            stream.flush()
         }
         Body::File(file, gate) => {
             stream.write_all(&head)?;

@@ -94,7 +94,7 @@ pub(super) fn tell(line: &Outbox, newest_first: impl Iterator<Item = Dropped>) {
         };
         let Some(left) = room.checked_sub(drop.len()) else { break };
         room = left;
-        line.post_line(&drop);
+        line.post_line(drop);
     }
     line.flush();
 }

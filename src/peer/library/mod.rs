@@ -274,13 +274,17 @@ impl Library {
         let Dropped { file, id, at } = drop;
         let mut known = self.known.lock();
         let mut at = *at;
-        if known.row(file).told.is_some_and(|(told, _)| told == *id) {
+        let seen = known.row(file).told.is_some_and(|(told, _)| told == *id);
+        if seen {
             at = at.max(known.versions.published(file, *id).unwrap_or_default());
             known.tell(file, None);
             known.row(file).refused = None;
         }
         known.row(file).dropped.push(*id);
-        known.unsaved |= known.versions.merge(file, *id, Mark::dropped(at));
+        known.unsaved |= match seen {
+            true => known.versions.merge(file, *id, Mark::dropped(at)),
+            false => known.versions.hear_say(file, *id, at),
+        };
         self.unsettle(known, file);
     }
 
@@ -378,5 +382,5 @@ impl Library {
 }
 
 fn all_drops(versions: &Versions) -> Vec<Dropped> {
-    versions.drops().map(|(at, file, id)| Dropped { file: file.clone(), id: *id, at: *at }).collect()
+    versions.drops().map(|(at, file, id)| Dropped { file: file.clone(), id, at }).collect()
 }

@@ -16,6 +16,7 @@ use super::rate::{Rate, Register};
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
 use crate::net::message::{FromPeer, Holder, Name, PeerId, UploadStage, UploadState};
+use crate::net::places::{Party, Place, busy, gives_way};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::offer::Offer;
 use crate::share::choker::{Contender, Occasion, Service, judge};
@@ -44,6 +45,7 @@ pub(super) struct Requester {
     peer: PeerId,
     /// Where it comes from, and its name once the list of peers has it.
     addr: SocketAddr,
+    party: Party,
     name: Option<Name>,
     offer: Arc<Offer>,
     interested: bool,
@@ -115,21 +117,47 @@ impl Requesters {
         &mut self,
         peer: PeerId,
         addr: SocketAddr,
+        party: Party,
         offer: Arc<Offer>,
     ) -> Result<(RequesterId, Receiver<Say>)> {
-        if self.all.len() >= limits::JOINS {
-            return Err(Error::new(Code::Busy, format!("{} others are served here", limits::JOINS))
-                .advise("ask another holder, or later"));
-        }
+        self.make_room(party)?;
         let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round));
         let (name, interested, service) = (None, false, Service::Choked);
         let (pieces, complaints) = (0, 0);
         self.last += 1;
         let since = Instant::now();
-        let new =
-            Requester { peer, addr, name, offer, interested, service, since, to, sent, pieces, complaints };
+        let new = Requester {
+            peer,
+            addr,
+            party,
+            name,
+            offer,
+            interested,
+            service,
+            since,
+            to,
+            sent,
+            pieces,
+            complaints,
+        };
         self.all.insert(self.last, new);
         Ok((self.last, says))
+    }
+
+    /// Sees to it that there is a place for a newcomer.
+    fn make_room(&mut self, newcomer: Party) -> Result<()> {
+        // One that is served is of more use than one that is not, and that of more than one that wants nothing.
+        let useful = |known: &Requester| (known.interested, known.service != Service::Choked, known.since);
+        let place = |(&id, known): (&RequesterId, &Requester)| Place {
+            id,
+            party: known.party,
+            useful: Some(useful(known)),
+        };
+        if let Some(id) = gives_way(limits::JOINS, newcomer, self.all.iter().map(place))? {
+            self.all[&id].say(FromPeer::Error((&busy(limits::JOINS)).into()));
+            self.leave(id, Instant::now());
+        }
+        Ok(())
     }
 
     /// The list of peers has named a requester.
@@ -334,7 +362,7 @@ mod tests {
         let manifest = Manifest::read("a".parse().unwrap(), layout, &[0; 4096][..]).unwrap();
         let id = manifest.id();
         let offer = Arc::new(Offer::whole(&store, Arc::new(manifest)));
-        let (ben, told) = requesters.admit(2, "127.0.0.1:2".parse().unwrap(), offer).unwrap();
+        let (ben, told) = requesters.admit(2, "127.0.0.1:2".parse().unwrap(), Party::Peer(2), offer).unwrap();
         Asked { requesters, id, ben, told, now: Instant::now() }
     }
 
@@ -367,6 +395,27 @@ mod tests {
     }
 
     #[test]
+    fn the_least_useful_of_the_strangers_gives_way_to_a_newcomer_and_hears_why() {
+        let Asked { mut requesters, ben, told, now, .. } = asked(None);
+        let offer = Arc::clone(&requesters.all[&ben].offer);
+        let addr: SocketAddr = "10.0.0.7:1".parse().unwrap();
+        let join = |requesters: &mut Requesters| {
+            requesters.admit(0, addr, Party::Stranger(addr.ip()), Arc::clone(&offer)).unwrap()
+        };
+        let strangers: Vec<_> = (0..limits::JOINS / 2).map(|_| join(&mut requesters)).collect();
+        requesters.interested(strangers[0].0, true, now);
+        let _newcomer = join(&mut requesters);
+        assert_eq!(requesters.all.len(), 1 + strangers.len());
+        assert!(requesters.all.contains_key(&strangers[0].0), "it wants pieces");
+        let heard: Vec<_> = strangers[1].1.iter().collect();
+        assert!(
+            matches!(&heard[..], [Say::Message(FromPeer::Error(no))] if no.code == Code::Busy),
+            "{heard:?}"
+        );
+        assert!(requesters.all.contains_key(&ben) && told.is_empty());
+    }
+
+    #[test]
     fn one_that_owes_waits_also_when_it_comes_back_under_another_number() {
         let Asked { mut requesters, ben, told, now, .. } = asked(Some(1));
         let offer = Arc::clone(&requesters.all[&ben].offer);
@@ -377,7 +426,8 @@ mod tests {
         };
         let eve = |requesters: &mut Requesters, number| {
             let addr = "127.0.0.1:1".parse().unwrap();
-            let (eve, says) = requesters.admit(number, addr, Arc::clone(&offer)).unwrap();
+            let (eve, says) =
+                requesters.admit(number, addr, Party::Peer(number), Arc::clone(&offer)).unwrap();
             requesters.named(eve, "eve".parse().unwrap());
             assert!(requesters.interested(eve, true, now));
             (eve, says)

@@ -174,6 +174,24 @@ fn a_part_that_was_given_up_is_in_nobodys_way() {
 }
 
 #[test]
+fn a_list_that_is_told_again_takes_off_what_it_does_not_tell() {
+    let roster = roster();
+    let mut catalogue = Catalogue::new(limits::DROPS);
+    let (real, never) = (file("a", b"one"), file("b", b"two"));
+    for manifest in [&real, &never] {
+        catalogue.update(BEN, manifest, true, None, &roster, LATE).unwrap();
+    }
+    let mut claim = Fingerprint::default();
+    claim.toggle(real.name(), real.id(), true);
+    assert!(!catalogue.differs(BEN, claim, LATE) && catalogue.differs(BEN, claim, LATE), "it is asked");
+    catalogue.update(BEN, &real, true, None, &roster, LATE).unwrap();
+    assert!(!catalogue.differs(BEN, claim, LATE) && !catalogue.differs(BEN, claim, LATE), "once is enough");
+    assert_eq!(holders(&mut catalogue, CYD, "a").unwrap(), [(BEN, true)]);
+    assert_eq!(holders(&mut catalogue, CYD, "b"), None);
+    assert!(!catalogue.differs(BEN, claim, LATE) && !catalogue.differs(BEN, claim, LATE), "all is well");
+}
+
+#[test]
 fn the_last_whole_holder_may_replace_what_others_have_in_part_only() {
     let roster = roster();
     let mut catalogue = Catalogue::new(limits::DROPS);
