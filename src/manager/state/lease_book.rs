@@ -34,7 +34,7 @@
 //!
 //! # What is missing
 //! A slow peer is leased like a fast one; how slow it is, only the holder sees, which can `avoid` it. There are no priorities,
-//! and a requester may queue as often as it likes.
+//! and one that is not registered may queue as often as it likes.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
