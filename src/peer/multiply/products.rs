@@ -45,7 +45,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const OVERTAKE: u32 = 3;
 
 /// What it may take at least.
-const LEAST: Duration = Duration::from_secs(1);
+const LEAST: Duration = Duration::from_millis(1500);
 
 /// One product.
 #[derive(Debug, Default)]
