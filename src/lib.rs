@@ -47,7 +47,7 @@
 //! |---|---|---|
 //! | `accept_loop` | one a node | starts a thread for every connection |
 //! | `serve_node` | one a connection, at the manager | one conversation: a peer's membership, a holder's lease, who has which file, a look |
-//! | `probe` | one a new peer, briefly | connects back to see whether others can |
+//! | `probe` | one a new peer, until it has shown that it computes | connects back to see whether others can, and asks for a small product |
 //! | `heartbeat` | one, at the manager | pings, and strikes out who is silent |
 //! | `broadcast_loop` | one, at the manager | tells everybody the list when it has changed |
 //! | `replicate_loop` | one, at the manager | asks peers to fetch the copies that are missing |

@@ -1,4 +1,4 @@
-//! The report must not drift from the source: every excerpt, link and row of the report is held against it.
+//! The report must not drift from the source: every excerpt, link, row and promise is held against it.
 //!
 //! The rules for authors stand in `report/README.md`. Each rule is a function from a text to complaints, so
 //! that it can be tried on texts that break it: the second half of this file does that.
@@ -400,6 +400,47 @@ fn check_rows(root: &Path, text: &str) -> Vec<String> {
     complaints
 }
 
+// Promises.
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let tests: String = ["src", "tests"].iter().flat_map(|dir| sources(&root().join(dir))).collect();
+    for table in ["promise", "goal"] {
+        assert!(!rows(&text, table).is_empty(), "README.md has no table of each {table}");
+        none(&check_promises(&text, table, &tests));
+    }
+}
+
+/// Every row of this table names what holds it, and each of these is a test among `tests`.
+fn check_promises(text: &str, table: &str, tests: &str) -> Vec<String> {
+    let tests: BTreeSet<&str> = tests
+        .split("#[test]")
+        .skip(1)
+        .filter_map(|test| test.split_once("fn ")?.1.split_once('('))
+        .map(|(name, _)| name)
+        .collect();
+    let complaint = |row: Row| {
+        let none = row.names.is_empty().then(|| "at all".to_owned());
+        let missing = row.names.into_iter().filter(|name| !tests.contains(&**name)).chain(none);
+        missing.map(|name| format!("there is no test {name} for: {}", row.id)).collect::<Vec<_>>()
+    };
+    rows(text, table).into_iter().flat_map(complaint).collect()
+}
+
+/// The text of every Rust file in a folder, and below it.
+fn sources(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: PathBuf| match path.is_dir() {
+        true => sources(&path),
+        false if path.extension().is_some_and(|ending| ending == "rs") => {
+            vec![fs::read_to_string(path).unwrap()]
+        }
+        false => Vec::new(),
+    };
+    entries.flat_map(read).collect()
+}
+
 /// A row of a table.
 struct Row {
     /// Its first column.
@@ -611,6 +652,17 @@ mod tests {
         ] {
             assert_eq!(check(wrong).len(), 1, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_promise_names_tests_and_nothing_that_is_none() {
+        let check = |named: &str| {
+            let table = format!("| promise | tests |\n|---|---|\n| It holds. | {named} |\n");
+            check_promises(&table, "promise", "#[test]\nfn it_holds() {}\nfn helper() {}\n")
+        };
+        none(&check("`it_holds`, and so it does"));
+        assert_eq!(check("`it_holds`, `helper`"), ["there is no test helper for: It holds."]);
+        assert_eq!(check("it_holds"), ["there is no test at all for: It holds."]);
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //! With `--secret-file` every node has the same secret, and none ever sends it. After the first line of a conversation
 //! the node that was reached draws a number that was never used, the *nonce*. It reads on, and understands that line, only
 //! when the other side has shown what HMAC-SHA-256 makes of nonce and line under the secret
-//! ([`Key::make`](super::key::Key::make)). The line is in it, so that a proof is worth nothing for another line; the nonce,
-//! so that it is worth nothing another time. A payload is sent after the proof.
+//! ([`key`](super::key)). The line is in it, so that a proof is worth nothing for another line; the nonce, so that it is
+//! worth nothing another time. A payload is sent after the proof.
 //!
 //! ```text
 //! > {"type":"state"}

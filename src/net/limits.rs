@@ -55,7 +55,7 @@ pub const BACKLOG: i32 = 4096;
 
 /// Conversations that one node carries on at once: five thousand registered peers, and strangers. Strangers have at most
 /// half of them; one more takes the place of the least useful one of the party that has most
-/// ([`places`](super::places)). Each costs a thread and some 20 KiB.
+/// (`net/places.rs`). Each costs a thread and some 20 KiB.
 pub const CONNECTIONS: usize = 8192;
 
 /// The longest name of a peer, in bytes.
@@ -103,7 +103,7 @@ pub const PRODUCTS: usize = 343;
 /// How many requests for pieces one conversation may have open; a well-behaved one keeps a few.
 pub const OPEN_REQUESTS: usize = 64;
 
-/// How many conversations about files one peer carries on as a server; see [`places`](super::places).
+/// How many conversations about files one peer carries on as a server; see `net/places.rs`.
 pub const JOINS: usize = 256;
 
 /// The longest text of an error, in bytes; what others wrote is quoted in it.

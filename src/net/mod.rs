@@ -16,8 +16,8 @@
 //!
 //! ```text
 //! $ nc 127.0.0.1 7000
-//! > {"type":"lease","peer":0,"slots":2}
-//! {"type":"leased","lease":1763654400000007,"for_ms":30000,"slots":[{"peer":1763654400000001,...}]}
+//! > {"type":"lease","slots":2}
+//! {"type":"leased","lease":1763654400000007,"for_ms":30000,"slots":[{"peer":1763654400000001,...,"key":"68c6..."}]}
 //! > {"type":"release"}
 //! {"type":"released"}
 //! > {"type":"leese"}
@@ -25,9 +25,9 @@
 //! ```
 //!
 //! # What is missing
-//! Nothing is encrypted. All that know the secret of a network can speak to its nodes, and where it has none, all that can
-//! reach a port ([`admission`]). A line is read as a whole before it is
-//! understood, so a message costs its sender's bandwidth and [`limits::LINE`] bytes of our memory.
+//! Nothing is encrypted: a machine on the way reads everything, tokens and keys ([`key`]), too. All that know the secret of
+//! a network can speak to its nodes, and where it has none, all that can reach a port ([`admission`]). A line is read as a
+//! whole before it is understood, so a message costs its sender's bandwidth and [`limits::LINE`] bytes of our memory.
 
 pub mod admission;
 pub mod connection;

@@ -3,7 +3,7 @@
 //! # The rule
 //! Every connection gets a thread of its own, so a slow one delays nobody. There are bounds to that:
 //! at most [`limits::CONNECTIONS`] at once, half of them for strangers. One more takes the place of the one of its party
-//! that has rested for longest, or of another party that has more ([`places`](super::places)): so a program that opens
+//! that has rested for longest, or of another party that has more (`net/places.rs`): so a program that opens
 //! thousands ends its own. Where nobody gives way, the newcomer is told `busy` in words. Running out of
 //! descriptors or threads costs the new connection, never the old ones, and never the loop: an accept
 //! that fails would fail again at once, so the loop rests for a moment before it goes on.

@@ -21,8 +21,8 @@
 //! Nobody says that it has 3, so the seed sends 3 to Ada, too. Now Eve cannot pay that loan back.
 //!
 //! # What is missing
-//! A debt is written to a name. A peer that takes another name each time has no debts, and one that says another's number
-//! makes debts in its name. Where there are two seeds, a piece that came from the other seed pays loans back, too. A loan
+//! A debt is written to a name. A peer that takes another name each time has no debts, and all that show no name are one
+//! debtor. Where there are two seeds, a piece that came from the other seed pays loans back, too. A loan
 //! that cannot be paid back is kept until nobody asks for the file any more. And peers that say `have` for pieces that they
 //! do not have pay each other's loans back with words.
 

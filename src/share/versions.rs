@@ -28,8 +28,8 @@
 //! | 5 | ben puts `notes` into its folder | published 5 | yes |
 //! | 10 | ada drops it, while ben is away | dropped 10 | yes |
 //! | 11 | ben is back and tells of its `notes`, published 5 | dropped 10 | no: it is refused, and moves the file to its trash |
-//! | 12 | cyd copies the same bytes into her folder | published 12 | yes: she wants it, so it is back |
-//! | 13 | dee is back and tells the drop that she remembers, of 10 | published 12 | no: nothing is removed |
+//! | 12 | cyd copies the same bytes into its folder | published 12 | yes: it is wanted, so it is back |
+//! | 13 | dee is back and tells the drop that it remembers, of 10 | published 12 | no: nothing is removed |
 //!
 //! # Where such a record is kept
 //! **The manager's catalogue**, with a row for each file that is listed. An update merges a publication, at 0 where

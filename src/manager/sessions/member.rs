@@ -6,7 +6,7 @@
 //! quit, or the connection ends      it leaves the table
 //! ```
 //!
-//! A thread of its own connects back to the peer, again and again until it succeeds.
+//! A thread of its own connects back to the peer, again and again until it has shown that it computes.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -8,8 +8,9 @@
 //! # The rules
 //! - **Query and update** (C1). An update adds a holder; a query is answered by the list of all holders but the
 //!   asker, an unknown file by `not_found` (C2).
-//! - **A peer that asks for what it has, has lost it** (C3): a query from a whole holder takes it off. One that holds a
-//!   part asks because it wants the rest, and stays.
+//! - **A peer that asks for what it has, has lost it** (C3): a query from a whole holder takes it off, unless it says that
+//!   it `has` it. One that holds a part asks because it wants the rest, and stays. Who asks is shown by its token: else
+//!   anybody could take others off.
 //! - **A name stands for one content.** An update of the same name with another id is a `conflict`, and the
 //!   answer names the holders of what was there first. A content that nobody has whole any more gives its name up: at
 //!   once to the peer that had it last, which has edited it; to any other when its parts have not grown for a minute.
@@ -23,13 +24,13 @@
 //!
 //! # An example
 //! ada updates `notes.pdf` (whole). ben queries: the list is ada. ben updates (in part), later (whole). cyd
-//! queries: ada and ben. ada deletes her copy and queries: ben; she is no holder any more.
+//! queries: ada and ben. ada deletes its copy and queries: ben; it is no holder any more.
 //!
 //! All of this is plain state: no socket, no thread, no clock.
 //!
 //! # What is missing
-//! The manager believes what holders say of themselves. One that lists itself and has nothing is noticed only
-//! by those that ask it. And the first to use a name owns it until no whole holder is left.
+//! The manager believes what holders say of themselves, though not what they say of others. One that lists
+//! itself and has nothing is noticed only by those that ask it. And the first to use a name owns it until no whole holder is left.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;

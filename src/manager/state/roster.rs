@@ -22,7 +22,9 @@
 //! All of this is plain state: no socket, no thread, no clock. The time is passed in.
 //!
 //! # What is missing
-//! A peer that serves slowly is leased like one that serves fast; only the requester notices.
+//! A peer that serves slowly is leased like one that serves fast; only the requester notices. And an examination is a small
+//! product: a peer that lies in large ones alone passes it, and its accusers count as false. What they saw still
+//! helps themselves, because they avoid it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;

@@ -76,7 +76,7 @@ pub enum ToManager {
     Renew {},
     /// "I am done with my lease." Answered by `released`.
     Release {},
-    /// "This peer of my lease answered wrongly." Not answered; twice blamed is quarantined.
+    /// "This peer of my lease answered wrongly." Not answered; the manager examines that peer itself.
     Blame {
         /// The peer that is blamed.
         peer: PeerId,

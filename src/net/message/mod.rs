@@ -12,6 +12,8 @@
 //! - **The first message says which conversation it is**; a node needs one port only.
 //! - **A secret**, where the network has one, is proved between the first message and its answer, by messages of their own
 //!   ([`admission`](super::admission)).
+//! - **In whose name** something is said is shown, not told: to the manager by a token, to a peer by the key of a lease or
+//!   by a pass ([`key`](super::key)). Without a number it is nobody's, which is enough to look and to lease.
 //! - **`error` is an answer everywhere**, and the same everywhere ([`Refusal`]).
 //!
 //! Numbers of peers and leases start from the manager's start time in microseconds and only grow, across

@@ -10,15 +10,16 @@
 //! |---|---|
 //! | the lease's time is up | what has begun is finished and counts; the rest is done under a new lease |
 //! | a peer dies | its connection breaks, or the lease reports it `lost`: another slot takes the product, and rows of its answer that C has already are passed over |
-//! | a peer answers wrongly | from the portion with a wrong row on the answer is thrown away, the peer is blamed, another slot takes the product |
-//! | a peer never answers | the product's deadline, which grows with its work |
+//! | a peer answers wrongly | from the portion with a wrong row on the answer is thrown away, the peer is blamed and avoided, another slot takes the product |
+//! | a peer takes much longer than the others | when another slot has nothing left to do, the peer is given up and avoided, and its products are done by others |
+//! | a peer never answers | the same; where no other has answered, the product's deadline, which grows with its work |
 //! | its user presses Ctrl-C | the connections to the leased peers are closed, and the lease is given back |
 //! | the manager dies | work goes on under the lease; a new lease is asked for when it is back |
 //!
 //! Only when `FRUITLESS_ROUNDS` leases in a row bring nothing is the multiply given up.
 //!
 //! # What is missing
-//! A product that runs on a very slow peer is not also given to a fast one that has nothing left to do.
+//! A product that runs on a slow peer is taken from it, never given to two at once: what it has computed is lost.
 
 pub(crate) mod lease;
 mod products;
