@@ -11,6 +11,7 @@
 //! In the folder of a running peer it works as `add` does: this peer, which came for one command, offers the file, and the
 //! one that watches the folder finds it there.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::context::Context;
@@ -40,7 +41,9 @@ pub(super) fn restore(
     let store = context.store(data)?;
     library.load_drops(&store.drops()); // A peer that came for one command has not done so.
     let name = new.unwrap_or_else(|| file.clone());
-    let drops: Vec<_> = library.drops().into_iter().rev().map(|drop| (drop.file, drop.id)).collect();
+    let mut drops = library.drops();
+    drops.sort_by_key(|drop| Reverse(drop.at));
+    let drops: Vec<_> = drops.into_iter().map(|drop| (drop.file, drop.id)).collect();
     let last = drops.iter().find(|(dropped, _)| dropped == file).map(|(_, id)| id.to_string());
     let thrown = store.thrown(file, &name, &context.work.stop)?;
     let thrown = choose(thrown, file, id.or(last), drops.iter().filter(|(file, _)| store.has_thrown(file)))?;

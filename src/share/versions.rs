@@ -172,9 +172,10 @@ impl Versions {
         }
     }
 
-    /// The drops of what was seen here, oldest first: what is written to the disk, and told to a new manager.
+    /// All drops, those of what was seen here last, and else oldest first: what is written to the disk, and told to a new
+    /// manager.
     pub fn drops(&self) -> impl DoubleEndedIterator<Item = (Millis, &FileName, FileId)> {
-        self.drops.iter().filter(|(seen, ..)| *seen).map(|(_, at, file, id)| (*at, file, *id))
+        self.drops.iter().map(|(_, at, file, id)| (*at, file, *id))
     }
 
     fn mark(&self, file: &FileName, id: FileId) -> Option<Mark> {

@@ -274,8 +274,9 @@ impl Library {
         let Dropped { file, id, at } = drop;
         let mut known = self.known.lock();
         let mut at = *at;
-        let seen = known.row(file).told.is_some_and(|(told, _)| told == *id);
-        if seen {
+        let told = known.row(file).told.is_some_and(|(told, _)| told == *id);
+        let seen = told || known.row(file).offer.as_ref().is_some_and(|offer| offer.id() == *id);
+        if told {
             at = at.max(known.versions.published(file, *id).unwrap_or_default());
             known.tell(file, None);
             known.row(file).refused = None;
