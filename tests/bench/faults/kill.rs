@@ -14,7 +14,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,8 +23,8 @@ use rand::{Rng, RngExt, SeedableRng};
 use crate::common::files::bytes;
 use crate::common::node::{Network, Node};
 use crate::common::{PATIENCE, assert_is_product, integers, save, until};
-use crate::light::sparse;
-use crate::table::{Table, seed};
+use crate::light::{parts, sparse};
+use crate::table::{Table, on_lanes, seed};
 
 /// How many networks are killed in at the same time: most of the time of each is waiting.
 const LANES: usize = 3;
@@ -57,6 +56,8 @@ struct Seen {
     corrupt: usize,
     wrong: usize,
     lost: usize,
+    /// Pieces that were on the disk of a receiver when it was killed.
+    written: usize,
     fetched_again: usize,
     /// Commands that ended with a failure although they themselves were not killed.
     failed: usize,
@@ -79,19 +80,15 @@ struct Lane {
 
 pub(crate) fn run(count: usize) -> Table {
     let table = Table::new(
-        "work,victim,kills,in_the_middle,corrupt_files,wrong_products,lost_files,written_pieces_fetched_again,failed_commands,stuck,seconds",
+        "work,victim,kills,in_the_middle,corrupt_files,wrong_products,lost_files,written_pieces,fetched_again,failed_commands,stuck,seconds",
     );
     let rows: Vec<_> =
         WORK.iter().flat_map(|(name, work)| VICTIMS.map(|victim| (*name, *work, victim))).collect();
-    let next = AtomicUsize::new(0);
-    let lane = || {
-        while let Some((name, work, victim)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let row = next.load(Ordering::Relaxed);
-            let kills = count / rows.len() + usize::from(row <= count % rows.len());
-            measure(&table, name, *work, *victim, kills);
-        }
-    };
-    thread::scope(|scope| (0..LANES).for_each(|_| drop(scope.spawn(lane))));
+    on_lanes(LANES, rows.len(), |row| {
+        let (name, work, victim) = rows[row];
+        let kills = count / rows.len() + usize::from(row < count % rows.len());
+        measure(&table, name, work, victim, kills);
+    });
     table
 }
 
@@ -115,7 +112,7 @@ fn measure(table: &Table, name: &str, work: Work, victim: Victim, kills: usize) 
         }
         done += now;
     }
-    let Seen { kills, in_the_middle, corrupt, wrong, lost, fetched_again, failed } = all;
+    let Seen { kills, in_the_middle, corrupt, wrong, lost, written, fetched_again, failed } = all;
     table.row(&[
         &name,
         &format_args!("{victim:?}").to_string().to_lowercase(),
@@ -124,6 +121,7 @@ fn measure(table: &Table, name: &str, work: Work, victim: Victim, kills: usize) 
         &corrupt,
         &wrong,
         &lost,
+        &written,
         &fetched_again,
         &failed,
         &stuck,
@@ -140,6 +138,7 @@ impl Seen {
         self.corrupt += other.corrupt;
         self.wrong += other.wrong;
         self.lost += other.lost;
+        self.written += other.written;
         self.fetched_again += other.fetched_again;
         self.failed += other.failed;
     }
@@ -150,7 +149,7 @@ impl Lane {
     fn serve(&mut self, n: usize) {
         let (name, manager) = (format!("p{n}"), self.network.addr.to_string());
         let args =
-            ["--manager", &manager, "--name", &name, "--scan", "200ms", "--up", "12MiB", "--slots", "3", "serve"];
+            ["--manager", &manager, "--name", &name, "--scan", "200ms", "--up", "8MiB", "--slots", "3", "serve"];
         let peer = Node::start("peer", self.network.dir.path(), "trace", &args);
         match self.network.peers.get_mut(n) {
             Some(place) => *place = peer,
@@ -201,9 +200,7 @@ impl Lane {
 
 /// The pieces of a download that are on the disk, right.
 fn written(folder: &Path, content: &[u8]) -> BTreeSet<usize> {
-    let parts = fs::read_dir(folder.join(".peerlab")).into_iter().flatten().flatten().map(|entry| entry.path());
-    let part = parts.filter(|path| path.extension().is_some_and(|ending| ending == "part"));
-    let bytes = part.last().and_then(|path| fs::read(path).ok()).unwrap_or_default();
+    let bytes = parts(folder).last().and_then(|path| fs::read(path).ok()).unwrap_or_default();
     let pieces = bytes.chunks(PIECE).zip(content.chunks(PIECE)).enumerate();
     pieces.filter(|(_, (there, right))| there == right).map(|(piece, _)| piece).collect()
 }
@@ -221,7 +218,7 @@ fn transfers(lane: &mut Lane, kills: usize) {
     lane.serve_all(1);
     while lane.seen.kills < kills {
         let file = format!("film-{}", lane.seen.kills);
-        let size = lane.rng.random_range(3 * PIECE..24 * PIECE);
+        let size = lane.rng.random_range(8 * PIECE..32 * PIECE);
         let content = bytes(size, lane.rng.next_u64());
         fs::write(lane.folder(0).join(&file), &content).unwrap();
         until("it is offered", HEALING, || {
@@ -244,7 +241,7 @@ fn fetch(lane: &mut Lane, file: &str, content: &[u8], kills: usize) {
     let mut me = start(lane);
     let mut on_disk = BTreeSet::new();
     for _ in 0..3.min(kills - lane.seen.kills) {
-        lane.wait(500);
+        lane.wait(300);
         lane.seen.in_the_middle += usize::from(!me.has_ended());
         if lane.victim != Victim::Receiver {
             lane.strike();
@@ -254,6 +251,7 @@ fn fetch(lane: &mut Lane, file: &str, content: &[u8], kills: usize) {
         me.kill();
         lane.seen.fetched_again += requested(&me.stderr()).filter(|piece| on_disk.contains(piece)).count();
         on_disk = written(&into, content);
+        lane.seen.written += on_disk.len();
         me = start(lane);
     }
     let outcome = me.outcome();
@@ -272,12 +270,12 @@ fn copies(lane: &mut Lane, kills: usize) {
     lane.serve_all(3);
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     while lane.seen.kills < kills {
-        let (name, size) = (format!("f{}", files.len()), lane.rng.random_range(0..16 * PIECE));
+        let (name, size) = (format!("f{}", files.len()), lane.rng.random_range(0..40 * PIECE));
         let content = bytes(size, lane.rng.next_u64());
         let at = lane.rng.random_range(0..3);
         fs::write(lane.folder(at).join(&name), &content).unwrap();
         for _ in 0..3.min(kills - lane.seen.kills) {
-            lane.wait(700);
+            lane.wait(400);
             let whole = |peer: usize| lane.folder(peer).join(&name).exists();
             lane.seen.in_the_middle += usize::from(!(0..3).all(whole));
             match lane.victim {
@@ -310,17 +308,14 @@ fn kill_keeper(lane: &mut Lane, peer: usize, content: &[u8]) {
     lane.seen.kills += 1;
     lane.network.peers[peer].kill();
     let on_disk = written(&lane.folder(peer), content);
+    lane.seen.written += on_disk.len();
     lane.serve(peer);
     if on_disk.is_empty() {
         return;
     }
     let folder = lane.folder(peer);
     // The download that it goes on with is the only one.
-    until("it is whole again", HEALING, || {
-        let parts = fs::read_dir(folder.join(".peerlab")).unwrap().flatten();
-        let open = parts.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "part"));
-        (open.count() == 0).then_some(())
-    });
+    until("it is whole again", HEALING, || parts(&folder).is_empty().then_some(()));
     let asked = lane.network.peers[peer].stderr();
     lane.seen.fetched_again += requested(&asked).filter(|piece| on_disk.contains(piece)).count();
 }

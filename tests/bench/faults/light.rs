@@ -4,8 +4,10 @@
 //! thousands of peers an address of its own. It computes the small products by which a manager finds out whether
 //! somebody computes there; none of them is meant to serve a real one.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -142,4 +144,11 @@ pub(crate) fn sparse(size: usize) -> Matrix {
         matrix.as_mut_slice()[i * size + (i * 7 + 3) % size] = (i % 9) as f64 - 4.0;
     }
     matrix
+}
+
+/// The files of downloads on their way into a folder.
+pub(crate) fn parts(folder: &Path) -> Vec<PathBuf> {
+    let inside = fs::read_dir(folder.join(".peerlab/partial")).into_iter().flatten().flatten();
+    let is_part = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "part");
+    inside.map(|entry| entry.path()).filter(is_part).collect()
 }

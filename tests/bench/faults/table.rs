@@ -82,3 +82,13 @@ pub(crate) fn seed() -> u64 {
     });
     *SEED
 }
+
+/// Does so many pieces of work in so many threads.
+pub(crate) fn on_lanes(lanes: usize, pieces: usize, work: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    let lane = || {
+        let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < pieces);
+        std::iter::from_fn(take).for_each(&work);
+    };
+    std::thread::scope(|scope| (0..lanes).for_each(|_| _ = scope.spawn(lane)));
+}
