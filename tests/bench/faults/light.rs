@@ -105,7 +105,11 @@ impl Lines {
     pub(crate) fn connect(addr: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
-        Ok(Self { reader: BufReader::new(stream), line: String::new() })
+        Ok(Self::new(stream))
+    }
+
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { reader: BufReader::new(stream), line: String::new() }
     }
 
     pub(crate) fn say(&mut self, line: &str) -> std::io::Result<()> {
@@ -119,9 +123,13 @@ impl Lines {
         Ok(&self.line)
     }
 
-    /// So many raw bytes, thrown away.
-    pub(crate) fn skip(&mut self, bytes: u64) -> std::io::Result<()> {
-        std::io::copy(&mut self.reader.by_ref().take(bytes), &mut std::io::sink()).map(drop)
+    /// Raw bytes that follow a line.
+    pub(crate) fn read_exact(&mut self, bytes: &mut [u8]) -> std::io::Result<()> {
+        self.reader.read_exact(bytes)
+    }
+
+    pub(crate) fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.reader.get_mut().write_all(bytes)
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
