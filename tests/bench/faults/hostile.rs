@@ -4,7 +4,7 @@
 //! An attack does one thing, and is begun again until it is told to stop. It pauses after each, because what is
 //! measured is what the network makes of it, and not how many threads share two cores.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

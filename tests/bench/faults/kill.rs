@@ -22,7 +22,7 @@ use rand::{Rng, RngExt, SeedableRng};
 
 use crate::common::files::bytes;
 use crate::common::node::{Network, Node};
-use crate::common::{PATIENCE, assert_is_product, integers, save, until};
+use crate::common::{assert_is_product, integers, save, until};
 use crate::light::{parts, sparse};
 use crate::table::{Table, on_lanes, seed};
 
