@@ -112,7 +112,8 @@ fn measure(table: &Table, count: usize) {
         let all_have_it = whole.load(Ordering::Relaxed);
         table.promise(all_have_it, format_args!("not all had the whole list within {PATIENCE:?}"));
         late.lock().unwrap().clear();
-        let mut answers = answer_times(&network, "{\"type\":\"query\",\"file\":\"none\"}\n", "{\"type\":\"error\"");
+        let mut answers =
+            answer_times(&network, "{\"type\":\"query\",\"file\":\"none\"}\n", "{\"type\":\"error\"");
         let mut states = answer_times(&network, "{\"type\":\"state\"}\n", "{\"type\":\"state\"");
         let (now, peak) = (memory(&network, "VmRSS"), memory(&network, "VmHWM"));
         over.store(true, Ordering::Relaxed);
@@ -136,8 +137,10 @@ fn measure(table: &Table, count: usize) {
         ]);
         table.promise(lost == 0, format_args!("{lost} of {count} peers were refused or lost"));
         table.promise(peak < MOST_MIB, format_args!("the manager's memory was {peak} MiB at its peak"));
-        table.promise(ping < LATEST_MS, format_args!("one ping of a hundred was off by {ping:.0} ms or more"));
-        table.promise(answer < LATEST_MS, format_args!("one answer of a hundred took {answer:.0} ms or more"));
+        table
+            .promise(ping < LATEST_MS, format_args!("one ping of a hundred was off by {ping:.0} ms or more"));
+        table
+            .promise(answer < LATEST_MS, format_args!("one answer of a hundred took {answer:.0} ms or more"));
     });
 }
 

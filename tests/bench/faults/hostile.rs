@@ -161,7 +161,11 @@ fn join(scene: &Scene, addr: SocketAddr, slots: usize) -> io::Result<(Lines, Val
     let mut lines = scene.manager()?;
     lines.say(&register(&name(), addr, slots))?;
     let registered: Value = serde_json::from_str(lines.hear()?).unwrap_or_default();
-    if registered["type"] == "registered" { Ok((lines, registered)) } else { Err(ErrorKind::ConnectionRefused.into()) }
+    if registered["type"] == "registered" {
+        Ok((lines, registered))
+    } else {
+        Err(ErrorKind::ConnectionRefused.into())
+    }
 }
 
 /// Answers pings, and gives back slots as an honest peer does, until the attack is over.
@@ -243,12 +247,20 @@ fn serve_products(
     while asked["type"] == "multiply" {
         let side = |name: &str| asked[name].as_u64().unwrap_or(0) as usize;
         let (rows, inner, cols) = (side("rows"), side("inner"), side("cols"));
+        // Others here are hostile, too.
+        if side("payload") > 64 << 20 || side("payload") != 8 * (rows * inner + inner * cols) {
+            return Ok(());
+        }
         let mut bytes = vec![0; side("payload")];
         lines.read_exact(&mut bytes)?;
         let mut header = json!({"type": "product", "product": asked["product"], "rows": rows, "cols": cols,
             "payload": 8 * rows * cols});
         // Where nobody will look closely, it need not compute.
-        let mut c = if bytes.len() <= EXAM { product(&numbers(&bytes), rows, inner, cols) } else { vec![1.0; rows * cols] };
+        let mut c = if bytes.len() <= EXAM {
+            product(&numbers(&bytes), rows, inner, cols)
+        } else {
+            vec![1.0; rows * cols]
+        };
         if lies_to_examiners || bytes.len() > EXAM {
             scene.acted();
             if !lie(&mut header, &mut c, lines)? {
@@ -287,7 +299,11 @@ fn drip(lines: &mut Lines, bytes: &[u8]) -> io::Result<()> {
 /// A peer of four slots that lies in this way about every product that is not an examination.
 macro_rules! liar {
     ($slots:expr, $examined:expr, $lie:expr) => {
-        |scene| pretend(scene, $slots, false, |scene, lines, first| serve_products(scene, lines, first, $examined, $lie))
+        |scene| {
+            pretend(scene, $slots, false, |scene, lines, first| {
+                serve_products(scene, lines, first, $examined, $lie)
+            })
+        }
     };
 }
 
@@ -381,8 +397,11 @@ fn in_anothers_name(scene: &Arc<Scene>) -> io::Result<()> {
 fn multiply(slot: SocketAddr, lease: &Value, key: &Value, side: u64) -> io::Result<Lines> {
     let mut lines = connect(slot)?;
     let payload = 16 * side * side;
-    say(&mut lines, &json!({"type": "multiply", "lease": lease, "key": key, "product": 0, "rows": side,
-        "inner": side, "cols": side, "payload": payload}))?;
+    say(
+        &mut lines,
+        &json!({"type": "multiply", "lease": lease, "key": key, "product": 0, "rows": side,
+        "inner": side, "cols": side, "payload": payload}),
+    )?;
     Ok(lines)
 }
 
@@ -476,7 +495,8 @@ fn passes_of_others(scene: &Arc<Scene>) -> io::Result<()> {
         let Some(addr) = holder["addr"].as_str().and_then(|addr| addr.parse().ok()) else { continue };
         let victim = scene.any_peer().0;
         for pass in [json!(made_up_key()), holder["pass"].clone()] {
-            let join = json!({"type": "join", "peer": victim, "file": "film", "id": scene.film_id(), "pass": pass});
+            let join =
+                json!({"type": "join", "peer": victim, "file": "film", "id": scene.film_id(), "pass": pass});
             ask(&mut connect(addr)?, &join)?;
         }
     }
@@ -528,8 +548,11 @@ fn slow_lines(scene: &Arc<Scene>) -> io::Result<()> {
 /// its own.
 fn huge_payloads(scene: &Arc<Scene>) -> io::Result<()> {
     let mut lines = scene.manager()?;
-    say(&mut lines, &json!({"type": "update", "file": "x", "size": 1_u64 << 40, "piece_size": 1 << 20,
-        "whole": true, "payload": 2 << 20}))?;
+    say(
+        &mut lines,
+        &json!({"type": "update", "file": "x", "size": 1_u64 << 40, "piece_size": 1 << 20,
+        "whole": true, "payload": 2 << 20}),
+    )?;
     let (_holder, leased) = lease(scene, 1)?;
     let slot = &leased["slots"][0];
     let addr = slot["addr"].as_str().unwrap_or_default().parse().map_err(|_| ErrorKind::InvalidData)?;
@@ -544,7 +567,10 @@ fn huge_payloads(scene: &Arc<Scene>) -> io::Result<()> {
 fn http_attacks(scene: &Arc<Scene>) -> io::Result<()> {
     let peer = scene.any_peer().1;
     let large = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(60_000));
-    let ranges = format!("GET /data/film HTTP/1.1\r\nHost: localhost\r\nRange: bytes={}0-\r\n\r\n", "0-,".repeat(4_000));
+    let ranges = format!(
+        "GET /data/film HTTP/1.1\r\nHost: localhost\r\nRange: bytes={}0-\r\n\r\n",
+        "0-,".repeat(4_000)
+    );
     for (addr, request) in [
         (scene.manager, large.as_str()),
         (peer, large.as_str()),
@@ -554,7 +580,10 @@ fn http_attacks(scene: &Arc<Scene>) -> io::Result<()> {
         (peer, "POST /data/film HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n"),
         (peer, "GET /data/film HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         (scene.manager, "GET /state HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
-        (scene.manager, "GET /state HTTP/1.1\r\nHost: localhost\r\n\r\nGET /state HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        (
+            scene.manager,
+            "GET /state HTTP/1.1\r\nHost: localhost\r\n\r\nGET /state HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        ),
         (scene.manager, "GET /files/?sort=size HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         (scene.manager, "GET /files/film.meta4 HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         (scene.manager, "GET /\r\n"),
@@ -604,35 +633,89 @@ fn many_places(scene: &Arc<Scene>) -> io::Result<()> {
 
 /// Every kind, by its name.
 pub(crate) const ATTACKS: [(&str, Attack); 37] = [
-    ("product with one wrong entry", liar!(4, false, |_, c, _| { c[0] += 1.0; Ok(true) })),
-    ("wrong in examinations too", liar!(4, true, |_, c, _| { c[0] += 1.0; Ok(true) })),
-    ("product of zeros", liar!(4, false, |_, c, _| { c.fill(0.0); Ok(true) })),
-    ("product of NaN", liar!(4, false, |_, c, _| { c.fill(f64::NAN); Ok(true) })),
-    ("product of another shape", liar!(4, false, |header, c, _| {
-        (header["rows"], header["cols"], header["payload"]) = (json!(1), json!(1), json!(8));
-        c.truncate(1);
-        Ok(true)
-    })),
-    ("product with another number", liar!(4, false, |header, _, _| { header["product"] = json!(999); Ok(true) })),
-    ("product with too large a payload", liar!(4, false, |header, _, _| { header["payload"] = json!(1_u64 << 40); Ok(true) })),
-    ("half a product", liar!(4, false, |header, c, lines| {
-        say(lines, header)?;
-        lines.write_all(&bytemuck::cast_slice(c)[..4 * c.len()])?;
-        Ok(false)
-    })),
-    ("half a product and then silence", liar!(4, false, |header, c, lines| {
-        say(lines, header)?;
-        lines.write_all(&bytemuck::cast_slice(c)[..4 * c.len()])?;
-        fall_silent(lines)
-    })),
-    ("garbage as product", liar!(4, false, |_, _, lines| { lines.write_all(b"\x01\xff garbage\n")?; Ok(false) })),
+    (
+        "product with one wrong entry",
+        liar!(4, false, |_, c, _| {
+            c[0] += 1.0;
+            Ok(true)
+        }),
+    ),
+    (
+        "wrong in examinations too",
+        liar!(4, true, |_, c, _| {
+            c[0] += 1.0;
+            Ok(true)
+        }),
+    ),
+    (
+        "product of zeros",
+        liar!(4, false, |_, c, _| {
+            c.fill(0.0);
+            Ok(true)
+        }),
+    ),
+    (
+        "product of NaN",
+        liar!(4, false, |_, c, _| {
+            c.fill(f64::NAN);
+            Ok(true)
+        }),
+    ),
+    (
+        "product of another shape",
+        liar!(4, false, |header, c, _| {
+            (header["rows"], header["cols"], header["payload"]) = (json!(1), json!(1), json!(8));
+            c.truncate(1);
+            Ok(true)
+        }),
+    ),
+    (
+        "product with another number",
+        liar!(4, false, |header, _, _| {
+            header["product"] = json!(999);
+            Ok(true)
+        }),
+    ),
+    (
+        "product with too large a payload",
+        liar!(4, false, |header, _, _| {
+            header["payload"] = json!(1_u64 << 40);
+            Ok(true)
+        }),
+    ),
+    (
+        "half a product",
+        liar!(4, false, |header, c, lines| {
+            say(lines, header)?;
+            lines.write_all(&bytemuck::cast_slice(c)[..4 * c.len()])?;
+            Ok(false)
+        }),
+    ),
+    (
+        "half a product and then silence",
+        liar!(4, false, |header, c, lines| {
+            say(lines, header)?;
+            lines.write_all(&bytemuck::cast_slice(c)[..4 * c.len()])?;
+            fall_silent(lines)
+        }),
+    ),
+    (
+        "garbage as product",
+        liar!(4, false, |_, _, lines| {
+            lines.write_all(b"\x01\xff garbage\n")?;
+            Ok(false)
+        }),
+    ),
     ("end in place of a product", liar!(4, false, |_, _, _| Ok(false))),
     ("silence in place of a product", liar!(4, false, |_, _, lines| fall_silent(lines))),
-    ("product at a byte a second", liar!(4, false, |header, c, lines| {
-        say(lines, header)?;
-        drip(lines, bytemuck::cast_slice(c))?;
-        Ok(false)
-    })),
+    (
+        "product at a byte a second",
+        liar!(4, false, |header, c, lines| {
+            say(lines, header)?;
+            drip(lines, bytemuck::cast_slice(c))?;
+            Ok(false)
+        }),
+    ),
     ("phantoms without a listener", |scene| phantoms(scene, false, |_, _, _| Ok(()))),
     ("phantoms that listen", |scene| phantoms(scene, true, |_, lines, _| fall_silent(lines).map(drop))),
     ("phantoms that pass one examination", |scene| {
@@ -640,29 +723,44 @@ pub(crate) const ATTACKS: [(&str, Attack); 37] = [
             serve_products(scene, lines, first, false, |_, _, lines| fall_silent(lines))
         })
     }),
-    ("wrong pieces", piece_liar!(|_, lines, piece, size| {
-        announce_piece(lines, piece, size)?;
-        lines.write_all(&vec![7; size])
-    })),
-    ("short pieces", piece_liar!(|_, lines, piece, size| {
-        announce_piece(lines, piece, size - 1)?;
-        lines.write_all(&vec![7; size - 1])
-    })),
-    ("other pieces", piece_liar!(|_, lines, piece, size| {
-        announce_piece(lines, piece + 1, size)?;
-        lines.write_all(&vec![7; size])
-    })),
+    (
+        "wrong pieces",
+        piece_liar!(|_, lines, piece, size| {
+            announce_piece(lines, piece, size)?;
+            lines.write_all(&vec![7; size])
+        }),
+    ),
+    (
+        "short pieces",
+        piece_liar!(|_, lines, piece, size| {
+            announce_piece(lines, piece, size - 1)?;
+            lines.write_all(&vec![7; size - 1])
+        }),
+    ),
+    (
+        "other pieces",
+        piece_liar!(|_, lines, piece, size| {
+            announce_piece(lines, piece + 1, size)?;
+            lines.write_all(&vec![7; size])
+        }),
+    ),
     ("garbage as pieces", piece_liar!(|_, lines, _, _| lines.write_all(b"\x01\xff garbage\n"))),
     ("silence in place of pieces", piece_liar!(|_, lines, _, _| fall_silent(lines).map(drop))),
-    ("pieces at a byte a second", piece_liar!(|_, lines, piece, size| {
-        announce_piece(lines, piece, size)?;
-        drip(lines, &vec![7; size])
-    })),
-    ("chokes at each request", piece_liar!(|_, lines, _, _| {
-        say(lines, &json!({"type": "choke"}))?;
-        thread::sleep(PAUSE);
-        say(lines, &json!({"type": "unchoke"}))
-    })),
+    (
+        "pieces at a byte a second",
+        piece_liar!(|_, lines, piece, size| {
+            announce_piece(lines, piece, size)?;
+            drip(lines, &vec![7; size])
+        }),
+    ),
+    (
+        "chokes at each request",
+        piece_liar!(|_, lines, _, _| {
+            say(lines, &json!({"type": "choke"}))?;
+            thread::sleep(PAUSE);
+            say(lines, &json!({"type": "unchoke"}))
+        }),
+    ),
     ("another's number", in_anothers_name),
     ("stolen lease numbers", stolen_leases),
     ("replayed keys", replayed_keys),

@@ -148,8 +148,19 @@ impl Lane {
     /// Starts the peer p`n`, again if it was there; it is the `n`th of the network.
     fn serve(&mut self, n: usize) {
         let (name, manager) = (format!("p{n}"), self.network.addr.to_string());
-        let args =
-            ["--manager", &manager, "--name", &name, "--scan", "200ms", "--up", "8MiB", "--slots", "3", "serve"];
+        let args = [
+            "--manager",
+            &manager,
+            "--name",
+            &name,
+            "--scan",
+            "200ms",
+            "--up",
+            "8MiB",
+            "--slots",
+            "3",
+            "serve",
+        ];
         let peer = Node::start("peer", self.network.dir.path(), "trace", &args);
         match self.network.peers.get_mut(n) {
             Some(place) => *place = peer,
@@ -222,7 +233,12 @@ fn transfers(lane: &mut Lane, kills: usize) {
         let content = bytes(size, lane.rng.next_u64());
         fs::write(lane.folder(0).join(&file), &content).unwrap();
         until("it is offered", HEALING, || {
-            lane.network.state()["files"].as_array().unwrap().iter().any(|row| row["file"] == file).then_some(())
+            lane.network.state()["files"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|row| row["file"] == file)
+                .then_some(())
         });
         fetch(lane, &file, &content, kills);
         let there = fs::read(lane.folder(0).join(&file)).unwrap_or_default();
@@ -353,7 +369,7 @@ fn products(lane: &mut Lane, kills: usize) {
             eprintln!("multiply failed: {outcome:#?}");
             lane.seen.failed += 1;
         }
-        lane.network.peers.iter_mut().for_each(|peer| drop(peer.ready()));
+        lane.network.peers.iter_mut().for_each(|peer| _ = peer.ready());
         lane.network.all_leasable(3);
         until("nothing is in use", HEALING, || (lane.network.used() == 0).then_some(()));
     }
@@ -400,7 +416,7 @@ fn drops(lane: &mut Lane, kills: usize) {
             outcome = drop(lane).outcome();
         }
         told.push((name, content));
-        lane.network.peers.iter_mut().for_each(|peer| drop_ready(peer));
+        lane.network.peers.iter_mut().for_each(|peer| _ = peer.ready());
     }
     for (name, content) in told {
         let gone = |peer: usize| !lane.folder(peer).join(name).exists();
@@ -413,13 +429,12 @@ fn drops(lane: &mut Lane, kills: usize) {
     }
 }
 
-fn drop_ready(peer: &mut Node) {
-    let _ = peer.ready();
-}
-
 /// Whether the trash of a folder has a file of this name, or of one that begins so, with this content.
 fn trash_has(folder: &Path, name: &str, content: &[u8]) -> bool {
     let trash = fs::read_dir(folder.join(".peerlab/trash")).into_iter().flatten().flatten();
     let named = |path: &PathBuf| path.file_name().is_some_and(|it| it.to_string_lossy().contains(name));
-    trash.map(|entry| entry.path()).filter(named).any(|path| fs::read(path).is_ok_and(|found| found == content))
+    trash
+        .map(|entry| entry.path())
+        .filter(named)
+        .any(|path| fs::read(path).is_ok_and(|found| found == content))
 }

@@ -41,7 +41,8 @@ pub(crate) fn run(count: usize) -> Table {
         table.survive(name, || beside(&table, name, &[attack], count));
     }
     let all = ATTACKS.map(|(_, attack)| attack);
-    let eight: Vec<Attack> = ATTACKS.iter().filter(|(name, _)| EIGHT.contains(name)).map(|(_, it)| *it).collect();
+    let eight: Vec<Attack> =
+        ATTACKS.iter().filter(|(name, _)| EIGHT.contains(name)).map(|(_, it)| *it).collect();
     assert_eq!(eight.len(), EIGHT.len());
     table.survive("eight at once", || beside(&table, "eight of them at once", &eight, count));
     table.survive("all at once", || beside(&table, "all of them at once", &all, count));
@@ -83,7 +84,8 @@ impl User {
         self.runs += 1;
         let (c, into) = (format!("c{}.npy", self.runs), format!("into-{}", self.runs));
         let began = Instant::now();
-        let product = self.network.command("me", &["multiply", "a.npy", "b.npy", "-o", &c]).outcome_within(GIVEN_UP);
+        let product =
+            self.network.command("me", &["multiply", "a.npy", "b.npy", "-o", &c]).outcome_within(GIVEN_UP);
         let down = self.network.command("me", &["down", "film", "-o", &into]).outcome_within(GIVEN_UP);
         let seconds = began.elapsed().as_secs_f64();
         for outcome in [&product, &down] {

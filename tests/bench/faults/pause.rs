@@ -42,12 +42,15 @@ const SLOTS_FREE: Duration = Duration::from_millis(7700);
 const PEERS: u32 = 3;
 const SLOTS: u32 = 2;
 
+/// Stops so many, with choices of this seed, and writes a row.
+type Work = fn(&Table, usize, u64);
+
 pub(crate) fn run(count: usize) -> Table {
     let table = Table::new(
         "what,stopped,in_the_middle,products_begun_after_the_time,others_waited_s,wrong,failed,seconds",
     );
-    let mut batches: Vec<(fn(&Table, usize, u64), usize)> = Vec::new();
-    for (work, size) in [(holders as fn(&Table, usize, u64), HOLDERS), (downloads, DOWNLOADS)] {
+    let mut batches: Vec<(Work, usize)> = Vec::new();
+    for (work, size) in [(holders as Work, HOLDERS), (downloads, DOWNLOADS)] {
         batches.extend((0..count).step_by(size).map(|from| (work, size.min(count - from))));
     }
     on_lanes(LANES, batches.len(), |at| {
@@ -60,8 +63,10 @@ pub(crate) fn run(count: usize) -> Table {
 /// A product of one number by one.
 fn ask_one(slot: &Value, lease: &Value) -> Value {
     let mut wire = Wire::connect(slot["addr"].as_str().unwrap().parse().unwrap());
-    wire.say(&json!({"type": "multiply", "lease": lease, "key": slot["key"], "product": 0, "rows": 1, "inner": 1,
-        "cols": 1, "payload": 16}));
+    wire.say(
+        &json!({"type": "multiply", "lease": lease, "key": slot["key"], "product": 0, "rows": 1, "inner": 1,
+        "cols": 1, "payload": 16}),
+    );
     wire.say_raw(bytemuck::cast_slice(&[3.0, 5.0]));
     match wire.next(PATIENCE) {
         Heard::Line(answer) => answer,
@@ -208,8 +213,14 @@ fn row(
         &format_args!("{seconds:.1}"),
     ]);
     table.promise(late == 0, format_args!("{late} products began under leases that were over"));
-    table.promise(wrong == 0, format_args!("{wrong} answers were wrong, or none was given under a live lease"));
+    table.promise(
+        wrong == 0,
+        format_args!("{wrong} answers were wrong, or none was given under a live lease"),
+    );
     table.promise(failed == 0, format_args!("{failed} commands failed"));
     let longest = waited.unwrap_or_default();
-    table.promise(longest <= SLOTS_FREE, format_args!("others waited {longest:?} for the slots of one that slept"));
+    table.promise(
+        longest <= SLOTS_FREE,
+        format_args!("others waited {longest:?} for the slots of one that slept"),
+    );
 }

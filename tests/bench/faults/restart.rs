@@ -80,11 +80,14 @@ fn restarts(table: &Table, count: usize) {
     });
     let (tell, numbers) = mpsc::channel();
     for n in 0..LIGHT {
-        let (shared, manager, own, tell) = (Arc::clone(&shared), network.addr, listener.addr(n), tell.clone());
+        let (shared, manager, own, tell) =
+            (Arc::clone(&shared), network.addr, listener.addr(n), tell.clone());
         light::spawn(move || stay(&shared, manager, &format!("light-{n}"), own, &tell));
     }
     all_back(network.addr);
-    until("the film is offered", PATIENCE, || (state(network.addr)["files"][0]["file"] == "film").then_some(()));
+    until("the film is offered", PATIENCE, || {
+        (state(network.addr)["files"][0]["file"] == "film").then_some(())
+    });
     let mut rng = StdRng::seed_from_u64(seed());
     let (dir, addr) = (network.dir.path().to_path_buf(), network.addr.to_string());
     let command = |name: &str, words: &[&str]| {
@@ -92,15 +95,21 @@ fn restarts(table: &Table, count: usize) {
     };
     thread::scope(|scope| {
         scope.spawn(|| {
-            work(&shared, || command("ann", &["multiply", "a.npy", "b.npy", "-o", "c.npy", "--force"]), || {
-                std::panic::catch_unwind(|| assert_is_product(&dir.join("c.npy"), &a, &b)).is_ok()
-            });
+            work(
+                &shared,
+                || command("ann", &["multiply", "a.npy", "b.npy", "-o", "c.npy", "--force"]),
+                || std::panic::catch_unwind(|| assert_is_product(&dir.join("c.npy"), &a, &b)).is_ok(),
+            );
         });
         scope.spawn(|| {
-            work(&shared, || command("bob", &["down", "film", "-o", "into"]), || {
-                let right = fs::read(dir.join("into/film")).is_ok_and(|found| found == film);
-                fs::remove_dir_all(dir.join("into")).is_ok() && right
-            });
+            work(
+                &shared,
+                || command("bob", &["down", "film", "-o", "into"]),
+                || {
+                    let right = fs::read(dir.join("into/film")).is_ok_and(|found| found == film);
+                    fs::remove_dir_all(dir.join("into")).is_ok() && right
+                },
+            );
         });
         scope.spawn(|| work(&shared, || command("cleo", &["files"]), || true));
         let done = table.survive("the restarts", || {
@@ -221,7 +230,12 @@ fn stay(shared: &Shared, manager: SocketAddr, name: &str, own: SocketAddr, tell:
     }
 }
 
-fn converse(manager: SocketAddr, name: &str, own: SocketAddr, tell: &mpsc::Sender<u64>) -> std::io::Result<()> {
+fn converse(
+    manager: SocketAddr,
+    name: &str,
+    own: SocketAddr,
+    tell: &mpsc::Sender<u64>,
+) -> std::io::Result<()> {
     let mut lines = Lines::connect(manager)?;
     lines.say(&register(name, own, 0))?;
     loop {
