@@ -9,10 +9,10 @@
 #   restart  times the manager is restarted under 50 peers                          10        200
 #   liars    times an honest user works beside each kind of hostile client           1          3
 #   crowd    peers are at one manager                                              500       5000
-#   flood    seconds memory may take to fall after a flood                           1         30
+#   flood    seconds memory may take to fall after each of ten floods                1         30
 #   fifo     leases are granted in the order of their numbers                    50000    1000000
 #
-# Without a count each takes under a minute. FAULTS_SEED=N makes the same random choices again. Nothing else should
+# Without a count each takes under a minute if the promises are kept. FAULTS_SEED=N makes the same random choices again. Nothing else should
 # run on the machine meanwhile where times are measured (liars, crowd).
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"

@@ -21,7 +21,7 @@ use crate::table::{Table, memory_kib, percentile};
 const QUIET: Duration = Duration::from_secs(5);
 
 /// How long a list may take to reach everybody.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The manager asks each peer once a second whether it is there.
 const PING: f64 = 1.0;
@@ -99,7 +99,8 @@ fn measure(table: &Table, count: usize) {
         scope.spawn(|| watch(&joining, &late, &over, &whole, &lost, count));
         for n in 0..count {
             let mut stream = TcpStream::connect(network.addr).unwrap();
-            stream.write_all(register(&format!("light-{n}"), listener.addr(n), SLOTS).as_bytes()).unwrap();
+            // One that is refused is missed later.
+            let _ = stream.write_all(register(&format!("light-{n}"), listener.addr(n), SLOTS).as_bytes());
             stream.set_nonblocking(true).unwrap();
             let (begins, objects, listed, pinged) = (Vec::new(), 0, 0, None);
             joining.lock().unwrap().push(Peer { stream, begins, objects, listed, pinged });
@@ -148,15 +149,18 @@ fn memory(network: &Network, which: &str) -> u64 {
     memory_kib(network.manager.pid(), which) / 1024
 }
 
-/// How long a question takes to be answered, in milliseconds, asked again and again for half of [`QUIET`].
+/// How long a question takes to be answered, in milliseconds, asked again and again for half of [`QUIET`]. Of one that is
+/// refused there is none.
 fn answer_times(network: &Network, question: &str, answer: &str) -> Vec<f64> {
     let (mut times, began) = (Vec::new(), Instant::now());
-    let mut lines = Lines::connect(network.addr).unwrap();
+    let Ok(mut lines) = Lines::connect(network.addr) else { return times };
+    let mut is_answered =
+        || lines.say(question).is_ok() && lines.hear().is_ok_and(|heard| heard.starts_with(answer));
     while began.elapsed() < QUIET / 2 {
         let asked = Instant::now();
-        lines.say(question).unwrap();
-        let heard = lines.hear().unwrap();
-        assert!(heard.starts_with(answer), "{heard:.200}");
+        if !is_answered() {
+            return Vec::new();
+        }
         times.push(asked.elapsed().as_secs_f64() * 1000.0);
         thread::sleep(Duration::from_millis(5));
     }

@@ -21,7 +21,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
 use crate::common::files::bytes;
-use crate::common::node::{Network, Node};
+use crate::common::node::{Network, Node, Outcome};
 use crate::common::{assert_is_product, integers, save, until};
 use crate::light::{parts, sparse};
 use crate::table::{Table, on_lanes, seed};
@@ -174,6 +174,14 @@ impl Lane {
         self.network.all_leasable(peers);
     }
 
+    /// A command that was not killed has failed. One that began when there was no manager may say so.
+    fn failed(&mut self, outcome: &Outcome) {
+        if self.victim != Victim::Manager || outcome.stderr.contains("registered as number") {
+            eprintln!("a command failed: {outcome:#?}");
+            self.seen.failed += 1;
+        }
+    }
+
     /// Kills one of the peers, or the manager, and starts it again.
     fn strike(&mut self) {
         self.seen.kills += 1;
@@ -275,8 +283,7 @@ fn fetch(lane: &mut Lane, file: &str, content: &[u8], kills: usize) {
     if outcome.status == Some(0) {
         lane.seen.fetched_again += outcome.json()["duplicates"].as_u64().unwrap() as usize;
     } else {
-        eprintln!("down {file} failed: {outcome:#?}");
-        lane.seen.failed += 1;
+        lane.failed(&outcome);
     }
     lane.seen.corrupt += usize::from(fs::read(into.join(file)).is_ok_and(|found| found != content));
 }
@@ -366,8 +373,7 @@ fn products(lane: &mut Lane, kills: usize) {
             let right = std::panic::catch_unwind(|| assert_is_product(&path, &a, &b)).is_ok();
             lane.seen.wrong += usize::from(!right);
         } else {
-            eprintln!("multiply failed: {outcome:#?}");
-            lane.seen.failed += 1;
+            lane.failed(&outcome);
         }
         lane.network.peers.iter_mut().for_each(|peer| _ = peer.ready());
         lane.network.all_leasable(3);
@@ -411,8 +417,7 @@ fn drops(lane: &mut Lane, kills: usize) {
             if matches!(outcome.status, Some(0 | 3)) {
                 break;
             }
-            eprintln!("drop {name}: once more, after {}", outcome.stderr.lines().last().unwrap_or_default());
-            lane.seen.failed += 1;
+            lane.failed(&outcome);
             outcome = drop(lane).outcome();
         }
         told.push((name, content));
