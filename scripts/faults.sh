@@ -12,8 +12,9 @@
 #   flood    seconds memory may take to fall after each of ten floods                1         30
 #   fifo     leases are granted in the order of their numbers                    50000    1000000
 #
-# Without a count each takes under a minute if the promises are kept. FAULTS_SEED=N makes the same random choices again. Nothing else should
-# run on the machine meanwhile where times are measured (liars, crowd).
+# Without a count each takes under a minute if the promises are kept. FAULTS_SEED=N makes the same random choices again;
+# FAULTS_ONLY=TEXT measures only floods and hostile clients with this text in their names. Nothing else should run on the
+# machine meanwhile where times are measured (liars, crowd).
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 cd "$root"

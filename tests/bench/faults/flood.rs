@@ -23,7 +23,7 @@ use crate::common::node::{Network, state};
 use crate::common::{PATIENCE, until};
 use crate::hostile::{ATTACKS, Attackers};
 use crate::light::{self, Lines, Listener, register};
-use crate::table::{Table, memory_kib};
+use crate::table::{Table, is_wanted, memory_kib};
 
 const REAL: usize = 4;
 const LIGHT: usize = 36;
@@ -85,7 +85,7 @@ pub(crate) fn run(count: usize) -> Table {
     let table = Table::new(
         "flood,before_mib,peak_mib,after_mib,ratio,after_s,flood_s,questions,refused,peers_lost,slowest_answer_s",
     );
-    for (name, at_peer, before, flood) in FLOODS {
+    for (name, at_peer, before, flood) in FLOODS.into_iter().filter(|(name, ..)| is_wanted(name)) {
         let after = Duration::from_secs(count as u64);
         table.survive(name, || measure(&table, name, at_peer, before, flood, after));
     }

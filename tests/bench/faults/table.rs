@@ -83,6 +83,11 @@ pub(crate) fn seed() -> u64 {
     *SEED
 }
 
+/// Whether a row is wanted: `FAULTS_ONLY` may name a part of those that are.
+pub(crate) fn is_wanted(name: &str) -> bool {
+    std::env::var("FAULTS_ONLY").map_or(true, |part| name.contains(&part))
+}
+
 /// Does so many pieces of work in so many threads.
 pub(crate) fn on_lanes(lanes: usize, pieces: usize, work: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
