@@ -355,7 +355,7 @@ fn products(lane: &mut Lane, kills: usize) {
         let path = lane.network.path(&answer);
         let args = ["multiply", "a.npy", "b.npy", "--levels", "2", "-o", &answer];
         let mut me = lane.network.command("me", &args);
-        lane.wait(400);
+        lane.wait(150);
         lane.seen.in_the_middle += usize::from(!me.has_ended());
         if lane.victim == Victim::Receiver {
             lane.seen.kills += 1;
