@@ -26,6 +26,15 @@ use crate::share::FileId;
 /// How long leaving in order may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// How soon it is noticed that the conversation with the manager has ended.
+const NOTICED: Duration = Duration::from_millis(500);
+
+/// How long a manager that is lost may take to come back while somebody waits for its answer.
+const BACK: Duration = Duration::from_secs(5);
+
+/// The attempt at which it counts that the name or the address is another's.
+const CONFLICTS: u64 = 3;
+
 /// What is known of the network now.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkView {
@@ -104,19 +113,26 @@ impl Network {
         self.known.lock().credentials.clone()
     }
 
-    /// Asks the manager something in this peer's name. A manager that was restarted, and so knows nothing of this peer, is
-    /// asked once more when this peer has registered there.
+    /// Asks the manager something in this peer's name. One that was restarted meanwhile, and so knows nothing of this peer,
+    /// or did not answer, is asked once more when this peer has registered there.
     ///
     /// # Errors
     /// Why this peer is not registered, and what `ask` says.
     pub(crate) fn ask<T>(&self, mut ask: impl FnMut(&Credentials) -> Result<T>) -> Result<T> {
-        let own = self.first_number()?;
+        self.first_number()?;
         let who = self.credentials();
         match ask(&who) {
-            Err(no) if no.code() == Code::Unauthorised => {
+            Err(no) if no.code() == Code::Unauthorised || no.code() == Code::Failed => {
                 let mut known = self.known.lock();
-                let waits = |known: &mut Contact| known.credentials.peer == own && !known.over;
-                self.changed.wait_while_for(&mut known, waits, limits::CONNECT_TIME + limits::MESSAGE_TIME);
+                let same = |known: &Contact| known.credentials == who && !known.over;
+                // Where it is still registered a moment later, the question itself has failed.
+                let joined = |known: &mut Contact| {
+                    same(known) && known.standing.number.is_some() && no.code() == Code::Failed
+                };
+                self.changed.wait_while_for(&mut known, joined, NOTICED);
+                if !joined(&mut known) {
+                    self.changed.wait_while_for(&mut known, |known| same(known), BACK);
+                }
                 let again = known.credentials.clone();
                 drop(known);
                 if again == who { Err(no) } else { ask(&again) }
@@ -150,9 +166,12 @@ impl Network {
     /// # Errors
     /// Why this peer is not registered.
     pub fn first_number(&self) -> Result<PeerId> {
-        // A program that was restarted may have to wait for the end of its former self.
-        let enough = |known: &Contact| known.attempts > 0 && !known.busy;
-        self.number_when(limits::CONNECT_TIME + limits::MESSAGE_TIME, enough)
+        // A program that was restarted may have to wait for the end of its former self; one that has lost its manager, for
+        // the next one.
+        let enough = |known: &Contact| known.attempts > 0 && !known.busy && !known.ever_joined;
+        let patience =
+            if self.known.lock().ever_joined { BACK } else { limits::CONNECT_TIME + limits::MESSAGE_TIME };
+        self.number_when(patience, enough)
     }
 
     fn number_when(&self, patience: Duration, enough: impl Fn(&Contact) -> bool) -> Result<PeerId> {
@@ -236,9 +255,11 @@ impl Network {
             let since = known.standing.trouble.take().filter(|_| !joined);
             let since = since.map_or_else(Instant::now, |(_, since)| since);
             known.standing.trouble = Some((why.to_string(), since));
-            let refused =
-                matches!(why.kind(), Kind::Wire(code) if code != Code::Failed && code != Code::Busy);
-            known.busy = why.code() == Code::Busy;
+            // The manager may not have seen yet that the former self of a program that was restarted is gone.
+            let early = why.code() == Code::Conflict && known.attempts < CONFLICTS;
+            let refused = matches!(why.kind(), Kind::Wire(code) if code != Code::Failed && code != Code::Busy)
+                && !early;
+            known.busy = why.code() == Code::Busy || early;
             if refused && !known.ever_joined {
                 (known.refused, known.over) = (Some(why.code()), true);
             } else {

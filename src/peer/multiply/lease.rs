@@ -108,6 +108,8 @@ impl HeldLease {
                     let text = format!("waiting for {slots}, place {position} in the queue: {reason}");
                     on_wait(position, text);
                 }
+                // It died while the lease was granted, and is not among its slots.
+                FromManager::Lost { .. } => {}
                 FromManager::Leased { lease, for_ms, slots } => {
                     return Self::keep(connection, line, lease, slots, for_ms);
                 }
