@@ -259,7 +259,7 @@ impl Roster {
             (Some(one), other) if former == Some(one.id) && other.is_none_or(|other| other.id == one.id) => {
                 return Ok(former);
             }
-            (Some(one), Some(other)) if one.id == other.id => {
+            (Some(one), other) if one.is.addr == *addr && other.is_none_or(|other| other.id == one.id) => {
                 let left = dead_after.saturating_sub(now.saturating_sub(one.heard)) as f64 / 1000.0;
                 let no =
                     format!("{name} at {addr} is still listed, and nothing shows that you are that peer");
