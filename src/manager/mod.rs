@@ -33,6 +33,7 @@ use clap::Args;
 use crate::cli;
 use crate::error::Result;
 use crate::net::admission::Admission;
+use crate::net::limits;
 use crate::net::message::{Replicas, encode};
 use crate::net::server::{Server, listen};
 use crate::thread::{self, Thread};
@@ -90,10 +91,13 @@ impl Manager {
         let here = || Arc::clone(&desk);
         let (served, beats, tells, orders, exams) = (here(), here(), here(), here(), here());
         let board = Board::default();
-        let server =
-            Server::start("serve_node", listen(addr, admission)?, secret.clone(), move |connection| {
-                sessions::serve_node(&served, &board, connection)
-            })?;
+        let server = Server::start(
+            "serve_node",
+            listen(addr, admission)?,
+            limits::MANAGER_LINE,
+            secret.clone(),
+            move |connection| sessions::serve_node(&served, &board, connection),
+        )?;
         // One that cannot be started ends the others, which hear of it from the desk.
         let mut manager = Self { desk, server, threads: Vec::new() };
         let threads = &mut manager.threads;

@@ -21,7 +21,7 @@
 //!
 //! The side that began may ask for the same in return, by a nonce of its own, and the programs here do: else any program
 //! that takes the port of a dead manager could give its peers orders. The two are made for two purposes, so that neither
-//! can be sent back as the other.
+//! can be sent back as the other; and a manager's for a third, so that nobody can fetch it from a peer.
 //!
 //! All of this is done by the [`Connection`](super::connection::Connection), so that no conversation knows of it. HTTP,
 //! which only reads, stays open. A node without a secret listens on loopback only, unless it is told `--open`.
@@ -36,6 +36,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::key::{Key, Purpose};
+use super::limits;
 use super::message::{Refusal, Reply};
 use crate::error::{Code, Error, Kind, Result};
 
@@ -89,6 +90,11 @@ impl Reply for Handshake {
     }
 }
 
+/// What a node is whose lines may be so long, as it shows it to one that it has let in.
+pub(super) fn welcome(longest_line: usize) -> Purpose {
+    if longest_line == limits::MANAGER_LINE { Purpose::ManagerWelcome } else { Purpose::Welcome }
+}
+
 /// What shows that one knows the secret; `line` is the first of the conversation.
 pub(super) fn prove(secret: &Key, purpose: Purpose, nonce: &Key, line: &[u8]) -> Key {
     secret.make(purpose, &[nonce.to_string().as_bytes(), line.trim_ascii_end()])
@@ -116,7 +122,7 @@ mod tests {
     /// Answers every line, any JSON value, with the same line.
     fn echo(secret: Option<&Key>) -> Server {
         let listener = listen(([127, 0, 0, 1], 0).into(), &Admission::default()).unwrap();
-        Server::start("serve_echo", listener, secret.cloned(), |connection| {
+        Server::start("serve_echo", listener, limits::LINE, secret.cloned(), |connection| {
             while let Received::Message(value) = connection.receive::<Value>(None)? {
                 connection.send(&value)?;
             }
@@ -269,7 +275,10 @@ mod tests {
             hand.0.read_to_string(&mut rest).unwrap();
             rest
         };
-        for (welcome, expected) in [(Purpose::Welcome, Ok("payload")), (Purpose::Enter, Err(""))] {
+        let no = Err("");
+        for (welcome, expected) in
+            [(Purpose::Welcome, Ok("payload")), (Purpose::Enter, no), (Purpose::ManagerWelcome, no)]
+        {
             std::thread::scope(|scope| {
                 let rest = scope.spawn(|| server(listener.accept().unwrap().0, welcome));
                 let mut connection = connect(addr, Some(&secret));

@@ -34,7 +34,7 @@ use log::trace;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::admission::{Handshake, prove, unauthorised};
+use super::admission::{Handshake, prove, unauthorised, welcome};
 use super::key::{Key, Purpose};
 use super::limits::{self, Pace};
 use super::message::{FromPeer, PeerId, Refusal, Reply, encode, shown};
@@ -62,6 +62,8 @@ pub struct Connection {
     longest_line: usize,
     line: Vec<u8>,
     outbox: Option<Outbox>,
+    /// How long the lines may be that this side says.
+    speaks: usize,
     /// What the other side is to show that it knows, before its first line is understood.
     guard: Option<Key>,
     /// What this side is to show when it has said its first line, and that line.
@@ -96,12 +98,12 @@ impl Connection {
         Ok(Self { entry, ..Self::new(stream, longest_line).map_err(failed)? })
     }
 
-    /// A connection that a listener accepted, from one that must know this secret.
+    /// A connection that a listener accepted, whose lines may be as long as `speaks`, from one that must know this secret.
     ///
     /// # Errors
     /// When it is gone already.
-    pub fn accepted(stream: TcpStream, secret: Option<&Key>) -> io::Result<Self> {
-        Ok(Self { guard: secret.cloned(), ..Self::new(stream, limits::LINE)? })
+    pub fn accepted(stream: TcpStream, speaks: usize, secret: Option<&Key>) -> io::Result<Self> {
+        Ok(Self { guard: secret.cloned(), speaks, ..Self::new(stream, limits::LINE)? })
     }
 
     fn new(stream: TcpStream, longest_line: usize) -> io::Result<Self> {
@@ -110,7 +112,8 @@ impl Connection {
             Writer { other: stream.peer_addr()?, stream: Arc::new(stream), occupant: Arc::default() };
         // It is in memory as a whole once something was read, for each of thousands of connections.
         let reader = BufReader::with_capacity(longest_line / 16, writer.within(Limit::None));
-        Ok(Self { reader, writer, longest_line, line: Vec::new(), outbox: None, guard: None, entry: None })
+        let (line, speaks) = (Vec::new(), limits::LINE);
+        Ok(Self { reader, writer, longest_line, line, outbox: None, speaks, guard: None, entry: None })
     }
 
     /// The half that speaks, for another thread.
@@ -166,7 +169,9 @@ impl Connection {
         let (mac, own) = (prove(secret, Purpose::Enter, &nonce, first), Key::random());
         self.writer.send(&Handshake::Proof { mac, nonce: Some(own.clone()) })?;
         match self.answer(limits::MESSAGE_TIME)? {
-            Handshake::Welcome { mac } if mac == prove(secret, Purpose::Welcome, &own, first) => Ok(()),
+            Handshake::Welcome { mac } if mac == prove(secret, welcome(self.longest_line), &own, first) => {
+                Ok(())
+            }
             _ => Err(stranger),
         }
     }
@@ -183,7 +188,7 @@ impl Connection {
             return Err(stranger);
         }
         if let Some(nonce) = nonce {
-            let mac = prove(&secret, Purpose::Welcome, &nonce, &first);
+            let mac = prove(&secret, welcome(self.speaks), &nonce, &first);
             self.writer.send(&Handshake::Welcome { mac })?;
         }
         self.line = first;
@@ -501,7 +506,7 @@ pub(super) mod tests {
     pub(in crate::net) fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (Connection::accepted(listener.accept().unwrap().0, None).unwrap(), other)
+        (Connection::accepted(listener.accept().unwrap().0, limits::LINE, None).unwrap(), other)
     }
 
     /// A fifth of a second for a payload of a few bytes.

@@ -43,6 +43,8 @@ pub(crate) enum Purpose {
     Enter = 3,
     /// To show the same in return. Of the nonce of the one that was let in, and its first line.
     Welcome = 4,
+    /// The same, from a manager.
+    ManagerWelcome = 5,
 }
 
 /// A token, the key of a lease at a peer, or a pass; on the wire 64 hex digits.

@@ -105,20 +105,21 @@ pub fn listen(addr: SocketAddr, admission: &Admission) -> Result<TcpListener> {
 
 impl Server {
     /// Serves every connection to `listener` with `serve`, each in a thread called `name`; messages only of those that
-    /// know the secret.
+    /// know the secret. Its own lines may be as long as `speaks`.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(
         name: &'static str,
         listener: TcpListener,
+        speaks: usize,
         secret: Option<Key>,
         serve: impl Fn(&mut Connection) -> Result<()> + Send + Sync + 'static,
     ) -> Result<Self> {
         let failed = |e| Error::failed("cannot start the server").because(e);
         let addr = listener.local_addr().map_err(failed)?;
         let open = Arc::<Mutex<Open>>::default();
-        let host = Arc::new(Host { name, secret, serve: Box::new(serve), open: Arc::clone(&open) });
+        let host = Arc::new(Host { name, speaks, secret, serve: Box::new(serve), open: Arc::clone(&open) });
         let accept = thread::start("accept_loop", move || accept_loop(&host, &listener))?;
         Ok(Self { addr, open, accept: Some(accept) })
     }
@@ -156,6 +157,8 @@ impl Drop for Server {
 /// What the threads of a server share.
 struct Host {
     name: &'static str,
+    /// How long its lines may be.
+    speaks: usize,
     secret: Option<Key>,
     serve: Box<Serve>,
     open: Arc<Mutex<Open>>,
@@ -184,7 +187,7 @@ fn accept_loop(host: &Arc<Host>, listener: &TcpListener) {
 
 /// Starts the thread of one conversation.
 fn begin(host: &Arc<Host>, stream: TcpStream) -> Result<()> {
-    let Ok(connection) = Connection::accepted(stream, host.secret.as_ref()) else {
+    let Ok(connection) = Connection::accepted(stream, host.speaks, host.secret.as_ref()) else {
         return Ok(()); // It is gone already, which is no failure of ours.
     };
     let mut open = host.open.lock();
@@ -245,7 +248,7 @@ mod tests {
     /// Answers every line, any JSON value, with the same line.
     fn echo() -> Server {
         let listener = listen(([127, 0, 0, 1], 0).into(), &Admission::default()).unwrap();
-        Server::start("serve_echo", listener, None, |connection| {
+        Server::start("serve_echo", listener, limits::LINE, None, |connection| {
             while let Received::Message(value) = connection.receive::<serde_json::Value>(None)? {
                 if value == "stay" {
                     connection.stays(7);

@@ -43,6 +43,7 @@ use self::sessions::serve_peer;
 use self::swarm::upload::Uploads;
 use self::wings::Wings;
 use crate::error::{Error, Result};
+use crate::net::limits;
 use crate::net::server::{Server, listen};
 use crate::share::store::Store;
 use crate::thread::{self, Thread, cores};
@@ -78,8 +79,9 @@ impl Peer {
         let wings = Arc::new(Wings { network, serving, library, uploads, replication });
         let secret = wings.network.config.admission.secret.clone();
         let (served, member) = (Arc::clone(&wings), Arc::clone(&wings));
-        let server =
-            Server::start("serve_peer", listener, secret, move |connection| serve_peer(&served, connection))?;
+        let server = Server::start("serve_peer", listener, limits::LINE, secret, move |connection| {
+            serve_peer(&served, connection)
+        })?;
         // Where a thread cannot be started, those that were are ended.
         let mut peer = Self { wings, server, threads: Vec::new() };
         peer.threads.push(peer.wings.library.start()?);

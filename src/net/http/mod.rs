@@ -218,7 +218,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-        let mut connection = Connection::accepted(listener.accept().unwrap().0, None).unwrap();
+        let mut connection = Connection::accepted(listener.accept().unwrap().0, limits::LINE, None).unwrap();
         let error = serve(&mut connection, |_| Answer::file("x/y", file, 64 << 20, gate)).unwrap_err();
         assert!(PASSED.load(Ordering::SeqCst) < 1 << 20, "{PASSED:?} bytes before {error}");
     }
@@ -240,7 +240,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = thread::spawn(move || {
-            let mut connection = Connection::accepted(listener.accept().unwrap().0, None).unwrap();
+            let mut connection =
+                Connection::accepted(listener.accept().unwrap().0, limits::LINE, None).unwrap();
             serve(&mut connection, |_| Answer::file("x/y", file, size, gate))
         });
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
