@@ -188,7 +188,7 @@ pub(super) fn down(
 /// Downloads a file into a folder, unless it lies there.
 fn fetch(context: &Context, file: &FileName, folder: &Path, order: PickOrder) -> Result<DownloadReport> {
     // Nothing is made on the disk for a file that nobody offers. Of what this peer offers from another folder it is a holder
-    // itself; so it asks as nobody, who is left out of no list.
+    // itself; so it asks as nobody, and finds itself in the list, too.
     let peer = context.peer()?;
     let copies = offered_from_elsewhere(&peer.wings.library, file, folder).is_some();
     let mut manager = context.manager();

@@ -119,7 +119,8 @@ impl Desk {
         locked: &mut Locked,
         change: impl FnOnce(&mut Locked, Millis) -> R,
     ) -> (R, Vec<Outbox>) {
-        let result = change(locked, self.clock.now());
+        let now = self.clock.now();
+        let result = change(locked, now);
         let flush = locked.carry_out();
         if locked.table.list_changed || locked.stopping {
             self.list_changed.notify_all();
@@ -130,7 +131,7 @@ impl Desk {
         if locked.table.place_left() || locked.stopping {
             self.place_left.notify_all();
         }
-        if locked.table.is_exam_due(self.clock.now()) || locked.stopping {
+        if locked.table.is_exam_due(now) || locked.stopping {
             self.exam_due.notify_all();
         }
         (result, flush)

@@ -51,36 +51,26 @@ pub(super) fn examine(connection: &mut Connection, exam: &Exam, wait: Duration) 
     let mut rng = rand::rng();
     let [rows, inner, cols] = std::array::from_fn(|_| rng.random_range(1..=SIDE));
     let mut operand = |len| -> Vec<f64> { (0..len).map(|_| rng.random_range(-9..=9_i8).into()).collect() };
-    let (a, b) = (operand(rows * inner), operand(inner * cols));
-    let (rows_, inner_, cols_) = (rows as u32, inner as u32, cols as u32);
-    let multiply = ToPeer::Multiply {
-        lease: exam.lease,
-        key: exam.key.clone(),
-        product: 0,
-        rows: rows_,
-        inner: inner_,
-        cols: cols_,
-        payload: 8 * (a.len() + b.len()) as u64,
-    };
+    let (a, b, mut c) = (operand(rows * inner), operand(inner * cols), vec![0.0; rows * cols]);
+    let (lease, key, payload) = (exam.lease, exam.key.clone(), 8 * (a.len() + b.len()) as u64);
+    let shape = [rows, inner, cols].map(|side| side as u32);
+    let multiply =
+        ToPeer::Multiply { lease, key, product: 0, rows: shape[0], inner: shape[1], cols: shape[2], payload };
     connection.send_with_payload(&multiply, |out| {
         out.write_all(bytemuck::cast_slice(&a))?;
         out.write_all(bytemuck::cast_slice(&b))
     })?;
-    let mut c = vec![0.0; rows * cols];
     let end = Instant::now() + wait;
     let Received::Message(answer) = connection.receive_by::<FromPeer>(end)? else {
         let what = format!("{} did not answer within {} s", exam.addr, wait.as_secs());
         return Err(Error::failed(what).advise("see whether the program there is stopped or overloaded"));
     };
-    connection.payload_pace(Pace { start: wait, rate: limits::PAYLOAD_RATE, stall: wait });
-    match answer.granted()? {
-        FromPeer::Product { product: 0, rows, cols, payload }
-            if (rows, cols, payload) == (rows_, cols_, 8 * c.len() as u64) =>
-        {
-            connection.receive_payload(bytemuck::cast_slice_mut(&mut c))?;
-        }
-        other => return Err(no_answer(&other, "multiply")),
+    let (answer, payload) = (answer.granted()?, 8 * c.len() as u64);
+    if answer != (FromPeer::Product { product: 0, rows: shape[0], cols: shape[2], payload }) {
+        return Err(no_answer(&answer, "multiply"));
     }
+    connection.payload_pace(Pace { start: wait, rate: limits::PAYLOAD_RATE, stall: wait });
+    connection.receive_payload(bytemuck::cast_slice_mut(&mut c))?;
     let entry =
         |at: usize| (0..inner).map(|i| a[at / cols * inner + i] * b[i * cols + at % cols]).sum::<f64>();
     match (0..c.len()).find(|&at| c[at] != entry(at)) {

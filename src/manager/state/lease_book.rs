@@ -152,13 +152,10 @@ impl LeaseBook {
     pub(super) fn serve(&mut self, roster: &Roster, now: Millis) {
         while let Some(head) = self.queue.front() {
             let (lease, wish) = (head.ticket, head.wish.clone());
-            let Some(mut slots) = self.take(roster, &wish) else { return };
+            let Some(slots) = self.take(roster, &wish) else { return };
             self.queue.pop_front();
             self.place_left |= wish.asker != NOBODY;
-            let holder = wish.asker;
-            slots.iter_mut().for_each(|card| card.key = Some(roster.key(lease, card.peer)));
-            self.bind(lease, &slots);
-            self.leases.insert(lease, Grant { holder, until: now + self.quantum, slots, progress: None });
+            self.grant(roster, lease, wish.asker, slots, now);
             self.effects.push(Effect::Turn(lease));
         }
     }
@@ -206,12 +203,23 @@ impl LeaseBook {
     pub(super) fn examine(&mut self, roster: &Roster, peer: PeerId, now: Millis) -> Option<Exam> {
         let row = roster.peers.get(&peer)?;
         let (lease, addr) = (self.next_number(), row.is.addr);
-        let key = roster.key(lease, peer);
-        let slots = vec![PeerCard { key: Some(key.clone()), ..self.mark_used(row, 1) }];
+        let slots = vec![self.mark_used(row, 1)];
+        self.grant(roster, lease, NOBODY, slots, now);
+        Some(Exam { peer, addr, lease, key: roster.key(lease, peer) })
+    }
+
+    /// These slots are the holder's for a quantum, and their peers are told.
+    fn grant(
+        &mut self,
+        roster: &Roster,
+        lease: LeaseId,
+        holder: PeerId,
+        mut slots: Vec<PeerCard>,
+        now: Millis,
+    ) {
+        slots.iter_mut().for_each(|card| card.key = Some(roster.key(lease, card.peer)));
         self.bind(lease, &slots);
-        let grant = Grant { holder: NOBODY, until: now + self.quantum, slots, progress: None };
-        self.leases.insert(lease, grant);
-        Some(Exam { peer, addr, lease, key })
+        self.leases.insert(lease, Grant { holder, until: now + self.quantum, slots, progress: None });
     }
 
     /// Tells the peers of a lease to serve it for a quantum from now.

@@ -315,14 +315,16 @@ impl Table {
         let Some(again) = self.roster.examined(exam.peer, &passed, now) else { return };
         let whom = self.roster.called(exam.peer);
         match passed {
-            Ok(()) => self.events.tell(now, format!("{whom} was examined: its product was right")),
+            Ok(()) => {
+                self.events.tell(now, format!("{whom} was examined: its product was right"));
+                self.book.serve(&self.roster, now);
+            }
             Err(_) if again => {}
             Err(why) => {
                 self.events.tell(now, format!("{whom} is quarantined: it failed its examination: {why}"));
                 self.book.capacity_fell(&self.roster, now);
             }
         }
-        self.book.serve(&self.roster, now);
     }
 
     /// What a new peer is asked for. The key is made of its token, which shows that the manager asks: no slot is taken.

@@ -334,25 +334,23 @@ impl Roster {
     /// before; `None` when the peer is gone.
     pub(super) fn examined(&mut self, id: PeerId, passed: &Result<()>, now: Millis) -> Option<bool> {
         let peer = self.peers.get_mut(&id)?;
-        let again = match passed {
-            Ok(()) => peer.failed.take().is_some(),
-            Err(why) => peer.failed.replace(why.to_string()).is_some(),
-        };
-        match passed {
-            Ok(()) => {
-                self.false_blames.retain(|_, (.., last)| now < *last + DEAF);
-                for (name, lease) in std::mem::take(&mut peer.accusers) {
-                    let (count, before, last) = self.false_blames.entry(name).or_default();
-                    if !again && *before != lease {
-                        (*count, *before, *last) = (*count + 1, lease, now);
-                    }
+        let Err(why) = passed else {
+            let accusers = std::mem::take(&mut peer.accusers);
+            let was_at_its_end = peer.failed.take().is_some();
+            self.false_blames.retain(|_, (.., last)| now < *last + DEAF);
+            for (name, lease) in accusers {
+                let (count, before, last) = self.false_blames.entry(name).or_default();
+                if !was_at_its_end && *before != lease {
+                    (*count, *before, *last) = (*count + 1, lease, now);
                 }
             }
-            Err(why) if why.kind() == Kind::Check => {}
+            return Some(false);
+        };
+        if why.kind() != Kind::Check {
             // It may have been at its end for another reason: it is asked again.
-            Err(_) => self.accused.push_back((id, now + AGAIN)),
+            self.accused.push_back((id, now + AGAIN));
         }
-        Some(again && passed.is_err())
+        Some(peer.failed.replace(why.to_string()).is_some())
     }
 
     /// Slots for a wish that could be leased some time.
