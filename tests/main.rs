@@ -10,6 +10,7 @@ mod failures;
 mod files;
 mod house;
 mod http;
+mod lab;
 mod leases;
 mod multiply;
 mod orders;

@@ -267,6 +267,7 @@ impl Ticket<'_> {
         self.wait_for_turn(Duration::ZERO)
     }
 
+    // lab 3
     /// Sleeps while the request waits in the queue, for `at_most` that long.
     pub(super) fn wait_for_turn(&self, at_most: Duration) -> TicketStanding {
         let end = Instant::now() + at_most;

@@ -148,7 +148,6 @@ impl Catalogue {
         Self { versions: Versions::new(drops), ..Self::default() }
     }
 
-    // lab 4: begin
     /// A peer has a file, whole or in part. `published` says when a person put it into its folder, if one did; by a
     /// clock that may be wrong, so nothing counts as published later than now. Such a file would win against every
     /// drop. Says what changed, if anything did.
@@ -263,7 +262,6 @@ impl Catalogue {
         self.versions.forget(file, id);
         Some(self.files.remove(&number)?.manifest.name().clone())
     }
-    // lab 4: end
 
     /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody
     /// wants it now, and nothing that is listed was published later. Nobody drops later than now: such a drop could

@@ -147,7 +147,7 @@ impl LeaseBook {
         FromManager::Wait { position, asked: wish.slots, free, reason }
     }
 
-    // lab 2: begin
+    // lab 3
     /// Grants what can be granted: the head takes all it asked for, or nobody takes anything.
     pub(super) fn serve(&mut self, roster: &Roster, now: Millis) {
         while let Some(head) = self.queue.front() {
@@ -159,9 +159,7 @@ impl LeaseBook {
             self.effects.push(Effect::Turn(lease));
         }
     }
-    // lab 2: end
 
-    // lab 1: begin
     /// Takes the slots of a wish, all or none, spread over as many peers as possible: one from each in turn, beginning
     /// with those that have shown that they compute, and of them with those that have most to spare.
     fn take(&mut self, roster: &Roster, wish: &Wish) -> Option<Vec<PeerCard>> {
@@ -184,7 +182,6 @@ impl LeaseBook {
         let shares = spare.into_iter().filter(|&(_, _, taken)| taken > 0);
         Some(shares.map(|(_, peer, taken)| self.mark_used(peer, taken)).collect())
     }
-    // lab 1: end
 
     /// Counts `slots` of a peer as used, no more than it has; the card says how many.
     fn mark_used(&mut self, peer: &Member, slots: u32) -> PeerCard {

@@ -183,7 +183,6 @@ impl Replicator {
         }
     }
 
-    // lab 5: begin
     /// What should be fetched by whom, after all that changed. To be called after every change, and at the time that
     /// [`Replicator::next`] says.
     pub(super) fn plan(&mut self, catalogue: &mut Catalogue, roster: &Roster, now: Millis) -> CopyPlan {
@@ -266,7 +265,6 @@ impl Replicator {
             && self.lacking(listing, scene.roster) > 0
             && has_source(listing, peer, scene.roster)
     }
-    // lab 5: end
 
     /// The next file that this peer has to look at.
     fn next_of(&mut self, peer: PeerId, catalogue: &Catalogue) -> Option<FileNumber> {

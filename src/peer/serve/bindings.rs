@@ -102,7 +102,7 @@ impl Bindings {
         }
     }
 
-    // lab 3: begin
+    // lab 4
     /// May a product of this lease begin now, asked for with this key? If so, it counts as being served.
     pub(super) fn begin(&mut self, lease: LeaseId, key: &Key, now: Millis) -> Begin {
         let (slots, serving) = self.load();
@@ -124,7 +124,6 @@ impl Bindings {
         binding.serving += 1;
         Begin::Go
     }
-    // lab 3: end
 
     /// A product is done, well or badly; true when `unbound` must be said now.
     pub(super) fn end(&mut self, lease: LeaseId) -> bool {

@@ -1,0 +1,204 @@
+//! The exercises of the lab, proved: each stub builds and fails, each solution passes, and what students really write
+//! instead fails with the right words.
+//!
+//! All variants are modules of one copy of the project, beside the files of which they are variants, so that they are
+//! compiled at once: `lease_book.rs` with the wrong part `barging` of exercise 3 is `lease_book_lab3_barging.rs`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// How many exercises there are.
+const EXERCISES: usize = 3;
+
+/// A text that stands in for parts of an exercise.
+struct Variant {
+    exercise: usize,
+    /// `stub`, `solution` or what is wrong.
+    name: String,
+    /// What is to be said of it, if it is wrong.
+    words: Option<String>,
+    /// The files of which it replaces parts, and the whole files with them replaced.
+    files: BTreeMap<String, String>,
+}
+
+fn lab(exercise: usize) -> PathBuf {
+    Path::new(ROOT).join("tests/lab").join(exercise.to_string())
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The files that a text has parts of.
+fn files_of(text: &str) -> Vec<String> {
+    let named = text.lines().filter_map(|line| line.strip_prefix("//@ "));
+    let mut files: Vec<_> = named.map(|file| file.split(' ').next().unwrap().to_owned()).collect();
+    files.dedup();
+    files
+}
+
+/// All variants of an exercise.
+fn variants(exercise: usize) -> Vec<Variant> {
+    let dir = lab(exercise);
+    let mut variants = Vec::new();
+    for path in fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        let name = match stem.strip_prefix("wrong-") {
+            Some(wrong) => wrong,
+            None if ["stub", "solution"].contains(&stem) => stem,
+            None => continue,
+        };
+        let text = read(&path);
+        let spliced = |file: String| {
+            let spliced = Command::new("scripts/lab.sh")
+                .args(["splice", &exercise.to_string(), &file, path.to_str().unwrap()])
+                .current_dir(ROOT)
+                .output()
+                .unwrap();
+            assert!(spliced.status.success(), "{spliced:?}");
+            let whole = String::from_utf8(spliced.stdout).unwrap();
+            assert_ne!(whole, read(&Path::new(ROOT).join(&file)), "{}: no part of {file}", path.display());
+            (file, whole)
+        };
+        let files = files_of(&text).into_iter().map(spliced).collect();
+        let words = text.lines().find_map(|line| line.strip_prefix("//# ")).map(str::to_owned);
+        assert_eq!(words.is_some(), stem.starts_with("wrong-"), "{}: `//# WORDS`", path.display());
+        variants.push(Variant { exercise, name: name.into(), words, files });
+    }
+    // Where no solution is written down, the project is it.
+    if variants.iter().all(|variant| variant.name != "solution") {
+        let stub = files_of(&read(&dir.join("stub.rs")));
+        let files = stub.into_iter().map(|file| (file.clone(), read(&Path::new(ROOT).join(file)))).collect();
+        variants.push(Variant { exercise, name: "solution".into(), words: None, files });
+    }
+    variants
+}
+
+/// Copies the sources without their tests, which would only cost time.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else if entry.file_name().to_str().unwrap().ends_with(".rs") {
+            fs::write(to, without_tests(&read(&entry.path()))).unwrap();
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// A source without the modules that are compiled for tests only, which stand at its end or are files of their own.
+fn without_tests(source: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = source.lines().peekable();
+    while let Some(line) = lines.next() {
+        let module = lines.peek().filter(|next| line == "#[cfg(test)]" && next.contains("mod "));
+        match module {
+            Some(next) if next.ends_with(';') => drop(lines.next()),
+            Some(_) => break,
+            None => kept += &format!("{line}\n"),
+        }
+    }
+    kept
+}
+
+/// Puts a variant of `file` beside it, with the checks as its module; gives the name of its module.
+fn place(copy: &Path, variant: &Variant, file: &str, source: &str) -> String {
+    let path = Path::new(file);
+    let stem = path.file_stem().unwrap().to_str().unwrap();
+    let module = format!("{stem}_lab{}_{}", variant.exercise, variant.name);
+    let checks = lab(variant.exercise).join(format!("checks-{stem}.rs"));
+    let mount = format!("\n#[cfg(test)]\n#[path = {checks:?}]\nmod lab;\n");
+    // A program's functions become those of a module of the library, which it calls by its name.
+    let of_program = file.starts_with("src/bin/");
+    let folder = if of_program { Path::new("src") } else { path.parent().unwrap() };
+    let source = without_tests(source) + &mount;
+    let source = if of_program { source.replace("peerlab::", "crate::") } else { source };
+    fs::write(copy.join(folder).join(format!("{module}.rs")), source).unwrap();
+    let parents = [folder.join("lib.rs"), folder.join("mod.rs"), folder.with_extension("rs")];
+    let parent = parents.iter().map(|parent| copy.join(parent)).find(|parent| parent.exists()).unwrap();
+    fs::write(&parent, read(&parent) + &format!("mod {module};\n")).unwrap();
+    module
+}
+
+#[test]
+fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lab");
+    let _ = fs::remove_dir_all(&dir);
+    copy(&Path::new(ROOT).join("src"), &dir.join("src"));
+    let runner = lab(1).with_file_name("runner.rs");
+    let library = dir.join("src/lib.rs");
+    fs::write(&library, format!("{}\n#[cfg(test)]\n#[path = {runner:?}]\nmod lab_runner;\n", read(&library))).unwrap();
+    fs::copy(Path::new(ROOT).join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
+    // Without the tables of tests, benches and lints; it is built quickly and runs slowly.
+    let manifest = read(&Path::new(ROOT).join("Cargo.toml"));
+    let kept = manifest.split("\n[").filter(|table| {
+        !["[bin]", "[test]", "[bench]", "[example]", "lints."].iter().any(|name| table.starts_with(name))
+    });
+    let manifest = kept.collect::<Vec<_>>().join("\n[").replace("default-run = \"peer\"", "autobins = false");
+    fs::write(dir.join("Cargo.toml"), manifest).unwrap();
+
+    let variants: Vec<Variant> = (3..=EXERCISES).flat_map(variants).collect();
+    let mut modules: Vec<(&Variant, String)> = Vec::new();
+    for variant in &variants {
+        modules.extend(variant.files.iter().map(|(file, source)| (variant, place(&dir, variant, file, source))));
+    }
+
+    let judged = dir.join("judged");
+    fs::create_dir(&judged).unwrap();
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| format!("{ROOT}/target"));
+    let run = Command::new(env!("CARGO"))
+        .args(["test", "--locked", "--offline", "--lib", "--quiet", "--no-fail-fast", "::lab::checks"])
+        .env("CARGO_TARGET_DIR", Path::new(ROOT).join(target))
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0")
+        .env("PEERLAB_LAB", &judged)
+        .current_dir(&dir)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(!said.contains("could not compile"), "{said}");
+    let mut reports: BTreeMap<String, String> = BTreeMap::new();
+    for entry in fs::read_dir(&judged).unwrap().map(|entry| entry.unwrap()) {
+        // peerlab.manager.desk_lab3_stub.lab
+        let name = entry.file_name().into_string().unwrap();
+        let module = name.rsplit('.').nth(1).unwrap();
+        reports.insert(module.into(), read(&entry.path()));
+    }
+    let mut complaints = Vec::new();
+    for (variant, module) in modules {
+        let report = reports.get(&module).map(String::as_str).unwrap_or("\t\tit broke off");
+        let wrong: Vec<&str> = report.lines().filter(|line| !line.ends_with('\t')).collect();
+        let fits = match (&variant.words, &*variant.name) {
+            (None, "solution") => wrong.is_empty(),
+            (None, _) => !wrong.is_empty() && !report.contains("it broke off"),
+            (Some(words), _) => wrong.iter().any(|line| line.contains(&**words)),
+        };
+        if !fits {
+            let words = variant.words.as_deref().unwrap_or_default();
+            complaints.push(format!("{module}: {words:?} is not what is said:\n{}", wrong.join("\n")));
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn every_exercise_has_a_task_hints_and_three_wrong_solutions() {
+    let page = read(&Path::new(ROOT).join("report/lab.md"));
+    for exercise in 3..=EXERCISES {
+        let wrong = variants(exercise).iter().filter(|variant| variant.words.is_some()).count();
+        assert!(wrong >= 3, "exercise {exercise} has {wrong} wrong solutions");
+        let hints = read(&lab(exercise).join("hints.txt"));
+        assert!(hints.split("\n\n").count() >= 3, "exercise {exercise} has few hints");
+        let task = page.split("\n## ").find(|part| part.starts_with(&format!("{exercise}. ")));
+        let task = task.unwrap_or_else(|| panic!("report/lab.md has no exercise {exercise}"));
+        for part in ["\nTime: ", "Read ", "**Task.**", "**Expected.**", "**Question.**"] {
+            assert!(task.contains(part), "exercise {exercise} in report/lab.md lacks {part:?}");
+        }
+    }
+}

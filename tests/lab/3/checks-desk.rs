@@ -1,0 +1,162 @@
+//! Exercise 3, second part: threads that wait for their turn.
+
+use std::net::TcpListener;
+use std::sync::mpsc::channel;
+use std::thread;
+
+use super::*;
+use crate::lab_runner::run;
+use crate::manager::state::roster::Reach;
+use crate::net::connection::Connection;
+use crate::net::limits;
+use crate::net::message::NOBODY;
+
+#[test]
+fn checks() {
+    run(
+        module_path!(),
+        &[
+            (1, "to look is not to wait", looks),
+            (2, "a thread that waits is woken when it is its turn", woken),
+            (2, "a wake-up without a reason ends no wait", no_reason),
+            (1, "the wait ends after `at_most`", ends),
+            (2, "nobody keeps the lock while it waits", lets_go),
+            (2, "ten threads are served one after another, in order", all),
+        ],
+    );
+}
+
+/// A desk with one peer of one slot, and a way to say something to somebody.
+fn desk() -> (Desk, Outbox) {
+    let desk = Desk::new(Duration::from_secs(600), Replicas::default(), Duration::from_secs(60), None);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let line = Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap().outbox();
+    let ada = r#"{"version":2,"name":"ada","addr":"127.0.0.1:9","slots":1}"#;
+    let peer = desk.admit(serde_json::from_str(ada).unwrap(), &line).unwrap();
+    desk.change(|table, now| table.tried(peer, Reach::Yes, true, now));
+    (desk, line)
+}
+
+fn ask<'a>(desk: &'a Desk, line: &Outbox) -> Ticket<'a> {
+    let wish = Wish { asker: NOBODY, slots: 1, avoid: Vec::new() };
+    desk.ask(&wish, line, Duration::ZERO).unwrap()
+}
+
+/// The holder releases its lease, and the only peer gives the slot back.
+fn give_back(desk: &Desk, ticket: Ticket<'_>) {
+    let number = ticket.number;
+    drop(ticket);
+    let peer = desk.change(|table, _| match table.take_list() {
+        FromManager::Peers { peers, .. } => peers[0].peer,
+        _ => unreachable!(),
+    });
+    desk.change(|table, now| table.unbound(peer, number, now));
+}
+
+const LONG: Duration = Duration::from_secs(5);
+
+fn is_leased(standing: &TicketStanding) -> bool {
+    matches!(standing, TicketStanding::Leased { .. })
+}
+
+fn looks(_: u64) {
+    let (desk, line) = desk();
+    let first = ask(&desk, &line);
+    assert!(is_leased(&first.standing()), "the only slot is free, and the first that asks does not get it");
+    let second = ask(&desk, &line);
+    let began = Instant::now();
+    let standing = second.wait_for_turn(Duration::ZERO);
+    assert!(matches!(standing, TicketStanding::Waiting(_)), "the only slot is taken; the second request is {standing:?}");
+    assert!(began.elapsed() < LONG, "`at_most` is 0, and the look took {:?}", began.elapsed());
+}
+
+fn woken(_: u64) {
+    let (desk, line) = desk();
+    let (first, second) = (ask(&desk, &line), ask(&desk, &line));
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let began = Instant::now();
+            (second.wait_for_turn(LONG), began.elapsed())
+        });
+        give_back(&desk, first);
+        let (standing, took) = waiter.join().unwrap();
+        assert!(is_leased(&standing), "the slot was given back, and the one that waited for it is {standing:?}");
+        assert!(took < LONG, "the slot was given back at once, but the one that waited slept on until its time was over");
+    });
+}
+
+fn no_reason(_: u64) {
+    let (desk, line) = desk();
+    let (first, second) = (ask(&desk, &line), ask(&desk, &line));
+    let (done, answer) = channel();
+    let (second, done) = (&second, done);
+    thread::scope(|scope| {
+        scope.spawn(move || done.send(second.wait_for_turn(LONG)));
+        for _ in 0..50 {
+            second.turn.notify_all();
+            if let Ok(standing) = answer.recv_timeout(Duration::from_millis(10)) {
+                panic!(
+                    "the Condvar was notified and no slot was given back; after that wake-up `wait_for_turn` came back with \
+                     {standing:?} long before its time: look again after each wake-up, in a loop"
+                );
+            }
+        }
+        give_back(&desk, first);
+        assert!(is_leased(&answer.recv().unwrap()), "woken 50 times for no reason, then for a good one: it has no lease");
+    });
+}
+
+fn ends(_: u64) {
+    let (desk, line) = desk();
+    let (_first, second) = (ask(&desk, &line), ask(&desk, &line));
+    let began = Instant::now();
+    let standing = second.wait_for_turn(Duration::from_millis(50));
+    assert!(matches!(standing, TicketStanding::Waiting(_)), "nobody gave a slot back; after 50 ms it is {standing:?}");
+    assert!(began.elapsed() >= Duration::from_millis(50), "`at_most` is 50 ms; it came back after {:?}", began.elapsed());
+}
+
+fn lets_go(_: u64) {
+    let (desk, line) = desk();
+    let (_first, second) = (ask(&desk, &line), ask(&desk, &line));
+    let (done, answer) = channel();
+    thread::scope(|scope| {
+        scope.spawn(|| second.wait_for_turn(Duration::from_secs(1)));
+        scope.spawn(|| {
+            let began = Instant::now();
+            // However the two threads meet: one of these looks falls into the wait.
+            for _ in 0..20 {
+                desk.change(|_, _| ());
+                thread::sleep(Duration::from_millis(10));
+            }
+            done.send(began.elapsed()).unwrap();
+        });
+    });
+    let took = answer.recv().unwrap();
+    assert!(
+        took < Duration::from_millis(900),
+        "while one thread waited for its turn no other could look at the table: it holds the lock and sleeps"
+    );
+}
+
+fn all(_: u64) {
+    let (desk, line) = desk();
+    let tickets: Vec<_> = (0..10).map(|_| ask(&desk, &line)).collect();
+    let (turns, order) = channel();
+    thread::scope(|scope| {
+        for ticket in tickets {
+            let (turns, desk) = (turns.clone(), &desk);
+            scope.spawn(move || {
+                let number = ticket.number;
+                let standing = ticket.wait_for_turn(LONG);
+                turns.send((number, is_leased(&standing))).unwrap();
+                give_back(desk, ticket);
+            });
+        }
+    });
+    drop(turns);
+    let order: Vec<_> = order.iter().collect();
+    for (number, leased) in &order {
+        assert!(leased, "ten threads wait for one slot, each gives it back at once: request {number} was never served");
+    }
+    assert!(order.is_sorted(), "ten requests for one slot were served in this order: {order:?}");
+}
