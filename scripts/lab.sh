@@ -104,7 +104,10 @@ start)
     dir=$(cd "$3" && pwd)
     cp -r "$root"/{Cargo.toml,Cargo.lock,README.md,src,scripts,report} "$dir/"
     (cd "$root" && tar cf - --exclude=tests/lab tests) | tar xf - -C "$dir"
-    [[ ! -e $root/.gitignore ]] || cp "$root/.gitignore" "$dir/"
+    # The last two are there where the crates were fetched for a room without a network (`cargo vendor`).
+    for extra in .gitignore .cargo vendor; do
+        [[ ! -e $root/$extra ]] || ln -s "$root/$extra" "$dir/"
+    done
     # The one program with an exercise has tests then.
     sed -i '/^name = "uppercase"$/,/^test = false$/{/^test = false$/d}' "$dir/Cargo.toml"
     for file in $(files_of "$n"); do
@@ -140,7 +143,7 @@ hint)
     of_exercise "${@:2}"
     shown=$(grep -c '^hint$' "$dir/.lab" || true)
     awk -v RS= -v n=$((shown + 1)) 'NR == n { print; found = 1 } END { exit !found }' "$lab/$n/hints.txt" ||
-        { echo "That were all hints. \`scripts/lab.sh solve $2\` puts the solution in."; exit 0; }
+        { echo "Those were all hints. \`scripts/lab.sh solve $2\` puts the solution in."; exit 0; }
     echo hint >>"$dir/.lab"
     ;;
 solve)

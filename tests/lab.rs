@@ -202,3 +202,35 @@ fn every_exercise_has_a_task_hints_and_three_wrong_solutions() {
         }
     }
 }
+
+fn lab_sh(args: &[&str]) -> (i32, String) {
+    let ran = Command::new("scripts/lab.sh").args(args).current_dir(ROOT).output().unwrap();
+    let said = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (ran.status.code().unwrap(), said)
+}
+
+#[test]
+fn an_exercise_is_begun_in_an_empty_folder_its_hints_come_one_by_one_and_the_solution_keeps_what_was_written() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("my queue");
+    let dir = dir.to_str().unwrap();
+    assert_eq!(lab_sh(&["check", dir]).0, 2, "there is nothing yet");
+    let (status, task) = lab_sh(&["start", "3", dir]);
+    assert_eq!(status, 0, "{task}");
+    assert!(task.contains("## 3. The FIFO queue") && task.contains("/src/manager/desk.rs:"), "{task}");
+    assert_eq!(lab_sh(&["start", "3", dir]).0, 2, "what is there is not written over");
+    let part = format!("{dir}/src/manager/desk.rs");
+    assert!(read(Path::new(&part)).contains("todo!(\"Ticket::wait_for_turn is still empty\")"));
+    let hints: Vec<String> = (0..6).map(|_| lab_sh(&["hint", dir]).1).collect();
+    let all = read(&lab(3).join("hints.txt"));
+    assert_eq!(hints[..4].join("\n"), all, "one after another");
+    assert!(hints[4].contains("all hints") && hints[5] == hints[4], "{hints:?}");
+    assert_eq!(lab_sh(&["solve", dir]).0, 0);
+    assert!(read(Path::new(&part)).contains(read(&Path::new(ROOT).join("src/manager/desk.rs")).trim_end()));
+    assert!(read(Path::new(&format!("{part}.mine"))).contains("is still empty"), "what was written is kept");
+    for wrong in [&["start", "11", "/tmp/x"][..], &["start"], &["dance"], &[]] {
+        assert_eq!(lab_sh(wrong).0, 2, "{wrong:?}");
+    }
+    let (_, list) = lab_sh(&["list"]);
+    assert_eq!(list.lines().filter(|line| line.contains("Difficulty")).count(), EXERCISES, "{list}");
+}
