@@ -277,7 +277,7 @@ pieces() {
     head -c 16M /dev/zero | tr '\0' x >film.bin
     aside gus add film.bin
     until_said gus.log pieces
-    aside ada --down 1MiB down film.bin --stay
+    aside ada --down 1MiB down film.bin -o ada --stay
     until_said ada.log '%'
     register .before cyd
     connect "$PEERLAB_MANAGER"
@@ -289,7 +289,7 @@ pieces() {
     connect "$ada"
     say talk '{"type":"join","peer":'"$number"',"file":"film.bin","id":"'"$id"'","pass":"'"$pass"'"}' && hear talk bitfield
     say talk '{"type":"interested","on":true}' && hear talk have
-    say talk '{"type":"request","piece":'"$(said piece)"'}' && hear talk '"piece"'
+    say talk '{"type":"request","piece":'"$(said piece)"'}' && hear talk piece
 }
 
 copies() {

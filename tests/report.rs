@@ -555,11 +555,14 @@ fn loosened(shown: &[&str]) -> String {
     }
     let (beside, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.starts_with('['));
     let beside: BTreeSet<_> = beside.iter().map(|line| loosened_line(line)).collect();
-    lines.iter().map(|line| loosened_line(line)).chain(beside).map(|line| line + "\n").collect()
+    let mut lines: Vec<String> = lines.iter().map(|line| loosened_line(line)).collect();
+    // How often a progress is shown differs.
+    lines.dedup_by(|line, before| line == before && line.starts_with("# %"));
+    lines.into_iter().chain(beside).map(|line| line + "\n").collect()
 }
 
 /// A line with a `#` for each number and for what else may differ: times, ports, ids, rates, days, the unit of a
-/// size. Spaces do not count, nor the words for how a connection broke.
+/// size. Spaces do not count, nor the order of a list, nor the words for how a connection broke.
 fn loosened_line(line: &str) -> String {
     let broke = [" is lost: ", " must be done again: "].into_iter().find_map(|words| line.find(words));
     let line = &line[..broke.unwrap_or(line.len())];
@@ -586,7 +589,38 @@ fn loosened_line(line: &str) -> String {
         }
         rest = behind.trim_start();
     }
+    sort_lists(&mut tokens);
     tokens.join(" ")
+}
+
+/// Sorts the lists in a line, `at ada, ben`, `ada 3, ben 4` or `3 at ada, 4 at ben`: which is first may differ.
+fn sort_lists(tokens: &mut [&str]) {
+    let is_name = |word: &str| word.starts_with(char::is_alphabetic);
+    for shape in [&["name"][..], &["name", "#"], &["#", "at", "name"]] {
+        let fits = |item: &[&str]| {
+            let mut words = shape.iter().zip(item);
+            item.len() == shape.len() && words.all(|(is, word)| is == word || *is == "name" && is_name(word))
+        };
+        let mut begin = 0;
+        while begin < tokens.len() {
+            let item = |n: usize| begin + n * (shape.len() + 1);
+            let mut length = 0;
+            while tokens.get(item(length)..item(length) + shape.len()).is_some_and(fits)
+                && (length == 0 || tokens[item(length) - 1] == ",")
+            {
+                length += 1;
+            }
+            if length < 2 {
+                begin += 1;
+                continue;
+            }
+            let list = &mut tokens[begin..item(length) - 1];
+            let mut items: Vec<Vec<&str>> = list.split(|word| *word == ",").map(<[_]>::to_vec).collect();
+            items.sort();
+            list.copy_from_slice(&items.join(&","));
+            begin = item(length);
+        }
+    }
 }
 
 /// Whether a word may be another in the next run; `cut` says that it is an end of a longer one.
@@ -1127,6 +1161,10 @@ mod tests {
             (r#"{"id":"57a0a919","key":"68c6...bfac"}"#, r#"{"id":"203afdf8","key":"beef...0001"}"#),
             ("Date: Fri, 20 Nov 2026 19:55:03 GMT", "Date: Mon, 1 Dec 2027 00:00:00 GMT"),
             ("a line that is folded,\n    2 words later", "a line that is folded, 13 words later"),
+            ("leased 7 slots: 3 at ada, 2 at ben, 2 at cyd", "leased 7 slots: 4 at cyd, 2 at ada, 1 at ben"),
+            ("film.bin at gus, ida, hal; well", "film.bin at gus, hal, ida; well"),
+            ("(ada 1, ben 4, cyd 2)", "(cyd 3, ada 2, ben 2)"),
+            ("10 %\n20 %, 3 MiB/s\n30 %, 4 MiB/s\nthere", "9 %\n29 %, 800 KiB/s\nthere"),
             ("[joe] 10 %\n$ a\n[joe] 20 %\n[ida] is here", "[ida] is here\n[joe] 15 %\n$ a"),
             (
                 "[joe] hal is lost: it closed the connection",
@@ -1137,9 +1175,12 @@ mod tests {
         }
         for (a, b) in [
             ("leased 7 slots", "leased 7 places"),
+            ("a\na", "a"),
             ("a\nb", "a"),
             ("a\nb", "b\na"),
             ("3 at ada, 2 at ben", "3 at ada"),
+            ("at ada, ben; cyd", "at ada, cyd; ben"),
+            ("from ada 3 and ben 4", "from ben 3 and ada 4"),
             ("[joe] is done", "[joe] is not done"),
             (r#"{"lease":66}"#, r#"{"lease":"no"}"#),
             ("the face", "the fade"),
