@@ -139,7 +139,8 @@ class Page:
         rows = [row for part in node.children for row in part.children]
         cells = [f"[{self.all(cell)}]" for row in rows for cell in row.children]
         # Narrow columns take what they need; the others share the rest by how much they hold.
-        lengths = [[sum(len(n.content) for n in cell.walk() if not n.children) for cell in column]
+        shown = ("text", "code_inline", "softbreak")
+        lengths = [[sum(len(n.content) for n in cell.walk() if n.type in shown) for cell in column]
                    for column in zip(*(row.children for row in rows))]
         fits = sum(map(max, lengths)) < 95
         columns = ["auto" if fits or max(column) < 16 else f"{sum(column) ** 0.7:.1f}fr" for column in lengths]
@@ -198,6 +199,8 @@ class Page:
         return self.part(f"link(label({name(page.path.name, anchor)}))", node)
 
     def image(self, node):
+        if not (REPORT / node.attrs["src"]).is_file():
+            raise SystemExit(f"pdf.py: {self.path.name}: there is no picture {node.attrs['src']}")
         width, height = size_of(REPORT / node.attrs["src"])
         scale = min(1, WIDTH / width, HEIGHT / height)
         alt = quoted(node.content)
