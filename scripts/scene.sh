@@ -13,16 +13,17 @@ source "$(dirname "$0")/lib.sh"
 
 list() {
     cat <<END
-uppercase  server client udp        chapter 1: a line comes back in upper case
-talk       nodes client             chapter 2: a manager, two peers, and a lease by hand
-names      program                  chapter 2: what a number allows, and what a token
-leases     taken wait blame         chapter 3: a name that is taken, a wait, a blame that was wrong
-strassen   product reals            chapter 4: with peers and without; reals, added in another order
-tracker    program conflict         chapter 5: query and update by hand
-holder     joe                      chapter 5: a holder dies in the middle of a download
-pieces     talk                     chapter 6: pieces asked for by hand
-copies     user                     chapter 7: a file heals, is dropped, and is restored
-http       user paths host parts    chapter 8: requests by hand
+uppercase  server client udp    chapter 1: a line comes back in upper case
+talk       nodes client busy    chapter 2: a manager, two peers, and a lease by hand
+names      program              chapter 2: what a number allows, and what a token
+leases     taken wait blame     chapter 3: a name that is taken, a wait, a blame that was wrong
+strassen   product reals        chapter 4: with peers and without; reals, added in another order
+tracker    program conflict     chapter 5: query and update by hand
+holder     joe                  chapter 5: a holder dies in the middle of a download
+pieces     talk                 chapter 6: pieces asked for by hand
+copies     heal drop            chapters 7 and 8: a file heals, is dropped, and is restored
+http       user parts           chapter 9: requests by hand
+refused    paths host           appendix C: requests that are refused
 END
 }
 
@@ -173,7 +174,10 @@ talk() {
         node nodes $name peer --name $name serve
     done
     soon '[[ $(peer peers) == *ada*ben* ]]'
-    shows client 'nc 127.0.0.1 7000'
+    # ben, without its token.
+    connect "$PEERLAB_MANAGER"
+    say busy '{"type":"register","version":2,"name":"ben","addr":"'"$addr"'","slots":4}' && hear busy error
+    shows client 'talk 127.0.0.1 7000'
     connect "$PEERLAB_MANAGER"
     say client '{"type":"lease","slots":7}' && hear client leased
     say client '{"type":"release"}' && hear client released
@@ -294,41 +298,53 @@ pieces() {
 
 copies() {
     network "" ada ben cyd
-    at user 'echo hello > peerlab-ada/notes.txt; sleep 15'
-    at user 'peer files --health'
-    at user 'rm peerlab-ben/notes.txt; sleep 10; cat peerlab-ben/notes.txt'
-    at user 'peer drop notes.txt'
+    at heal 'echo hello > peerlab-ada/notes.txt; sleep 15'
+    at heal 'peer files --health'
+    at heal 'rm peerlab-ben/notes.txt; sleep 10; cat peerlab-ben/notes.txt'
+    at drop 'peer drop notes.txt'
     soon '[[ ! -e peerlab-ada/notes.txt && ! -e peerlab-ben/notes.txt && ! -e peerlab-cyd/notes.txt ]]'
-    at user 'peer restore notes.txt --data peerlab-ben'
+    at drop 'peer restore notes.txt --data peerlab-ben'
 }
 
-http() {
+# mirrors: ada and ben share two files; pages show their ports as 40312 and 40313.
+mirrors() {
+    local name port=40312
     need curl
-    export no_proxy=127.0.0.1
+    # It says nothing of its progress.
+    echo silent >.curlrc
+    export no_proxy=127.0.0.1 CURL_HOME=$PWD
     mkdir peerlab-ada peerlab-ben
     echo "hello world" >peerlab-ada/hello.txt
     head -c 600000 /dev/zero | tr '\0' x | tee peerlab-ada/big.bin >peerlab-ben/big.bin
     network "--replicas 0"
-    node .before ada peer --name ada serve
-    stands_for 127.0.0.1:40312 "$addr"
-    node .before ben peer --name ben serve
-    stands_for 127.0.0.1:40313 "$addr"
-    for port in 40312 40313; do soon "curl -sf http://${used[127.0.0.1:$port]}/data/big.bin"; done
-    # The ports are no addresses in the first command, so it is shown and done by hand.
+    for name in ada ben; do
+        node .before $name peer --name $name serve
+        stands_for 127.0.0.1:$port "$addr"
+        soon "curl -f http://$addr/data/big.bin"
+        port=$((port + 1))
+    done
+}
+
+http() {
+    mirrors
+    # Bash writes such an address in another way, so this is shown, and done in another way.
     shows user "exec 3<>/dev/tcp/127.0.0.1/40312; echo '{\"type\":\"get\"}' >&3; head -n 3 <&3"
     connect "${used[127.0.0.1:40312]}"
     say .before '{"type":"get"}'
     head -n 3 <&"$line" | on user
-    at user 'curl -si -r 0-4 http://127.0.0.1:40312/data/hello.txt'
-    echo | on user
-    local path
-    for path in /data/../x /data/%2e%2e/x /data//x /data/a%5cb /data/x%00 /data/%c0%ae /data/%252e%252e; do
-        printf '%-22s %s\n' $path "$(curl -s --path-as-is "http://${used[127.0.0.1:40312]}$path")" | on paths
-    done
-    at host "curl -si -H 'Host: evil.example' http://127.0.0.1:7000/state"
-    at parts 'curl -s -r 0-299999 -o big.bin http://127.0.0.1:40312/data/big.bin'
-    at parts 'curl -s -C - -o big.bin http://127.0.0.1:40313/data/big.bin'
+    at user 'curl -i -r 0-4 http://127.0.0.1:40312/data/hello.txt'
+    at parts 'curl -r 0-299999 -o big.bin http://127.0.0.1:40312/data/big.bin'
+    at parts 'curl -C - -o big.bin http://127.0.0.1:40313/data/big.bin'
     at parts 'cmp big.bin peerlab-ada/big.bin && echo the same'
+}
+
+refused() {
+    local path
+    mirrors
+    for path in /data/../x /data/%2e%2e/x /data//x /data/a%5cb /data/x%00 /data/%c0%ae /data/%252e%252e; do
+        printf '%-22s %s\n' $path "$(curl --path-as-is "http://${used[127.0.0.1:40312]}$path")" | on paths
+    done
+    at host "curl -i -H 'Host: evil.example' http://127.0.0.1:7000/state"
 }
 
 # screen TERMINAL: what stands there, as a page can show it. Lines are folded behind a comma or a space.
