@@ -477,6 +477,460 @@ fn rows(text: &str, name: &str) -> Vec<Row> {
     rows
 }
 
+// Transcripts.
+
+/// `scripts/report.sh --check` runs the commands again, and names the folder with what they print now.
+#[test]
+fn every_transcript_is_what_its_command_prints() {
+    let again = env::var_os("REPORT_AGAIN").map(PathBuf::from);
+    let mut complaints = Vec::new();
+    for (path, text) in pages() {
+        let now = again.as_ref().map(|again| fs::read_to_string(again.join(&path)).unwrap());
+        complaints.extend(check_transcripts(root(), &path, &text, now.as_deref().unwrap_or(&text)));
+    }
+    none(&complaints);
+}
+
+#[test]
+#[ignore = "until the chapters are cut"]
+fn no_transcript_is_typed_by_hand() {
+    none(&report().iter().flat_map(|(path, text)| check_typed(path, text)).collect::<Vec<_>>());
+}
+
+/// What stands between `<!-- transcript: COMMAND -->` and `<!-- end of transcript -->`.
+struct Transcript<'a> {
+    line: usize,
+    command: &'a str,
+    /// With its fences; `None` where nothing ends it.
+    shown: Option<Vec<&'a str>>,
+}
+
+fn transcripts(text: &str) -> Vec<Transcript<'_>> {
+    let lines: Vec<&str> = text.lines().collect();
+    let begun = lines.iter().enumerate().filter_map(|(at, line)| {
+        let command = line.strip_prefix("<!-- transcript: ")?.strip_suffix(" -->")?;
+        let rest = &lines[at + 1..];
+        let end = rest.iter().position(|line| *line == "<!-- end of transcript -->");
+        Some(Transcript { line: at + 1, command, shown: end.map(|end| rest[..end].to_vec()) })
+    });
+    begun.collect()
+}
+
+/// Every transcript has an end and a script of the project, and differs from what the script prints now by no more
+/// than it may.
+fn check_transcripts(root: &Path, page: &Path, text: &str, now: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (written, printed) in transcripts(text).into_iter().zip(transcripts(now)) {
+        let at = format!("{}:{}: the transcript of `{}`", page.display(), written.line, written.command);
+        let script = written.command.split(' ').next().unwrap_or_default();
+        if !script.starts_with("scripts/") || !root.join(script).is_file() {
+            complaints.push(format!("{at}: there is no script {script}"));
+        }
+        let Some(shown) = written.shown else {
+            complaints.push(format!("{at} has no `<!-- end of transcript -->`"));
+            continue;
+        };
+        if shown.first() != Some(&"```text") || shown.last() != Some(&"```") {
+            complaints.push(format!("{at} is no block of text; scripts/report.sh writes it"));
+        }
+        let (shown, printed) = (loosened(&shown), loosened(&printed.shown.unwrap_or_default()));
+        if shown != printed {
+            let diff = TextDiff::from_lines(&shown, &printed);
+            let diff = diff.unified_diff().header("report", "printed now").to_string();
+            complaints.push(format!("{at} differs; scripts/report.sh writes it again\n{diff}"));
+        }
+    }
+    complaints
+}
+
+/// A transcript without what may differ from run to run: see [`loosened_line`], and where long lines are folded. Lines
+/// of programs that run beside, `[ada] ...`, come last, each once: when they come, and how often, differs.
+fn loosened(shown: &[&str]) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in shown {
+        match lines.last_mut() {
+            Some(last) if line.starts_with("    ") => last.push_str(line),
+            _ => lines.push((*line).to_owned()),
+        }
+    }
+    let (beside, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.starts_with('['));
+    let beside: BTreeSet<_> = beside.iter().map(|line| loosened_line(line)).collect();
+    let mut lines: Vec<String> = lines.iter().map(|line| loosened_line(line)).collect();
+    // How often a progress is shown differs.
+    lines.dedup_by(|line, before| line == before && line.starts_with("# %"));
+    lines.into_iter().chain(beside).map(|line| line + "\n").collect()
+}
+
+/// A line with a `#` for each number and for what else may differ: times, ports, ids, rates, days, the unit of a
+/// size. Spaces do not count, nor the order of a list, nor the words for how a connection broke.
+fn loosened_line(line: &str) -> String {
+    let broke = [" is lost: ", " must be done again: "].into_iter().find_map(|words| line.find(words));
+    let line = &line[..broke.unwrap_or(line.len())];
+    let mut tokens: Vec<&str> = Vec::new();
+    let mut rest = line.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let word = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len()).max(first.len_utf8());
+        let (token, behind) = rest.split_at(if first.is_alphanumeric() { word } else { first.len_utf8() });
+        // Of a long key only both ends are shown.
+        let cut = behind.starts_with("...") || tokens.ends_with(&["#", ".", ".", "."]);
+        if varies(token, cut) {
+            // `127.0.0.1:7000` is one number, and so is `1.5`.
+            let digits = tokens.iter().rposition(|token| !matches!(*token, "." | ":" | ","));
+            if let Some(digits) = digits.filter(|&at| tokens[at] == "#") {
+                tokens.truncate(digits);
+            }
+            tokens.push("#");
+        } else {
+            tokens.push(match token {
+                "KiB" | "MiB" | "GiB" => "B",
+                "ms" | "µs" => "s",
+                token => token,
+            });
+        }
+        rest = behind.trim_start();
+    }
+    sort_lists(&mut tokens);
+    tokens.join(" ")
+}
+
+/// Sorts the lists in a line, `at ada, ben`, `ada 3, ben 4` or `3 at ada, 4 at ben`: which is first may differ.
+fn sort_lists(tokens: &mut [&str]) {
+    let is_name = |word: &str| word.starts_with(char::is_alphabetic);
+    for shape in [&["name"][..], &["name", "#"], &["#", "at", "name"]] {
+        let fits = |item: &[&str]| {
+            let mut words = shape.iter().zip(item);
+            item.len() == shape.len() && words.all(|(is, word)| is == word || *is == "name" && is_name(word))
+        };
+        let mut begin = 0;
+        while begin < tokens.len() {
+            let item = |n: usize| begin + n * (shape.len() + 1);
+            let mut length = 0;
+            while tokens.get(item(length)..item(length) + shape.len()).is_some_and(fits)
+                && (length == 0 || tokens[item(length) - 1] == ",")
+            {
+                length += 1;
+            }
+            if length < 2 {
+                begin += 1;
+                continue;
+            }
+            let list = &mut tokens[begin..item(length) - 1];
+            let mut items: Vec<Vec<&str>> = list.split(|word| *word == ",").map(<[_]>::to_vec).collect();
+            items.sort();
+            list.copy_from_slice(&items.join(&","));
+            begin = item(length);
+        }
+    }
+}
+
+/// Whether a word may be another in the next run; `cut` says that it is an end of a longer one.
+fn varies(word: &str, cut: bool) -> bool {
+    const DAYS: &str = "Mon Tue Wed Thu Fri Sat Sun Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec";
+    let digit = word.bytes().any(|b| b.is_ascii_digit());
+    let hex = word.len() >= 4 && word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    word.bytes().all(|b| b.is_ascii_digit())
+        || hex && (digit || cut)
+        || DAYS.split(' ').any(|day| day == word)
+}
+
+/// Commands with what they print stand in transcripts. A block of commands alone has no `$` in front of them.
+fn check_typed(page: &Path, text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    // Whether this is in a transcript; and of the block, whether it was complained of.
+    let (mut played, mut block) = (false, None);
+    for (at, line) in text.lines().enumerate() {
+        if line.starts_with("<!-- transcript: ") {
+            played = true;
+        } else if line == "<!-- end of transcript -->" {
+            played = false;
+        } else if line.starts_with("```") {
+            block = if block.is_none() { Some(false) } else { None };
+        } else if line.starts_with("$ ") && !played && block == Some(false) {
+            complaints.push(format!("{}:{}: typed by hand: {line}", page.display(), at + 1));
+            block = Some(true);
+        }
+    }
+    complaints
+}
+
+// Numbers.
+
+#[test]
+fn every_number_is_what_its_data_say() {
+    none(&pages().iter().flat_map(|(path, text)| check_numbers(root(), path, text)).collect::<Vec<_>>());
+}
+
+/// Directly behind a number, or behind its unit: `<!-- data: FILE COLUMN=VALUE ... WHAT -->` names a table in
+/// `report/data`, the rows that are meant, and what of them the number is. WHAT is `COLUMN`, `COLUMN/COLUMN` or
+/// either times a number, `seconds*1000`. Before it stands, where there are several rows, `median`, `mean`, `least`,
+/// `most`, `sum` or `count`. The number is the value, rounded to the digits that are shown.
+fn check_numbers(root: &Path, page: &Path, text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (event, range) in parse(text) {
+        let (Event::InlineHtml(html) | Event::Html(html)) = &event else { continue };
+        let Some((words, _)) = html.trim().strip_prefix("<!-- data:").and_then(|mark| mark.split_once("-->"))
+        else {
+            continue;
+        };
+        let checked = match (&event, number_before(&text[..range.start])) {
+            (Event::InlineHtml(_), Some(number)) => {
+                value(root, words).and_then(|value| agrees(number, value))
+            }
+            _ => Err("no number stands directly before it, on the same line".into()),
+        };
+        let line = text[..range.start].matches('\n').count() + 1;
+        let complaint = |e| format!("{}:{line}: <!-- data:{words}-->: {e}", page.display());
+        complaints.extend(checked.err().map(complaint));
+    }
+    complaints
+}
+
+/// The number at the end of a text, where no more than a unit stands behind it.
+fn number_before(text: &str) -> Option<&str> {
+    let end = text.rfind(|c: char| c.is_ascii_digit())? + 1;
+    let begin = text[..end].rfind(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | ','));
+    let number = text[begin.map_or(0, |at| at + text[at..].chars().next().map_or(1, char::len_utf8))..end]
+        .trim_start_matches(['.', ',']);
+    (text[end..].trim().chars().count() <= 12 && !text[end..].contains('\n')).then_some(number)
+}
+
+/// Whether a number in a text is this value, rounded to the digits that it shows.
+fn agrees(number: &str, value: f64) -> Result<(), String> {
+    let shown: f64 = number.replace(',', "").parse().map_err(|_| format!("{number} is not a number"))?;
+    let decimals = number.split_once('.').map_or(0, |(_, decimals)| decimals.len() as i32);
+    let half = 0.5 * 10_f64.powi(-decimals);
+    // Half a digit may be rounded either way, and 0.125 is not what it seems.
+    match (shown - value).abs() <= half * 1.000_001 {
+        true => Ok(()),
+        false => Err(format!("the text says {number}, the data {value}")),
+    }
+}
+
+/// What the words of a mark name.
+fn value(root: &Path, words: &str) -> Result<f64, String> {
+    let mut words: Vec<&str> = words.split_whitespace().collect();
+    let what = words.pop().ok_or("it names no file")?;
+    let file = *words.first().ok_or("it names no column")?;
+    let how = words.pop_if(|word| word != &file && !word.contains('='));
+    let table = fs::read_to_string(root.join("report/data").join(file))
+        .map_err(|e| format!("report/data/{file}: {e}"))?;
+    let mut rows = table.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(','));
+    let header: Vec<&str> = rows.next().ok_or("the file is empty")?.collect();
+    let column = |name: &str| {
+        let found = header.iter().position(|column| *column == name);
+        found.ok_or_else(|| format!("{file} has no column {name}, but {}", header.join(", ")))
+    };
+    let mut rows: Vec<Vec<&str>> = rows.map(Iterator::collect).collect();
+    for condition in &words[1..] {
+        let (name, wanted) = condition.split_once('=').ok_or(format!("{condition} is not COLUMN=VALUE"))?;
+        let at = column(name)?;
+        rows.retain(|row| row.get(at) == Some(&wanted));
+    }
+    let (what, times) = what.split_once('*').unwrap_or((what, "1"));
+    let times: f64 = times.parse().map_err(|_| format!("{times} is not a number"))?;
+    let cell = |row: &[&str], name: &str| -> Result<f64, String> {
+        let cell = row.get(column(name)?).copied().unwrap_or_default();
+        cell.parse().map_err(|_| format!("{name} is no number, but {cell:?}"))
+    };
+    let of_row = |row: Vec<&str>| match what.split_once('/') {
+        None => Ok(times * cell(&row, what)?),
+        Some((above, below)) => Ok(times * cell(&row, above)? / cell(&row, below)?),
+    };
+    one_of(how, rows.into_iter().map(of_row).collect::<Result<_, String>>()?)
+}
+
+/// The one number that stands for the values of several rows.
+fn one_of(how: Option<&str>, mut values: Vec<f64>) -> Result<f64, String> {
+    values.sort_by(f64::total_cmp);
+    match (how, &values[..]) {
+        (Some("count"), values) => Ok(values.len() as f64),
+        (_, []) => Err("there is no such row".into()),
+        (None, [value]) => Ok(*value),
+        (None, values) => Err(format!("{} rows fit: say which, or `median`", values.len())),
+        (Some("least"), [least, ..]) => Ok(*least),
+        (Some("most"), [.., most]) => Ok(*most),
+        // Of an even number of runs the slower one in the middle.
+        (Some("median"), values) => Ok(values[values.len() / 2]),
+        (Some("sum"), values) => Ok(values.iter().sum()),
+        (Some("mean"), values) => Ok(values.iter().sum::<f64>() / values.len() as f64),
+        (Some(how), _) => Err(format!("{how}: write median, mean, least, most, sum or count")),
+    }
+}
+
+// What is read, and how much of it.
+
+#[test]
+#[ignore = "until the chapters are cut"]
+fn every_source_file_is_reached_from_a_page() {
+    let mut files = Vec::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()),
+            }
+        }
+    }
+    none(&check_reached(&files, &pages()));
+}
+
+#[test]
+#[ignore = "until the chapters are cut"]
+fn the_report_is_no_longer_than_a_class_can_read() {
+    none(&check_length(&report()));
+}
+
+#[test]
+#[ignore = "until the chapters are cut"]
+fn every_question_has_its_minutes_and_its_answer() {
+    none(&check_questions(&report()));
+}
+
+/// The pages of the report alone.
+fn report() -> Vec<(PathBuf, String)> {
+    pages().into_iter().filter(|(path, _)| path.starts_with("report")).collect()
+}
+
+/// Every file of the source, but for tests, has a link, an excerpt or a row.
+fn check_reached(files: &[String], pages: &[(PathBuf, String)]) -> Vec<String> {
+    let mut reached = BTreeSet::new();
+    for (_, text) in pages {
+        let linked = links(text).into_iter().map(|(_, target)| target.split('#').next().unwrap().to_owned());
+        reached.extend(linked.map(|target| target.trim_start_matches("../").to_owned()));
+        let excerpts = text.lines().filter_map(|line| line.strip_prefix("<!-- excerpt: ")?.split(' ').next());
+        reached.extend(excerpts.map(str::to_owned));
+        reached.extend(rows(text, "row").into_iter().flat_map(|row| row.names));
+    }
+    let is_test = |file: &str| file.contains("/tests/") || file.ends_with("tests.rs");
+    let missing = files.iter().filter(|file| !is_test(file) && !reached.contains(*file));
+    let mut complaints: Vec<_> = missing.map(|file| format!("no page leads to {file}")).collect();
+    complaints.sort();
+    complaints
+}
+
+/// What a page is, by its name: chapter 3 is `3-leases.md`, appendix a is `a-messages.md`.
+fn number(page: &Path) -> Option<&str> {
+    let (number, _) = page.file_name()?.to_str()?.split_once('-')?;
+    let is_number = number.bytes().all(|b| b.is_ascii_digit());
+    (is_number || number.len() == 1 && number.bytes().all(|b| b.is_ascii_lowercase())).then_some(number)
+}
+
+/// How many words the chapters may have, the appendices, and all pages with everything in them.
+const LENGTHS: [usize; 3] = [24_000, 9_000, 47_000];
+
+fn check_length(report: &[(PathBuf, String)]) -> Vec<String> {
+    let mut words = [0; 3];
+    for (path, text) in report {
+        // As `wc -w` counts, but for comments, which no reader sees.
+        let shown = text.split("<!--").enumerate().map(|(n, part)| match (n, part.split_once("-->")) {
+            (1.., Some((_, behind))) => behind,
+            _ => part,
+        });
+        words[2] += shown.map(|part| part.split_whitespace().count()).sum::<usize>();
+        if let Some(number) = number(path) {
+            words[usize::from(number.starts_with(char::is_alphabetic))] +=
+                prose(text).split_whitespace().count();
+        }
+    }
+    let parts = ["the chapters", "the appendices", "all pages"];
+    let long = parts.iter().zip(words).zip(LENGTHS).filter(|((_, words), most)| words > most);
+    long.map(|((part, words), most)| format!("{part} have {words} words, {most} at most")).collect()
+}
+
+/// A page without its blocks of code, tables and comments.
+fn prose(text: &str) -> String {
+    let mut prose = String::new();
+    let mut left_out = 0;
+    for (event, _) in parse(text) {
+        match event {
+            Event::Start(Tag::CodeBlock(_) | Tag::Table(_)) => left_out += 1,
+            Event::End(TagEnd::CodeBlock | TagEnd::Table) => left_out -= 1,
+            Event::Text(text) | Event::Code(text) if left_out == 0 => prose.push_str(&text),
+            Event::SoftBreak | Event::HardBreak => prose.push(' '),
+            Event::End(TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::Item) => prose.push('\n'),
+            _ => {}
+        }
+    }
+    prose
+}
+
+/// The most questions that a report asks.
+const QUESTIONS: usize = 40;
+
+/// The numbered items below a heading "Exercises" or "Questions": the third of chapter 2 is 2.3.
+fn questions(number: &str, text: &str) -> Vec<(String, String)> {
+    let mut questions: Vec<(String, String)> = Vec::new();
+    let (mut heading, mut asks) = (None, false);
+    // How deep in lists, and the number of the next item where it is not nested.
+    let (mut depth, mut next) = (0, None);
+    for (event, _) in parse(text) {
+        match event {
+            Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+            Event::End(TagEnd::Heading(_)) => {
+                asks = heading.take().is_some_and(|heading| ["Exercises", "Questions"].contains(&&*heading));
+            }
+            Event::Start(Tag::List(first)) => {
+                depth += 1;
+                if depth == 1 {
+                    next = first;
+                }
+            }
+            Event::End(TagEnd::List(_)) => depth -= 1,
+            Event::Start(Tag::Item) if asks && depth == 1 => {
+                if let Some(at) = &mut next {
+                    questions.push((format!("{number}.{at}"), String::new()));
+                    *at += 1;
+                }
+            }
+            Event::Text(words) | Event::Code(words) => {
+                heading.iter_mut().for_each(|heading| heading.push_str(&words));
+                questions.last_mut().into_iter().filter(|_| asks).for_each(|(_, text)| text.push_str(&words));
+            }
+            _ => {}
+        }
+    }
+    questions
+}
+
+/// There are no more questions than a class can work on; each says its minutes, "(10 min)", and has an answer, a
+/// heading or bold words in `answers.md` that begin with its number.
+fn check_questions(report: &[(PathBuf, String)]) -> Vec<String> {
+    let asked = report.iter().filter_map(|(path, text)| Some(questions(number(path)?, text)));
+    let asked: Vec<(String, String)> = asked.flatten().collect();
+    let mut complaints = Vec::new();
+    if asked.len() > QUESTIONS {
+        complaints.push(format!("there are {} questions, {QUESTIONS} at most", asked.len()));
+    }
+    let minutes =
+        |(before, _): (&str, &str)| before.rsplit_once('(').is_some_and(|(_, n)| n.parse::<u32>().is_ok());
+    let answers = report.iter().find(|(path, _)| path.ends_with("answers.md")).map_or("", |(_, text)| text);
+    let answers: BTreeSet<&str> = answers.lines().filter_map(answered).collect();
+    for (number, text) in &asked {
+        if !text.match_indices(" min)").any(|(at, _)| minutes(text.split_at(at))) {
+            complaints.push(format!("question {number} does not say its minutes: (10 min)"));
+        }
+        if !answers.contains(&**number) {
+            complaints.push(format!("question {number} has no answer in report/answers.md"));
+        }
+    }
+    let numbers: BTreeSet<&str> = asked.iter().map(|(number, _)| &**number).collect();
+    complaints.extend(answers.difference(&numbers).map(|number| format!("answer {number} has no question")));
+    complaints
+}
+
+/// The number of the question that a line begins to answer.
+fn answered(line: &str) -> Option<&str> {
+    let marked = line.trim_start_matches([' ', '-']);
+    let words = marked.trim_start_matches(['#', '*', ' ']);
+    let first = words.split([' ', '*', ':']).next()?.trim_end_matches('.');
+    let (page, question) = first.split_once('.')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let is_page = is_number(page) || page.len() == 1 && page.bytes().all(|b| b.is_ascii_lowercase());
+    (marked.starts_with(['#', '*']) && is_page && is_number(question)).then_some(first)
+}
+
 /// Each rule, tried on texts that keep it and texts that break it.
 mod the_rules {
     use super::*;
@@ -691,5 +1145,208 @@ mod tests {
             let complaints = check(&text);
             assert!(complaints.iter().any(|c| c.contains(complaint)), "{complaint}\n{complaints:?}");
         }
+    }
+
+    #[test]
+    fn a_transcript_may_differ_in_numbers_and_in_nothing_else() {
+        let page = |shown: &str| {
+            format!(
+                "<!-- transcript: scripts/a.sh one -->\n```text\n{shown}\n```\n<!-- end of transcript -->\n"
+            )
+        };
+        let project = project();
+        fs::create_dir(project.path().join("scripts")).unwrap();
+        fs::write(project.path().join("scripts/a.sh"), "").unwrap();
+        let check = |a: &str, b: &str| {
+            check_transcripts(project.path(), Path::new("report/c.md"), &page(a), &page(b)).len()
+        };
+        for (a, b) in [
+            ("in 0.148 s, 16.0 MiB at 127.0.0.1:33783", "in 12 ms, 900 KiB at 10.0.0.1:7"),
+            ("ada        1    4", "ada 12 40"),
+            (r#"{"id":"57a0a919","key":"68c6...bfac"}"#, r#"{"id":"203afdf8","key":"beef...0001"}"#),
+            ("Date: Fri, 20 Nov 2026 19:55:03 GMT", "Date: Mon, 1 Dec 2027 00:00:00 GMT"),
+            ("a line that is folded,\n    2 words later", "a line that is folded, 13 words later"),
+            ("leased 7 slots: 3 at ada, 2 at ben, 2 at cyd", "leased 7 slots: 4 at cyd, 2 at ada, 1 at ben"),
+            ("film.bin at gus, ida, hal; well", "film.bin at gus, hal, ida; well"),
+            ("(ada 1, ben 4, cyd 2)", "(cyd 3, ada 2, ben 2)"),
+            ("10 %\n20 %, 3 MiB/s\n30 %, 4 MiB/s\nthere", "9 %\n29 %, 800 KiB/s\nthere"),
+            ("[joe] 10 %\n$ a\n[joe] 20 %\n[ida] is here", "[ida] is here\n[joe] 15 %\n$ a"),
+            (
+                "[joe] hal is lost: it closed the connection",
+                "[joe] hal is lost: reset by peer (os error 104)",
+            ),
+        ] {
+            assert_eq!(check(a, b), 0, "{a}\n{b}");
+        }
+        for (a, b) in [
+            ("leased 7 slots", "leased 7 places"),
+            ("a\na", "a"),
+            ("a\nb", "a"),
+            ("a\nb", "b\na"),
+            ("3 at ada, 2 at ben", "3 at ada"),
+            ("at ada, ben; cyd", "at ada, cyd; ben"),
+            ("from ada 3 and ben 4", "from ben 3 and ada 4"),
+            ("[joe] is done", "[joe] is not done"),
+            (r#"{"lease":66}"#, r#"{"lease":"no"}"#),
+            ("the face", "the fade"),
+        ] {
+            assert_eq!(check(a, b), 1, "{a}\n{b}");
+        }
+        let check =
+            |text: &str| check_transcripts(project.path(), Path::new("report/c.md"), text, text).join("\n");
+        assert_eq!(check(&page("")), "");
+        for (text, complaint) in [
+            (page("").replace("scripts/a", "scripts/b"), "there is no script scripts/b.sh"),
+            (page("").replace("scripts/a", "a"), "there is no script a.sh"),
+            (page("").replace("<!-- end", "<!-- and"), "has no `<!-- end of transcript -->`"),
+            (page("").replace("```text", "```"), "is no block of text"),
+        ] {
+            assert!(check(&text).contains(complaint), "{text}\n{}", check(&text));
+        }
+    }
+
+    #[test]
+    fn a_command_with_what_it_prints_stands_in_a_transcript() {
+        let check = |text: &str| check_typed(Path::new("c.md"), text);
+        none(&check(
+            "<!-- transcript: a.sh -->\n```text\n$ a\n```\n<!-- end of transcript -->\n\n```sh\na\n```\n",
+        ));
+        none(&check("$ a\n"));
+        let typed = "```text\n$ a\nb\n$ c\n```\n";
+        assert_eq!(check(typed), ["c.md:2: typed by hand: $ a"]);
+        let played = format!("<!-- transcript: a.sh -->\n{typed}<!-- end of transcript -->\n");
+        none(&check(&played));
+        assert_eq!(check(&(played + typed)), ["c.md:9: typed by hand: $ a"]);
+    }
+
+    #[test]
+    fn a_number_is_that_of_its_row() {
+        let project = project();
+        fs::create_dir_all(project.path().join("report/data")).unwrap();
+        let table = "# by hand\nway,peers,seconds,bound\nswarm,1,3.992,4\nswarm,2,4.30,4\nswarm,2,4.34,4\nswarm,2,4.38,4\n\
+                     alone,1,1234,0\nalone,2,,0\n";
+        fs::write(project.path().join("report/data/d.csv"), table).unwrap();
+        let check = |text: &str| {
+            let text = text.replace('[', "<!-- data: d.csv ").replace(']', " -->");
+            check_numbers(project.path(), Path::new("report/c.md"), &text)
+        };
+        for right in [
+            "It took 3.99[way=swarm peers=1 seconds] seconds, or 4.0[way=swarm peers=1 seconds] of them.",
+            "It took 3.99 s[way=swarm peers=1 seconds].",
+            "It took **3,992 ms**[way=swarm peers=1 seconds*1000].",
+            "| a |\n|---|\n| 4.34 s[way=swarm peers=2 median seconds] |\n",
+            "A ratio of 1.085[way=swarm peers=2 median seconds/bound], 4.30[way=swarm peers=2 least seconds] to\n4.38[way=swarm \
+             most seconds].",
+            "99.8 %[way=swarm peers=1 seconds/bound*100]",
+            "In 3[way=swarm peers=2 count seconds] runs 13.0[way=swarm peers=2 sum seconds] s, 4.34[way=swarm peers=2 mean seconds].",
+            "1,234[way=alone peers=1 seconds]",
+            "`[no mark]`",
+        ] {
+            none(&check(right));
+        }
+        for (wrong, complaint) in [
+            ("It took 3.98[way=swarm peers=1 seconds].", "the text says 3.98, the data 3.992"),
+            ("It took 3.9[way=swarm peers=1 seconds].", "the text says 3.9, the data 3.992"),
+            ("It took 3[way=swarm peers=1 seconds].", "the text says 3, the data 3.992"),
+            ("It took four[way=swarm peers=1 seconds].", "no number stands directly before it"),
+            (
+                "It took 3.99 of our seconds[way=swarm peers=1 seconds].",
+                "no number stands directly before it",
+            ),
+            ("It took 3.99\n[way=swarm peers=1 seconds] s.", "no number stands directly before it"),
+            ("4.34[way=swarm peers=2 seconds]", "3 rows fit: say which, or `median`"),
+            ("4.34[way=swarm peers=3 seconds]", "there is no such row"),
+            ("4.34[way=swarm peers=2 middle seconds]", "middle: write median"),
+            ("4.34[way=swarm peers=1 minutes]", "no column minutes, but way, peers, seconds, bound"),
+            ("4.34[road=swarm seconds]", "no column road"),
+            ("4.34[way=alone peers=2 seconds]", "seconds is no number, but \"\""),
+            ("4.34[way=swarm peers=1 seconds*k]", "k is not a number"),
+            ("4.34<!-- data: e.csv a=b c -->", "report/data/e.csv: "),
+            ("4.34<!-- data: d.csv -->", "it names no column"),
+            ("4.34<!-- data: -->", "it names no file"),
+        ] {
+            let complaints = check(wrong);
+            assert!(complaints.len() == 1 && complaints[0].contains(complaint), "{wrong}\n{complaints:?}");
+        }
+    }
+
+    #[test]
+    fn a_source_file_is_reached_by_a_link_an_excerpt_or_a_row() {
+        let files = [
+            "src/a.rs",
+            "src/b.rs",
+            "src/c.rs",
+            "src/d.css",
+            "src/tests.rs",
+            "src/a/tests/x.rs",
+            "src/e_tests.rs",
+        ];
+        let text = "[a](../src/a.rs#x)\n\n<!-- excerpt: src/b.rs B without docs -->\n\n\
+                    | row | where |\n|---|---|\n| A1 | `src/c.rs` `C` |\n";
+        let check =
+            |text: &str| check_reached(&files.map(str::to_owned), &[("report/c.md".into(), text.to_owned())]);
+        none(&check(&format!("{text}\n[d](../src/d.css)")));
+        assert_eq!(check(text), ["no page leads to src/d.css"]);
+        assert_eq!(check("`src/d.css`, src/a.rs, [c](../src)").len(), 4);
+    }
+
+    #[test]
+    fn words_are_counted_without_code_tables_and_comments() {
+        let text = "# One `two`s\n\nthree\nfour <!-- no -->*five*.\n\n<!-- no -->\n```text\nno\n```\n\n| no |\n|---|\n| no |\n\n- six\n- seven\n";
+        assert_eq!(prose(text).split_whitespace().count(), 7, "{}", prose(text));
+        let long = |page: &str, words: usize| (PathBuf::from(format!("report/{page}")), "a ".repeat(words));
+        none(&check_length(&[
+            long("1-a.md", 12_000),
+            long("10-b.md", 12_000),
+            long("a-c.md", 9_000),
+            long("lab.md", 14_000),
+        ]));
+        assert_eq!(
+            check_length(&[long("1-a.md", 12_001), long("10-b.md", 12_000)]),
+            ["the chapters have 24001 words, 24000 at most"]
+        );
+        assert_eq!(check_length(&[long("a-b.md", 9_001)]).len(), 1);
+        let comments = (PathBuf::from("report/lab.md"), "a <!-- b c --> ".repeat(47_000));
+        none(&check_length(&[comments]));
+        assert_eq!(check_length(&[long("lab.md", 47_001)]), ["all pages have 47001 words, 47000 at most"]);
+    }
+
+    #[test]
+    fn a_question_has_minutes_and_an_answer() {
+        let chapter = "# 3. C\n\n1. none\n\n## Exercises\n\n1. Why? (10 min)\n   1. nested\n   2. too\n2. How `so` (in a class) (90 min)?\n\n## Notes\n\n1. none\n";
+        let check = |chapter: &str, answers: &str| {
+            let page = |name: &str, text: &str| (PathBuf::from(format!("report/{name}")), text.to_owned());
+            check_questions(&[
+                page("3-c.md", chapter),
+                page("answers.md", answers),
+                page("lab.md", "## Exercises\n\n1. No.\n"),
+            ])
+        };
+        none(&check(chapter, "# Answers\n\n## 3.1\n\nSo.\n\n**3.2** So,\n3.7 times.\n"));
+        none(&check(chapter, "### 3.1. Why\n\n- **3.2.** So.\n"));
+        for (chapter, answers, complaint) in [
+            (chapter, "## 3.1\n", "question 3.2 has no answer in report/answers.md"),
+            (chapter, "## 3.1\n## 3.2\n## 3.3\n", "answer 3.3 has no question"),
+            (
+                &chapter.replace("(90 min)", "(min)"),
+                "## 3.1\n## 3.2\n",
+                "question 3.2 does not say its minutes",
+            ),
+            (
+                &chapter.replace("(10 min)", "10 min)"),
+                "## 3.1\n## 3.2\n",
+                "question 3.1 does not say its minutes",
+            ),
+            (&chapter.replace("Exercises", "Questions"), "## 3.1\n", "question 3.2 has no answer"),
+        ] {
+            let complaints = check(chapter, answers);
+            assert!(complaints.len() == 1 && complaints[0].starts_with(complaint), "{complaints:?}");
+        }
+        let many: String = (1..42).map(|n| format!("{n}. Why? (1 min)\n")).collect();
+        let answers: String = (1..42).map(|n| format!("## 3.{n}\n")).collect();
+        assert_eq!(
+            check(&format!("## Exercises\n\n{many}"), &answers),
+            ["there are 41 questions, 40 at most"]
+        );
     }
 }
