@@ -27,7 +27,7 @@
 //! # Where something new goes
 //! | what | where |
 //! |---|---|
-//! | a message, or a field | `net/message`: the enum of its direction; then the golden dialogue in `tests/golden`, and the table in `report/2-wire.md`, which a test compares |
+//! | a message, or a field | `net/message`: the enum of its direction; then the golden dialogue in `tests/golden`, and the table in `report/a-messages.md`, which a test compares |
 //! | a verb | `commands/command.rs` (the grammar), a function beside its like that returns an `Outcome`, a line in `commands/mod.rs` |
 //! | an option of a program | a field of `peer/config.rs`, or of `Settings` in `manager/mod.rs`; its text is its help |
 //! | a rule of the manager | a pure function of `manager/state`, called from one verb of `Table`; its unit test stands beside it |

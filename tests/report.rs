@@ -230,7 +230,7 @@ fn find(symbols: &Symbols, name: &str) -> Result<(usize, usize), String> {
 fn every_message_is_in_the_chapter_on_the_wire() {
     let rooms = ["message/manager.rs", "message/peers.rs", "admission.rs"];
     let sources = rooms.map(|room| fs::read_to_string(root().join("src/net").join(room)).unwrap());
-    let chapter = fs::read_to_string(root().join("report/2-wire.md")).unwrap();
+    let chapter = fs::read_to_string(root().join("report/a-messages.md")).unwrap();
     none(&check_messages(&sources, &chapter));
 }
 
@@ -251,7 +251,7 @@ fn check_messages(sources: &[impl AsRef<str>], chapter: &str) -> Vec<String> {
     let rows = rows(chapter, "message");
     let complaint = |(message, times): (String, usize)| {
         let found = rows.iter().filter(|row| row.id == message).count();
-        (found != times).then(|| format!("`{message}` has {found} rows in report/2-wire.md and not {times}"))
+        (found != times).then(|| format!("`{message}` has {found} rows in report/a-messages.md and not {times}"))
     };
     expected.into_iter().filter_map(complaint).collect()
 }
