@@ -21,16 +21,16 @@ pub(crate) mod bands;
 pub(crate) mod draw;
 #[path = "chart/label.rs"]
 pub(crate) mod label;
-#[path = "chart/log.rs"]
-pub(crate) mod log;
 #[path = "chart/merge.rs"]
 pub(crate) mod merge;
 #[path = "chart/page.rs"]
 pub(crate) mod page;
+#[path = "chart/records.rs"]
+pub(crate) mod records;
 #[path = "chart/select.rs"]
 pub(crate) mod select;
 
-use log::{Log, read_time};
+use records::{Log, read_time};
 use select::Choice;
 
 /// Draws a sequence chart from the logs of a run; `scripts/chart.sh --help` says more

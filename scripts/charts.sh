@@ -63,7 +63,7 @@ now() {
 
 # note NAME TEXT: what happens to this node, beside its lane.
 note() {
-    "$root/scripts/chart.sh" note "$1.log" "$2"
+    printf '[%s NOTE ] %s\n' "$(now)" "$2" >>"$1.log"
 }
 
 # draw NAME TITLE NODE... -- OPTION...: the chart of what was said since $from. What a peer says as it joins is not in it.
@@ -133,7 +133,7 @@ peer_dies() {
 download() {
     record manager manager --listen 127.0.0.1:0 --replicas 0
     manager=$addr
-    head -c 1M /dev/urandom >film.bin
+    head -c 512k /dev/urandom >film.bin
     # One place at random for one neighbour, and judged twenty times as often as usual.
     recorded gus --unchoke 0 --time-scale 20 --up 400kB add film.bin &
     pids+=($!)
@@ -145,9 +145,12 @@ download() {
     from=$(now)
     recorded ida down film.bin -o ida --stay &
     pids+=($!)
-    for name in hal ida; do until_said $name.out 'pieces from'; done
-    draw download "Ida downloads from Gus, which has the film, and from Hal, which has a part" manager gus ida hal -- \
-        --of ida --without register
+    until_said ida.out 'pieces from'
+    # Until it says to the last that it wants nothing any more.
+    local to
+    to=$(sed -nE 's/^\[([^ ]*) .* > .*"on":false.*/\1/p' ida.log | tail -n 1)
+    draw download "Ida downloads from Gus, and from Hal, which has a part" gus ida hal -- --of ida --to "$to" \
+        --only join,bitfield,interested,choke,unchoke,request,piece,have
 }
 
 drop_and_heal() {

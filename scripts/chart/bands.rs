@@ -64,7 +64,13 @@ pub(crate) fn bands(chart: &Chart) -> Vec<Band> {
         let ends = later.find(|(_, other)| same(other) && kind.is_ended_by(other.kind())).map(|(at, _)| at);
         let between = &arrows[begins..ends.unwrap_or(arrows.len())];
         let waited = between.iter().any(|other| same(other) && other.kind() == "wait");
-        if kind != Lasting::Waits || waited {
+        // One that wants nothing does not wait.
+        let before = arrows[..begins]
+            .iter()
+            .rev()
+            .find(|other| same(other) && (other.from, other.kind()) == (lane, "interested"));
+        let wants = before.is_none_or(|other| other.message["on"] == true) || arrow.kind() != "choke";
+        if (kind != Lasting::Waits || waited) && wants {
             bands.push(Band { lane, kind, begins, ends });
         }
     }

@@ -4,9 +4,9 @@ use std::fmt::{Result, Write};
 
 use super::bands::{Band, Lasting, bands};
 use super::label::Names;
-use super::log::Micros;
 use super::merge::Chart;
 use super::page::{INDENT, Page, TOP};
+use super::records::Micros;
 
 /// How wide a band is.
 const BAND: f64 = 13.0;
@@ -14,7 +14,7 @@ const BAND: f64 = 13.0;
 /// Colours for a light room; then those that are others in a dark one.
 const STYLE: &str = "\
 text{font:13px system-ui,'DejaVu Sans',Arial,sans-serif;fill:#1b1f24}
-.label,.note{paint-order:stroke;stroke:#fff;stroke-width:4px;stroke-linejoin:round}
+.label,.note{paint-order:stroke;stroke:#fff;stroke-width:5px;stroke-linejoin:round}
 .paper{fill:#fff}.head{fill:#eef1f4;stroke:#59636e}.name{font-weight:600;text-anchor:middle}
 .title{font-size:17px;font-weight:600}.time{font-size:12px;fill:#59636e;text-anchor:end}
 .note{font-style:italic}.end{text-anchor:end}
@@ -73,7 +73,7 @@ pub(crate) fn draw(chart: &Chart, title: &str) -> String {
 fn write_page(page: &Page<'_>, svg: &mut String, title: &str, labels: &[String]) -> Result {
     let bands = bands(page.chart);
     let legend = legend(page.chart, &bands);
-    let (wide, high) = page.size(legend.len().div_ceil(2));
+    let (wide, high) = page.size(title, legend.len().div_ceil(2));
     let title = escaped(title);
     writeln!(
         svg,
@@ -121,7 +121,6 @@ fn write_lanes(page: &Page<'_>, svg: &mut String) -> Result {
                 svg,
                 r#"<line class="life gone" x1="{x:.1}" x2="{x:.1}" y1="{end:.1}" y2="{bottom:.1}"/>"#
             )?;
-            write_cross(svg, x, end)?;
         }
         for y in [TOP - 26.0, page.bottom] {
             let (left, middle) = (x - 50.0, y + 17.0);
@@ -211,13 +210,16 @@ fn write_arrow(page: &Page<'_>, svg: &mut String, place: usize) -> Result {
 /// What an arrow says, where it begins.
 fn write_label(page: &Page<'_>, svg: &mut String, place: usize, label: &str) -> Result {
     let arrow = &page.chart.arrows[place];
-    let (from, y) = (page.x(arrow.from), page.ends[place].0 - 4.0);
+    let (from, y) = (page.x(arrow.from), page.ends[place].0 - 5.0);
     let (x, side) = if arrow.to < arrow.from { (from - INDENT, " end") } else { (from + INDENT, "") };
     writeln!(svg, r#"<text class="label{side}" x="{x:.1}" y="{y:.1}">{}</text>"#, escaped(label))
 }
 
 fn write_notes(page: &Page<'_>, svg: &mut String) -> Result {
     for ((_, lane, text), y) in page.chart.notes.iter().zip(&page.notes) {
+        if page.killed(*lane) == Some(*y) {
+            write_cross(svg, page.x(*lane), *y)?;
+        }
         let last = *lane > 0 && lane + 1 == page.chart.lanes.len();
         let (x, side) = if last { (page.x(*lane) - INDENT, " end") } else { (page.x(*lane) + INDENT, "") };
         writeln!(svg, r#"<text class="note{side}" x="{x:.1}" y="{:.1}">{}</text>"#, y + 4.0, escaped(text))?;

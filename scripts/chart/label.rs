@@ -113,7 +113,8 @@ impl Names {
 
 /// For how long a lease runs.
 fn seconds(message: &Value) -> String {
-    format!("{:.1} s", message["for_ms"].as_f64().unwrap_or_default() / 1000.0)
+    let seconds = message["for_ms"].as_f64().unwrap_or_default() / 1000.0;
+    if seconds < 9.95 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
 }
 
 fn counted(number: &Value, what: &str) -> String {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::log::{Line, Log, Micros};
+use super::records::{Line, Log, Micros};
 
 /// A message from one lane to another.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@
 //! they happened there, and an arrow is steep where others were faster. A gap stands for a time in which nothing happens.
 
 use super::bands::Band;
-use super::log::Micros;
 use super::merge::{Arrow, Chart};
+use super::records::Micros;
 
 /// From one message to the next, in pixels.
 const ROW: f64 = 25.0;
@@ -24,7 +24,7 @@ const LEFT: f64 = 122.0;
 pub(crate) const TOP: f64 = 84.0;
 
 /// How wide a letter is, on the average.
-const LETTER: f64 = 6.9;
+const LETTER: f64 = 6.6;
 
 /// Where what is written at an arrow begins, and how much room it leaves.
 pub(crate) const INDENT: f64 = 12.0;
@@ -107,10 +107,11 @@ impl<'a> Page<'a> {
         LEFT + lane as f64 * self.apart
     }
 
-    /// How wide and how high the page is, with so many lines below the lanes.
-    pub(crate) fn size(&self, lines: usize) -> (f64, f64) {
-        let last = self.x(self.chart.lanes.len().saturating_sub(1));
-        (last + 70.0, self.bottom + 56.0 + 20.0 * lines as f64)
+    /// How wide and how high the page is, with this title and so many lines below the lanes.
+    pub(crate) fn size(&self, title: &str, lines: usize) -> (f64, f64) {
+        let last = self.x(self.chart.lanes.len().saturating_sub(1)) + 70.0;
+        let title = title.chars().count() as f64 * LETTER * 1.5 + 32.0;
+        (last.max(title).max(560.0), self.bottom + 56.0 + 20.0 * lines as f64)
     }
 
     /// Where the line of a lane is broken: at a note that says that its node was killed.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::log::Micros;
 use super::merge::{Arrow, Chart};
+use super::records::Micros;
 
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
