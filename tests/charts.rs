@@ -133,6 +133,13 @@ fn one_log_alone_has_lanes_for_those_with_which_its_node_spoke() {
     let (chart, _) = chart_of(&[("cyd", CYD)]);
     assert_eq!(chart.lanes, ["cyd", "others", "ada"]);
     assert_eq!(told(&chart)[3], "ada > cyd: product");
+    let register =
+        r#"[2026-08-01T12:00:00Z TRACE] 127.0.0.1:7000 < 127.0.0.1:6001 {"type":"register","name":"ada"}"#;
+    let (chart, _) = chart_of(&[("manager", &format!("{register}\n{MANAGER}"))]);
+    assert_eq!(
+        told(&chart)[..3],
+        ["ada > manager: register", "others > manager: lease", "manager > ada: bind"]
+    );
 }
 
 #[test]

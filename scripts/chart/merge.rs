@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::records::{Line, Log, Micros};
+use super::records::{Line, Log, Micros, kind};
 
 /// A message from one lane to another.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl Arrow {
 
     /// The `type` of the message.
     pub(crate) fn kind(&self) -> &str {
-        self.message["type"].as_str().unwrap_or("http")
+        kind(&self.message)
     }
 
     /// The connection, whichever way.
@@ -79,7 +79,13 @@ pub(crate) fn merge(logs: &[Log]) -> (Chart, Vec<String>) {
 fn add_others(chart: &mut Chart, logs: &[Log], homes: &mut HashMap<SocketAddr, usize>) {
     let lines = || logs.iter().flat_map(|log| &log.lines);
     let mut names = HashMap::new();
-    lines().for_each(|line| learn_addresses(&line.message, &mut names));
+    for line in lines() {
+        learn_addresses(&line.message, &mut names);
+        // One that registers says its name, whichever end the connection has.
+        if let ("register", Some(name)) = (kind(&line.message), line.message["name"].as_str()) {
+            names.insert(if line.said { line.here } else { line.other }, name.to_owned());
+        }
+    }
     for line in lines() {
         if homes.contains_key(&line.other) {
             continue;

@@ -36,6 +36,11 @@ pub(crate) struct Line {
     pub(crate) message: Value,
 }
 
+/// The `type` of a message.
+pub(crate) fn kind(message: &Value) -> &str {
+    message["type"].as_str().unwrap_or("http")
+}
+
 impl Log {
     /// Reads a file with the log of `node`. Lines that begin with `[NAME] ` are those of the node of that name: so
     /// `scripts/up.sh` writes the logs of several nodes into one file. Lines with a text of `say` become notes.
