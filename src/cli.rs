@@ -124,9 +124,11 @@ fn start_log() {
         .init();
 }
 
-/// `[2026-08-01T12:00:00Z INFO ] what happened`, in colours on a terminal.
+/// `[2026-08-01T12:00:00Z INFO ] what happened`, in colours on a terminal; to the microsecond where the wire is logged, too.
 fn write_record(out: &mut Formatter, record: &log::Record<'_>) -> io::Result<()> {
-    let (time, level) = (humantime::format_rfc3339_seconds(SystemTime::now()), record.level());
+    let exact = log::max_level() == log::LevelFilter::Trace;
+    let time = if exact { humantime::format_rfc3339_micros } else { humantime::format_rfc3339_seconds };
+    let (time, level) = (time(SystemTime::now()), record.level());
     let (gray, colour) = (AnsiColor::BrightBlack.on_default(), out.default_level_style(level));
     let text = record.args().to_string().replace('\n', "\n    ");
     writeln!(out, "{gray}[{gray:#}{time} {colour}{level:<5}{colour:#}{gray}]{gray:#} {text}")

@@ -5,6 +5,7 @@
 mod admission;
 mod advice;
 mod board;
+mod charts;
 mod common;
 mod failures;
 mod files;

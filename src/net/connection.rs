@@ -37,7 +37,7 @@ use serde::de::DeserializeOwned;
 use super::admission::{Handshake, prove, unauthorised, welcome};
 use super::key::{Key, Purpose};
 use super::limits::{self, Pace};
-use super::message::{FromPeer, PeerId, Refusal, Reply, encode, shown};
+use super::message::{FromPeer, PeerId, Refusal, Reply, encode, trace_line};
 use super::outbox::Outbox;
 use super::places::{Occupant, Party};
 use super::timed::{Limit, Timed, is_timeout};
@@ -125,7 +125,9 @@ impl Connection {
     /// conversation is sent before it.
     pub fn outbox(&mut self) -> Outbox {
         self.outbox
-            .get_or_insert_with(|| Outbox::new(Arc::clone(&self.writer.stream), self.entry.is_some()))
+            .get_or_insert_with(|| {
+                Outbox::new(Arc::clone(&self.writer.stream), self.writer.other, self.entry.is_some())
+            })
             .clone()
     }
 
@@ -256,7 +258,7 @@ impl Connection {
             Received::Silence => return Ok(Received::Silence),
         }
         self.read_line()?;
-        trace!("{} < {}", self.other, shown(&self.line));
+        self.trace('<', &self.line);
         self.admit()?;
         self.payload_pace(limits::PAYLOAD_PACE);
         self.understand(&self.line).map(Received::Message)
@@ -456,8 +458,13 @@ impl Writer {
         self.at_payload_pace(|stream| stream.send_file(file, offset, bytes as u64))
     }
 
+    /// Logs a line that this side said (`>`) or heard (`<`).
+    pub(super) fn trace(&self, way: char, line: &[u8]) {
+        trace_line(&self.stream, way, self.other, line);
+    }
+
     fn line<M: Serialize>(&self, message: &M) -> Result<Vec<u8>> {
-        encode(message).inspect(|line| trace!("{} > {}", self.other, shown(line)))
+        encode(message).inspect(|line| self.trace('>', line))
     }
 
     fn at_payload_pace(&self, write: impl FnOnce(&mut Timed) -> io::Result<()>) -> Result<()> {

@@ -25,18 +25,18 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{debug, trace};
+use log::debug;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use serde::Serialize;
 
 use super::limits;
-use super::message::{encode, shown};
+use super::message::{encode, trace_line};
 use crate::thread::{self, Thread};
 
 /// How often one flush sends; then a thread takes over, since others may go on posting for ever.
@@ -52,6 +52,7 @@ pub struct Outbox(Arc<Queue>);
 #[derive(Debug)]
 struct Queue {
     stream: Arc<TcpStream>,
+    other: SocketAddr,
     unsent: Mutex<Unsent>,
     /// Told when nobody is sending any more.
     settled: Condvar,
@@ -75,11 +76,12 @@ impl Outbox {
     /// The queue of the listener at the other end of `stream`; a connection has one at most
     /// ([`Connection::outbox`](super::connection::Connection::outbox)). One that is `held` sends nothing until it may
     /// [`resume`](Self::resume).
-    pub(super) fn new(stream: Arc<TcpStream>, held: bool) -> Self {
+    pub(super) fn new(stream: Arc<TcpStream>, other: SocketAddr, held: bool) -> Self {
         // For the thread that waits; only a time of zero would be refused.
         let _ = stream.set_write_timeout(Some(limits::MESSAGE_TIME));
         Self(Arc::new(Queue {
             stream,
+            other,
             unsent: Mutex::new(Unsent { sending: held, ..Unsent::default() }),
             settled: Condvar::new(),
         }))
@@ -103,7 +105,7 @@ impl Outbox {
             debug!("dropping a listener that does not read: {} bytes wait for it", unsent.bytes);
             return self.0.close(&mut unsent);
         }
-        trace!("> {}", shown(&line));
+        trace_line(&self.0.stream, '>', self.0.other, &line);
         unsent.bytes += line.len();
         unsent.lines.push_back(line);
     }

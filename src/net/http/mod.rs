@@ -51,7 +51,7 @@ use std::io::{self, BufRead, BufWriter, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::time::SystemTime;
 
-use log::{debug, trace};
+use log::debug;
 use serde::de::IgnoredAny;
 
 use self::answer::{Body, Gate};
@@ -97,7 +97,7 @@ fn serve_request(connection: &mut Connection, route: impl FnOnce(&Request) -> An
         Err(e) if is_timeout(&e) => Err(No(Status::TIMEOUT, "the request did not come whole in its time")),
         Err(e) => return Err(Error::failed(format!("{other} did not finish its request")).because(e)),
     };
-    trace!("{other} < {}", String::from_utf8_lossy(&head).trim_end());
+    connection.trace('<', &head);
     let (answer, what) = match &asked {
         Ok(request) => (route(request).wanted_by(request), request.to_string()),
         Err(No(status, why)) => (Answer::no(*status, why), "a bad request".to_owned()),
@@ -144,7 +144,7 @@ fn is_request_line(line: &[u8]) -> bool {
 
 fn send(connection: &Connection, answer: Answer, head_only: bool) -> io::Result<()> {
     let head = answer.head(SystemTime::now());
-    trace!("{} > {}", connection.other(), String::from_utf8_lossy(&head).trim_end());
+    connection.trace('>', &head);
     let mut stream = connection.within(Limit::at(limits::HTTP_PACE));
     rustix::net::sockopt::set_socket_send_buffer_size(&stream.stream, limits::HTTP_BUFFER)?;
     match answer.body {
