@@ -40,9 +40,6 @@ use crate::net::key::Key;
 use crate::net::message::{Candidate, FromManager, LeaseId, PeerId, Replicas, encode};
 use crate::net::outbox::Outbox;
 
-/// How often it is looked whether a peer is to be examined once more.
-const EXAM_PAUSE: Duration = Duration::from_secs(1);
-
 /// The table with its lock, and the threads that wait for it to change.
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -122,17 +119,16 @@ impl Desk {
         let now = self.clock.now();
         let result = change(locked, now);
         let flush = locked.carry_out();
-        if locked.table.list_changed || locked.stopping {
-            self.list_changed.notify_all();
-        }
-        if locked.table.is_plan_due() || locked.stopping {
-            self.plan_due.notify_all();
-        }
-        if locked.table.place_left() || locked.stopping {
-            self.place_left.notify_all();
-        }
-        if locked.table.is_exam_due(now) || locked.stopping {
-            self.exam_due.notify_all();
+        let table = &mut locked.table;
+        for (is_due, waits) in [
+            (table.list_changed, &self.list_changed),
+            (table.is_plan_due(), &self.plan_due),
+            (table.is_exam_due(now), &self.exam_due),
+            (std::mem::take(&mut table.book.place_left), &self.place_left),
+        ] {
+            if is_due || locked.stopping {
+                waits.notify_all();
+            }
         }
         (result, flush)
     }
@@ -160,10 +156,11 @@ impl Desk {
     /// Takes a ticket for slots. Its end in any way gives back what it took. While another request of the same peer waits,
     /// this one waits here, for `at_most` so long, and has no ticket yet.
     pub(super) fn ask(&self, wish: &Wish, line: &Outbox, at_most: Duration) -> Option<Ticket<'_>> {
-        drop(self.wait(&self.place_left, at_most, |locked| !locked.table.waits(wish.asker)));
+        drop(self.wait(&self.place_left, at_most, |locked| !locked.table.book.waits(wish.asker)));
         let turn = Arc::new(Condvar::new());
         let number = self.change_all(|locked, now| {
-            let number = (!locked.table.waits(wish.asker)).then(|| locked.table.ask(wish.clone(), now))?;
+            let number =
+                (!locked.table.book.waits(wish.asker)).then(|| locked.table.ask(wish.clone(), now))?;
             locked.waiting.insert(number, Waking { turn: Arc::clone(&turn), line: line.clone() });
             Some(number)
         })?;
@@ -183,16 +180,14 @@ impl Desk {
         self.wait(&self.plan_due, left.unwrap_or(Duration::MAX), due).is_some()
     }
 
-    /// Waits until a peer that was blamed can be examined, and begins; `None` when the manager stops.
+    /// Waits until a peer that was blamed can be examined, and begins; `None` when the manager stops. When the time of one
+    /// comes, the next change of the table notices it: the heartbeat makes many a second.
     pub(super) fn next_exam(&self) -> Option<Exam> {
+        let due = |locked: &Locked| locked.table.is_exam_due(self.clock.now());
         loop {
-            let due = |locked: &Locked| locked.table.is_exam_due(self.clock.now());
-            let mut locked = self.wait(&self.exam_due, EXAM_PAUSE, due)?;
-            let (exam, flush) = self.change_under(&mut locked, |locked, now| locked.table.begin_exam(now));
-            drop(locked);
-            flush.iter().for_each(Outbox::flush);
-            if exam.is_some() {
-                return exam;
+            drop(self.wait(&self.exam_due, Duration::MAX, due)?);
+            if let Some(exam) = self.change(Table::begin_exam) {
+                return Some(exam);
             }
         }
     }

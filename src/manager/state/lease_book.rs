@@ -98,7 +98,7 @@ struct Unbinding {
 
 /// The queue, the running leases, and the slots in use.
 #[derive(Debug, Default)]
-pub(super) struct LeaseBook {
+pub(crate) struct LeaseBook {
     /// How long a lease lasts.
     pub(super) quantum: Millis,
     /// When the manager began.
@@ -112,7 +112,7 @@ pub(super) struct LeaseBook {
     /// How many slots of each peer are leased, or still busy with the last product of a lease that ended.
     used: HashMap<PeerId, u32>,
     /// A registered peer has left the queue.
-    pub(super) place_left: bool,
+    pub(crate) place_left: bool,
     /// What follows from the last changes.
     pub(super) effects: Vec<Effect>,
 }
@@ -136,7 +136,7 @@ impl LeaseBook {
     }
 
     /// Whether a peer has a place in the queue already. Those that are not registered are not told apart.
-    pub(super) fn waits(&self, asker: PeerId) -> bool {
+    pub(crate) fn waits(&self, asker: PeerId) -> bool {
         asker != NOBODY && self.queue.iter().any(|waiter| waiter.wish.asker == asker)
     }
 
@@ -280,7 +280,7 @@ impl LeaseBook {
     }
 
     /// Extends a lease while nobody waits.
-    pub(super) fn renew(&mut self, ticket: LeaseId, now: Millis) {
+    pub(crate) fn renew(&mut self, ticket: LeaseId, now: Millis) {
         let Some(lease) = self.leases.get_mut(&ticket) else { return };
         if self.queue.is_empty() && now < lease.until {
             lease.until = now + self.quantum;
@@ -296,7 +296,7 @@ impl LeaseBook {
     }
 
     /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
+    pub(crate) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
         progress.products.truncate(limits::PRODUCTS);
         progress.again.truncate(limits::REDONE);
         progress.again.iter_mut().for_each(|(_, why)| *why = plain(why));

@@ -164,7 +164,7 @@ impl Wish {
 
 /// The table.
 #[derive(Debug)]
-pub(super) struct Roster {
+pub(crate) struct Roster {
     /// The manager's own, of which all tokens, keys and passes are made.
     key: Key,
     /// The rows, in order of their numbers.
@@ -213,13 +213,23 @@ impl Roster {
     ///
     /// # Errors
     /// `unauthorised` when the token does not show it, or the peer is not here.
-    pub(super) fn caller(&self, who: &Credentials) -> Result<PeerId> {
+    pub(crate) fn caller(&self, who: &Credentials) -> Result<PeerId> {
         let Credentials { peer, token } = who;
         if *peer == NOBODY || (self.peers.contains_key(peer) && *token == Some(self.token(*peer))) {
             return Ok(*peer);
         }
-        Err(Error::new(Code::Unauthorised, format!("nothing shows that you are the peer {peer}"))
-            .advise("register, and show the number and the token that you are told"))
+        Err(stranger(format!("nothing shows that you are the peer {peer}")))
+    }
+
+    /// The same, where nobody is not enough.
+    ///
+    /// # Errors
+    /// `unauthorised` when it is nobody; else as [`Roster::caller`].
+    pub(crate) fn member(&self, who: &Credentials) -> Result<PeerId> {
+        match self.caller(who)? {
+            NOBODY => Err(stranger("this is for registered peers only".into())),
+            peer => Ok(peer),
+        }
     }
 
     /// The name of number `id`, if it is in the table.
@@ -370,6 +380,12 @@ impl Roster {
     pub(super) fn cards(&self) -> Vec<PeerCard> {
         self.peers.values().map(|peer| peer.card(peer.is.slots)).collect()
     }
+}
+
+/// What one is told that has not shown which peer it is.
+fn stranger(what: String) -> Error {
+    Error::new(Code::Unauthorised, what)
+        .advise("register, and show the number and the token that you are told")
 }
 
 /// An address in the one way in which it is written here, so that two spellings of one are one.

@@ -192,6 +192,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::net::connection::tests::accept;
 
     #[test]
     fn a_first_line_is_a_request_a_message_or_neither() {
@@ -218,7 +219,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-        let mut connection = Connection::accepted(listener.accept().unwrap().0, limits::LINE, None).unwrap();
+        let mut connection = accept(&listener);
         let error = serve(&mut connection, |_| Answer::file("x/y", file, 64 << 20, gate)).unwrap_err();
         assert!(PASSED.load(Ordering::SeqCst) < 1 << 20, "{PASSED:?} bytes before {error}");
     }
@@ -240,8 +241,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = thread::spawn(move || {
-            let mut connection =
-                Connection::accepted(listener.accept().unwrap().0, limits::LINE, None).unwrap();
+            let mut connection = accept(&listener);
             serve(&mut connection, |_| Answer::file("x/y", file, size, gate))
         });
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
