@@ -41,7 +41,6 @@ use crate::net::message::{Candidate, FromManager, LeaseId, PeerId, Replicas, enc
 use crate::net::outbox::Outbox;
 
 /// The table with its lock, and the threads that wait for it to change.
-#[derive(Debug)]
 pub(super) struct Desk {
     pub(super) clock: Clock,
     /// How long a peer may be silent, and one that waits for slots may take to say `ok`.
@@ -57,7 +56,6 @@ pub(super) struct Desk {
 }
 
 /// What the lock is around: the table, and the ways to all that are to hear of its changes.
-#[derive(Debug)]
 struct Locked {
     table: Table,
     /// The way to each peer.
@@ -67,7 +65,6 @@ struct Locked {
 }
 
 /// How to reach one that waits for a lease, or holds it: its thread by the Condvar, its program by the outbox.
-#[derive(Debug)]
 struct Waking {
     turn: Arc<Condvar>,
     line: Outbox,
@@ -248,7 +245,6 @@ impl Locked {
 }
 
 /// A place in the queue, and later a lease.
-#[derive(Debug)]
 pub(super) struct Ticket<'a> {
     desk: &'a Desk,
     /// The ticket's number, which is the lease's.

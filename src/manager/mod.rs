@@ -75,8 +75,7 @@ pub struct Settings {
     pub admission: Admission,
 }
 
-/// A running manager; dropping it stops it.
-#[derive(Debug)]
+/// A running manager; dropping it stops it, in this order.
 pub struct Manager {
     desk: Arc<Desk>,
     server: Server,
@@ -116,18 +115,12 @@ impl Manager {
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
     }
-
-    /// Ends every conversation and joins every thread.
-    pub fn stop(&mut self) {
-        self.desk.stop();
-        self.server.stop();
-        self.threads.clear();
-    }
 }
 
 impl Drop for Manager {
+    /// Wakes all that wait at the desk. Then the server ends every conversation, and all threads are joined.
     fn drop(&mut self) {
-        self.stop();
+        self.desk.stop();
     }
 }
 

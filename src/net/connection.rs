@@ -55,7 +55,6 @@ pub enum Received<M> {
 }
 
 /// A conversation's connection, for the thread that listens. It speaks as its [`Writer`] does.
-#[derive(Debug)]
 pub struct Connection {
     reader: BufReader<Timed>,
     writer: Writer,
@@ -204,7 +203,7 @@ impl Connection {
     /// The reason where the answer is a "no"; else as [`Connection::receive`], and when the other side ends the
     /// conversation or stays silent.
     pub fn answer<A: Reply>(&mut self, wait: Duration) -> Result<A> {
-        match self.receive::<A>(Some(wait))? {
+        match self.receive_by::<A>(Instant::now() + wait)? {
             Received::Message(answer) => answer.granted(),
             Received::End => Err(Error::failed(format!("{} closed the connection", self.other))),
             Received::Silence => {

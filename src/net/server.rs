@@ -42,7 +42,6 @@ const REFUSALS: usize = 64;
 type Serve = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
 
 /// A running listener; dropping it stops it.
-#[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
     open: Arc<Mutex<Open>>,
@@ -50,7 +49,7 @@ pub struct Server {
 }
 
 /// The conversations that are being served: how to end each, and its thread.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Open {
     stopping: bool,
     next: u64,
@@ -194,8 +193,7 @@ fn begin(host: &Arc<Host>, stream: TcpStream) -> Result<()> {
     }
     let (id, name, room) = (open.next, host.name, open.make_room(&writer));
     let (host, speaker) = (Arc::clone(host), writer.clone());
-    // It cannot leave before it has entered: both take the lock that is held here. What it needs to listen it takes from
-    // the system itself: memory that this thread took for thousands would stay with it when they are gone.
+    // It cannot leave before it has entered: both take the lock that is held here.
     let thread = thread::start(name, move || Seat { host: &host, id }.converse(speaker, room))?;
     open.next += 1;
     open.conversations.insert(id, (writer, thread));

@@ -44,21 +44,13 @@ const SHOWN: usize = 2000;
 /// Answers a request.
 pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
     match request.path()[..] {
-        [""] => the_board(),
+        [""] => Answer::html(PAGE.as_bytes(), &POLICY).versioned(),
         ["state"] => state(desk, board, request.value("since")),
         ["files"] => Answer::moved("/files/"),
         ["files", ""] => files(desk, request.has("sort=size")),
         ["files", name] => metalink(desk, name),
         _ => Answer::no(Status::NOT_FOUND, "there is nothing here; / leads to everything"),
     }
-}
-
-/// The board.
-fn the_board() -> Answer {
-    Answer::bytes("text/html; charset=utf-8", PAGE.as_bytes())
-        .with("Content-Security-Policy", POLICY.as_str())
-        .with("Referrer-Policy", "no-referrer")
-        .versioned()
 }
 
 /// Everything the manager knows, or what has changed of it. A browser that asks again with its version is told when

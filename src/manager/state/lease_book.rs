@@ -72,7 +72,6 @@ pub(crate) enum TicketStanding {
     Over,
 }
 
-#[derive(Debug)]
 struct Waiter {
     ticket: LeaseId,
     wish: Wish,
@@ -80,7 +79,6 @@ struct Waiter {
 }
 
 /// A lease that runs.
-#[derive(Debug)]
 pub(super) struct Grant {
     pub(super) holder: PeerId,
     until: Millis,
@@ -90,14 +88,13 @@ pub(super) struct Grant {
 }
 
 /// Slots of a lease that ended, whose peer has not yet said `unbound`.
-#[derive(Debug)]
 struct Unbinding {
     slots: u32,
     since: Millis,
 }
 
 /// The queue, the running leases, and the slots in use.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct LeaseBook {
     /// How long a lease lasts.
     pub(super) quantum: Millis,
@@ -205,7 +202,7 @@ impl LeaseBook {
         let (lease, addr) = (self.next_number(), row.is.addr);
         let slots = vec![self.mark_used(row, 1)];
         self.grant(roster, lease, NOBODY, slots, now);
-        Some(Exam { peer, addr, lease, key: roster.key(lease, peer) })
+        Some(Exam { peer, addr, lease, key: roster.key.of_lease(lease, peer) })
     }
 
     /// These slots are the holder's for a quantum, and their peers are told.
@@ -217,7 +214,7 @@ impl LeaseBook {
         mut slots: Vec<PeerCard>,
         now: Millis,
     ) {
-        slots.iter_mut().for_each(|card| card.key = Some(roster.key(lease, card.peer)));
+        slots.iter_mut().for_each(|card| card.key = Some(roster.key.of_lease(lease, card.peer)));
         self.bind(lease, &slots);
         self.leases.insert(lease, Grant { holder, until: now + self.quantum, slots, progress: None });
     }

@@ -44,7 +44,6 @@ use roster::{Exam, Reach, Roster, Wish};
 const DONE: usize = 5;
 
 /// Everything the manager knows.
-#[derive(Debug)]
 pub(super) struct Table {
     pub(super) roster: Roster,
     pub(super) book: LeaseBook,
@@ -106,7 +105,7 @@ impl Table {
         let peer = self.book.next_number();
         let bound = std::mem::take(&mut candidate.bound);
         candidate.former = None;
-        let token = self.roster.token(peer);
+        let token = self.roster.key.token(peer);
         self.effects.push(Effect::Tell(peer, FromManager::Registered { peer, token }));
         let Candidate { name, addr, slots, .. } = &candidate;
         self.events.tell(now, format!("{name} joined from {addr} with {}", counted(*slots, "slot")));
@@ -292,7 +291,7 @@ impl Table {
     pub(super) fn first_exam(&mut self, peer: PeerId) -> Option<Exam> {
         let addr = self.roster.peers.get(&peer)?.is.addr;
         let lease = self.book.next_number();
-        Some(Exam { peer, addr, lease, key: self.roster.token(peer).of_lease(lease, peer) })
+        Some(Exam { peer, addr, lease, key: self.roster.key.token(peer).of_lease(lease, peer) })
     }
 
     /// What somebody who asked for slots did, for the board.
@@ -354,8 +353,8 @@ impl Table {
         match (cards(&holders, &self.roster), holders.keys().find_map(|peer| self.roster.paused(*peer))) {
             (none, Some(why)) if none.is_empty() => Err(not_found(file).because(format!("paused: {why}"))),
             (mut cards, _) => {
-                if asker != NOBODY {
-                    self.roster.give_passes(&mut cards, asker, manifest.id());
+                for card in cards.iter_mut().filter(|_| asker != NOBODY) {
+                    card.pass = Some(self.roster.key.token(card.peer).pass(asker, manifest.id()));
                 }
                 Ok((manifest, cards))
             }

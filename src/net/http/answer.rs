@@ -121,8 +121,13 @@ impl Answer {
                 body { main { (content) } }
             }
         };
-        Self::bytes("text/html; charset=utf-8", page.into_string().into_bytes())
-            .with("Content-Security-Policy", PAGE_POLICY)
+        Self::html(page.into_string().into_bytes(), PAGE_POLICY)
+    }
+
+    /// A page that is written already, and what it may load.
+    pub(crate) fn html(page: impl Into<Arc<[u8]>>, policy: &str) -> Self {
+        Self::bytes("text/html; charset=utf-8", page)
+            .with("Content-Security-Policy", policy)
             .with("Referrer-Policy", "no-referrer")
     }
 

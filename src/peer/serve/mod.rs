@@ -40,7 +40,6 @@ const GONE_CHECK: Duration = Duration::from_millis(100);
 const SMALL: u64 = 4096;
 
 /// What this peer serves, and the way to tell the manager about it.
-#[derive(Debug)]
 pub(super) struct Serving {
     network: Arc<Network>,
     clock: Clock,
