@@ -138,7 +138,7 @@ fn heartbeat(desk: &Desk, ping: Duration) {
         if !desk.sleep(next.saturating_duration_since(Instant::now())) {
             return;
         }
-        let late = looked.elapsed().saturating_sub(ping / 2);
+        let late = looked.elapsed().saturating_sub(ping / 4);
         looked = Instant::now();
         desk.change(|table, now| {
             table.ping(|peer| peer % BEATS == beat);

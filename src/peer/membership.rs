@@ -202,6 +202,6 @@ impl Talk<'_> {
         if let Some(last) = self.last_ping.replace(Instant::now()) {
             self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);
         }
-        self.wings.serving.tidy();
+        self.wings.serving.buffers.tidy();
     }
 }

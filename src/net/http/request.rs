@@ -97,6 +97,9 @@ impl Request {
         let mut parsed = httparse::Request::new(&mut headers);
         match parsed.parse(head) {
             Ok(httparse::Status::Complete(end)) if end == head.len() => {}
+            Ok(httparse::Status::Partial) if head.len() == limits::HTTP_HEAD => {
+                return Err(No(Status::HEADERS_TOO_LARGE, "the head of a request has at most 16 KiB here"));
+            }
             Err(httparse::Error::TooManyHeaders) => {
                 return Err(No(Status::HEADERS_TOO_LARGE, "a request has at most 64 headers here"));
             }
