@@ -156,8 +156,8 @@ impl Desk {
         drop(self.wait(&self.place_left, at_most, |locked| !locked.table.book.waits(wish.asker)));
         let turn = Arc::new(Condvar::new());
         let number = self.change_all(|locked, now| {
-            let number =
-                (!locked.table.book.waits(wish.asker)).then(|| locked.table.ask(wish.clone(), now))?;
+            let Table { book, roster, .. } = &mut locked.table;
+            let number = (!book.waits(wish.asker)).then(|| book.ask(roster, wish.clone(), now))?;
             locked.waiting.insert(number, Waking { turn: Arc::clone(&turn), line: line.clone() });
             Some(number)
         })?;

@@ -104,7 +104,9 @@ impl<'a> Leaseholder<'a> {
             let lease = ticket.as_ref().map_or(0, |ticket| ticket.number);
             let standing = match &ticket {
                 Some(ticket) => ticket.wait_for_turn(pause),
-                None => TicketStanding::Waiting(self.desk.change(|table, _| table.second(&wish))),
+                None => TicketStanding::Waiting(
+                    self.desk.change(|table, _| table.book.second(&table.roster, &wish)),
+                ),
             };
             match standing {
                 TicketStanding::Waiting(wait) => {

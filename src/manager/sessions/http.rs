@@ -57,7 +57,7 @@ pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
 /// nothing has.
 fn state(desk: &Desk, board: &Board, since: Option<&str>) -> Answer {
     match board.since(since, || desk.change(|table, now| table.state(now))) {
-        Ok((text, version)) => Answer::json(text).version(version),
+        Ok((text, version)) => Answer::bytes("application/json", text).version(version),
         Err(e) => Answer::from(&e),
     }
 }

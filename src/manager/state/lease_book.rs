@@ -123,7 +123,7 @@ impl LeaseBook {
 
     /// Puts a request at the end of the queue, and serves it if it can be. Look at its
     /// [`LeaseBook::standing`] next.
-    pub(super) fn ask(&mut self, roster: &Roster, wish: Wish, now: Millis) -> LeaseId {
+    pub(crate) fn ask(&mut self, roster: &Roster, wish: Wish, now: Millis) -> LeaseId {
         let ticket = self.next_number();
         self.queue.push_back(Waiter { ticket, wish, since: now });
         if self.queue.len() == 1 {
@@ -138,7 +138,7 @@ impl LeaseBook {
     }
 
     /// What is said to one whose other request waits: it would be the last.
-    pub(super) fn second(&self, roster: &Roster, wish: &Wish) -> FromManager {
+    pub(crate) fn second(&self, roster: &Roster, wish: &Wish) -> FromManager {
         let reason = "another request of yours waits, and each peer has one place in the queue".into();
         let (position, free) = (self.queue.len() + 1, self.free(roster, wish));
         FromManager::Wait { position, asked: wish.slots, free, reason }

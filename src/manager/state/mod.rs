@@ -38,7 +38,7 @@ use effect::Effect;
 use events::{Events, What};
 use lease_book::{LeaseBook, TicketStanding};
 use replicator::{Replicator, Scene};
-use roster::{Exam, Reach, Roster, Wish};
+use roster::{Exam, Reach, Roster};
 
 /// How many of the multiplies that were finished are kept for the board.
 const DONE: usize = 5;
@@ -205,16 +205,6 @@ impl Table {
 
 /// Slots are asked for, leased and given back.
 impl Table {
-    /// Somebody asks for slots; the ticket's number, which is the lease's.
-    pub(super) fn ask(&mut self, wish: Wish, now: Millis) -> LeaseId {
-        self.book.ask(&self.roster, wish, now)
-    }
-
-    /// What is said to one whose other request waits.
-    pub(super) fn second(&self, wish: &Wish) -> FromManager {
-        self.book.second(&self.roster, wish)
-    }
-
     /// Where a request stands now.
     pub(super) fn standing(&mut self, ticket: LeaseId, now: Millis) -> TicketStanding {
         self.book.standing(&self.roster, ticket, now)

@@ -131,11 +131,6 @@ impl Answer {
             .with("Referrer-Policy", "no-referrer")
     }
 
-    /// A value that is written as JSON already.
-    pub(crate) fn json(text: impl Into<Arc<[u8]>>) -> Self {
-        Self::bytes("application/json", text)
-    }
-
     /// A refusal, in words.
     pub(crate) fn no(status: Status, why: &str) -> Self {
         let answer = Self::bytes("text/plain; charset=utf-8", format!("{status}: {why}\n").into_bytes());
