@@ -76,11 +76,7 @@ fn answer(desk: &Desk, connection: &mut Connection, request: ToManager) -> Resul
             })?;
             connection.send(&FromManager::Dropped {})
         }
-        ToManager::State {} => {
-            let state = desk.change(|table, now| table.state(now));
-            connection.send(&FromManager::State(Box::new(state)))
-        }
-        other => Err(unexpected(&other, "query, update, files, drop or state")),
+        other => Err(unexpected(&other, "query, update, files or drop")),
     }
 }
 
