@@ -40,7 +40,7 @@ fn run(ManagerOptions { manager, papers }: &ManagerOptions) -> Result<()> {
         return Err(Error::new(Kind::Usage, what).advise("make --dead-after several times --ping"));
     }
     let stop = cli::on_signal()?;
-    let mut manager = Manager::start(manager)?;
+    let manager = Manager::start(manager)?;
     let addr = manager.addr();
     cli::say_ready("manager", "manager", addr)?;
     if io::stderr().is_terminal() {
@@ -54,6 +54,5 @@ fn run(ManagerOptions { manager, papers }: &ManagerOptions) -> Result<()> {
     }
     // It ends when the handler says so; it cannot be dropped before.
     let _ = stop.recv();
-    manager.stop();
     Ok(())
 }

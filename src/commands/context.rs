@@ -18,7 +18,6 @@ use crate::share::store::Store;
 const TWICE: Duration = Duration::from_secs(1);
 
 /// Where commands run.
-#[derive(Debug)]
 pub struct Context {
     pub(super) config: Config,
     /// At the prompt: the peer stays between commands, and so does a lease.
@@ -29,7 +28,7 @@ pub struct Context {
 }
 
 /// What a signal finds in the middle of a command.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Work {
     pub(super) peer: OnceLock<Arc<Peer>>,
     done: AtomicBool,

@@ -40,11 +40,7 @@ use crate::net::key::Key;
 use crate::net::message::{Candidate, FromManager, LeaseId, PeerId, Replicas, encode};
 use crate::net::outbox::Outbox;
 
-/// How often it is looked whether a peer is to be examined once more.
-const EXAM_PAUSE: Duration = Duration::from_secs(1);
-
 /// The table with its lock, and the threads that wait for it to change.
-#[derive(Debug)]
 pub(super) struct Desk {
     pub(super) clock: Clock,
     /// How long a peer may be silent, and one that waits for slots may take to say `ok`.
@@ -60,7 +56,6 @@ pub(super) struct Desk {
 }
 
 /// What the lock is around: the table, and the ways to all that are to hear of its changes.
-#[derive(Debug)]
 struct Locked {
     table: Table,
     /// The way to each peer.
@@ -70,7 +65,6 @@ struct Locked {
 }
 
 /// How to reach one that waits for a lease, or holds it: its thread by the Condvar, its program by the outbox.
-#[derive(Debug)]
 struct Waking {
     turn: Arc<Condvar>,
     line: Outbox,
@@ -122,17 +116,16 @@ impl Desk {
         let now = self.clock.now();
         let result = change(locked, now);
         let flush = locked.carry_out();
-        if locked.table.list_changed || locked.stopping {
-            self.list_changed.notify_all();
-        }
-        if locked.table.is_plan_due() || locked.stopping {
-            self.plan_due.notify_all();
-        }
-        if locked.table.place_left() || locked.stopping {
-            self.place_left.notify_all();
-        }
-        if locked.table.is_exam_due(now) || locked.stopping {
-            self.exam_due.notify_all();
+        let table = &mut locked.table;
+        for (is_due, waits) in [
+            (table.list_changed, &self.list_changed),
+            (table.is_plan_due(), &self.plan_due),
+            (table.is_exam_due(now), &self.exam_due),
+            (std::mem::take(&mut table.book.place_left), &self.place_left),
+        ] {
+            if is_due || locked.stopping {
+                waits.notify_all();
+            }
         }
         (result, flush)
     }
@@ -160,10 +153,11 @@ impl Desk {
     /// Takes a ticket for slots. Its end in any way gives back what it took. While another request of the same peer waits,
     /// this one waits here, for `at_most` so long, and has no ticket yet.
     pub(super) fn ask(&self, wish: &Wish, line: &Outbox, at_most: Duration) -> Option<Ticket<'_>> {
-        drop(self.wait(&self.place_left, at_most, |locked| !locked.table.waits(wish.asker)));
+        drop(self.wait(&self.place_left, at_most, |locked| !locked.table.book.waits(wish.asker)));
         let turn = Arc::new(Condvar::new());
         let number = self.change_all(|locked, now| {
-            let number = (!locked.table.waits(wish.asker)).then(|| locked.table.ask(wish.clone(), now))?;
+            let Table { book, roster, .. } = &mut locked.table;
+            let number = (!book.waits(wish.asker)).then(|| book.ask(roster, wish.clone(), now))?;
             locked.waiting.insert(number, Waking { turn: Arc::clone(&turn), line: line.clone() });
             Some(number)
         })?;
@@ -183,16 +177,14 @@ impl Desk {
         self.wait(&self.plan_due, left.unwrap_or(Duration::MAX), due).is_some()
     }
 
-    /// Waits until a peer that was blamed can be examined, and begins; `None` when the manager stops.
+    /// Waits until a peer that was blamed can be examined, and begins; `None` when the manager stops. When the time of one
+    /// comes, the next change of the table notices it: the heartbeat makes many a second.
     pub(super) fn next_exam(&self) -> Option<Exam> {
+        let due = |locked: &Locked| locked.table.is_exam_due(self.clock.now());
         loop {
-            let due = |locked: &Locked| locked.table.is_exam_due(self.clock.now());
-            let mut locked = self.wait(&self.exam_due, EXAM_PAUSE, due)?;
-            let (exam, flush) = self.change_under(&mut locked, |locked, now| locked.table.begin_exam(now));
-            drop(locked);
-            flush.iter().for_each(Outbox::flush);
-            if exam.is_some() {
-                return exam;
+            drop(self.wait(&self.exam_due, Duration::MAX, due)?);
+            if let Some(exam) = self.change(Table::begin_exam) {
+                return Some(exam);
             }
         }
     }
@@ -253,7 +245,6 @@ impl Locked {
 }
 
 /// A place in the queue, and later a lease.
-#[derive(Debug)]
 pub(super) struct Ticket<'a> {
     desk: &'a Desk,
     /// The ticket's number, which is the lease's.

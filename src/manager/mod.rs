@@ -48,6 +48,10 @@ pub const LIST_PAUSE: Duration = Duration::from_millis(200);
 /// What all lists together may take, in bytes per second.
 pub const LIST_RATE: u64 = 64 << 20;
 
+/// In how many parts peers are asked whether they are there, one after another: the answers of thousands at once would
+/// keep the manager from all else. A prime number, because every second number may be that of a lease.
+const BEATS: u64 = 19;
+
 /// How a manager is to behave, as it is said on its command line.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
@@ -71,8 +75,7 @@ pub struct Settings {
     pub admission: Admission,
 }
 
-/// A running manager; dropping it stops it.
-#[derive(Debug)]
+/// A running manager; dropping it stops it, in this order.
 pub struct Manager {
     desk: Arc<Desk>,
     server: Server,
@@ -112,41 +115,33 @@ impl Manager {
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
     }
-
-    /// Ends every conversation and joins every thread.
-    pub fn stop(&mut self) {
-        self.desk.stop();
-        self.server.stop();
-        self.threads.clear();
-    }
 }
 
 impl Drop for Manager {
+    /// Wakes all that wait at the desk. Then the server ends every conversation, and all threads are joined.
     fn drop(&mut self) {
-        self.stop();
+        self.desk.stop();
     }
 }
 
-/// Asks every peer whether it is there, and strikes those that have been silent for too long, or have not
-/// given back their slots. Looks four times as often as it asks, so that silence is noticed in time.
+/// Asks every peer whether it is there, a part of them at each of [`BEATS`], and strikes those that have been silent for
+/// too long, or have not given back their slots.
 ///
 /// A manager that was itself stopped, by a signal or by a machine with too much to do, has heard nobody
 /// meanwhile. That is its own fault: the time by which it came late is not counted against its peers.
 fn heartbeat(desk: &Desk, ping: Duration) {
-    let look = ping / 4;
-    let mut asked = Instant::now();
     let mut looked = Instant::now();
-    while desk.sleep(look) {
-        let late = looked.elapsed().saturating_sub(look * 2);
-        looked = Instant::now();
-        let ask = asked.elapsed() >= ping;
-        if ask {
-            asked = looked;
+    let mut next = looked;
+    for beat in (0..BEATS).cycle() {
+        // From beat to beat, however long the work of one takes; but beats that were missed are not made up for.
+        next = (next + ping / BEATS as u32).max(looked);
+        if !desk.sleep(next.saturating_duration_since(Instant::now())) {
+            return;
         }
+        let late = looked.elapsed().saturating_sub(ping / 4);
+        looked = Instant::now();
         desk.change(|table, now| {
-            if ask {
-                table.ping();
-            }
+            table.ping(|peer| peer % BEATS == beat);
             table.strike_silent(late, desk.dead_after, now);
         });
     }

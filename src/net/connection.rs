@@ -55,7 +55,6 @@ pub enum Received<M> {
 }
 
 /// A conversation's connection, for the thread that listens. It speaks as its [`Writer`] does.
-#[derive(Debug)]
 pub struct Connection {
     reader: BufReader<Timed>,
     writer: Writer,
@@ -95,25 +94,19 @@ impl Connection {
         let failed = |e| Error::failed(format!("cannot connect to {addr}")).because(e);
         let stream = TcpStream::connect_timeout(&addr, limits::CONNECT_TIME).map_err(failed)?;
         let entry = secret.map(|secret| (secret.clone(), Vec::new()));
-        Ok(Self { entry, ..Self::new(stream, longest_line).map_err(failed)? })
+        Ok(Self { entry, ..Self::new(Writer::new(stream).map_err(failed)?, longest_line) })
     }
 
     /// A connection that a listener accepted, whose lines may be as long as `speaks`, from one that must know this secret.
-    ///
-    /// # Errors
-    /// When it is gone already.
-    pub fn accepted(stream: TcpStream, speaks: usize, secret: Option<&Key>) -> io::Result<Self> {
-        Ok(Self { guard: secret.cloned(), speaks, ..Self::new(stream, limits::LINE)? })
+    pub(super) fn accepted(writer: Writer, speaks: usize, secret: Option<&Key>) -> Self {
+        Self { guard: secret.cloned(), speaks, ..Self::new(writer, limits::LINE) }
     }
 
-    fn new(stream: TcpStream, longest_line: usize) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        let writer =
-            Writer { other: stream.peer_addr()?, stream: Arc::new(stream), occupant: Arc::default() };
+    fn new(writer: Writer, longest_line: usize) -> Self {
         // It is in memory as a whole once something was read, for each of thousands of connections.
         let reader = BufReader::with_capacity(longest_line / 16, writer.within(Limit::None));
         let (line, speaks) = (Vec::new(), limits::LINE);
-        Ok(Self { reader, writer, longest_line, line, outbox: None, speaks, guard: None, entry: None })
+        Self { reader, writer, longest_line, line, outbox: None, speaks, guard: None, entry: None }
     }
 
     /// The half that speaks, for another thread.
@@ -212,7 +205,7 @@ impl Connection {
     /// The reason where the answer is a "no"; else as [`Connection::receive`], and when the other side ends the
     /// conversation or stays silent.
     pub fn answer<A: Reply>(&mut self, wait: Duration) -> Result<A> {
-        match self.receive::<A>(Some(wait))? {
+        match self.receive_by::<A>(Instant::now() + wait)? {
             Received::Message(answer) => answer.granted(),
             Received::End => Err(Error::failed(format!("{} closed the connection", self.other))),
             Received::Silence => {
@@ -389,6 +382,11 @@ impl Connection {
 }
 
 impl Writer {
+    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self { other: stream.peer_addr()?, stream: Arc::new(stream), occupant: Arc::default() })
+    }
+
     /// The address of the other side.
     pub fn other(&self) -> SocketAddr {
         self.other
@@ -513,7 +511,11 @@ pub(super) mod tests {
     pub(in crate::net) fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (Connection::accepted(listener.accept().unwrap().0, limits::LINE, None).unwrap(), other)
+        (accept(&listener), other)
+    }
+
+    pub(in crate::net) fn accept(listener: &TcpListener) -> Connection {
+        Connection::accepted(Writer::new(listener.accept().unwrap().0).unwrap(), limits::LINE, None)
     }
 
     /// A fifth of a second for a payload of a few bytes.

@@ -15,7 +15,7 @@
 //! A flag is set and the server connects to itself, which wakes `accept`. Every open socket is closed,
 //! which wakes its reader. Then all threads are joined: after [`Server::stop`] no conversation goes on.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -42,7 +42,6 @@ const REFUSALS: usize = 64;
 type Serve = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
 
 /// A running listener; dropping it stops it.
-#[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
     open: Arc<Mutex<Open>>,
@@ -50,13 +49,13 @@ pub struct Server {
 }
 
 /// The conversations that are being served: how to end each, and its thread.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Open {
     stopping: bool,
     next: u64,
-    conversations: HashMap<u64, (Writer, Thread)>,
+    conversations: BTreeMap<u64, (Writer, Thread)>,
     /// Those that gave way, until their threads have seen it.
-    ending: HashMap<u64, Thread>,
+    ending: BTreeMap<u64, Thread>,
 }
 
 impl Open {
@@ -187,18 +186,15 @@ fn accept_loop(host: &Arc<Host>, listener: &TcpListener) {
 
 /// Starts the thread of one conversation.
 fn begin(host: &Arc<Host>, stream: TcpStream) -> Result<()> {
-    let Ok(connection) = Connection::accepted(stream, host.speaks, host.secret.as_ref()) else {
-        return Ok(()); // It is gone already, which is no failure of ours.
-    };
+    let Ok(writer) = Writer::new(stream) else { return Ok(()) }; // It is gone already, which is no failure of ours.
     let mut open = host.open.lock();
     if open.conversations.len() + open.ending.len() >= limits::CONNECTIONS + REFUSALS {
         return Ok(()); // Closed without a word: words cost a thread too.
     }
-    let (id, writer) = (open.next, connection.writer());
-    let (name, room) = (host.name, open.make_room(&writer));
-    let host = Arc::clone(host);
+    let (id, name, room) = (open.next, host.name, open.make_room(&writer));
+    let (host, speaker) = (Arc::clone(host), writer.clone());
     // It cannot leave before it has entered: both take the lock that is held here.
-    let thread = thread::start(name, move || Seat { host: &host, id }.converse(connection, room))?;
+    let thread = thread::start(name, move || Seat { host: &host, id }.converse(speaker, room))?;
     open.next += 1;
     open.conversations.insert(id, (writer, thread));
     Ok(())
@@ -211,10 +207,11 @@ struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    fn converse(&self, mut connection: Connection, room: Result<()>) {
-        let served = room.and_then(|()| match Self::begins(&mut connection) {
-            true => (self.host.serve)(&mut connection),
-            false => Ok(()),
+    fn converse(&self, speaker: Writer, room: Result<()>) {
+        let mut connection = Connection::accepted(speaker, self.host.speaks, self.host.secret.as_ref());
+        let served = room.and_then(|()| match connection.first_byte(Some(limits::FIRST_MESSAGE_TIME)) {
+            Ok(Received::Message(_)) => (self.host.serve)(&mut connection),
+            _ => Ok(()),
         });
         let Err(error) = served else { return };
         debug!("{}: {error}", connection.other());
@@ -223,11 +220,6 @@ impl Seat<'_> {
             connection.refuse(&error);
             connection.linger();
         }
-    }
-
-    /// Waits until something is said; false when nothing is.
-    fn begins(connection: &mut Connection) -> bool {
-        matches!(connection.first_byte(Some(limits::FIRST_MESSAGE_TIME)), Ok(Received::Message(_)))
     }
 }
 

@@ -36,7 +36,6 @@ impl Limit {
 }
 
 /// A stream whose reads and writes share one limit.
-#[derive(Debug)]
 pub(super) struct Timed {
     pub(super) stream: Arc<TcpStream>,
     pub(super) limit: Limit,

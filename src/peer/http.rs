@@ -83,7 +83,7 @@ impl Mirror<'_> {
             [""] | ["data"] => Answer::moved("/data/"),
             ["data", ""] if request.has("json") => {
                 let files = serde_json::json!({"peer": self.name(), "files": self.files(request)});
-                Answer::json(files.to_string().into_bytes()).versioned()
+                Answer::bytes("application/json", files.to_string().into_bytes()).versioned()
             }
             ["data", ""] => self.listing(request),
             ["data", name] => self.file(name, other, speaker).unwrap_or_else(|no| Answer::from(&no)),

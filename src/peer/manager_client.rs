@@ -25,7 +25,6 @@ pub(crate) fn reach_manager(addr: SocketAddr, secret: Option<&Key>) -> Result<Co
 }
 
 /// What the manager answers to a query.
-#[derive(Debug)]
 pub struct Listing {
     /// The file.
     pub(crate) manifest: Manifest,
@@ -36,7 +35,6 @@ pub struct Listing {
 }
 
 /// A way to ask the manager.
-#[derive(Debug)]
 pub struct ManagerClient {
     addr: SocketAddr,
     secret: Option<Key>,

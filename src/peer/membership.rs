@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
-use super::library::drops::Dropped;
+use super::library::drops::{self, Dropped};
 use super::manager_client::reach_manager;
 use super::network::Network;
 use super::replication::orders::ReplicationStatus;
@@ -177,7 +177,7 @@ impl Talk<'_> {
         network.told(peer, token);
         serving.rejoined();
         // Before the files, so that none is listed that was dropped.
-        library.tell_drops(&self.line);
+        drops::tell(&self.line, library.drops().into_iter().rev());
         if !network.registered(peer) {
             self.line.send(&ToManager::Quit {});
             return Err(Error::failed("this peer has left meanwhile"));
@@ -202,6 +202,6 @@ impl Talk<'_> {
         if let Some(last) = self.last_ping.replace(Instant::now()) {
             self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);
         }
-        self.wings.serving.tidy();
+        self.wings.serving.buffers.tidy();
     }
 }

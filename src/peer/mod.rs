@@ -49,7 +49,6 @@ use crate::share::store::Store;
 use crate::thread::{self, Thread, cores};
 
 /// A running peer; dropping it leaves the network.
-#[derive(Debug)]
 pub struct Peer {
     pub(crate) wings: Arc<Wings>,
     server: Server,

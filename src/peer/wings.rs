@@ -9,7 +9,6 @@ use super::serve::Serving;
 use super::swarm::upload::Uploads;
 
 /// The wings of one peer.
-#[derive(Debug)]
 pub(crate) struct Wings {
     pub(crate) network: Arc<Network>,
     pub(super) serving: Serving,

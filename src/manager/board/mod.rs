@@ -127,7 +127,6 @@ impl Snapshot {
 }
 
 /// A state that was shown, and its text, which all that ask at the time share.
-#[derive(Debug)]
 struct Shown {
     at: Instant,
     snapshot: Snapshot,
@@ -137,7 +136,7 @@ struct Shown {
 }
 
 /// The states that were shown last, the last one first.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Board(Mutex<VecDeque<Shown>>);
 
 impl Board {

@@ -3,16 +3,16 @@
 //! When a peer has joined, this shows that the address is its own and that somebody computes there. When it was blamed,
 //! this decides: what a holder says is a reason to look, and no more.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt;
 
 use crate::error::{Error, Kind, Result};
 use crate::manager::desk::Desk;
 use crate::manager::state::roster::Exam;
-use crate::net::connection::{Connection, Received};
+use crate::net::connection::Connection;
 use crate::net::limits::{self, Pace};
-use crate::net::message::{FromPeer, Reply, ToPeer, no_answer};
+use crate::net::message::{FromPeer, ToPeer, no_answer};
 use crate::thread;
 
 /// How long a peer that was blamed may take for a product that takes it no time.
@@ -60,12 +60,7 @@ pub(super) fn examine(connection: &mut Connection, exam: &Exam, wait: Duration) 
         out.write_all(bytemuck::cast_slice(&a))?;
         out.write_all(bytemuck::cast_slice(&b))
     })?;
-    let end = Instant::now() + wait;
-    let Received::Message(answer) = connection.receive_by::<FromPeer>(end)? else {
-        let what = format!("{} did not answer within {} s", exam.addr, wait.as_secs());
-        return Err(Error::failed(what).advise("see whether the program there is stopped or overloaded"));
-    };
-    let (answer, payload) = (answer.granted()?, 8 * c.len() as u64);
+    let (answer, payload) = (connection.answer::<FromPeer>(wait)?, 8 * c.len() as u64);
     if answer != (FromPeer::Product { product: 0, rows: shape[0], cols: shape[2], payload }) {
         return Err(no_answer(&answer, "multiply"));
     }

@@ -87,7 +87,7 @@ impl<'a> Leaseholder<'a> {
             (0, _) => ("a lease of 0 slots is none", "ask for 1 or more".into()),
             (_, limits::AVOID..) => ("too many peers to avoid", format!("name fewer than {}", limits::AVOID)),
             _ => {
-                self.asker = self.desk.change(|table, _| table.caller(who))?;
+                self.asker = self.desk.change(|table, _| table.roster.caller(who))?;
                 self.connection.is_of(self.asker);
                 return Ok(Step::Wait(Wish { asker: self.asker, slots, avoid }));
             }
@@ -104,7 +104,9 @@ impl<'a> Leaseholder<'a> {
             let lease = ticket.as_ref().map_or(0, |ticket| ticket.number);
             let standing = match &ticket {
                 Some(ticket) => ticket.wait_for_turn(pause),
-                None => TicketStanding::Waiting(self.desk.change(|table, _| table.second(&wish))),
+                None => TicketStanding::Waiting(
+                    self.desk.change(|table, _| table.book.second(&table.roster, &wish)),
+                ),
             };
             match standing {
                 TicketStanding::Waiting(wait) => {
@@ -169,7 +171,7 @@ impl<'a> Leaseholder<'a> {
                     blamed.unwrap_or_else(|no| self.connection.refuse(&no));
                 }
                 Received::Message(ToManager::Progress(progress)) => {
-                    self.desk.change(|table, _| table.progress(lease, began, progress));
+                    self.desk.change(|table, _| table.book.progress(lease, began, progress));
                 }
                 Received::Message(ToManager::Release {}) => {
                     self.began = None;
@@ -202,7 +204,7 @@ impl<'a> Leaseholder<'a> {
     /// Extends the lease if that can be; says when it ends now.
     fn renew(&self, ticket: &Ticket<'_>) -> Option<Millis> {
         let lease = ticket.number;
-        self.desk.change(|table, now| table.renew(lease, now));
+        self.desk.change(|table, now| table.book.renew(lease, now));
         let TicketStanding::Leased { until, slots } = ticket.standing() else { return None };
         self.line.send(&leased(lease, until, self.desk.clock.now(), slots));
         Some(until)

@@ -44,7 +44,7 @@ const SHOWN: usize = 2000;
 /// Answers a request.
 pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
     match request.path()[..] {
-        [""] => the_board(),
+        [""] => Answer::html(PAGE.as_bytes(), &POLICY).versioned(),
         ["state"] => state(desk, board, request.value("since")),
         ["files"] => Answer::moved("/files/"),
         ["files", ""] => files(desk, request.has("sort=size")),
@@ -53,19 +53,11 @@ pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
     }
 }
 
-/// The board.
-fn the_board() -> Answer {
-    Answer::bytes("text/html; charset=utf-8", PAGE.as_bytes())
-        .with("Content-Security-Policy", POLICY.as_str())
-        .with("Referrer-Policy", "no-referrer")
-        .versioned()
-}
-
 /// Everything the manager knows, or what has changed of it. A browser that asks again with its version is told when
 /// nothing has.
 fn state(desk: &Desk, board: &Board, since: Option<&str>) -> Answer {
     match board.since(since, || desk.change(|table, now| table.state(now))) {
-        Ok((text, version)) => Answer::json(text).version(version),
+        Ok((text, version)) => Answer::bytes("application/json", text).version(version),
         Err(e) => Answer::from(&e),
     }
 }

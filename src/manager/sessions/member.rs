@@ -110,19 +110,13 @@ fn stay_known(desk: &Desk, connection: &mut Connection, peer: PeerId) -> Result<
 fn probe(desk: &Desk, peer: PeerId, over: &Receiver<()>) {
     let mut pause = Duration::from_millis(500);
     while let Some(exam) = desk.change(|table, _| table.first_exam(peer)) {
-        let (mut proven, mut reach) = (false, Reach::Yes);
-        match Connection::connect(exam.addr, limits::LINE, desk.secret.as_ref()) {
-            Ok(mut connection) => match examine(&mut connection, &exam, FIRST_EXAM_TIME) {
-                Ok(()) => proven = true,
-                Err(e) => debug!("{} has not shown that it computes: {e}", exam.addr),
-            },
-            Err(e) => reach = Reach::No(e.to_string()),
-        }
+        let connected = Connection::connect(exam.addr, limits::LINE, desk.secret.as_ref());
+        let reach = connected.as_ref().map_or_else(|e| Reach::No(e.to_string()), |_| Reach::Yes);
+        let computes = connected.and_then(|mut connection| examine(&mut connection, &exam, FIRST_EXAM_TIME));
+        let proven =
+            computes.inspect_err(|e| debug!("{} has not shown that it computes: {e}", exam.addr)).is_ok();
         desk.change(|table, now| table.tried(peer, reach, proven, now));
-        if proven {
-            return;
-        }
-        if over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+        if proven || over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
             return;
         }
         pause = (pause * 2).min(PROBE_PAUSE);

@@ -20,10 +20,9 @@ use std::iter;
 
 use crate::error::{Code, Result};
 use crate::manager::desk::Desk;
-use crate::manager::state::Table;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{Credentials, FileState, FromManager, NOBODY, ToManager, unexpected};
+use crate::net::message::{Credentials, FileState, FromManager, ToManager, unexpected};
 use crate::share::{FileName, Manifest};
 
 /// How many files and holders of files are taken from the table at a time: enough to fill some packets, and so few that
@@ -37,48 +36,47 @@ const PAGE: usize = 500;
 pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToManager) -> Result<()> {
     let mut request = first;
     loop {
-        let own = match request {
-            ToManager::Query { peer, .. } | ToManager::Update { peer, .. } | ToManager::Drop { peer, .. } => {
-                peer
-            }
-            _ => NOBODY,
-        };
-        let answered = match request {
-            ToManager::Query { peer, token, file, has } => {
-                serve_query(desk, connection, &Credentials { peer, token }, &file, has)
-            }
-            ToManager::Update { peer, token, file, size, piece_size, whole, published, payload } => {
-                let who = Credentials { peer, token };
-                match desk.change(|table, _| table.member(&who)) {
-                    // Of a stranger nothing is kept in memory.
-                    Err(no) => connection.discard_payload(payload).and(Err(no)),
-                    Ok(_) => {
-                        let hashes = connection.receive_hashes(payload)?;
-                        let manifest = Manifest::from_wire(file, size, piece_size, &hashes)?;
-                        let update = |table: &mut Table, now| {
-                            table.update(table.member(&who)?, &manifest, whole, published, now)
-                        };
-                        let updated = desk.change(update);
-                        updated.and_then(|()| connection.send(&FromManager::Updated { id: manifest.id() }))
-                    }
-                }
-            }
-            ToManager::Files { health } => serve_files(desk, connection, health),
-            ToManager::Drop { peer, token, file, id, at } => {
-                let who = Credentials { peer, token };
-                desk.change(|table, now| table.drop_file(table.member(&who)?, &file, id, at, false, now))
-                    .and_then(|()| connection.send(&FromManager::Dropped {}))
-            }
-            other => return Err(unexpected(&other, "query, update, files or drop")),
-        };
-        match answered {
-            Err(no) if no.code() == Code::Failed => return Err(no),
+        match answer(desk, connection, request) {
+            Err(no) if matches!(no.code(), Code::Failed | Code::BadMessage) => return Err(no),
             Err(no) => connection.refuse(&no),
-            Ok(()) if own != NOBODY => connection.is_of(own),
             Ok(()) => {}
         }
         let Received::Message(next) = connection.receive(Some(limits::REST_TIME))? else { return Ok(()) };
         request = next;
+    }
+}
+
+fn answer(desk: &Desk, connection: &mut Connection, request: ToManager) -> Result<()> {
+    match request {
+        ToManager::Query { peer, token, file, has } => {
+            serve_query(desk, connection, &Credentials { peer, token }, &file, has)
+        }
+        ToManager::Update { peer, token, file, size, piece_size, whole, published, payload } => {
+            let who = Credentials { peer, token };
+            if let Err(no) = desk.change(|table, _| table.roster.member(&who)) {
+                // Of a stranger nothing is kept in memory.
+                return connection.discard_payload(payload).and(Err(no));
+            }
+            let hashes = connection.receive_hashes(payload)?;
+            let manifest = Manifest::from_wire(file, size, piece_size, &hashes)?;
+            desk.change(|table, now| {
+                let peer = table.roster.member(&who)?;
+                connection.is_of(peer);
+                table.update(peer, &manifest, whole, published, now)
+            })?;
+            connection.send(&FromManager::Updated { id: manifest.id() })
+        }
+        ToManager::Files { health } => serve_files(desk, connection, health),
+        ToManager::Drop { peer, token, file, id, at } => {
+            let who = Credentials { peer, token };
+            desk.change(|table, now| {
+                let peer = table.roster.member(&who)?;
+                connection.is_of(peer);
+                table.drop_file(peer, &file, id, at, false, now)
+            })?;
+            connection.send(&FromManager::Dropped {})
+        }
+        other => Err(unexpected(&other, "query, update, files or drop")),
     }
 }
 
@@ -89,7 +87,11 @@ fn serve_query(
     file: &FileName,
     has: bool,
 ) -> Result<()> {
-    let (manifest, holders) = desk.change(|table, now| table.query(table.caller(who)?, file, has, now))?;
+    let (manifest, holders) = desk.change(|table, now| {
+        let asker = table.roster.caller(who)?;
+        connection.is_of(asker);
+        table.query(asker, file, has, now)
+    })?;
     let hashes = manifest.hashes();
     let found = FileState::of(&manifest, holders, None);
     let answer = FromManager::Holders { found, payload: hashes.len() as u64 };

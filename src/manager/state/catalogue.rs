@@ -62,7 +62,7 @@ const LAST_MOMENT: Millis = 253_402_300_799_000;
 pub(super) type FileNumber = u64;
 
 /// What a query found.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Lookup {
     /// The file's manifest and its holders but the asker, if there is such a file and anybody else has it.
     pub(super) file: Option<(Manifest, BTreeMap<PeerId, bool>)>,
@@ -71,7 +71,6 @@ pub(super) struct Lookup {
 }
 
 /// One file.
-#[derive(Debug)]
 pub(super) struct ListedFile {
     pub(super) number: FileNumber,
     pub(super) manifest: Manifest,
@@ -116,7 +115,7 @@ impl ListedFile {
 }
 
 /// What one peer holds.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Holdings {
     name: Option<Name>,
     files: BTreeSet<FileNumber>,
@@ -130,7 +129,7 @@ struct Holdings {
 }
 
 /// Which files there are.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Catalogue {
     pub(super) files: BTreeMap<FileNumber, ListedFile>,
     names: BTreeMap<FileName, FileNumber>,

@@ -90,7 +90,6 @@ impl What {
 }
 
 /// An event, and what may be added to it.
-#[derive(Debug)]
 struct Line {
     event: Event,
     /// Who and what, where files are counted.
@@ -100,7 +99,7 @@ struct Line {
 }
 
 /// The last events, oldest first.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Events {
     lines: VecDeque<Line>,
 }

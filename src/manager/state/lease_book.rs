@@ -72,7 +72,6 @@ pub(crate) enum TicketStanding {
     Over,
 }
 
-#[derive(Debug)]
 struct Waiter {
     ticket: LeaseId,
     wish: Wish,
@@ -80,7 +79,6 @@ struct Waiter {
 }
 
 /// A lease that runs.
-#[derive(Debug)]
 pub(super) struct Grant {
     pub(super) holder: PeerId,
     until: Millis,
@@ -90,15 +88,14 @@ pub(super) struct Grant {
 }
 
 /// Slots of a lease that ended, whose peer has not yet said `unbound`.
-#[derive(Debug)]
 struct Unbinding {
     slots: u32,
     since: Millis,
 }
 
 /// The queue, the running leases, and the slots in use.
-#[derive(Debug, Default)]
-pub(super) struct LeaseBook {
+#[derive(Default)]
+pub(crate) struct LeaseBook {
     /// How long a lease lasts.
     pub(super) quantum: Millis,
     /// When the manager began.
@@ -112,7 +109,7 @@ pub(super) struct LeaseBook {
     /// How many slots of each peer are leased, or still busy with the last product of a lease that ended.
     used: HashMap<PeerId, u32>,
     /// A registered peer has left the queue.
-    pub(super) place_left: bool,
+    pub(crate) place_left: bool,
     /// What follows from the last changes.
     pub(super) effects: Vec<Effect>,
 }
@@ -126,7 +123,7 @@ impl LeaseBook {
 
     /// Puts a request at the end of the queue, and serves it if it can be. Look at its
     /// [`LeaseBook::standing`] next.
-    pub(super) fn ask(&mut self, roster: &Roster, wish: Wish, now: Millis) -> LeaseId {
+    pub(crate) fn ask(&mut self, roster: &Roster, wish: Wish, now: Millis) -> LeaseId {
         let ticket = self.next_number();
         self.queue.push_back(Waiter { ticket, wish, since: now });
         if self.queue.len() == 1 {
@@ -136,12 +133,12 @@ impl LeaseBook {
     }
 
     /// Whether a peer has a place in the queue already. Those that are not registered are not told apart.
-    pub(super) fn waits(&self, asker: PeerId) -> bool {
+    pub(crate) fn waits(&self, asker: PeerId) -> bool {
         asker != NOBODY && self.queue.iter().any(|waiter| waiter.wish.asker == asker)
     }
 
     /// What is said to one whose other request waits: it would be the last.
-    pub(super) fn second(&self, roster: &Roster, wish: &Wish) -> FromManager {
+    pub(crate) fn second(&self, roster: &Roster, wish: &Wish) -> FromManager {
         let reason = "another request of yours waits, and each peer has one place in the queue".into();
         let (position, free) = (self.queue.len() + 1, self.free(roster, wish));
         FromManager::Wait { position, asked: wish.slots, free, reason }
@@ -202,7 +199,7 @@ impl LeaseBook {
         let (lease, addr) = (self.next_number(), row.is.addr);
         let slots = vec![self.mark_used(row, 1)];
         self.grant(roster, lease, NOBODY, slots, now);
-        Some(Exam { peer, addr, lease, key: roster.key(lease, peer) })
+        Some(Exam { peer, addr, lease, key: roster.key.of_lease(lease, peer) })
     }
 
     /// These slots are the holder's for a quantum, and their peers are told.
@@ -214,7 +211,7 @@ impl LeaseBook {
         mut slots: Vec<PeerCard>,
         now: Millis,
     ) {
-        slots.iter_mut().for_each(|card| card.key = Some(roster.key(lease, card.peer)));
+        slots.iter_mut().for_each(|card| card.key = Some(roster.key.of_lease(lease, card.peer)));
         self.bind(lease, &slots);
         self.leases.insert(lease, Grant { holder, until: now + self.quantum, slots, progress: None });
     }
@@ -277,7 +274,7 @@ impl LeaseBook {
     }
 
     /// Extends a lease while nobody waits.
-    pub(super) fn renew(&mut self, ticket: LeaseId, now: Millis) {
+    pub(crate) fn renew(&mut self, ticket: LeaseId, now: Millis) {
         let Some(lease) = self.leases.get_mut(&ticket) else { return };
         if self.queue.is_empty() && now < lease.until {
             lease.until = now + self.quantum;
@@ -293,7 +290,7 @@ impl LeaseBook {
     }
 
     /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
+    pub(crate) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
         progress.products.truncate(limits::PRODUCTS);
         progress.again.truncate(limits::REDONE);
         progress.again.iter_mut().for_each(|(_, why)| *why = plain(why));

@@ -3,8 +3,8 @@
 //! # The rule
 //! Who is here ([`roster`]), who may use which slots ([`lease_book`]), which files there are and who has them
 //! ([`catalogue`]), who should fetch what ([`replicator`]), and what happened last ([`events`]) are plain state, each with
-//! rules of its own. [`Table`] holds them together: it is changed by its verbs alone, which all stand in this file, so
-//! that what concerns several of them (a peer that leaves has slots, files and orders) is said once.
+//! rules of its own. [`Table`] holds them together: what concerns several of them (a peer that leaves has slots, files and orders)
+//! is a verb of the table, in this file; what concerns one alone is asked of that one.
 //!
 //! A verb is told the time, changes the table, and leaves behind what follows from that ([`effect`]): no socket, no
 //! thread, no clock. The lock and the sockets are in [`desk`](super::desk).
@@ -28,8 +28,8 @@ use crate::error::{Code, Error, Result};
 use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{
-    Activity, Candidate, Credentials, DoneState, FileState, FromManager, Holder, LeaseId, NOBODY, PeerId,
-    ProductStage, Progress, Refusal, Replicas, plain,
+    Activity, Candidate, DoneState, FileState, FromManager, Holder, LeaseId, NOBODY, PeerId, ProductStage,
+    Refusal, Replicas, plain,
 };
 use crate::share::units::counted;
 use crate::share::{FileId, FileName, Manifest};
@@ -38,16 +38,15 @@ use effect::Effect;
 use events::{Events, What};
 use lease_book::{LeaseBook, TicketStanding};
 use replicator::{Replicator, Scene};
-use roster::{Exam, Reach, Roster, Wish};
+use roster::{Exam, Reach, Roster};
 
 /// How many of the multiplies that were finished are kept for the board.
 const DONE: usize = 5;
 
 /// Everything the manager knows.
-#[derive(Debug)]
 pub(super) struct Table {
-    roster: Roster,
-    book: LeaseBook,
+    pub(super) roster: Roster,
+    pub(super) book: LeaseBook,
     catalogue: Catalogue,
     replicator: Replicator,
     events: Events,
@@ -75,26 +74,6 @@ impl Table {
             list_changed: false,
             effects: Vec::new(),
         }
-    }
-
-    /// The number in whose name somebody speaks.
-    ///
-    /// # Errors
-    /// As [`Roster::caller`].
-    pub(super) fn caller(&self, who: &Credentials) -> Result<PeerId> {
-        self.roster.caller(who)
-    }
-
-    /// The same, where nobody is not enough.
-    ///
-    /// # Errors
-    /// `unauthorised` when it is nobody; else as [`Roster::caller`].
-    pub(super) fn member(&self, who: &Credentials) -> Result<PeerId> {
-        let registered = self.caller(who).map(|peer| (peer != NOBODY).then_some(peer))?;
-        registered.ok_or_else(|| {
-            Error::new(Code::Unauthorised, "this is for registered peers only")
-                .advise("register, and show the number and the token that you are told")
-        })
     }
 
     /// What follows from the changes since the last call, in this order.
@@ -126,7 +105,7 @@ impl Table {
         let peer = self.book.next_number();
         let bound = std::mem::take(&mut candidate.bound);
         candidate.former = None;
-        let token = self.roster.token(peer);
+        let token = self.roster.key.token(peer);
         self.effects.push(Effect::Tell(peer, FromManager::Registered { peer, token }));
         let Candidate { name, addr, slots, .. } = &candidate;
         self.events.tell(now, format!("{name} joined from {addr} with {}", counted(*slots, "slot")));
@@ -155,9 +134,10 @@ impl Table {
         self.replicator.leave(peer, &mut self.catalogue);
     }
 
-    /// Asks everybody whether it is there.
-    pub(super) fn ping(&mut self) {
-        self.effects.push(Effect::TellAll(FromManager::Ping {}));
+    /// Asks these peers whether they are there.
+    pub(super) fn ping(&mut self, is_due: impl Fn(PeerId) -> bool) {
+        let due = self.roster.peers.keys().filter(|&&peer| is_due(peer));
+        self.effects.extend(due.map(|&peer| Effect::Tell(peer, FromManager::Ping {})));
     }
 
     /// Strikes the peers that have been silent for `dead_after`, or have not given back their slots. For so long as
@@ -225,34 +205,9 @@ impl Table {
 
 /// Slots are asked for, leased and given back.
 impl Table {
-    /// Somebody asks for slots; the ticket's number, which is the lease's.
-    pub(super) fn ask(&mut self, wish: Wish, now: Millis) -> LeaseId {
-        self.book.ask(&self.roster, wish, now)
-    }
-
-    /// Whether a peer waits for slots already: each has one place in the queue.
-    pub(super) fn waits(&self, asker: PeerId) -> bool {
-        self.book.waits(asker)
-    }
-
-    /// Whether a peer has left the queue since this was asked last.
-    pub(super) fn place_left(&mut self) -> bool {
-        std::mem::take(&mut self.book.place_left)
-    }
-
-    /// What is said to one whose other request waits.
-    pub(super) fn second(&self, wish: &Wish) -> FromManager {
-        self.book.second(&self.roster, wish)
-    }
-
     /// Where a request stands now.
     pub(super) fn standing(&mut self, ticket: LeaseId, now: Millis) -> TicketStanding {
         self.book.standing(&self.roster, ticket, now)
-    }
-
-    /// Extends a lease while nobody waits.
-    pub(super) fn renew(&mut self, lease: LeaseId, now: Millis) {
-        self.book.renew(lease, now);
     }
 
     /// A ticket is given back. A multiply that was finished with it is kept for the board.
@@ -273,11 +228,6 @@ impl Table {
     /// A peer is done with the last product of an ended lease.
     pub(super) fn unbound(&mut self, peer: PeerId, lease: LeaseId, now: Millis) {
         self.book.unbound(&self.roster, peer, lease, now);
-    }
-
-    /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub(super) fn progress(&mut self, lease: LeaseId, began: Millis, progress: Progress) {
-        self.book.progress(lease, began, progress);
     }
 
     /// The holder of a lease says that a peer in it answered wrongly.
@@ -331,7 +281,7 @@ impl Table {
     pub(super) fn first_exam(&mut self, peer: PeerId) -> Option<Exam> {
         let addr = self.roster.peers.get(&peer)?.is.addr;
         let lease = self.book.next_number();
-        Some(Exam { peer, addr, lease, key: self.roster.token(peer).of_lease(lease, peer) })
+        Some(Exam { peer, addr, lease, key: self.roster.key.token(peer).of_lease(lease, peer) })
     }
 
     /// What somebody who asked for slots did, for the board.
@@ -393,8 +343,8 @@ impl Table {
         match (cards(&holders, &self.roster), holders.keys().find_map(|peer| self.roster.paused(*peer))) {
             (none, Some(why)) if none.is_empty() => Err(not_found(file).because(format!("paused: {why}"))),
             (mut cards, _) => {
-                if asker != NOBODY {
-                    self.roster.give_passes(&mut cards, asker, manifest.id());
+                for card in cards.iter_mut().filter(|_| asker != NOBODY) {
+                    card.pass = Some(self.roster.key.token(card.peer).pass(asker, manifest.id()));
                 }
                 Ok((manifest, cards))
             }

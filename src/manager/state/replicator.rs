@@ -114,7 +114,7 @@ pub(super) struct Pause {
 }
 
 /// A peer that keeps replicas.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Keeper {
     /// When it joined, or told of a file before its list was quiet for long enough once.
     told: Millis,
@@ -134,7 +134,7 @@ impl Keeper {
 }
 
 /// Who should fetch what.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Replicator {
     /// How many peers are to have each file.
     pub(super) policy: Replicas,

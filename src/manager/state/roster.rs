@@ -34,9 +34,8 @@ use crate::error::{Code, Error, Kind, Result};
 use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{
-    Activity, Candidate, Credentials, Holder, LeaseId, NOBODY, Name, PeerCard, PeerId, PeerState,
+    Activity, Candidate, Credentials, LeaseId, NOBODY, Name, PeerCard, PeerId, PeerState,
 };
-use crate::share::FileId;
 
 /// How often somebody may blame falsely before it is not heard for [`DEAF`].
 pub(super) const FALSE_BLAMES: u32 = 3;
@@ -163,10 +162,9 @@ impl Wish {
 }
 
 /// The table.
-#[derive(Debug)]
-pub(super) struct Roster {
+pub(crate) struct Roster {
     /// The manager's own, of which all tokens, keys and passes are made.
-    key: Key,
+    pub(super) key: Key,
     /// The rows, in order of their numbers.
     pub(super) peers: BTreeMap<PeerId, Member>,
     /// Who was blamed and is not being examined yet, and from when on it can be.
@@ -192,34 +190,27 @@ impl Roster {
         Self { key, peers, accused, false_blames }
     }
 
-    /// The token of number `id`.
-    pub(super) fn token(&self, id: PeerId) -> Key {
-        self.key.token(id)
-    }
-
-    /// What opens the slots of a lease at a peer.
-    pub(super) fn key(&self, lease: LeaseId, peer: PeerId) -> Key {
-        self.key.of_lease(lease, peer)
-    }
-
-    /// Gives `requester` a pass to each of these holders of a file.
-    pub(super) fn give_passes(&self, holders: &mut [Holder], requester: PeerId, file: FileId) {
-        for holder in holders {
-            holder.pass = Some(self.token(holder.peer).pass(requester, file));
-        }
-    }
-
     /// The number in whose name somebody speaks, or [`NOBODY`].
     ///
     /// # Errors
     /// `unauthorised` when the token does not show it, or the peer is not here.
-    pub(super) fn caller(&self, who: &Credentials) -> Result<PeerId> {
+    pub(crate) fn caller(&self, who: &Credentials) -> Result<PeerId> {
         let Credentials { peer, token } = who;
-        if *peer == NOBODY || (self.peers.contains_key(peer) && *token == Some(self.token(*peer))) {
+        if *peer == NOBODY || (self.peers.contains_key(peer) && *token == Some(self.key.token(*peer))) {
             return Ok(*peer);
         }
-        Err(Error::new(Code::Unauthorised, format!("nothing shows that you are the peer {peer}"))
-            .advise("register, and show the number and the token that you are told"))
+        Err(stranger(format!("nothing shows that you are the peer {peer}")))
+    }
+
+    /// The same, where nobody is not enough.
+    ///
+    /// # Errors
+    /// `unauthorised` when it is nobody; else as [`Roster::caller`].
+    pub(crate) fn member(&self, who: &Credentials) -> Result<PeerId> {
+        match self.caller(who)? {
+            NOBODY => Err(stranger("this is for registered peers only".into())),
+            peer => Ok(peer),
+        }
     }
 
     /// The name of number `id`, if it is in the table.
@@ -370,6 +361,12 @@ impl Roster {
     pub(super) fn cards(&self) -> Vec<PeerCard> {
         self.peers.values().map(|peer| peer.card(peer.is.slots)).collect()
     }
+}
+
+/// What one is told that has not shown which peer it is.
+fn stranger(what: String) -> Error {
+    Error::new(Code::Unauthorised, what)
+        .advise("register, and show the number and the token that you are told")
 }
 
 /// An address in the one way in which it is written here, so that two spellings of one are one.

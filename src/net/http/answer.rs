@@ -121,14 +121,14 @@ impl Answer {
                 body { main { (content) } }
             }
         };
-        Self::bytes("text/html; charset=utf-8", page.into_string().into_bytes())
-            .with("Content-Security-Policy", PAGE_POLICY)
-            .with("Referrer-Policy", "no-referrer")
+        Self::html(page.into_string().into_bytes(), PAGE_POLICY)
     }
 
-    /// A value that is written as JSON already.
-    pub(crate) fn json(text: impl Into<Arc<[u8]>>) -> Self {
-        Self::bytes("application/json", text)
+    /// A page that is written already, and what it may load.
+    pub(crate) fn html(page: impl Into<Arc<[u8]>>, policy: &str) -> Self {
+        Self::bytes("text/html; charset=utf-8", page)
+            .with("Content-Security-Policy", policy)
+            .with("Referrer-Policy", "no-referrer")
     }
 
     /// A refusal, in words.
@@ -195,8 +195,8 @@ impl Answer {
             }
             Some(status) => return Self::no(status, "it has another version now"),
         }
-        let same_version = request.if_range.as_ref().is_none_or(|version| version == etag);
-        let range = request.range.as_ref().filter(|_| same_version && !request.head_only);
+        let same_version = request.header("if-range").is_none_or(|version| version == etag);
+        let range = request.header("range").filter(|_| same_version && !request.head_only);
         let size = self.size();
         match range.map_or(Wanted::Whole, |range| wanted(range, size)) {
             Wanted::Whole => self,
@@ -213,17 +213,17 @@ impl Answer {
 
     /// What is answered because of a condition that it does not meet; see the table above.
     fn unmet(&self, request: &Request, etag: &str) -> Option<Status> {
-        let changed_since = |date: &Option<String>| {
-            let date = httpdate::parse_http_date(date.as_deref()?).ok()?;
+        let changed_since = |date| {
+            let date = httpdate::parse_http_date(request.header(date)?).ok()?;
             Some(self.modified? > date)
         };
-        let outdated = match &request.if_match {
+        let outdated = match request.header("if-match") {
             Some(versions) => !lists(versions, |tag| tag == etag),
-            None => changed_since(&request.if_unmodified_since) == Some(true),
+            None => changed_since("if-unmodified-since") == Some(true),
         };
-        let known = match &request.if_none_match {
+        let known = match request.header("if-none-match") {
             Some(versions) => lists(versions, |tag| tag.strip_prefix("W/").unwrap_or(tag) == etag),
-            None => changed_since(&request.if_modified_since) == Some(false),
+            None => changed_since("if-modified-since") == Some(false),
         };
         match (outdated, known) {
             (true, _) => Some(Status::PRECONDITION_FAILED),

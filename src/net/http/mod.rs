@@ -87,13 +87,12 @@ fn serve_request(connection: &mut Connection, route: impl FnOnce(&Request) -> An
     let other = connection.other();
     let mut head = Vec::new();
     let heard = read_head(connection.bytes_within(limits::HTTP_HEAD_TIME), &mut head);
-    let asked = match heard {
-        Ok(Heard::Head) => Request::parse(&head),
-        Ok(Heard::TooLarge) => {
-            Err(No(Status::HEADERS_TOO_LARGE, "the head of a request has at most 16 KiB here"))
-        }
+    if !is_request(&head) {
         // What is said to one that speaks neither HTTP nor in messages: the same as to any other line.
-        Ok(Heard::Foreign) => return connection.understand::<IgnoredAny>(&head).map(drop),
+        return connection.understand::<IgnoredAny>(&head).map(drop);
+    }
+    let asked = match heard {
+        Ok(()) => Request::parse(&head),
         Err(e) if is_timeout(&e) => Err(No(Status::TIMEOUT, "the request did not come whole in its time")),
         Err(e) => return Err(Error::failed(format!("{other} did not finish its request")).because(e)),
     };
@@ -110,34 +109,24 @@ fn serve_request(connection: &mut Connection, route: impl FnOnce(&Request) -> An
     Ok(())
 }
 
-/// What came where a request could come.
-enum Heard {
-    /// A whole head.
-    Head,
-    /// The beginning of one.
-    TooLarge,
-    /// A first line that is not one of HTTP.
-    Foreign,
-}
-
-/// Reads up to the first empty line, and with it.
-fn read_head(from: &mut impl BufRead, head: &mut Vec<u8>) -> io::Result<Heard> {
+/// Reads up to the first empty line, and with it; less where the first line is not one of HTTP, or the head is too large.
+fn read_head(from: &mut impl BufRead, head: &mut Vec<u8>) -> io::Result<()> {
     loop {
         let line = head.len();
-        let room = (limits::HTTP_HEAD - line) as u64;
-        match from.by_ref().take(room).read_until(b'\n', head) {
-            _ if line == 0 && !is_request_line(head) => return Ok(Heard::Foreign),
-            Err(e) => return Err(e),
-            Ok(_) if matches!(&head[line..], b"\n" | b"\r\n") => return Ok(Heard::Head),
-            Ok(_) if head.len() == limits::HTTP_HEAD => return Ok(Heard::TooLarge),
-            Ok(_) if head[line..].ends_with(b"\n") => {}
-            Ok(_) => return Err(ErrorKind::UnexpectedEof.into()),
+        from.by_ref().take((limits::HTTP_HEAD - line) as u64).read_until(b'\n', head)?;
+        let is_over = matches!(&head[line..], b"\n" | b"\r\n") || head.len() == limits::HTTP_HEAD;
+        if is_over || !is_request(head) {
+            return Ok(());
+        }
+        if !head[line..].ends_with(b"\n") {
+            return Err(ErrorKind::UnexpectedEof.into());
         }
     }
 }
 
-fn is_request_line(line: &[u8]) -> bool {
-    let line = line.trim_ascii_end();
+/// Whether the first of these lines is that of a request.
+fn is_request(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
     let method = line.split(|byte| *byte == b' ').next().unwrap_or_default();
     METHODS.contains(&method) || line.windows(6).any(|word| word == b" HTTP/")
 }
@@ -145,33 +134,28 @@ fn is_request_line(line: &[u8]) -> bool {
 fn send(connection: &Connection, answer: Answer, head_only: bool) -> io::Result<()> {
     let head = answer.head(SystemTime::now());
     connection.trace('>', &head);
-    let mut stream = connection.within(Limit::at(limits::HTTP_PACE));
+    let stream = connection.within(Limit::at(limits::HTTP_PACE));
     rustix::net::sockopt::set_socket_send_buffer_size(&stream.stream, limits::HTTP_BUFFER)?;
+    let mut stream = BufWriter::new(stream);
+    stream.write_all(&head)?;
+    // Which bytes of the body the next part begins with.
+    let mut at = 0;
+    let mut put = |part: &[u8]| {
+        let within = |byte: u64| byte.saturating_sub(at).min(part.len() as u64) as usize;
+        let wanted = within(answer.part.start)..within(answer.part.end);
+        at += part.len() as u64;
+        stream.write_all(&part[wanted])
+    };
     match answer.body {
-        _ if head_only => stream.write_all(&head),
-        Body::Bytes(bytes) => {
-            let part = &bytes[answer.part.start as usize..answer.part.end as usize];
-            let mut stream = BufWriter::new(stream);
-            stream.write_all(&head).and_then(|()| stream.write_all(part))?;
-            stream.flush()
-        }
-        Body::Parts(parts) => {
-            let mut stream = BufWriter::new(stream);
-            stream.write_all(&head)?;
-            // Which bytes of the body the next part begins with.
-            let mut at = 0;
-            for part in parts {
-                let within = |byte: u64| byte.saturating_sub(at).min(part.len() as u64) as usize;
-                stream.write_all(&part.as_bytes()[within(answer.part.start)..within(answer.part.end)])?;
-                at += part.len() as u64;
-            }
-            stream.flush()
-        }
+        _ if head_only => {}
+        Body::Bytes(bytes) => put(&bytes)?,
+        Body::Parts(mut parts) => parts.try_for_each(|part| put(part.as_bytes()))?,
         Body::File(file, gate) => {
-            stream.write_all(&head)?;
-            send_file(&mut stream, &file, answer.part, &gate)
+            stream.flush()?;
+            send_file(stream.get_mut(), &file, answer.part, &gate)?;
         }
     }
+    stream.flush()
 }
 
 /// Sends a part of a file inside the kernel: it takes a thread, and no memory, whatever its size.
@@ -192,16 +176,17 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::net::connection::tests::accept;
 
     #[test]
     fn a_first_line_is_a_request_a_message_or_neither() {
         for line in
             ["GET / HTTP/1.1\r\n", "GET /\r\n", "GET\n", "HEAD / HTTP/1.0", "BREW /pot HTTP/1.1\r\n", "POST "]
         {
-            assert!(is_request_line(line.as_bytes()), "{line:?}");
+            assert!(is_request(line.as_bytes()), "{line:?}");
         }
         for line in ["PING PONG\n", "GETAWAY\n", "G", "", "QUIT\n", "A HTTP\n"] {
-            assert!(!is_request_line(line.as_bytes()), "{line:?}");
+            assert!(!is_request(line.as_bytes()), "{line:?}");
         }
     }
 
@@ -218,7 +203,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-        let mut connection = Connection::accepted(listener.accept().unwrap().0, limits::LINE, None).unwrap();
+        let mut connection = accept(&listener);
         let error = serve(&mut connection, |_| Answer::file("x/y", file, 64 << 20, gate)).unwrap_err();
         assert!(PASSED.load(Ordering::SeqCst) < 1 << 20, "{PASSED:?} bytes before {error}");
     }
@@ -240,8 +225,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = thread::spawn(move || {
-            let mut connection =
-                Connection::accepted(listener.accept().unwrap().0, limits::LINE, None).unwrap();
+            let mut connection = accept(&listener);
             serve(&mut connection, |_| Answer::file("x/y", file, size, gate))
         });
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();

@@ -19,6 +19,7 @@
 //! `GET /data/50%25%20off.txt?x HTTP/1.1` is the path `data`, `50% off.txt` and the query `x`.
 //! `GET /data/ HTTP/1.1` is `data` and an empty name: the folder.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -69,13 +70,22 @@ pub(crate) struct Request {
     pub(super) head_only: bool,
     path: Vec<String>,
     query: String,
-    pub(super) range: Option<String>,
-    pub(super) if_range: Option<String>,
-    pub(super) if_match: Option<String>,
-    pub(super) if_none_match: Option<String>,
-    pub(super) if_modified_since: Option<String>,
-    pub(super) if_unmodified_since: Option<String>,
+    /// The values of [`HEADERS`] that came.
+    headers: BTreeMap<&'static str, String>,
 }
+
+/// The headers that matter here.
+const HEADERS: [&str; 9] = [
+    "content-length",
+    "transfer-encoding",
+    "host",
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+];
 
 impl Request {
     /// Reads the head of a request, which ends with its first empty line.
@@ -87,6 +97,9 @@ impl Request {
         let mut parsed = httparse::Request::new(&mut headers);
         match parsed.parse(head) {
             Ok(httparse::Status::Complete(end)) if end == head.len() => {}
+            Ok(httparse::Status::Partial) if head.len() == limits::HTTP_HEAD => {
+                return Err(No(Status::HEADERS_TOO_LARGE, "the head of a request has at most 16 KiB here"));
+            }
             Err(httparse::Error::TooManyHeaders) => {
                 return Err(No(Status::HEADERS_TOO_LARGE, "a request has at most 64 headers here"));
             }
@@ -95,30 +108,25 @@ impl Request {
         if !matches!(parsed.method, Some("GET" | "HEAD")) {
             return Err(No(Status::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here"));
         }
-        let once = |name| once(parsed.headers, name);
-        if once("content-length")?.is_some_and(|length| length != "0") || once("transfer-encoding")?.is_some()
+        let mut headers = BTreeMap::new();
+        for name in HEADERS {
+            headers.extend(once(parsed.headers, name)?.map(|value| (name, value)));
+        }
+        let (authority, origin) = split_target(parsed.path.unwrap_or_default())?;
+        let (path, query) = origin.split_once('?').unwrap_or((origin, ""));
+        let (path, query, head_only) = (names(path)?, query.to_owned(), parsed.method == Some("HEAD"));
+        let request = Self { head_only, path, query, headers };
+        if request.header("content-length").is_some_and(|length| length != "0")
+            || request.header("transfer-encoding").is_some()
         {
             return bad("a request has no body here");
         }
-        let (authority, origin) = split_target(parsed.path.unwrap_or_default())?;
-        let host = once("host")?;
+        let host = request.header("host");
         if host.is_none() && parsed.version == Some(1) {
             return bad("HTTP/1.1 needs a Host");
         }
-        let (path, query) = origin.split_once('?').unwrap_or((origin, ""));
-        let request = Self {
-            head_only: parsed.method == Some("HEAD"),
-            path: names(path)?,
-            query: query.to_owned(),
-            range: once("range")?,
-            if_range: once("if-range")?,
-            if_match: once("if-match")?,
-            if_none_match: once("if-none-match")?,
-            if_modified_since: once("if-modified-since")?,
-            if_unmodified_since: once("if-unmodified-since")?,
-        };
         // A request that names the authority in its target means that one.
-        if authority.or(host.as_deref()).is_some_and(|host| !is_address(host)) {
+        if authority.or(host).is_some_and(|host| !is_address(host)) {
             return Err(No(Status::MISDIRECTED, "ask by the address of this machine, or as localhost"));
         }
         Ok(request)
@@ -128,6 +136,11 @@ impl Request {
     /// ends with a slash.
     pub(crate) fn path(&self) -> Vec<&str> {
         self.path.iter().map(String::as_str).collect()
+    }
+
+    /// The value of one of [`HEADERS`].
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
     }
 
     /// Whether the query has this flag, with a value or without: `json` is in `?json`, `?json=1` and `?x&json`, and

@@ -84,7 +84,7 @@ pub(super) fn save(path: &Path, drops: &[Dropped]) -> Result<()> {
 }
 
 /// Tells a manager drops, the newest first, in the conversation in which this peer is registered.
-pub(super) fn tell(line: &Outbox, newest_first: impl Iterator<Item = Dropped>) {
+pub(crate) fn tell(line: &Outbox, newest_first: impl Iterator<Item = Dropped>) {
     let mut room = TOLD;
     for Dropped { file, id, at } in newest_first {
         let Ok(drop) =

@@ -39,7 +39,6 @@ use super::network::Network;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::message::{FromPeer, Refusal};
-use crate::net::outbox::Outbox;
 use crate::share::fingerprint::Fingerprint;
 use crate::share::versions::{Mark, Versions};
 use crate::share::{FileId, FileName};
@@ -262,11 +261,6 @@ impl Library {
     /// All drops that are remembered, oldest first.
     pub(crate) fn drops(&self) -> Vec<Dropped> {
         all_drops(&self.known.lock().versions)
-    }
-
-    /// Tells a manager all drops, in the conversation in which this peer is registered.
-    pub(super) fn tell_drops(&self, line: &Outbox) {
-        drops::tell(line, self.drops().into_iter().rev());
     }
 
     /// The manager has said `drop`. Where it listed these bytes for this peer, it does so no more.

@@ -35,7 +35,6 @@ pub struct Offer {
 }
 
 /// A file that is open to be sent.
-#[derive(Debug)]
 pub enum Source {
     /// All of it, as long as nobody writes to it.
     Whole(Whole),

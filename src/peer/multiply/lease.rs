@@ -48,7 +48,6 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// A lease that is held; dropping it gives it back.
-#[derive(Debug)]
 pub(crate) struct HeldLease {
     /// To be named in every product.
     pub(crate) number: LeaseId,
@@ -214,7 +213,6 @@ impl Drop for HeldLease {
 }
 
 /// What the manager has said of a lease.
-#[derive(Debug)]
 struct Terms {
     until: Instant,
     /// More time was asked for, or need not be: another request waits.

@@ -49,7 +49,7 @@ const OVERTAKE: u32 = 3;
 const LEAST: Duration = Duration::from_millis(1500);
 
 /// One product.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct ProductRow {
     stage: ProductStage,
     /// Its answer begins to come. Only the bar tells this moment; on the wire it is still `computing`.
@@ -63,7 +63,6 @@ struct ProductRow {
     seconds: f64,
 }
 
-#[derive(Debug)]
 struct Rows {
     all: Vec<ProductRow>,
     /// No product below this one waits.
@@ -114,7 +113,6 @@ pub(crate) struct Done {
 }
 
 /// All products of one multiply.
-#[derive(Debug)]
 pub(super) struct Products {
     plan: Plan,
     rows: Mutex<Rows>,
@@ -237,7 +235,6 @@ impl Products {
 }
 
 /// A product that a slot has begun.
-#[derive(Debug)]
 pub(super) struct Attempt<'p> {
     products: &'p Products,
     /// Its number in the plan.

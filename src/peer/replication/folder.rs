@@ -64,7 +64,6 @@ impl Sight {
 }
 
 /// An action that failed.
-#[derive(Debug)]
 struct Failure {
     stamp: Option<Stamp>,
     pause: Duration,
@@ -72,7 +71,6 @@ struct Failure {
 }
 
 /// The thread's view of the folder.
-#[derive(Debug)]
 pub(super) struct Folder {
     replication: Arc<Replication>,
     watch: Watch,

@@ -61,7 +61,7 @@ const STALL_LEAST: Duration = Duration::from_secs(3);
 const STALL_MOST: Duration = Duration::from_secs(30);
 
 /// An order that is being carried out.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Fetch {
     stop: Arc<AtomicBool>,
     /// Which bytes it fetches, once the tracker has said so.
@@ -70,7 +70,7 @@ struct Fetch {
     dropped: Vec<FileId>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Orders {
     waiting: VecDeque<FileName>,
     running: BTreeMap<FileName, Fetch>,
@@ -96,7 +96,6 @@ impl Orders {
 }
 
 /// What a peer does for the network with its shared folder.
-#[derive(Debug)]
 pub struct Replication {
     pub(crate) store: Arc<Store>,
     pub(super) library: Arc<Library>,

@@ -67,7 +67,7 @@ struct Sighting {
 }
 
 /// What is remembered from one look to the next.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Watch {
     looked: bool,
     seen: BTreeMap<FileName, Sighting>,

@@ -44,7 +44,6 @@ pub(super) enum Begin {
 }
 
 /// A lease that is bound here.
-#[derive(Debug)]
 struct Binding {
     slots: u32,
     until: Millis,
@@ -55,7 +54,6 @@ struct Binding {
 }
 
 /// The leases that are bound here, and the products that run under each.
-#[derive(Debug)]
 pub(super) struct Bindings {
     slots: u32,
     bound: BTreeMap<LeaseId, Binding>,

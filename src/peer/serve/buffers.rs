@@ -25,7 +25,7 @@ const KEEP: Duration = Duration::from_secs(120);
 
 /// Buffers in use and to spare, which together take no more than a budget.
 #[derive(Debug)]
-pub(super) struct Buffers {
+pub(crate) struct Buffers {
     /// In numbers.
     budget: usize,
     stock: Mutex<Stock>,
@@ -85,7 +85,7 @@ impl Buffers {
     }
 
     /// Gives back to the system what nobody has wanted for [`KEEP`].
-    pub(super) fn tidy(&self) {
+    pub(crate) fn tidy(&self) {
         let Stock { numbers, spare } = &mut *self.stock.lock();
         for (old, _) in spare.extract_if(.., |(_, since)| since.elapsed() >= KEEP) {
             *numbers -= old.capacity();

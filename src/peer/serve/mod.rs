@@ -40,7 +40,6 @@ const GONE_CHECK: Duration = Duration::from_millis(100);
 const SMALL: u64 = 4096;
 
 /// What this peer serves, and the way to tell the manager about it.
-#[derive(Debug)]
 pub(super) struct Serving {
     network: Arc<Network>,
     clock: Clock,
@@ -48,7 +47,7 @@ pub(super) struct Serving {
     bound: Condvar,
     /// How many there are; locked while a product is computed on them. No lock of a peer is taken under it.
     cores: Mutex<usize>,
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
 }
 
 impl Serving {
@@ -73,11 +72,6 @@ impl Serving {
     pub(super) fn rejoined(&self) {
         self.bindings.lock().rejoined();
         self.bound.notify_all();
-    }
-
-    /// Gives back memory that no product has wanted for a while.
-    pub(super) fn tidy(&self) {
-        self.buffers.tidy();
     }
 
     /// The manager said `bind`.

@@ -72,7 +72,6 @@ impl<'a> DownloadSettings<'a> {
 }
 
 /// What happens to a download.
-#[derive(Debug)]
 pub(crate) enum DownloadEvent {
     /// It has begun, with so many pieces that were here already, and so many bytes in all.
     Begun { have: u32, pieces: u32, size: u64 },
@@ -83,7 +82,6 @@ pub(crate) enum DownloadEvent {
 }
 
 /// A holder that a thread listens to.
-#[derive(Debug)]
 struct Neighbour {
     /// `None` until it is connected.
     line: Option<Outbox>,
@@ -98,7 +96,6 @@ struct Neighbour {
 }
 
 /// The state of a download.
-#[derive(Debug)]
 pub(super) struct Neighbours {
     pub(super) picker: Picker,
     /// From the moment when a thread begins to listen to one: there is one thread for each.

@@ -20,6 +20,9 @@ use crate::table::{Table, memory_kib, percentile};
 /// How long the crowd is watched when all have the list.
 const QUIET: Duration = Duration::from_secs(5);
 
+/// How long before that no ping counts.
+const SETTLING: Duration = Duration::from_secs(2);
+
 /// How long a list may take to reach everybody.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -112,6 +115,8 @@ fn measure(table: &Table, count: usize) {
         let listed = began.elapsed().as_secs_f64();
         let all_have_it = whole.load(Ordering::Relaxed);
         table.promise(all_have_it, format_args!("not all had the whole list within {PATIENCE:?}"));
+        // Quiet begins when the pings that came behind the list have had others after them.
+        thread::sleep(SETTLING);
         late.lock().unwrap().clear();
         let mut answers =
             answer_times(&network, "{\"type\":\"query\",\"file\":\"none\"}\n", "{\"type\":\"error\"");

@@ -160,7 +160,7 @@ fn a_lease_is_renewed_only_while_nobody_waits() {
     let ada = book.ask(&roster, wish(0, 1), NOW);
     effects(&mut book);
     book.renew(ada, NOW + 600);
-    let key = roster.key(ada, 1);
+    let key = roster.key.of_lease(ada, 1);
     let bind = FromManager::Bind { lease: ada, slots: 1, for_ms: QUANTUM, key };
     assert_eq!(effects(&mut book), [Effect::Tell(1, bind)], "its peer is told, too");
     assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM);

@@ -26,7 +26,7 @@ fn names_and_addresses_are_a_set_and_only_one_that_shows_the_token_takes_its_own
     let mut roster = roster(&[4, 4]);
     roster.peers.values_mut().for_each(|peer| peer.proven = true);
     let join = |roster: &Roster, name, port, former: Option<PeerId>| {
-        let former = former.map(|peer| Credentials { peer, token: Some(roster.token(1)) });
+        let former = former.map(|peer| Credentials { peer, token: Some(roster.key.token(1)) });
         roster.former_self(&Candidate { former, ..candidate(name, port, 4) }, 3000, 1000)
     };
     assert_eq!(join(&roster, "p1", 1, Some(1)).unwrap(), Some(1));
@@ -51,12 +51,14 @@ fn only_its_token_shows_who_somebody_is() {
     let (roster, elsewhere) = (roster(&[4, 4]), roster(&[4, 4]));
     let caller =
         |peer, token: Option<Key>| roster.caller(&Credentials { peer, token }).map_err(|no| no.code());
-    assert_eq!(caller(1, Some(roster.token(1))), Ok(1));
+    assert_eq!(caller(1, Some(roster.key.token(1))), Ok(1));
     assert_eq!(caller(NOBODY, None), Ok(NOBODY));
-    for token in [None, Some(roster.token(2)), Some(elsewhere.token(1)), Some(roster.key(7, 1))] {
+    for token in
+        [None, Some(roster.key.token(2)), Some(elsewhere.key.token(1)), Some(roster.key.of_lease(7, 1))]
+    {
         assert_eq!(caller(1, token), Err(Code::Unauthorised));
     }
-    assert_eq!(caller(9, Some(roster.token(9))), Err(Code::Unauthorised), "it is not here");
+    assert_eq!(caller(9, Some(roster.key.token(9))), Err(Code::Unauthorised), "it is not here");
 }
 
 #[test]
