@@ -11,6 +11,7 @@ snail        computes slowly, and gives slowly
 All of them pass the examination of a new peer. It runs until Ctrl-C.
 """
 import argparse
+import contextlib
 import hashlib
 import hmac
 import json
@@ -39,12 +40,16 @@ AT_ONCE, LOOK = 4, 1
 
 
 class Admitted:
-    """A connection in which both sides show that they know the secret (2-wire.md, "Who may speak"), if there is one."""
+    """A connection whose two sides show that they know the secret, if there is one (2-wire.md, "Who may speak")."""
 
     def __init__(self, sock, secret):
         self.sock, self.secret, self.first = sock, secret, b""
         self.lines, self.shown = sock.makefile("rb"), secret is None
         self.read, self.readline = self.lines.read, self.lines.readline
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def makefile(self, *_):
         return self
@@ -95,20 +100,28 @@ class Fetch:
         hashes = to.read(self.found.get("payload", 0))
         self.hashes = [hashes[i:i + 32] for i in range(0, len(hashes), 32)]
         self.open, self.pieces, self.changed = set(range(len(self.hashes))), {}, threading.Condition()
+        self.talks = []
         for holder in self.found.get("holders", []):
             threading.Thread(target=self.take, args=[holder, me["peer"]], daemon=True).start()
 
     def whole(self):
-        """Waits for all pieces, for a minute for each."""
+        """All of it, or nothing if no piece comes for a minute."""
         with self.changed:
-            while len(self.pieces) < len(self.hashes):
-                if not self.changed.wait(60):
-                    return None
-        return b"".join(self.pieces[i] for i in range(len(self.hashes)))
+            while "id" in self.found and len(self.pieces) < len(self.hashes) and self.changed.wait(60):
+                pass
+        for to in self.talks:
+            to.close()
+        if "id" in self.found and len(self.pieces) == len(self.hashes):
+            return b"".join(self.pieces[i] for i in range(len(self.hashes)))
 
     def take(self, holder, number):
+        with contextlib.suppress(OSError, ValueError):
+            self.converse(holder, number)
+
+    def converse(self, holder, number):
         host, port = holder["addr"].rsplit(":", 1)
         to, has, owed, served = peer.create_connection((host, port)), set(), set(), False
+        self.talks.append(to)
         shown = {"peer": number, "pass": holder["pass"]} if "pass" in holder else {}
         peer.say(to, type="join", file=self.found["file"], id=self.found["id"], **shown)
         peer.say(to, type="interested", on=True)
@@ -139,8 +152,6 @@ class Fetch:
                 self.open -= owed
             for piece in wanted:
                 peer.say(to, type="request", piece=piece)
-            if len(self.pieces) == len(self.hashes):
-                return
 
 
 class Saboteur(peer.Peer):
@@ -175,7 +186,7 @@ class Saboteur(peer.Peer):
         if self.options.how in ("free-rider", "bit-flipper"):
             threading.Thread(target=self.fetch_all, daemon=True).start()
         if self.options.how == "flapper":
-            threading.Timer(STAYS, self.line.sock.shutdown, [socket.SHUT_RDWR]).start()
+            threading.Timer(STAYS, self.line.close).start()
 
     def finish_request(self, to, addr):
         super().finish_request(Admitted(to, self.secret).admit(), addr)
