@@ -1,4 +1,4 @@
-"""A peer in plain Python: python3 report/peer.py 127.0.0.1:7000 NAME SLOTS FOLDER"""
+"""A peer: python3 report/peer.py --manager 127.0.0.1:7000 --name py --slots 2 --data FOLDER"""
 import json
 from hashlib import sha256
 from hmac import digest
@@ -77,4 +77,4 @@ class Peer(ThreadingTCPServer):
 
 
 if __name__ == "__main__":
-    Peer(("127.0.0.1", 0), None).stay(argv[1].split(":"), argv[2], int(argv[3]), argv[4])
+    Peer(("127.0.0.1", 0), None).stay(argv[2].split(":"), argv[4], int(argv[6]), argv[8])

@@ -1,0 +1,1 @@
+//! The peer in Python, and the saboteurs that are built on it.
