@@ -64,11 +64,11 @@ class Peer(ThreadingTCPServer):
             no = "expired" if key != own else "busy" if self.running.count(lease) == slots else ""
             self.running.append(lease)
         try:
-            ab = unpack(f"<{payload // 8}d", stream.read(payload))
+            ab = unpack(f"<{payload // 8}d", stream.read(payload))  # A liar: [x + 1 for x in ...]
             if no:
                 return say(to, type="error", code=no, text="this product was not begun")
             c = [sum(ab[i * inner + k] * ab[rows * inner + k * cols + j] for k in range(inner))
-                 for i in range(rows) for j in range(cols)]  # A liar adds 1 to each sum.
+                 for i in range(rows) for j in range(cols)]
             say(to, pack(f"<{len(c)}d", *c), type="product", product=product, rows=rows, cols=cols)
         finally:
             self.running.remove(lease)

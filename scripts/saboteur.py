@@ -31,10 +31,8 @@ import peer  # noqa: E402
 
 honest_say = peer.say
 
-# How long a flapper stays, and is away then, in seconds.
-STAYS, AWAY = 3, 2
-# How long a snail takes for a product, in seconds, and how fast it gives, in bytes per second.
-PRODUCT, RATE = 5, 64 << 10
+# How fast a snail gives, in bytes per second.
+RATE = 64 << 10
 # How many pieces one that fetches asks each holder for at a time, and how often it looks for new files, in seconds.
 AT_ONCE, LOOK = 4, 1
 
@@ -186,7 +184,7 @@ class Saboteur(peer.Peer):
         if self.options.how in ("free-rider", "bit-flipper"):
             threading.Thread(target=self.fetch_all, daemon=True).start()
         if self.options.how == "flapper":
-            threading.Timer(STAYS, self.line.close).start()
+            threading.Timer(self.options.seconds, self.line.close).start()
 
     def finish_request(self, to, addr):
         super().finish_request(Admitted(to, self.secret).admit(), addr)
@@ -208,7 +206,7 @@ class Saboteur(peer.Peer):
             elif how == "zombie":
                 threading.Event().wait()
             elif how == "snail":
-                time.sleep(PRODUCT)
+                time.sleep(self.options.seconds)
         if kind == "piece" and how == "bit-flipper":
             at = random.randrange(len(data))
             data = data[:at] + bytes([data[at] ^ 1 << random.randrange(8)]) + data[at + 1:]
@@ -248,6 +246,8 @@ def main():
     parser.add_argument("--name", default=f"peer-{random.randrange(1 << 16):04x}", help="a random one if absent")
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--data", type=pathlib.Path, help="a folder whose files it gives, too")
+    parser.add_argument("--seconds", type=float, default=4,
+                        help="how long a flapper stays, and is away; how long a snail takes for a product")
     parser.add_argument("--secret-file", type=pathlib.Path, default=os.environ.get("PEERLAB_SECRET_FILE"),
                         help="the secret of the network, if it has one")
     options = parser.parse_args()
@@ -257,7 +257,7 @@ def main():
             saboteur.stay(saboteur.manager, options.name, options.slots, options.data or empty)
             if options.how != "flapper":
                 sys.exit("saboteur.py: the manager has ended the conversation")
-            time.sleep(AWAY)
+            time.sleep(options.seconds)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ impl Outcome {
 }
 
 impl Node {
-    /// Starts `program` in the folder `dir`, with `log` as its `RUST_LOG`: `manager`, `peer`, `nohup manager`; or `any
+    /// Starts `program` in the folder `dir`, with `log` as its `RUST_LOG`: `manager`, `peer`, `nohup manager`, `python3`; or `any
     /// manager`, `any peer`, which are those that `scripts/conform.sh` is given, and else the same.
     pub(crate) fn start(program: &str, dir: &Path, log: &str, args: &[&str]) -> Self {
         let other = other_program(program).map(|command| format!("exec {command} \"$@\""));
@@ -72,6 +72,7 @@ impl Node {
             "manager" => &[DEFAULT_SIGNALS, &[env!("CARGO_BIN_EXE_manager")]].concat(),
             "nohup manager" => &["nohup", env!("CARGO_BIN_EXE_manager")][..],
             "peer" => &[DEFAULT_SIGNALS, &[env!("CARGO_BIN_EXE_peer")]].concat(),
+            "python3" => &[DEFAULT_SIGNALS, &["python3"]].concat(),
             other => panic!("no program {other}"),
         };
         let mut child = Command::new(words[0])
