@@ -24,7 +24,7 @@ for word in "${@:3}"; do
     [[ ! -e $word || $word != */* ]] || word=$(realpath -s "$word")
     command+=$(printf '%q ' "$word")
 done
-export "PEERLAB_ANY_${role^^}=$command"
+export RUST_BACKTRACE=0 "PEERLAB_ANY_${role^^}=$command"
 
 cd "$root"
 names=()
@@ -42,7 +42,7 @@ if ! grep -q '^test result' "$work/said"; then
 fi
 # A test that failed says where: in the lines after its name.
 awk '
-    /^test wire::/ { sub("wire::", ""); gsub("_", " ", $2); result[$2] = $NF; order[++n] = $2 }
+    /^test wire::.* (ok|FAILED)$/ { sub("wire::", ""); gsub("_", " ", $2); result[$2] = $NF; order[++n] = $2 }
     /^---- wire::/ { sub("wire::", ""); gsub("_", " ", $2); test = $2; next }
     /^thread .wire::/ { left = 3; next }
     /^note: / || /^$/ { left = 0 }
