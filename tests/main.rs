@@ -16,6 +16,7 @@ mod leases;
 mod multiply;
 mod orders;
 mod programs;
+mod python;
 mod replication;
 mod report;
 mod terminal;

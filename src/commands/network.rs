@@ -27,6 +27,9 @@ use crate::peer::swarm::requesters::Upload;
 use crate::share::theory::{LowerBound, Setting, client_server, swarm};
 use crate::share::units::{Bytes, about, counted};
 
+/// How many peers that wait for pieces are told one by one.
+const CHOKES: usize = 20;
+
 /// Leases slots, and holds them.
 pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
     if !context.stays {
@@ -122,6 +125,10 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     });
     lines.push(format!("offers {}", counted(files, "file")));
     lines.extend(keeping.iter().flat_map(work_for_the_folder));
+    let said = peer.wings.uploads.activity();
+    let up: u64 = said.uploads.iter().map(|row| row.up).sum();
+    let down: u64 = said.downloads.iter().map(|one| one.bytes_per_s).sum();
+    lines.push(format!("sends {}/s, receives {}/s", about(up), about(down)));
     lines.extend(uploads.iter().map(|Upload { to, row, pieces }| {
         format!("uploads {} to {to} ({}), which is {}", row.file, counted(*pieces, "piece"), seat(row))
     }));
@@ -129,7 +136,7 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
         "name": name, "addr": addr, "manager": manager, "peer": standing.number, "slots": slots,
         "serving": serving, "lease": held.map(|(lease, _)| terms(lease)),
         "trouble": standing.trouble.map(|(why, _)| why), "files": files, "uploads": uploads,
-        "keeping": keeping,
+        "downloads": said.downloads, "keeping": keeping,
     });
     Ok(Outcome::new(data, lines.join("\n")))
 }
@@ -171,7 +178,7 @@ pub(super) fn why(context: &Context) -> Result<Outcome> {
     reasons.extend(obstacles.map(|peer| format!("{} is not leased: {}", peer.name, peer.reason)));
     reasons.extend(state.peers.iter().flat_map(troubles));
     let own = context.work.peer.get().and_then(|peer| peer.network().number());
-    reasons.extend(own.iter().flat_map(|own| state.peers.iter().flat_map(|peer| chokes(peer, *own))));
+    reasons.extend(chokes(&state.peers, own));
     let data = json!({"reasons": reasons, "queue": state.queue, "leases": state.leases});
     let now = Clock::new().now();
     reasons.extend(state.queue.iter().map(|waiter| place_in_queue(waiter, now)));
@@ -186,10 +193,22 @@ fn troubles(peer: &PeerState) -> Vec<String> {
     paused.chain(failed).collect()
 }
 
-/// What this peer, which wants pieces from another, does not get from it now.
-fn chokes(peer: &PeerState, own: PeerId) -> impl Iterator<Item = String> {
-    let ours = peer.said.uploads.iter().filter(move |row| row.peer == own && row.state >= UploadStage::Owes);
-    ours.map(|row| format!("{} lets you wait for {}: {}", peer.name, row.file, seat(row)))
+/// Which peers want pieces from others and do not get them now, and why: first this peer, which is number `own`.
+fn chokes(peers: &[PeerState], own: Option<PeerId>) -> Vec<String> {
+    let rows = peers.iter().flat_map(|peer| peer.said.uploads.iter().map(move |row| (&peer.name, row)));
+    let mut waiting: Vec<_> = rows.filter(|(_, row)| row.state >= UploadStage::Owes).collect();
+    waiting.sort_by_key(|(_, row)| Some(row.peer) != own);
+    let more = waiting.len().saturating_sub(CHOKES);
+    let told = waiting.iter().take(CHOKES).map(|(giver, row)| {
+        let known = peers.iter().find(|peer| peer.peer == row.peer);
+        let name = match known {
+            _ if Some(row.peer) == own => "you".into(),
+            Some(peer) => peer.name.to_string(),
+            None => "somebody".into(),
+        };
+        format!("{giver} lets {name} wait for {}: {}", row.file, seat(row))
+    });
+    told.chain((more > 0).then(|| format!("and {more} more wait for pieces"))).collect()
 }
 
 fn place_in_queue(waiter: &WaiterState, now: Millis) -> String {
@@ -257,10 +276,11 @@ mod tests {
         };
         ada.said.uploads =
             vec![row(8, UploadStage::Regular), row(9, UploadStage::Owes), row(9, UploadStage::Choked)];
-        let told = |own| chokes(&ada, own).collect::<Vec<_>>().join("\n");
-        assert_eq!(told(8), "");
+        let peers = [ada, PeerState { peer: 9, ..peer("ben", 0, "") }];
+        let told = |own| chokes(&peers, own).join("\n");
+        assert_eq!(told(Some(8)), told(Some(9)).replace("lets you", "lets ben"));
         assert_eq!(
-            told(9),
+            told(Some(9)),
             "ada lets you wait for a.bin: waiting behind the others: it owes more than it gave or passed on \
              (for 3 s; 0 B/s up, 5.0 KiB/s down)\n\
              ada lets you wait for a.bin: choked: other peers have higher rates (for 3 s; 0 B/s up, 5.0 KiB/s down)"

@@ -20,6 +20,12 @@ use super::{PATIENCE, until};
 /// too, and what is ignored stays ignored.
 const DEFAULT_SIGNALS: &[&str] = &["env", "--default-signal=HUP,INT"];
 
+/// What plays `any manager` or `any peer` if it is not our own program: words for a shell.
+pub(crate) fn other_program(program: &str) -> Option<String> {
+    let role = program.strip_prefix("any ")?;
+    std::env::var(format!("PEERLAB_ANY_{}", role.to_uppercase())).ok()
+}
+
 /// A running program. Dropped, it is killed; dropped in a panic, it says what it had to say.
 pub(crate) struct Node {
     pub(crate) name: String,
@@ -57,12 +63,16 @@ impl Outcome {
 }
 
 impl Node {
-    /// Starts `program` (`manager`, `peer` or `nohup manager`) in the folder `dir`, with `log` as its `RUST_LOG`.
+    /// Starts `program` in the folder `dir`, with `log` as its `RUST_LOG`: `manager`, `peer`, `nohup manager`, `python3`; or `any
+    /// manager`, `any peer`, which are those that `scripts/conform.sh` is given, and else the same.
     pub(crate) fn start(program: &str, dir: &Path, log: &str, args: &[&str]) -> Self {
-        let words = match program {
+        let other = other_program(program).map(|command| format!("exec {command} \"$@\""));
+        let words = match program.trim_start_matches("any ") {
+            _ if let Some(command) = &other => &["sh", "-c", command, "sh"][..],
             "manager" => &[DEFAULT_SIGNALS, &[env!("CARGO_BIN_EXE_manager")]].concat(),
             "nohup manager" => &["nohup", env!("CARGO_BIN_EXE_manager")][..],
             "peer" => &[DEFAULT_SIGNALS, &[env!("CARGO_BIN_EXE_peer")]].concat(),
+            "python3" => &[DEFAULT_SIGNALS, &["python3"]].concat(),
             other => panic!("no program {other}"),
         };
         let mut child = Command::new(words[0])
@@ -298,7 +308,18 @@ impl Network {
 /// Starts a manager and waits until it is ready.
 #[track_caller]
 pub(crate) fn start_manager(dir: &Path, listen: &str, options: &[&str]) -> (Node, SocketAddr) {
-    let mut manager = Node::start("manager", dir, "info", &[&["--listen", listen], options].concat());
+    start_any_manager("manager", dir, listen, options)
+}
+
+/// The same, of this program.
+#[track_caller]
+pub(crate) fn start_any_manager(
+    program: &str,
+    dir: &Path,
+    listen: &str,
+    options: &[&str],
+) -> (Node, SocketAddr) {
+    let mut manager = Node::start(program, dir, "info", &[&["--listen", listen], options].concat());
     let ready = manager.ready();
     (manager, ready["addr"].as_str().unwrap().parse().unwrap())
 }

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use peerlab::net::message::VERSION;
 use serde_json::{Value, json};
 
-use super::PATIENCE;
-use super::node::Node;
+use super::node::{Node, other_program};
+use super::{PATIENCE, until};
 
 /// The tokens that managers have told, by the numbers of their peers.
 static TOKENS: LazyLock<Mutex<HashMap<u64, Value>>> = LazyLock::new(Mutex::default);
@@ -198,13 +198,21 @@ impl Wire {
     }
 }
 
-/// A real `peer serve` whose manager is the test: the peer, its conversation with the manager, its address.
+/// A peer whose manager is the test, `peer serve` or any other: the peer, its conversation with the manager, its address.
 pub(crate) fn peer_of_mine(dir: &Path, slots: u32) -> (Node, Wire, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (manager, slots) = (listener.local_addr().unwrap().to_string(), slots.to_string());
-    let args = ["--manager", &manager, "--name", "mine", "--slots", &slots, "serve"];
-    let peer = Node::start("peer", dir, "debug", &args);
-    let mut wire = Wire::new(listener.accept().unwrap().0);
+    let options = ["--manager", &manager, "--name", "mine", "--slots", &slots, "--data", "mine"];
+    std::fs::create_dir_all(dir.join("mine")).unwrap();
+    let serve: &[&str] = if other_program("any peer").is_none() { &["serve"] } else { &[] };
+    let mut peer = Node::start("any peer", dir, "debug", &[serve, &options].concat());
+    listener.set_nonblocking(true).unwrap();
+    let stream = until("the peer connects", PATIENCE, || {
+        assert!(!peer.has_ended(), "{} ended before it registered", peer.name);
+        listener.accept().ok()
+    });
+    stream.0.set_nonblocking(false).unwrap();
+    let mut wire = Wire::new(stream.0);
     let register = wire.hear("register");
     let addr = register["addr"].as_str().unwrap().parse().unwrap();
     (peer, wire, addr)

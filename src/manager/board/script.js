@@ -251,9 +251,10 @@ function showLeases(state) {
   const done = state.done ?? [];
   $("done").hidden = done.length === 0;
   list($("done-list"), [...done].reverse(), (one) => one.lease, () => document.createElement("li"), (node, one) => {
-    const job = one.progress, products = job.products.length;
+    const job = one.progress, products = job.products.length, again = (job.again ?? []).slice(0, 3);
     say(node, `${called(one.name, one.peer)} multiplied ${job.rows} × ${job.inner} by ${job.inner} × ${job.cols} `
-      + `in ${(one.took_ms / 1000).toFixed(one.took_ms < 10000 ? 2 : 1)} s${products > 0 ? `, ${plural(products, "product")}` : ""}`);
+      + `in ${(one.took_ms / 1000).toFixed(one.took_ms < 10000 ? 2 : 1)} s${products > 0 ? `, ${plural(products, "product")}` : ""}`
+      + again.map(([number, why]) => ` — ↻ ${product(number, power(products)).name} again: ${why}`).join(""));
   });
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! register                          registered, and from then on peers, ping, bind, unbind, fetch, drop, list
-//! ok, unbound, drop                 nothing
+//! ok, unbound, blame, drop          nothing
 //! quit, or the connection ends      it leaves the table
 //! ```
 //!
@@ -99,8 +99,11 @@ fn stay_known(desk: &Desk, connection: &mut Connection, peer: PeerId) -> Result<
                 let dropped = desk.change(|table, now| table.drop_file(peer, &file, id, at, true, now));
                 dropped.unwrap_or_else(|no| connection.refuse(&no));
             }
+            Received::Message(ToManager::Blame { peer: whom, reason }) => {
+                desk.change(|table, now| table.complain(peer, whom, &reason, now));
+            }
             Received::Message(ToManager::Quit {}) => return Ok("it said quit"),
-            Received::Message(other) => return Err(unexpected(&other, "ok, unbound, drop or quit")),
+            Received::Message(other) => return Err(unexpected(&other, "ok, unbound, blame, drop or quit")),
             Received::End | Received::Silence => return Ok(BROKE),
         }
     }

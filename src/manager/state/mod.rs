@@ -239,10 +239,15 @@ impl Table {
             return Err(Error::new(Code::Unauthorised, format!("the peer {peer} is not in your lease")));
         };
         let heard = self.roster.blame(holder, lease, peer, now);
-        let (who, whom) = (self.roster.called(holder), self.roster.called(peer));
         let deaf = if heard { "" } else { "; it blamed falsely too often, and is not heard" };
-        self.events.tell(now, format!("{who} blames {whom}: {}{deaf}", plain(reason)));
+        self.complain(holder, peer, &format!("{}{deaf}", plain(reason)), now);
         Ok(())
+    }
+
+    /// A peer says what another did to it. That is told to people, and nothing follows from it.
+    pub(super) fn complain(&mut self, who: PeerId, whom: PeerId, reason: &str, now: Millis) {
+        let (who, whom) = (self.roster.called(who), self.roster.called(whom));
+        self.events.tell(now, format!("{who} blames {whom}: {}", plain(reason)));
     }
 
     /// Whether a peer that was blamed has a slot to spare, so that it can be examined.

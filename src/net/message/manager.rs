@@ -76,7 +76,8 @@ pub enum ToManager {
     Renew {},
     /// "I am done with my lease." Answered by `released`.
     Release {},
-    /// "This peer of my lease answered wrongly." Not answered; the manager examines that peer itself.
+    /// "This peer of my lease answered wrongly." Not answered; the manager examines that peer itself. From a registered
+    /// peer, in the conversation in which it is: "this peer sent me wrong bytes", for the board.
     Blame {
         /// The peer that is blamed.
         peer: PeerId,

@@ -39,6 +39,9 @@ impl Multiplication<'_> {
         };
         while let Some(attempt) = self.products.next(&card, || lease.serves(card.peer), give_up) {
             if let Err(why) = self.compute(lease, &card, &mut connection, &attempt) {
+                // Then it was this program that closed the connection.
+                let given_up = why.kind() != Kind::Check && self.avoided.lock().contains_key(&card.peer);
+                let why = if given_up { Error::failed("it took too long, or had failed") } else { why };
                 let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
                 let no_answer =
                     matches!(why.code(), Code::Failed | Code::BadMessage) && !connection.is_gone();

@@ -9,7 +9,7 @@ use super::transfer::{DownloadEvent, SILENCE, Transfer};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{FromPeer, Holder, NOBODY, PeerId, ToPeer, no_answer};
+use crate::net::message::{FromPeer, Holder, NOBODY, PeerId, ToManager, ToPeer, no_answer};
 use crate::share::picker::is_slow;
 use crate::share::store::Written;
 use crate::share::{Bitfield, Layout, Piece};
@@ -174,6 +174,9 @@ impl Fetcher<'_> {
         });
         let (name, number) = (&self.holder.name, piece.index());
         self.transfer.note(format!("{name} sent wrong bytes for piece {number}: asking elsewhere"));
+        let reason = format!("wrong bytes for piece {number} of {}", self.transfer.partial.manifest().name());
+        let blame = ToManager::Blame { peer: self.holder.peer, reason };
+        self.transfer.settings.library.network().tell_manager(&blame);
         match barred {
             false => Ok(()),
             true => Err(Error::failed("it sent wrong bytes again, and is not asked any more")),

@@ -1,0 +1,271 @@
+//! The peer in Python (`report/peer.py`), the saboteurs that are built on it (`scripts/saboteur.py`), and the golden
+//! dialogues played with another program (`scripts/conform.sh`). Where there is no Python, that is said.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::files::{bytes, put, row, whole_at};
+use crate::common::node::{Network, Node, Outcome};
+use crate::common::{PATIENCE, assert_is_product, integers, save, until};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The line that makes a liar of the peer in Python, as it stands, and changed.
+const HONEST: &str =
+    "ab = unpack(f\"<{payload // 8}d\", stream.read(payload))  # A liar: [x + 1 for x in ...]";
+const LIAR: &str = "ab = [x + 1 for x in unpack(f\"<{payload // 8}d\", stream.read(payload))]";
+
+/// Whether there is a Python that is new enough for dictionaries that are joined by `|`.
+fn has_python() -> bool {
+    let new = ["-c", "import sys; sys.exit(sys.version_info < (3, 9))"];
+    let has = Command::new("python3").args(new).status().is_ok_and(|status| status.success());
+    if !has {
+        eprintln!("passed over: there is no python3 of version 3.9 or later");
+    }
+    has
+}
+
+/// A manager that orders no copies, and peers of four slots.
+fn network(peers: usize) -> Network {
+    Network::start(&["--replicas", "0"], &vec![4; peers])
+}
+
+/// Starts this text of the peer in Python, with files of this folder of the network; waits until it is leased.
+fn start_peer(network: &Network, name: &str, source: &str, folder: &str) -> Node {
+    let program = network.path(&format!("{name}.py"));
+    fs::write(&program, source).unwrap();
+    fs::create_dir_all(network.path(folder)).unwrap();
+    let (manager, program) = (network.addr.to_string(), program.to_str().unwrap());
+    let options = ["--manager", &manager, "--name", name, "--slots", "4", "--data", folder];
+    let node = Node::start("python3", network.dir.path(), "", &[&[program], &options[..]].concat());
+    until("it can be leased", PATIENCE, || (network.row(name)?["leasable"] == true).then_some(()));
+    node
+}
+
+/// Starts a saboteur with four slots, called eve.
+fn start_saboteur(network: &Network, how: &str, options: &[&str]) -> Node {
+    let (manager, program) = (network.addr.to_string(), format!("{ROOT}/scripts/saboteur.py"));
+    let usual = [program.as_str(), how, "--manager", &manager, "--name", "eve"];
+    let mut node = Node::start("python3", network.dir.path(), "", &[&usual, options].concat());
+    node.ready();
+    until("eve can be leased", PATIENCE, || (network.row("eve")?["leasable"] == true).then_some(()));
+    node
+}
+
+/// Multiplies two matrices of whole numbers; the answer is right, whoever lies.
+fn multiplies(network: &Network, size: usize) -> Outcome {
+    let (a, b) = (integers(size, size, 1), integers(size, size, 2));
+    save(&a, &network.path("a.npy"));
+    save(&b, &network.path("b.npy"));
+    let outcome = network.command("bob", &["multiply", "a.npy", "b.npy", "-o", "c.npy"]).outcome();
+    assert_is_product(&network.path("c.npy"), &a, &b);
+    outcome.assert(0, &[])
+}
+
+/// Waits until an event has this text.
+fn happens(network: &Network, text: &str) {
+    until(&format!("the event {text:?}"), PATIENCE, || {
+        let state = network.state();
+        state["events"].to_string().contains(text).then_some(())
+    });
+}
+
+/// Waits until `peer why` says this.
+fn why_says(network: &Network, text: &str) {
+    until(&format!("`why` says {text:?}"), PATIENCE, || {
+        let said = network.command("asker", &["why"]).outcome().assert(0, &[]).stdout;
+        said.contains(text).then_some(())
+    });
+}
+
+/// Why products of the last multiply had to be done again, as the board shows it.
+fn again(network: &Network) -> String {
+    network.state()["done"].as_array().unwrap().last().unwrap()["progress"]["again"].to_string()
+}
+
+/// Downloads a file, which is right whoever gives it.
+fn downs(network: &Network, file: &str, content: &[u8]) -> Outcome {
+    let outcome = network.command("bob", &["down", file, "-o", "into"]).outcome().assert(0, &[]);
+    assert!(fs::read(network.path("into").join(file)).unwrap() == content, "{file} has other bytes");
+    outcome
+}
+
+fn source() -> String {
+    fs::read_to_string(Path::new(ROOT).join("report/peer.py")).unwrap()
+}
+
+#[test]
+fn the_peer_in_python_has_eighty_lines_and_no_long_ones() {
+    let source = source();
+    assert!(source.lines().count() <= 80, "{} lines", source.lines().count());
+    let long: Vec<&str> = source.lines().filter(|line| line.chars().count() > 99).collect();
+    assert!(long.is_empty(), "{long:?}");
+}
+
+#[test]
+fn the_peer_in_python_computes_gives_its_slots_back_and_gives_files() {
+    if !has_python() {
+        return;
+    }
+    let network = network(0);
+    let film = bytes(700_000, 1);
+    fs::create_dir(network.path("files")).unwrap();
+    fs::write(network.path("files/film.bin"), &film).unwrap();
+    fs::write(network.path("files/empty"), "").unwrap();
+    let _py = start_peer(&network, "py", &source(), "files");
+    for size in [60, 1] {
+        multiplies(&network, size);
+        until("the slots are free", PATIENCE, || (network.used() == 0).then_some(()));
+    }
+    whole_at(&network, "film.bin", 1);
+    whole_at(&network, "empty", 1);
+    downs(&network, "film.bin", &film);
+    downs(&network, "empty", b"");
+}
+
+#[test]
+fn with_one_changed_line_the_peer_in_python_is_a_liar_that_is_found() {
+    if !has_python() {
+        return;
+    }
+    assert_eq!(source().matches(HONEST).count(), 1);
+    let network = network(1);
+    let _liar = start_peer(&network, "liar", &source().replace(HONEST, LIAR), "files");
+    let said = multiplies(&network, 60).stderr;
+    assert!(said.contains("must be done again: liar at") && said.contains("is wrong in row"), "{said}");
+    happens(&network, "bob blames liar: liar at");
+    why_says(&network, "liar is not leased: quarantined: it was blamed, and failed its examination: row");
+}
+
+#[test]
+fn a_liar_is_found_by_its_quarantine() {
+    if !has_python() {
+        return;
+    }
+    let network = network(1);
+    let _eve = start_saboteur(&network, "liar", &[]);
+    multiplies(&network, 60);
+    happens(&network, "bob blames eve: eve at");
+    happens(&network, "eve is quarantined: it failed its examination: row");
+    why_says(&network, "eve is not leased: quarantined: it was blamed, and failed its examination: row");
+}
+
+#[test]
+fn a_zombie_is_found_by_slots_that_are_used_for_no_lease() {
+    if !has_python() {
+        return;
+    }
+    let network = Network::start(&["--replicas", "0", "--quantum", "300ms"], &[4]);
+    let _eve = start_saboteur(&network, "zombie", &[]);
+    let said = multiplies(&network, 60).stderr;
+    assert!(said.contains("eve takes too long: others do its products"), "{said}");
+    assert!(again(&network).contains("it took too long"), "{}", again(&network));
+    let state = network.state();
+    assert_eq!(state["leases"].as_array().unwrap().len(), 0);
+    assert!(network.row("eve").unwrap()["used"].as_u64().unwrap() > 0, "{state}");
+    happens(&network, "eve left: it did not give back its slots in time (ten quanta)");
+}
+
+#[test]
+fn a_snail_is_found_by_products_that_were_done_again_and_its_slots_come_back() {
+    if !has_python() {
+        return;
+    }
+    let network = network(1);
+    let _eve = start_saboteur(&network, "snail", &["--seconds", "3"]);
+    let said = multiplies(&network, 60).stderr;
+    assert!(said.contains("eve takes too long: others do its products"), "{said}");
+    assert!(again(&network).contains("eve at"), "{}", again(&network));
+    until("its slots come back", PATIENCE, || (network.used() == 0).then_some(()));
+    assert!(network.row("eve").is_some());
+}
+
+#[test]
+fn a_flapper_is_found_by_the_events() {
+    if !has_python() {
+        return;
+    }
+    let network = network(1);
+    let _eve = start_saboteur(&network, "flapper", &["--seconds", "0.5"]);
+    until("it has left twice", PATIENCE, || {
+        let events = network.state()["events"].to_string();
+        let [joined, left] = ["eve joined from", "eve left: its connection broke"];
+        (events.matches(joined).count() > 2 && events.matches(left).count() > 1).then_some(())
+    });
+}
+
+#[test]
+fn a_free_rider_is_found_by_what_it_owes_and_by_the_part_that_it_does_not_offer() {
+    if !has_python() {
+        return;
+    }
+    let mut network = network(0);
+    put(&network, "ada", "film.bin", bytes(3_000_000, 1));
+    let ada = ["--up", "1MiB", "--time-scale", "10", "serve"];
+    network.peers.push(network.command_with_log("info", "ada", &ada));
+    whole_at(&network, "film.bin", 1);
+    let _eve = start_saboteur(&network, "free-rider", &[]);
+    let eve = network.row("eve").unwrap()["peer"].clone();
+    let seen = until("ada sends to eve, which owes", PATIENCE, || {
+        let uploads = network.row("ada")?["uploads"].as_array()?.clone();
+        uploads.into_iter().find(|row| row["peer"] == eve && row["state"] == "owes")
+    });
+    assert_eq!(seen["down"], 0, "{seen}");
+    let holders = row(&network, "film.bin").unwrap()["holders"].to_string();
+    assert!(!holders.contains("eve"), "{holders}");
+    why_says(
+        &network,
+        "ada lets eve wait for film.bin: waiting behind the others: it owes more than it gave",
+    );
+}
+
+#[test]
+fn a_bit_flipper_is_found_by_those_that_blame_it() {
+    if !has_python() {
+        return;
+    }
+    let mut network = network(0);
+    let film = bytes(1_000_000, 1);
+    put(&network, "ada", "film.bin", &film);
+    network.peers.push(network.command_with_log("info", "ada", &["--up", "1MiB", "serve"]));
+    whole_at(&network, "film.bin", 1);
+    let _eve = start_saboteur(&network, "bit-flipper", &[]);
+    whole_at(&network, "film.bin", 2);
+    let said = downs(&network, "film.bin", &film).stderr;
+    assert!(said.contains("eve sent wrong bytes for piece"), "{said}");
+    happens(&network, "bob blames eve: wrong bytes for piece");
+}
+
+/// Plays one golden dialogue with this command in the place of the manager or the peer, as `scripts/conform.sh` does:
+/// whether it holds, and what is said if not.
+fn plays(role: &str, command: &str, dialogue: &str) -> (bool, String) {
+    let mut test = Command::new(std::env::current_exe().unwrap());
+    let test =
+        test.args(["--exact", &format!("wire::{dialogue}")]).env(format!("PEERLAB_ANY_{role}"), command);
+    let outcome = test.output().unwrap();
+    let said = String::from_utf8(outcome.stdout).unwrap();
+    assert!(said.contains("running 1 test"), "{said}");
+    (outcome.status.success(), said)
+}
+
+#[test]
+fn dialogues_are_played_with_any_program() {
+    let [manager, peer] = [env!("CARGO_BIN_EXE_manager"), env!("CARGO_BIN_EXE_peer")];
+    let products = "a_peer_serves_products_of_a_bound_lease_only";
+    let (holds, said) = plays("PEER", &format!("{peer} serve"), products);
+    assert!(holds, "{said}");
+    let (holds, said) = plays("MANAGER", manager, "names_and_addresses_are_taken_once");
+    assert!(holds, "{said}");
+    let (holds, said) = plays("PEER", "false", products);
+    assert!(!holds && said.contains("ended before it registered"), "{said}");
+    if !has_python() {
+        return;
+    }
+    let (holds, said) = plays("PEER", &format!("python3 {ROOT}/report/peer.py"), products);
+    assert!(holds, "{said}");
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("liar.py"), source().replace(HONEST, LIAR)).unwrap();
+    let (holds, said) = plays("PEER", &format!("python3 {}/liar.py", dir.path().display()), products);
+    assert!(!holds && said.contains("does not hold:\nexpected ada<< 19 22 43 50\nheard    ada<<"), "{said}");
+}
