@@ -492,7 +492,6 @@ fn every_transcript_is_what_its_command_prints() {
 }
 
 #[test]
-#[ignore = "until the chapters are cut"]
 fn no_transcript_is_typed_by_hand() {
     none(&report().iter().flat_map(|(path, text)| check_typed(path, text)).collect::<Vec<_>>());
 }
@@ -760,7 +759,6 @@ fn one_of(how: Option<&str>, mut values: Vec<f64>) -> Result<f64, String> {
 // What is read, and how much of it.
 
 #[test]
-#[ignore = "until the chapters are cut"]
 fn every_source_file_is_reached_from_a_page() {
     let mut files = Vec::new();
     let mut folders = vec![root().join("src")];
@@ -777,13 +775,11 @@ fn every_source_file_is_reached_from_a_page() {
 }
 
 #[test]
-#[ignore = "until the chapters are cut"]
 fn the_report_is_no_longer_than_a_class_can_read() {
     none(&check_length(&report()));
 }
 
 #[test]
-#[ignore = "until the chapters are cut"]
 fn every_question_has_its_minutes_and_its_answer() {
     none(&check_questions(&report()));
 }
