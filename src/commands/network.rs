@@ -28,7 +28,7 @@ use crate::share::theory::{LowerBound, Setting, client_server, swarm};
 use crate::share::units::{Bytes, about, counted};
 
 /// How many peers that wait for pieces are told one by one.
-const CHOKES: usize = 20;
+const CHOKES: usize = 50;
 
 /// Leases slots, and holds them.
 pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
