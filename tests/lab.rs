@@ -134,7 +134,8 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
     copy(&Path::new(ROOT).join("src"), &dir.join("src"));
     let runner = lab(1).with_file_name("runner.rs");
     let library = dir.join("src/lib.rs");
-    fs::write(&library, format!("{}\n#[cfg(test)]\n#[path = {runner:?}]\nmod lab_runner;\n", read(&library))).unwrap();
+    fs::write(&library, format!("{}\n#[cfg(test)]\n#[path = {runner:?}]\nmod lab_runner;\n", read(&library)))
+        .unwrap();
     fs::copy(Path::new(ROOT).join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
     // Without the tables of tests, benches and lints; it is built quickly and runs slowly.
     let manifest = read(&Path::new(ROOT).join("Cargo.toml"));
@@ -147,7 +148,8 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
     let variants: Vec<Variant> = (3..=EXERCISES).flat_map(variants).collect();
     let mut modules: Vec<(&Variant, String)> = Vec::new();
     for variant in &variants {
-        modules.extend(variant.files.iter().map(|(file, source)| (variant, place(&dir, variant, file, source))));
+        modules
+            .extend(variant.files.iter().map(|(file, source)| (variant, place(&dir, variant, file, source))));
     }
 
     let judged = dir.join("judged");
@@ -210,7 +212,8 @@ fn lab_sh(args: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn an_exercise_is_begun_in_an_empty_folder_its_hints_come_one_by_one_and_the_solution_keeps_what_was_written() {
+fn an_exercise_is_begun_in_an_empty_folder_its_hints_come_one_by_one_and_the_solution_keeps_what_was_written()
+{
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("my queue");
     let dir = dir.to_str().unwrap();

@@ -7,7 +7,8 @@ use std::process::Command;
 
 use crate::common::files::{bytes, put, row, whole_at};
 use crate::common::node::{Network, Node, Outcome};
-use crate::common::{PATIENCE, assert_is_product, integers, save, until};
+use crate::common::{PATIENCE, assert_is_product, exact, integers, save, until};
+use peerlab::matrix::Matrix;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -268,4 +269,28 @@ fn dialogues_are_played_with_any_program() {
     fs::write(dir.path().join("liar.py"), source().replace(HONEST, LIAR)).unwrap();
     let (holds, said) = plays("PEER", &format!("python3 {}/liar.py", dir.path().display()), products);
     assert!(!holds && said.contains("does not hold:\nexpected ada<< 19 22 43 50\nheard    ada<<"), "{said}");
+}
+
+#[test]
+fn dask_reads_our_files_and_finds_our_product_right_and_a_wrong_one_wrong() {
+    let has = Command::new("python3").args(["-c", "import dask.array"]).output();
+    if !has.is_ok_and(|python| python.status.success()) {
+        return eprintln!("passed over: `python3 -m pip install 'dask[array]'` was not run here");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (integers(300, 200, 1), integers(200, 250, 2));
+    let product = exact(&a, &b).into_iter().map(|x| x as f64).collect();
+    let (c, wrong) = (Matrix::from_vec(300, 250, product).unwrap(), integers(300, 250, 3));
+    for (matrix, name) in [(&a, "a.npy"), (&b, "b.npy"), (&c, "c.npy"), (&wrong, "wrong.npy")] {
+        save(matrix, &dir.path().join(name));
+    }
+    let compare = |c| {
+        let program = format!("{ROOT}/report/outgrow.py");
+        let ran =
+            Command::new("python3").args([&program, "a.npy", "b.npy", c]).current_dir(&dir).output().unwrap();
+        (ran.status.code(), String::from_utf8(ran.stdout).unwrap())
+    };
+    let (status, said) = compare("c.npy");
+    assert!(status == Some(0) && said.contains("differ by 0 at most"), "{said}");
+    assert_eq!(compare("wrong.npy").0, Some(5));
 }

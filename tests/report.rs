@@ -251,7 +251,8 @@ fn check_messages(sources: &[impl AsRef<str>], chapter: &str) -> Vec<String> {
     let rows = rows(chapter, "message");
     let complaint = |(message, times): (String, usize)| {
         let found = rows.iter().filter(|row| row.id == message).count();
-        (found != times).then(|| format!("`{message}` has {found} rows in report/a-messages.md and not {times}"))
+        (found != times)
+            .then(|| format!("`{message}` has {found} rows in report/a-messages.md and not {times}"))
     };
     expected.into_iter().filter_map(complaint).collect()
 }
