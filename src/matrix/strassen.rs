@@ -57,6 +57,7 @@ pub struct Product {
     pub into: [i8; 4],
 }
 
+// lab 5
 /// Strassen's seven products, M1 to M7.
 #[rustfmt::skip]
 pub const SEVEN: [Product; 7] = [
@@ -159,6 +160,7 @@ impl Plan {
         self.blocks(i, |product| product.right)
     }
 
+    // lab 5
     /// The blocks that take part in product `i` on one side: (sign, block row, block column).
     ///
     /// Level by level: `i` written in base 7 names one of the seven at each level, the most significant

@@ -79,6 +79,7 @@ pub enum Occasion {
     OptimisticRound,
 }
 
+// lab 9
 /// The peers to serve from now on, and how; one that is not named is choked. `seeding` says that the file
 /// is whole here, `unchoke` how many are served for their rates.
 ///
@@ -111,6 +112,7 @@ pub fn judge(
     served
 }
 
+// lab 9
 /// The one of the others that is served at random: the same as before, unless it is another one's turn.
 fn optimist<'a>(others: &[&'a Contender], occasion: Occasion, rng: &mut impl Rng) -> Option<&'a Contender> {
     let was = others.iter().find(|c| c.service == Service::Optimistic);

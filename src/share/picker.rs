@@ -234,11 +234,13 @@ impl Picker {
             .filter(move |&piece| !self.failed_with(neighbour, piece) || !elsewhere(piece))
     }
 
+    // lab 8
     /// How many have it, then a number that the seed scatters.
     fn rarity(&self, piece: Piece) -> (u32, u64) {
         (self.spread[piece.index() as usize], scatter(self.seed, piece.index()))
     }
 
+    // lab 8
     /// The first open piece in part i of n, or after it, round the end of the file.
     fn first_of_its_part(&self, neighbour: NeighbourId, known: &Inventory) -> Option<Piece> {
         let i = self.neighbours.range(..neighbour).count() as u64;

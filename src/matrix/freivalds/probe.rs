@@ -135,6 +135,7 @@ pub(super) struct ProbeOf<'w, N: Numbers> {
     pub(super) threads: usize,
 }
 
+// lab 6
 impl<N: Numbers> Probe for ProbeOf<'_, N> {
     fn left(&mut self, rows: &[f64]) {
         let (_, depth, _) = self.shared.plan.block();

@@ -22,6 +22,7 @@ impl Numbers for Reals {
     type Sum = f64;
     type Column = Vec<f64>;
 
+    // lab 6
     /// An even sign times a magnitude from [1/2, 1), scaled.
     fn draw(scale: f64, rng: &mut impl Rng) -> f64 {
         let magnitude = scale * (0.5 + rng.random::<f64>() / 2.0);

@@ -92,6 +92,7 @@ pub(super) enum Action {
 /// For how many looks somebody may write to an offered file before it is offered no more.
 pub(super) const PATIENT_LOOKS: u32 = 3;
 
+// lab 10
 /// The first row that fits.
 pub(super) fn decide(facts: &Facts) -> Action {
     use Action::{Leave, LookAgain, Offer, Replace, SetAside, Trash, Withdraw};
