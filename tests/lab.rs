@@ -12,7 +12,7 @@ use std::process::Command;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// How many exercises there are.
-const EXERCISES: usize = 3;
+const EXERCISES: usize = 10;
 
 /// A text that stands in for parts of an exercise.
 struct Variant {
@@ -145,7 +145,7 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
     let manifest = kept.collect::<Vec<_>>().join("\n[").replace("default-run = \"peer\"", "autobins = false");
     fs::write(dir.join("Cargo.toml"), manifest).unwrap();
 
-    let variants: Vec<Variant> = (3..=EXERCISES).flat_map(variants).collect();
+    let variants: Vec<Variant> = (1..=EXERCISES).flat_map(variants).collect();
     let mut modules: Vec<(&Variant, String)> = Vec::new();
     for variant in &variants {
         modules
@@ -192,7 +192,7 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
 #[test]
 fn every_exercise_has_a_task_hints_and_three_wrong_solutions() {
     let page = read(&Path::new(ROOT).join("report/lab.md"));
-    for exercise in 3..=EXERCISES {
+    for exercise in 1..=EXERCISES {
         let wrong = variants(exercise).iter().filter(|variant| variant.words.is_some()).count();
         assert!(wrong >= 3, "exercise {exercise} has {wrong} wrong solutions");
         let hints = read(&lab(exercise).join("hints.txt"));
