@@ -117,7 +117,7 @@ start)
     cat "$dir/TASK.md"
     echo "== Where to begin"
     for file in $(files_of "$n"); do
-        grep -n -A1 "^ *// lab $n$" "$dir/$file" | sed -n "s|^\([0-9]*\)-.*|$3/$file:\1|p"
+        grep -n -A1 "^ *// lab $n$" "$dir/$file" | sed -n "s|^\([0-9][0-9]*\)-.*|$3/$file:\1|p"
     done
     echo "Then: scripts/lab.sh check $3"
     ;;
