@@ -74,11 +74,12 @@ judge() {
     rm -f "$work/lab"/*
     # Quick to build, slow to run: the checks are small.
     export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target} CARGO_PROFILE_DEV_OPT_LEVEL=0
-    if ! (cd "$dir" && cargo test --locked --quiet "${what[@]}" --no-run) >"$work/build" 2>&1; then
+    if ! (cd "$dir" && cargo test --locked "${what[@]}" --no-run) >"$work/build" 2>&1; then
         return 2
     fi
-    (cd "$dir" && PEERLAB_LAB=$work/lab PEERLAB_LAB_SEEDS=$1 timeout 300 cargo test --locked --quiet "${what[@]}" lab::checks) \
-        >"$work/run" 2>&1 || true
+    local program
+    program=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$work/build" | tail -n 1)
+    (cd "$dir" && PEERLAB_LAB=$work/lab PEERLAB_LAB_SEEDS=$1 timeout 300 "$program" lab::checks) >"$work/run" 2>&1 || true
     cat "$work/lab"/* >"$work/judged" 2>/dev/null || true
     local ran
     ran=$(find "$work/lab" -type f | wc -l)

@@ -195,13 +195,19 @@ fn udp_client(addr: SocketAddr) -> Result<()> {
     // No packet is sent by this: the system only remembers the address, and keeps out other senders.
     socket.connect(addr).map_err(failed)?;
     socket.set_read_timeout(Some(ANSWER_TIME)).map_err(failed)?;
-    let mut answer = [0; ANSWER];
     while let Some(line) = next_line()? {
-        socket.send(&line).map_err(failed)?;
-        let size = socket.recv(&mut answer).map_err(failed)?;
-        say(&answer[..size])?;
+        say(&ask(&socket, &line).map_err(failed)?)?;
     }
     Ok(())
+}
+
+// lab 1
+/// Sends a line, and waits for its answer.
+fn ask(socket: &UdpSocket, line: &[u8]) -> io::Result<Vec<u8>> {
+    socket.send(line)?;
+    let mut answer = [0; ANSWER];
+    let size = socket.recv(&mut answer)?;
+    Ok(answer[..size].to_vec())
 }
 
 fn uppercase(line: &[u8]) -> String {

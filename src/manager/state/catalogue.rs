@@ -195,6 +195,7 @@ impl Catalogue {
         }))
     }
 
+    // lab 7
     /// Who has this file? A whole holder that asks has lost it.
     pub(super) fn query(&mut self, asker: PeerId, file: &FileName, has: bool, now: Millis) -> Lookup {
         let lost = self.number(file).filter(|number| !has && self.files[number].is_whole_at(asker));

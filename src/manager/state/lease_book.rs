@@ -273,6 +273,7 @@ impl LeaseBook {
         Some(lease)
     }
 
+    // lab 4
     /// Extends a lease while nobody waits.
     pub(crate) fn renew(&mut self, ticket: LeaseId, now: Millis) {
         let Some(lease) = self.leases.get_mut(&ticket) else { return };

@@ -278,6 +278,7 @@ impl Roster {
         self.peers.insert(id, peer);
     }
 
+    // lab 2
     /// A peer was heard of, and said this of itself; gives what it had said before.
     pub(super) fn heard(&mut self, id: PeerId, said: Activity, now: Millis) -> Option<Activity> {
         let peer = self.peers.get_mut(&id)?;
@@ -291,6 +292,7 @@ impl Roster {
         self.peers.get(&id)?.said.paused.as_deref()
     }
 
+    // lab 2
     /// For `late` milliseconds nobody could be heard, through no fault of a peer.
     pub(super) fn excuse(&mut self, late: Millis, now: Millis) {
         for peer in self.peers.values_mut() {
@@ -298,6 +300,7 @@ impl Roster {
         }
     }
 
+    // lab 2
     /// The peers that have not been heard of for `dead_after` milliseconds.
     pub(super) fn silent(&self, dead_after: Millis, now: Millis) -> Vec<PeerId> {
         let silent = |peer: &&Member| now.saturating_sub(peer.heard) >= dead_after;
