@@ -164,8 +164,10 @@ grade)
     of_exercise "${@:2}"
     judge "${PEERLAB_LAB_SEEDS:-101 102 103 104}" ||
         printf '1\tit builds\tit does not build: %s\n' "$(grep -m 1 '^error' "$work/build")" >"$work/judged"
-    awk -F '\t' -v n="$n" '
-        { of += $1; if ($3 == "") { points += $1 } else { gsub(/["\\]/, "\\\\&", $3); why = why sep "\"" $2 ": " $3 "\""; sep = "," } }
+    # What there is to win stands in the checks, also where they did not come to their end.
+    of=$(sed -n 's/^ *(\([0-9]*\), ".*/\1/p' "$lab/$n"/checks-*.rs | awk '{ of += $1 } END { print of }')
+    awk -F '\t' -v n="$n" -v of="$of" '
+        { if ($3 == "") { points += $1 } else { gsub(/["\\]/, "\\\\&", $3); why = why sep "\"" $2 ": " $3 "\""; sep = "," } }
         END { printf "{\"exercise\":%d,\"points\":%d,\"of\":%d,\"reasons\":[%s]}\n", n, points, of, why }' "$work/judged"
     ;;
 splice)

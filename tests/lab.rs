@@ -175,9 +175,16 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
         reports.insert(module.into(), read(&entry.path()));
     }
     let mut complaints = Vec::new();
+    let mut points = [0; EXERCISES + 1];
     for (variant, module) in modules {
         let report = reports.get(&module).map(String::as_str).unwrap_or("\t\tit broke off");
         let wrong: Vec<&str> = report.lines().filter(|line| !line.ends_with('\t')).collect();
+        if variant.name == "solution" {
+            let won = report
+                .lines()
+                .map(|line| line.split('\t').next().unwrap().parse::<u32>().unwrap_or_default());
+            points[variant.exercise] += won.sum::<u32>();
+        }
         let fits = match (&variant.words, &*variant.name) {
             (None, "solution") => wrong.is_empty(),
             (None, _) => !wrong.is_empty() && !report.contains("it broke off"),
@@ -189,6 +196,18 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
         }
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    // `grade` reads in the checks what there is to win.
+    let of = |exercise: usize| -> u32 {
+        let checks = fs::read_dir(lab(exercise)).unwrap().map(|entry| entry.unwrap().path());
+        let checks = checks.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("checks-"));
+        let lines = checks.flat_map(|path| read(&path).lines().map(str::to_owned).collect::<Vec<_>>());
+        lines
+            .filter_map(|line| line.trim_start().strip_prefix('(')?.split_once(", \"")?.0.parse::<u32>().ok())
+            .sum()
+    };
+    for exercise in 1..=EXERCISES {
+        assert_eq!(points[exercise], of(exercise), "the points of exercise {exercise}");
+    }
 }
 
 #[test]

@@ -13,11 +13,7 @@ fn checks() {
     run(
         module_path!(),
         &[
-            (
-                1,
-                "one that joins and says nothing leaves after `dead_after`, and no millisecond earlier",
-                joined,
-            ),
+            (1, "one that joins and says nothing leaves after `dead_after`, and no millisecond earlier", joined),
             (2, "one that was heard stays, however long ago it joined", heard_lately),
             (1, "a message shows that its sender is alive, and nobody else", sender_alone),
             (1, "what a peer says is kept, and what it had said before is given back", said),

@@ -92,7 +92,7 @@ fn told(_: u64) {
     book.renew(ada, 20_400);
     let told = std::mem::take(&mut book.effects);
     for card in &book.leases[&ada].slots {
-        let key = roster.key(ada, card.peer);
+        let key = roster.key.of_lease(ada, card.peer);
         let bind = FromManager::Bind { lease: ada, slots: card.slots, for_ms: QUANTUM, key };
         let binds = told.iter().filter(|effect| **effect == Effect::Tell(card.peer, bind.clone())).count();
         assert!(
