@@ -60,7 +60,9 @@ fn leases(outcome: &Outcome) -> usize {
 fn asked_for(peer: &Node) -> usize {
     // The manager asks for a small one when a peer joins.
     let is_large = |line: &&str| {
-        let (_, said) = line.split_once("< ").unwrap_or_default();
+        // HERE < OTHER {...}
+        let (_, heard) = line.split_once(" < ").unwrap_or_default();
+        let (_, said) = heard.split_once(' ').unwrap_or_default();
         let said: Value = serde_json::from_str(said).unwrap_or_default();
         said["type"] == "multiply" && said["rows"].as_u64() > Some(8)
     };

@@ -159,6 +159,7 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
         .args(["test", "--locked", "--offline", "--lib", "--quiet", "--no-fail-fast", "::lab::checks"])
         .env("CARGO_TARGET_DIR", Path::new(ROOT).join(target))
         .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0")
+        .env("CARGO_INCREMENTAL", "0")
         .env("PEERLAB_LAB", &judged)
         // The checks mostly wait.
         .env("RUST_TEST_THREADS", "16")

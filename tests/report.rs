@@ -815,7 +815,7 @@ fn number(page: &Path) -> Option<&str> {
 }
 
 /// How many words the chapters may have, the appendices, and all pages with everything in them.
-const LENGTHS: [usize; 3] = [24_000, 9_000, 47_000];
+const LENGTHS: [usize; 3] = [24_000, 9_000, 57_000];
 
 fn check_length(report: &[(PathBuf, String)]) -> Vec<String> {
     let mut words = [0; 3];
