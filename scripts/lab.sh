@@ -11,6 +11,7 @@
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 lab=$root/tests/lab
+unset CDPATH
 
 # splice N FILE TEXT: prints FILE with the parts that belong to exercise N replaced by those that TEXT has for it. A part is
 # the item below a line `// lab N`, to its closing bracket. In TEXT `//@ FILE K` stands above what replaces the K-th.
@@ -32,12 +33,29 @@ files_of() {
     sed -n 's|^//@ \([^ ]*\).*|\1|p' "$lab/$1/stub.rs" | sort -u
 }
 
-# mounted N FILE: the line that makes the checks of exercise N a module of FILE.
+# mounted N FILE: what makes the checks of exercise N a module of FILE.
 mounted() {
     local up stem=${2##*/}
     up=$(dirname "$2" | sed 's|[^/]*|..|g')
-    printf '\n#[cfg(test)]\n#[path = "%s/tests/lab/%s/checks-%s.rs"]\nmod lab;\n' "$up" "$1" "${stem%.rs}"
+    printf '\n// The checks of the lab.\n'
     [[ $2 != src/bin/* ]] || printf '#[cfg(test)]\n#[path = "%s/tests/lab/runner.rs"]\nmod lab_runner;\n' "$up"
+    printf '#[cfg(test)]\n#[path = "%s/tests/lab/%s/checks-%s.rs"]\nmod lab;\n' "$up" "$1" "${stem%.rs}"
+}
+
+# copy_to DIR: the project, without the lab's solutions and without the lints that would keep an unfinished part from being
+# built. The one program with an exercise has tests there.
+copy_to() {
+    mkdir -p "$1"
+    cp -r "$root"/{Cargo.lock,README.md,src,scripts,report} "$1/"
+    (cd "$root" && tar cf - --exclude=tests/lab tests) | tar xf - -C "$1"
+    awk '/^\[/ { lints = /^\[lints/ } !lints' "$root/Cargo.toml" |
+        sed '/^name = "uppercase"$/,/^test = false$/{/^test = false$/d}' >"$1/Cargo.toml"
+    # The last two are there where the crates were fetched for a room without a network (`cargo vendor`).
+    local extra
+    for extra in .gitignore .cargo vendor; do
+        [[ ! -e $root/$extra ]] || ln -s "$root/$extra" "$1/"
+    done
+    printf '\n#[cfg(test)]\n#[path = "../tests/lab/runner.rs"]\nmod lab_runner;\n' >>"$1/src/lib.rs"
 }
 
 # The part of report/lab.md that describes exercise N.
@@ -52,40 +70,50 @@ of_exercise() {
         echo "lab.sh: there is no exercise in $1; begin one with \`scripts/lab.sh start N $1\`" >&2
         exit 2
     fi
-    dir=$(cd "$1" && pwd)
+    dir=$(cd -- "$1" && pwd)
 }
 
-# Brings the checks of today into a copy: nobody passes by changing them.
+# Brings the checks of today into $dir, a copy.
 mount() {
     mkdir -p "$dir/tests/lab/$n"
     cp "$lab/runner.rs" "$dir/tests/lab/"
     cp "$lab/$n"/checks-*.rs "$dir/tests/lab/$n/"
+    local file
     for file in $(files_of "$n"); do
         grep -q '^mod lab;$' "$dir/$file" || mounted "$n" "$file" >>"$dir/$file"
     done
+    # All copies have one name in the folder of what is built: cargo shall not take another's for this one.
+    touch "$dir/src/lib.rs"
 }
 
-# judge SEEDS: builds the copy and runs its checks. Their lines are then in $work/judged; status 2 when it does not build.
+# judge SEEDS: builds $dir and runs its checks. Their lines are then in $work/judged, the points that can be won in $of;
+# status 2 when it does not build.
 judge() {
-    local what=(--lib) file
+    local what=(--lib) program status=0
+    of=$(sed -n 's/^ *(\([0-9]*\), ".*/\1/p' "$lab/$n"/checks-*.rs | awk '{ of += $1 } END { print of }')
     [[ $(files_of "$n") != src/bin/* ]] || what=(--bin "$(basename "$(files_of "$n")" .rs)")
-    mount
     mkdir -p "$work/lab"
-    rm -f "$work/lab"/*
-    # Quick to build, slow to run: the checks are small.
-    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target} CARGO_PROFILE_DEV_OPT_LEVEL=0
-    if ! (cd "$dir" && cargo test --locked "${what[@]}" --no-run) >"$work/build" 2>&1; then
+    # Quick to build, slow to run: the checks are small. Where the project cannot be written to, each copy has its own.
+    export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_TERM_COLOR=never CARGO_TERM_QUIET=false
+    [[ -n ${CARGO_TARGET_DIR-} || ! -w $root ]] || export CARGO_TARGET_DIR=$root/target
+    mkdir -p "${CARGO_TARGET_DIR:-$dir/target}"
+    exec 9>"${CARGO_TARGET_DIR:-$dir/target}/.lab"
+    flock 9
+    if ! (cd "$dir" && env -u RUSTFLAGS cargo test --locked "${what[@]}" --no-run) >"$work/build" 2>&1; then
         return 2
     fi
-    local program
-    program=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$work/build" | tail -n 1)
-    (cd "$dir" && PEERLAB_LAB=$work/lab PEERLAB_LAB_SEEDS=$1 timeout 300 "$program" lab::checks) >"$work/run" 2>&1 || true
+    program=$(sed -n 's/^ *Executable [^(]*(\(.*\))$/\1/p' "$work/build" | tail -n 1)
+    # A program that runs away takes the machine with it: it has some memory, and its log an end.
+    (
+        cd "$dir"
+        ulimit -f 200000 -v 16000000
+        PEERLAB_LAB=$work/lab PEERLAB_LAB_SEEDS=$1 timeout --foreground -k 5 300 "$program" --nocapture lab::checks
+    ) >"$work/run" 2>&1 || status=$?
     cat "$work/lab"/* >"$work/judged" 2>/dev/null || true
-    local ran
-    ran=$(find "$work/lab" -type f | wc -l)
-    if [[ $ran != $(files_of "$n" | wc -l) ]]; then
-        printf '1\tthe checks come to their end\tthe program broke off: %s\n' \
-            "$(grep -m 1 -E 'overflow|memory|signal|abort|error' "$work/run" || tail -n 1 "$work/run")" >>"$work/judged"
+    if [[ $(awk -F '\t' 'NF == 3 { of += $1 } END { print of + 0 }' "$work/judged") != "$of" ]]; then
+        local why="the program broke off: $(grep -a -m 1 -E 'overflow|memory|signal|abort|error' "$work/run" || tail -n 1 "$work/run")"
+        [[ $status != 124 ]] || why="they were not done after 300 s"
+        printf '1\tthe checks come to their end\t%s\n' "${why//[[:cntrl:]]/ }" >>"$work/judged"
     fi
 }
 
@@ -97,36 +125,34 @@ start)
     (($# == 3)) || wrong "start needs the number of an exercise and a folder"
     n=$2
     [[ -f $lab/$n/stub.rs ]] || wrong "there is no exercise $n; \`scripts/lab.sh list\` shows them"
-    if [[ -e $3 && -n $(ls -A "$3" 2>/dev/null || echo a file) ]]; then
+    if [[ -e $3 && -n $(ls -A -- "$3" 2>/dev/null || echo a file) ]]; then
         echo "lab.sh: $3 is there and is not empty; choose another folder" >&2
         exit 2
     fi
-    mkdir -p "$3"
-    dir=$(cd "$3" && pwd)
-    cp -r "$root"/{Cargo.toml,Cargo.lock,README.md,src,scripts,report} "$dir/"
-    (cd "$root" && tar cf - --exclude=tests/lab tests) | tar xf - -C "$dir"
-    # The last two are there where the crates were fetched for a room without a network (`cargo vendor`).
-    for extra in .gitignore .cargo vendor; do
-        [[ ! -e $root/$extra ]] || ln -s "$root/$extra" "$dir/"
-    done
-    # The one program with an exercise has tests then.
-    sed -i '/^name = "uppercase"$/,/^test = false$/{/^test = false$/d}' "$dir/Cargo.toml"
+    mkdir -p -- "$3"
+    dir=$(cd -- "$3" && pwd)
+    if [[ $dir/ == "$root"/* ]]; then
+        rmdir "$dir"
+        echo "lab.sh: $3 is inside the project; choose a folder beside it" >&2
+        exit 2
+    fi
+    copy_to "$dir"
     for file in $(files_of "$n"); do
         splice "$n" "$file" "$lab/$n/stub.rs" >"$dir/$file"
     done
-    printf '\n#[cfg(test)]\n#[path = "../tests/lab/runner.rs"]\nmod lab_runner;\n' >>"$dir/src/lib.rs"
     echo "exercise $n" >"$dir/.lab"
     mount
     task "$n" >"$dir/TASK.md"
     cat "$dir/TASK.md"
     echo "== Where to begin"
     for file in $(files_of "$n"); do
-        grep -n -A1 "^ *// lab $n$" "$dir/$file" | sed -n "s|^\([0-9][0-9]*\)-.*|$3/$file:\1|p"
+        grep -n "^ *// lab $n$" "$dir/$file" | while IFS=: read -r line _; do echo "$3/$file:$((line + 1))"; done
     done
     echo "Then: scripts/lab.sh check $3"
     ;;
 check)
     of_exercise "${@:2}"
+    mount
     judge "1 2 3" || {
         cat "$work/build"
         echo "== It does not build yet. The first message above names the place."
@@ -150,7 +176,8 @@ hint)
 solve)
     of_exercise "${@:2}"
     for file in $(files_of "$n"); do
-        mv "$dir/$file" "$dir/$file.mine"
+        # Also what is written after a first solution is kept: in FILE.mine.~1~, and so on.
+        mv --backup=numbered "$dir/$file" "$dir/$file.mine"
         if [[ -f $lab/$n/solution.rs ]]; then
             splice "$n" "$file" "$lab/$n/solution.rs" >"$dir/$file"
         else
@@ -162,12 +189,19 @@ solve)
     ;;
 grade)
     of_exercise "${@:2}"
+    # In a fresh copy, with the student's files and none of the student's checks.
+    theirs=$dir dir=$work/copy
+    copy_to "$dir"
+    for file in $(files_of "$n"); do
+        awk '/^\/\/ The checks of the lab\.$/ { skip = 1 } !skip; /^mod lab;$/ { skip = 0 }' "$theirs/$file" >"$dir/$file"
+    done
+    mount
     judge "${PEERLAB_LAB_SEEDS:-101 102 103 104}" ||
         printf '1\tit builds\tit does not build: %s\n' "$(grep -m 1 '^error' "$work/build")" >"$work/judged"
-    # What there is to win stands in the checks, also where they did not come to their end.
-    of=$(sed -n 's/^ *(\([0-9]*\), ".*/\1/p' "$lab/$n"/checks-*.rs | awk '{ of += $1 } END { print of }')
     awk -F '\t' -v n="$n" -v of="$of" '
-        { if ($3 == "") { points += $1 } else { gsub(/["\\]/, "\\\\&", $3); why = why sep "\"" $2 ": " $3 "\""; sep = "," } }
+        { gsub(/[[:cntrl:]]/, " ", $3); gsub(/["\\]/, "\\\\&", $3) }
+        $3 == "" { points += $1; next }
+        { why = why sep "\"" $2 ": " $3 "\""; sep = "," }
         END { printf "{\"exercise\":%d,\"points\":%d,\"of\":%d,\"reasons\":[%s]}\n", n, points, of, why }' "$work/judged"
     ;;
 splice)
@@ -175,6 +209,6 @@ splice)
     splice "${@:2}"
     ;;
 *)
-    wrong "${1:+there is no command $1}${1-which command?}"
+    wrong "there is no command ${1:-of no name}"
     ;;
 esac

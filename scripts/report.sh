@@ -62,6 +62,7 @@ print_pdf() {
         if ! { python3 -m venv --clear "$tools" && "$tools/bin/pip" install --quiet typst==0.15.2 markdown-it-py==4.3.0; }; then
             echo "The packages typst and markdown-it-py cannot be installed here: is there a network, and does a wheel fit?"
             echo "$pdf is not made; run \`scripts/report.sh --pdf\` again where they can."
+            [[ $task != pdf ]]
             return
         fi
         touch "$tools/ready"

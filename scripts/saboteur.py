@@ -256,6 +256,8 @@ def main():
         while True:
             saboteur = Saboteur(options)
             saboteur.stay(saboteur.manager, options.name, options.slots, options.data or empty)
+            saboteur.shutdown()
+            saboteur.server_close()
             if options.how != "flapper":
                 sys.exit("saboteur.py: the manager has ended the conversation")
             time.sleep(options.seconds)

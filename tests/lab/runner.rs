@@ -24,7 +24,7 @@ pub(crate) fn run(module: &str, checks: &[Check]) {
     let seeds: Vec<u64> = seeds.split_whitespace().map(|seed| seed.parse().unwrap()).collect();
     let judged = checks.iter().map(|&(points, says, check)| {
         let wrong = seeds.iter().find_map(|&seed| wrong(check, seed)).unwrap_or_default();
-        format!("{points}\t{says}\t{}\n", wrong.replace(['\n', '\t'], " "))
+        format!("{points}\t{says}\t{}\n", wrong.replace(char::is_control, " "))
     });
     let report: String = judged.collect();
     if let Ok(folder) = env::var("PEERLAB_LAB") {

@@ -20,7 +20,7 @@ use crate::manager::desk::Desk;
 use crate::manager::state::roster::{Reach, spell};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{Candidate, PeerId, ToManager, VERSION, unexpected};
+use crate::net::message::{Candidate, PeerId, ToManager, VERSION, plain, unexpected};
 use crate::thread;
 
 /// The longest pause before a peer that could not be reached is tried again.
@@ -100,7 +100,7 @@ fn stay_known(desk: &Desk, connection: &mut Connection, peer: PeerId) -> Result<
                 dropped.unwrap_or_else(|no| connection.refuse(&no));
             }
             Received::Message(ToManager::Blame { peer: whom, reason }) => {
-                desk.change(|table, now| table.complain(peer, whom, &reason, now));
+                desk.change(|table, now| table.complain(peer, whom, plain(&reason), now));
             }
             Received::Message(ToManager::Quit {}) => return Ok("it said quit"),
             Received::Message(other) => return Err(unexpected(&other, "ok, unbound, blame, drop or quit")),

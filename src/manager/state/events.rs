@@ -111,6 +111,15 @@ impl Events {
         self.push(Line { event: Event { at, text }, kind: None, count: 1, size: 0 });
     }
 
+    /// An event that happens again and again: of those that begin so only the last is kept, so that a peer that repeats
+    /// itself does not push out all others.
+    pub(super) fn tell_last(&mut self, at: Millis, beginning: String, rest: &str) {
+        let older = self.lines.len().saturating_sub(RECENT);
+        let known = self.lines.iter().skip(older).rposition(|line| line.event.text.starts_with(&beginning));
+        known.and_then(|place| self.lines.remove(older + place));
+        self.tell(at, beginning + rest);
+    }
+
     /// Something happened to a file.
     pub(super) fn tell_of(&mut self, at: Millis, who: String, what: What, file: &FileName, size: u64) {
         info!("{}", what.line(&who, file.as_str(), 1, size));

@@ -240,14 +240,16 @@ impl Table {
         };
         let heard = self.roster.blame(holder, lease, peer, now);
         let deaf = if heard { "" } else { "; it blamed falsely too often, and is not heard" };
-        self.complain(holder, peer, &format!("{}{deaf}", plain(reason)), now);
+        self.complain(holder, peer, plain(reason) + deaf, now);
         Ok(())
     }
 
     /// A peer says what another did to it. That is told to people, and nothing follows from it.
-    pub(super) fn complain(&mut self, who: PeerId, whom: PeerId, reason: &str, now: Millis) {
-        let (who, whom) = (self.roster.called(who), self.roster.called(whom));
-        self.events.tell(now, format!("{who} blames {whom}: {}", plain(reason)));
+    pub(super) fn complain(&mut self, who: PeerId, whom: PeerId, reason: String, now: Millis) {
+        if self.roster.name(whom).is_some() {
+            let (who, whom) = (self.roster.called(who), self.roster.called(whom));
+            self.events.tell_last(now, format!("{who} blames {whom}: "), &reason);
+        }
     }
 
     /// Whether a peer that was blamed has a slot to spare, so that it can be examined.

@@ -96,7 +96,8 @@ fn serve_request(connection: &mut Connection, route: impl FnOnce(&Request) -> An
         Err(e) if is_timeout(&e) => Err(No(Status::TIMEOUT, "the request did not come whole in its time")),
         Err(e) => return Err(Error::failed(format!("{other} did not finish its request")).because(e)),
     };
-    connection.trace('<', &head);
+    // Not the rest: a browser sends what other programs on this machine told it, such as cookies.
+    connection.trace('<', head.split(|byte| *byte == b'\n').next().unwrap_or_default());
     let (answer, what) = match &asked {
         Ok(request) => (route(request).wanted_by(request), request.to_string()),
         Err(No(status, why)) => (Answer::no(*status, why), "a bad request".to_owned()),

@@ -83,7 +83,7 @@ pub(crate) fn shown(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let mut parts: Vec<&str> = text.trim_end().split('"').collect();
     for value in 2..parts.len() {
-        if ["token", "key", "pass"].contains(&parts[value - 2]) && parts[value - 1].trim() == ":" {
+        if ["token", "key", "pass", "mac"].contains(&parts[value - 2]) && parts[value - 1].trim() == ":" {
             parts[value] = "...";
         }
     }

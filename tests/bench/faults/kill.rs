@@ -227,8 +227,10 @@ fn written(folder: &Path, content: &[u8]) -> BTreeSet<usize> {
 /// The pieces for which a program has asked, as its log says.
 fn requested(stderr: &str) -> impl Iterator<Item = usize> {
     stderr.lines().filter_map(|line| {
-        let at = line.find("> {\"type\":\"request\",\"piece\":")?;
-        line[at..].trim_end_matches('}').rsplit(':').next()?.parse().ok()
+        // HERE > OTHER {"type":"request","piece":N}
+        let (_, said) = line.split_once(" > ")?;
+        let (_, piece) = said.split_once("{\"type\":\"request\",\"piece\":")?;
+        piece.trim_end_matches('}').parse().ok()
     })
 }
 

@@ -11,6 +11,18 @@ fn offer(events: &mut Events, at: Millis, who: &str, file: &str) {
 }
 
 #[test]
+fn one_that_says_the_same_of_another_again_and_again_does_not_push_out_other_events() {
+    let mut events = Events::default();
+    events.tell(0, "ada joined".into());
+    for n in 0..1000 {
+        events.tell_last(n, "eve blames ada: ".into(), &format!("wrong bytes for piece {n}"));
+    }
+    events.tell_last(1000, "ben blames ada: ".into(), "it is late");
+    let expected = ["ada joined", "eve blames ada: wrong bytes for piece 999", "ben blames ada: it is late"];
+    assert_eq!(texts(&events), expected);
+}
+
+#[test]
 fn a_thousand_files_of_one_peer_are_one_line_that_counts() {
     let mut events = Events::default();
     events.tell(0, "ada joined".into());
