@@ -182,7 +182,7 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
         reports.insert(module.into(), read(&entry.path()));
     }
     let mut complaints = Vec::new();
-    let mut points = [0; EXERCISES + 1];
+    let mut points: BTreeMap<usize, u32> = BTreeMap::new();
     for (variant, module) in modules {
         let report = reports.get(&module).map(String::as_str).unwrap_or("\t\tit broke off");
         let wrong: Vec<&str> = report.lines().filter(|line| !line.ends_with('\t')).collect();
@@ -190,7 +190,7 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
             let won = report
                 .lines()
                 .map(|line| line.split('\t').next().unwrap().parse::<u32>().unwrap_or_default());
-            points[variant.exercise] += won.sum::<u32>();
+            *points.entry(variant.exercise).or_default() += won.sum::<u32>();
         }
         let fits = match (&variant.words, &*variant.name) {
             (None, "solution") => wrong.is_empty(),
@@ -212,8 +212,8 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
             .filter_map(|line| line.trim_start().strip_prefix('(')?.split_once(", \"")?.0.parse::<u32>().ok())
             .sum()
     };
-    for exercise in 1..=EXERCISES {
-        assert_eq!(points[exercise], of(exercise), "the points of exercise {exercise}");
+    for (exercise, points) in points {
+        assert_eq!(points, of(exercise), "the points of exercise {exercise}");
     }
 }
 
