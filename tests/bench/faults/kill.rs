@@ -207,6 +207,13 @@ impl Lane {
         self.network.path(&format!("peerlab-p{peer}"))
     }
 
+    /// Puts a file into the folder of a peer, whole at once: one that starts just then offers what it finds.
+    fn put(&self, peer: usize, name: &str, content: &[u8]) {
+        let beside = self.network.path("beside");
+        fs::write(&beside, content).unwrap();
+        fs::rename(beside, self.folder(peer).join(name)).unwrap();
+    }
+
     /// Waits until a file has these bytes at each of these peers. What has a file's own name and other bytes is corrupt.
     fn whole_at_all(&mut self, name: &str, content: &[u8]) {
         for peer in 0..self.network.peers.len() {
@@ -241,7 +248,7 @@ fn transfers(lane: &mut Lane, kills: usize) {
         let file = format!("film-{}", lane.seen.kills);
         let size = lane.rng.random_range(8 * PIECE..32 * PIECE);
         let content = bytes(size, lane.rng.next_u64());
-        fs::write(lane.folder(0).join(&file), &content).unwrap();
+        lane.put(0, &file, &content);
         until("it is offered", HEALING, || {
             lane.network.state()["files"]
                 .as_array()
@@ -298,7 +305,7 @@ fn copies(lane: &mut Lane, kills: usize) {
         let (name, size) = (format!("f{}", files.len()), lane.rng.random_range(0..40 * PIECE));
         let content = bytes(size, lane.rng.next_u64());
         let at = lane.rng.random_range(0..3);
-        fs::write(lane.folder(at).join(&name), &content).unwrap();
+        lane.put(at, &name, &content);
         for _ in 0..3.min(kills - lane.seen.kills) {
             lane.wait(400);
             let whole = |peer: usize| lane.folder(peer).join(&name).exists();
@@ -389,7 +396,7 @@ fn drops(lane: &mut Lane, kills: usize) {
     let files: Vec<(String, Vec<u8>)> =
         (0..2 * kills).map(|n| (format!("f{n}"), bytes(1000 + n, lane.rng.next_u64()))).collect();
     for (name, content) in &files {
-        fs::write(lane.folder(0).join(name), content).unwrap();
+        lane.put(0, name, content);
     }
     for (name, content) in &files {
         lane.whole_at_all(name, content);
