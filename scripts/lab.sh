@@ -27,9 +27,9 @@ splice() {
     ' "$3" "$root/$2"
 }
 
-# The files in which exercise N has parts.
+# The files in which exercise N has parts, in the order of the task.
 files_of() {
-    sed -n 's|^//@ \([^ ]*\).*|\1|p' "$lab/$1/stub.rs" | sort -u
+    awk '$1 == "//@" && !seen[$2]++ { print $2 }' "$lab/$1/stub.rs"
 }
 
 # mounted N FILE: the line that makes the checks of exercise N a module of FILE.
@@ -40,9 +40,10 @@ mounted() {
     [[ $2 != src/bin/* ]] || printf '#[cfg(test)]\n#[path = "%s/tests/lab/runner.rs"]\nmod lab_runner;\n' "$up"
 }
 
-# The part of report/lab.md that describes exercise N.
+# The part of report/lab.md that describes exercise N, with links as they are from the folder above.
 task() {
-    sed -n "/^## $1\\. /,\${/^## $1\\. /b p;/^## /q;:p;p}" "$root/report/lab.md"
+    sed -n "/^## $1\\. /,\${/^## $1\\. /b p;/^## /q;:p;p}" "$root/report/lab.md" |
+        sed 's|](\([^)/]*\.md\)|](report/\1|g; s|](\.\./|](|g'
 }
 
 # Sets $dir and $n for a folder that `start` made.
@@ -80,7 +81,11 @@ judge() {
     local program
     program=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$work/build" | tail -n 1)
     (cd "$dir" && PEERLAB_LAB=$work/lab PEERLAB_LAB_SEEDS=$1 timeout 300 "$program" lab::checks) >"$work/run" 2>&1 || true
-    cat "$work/lab"/* >"$work/judged" 2>/dev/null || true
+    # In the order of the task.
+    for file in $(files_of "$n"); do
+        file=${file##*/}
+        cat "$work/lab"/*"${file%.rs}.lab" 2>/dev/null || true
+    done >"$work/judged"
     local ran
     ran=$(find "$work/lab" -type f | wc -l)
     if [[ $ran != $(files_of "$n" | wc -l) ]]; then
@@ -91,7 +96,7 @@ judge() {
 
 case ${1-} in
 list)
-    sed -n 's/^## \([0-9]*\)\. \(.*\)/\1. \2/p; s/^Time: /    /p' "$root/report/lab.md"
+    sed -n '/^## [0-9]/,/^Time: /{s/^## //p; s/^Time: \(.*\) Read .*/    \1/p}' "$root/report/lab.md"
     ;;
 start)
     (($# == 3)) || wrong "start needs the number of an exercise and a folder"
@@ -143,8 +148,8 @@ check)
 hint)
     of_exercise "${@:2}"
     shown=$(grep -c '^hint$' "$dir/.lab" || true)
-    awk -v RS= -v n=$((shown + 1)) 'NR == n { print; found = 1 } END { exit !found }' "$lab/$n/hints.txt" ||
-        { echo "Those were all hints. \`scripts/lab.sh solve $2\` puts the solution in."; exit 0; }
+    awk -v RS= -v n=$((shown + 1)) 'NR == n { print; found = 1 } END { exit !found }' "$lab/$n/hints.txt" |
+        fold -s -w 118 || { echo "Those were all hints. \`scripts/lab.sh solve $2\` puts the solution in."; exit 0; }
     echo hint >>"$dir/.lab"
     ;;
 solve)
