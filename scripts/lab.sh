@@ -28,9 +28,9 @@ splice() {
     ' "$3" "$root/$2"
 }
 
-# The files in which exercise N has parts.
+# The files in which exercise N has parts, in the order of the task.
 files_of() {
-    sed -n 's|^//@ \([^ ]*\).*|\1|p' "$lab/$1/stub.rs" | sort -u
+    awk '$1 == "//@" && !seen[$2]++ { print $2 }' "$lab/$1/stub.rs"
 }
 
 # mounted N FILE: what makes the checks of exercise N a module of FILE.
@@ -58,9 +58,10 @@ copy_to() {
     printf '\n#[cfg(test)]\n#[path = "../tests/lab/runner.rs"]\nmod lab_runner;\n' >>"$1/src/lib.rs"
 }
 
-# The part of report/lab.md that describes exercise N.
+# The part of report/lab.md that describes exercise N, with links as they are from the folder above.
 task() {
-    sed -n "/^## $1\\. /,\${/^## $1\\. /b p;/^## /q;:p;p}" "$root/report/lab.md"
+    sed -n "/^## $1\\. /,\${/^## $1\\. /b p;/^## /q;:p;p}" "$root/report/lab.md" |
+        sed 's|](\([^)/]*\.md\)|](report/\1|g; s|](\.\./|](|g'
 }
 
 # Sets $dir and $n for a folder that `start` made.
@@ -89,7 +90,7 @@ mount() {
 # judge SEEDS: builds $dir and runs its checks. Their lines are then in $work/judged, the points that can be won in $of;
 # status 2 when it does not build.
 judge() {
-    local what=(--lib) program status=0
+    local what=(--lib) file program status=0
     of=$(sed -n 's/^ *(\([0-9]*\), ".*/\1/p' "$lab/$n"/checks-*.rs | awk '{ of += $1 } END { print of }')
     [[ $(files_of "$n") != src/bin/* ]] || what=(--bin "$(basename "$(files_of "$n")" .rs)")
     mkdir -p "$work/lab"
@@ -109,7 +110,11 @@ judge() {
         ulimit -f 200000 -v 16000000
         PEERLAB_LAB=$work/lab PEERLAB_LAB_SEEDS=$1 timeout --foreground -k 5 300 "$program" --nocapture lab::checks
     ) >"$work/run" 2>&1 || status=$?
-    cat "$work/lab"/* >"$work/judged" 2>/dev/null || true
+    # In the order of the task.
+    for file in $(files_of "$n"); do
+        file=${file##*/}
+        cat "$work/lab"/*"${file%.rs}.lab" 2>/dev/null || true
+    done >"$work/judged"
     if [[ $(awk -F '\t' 'NF == 3 { of += $1 } END { print of + 0 }' "$work/judged") != "$of" ]]; then
         local why="the program broke off: $(grep -a -m 1 -E 'overflow|memory|signal|abort|error' "$work/run" || tail -n 1 "$work/run")"
         [[ $status != 124 ]] || why="they were not done after 300 s"
@@ -119,7 +124,7 @@ judge() {
 
 case ${1-} in
 list)
-    sed -n 's/^## \([0-9]*\)\. \(.*\)/\1. \2/p; s/^Time: /    /p' "$root/report/lab.md"
+    sed -n '/^## [0-9]/,/^Time: /{s/^## //p; s/^Time: \(.*\) Read .*/    \1/p}' "$root/report/lab.md"
     ;;
 start)
     (($# == 3)) || wrong "start needs the number of an exercise and a folder"
@@ -169,8 +174,8 @@ check)
 hint)
     of_exercise "${@:2}"
     shown=$(grep -c '^hint$' "$dir/.lab" || true)
-    awk -v RS= -v n=$((shown + 1)) 'NR == n { print; found = 1 } END { exit !found }' "$lab/$n/hints.txt" ||
-        { echo "Those were all hints. \`scripts/lab.sh solve $2\` puts the solution in."; exit 0; }
+    awk -v RS= -v n=$((shown + 1)) 'NR == n { print; found = 1 } END { exit !found }' "$lab/$n/hints.txt" |
+        fold -s -w 118 || { echo "Those were all hints. \`scripts/lab.sh solve $2\` puts the solution in."; exit 0; }
     echo hint >>"$dir/.lab"
     ;;
 solve)

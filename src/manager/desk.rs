@@ -12,7 +12,7 @@
 //! ([`Effect`]): it wakes the tickets whose standing changed, and no others.
 //!
 //! # Why no wake-up is lost
-//! 1. A waiter tests its standing and goes to sleep under the lock (`wait_for` releases it atomically).
+//! 1. A waiter tests its standing and goes to sleep under the lock (`wait_until` lets go of it and falls asleep in one step).
 //! 2. The thread that grants changes the standing under the same lock, and notifies before it lets go.
 //! 3. So either the test sees the grant, or the sleeper is there to be woken. There is no moment between.
 //!

@@ -46,11 +46,23 @@ fn wrong(check: fn(u64), seed: u64) -> Option<String> {
     }
 }
 
-/// The words of a panic.
+/// The words of a panic, those of Rust itself put plainly.
 fn said(panicked: &(dyn Any + Send)) -> String {
-    match (panicked.downcast_ref::<String>(), panicked.downcast_ref::<&str>()) {
-        (Some(text), _) => text.clone(),
-        (None, Some(text)) => (*text).into(),
-        (None, None) => "it panicked without a word".into(),
+    let text = match (panicked.downcast_ref::<String>(), panicked.downcast_ref::<&str>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => *text,
+        (None, None) => "it panicked without a word",
+    };
+    if text == "a scoped thread panicked" || text.starts_with("called `Result::unwrap()` on an `Err` value: ") {
+        return format!("a thread of this check panicked in your part, or could not go on ({text})");
     }
+    // assertion `left == right` failed: TEXT
+    //   left: WHAT CAME
+    //  right: WHAT HAD TO COME
+    let equal = text.strip_prefix("assertion `left == right` failed: ").and_then(|text| {
+        let (text, values) = text.split_once("\n  left: ")?;
+        let (came, due) = values.split_once("\n right: ")?;
+        Some(format!("{text}: {came}; right is {due}"))
+    });
+    equal.unwrap_or_else(|| text.into())
 }

@@ -21,6 +21,8 @@ fn checks() {
             (2, "a wake-up without a reason ends no wait", no_reason),
             (1, "the wait ends after `at_most`", ends),
             (2, "nobody keeps the lock while it waits", lets_go),
+            (2, "no wake-up is lost", none_lost),
+            (1, "a thread that waits sleeps until it is woken", sleeps),
             (2, "ten threads are served one after another, in order", all),
         ],
     );
@@ -42,15 +44,25 @@ fn ask<'a>(desk: &'a Desk, line: &Outbox) -> Ticket<'a> {
     desk.ask(&wish, line, Duration::ZERO).unwrap()
 }
 
-/// The holder releases its lease, and the only peer gives the slot back.
+/// The holder releases its lease; gives the peer with the only slot, which has to give it back.
+fn release(desk: &Desk, ticket: Ticket<'_>) -> PeerId {
+    drop(ticket);
+    desk.change(|table, _| match table.take_list() {
+        FromManager::Peers { peers, .. } => peers.iter().find(|peer| peer.slots > 0).unwrap().peer,
+        _ => unreachable!(),
+    })
+}
+
+/// The holder releases its lease, and the slot is given back.
 fn give_back(desk: &Desk, ticket: Ticket<'_>) {
     let number = ticket.number;
-    drop(ticket);
-    let peer = desk.change(|table, _| match table.take_list() {
-        FromManager::Peers { peers, .. } => peers[0].peer,
-        _ => unreachable!(),
-    });
+    let peer = release(desk, ticket);
     desk.change(|table, now| table.unbound(peer, number, now));
+}
+
+/// What a thread gives; when it panicked, its words.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
 }
 
 const LONG: Duration = Duration::from_secs(5);
@@ -79,7 +91,7 @@ fn woken(_: u64) {
             (second.wait_for_turn(LONG), began.elapsed())
         });
         give_back(&desk, first);
-        let (standing, took) = waiter.join().unwrap();
+        let (standing, took) = joined(waiter);
         assert!(is_leased(&standing), "the slot was given back, and the one that waited for it is {standing:?}");
         assert!(took < LONG, "the slot was given back at once, but the one that waited slept on until its time was over");
     });
@@ -91,7 +103,7 @@ fn no_reason(_: u64) {
     let (done, answer) = channel();
     let (second, done) = (&second, done);
     thread::scope(|scope| {
-        scope.spawn(move || done.send(second.wait_for_turn(LONG)));
+        let waiter = scope.spawn(move || done.send(second.wait_for_turn(LONG)));
         for _ in 0..50 {
             second.turn.notify_all();
             if let Ok(standing) = answer.recv_timeout(Duration::from_millis(10)) {
@@ -102,6 +114,7 @@ fn no_reason(_: u64) {
             }
         }
         give_back(&desk, first);
+        let _ = joined(waiter);
         assert!(is_leased(&answer.recv().unwrap()), "woken 50 times for no reason, then for a good one: it has no lease");
     });
 }
@@ -120,7 +133,7 @@ fn lets_go(_: u64) {
     let (_first, second) = (ask(&desk, &line), ask(&desk, &line));
     let (done, answer) = channel();
     thread::scope(|scope| {
-        scope.spawn(|| second.wait_for_turn(Duration::from_secs(1)));
+        let waiter = scope.spawn(|| second.wait_for_turn(Duration::from_secs(1)));
         scope.spawn(|| {
             let began = Instant::now();
             // However the two threads meet: one of these looks falls into the wait.
@@ -130,6 +143,7 @@ fn lets_go(_: u64) {
             }
             done.send(began.elapsed()).unwrap();
         });
+        joined(waiter);
     });
     let took = answer.recv().unwrap();
     assert!(
@@ -138,20 +152,84 @@ fn lets_go(_: u64) {
     );
 }
 
+/// The slot is given back as soon as the lock is free after the look of the other thread.
+fn none_lost(_: u64) {
+    const A_MOMENT: Duration = Duration::from_millis(5);
+    let (desk, line) = desk();
+    // With so many peers a look takes longer than a millisecond. After that the lock goes to the one that waits for it, and
+    // not to the one that lets go of it and takes it again.
+    for port in 10_000..12_000 {
+        let other = format!(r#"{{"version":2,"name":"p{port}","addr":"127.0.0.1:{port}","slots":0}}"#);
+        desk.admit(serde_json::from_str(&other).unwrap(), &line).unwrap();
+    }
+    for _ in 0..5 {
+        let (first, second) = (ask(&desk, &line), ask(&desk, &line));
+        let (lease, number) = (&second, first.number);
+        let peer = release(&desk, first);
+        let locked = desk.locked.lock();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let began = Instant::now();
+                lease.wait_for_turn(LONG);
+                began.elapsed()
+            });
+            thread::sleep(A_MOMENT);
+            scope.spawn(|| desk.change(|table, now| table.unbound(peer, number, now)));
+            thread::sleep(A_MOMENT);
+            drop(locked);
+            assert!(
+                joined(waiter) < LONG,
+                "one thread looked, and before it slept another gave the slot back: that wake-up was lost, and it slept on \
+                 until its time was over. Look and go to sleep without letting go of the lock in between"
+            );
+        });
+        give_back(&desk, second);
+    }
+}
+
+/// A slot is given back and nobody is told: only one that looks again and again can know of it.
+fn sleeps(_: u64) {
+    const A_WHILE: Duration = Duration::from_millis(300);
+    let (desk, line) = desk();
+    let (first, second) = (ask(&desk, &line), ask(&desk, &line));
+    let number = first.number;
+    let peer = release(&desk, first);
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let began = Instant::now();
+            second.wait_for_turn(A_WHILE);
+            began.elapsed()
+        });
+        // It looks once, and then it sleeps.
+        thread::sleep(A_WHILE / 3);
+        let mut locked = desk.locked.lock();
+        locked.table.unbound(peer, number, desk.clock.now());
+        locked.table.take_effects();
+        drop(locked);
+        assert!(
+            joined(waiter) >= A_WHILE,
+            "nobody woke it, and it found its slot all the same: it looks again and again, which costs time and finds its turn \
+             late. Sleep until `self.turn` is notified"
+        );
+    });
+}
+
 fn all(_: u64) {
     let (desk, line) = desk();
     let tickets: Vec<_> = (0..10).map(|_| ask(&desk, &line)).collect();
     let (turns, order) = channel();
     thread::scope(|scope| {
+        let mut threads = Vec::new();
         for ticket in tickets {
             let (turns, desk) = (turns.clone(), &desk);
-            scope.spawn(move || {
+            threads.push(scope.spawn(move || {
                 let number = ticket.number;
                 let standing = ticket.wait_for_turn(LONG);
                 turns.send((number, is_leased(&standing))).unwrap();
                 give_back(desk, ticket);
-            });
+            }));
         }
+        threads.into_iter().for_each(joined);
     });
     drop(turns);
     let order: Vec<_> = order.iter().collect();

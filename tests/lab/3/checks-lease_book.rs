@@ -17,6 +17,7 @@ fn checks() {
             (2, "nobody overtakes the head, not even one whose request would fit", nobody_overtakes),
             (1, "all slots or none", all_or_none),
             (1, "when slots for several become free, all of them are served", several),
+            (1, "a peer that was served may ask again", asks_again),
             (2, "leases are granted in the order of their numbers, whatever happens", in_order),
         ],
     );
@@ -57,7 +58,7 @@ fn head(_: u64) {
     let ada = ask(&mut book, &roster, 7);
     assert!(runs(&book, ada), "8 slots are free and the only request asks for 7: it still waits");
     assert_eq!(book.queue.len(), 0, "the request was granted and is still in the queue, too");
-    assert_eq!(woken(&mut book), [ada], "a request was granted, but no `Effect::Turn` wakes its thread");
+    assert_eq!(woken(&mut book), [ada], "request 100 was granted. These requests were woken by `Effect::Turn`");
 }
 
 fn nobody_overtakes(_: u64) {
@@ -92,7 +93,19 @@ fn several(_: u64) {
     let woken = woken(&mut book);
     assert_eq!(
         woken, others,
-        "Ada gives 8 slots back; requests for 3, 3 and 2 wait. All three fit. Woken, in this order, were only these"
+        "Ada gives 8 slots back; requests for 3, 3 and 2 wait. All three fit. These were woken, in this order"
+    );
+}
+
+fn asks_again(_: u64) {
+    let (roster, mut book) = with(8);
+    let ada = ask(&mut book, &roster, 8);
+    book.ask(&roster, Wish { asker: 7, slots: 3, avoid: Vec::new() }, 20_000);
+    assert!(!book.place_left, "Ada has all 8 slots, Ben, a peer, waits for 3: `place_left` is true, and Ben still waits");
+    end(&mut book, &roster, ada);
+    assert!(
+        book.place_left,
+        "Ben, a peer, waited for 3 slots and has them: `place_left` is still false, so its next request is not let in"
     );
 }
 

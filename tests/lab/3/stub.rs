@@ -25,7 +25,8 @@
     /// - A Condvar may wake a thread for no reason. What counts is what the table says: look again after each wake-up.
     /// - To look is `self.desk.change_under(&mut locked, |locked, now| locked.table.standing(self.number, now))`. It gives the
     ///   standing, and outboxes that are to be flushed (`Outbox::flush`) after the lock was let go: no I/O under a lock.
-    /// - `self.turn.wait_until(&mut locked, end)` sleeps until somebody wakes this ticket, or until `end`.
+    /// - `self.turn.wait_until(&mut locked, end)` sleeps until somebody wakes this ticket, or until `end`. It lets go of the
+    ///   lock while it sleeps, and has it again when it returns.
     pub(super) fn wait_for_turn(&self, at_most: Duration) -> TicketStanding {
         let _ = (at_most, Instant::now());
         todo!("Ticket::wait_for_turn is still empty")
