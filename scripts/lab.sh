@@ -100,6 +100,8 @@ judge() {
     mkdir -p "${CARGO_TARGET_DIR:-$dir/target}"
     exec 9>"${CARGO_TARGET_DIR:-$dir/target}/.lab"
     flock 9
+    # In this moment, and so younger than all that was built before.
+    mount
     if ! (cd "$dir" && env -u RUSTFLAGS cargo test --locked "${what[@]}" --no-run) >"$work/build" 2>&1; then
         return 2
     fi
@@ -157,7 +159,6 @@ start)
     ;;
 check)
     of_exercise "${@:2}"
-    mount
     judge "1 2 3" || {
         cat "$work/build"
         echo "== It does not build yet. The first message above names the place."
@@ -200,7 +201,6 @@ grade)
     for file in $(files_of "$n"); do
         awk '/^\/\/ The checks of the lab\.$/ { skip = 1 } !skip; /^mod lab;$/ { skip = 0 }' "$theirs/$file" >"$dir/$file"
     done
-    mount
     judge "${PEERLAB_LAB_SEEDS:-101 102 103 104}" ||
         printf '1\tit builds\tit does not build: %s\n' "$(grep -m 1 '^error' "$work/build")" >"$work/judged"
     awk -F '\t' -v n="$n" -v of="$of" '
