@@ -55,7 +55,8 @@ of_exercise() {
     dir=$(cd "$1" && pwd)
 }
 
-# Brings the checks of today into a copy: nobody passes by changing them.
+# Brings the checks of today into a copy: nobody passes by changing them. They are younger than all that was built before,
+# so cargo builds this copy, and does not take another one's program for it.
 mount() {
     mkdir -p "$dir/tests/lab/$n"
     cp "$lab/runner.rs" "$dir/tests/lab/"
@@ -69,11 +70,16 @@ mount() {
 judge() {
     local what=(--lib) file
     [[ $(files_of "$n") != src/bin/* ]] || what=(--bin "$(basename "$(files_of "$n")" .rs)")
+    # Quick to build, slow to run: the checks are small.
+    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target} CARGO_PROFILE_DEV_OPT_LEVEL=0
+    # All copies build a program of the same name in the same place, so one copy after the other.
+    local lock
+    mkdir -p "$CARGO_TARGET_DIR"
+    exec {lock}>"$CARGO_TARGET_DIR/lab.lock"
+    flock "$lock"
     mount
     mkdir -p "$work/lab"
     rm -f "$work/lab"/*
-    # Quick to build, slow to run: the checks are small.
-    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target} CARGO_PROFILE_DEV_OPT_LEVEL=0
     if ! (cd "$dir" && cargo test --locked "${what[@]}" --no-run) >"$work/build" 2>&1; then
         return 2
     fi
