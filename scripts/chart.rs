@@ -113,5 +113,5 @@ fn run(arguments: &Arguments) -> Result<String, String> {
     let svg = draw::draw(&chart, &arguments.title);
     let out = arguments.out.display();
     std::fs::write(&arguments.out, svg).map_err(|e| format!("cannot write {out}: {e}"))?;
-    Ok(format!("drawn: {out}, {} messages; {left_out} are left out", chart.arrows.len()))
+    Ok(format!("drawn: {out}, {} messages; left out: {left_out}", chart.arrows.len()))
 }

@@ -310,8 +310,7 @@ copies() {
 mirrors() {
     local name port=40312
     need curl
-    # It says nothing of its progress.
-    echo silent >.curlrc
+    # Nobody's own settings.
     export no_proxy=127.0.0.1 CURL_HOME=$PWD
     mkdir peerlab-ada peerlab-ben
     echo "hello world" >peerlab-ada/hello.txt
@@ -320,7 +319,7 @@ mirrors() {
     for name in ada ben; do
         node .before $name peer --name $name serve
         stands_for 127.0.0.1:$port "$addr"
-        soon "curl -f http://$addr/data/big.bin"
+        soon "curl -sf http://$addr/data/big.bin"
         port=$((port + 1))
     done
 }
@@ -332,9 +331,9 @@ http() {
     connect "${used[127.0.0.1:40312]}"
     say .before '{"type":"get"}'
     head -n 3 <&"$line" | on user
-    at user 'curl -i -r 0-4 http://127.0.0.1:40312/data/hello.txt'
-    at parts 'curl -r 0-299999 -o big.bin http://127.0.0.1:40312/data/big.bin'
-    at parts 'curl -C - -o big.bin http://127.0.0.1:40313/data/big.bin'
+    at user 'curl -si -r 0-4 http://127.0.0.1:40312/data/hello.txt'
+    at parts 'curl -s -r 0-299999 -o big.bin http://127.0.0.1:40312/data/big.bin'
+    at parts 'curl -s -C - -o big.bin http://127.0.0.1:40313/data/big.bin'
     at parts 'cmp big.bin peerlab-ada/big.bin && echo the same'
 }
 
@@ -342,9 +341,9 @@ refused() {
     local path
     mirrors
     for path in /data/../x /data/%2e%2e/x /data//x /data/a%5cb /data/x%00 /data/%c0%ae /data/%252e%252e; do
-        printf '%-22s %s\n' $path "$(curl --path-as-is "http://${used[127.0.0.1:40312]}$path")" | on paths
+        printf '%-22s %s\n' $path "$(curl -s --path-as-is "http://${used[127.0.0.1:40312]}$path")" | on paths
     done
-    at host "curl -i -H 'Host: evil.example' http://127.0.0.1:7000/state"
+    at host "curl -si -H 'Host: evil.example' http://127.0.0.1:7000/state"
 }
 
 # screen TERMINAL: what stands there, as a page can show it. Lines are folded behind a comma or a space.

@@ -8,13 +8,14 @@ source "$(dirname "$0")/lib.sh"
 [[ ${1:-:} == *:* ]] || wrong "$1 is not an address: write a host and a port, such as 127.0.0.1:7000"
 
 manager=${1:-127.0.0.1:7000}
+names=(manager ada ben cyd)
 build
 secret "$PWD/peerlab-secret"
 start manager env "RUST_LOG=${RUST_LOG:-info}" "$bin/manager" --listen "$manager" "${@:2}"
 manager=$addr
 echo
 echo "The board, for a browser: http://$manager/"
-for name in ada ben cyd; do
+for name in "${names[@]:1}"; do
     start "$name" "$bin/peer" serve --name "$name" --manager "$manager"
 done
 cat <<END
@@ -34,7 +35,15 @@ and this opens a prompt, where \`help\` shows the commands:
 
 Ctrl-C here ends all of them.
 END
-# Whatever ends first, ends all.
-wait -n "${pids[@]}"
-echo "a node has ended; stopping the others" >&2
+# A node that ends, or that a lab kills, leaves the others as they are.
+left=("${pids[@]}")
+while ((${#left[@]})); do
+    { wait -n "${left[@]}" || true; } 2>/dev/null
+    for i in "${!left[@]}"; do
+        kill -0 "${left[i]}" 2>/dev/null && continue
+        echo "${names[i]} has ended; Ctrl-C ends the others" >&2
+        unset "left[i]"
+    done
+done
+echo "no node is left" >&2
 exit 1
