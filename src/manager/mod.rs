@@ -130,19 +130,22 @@ impl Drop for Manager {
 /// A manager that was itself stopped, by a signal or by a machine with too much to do, has heard nobody
 /// meanwhile. That is its own fault: the time by which it came late is not counted against its peers.
 fn heartbeat(desk: &Desk, ping: Duration) {
-    let (beat, began) = (ping.div_f64(BEATS as f64), Instant::now());
-    let (mut looked, mut asked) = (began, 0);
-    while desk.sleep(beat) {
-        let late = looked.elapsed().saturating_sub(ping / 4);
+    let beat_time = ping.div_f64(BEATS as f64);
+    let mut looked = Instant::now();
+    let mut next = looked;
+    for beat in (0..BEATS).cycle() {
+        // From beat to beat, however long the work of one takes. Beats that were missed are not made up for: where there is
+        // too much to do, all is asked less often, and all of the delay is excused.
+        next = (next + beat_time).max(looked);
+        if !desk.sleep(next.saturating_duration_since(Instant::now())) {
+            return;
+        }
+        let late = looked.elapsed().saturating_sub(beat_time);
         looked = Instant::now();
-        // One that comes a little late asks the parts that it has missed, too, each once.
-        let due = (looked - began).div_duration_f64(beat) as u64;
-        let first = asked.max(due.saturating_sub(BEATS));
         desk.change(|table, now| {
-            table.ping(|peer| (first..due).any(|beat| peer % BEATS == beat % BEATS));
+            table.ping(|peer| peer % BEATS == beat);
             table.strike_silent(late, desk.dead_after, now);
         });
-        asked = due;
     }
 }
 
