@@ -33,6 +33,11 @@ files_of() {
     awk '$1 == "//@" && !seen[$2]++ { print $2 }' "$lab/$1/stub.rs"
 }
 
+# points N: how many there are to win, as the checks of exercise N say.
+points() {
+    sed -n 's/^ *(\([0-9]*\), ".*/\1/p' "$lab/$1"/checks-*.rs | awk '{ of += $1 } END { print of }'
+}
+
 # mounted N FILE: what makes the checks of exercise N a module of FILE.
 mounted() {
     local up stem=${2##*/}
@@ -91,14 +96,15 @@ mount() {
 # status 2 when it does not build.
 judge() {
     local what=(--lib) file program status=0
-    of=$(sed -n 's/^ *(\([0-9]*\), ".*/\1/p' "$lab/$n"/checks-*.rs | awk '{ of += $1 } END { print of }')
+    of=$(points "$n")
     [[ $(files_of "$n") != src/bin/* ]] || what=(--bin "$(basename "$(files_of "$n")" .rs)")
     mkdir -p "$work/lab"
     # Quick to build, slow to run: the checks are small. Where the project cannot be written to, each copy has its own.
     export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_TERM_COLOR=never CARGO_TERM_QUIET=false
-    [[ -n ${CARGO_TARGET_DIR-} || ! -w $root ]] || export CARGO_TARGET_DIR=$root/target
-    mkdir -p "${CARGO_TARGET_DIR:-$dir/target}"
-    exec 9>"${CARGO_TARGET_DIR:-$dir/target}/.lab"
+    export CARGO_TARGET_DIR=${bin%/release}
+    [[ $CARGO_TARGET_DIR != "$root"/* || -w $root ]] || CARGO_TARGET_DIR=$dir/target
+    mkdir -p "$CARGO_TARGET_DIR"
+    exec 9>"$CARGO_TARGET_DIR/.lab"
     flock 9
     # In this moment, and so younger than all that was built before.
     mount
@@ -209,9 +215,9 @@ grade)
         { why = why sep "\"" $2 ": " $3 "\""; sep = "," }
         END { printf "{\"exercise\":%d,\"points\":%d,\"of\":%d,\"reasons\":[%s]}\n", n, points, of, why }' "$work/judged"
     ;;
-splice)
-    # For tests/lab.rs: splice N FILE TEXT
-    splice "${@:2}"
+splice | points)
+    # For tests/lab.rs: splice N FILE TEXT; points N
+    "$@"
     ;;
 *)
     wrong "there is no command ${1:-of no name}"

@@ -125,9 +125,9 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     });
     lines.push(format!("offers {}", counted(files, "file")));
     lines.extend(keeping.iter().flat_map(work_for_the_folder));
-    let said = peer.wings.uploads.activity();
-    let up: u64 = said.uploads.iter().map(|row| row.up).sum();
-    let down: u64 = said.downloads.iter().map(|one| one.bytes_per_s).sum();
+    let downloads = peer.wings.uploads.activity().downloads;
+    let up: u64 = uploads.iter().map(|upload| upload.row.up).sum();
+    let down: u64 = downloads.iter().map(|one| one.bytes_per_s).sum();
     lines.push(format!("sends {}/s, receives {}/s", about(up), about(down)));
     lines.extend(uploads.iter().map(|Upload { to, row, pieces }| {
         format!("uploads {} to {to} ({}), which is {}", row.file, counted(*pieces, "piece"), seat(row))
@@ -136,7 +136,7 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
         "name": name, "addr": addr, "manager": manager, "peer": standing.number, "slots": slots,
         "serving": serving, "lease": held.map(|(lease, _)| terms(lease)),
         "trouble": standing.trouble.map(|(why, _)| why), "files": files, "uploads": uploads,
-        "downloads": said.downloads, "keeping": keeping,
+        "downloads": downloads, "keeping": keeping,
     });
     Ok(Outcome::new(data, lines.join("\n")))
 }

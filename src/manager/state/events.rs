@@ -114,9 +114,7 @@ impl Events {
     /// An event that happens again and again: of those that begin so only the last is kept, so that a peer that repeats
     /// itself does not push out all others.
     pub(super) fn tell_last(&mut self, at: Millis, beginning: String, rest: &str) {
-        let older = self.lines.len().saturating_sub(RECENT);
-        let known = self.lines.iter().skip(older).rposition(|line| line.event.text.starts_with(&beginning));
-        known.and_then(|place| self.lines.remove(older + place));
+        self.take_recent(|line| line.event.text.starts_with(&beginning));
         self.tell(at, beginning + rest);
     }
 
@@ -124,14 +122,18 @@ impl Events {
     pub(super) fn tell_of(&mut self, at: Millis, who: String, what: What, file: &FileName, size: u64) {
         info!("{}", what.line(&who, file.as_str(), 1, size));
         let kind = Some((who, what));
-        let older = self.lines.len().saturating_sub(RECENT);
-        let same = |line: &Line| line.kind == kind && at.saturating_sub(line.event.at) < GATHER;
-        let known = self.lines.iter().skip(older).rposition(same);
-        let known = known.and_then(|place| self.lines.remove(older + place));
+        let known = self.take_recent(|line| line.kind == kind && at.saturating_sub(line.event.at) < GATHER);
         let (count, size) = known.map_or((1, size), |it| (it.count + 1, it.size.saturating_add(size)));
         let who = kind.as_ref().map_or("", |(who, _)| who);
         let text = what.line(who, file.as_str(), count, size);
         self.push(Line { event: Event { at, text }, kind, count, size });
+    }
+
+    /// Takes out the last of the recent lines that is such a one.
+    fn take_recent(&mut self, is_it: impl Fn(&Line) -> bool) -> Option<Line> {
+        let older = self.lines.len().saturating_sub(RECENT);
+        let place = self.lines.iter().skip(older).rposition(is_it)?;
+        self.lines.remove(older + place)
     }
 
     fn push(&mut self, line: Line) {

@@ -1,6 +1,6 @@
 //# overtook
 //@ src/manager/state/lease_book.rs
-    /// Whoever fits is served.
+    /// Each that fits is served.
     pub(super) fn serve(&mut self, roster: &Roster, now: Millis) {
         let mut place = 0;
         while let Some(waiter) = self.queue.get(place) {

@@ -1,6 +1,6 @@
 //# Of the equals Cyd is served now and stays
 //@ src/share/choker.rs 1
-/// Among equals it draws, whoever is served now.
+/// Among equals it draws, also where one of them is served now.
 pub fn judge(
     contenders: &[Contender],
     unchoke: usize,
