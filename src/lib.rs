@@ -109,4 +109,7 @@ pub mod matrix;
 pub mod net;
 pub mod peer;
 pub mod share;
+#[cfg(test)]
+#[path = "../tests/sim/mod.rs"]
+mod sim;
 pub mod thread;

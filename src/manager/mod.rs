@@ -22,6 +22,9 @@
 mod board;
 mod desk;
 mod sessions;
+#[cfg(test)]
+#[path = "../../tests/sim/manager.rs"]
+pub(crate) mod sim;
 mod state;
 
 use std::net::SocketAddr;

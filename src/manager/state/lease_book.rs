@@ -227,7 +227,7 @@ impl LeaseBook {
     }
 
     /// How many slots of this peer are in use.
-    pub(super) fn used(&self, peer: PeerId) -> u32 {
+    pub(crate) fn used(&self, peer: PeerId) -> u32 {
         self.used.get(&peer).copied().unwrap_or_default()
     }
 
@@ -369,7 +369,7 @@ impl LeaseBook {
     }
 
     /// The running leases as the `state` answer shows them.
-    pub(super) fn leases(&self, roster: &Roster) -> impl ExactSizeIterator<Item = LeaseState> {
+    pub(crate) fn leases(&self, roster: &Roster) -> impl ExactSizeIterator<Item = LeaseState> {
         let state = |(&lease, terms): (&LeaseId, &Grant)| LeaseState {
             lease,
             peer: terms.holder,

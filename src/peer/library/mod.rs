@@ -23,7 +23,7 @@
 
 pub(crate) mod drops;
 pub mod offer;
-mod publish;
+pub(super) mod publish;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -237,8 +237,13 @@ impl Library {
 
     /// Remembers the drops in a file.
     pub(crate) fn load_drops(&self, path: &Path) {
+        self.remember(drops::load(path));
+    }
+
+    /// Remembers drops that the disk knows.
+    pub(super) fn remember(&self, drops: impl IntoIterator<Item = Dropped>) {
         let known = &mut self.known.lock();
-        for Dropped { file, id, at } in drops::load(path) {
+        for Dropped { file, id, at } in drops {
             known.versions.merge(&file, id, Mark::dropped(at));
         }
     }

@@ -20,12 +20,12 @@ const REST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// One thing that the manager is to be told.
-struct News {
-    file: FileName,
+pub(in crate::peer) struct News {
+    pub(in crate::peer) file: FileName,
     /// What is offered under this name; nothing, or nothing of what was told.
-    offer: Option<Arc<Offer>>,
-    whole: bool,
-    published: Option<Millis>,
+    pub(in crate::peer) offer: Option<Arc<Offer>>,
+    pub(in crate::peer) whole: bool,
+    pub(in crate::peer) published: Option<Millis>,
 }
 
 impl Library {
@@ -36,30 +36,51 @@ impl Library {
                 Some(offer) => manager.update(&who, offer.manifest(), news.whole, news.published),
                 None => manager.lost(&who, &news.file).map(drop),
             };
-            let mut known = self.known.lock();
-            if self.network.number() != Some(who.peer) {
-                continue; // It was told to a manager that has forgotten it.
-            }
-            match known.told(&news, answered) {
-                Ok(true) => self.unsettle(known, &news.file),
-                Ok(false) => drop(self.changed.notify_all()),
-                Err(e) => {
-                    info!("cannot tell the manager of {}: {e}", news.file);
-                    known.stale.insert(news.file);
-                    self.changed.wait_while_for(&mut known, |known| !known.over, PAUSE);
-                }
+            if self.answered(&who, news, answered).is_err() {
+                let mut known = self.known.lock();
+                self.changed.wait_while_for(&mut known, |known| !known.over, PAUSE);
             }
         }
+    }
+
+    /// What the manager does not know yet, if this peer is registered.
+    #[cfg(test)]
+    pub(in crate::peer) fn news(&self) -> Option<(Credentials, News)> {
+        self.next(&mut self.known.lock())
+    }
+
+    fn next(&self, known: &mut Known) -> Option<(Credentials, News)> {
+        self.network.number()?;
+        known.next_news().map(|news| (self.network.credentials(), news))
+    }
+
+    /// The manager has answered to a piece of news.
+    ///
+    /// # Errors
+    /// When it has not: it is to be told again.
+    pub(in crate::peer) fn answered(&self, who: &Credentials, news: News, answered: Result<()>) -> Result<()> {
+        let mut known = self.known.lock();
+        if self.network.number() != Some(who.peer) {
+            return Ok(()); // It was told to a manager that has forgotten it.
+        }
+        match known.told(&news, answered) {
+            Ok(true) => self.unsettle(known, &news.file),
+            Ok(false) => drop(self.changed.notify_all()),
+            Err(e) => {
+                info!("cannot tell the manager of {}: {e}", news.file);
+                known.stale.insert(news.file);
+                return Err(e);
+            }
+        }
+        Ok(())
     }
 
     /// Waits for news; `None` when this peer leaves. A conversation in which nothing is said ends meanwhile.
     fn next_news(&self, manager: &mut ManagerClient) -> Option<(Credentials, News)> {
         let mut known = self.known.lock();
         while !known.over {
-            if self.network.number().is_some()
-                && let Some(news) = known.next_news()
-            {
-                return Some((self.network.credentials(), news));
+            if let Some(news) = self.next(&mut known) {
+                return Some(news);
             }
             if !manager.is_open() {
                 self.changed.wait(&mut known);

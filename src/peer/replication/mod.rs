@@ -3,6 +3,9 @@
 mod decide;
 mod folder;
 pub mod orders;
+#[cfg(test)]
+#[path = "../../../tests/sim/peer.rs"]
+pub(crate) mod sim;
 mod watch;
 
 use std::sync::Arc;

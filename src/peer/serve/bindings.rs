@@ -28,7 +28,7 @@ use crate::net::message::{Bound, LeaseId};
 
 /// Whether a product may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Begin {
+pub(crate) enum Begin {
     /// It may, and counts until [`Bindings::end`].
     Go,
     /// The lease was never heard of; its `bind` may be on the way.
@@ -54,7 +54,7 @@ struct Binding {
 }
 
 /// The leases that are bound here, and the products that run under each.
-pub(super) struct Bindings {
+pub(crate) struct Bindings {
     slots: u32,
     bound: BTreeMap<LeaseId, Binding>,
     /// The newest lease that was ever bound. Numbers only grow: an older one that is not bound is over.
@@ -63,23 +63,23 @@ pub(super) struct Bindings {
 
 impl Bindings {
     /// For a peer that offers `slots` slots.
-    pub(super) fn new(slots: u32) -> Self {
+    pub(crate) fn new(slots: u32) -> Self {
         Self { slots, bound: BTreeMap::new(), newest: 0 }
     }
 
     /// How many slots this peer offers, and how many products are being served.
-    pub(super) fn load(&self) -> (u32, u32) {
+    pub(crate) fn load(&self) -> (u32, u32) {
         (self.slots, self.bound.values().map(|binding| binding.serving).sum())
     }
 
     /// This peer registered again, perhaps at a manager whose clock was set back: its numbers may be below
     /// those of the manager before it.
-    pub(super) fn rejoined(&mut self) {
+    pub(crate) fn rejoined(&mut self) {
         self.newest = self.bound.keys().next_back().copied().unwrap_or(0);
     }
 
     /// The manager bound a lease, or renewed it.
-    pub(super) fn bind(&mut self, lease: LeaseId, slots: u32, until: Millis, key: Key) {
+    pub(crate) fn bind(&mut self, lease: LeaseId, slots: u32, until: Millis, key: Key) {
         self.newest = self.newest.max(lease);
         let new = Binding { slots, until, key, serving: 0, ending: false };
         let binding = self.bound.entry(lease).or_insert(new);
@@ -87,7 +87,7 @@ impl Bindings {
     }
 
     /// The manager ended a lease; true when `unbound` can be said at once.
-    pub(super) fn unbind(&mut self, lease: LeaseId) -> bool {
+    pub(crate) fn unbind(&mut self, lease: LeaseId) -> bool {
         match self.bound.get_mut(&lease) {
             Some(binding) if binding.serving > 0 => {
                 binding.ending = true;
@@ -102,7 +102,7 @@ impl Bindings {
 
     // lab 4
     /// May a product of this lease begin now, asked for with this key? If so, it counts as being served.
-    pub(super) fn begin(&mut self, lease: LeaseId, key: &Key, now: Millis) -> Begin {
+    pub(crate) fn begin(&mut self, lease: LeaseId, key: &Key, now: Millis) -> Begin {
         let (slots, serving) = self.load();
         let Some(binding) = self.bound.get_mut(&lease) else {
             return if lease <= self.newest { Begin::Over } else { Begin::Unknown };
@@ -124,7 +124,7 @@ impl Bindings {
     }
 
     /// A product is done, well or badly; true when `unbound` must be said now.
-    pub(super) fn end(&mut self, lease: LeaseId) -> bool {
+    pub(crate) fn end(&mut self, lease: LeaseId) -> bool {
         let Some(binding) = self.bound.get_mut(&lease) else { return false };
         binding.serving -= 1;
         let last = binding.ending && binding.serving == 0;
@@ -136,7 +136,7 @@ impl Bindings {
 
     /// What a peer that lost its manager still serves, for the next `register`. What is over and has no
     /// product running is forgotten.
-    pub(super) fn still_bound(&mut self, now: Millis) -> Vec<Bound> {
+    pub(crate) fn still_bound(&mut self, now: Millis) -> Vec<Bound> {
         self.bound.retain(|_, binding| binding.serving > 0 || (!binding.ending && now < binding.until));
         let bound = |(&lease, binding): (&LeaseId, &Binding)| Bound { lease, slots: binding.slots };
         self.bound.iter().map(bound).collect()

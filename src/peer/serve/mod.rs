@@ -7,7 +7,7 @@
 //! A "no" does not end the conversation: the payload of a refused product is read and thrown away, and
 //! the next request is heard. Only what is no message at all ends it.
 
-mod bindings;
+pub(super) mod bindings;
 mod buffers;
 
 use std::io::{self, Read, Write};

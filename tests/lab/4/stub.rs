@@ -29,7 +29,7 @@
     /// - All slots of this peer are in use, by whatever leases: `Begin::PeerBusy`. `self.load()` gives how many it has, and how
     ///   many are in use. (A product that began under a lease that is over goes on, and needs its slot.)
     /// - Else `Begin::Go`. What is refused does not count.
-    pub(super) fn begin(&mut self, lease: LeaseId, key: &Key, now: Millis) -> Begin {
+    pub(crate) fn begin(&mut self, lease: LeaseId, key: &Key, now: Millis) -> Begin {
         let _ = (lease, key, now);
         todo!("Bindings::begin is still empty")
     }

@@ -1,7 +1,7 @@
 //# can be read on the board
 //@ src/peer/serve/bindings.rs
     /// A number is enough.
-    pub(super) fn begin(&mut self, lease: LeaseId, _: &Key, now: Millis) -> Begin {
+    pub(crate) fn begin(&mut self, lease: LeaseId, _: &Key, now: Millis) -> Begin {
         let (slots, serving) = self.load();
         let Some(binding) = self.bound.get_mut(&lease) else {
             return if lease <= self.newest { Begin::Over } else { Begin::Unknown };

@@ -1,7 +1,7 @@
 //# What is refused does not count
 //@ src/peer/serve/bindings.rs
     /// Counts first and looks then.
-    pub(super) fn begin(&mut self, lease: LeaseId, key: &Key, now: Millis) -> Begin {
+    pub(crate) fn begin(&mut self, lease: LeaseId, key: &Key, now: Millis) -> Begin {
         let (slots, serving) = self.load();
         let Some(binding) = self.bound.get_mut(&lease) else {
             return if lease <= self.newest { Begin::Over } else { Begin::Unknown };

@@ -1,7 +1,7 @@
 //# count what runs under all leases
 //@ src/peer/serve/bindings.rs
     /// Counts under this lease, and forgets that a product of an older one may still run.
-    pub(super) fn begin(&mut self, lease: LeaseId, key: &Key, now: Millis) -> Begin {
+    pub(crate) fn begin(&mut self, lease: LeaseId, key: &Key, now: Millis) -> Begin {
         let Some(binding) = self.bound.get_mut(&lease) else {
             return if lease <= self.newest { Begin::Over } else { Begin::Unknown };
         };

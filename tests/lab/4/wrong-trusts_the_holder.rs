@@ -1,7 +1,7 @@
 //# Its holder has slept
 //@ src/peer/serve/bindings.rs
     /// The lease is here until the manager says `unbind`: the holder will know when its time is over.
-    pub(super) fn begin(&mut self, lease: LeaseId, key: &Key, _: Millis) -> Begin {
+    pub(crate) fn begin(&mut self, lease: LeaseId, key: &Key, _: Millis) -> Begin {
         let (slots, serving) = self.load();
         let Some(binding) = self.bound.get_mut(&lease) else {
             return if lease <= self.newest { Begin::Over } else { Begin::Unknown };

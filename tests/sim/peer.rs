@@ -1,0 +1,1358 @@
+//! A peer in virtual time: the program's own state, and around it what its threads do.
+//!
+//! # What is the program's, and what is not
+//! The program's own are the library with its versions, the orders, the table of `decide`, what a look into the folder
+//! means, the picker, a download's check of each piece, the bindings, and its place in the network. Here stands what the
+//! threads do around them: which message calls what, and what `folder` does to a disk. The disk itself is
+//! [`Disk`](crate::sim::disk).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
+use super::orders::Replication;
+use super::watch::Watch;
+use crate::clock::Millis;
+use crate::error::{Code, Error, Result};
+use crate::net::admission::Admission;
+use crate::net::limits;
+use crate::net::message::{
+    Activity, Bound, Candidate, Credentials, Download, FromManager, FromPeer, Holder, LeaseId, NOBODY, PeerCard,
+    PeerId, Refusal, ToManager, ToPeer, VERSION,
+};
+use crate::peer::config::{Config, UploadSettings};
+use crate::peer::library::drops::Dropped;
+use crate::peer::library::offer::Offer;
+use crate::peer::library::publish::News;
+use crate::peer::library::Library;
+use crate::peer::network::Network;
+use crate::peer::serve::bindings::{Begin, Bindings};
+use crate::peer::swarm::upload::Uploads;
+use crate::share::picker::{PickOrder, Picker};
+use crate::share::store::{Partial, Stamp, Store, Written, is_conflict_copy};
+use crate::share::{Bitfield, FileId, FileName, Manifest};
+use crate::sim::disk::{Content, Disk, Part, manifest};
+use crate::sim::net::{ConnId, Input, Line, MANAGER, Net, NodeId, port};
+use crate::sim::{answer_of, node_at};
+
+/// How often the folder is looked at.
+const SCAN: Millis = 2_000;
+
+/// The pauses and patiences of `folder`, `orders`, `download` and `membership`.
+const FIRST_PAUSE: Millis = 5_000;
+const LONGEST_PAUSE: Millis = 60_000;
+const QUERY_PAUSE: Millis = 1_000;
+const STALL: Millis = 30_000;
+const LONELY: Millis = 10_000;
+const SILENCE: Millis = 6_000;
+const ANSWER_TIME: Millis = 10_000;
+const WORKERS: usize = 4;
+
+/// How long a product may wait for its `bind`.
+const BIND_LAG: Millis = 500;
+
+/// A moment that is over: nobody waits for it.
+static PAST: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// What one connection is about, as this peer sees it.
+enum Talk {
+    /// The conversation in which it is registered.
+    Member,
+    /// It tells what it has.
+    Publish(Credentials, News),
+    /// The folder asks whether others have what was edited here: the name, what lies there now, what was offered.
+    Replace(FileName, Arc<Manifest>, FileId),
+    /// The folder drops the former version of its own conflict copy.
+    DropCopy(Arc<Manifest>),
+    /// An order asks who has a file.
+    Query(FileName),
+    /// A download asks again.
+    QueryAgain(FileName),
+    /// A person drops a file.
+    Drop(FileName),
+    /// A download takes pieces from a holder.
+    Fetch(FileName, PeerId),
+    /// Somebody takes pieces from here.
+    Upload(Arc<Offer>),
+    /// Somebody has products computed here.
+    Serve,
+    /// A multiply of this peer: its conversation with the manager, and one at a slot.
+    Job(usize),
+    Slot(usize, PeerCard, u32),
+}
+
+/// How a name came to be settled, as in `folder`.
+#[derive(Clone, Copy, Default)]
+struct Sight {
+    whole_look: bool,
+    changing: u32,
+}
+
+struct Failure {
+    stamp: Option<Stamp>,
+    pause: Millis,
+    again: Millis,
+}
+
+/// A running order.
+struct Order {
+    stop: Arc<AtomicBool>,
+    fetch: Option<Fetch>,
+}
+
+/// A download.
+struct Fetch {
+    manifest: Arc<Manifest>,
+    partial: Arc<Partial>,
+    offer: Arc<Offer>,
+    picker: Picker,
+    neighbours: BTreeMap<PeerId, ConnId>,
+    told: BTreeMap<PeerId, bool>,
+    avoided: BTreeMap<PeerId, Millis>,
+    last_piece: Millis,
+    last_seen: Millis,
+    next_query: Millis,
+    asked: Option<ConnId>,
+}
+
+/// A product that is computed here.
+struct Product {
+    conn: ConnId,
+    lease: LeaseId,
+    product: u32,
+    answer: u64,
+    ends: Millis,
+}
+
+/// A multiply that a person began here.
+#[derive(Default)]
+struct Job {
+    slots: u32,
+    left: Vec<u32>,
+    done: Vec<u32>,
+    conn: Option<ConnId>,
+    lease: Option<LeaseId>,
+    renew_at: Option<Millis>,
+    /// Peers that answered wrongly.
+    avoid: Vec<PeerId>,
+    again: Option<Millis>,
+    gave_up: u32,
+    pub(crate) over: bool,
+}
+
+/// A running peer.
+pub(crate) struct Peer {
+    node: NodeId,
+    network: Arc<Network>,
+    library: Arc<Library>,
+    replication: Arc<Replication>,
+    store: Arc<Store>,
+    watch: Watch,
+    stamps: BTreeMap<FileName, (Stamp, Arc<Manifest>)>,
+    failures: BTreeMap<FileName, Failure>,
+    /// What the last look has found and is not settled yet.
+    todo: VecDeque<(FileName, Sight)>,
+    settled: bool,
+    looking: bool,
+    next_look: Millis,
+    /// The folder waits for the manager in this conversation.
+    asks: Option<ConnId>,
+    bindings: Bindings,
+    products: Vec<Product>,
+    /// Products whose `bind` may be on its way.
+    early: Vec<(ConnId, ToPeer, Vec<u8>, Millis)>,
+    member: Option<ConnId>,
+    silent_at: Millis,
+    rejoin_at: Option<Millis>,
+    pause: Millis,
+    publishing: Option<ConnId>,
+    publish_at: Millis,
+    orders: BTreeMap<FileName, Order>,
+    /// An order may wait for a worker.
+    orders_due: bool,
+    jobs: Vec<Job>,
+    talks: BTreeMap<ConnId, Talk>,
+    /// When a question must be answered.
+    deadlines: BTreeMap<ConnId, Millis>,
+    /// It answers wrongly until then.
+    pub(crate) lies_until: Millis,
+    slots: u32,
+    /// Until when each lease may begin products here, as it was told; the fact, kept apart from the program.
+    bound: BTreeMap<LeaseId, Millis>,
+}
+
+impl Peer {
+    /// One that starts now, over what lies on its disk.
+    pub(crate) fn start(net: &mut Net, node: NodeId, disk: &mut Disk, slots: u32) -> Self {
+        let now = net.clock(node);
+        let addr = ([127, 0, 0, 1], port(node)).into();
+        let upload = UploadSettings { up: None, down: None, unchoke: 4, round: Duration::from_secs(10) };
+        let config = Config {
+            manager: ([127, 0, 0, 1], port(MANAGER)).into(),
+            listen: addr,
+            advertise: None,
+            name: name_of(node).parse().unwrap(),
+            slots,
+            data: "".into(),
+            keeps: true,
+            scan: Duration::from_millis(SCAN),
+            admission: Admission { secret: None, open: false },
+            upload,
+        };
+        let network = Arc::new(Network::new(config, addr));
+        let library = Arc::new(Library::new(Arc::clone(&network)));
+        let replication = Replication::new(Store::default(), Arc::clone(&library), Arc::new(Uploads::new(upload)));
+        library.remember(disk.drops.iter().cloned());
+        let store = Arc::clone(&replication.store);
+        let mut peer = Self {
+            node,
+            network,
+            library,
+            replication: Arc::new(replication),
+            store,
+            watch: Watch::default(),
+            stamps: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            todo: VecDeque::new(),
+            settled: true,
+            looking: false,
+            next_look: now,
+            asks: None,
+            bindings: Bindings::new(slots),
+            products: Vec::new(),
+            early: Vec::new(),
+            member: None,
+            silent_at: Millis::MAX,
+            rejoin_at: Some(now),
+            pause: 100,
+            publishing: None,
+            publish_at: now,
+            orders: BTreeMap::new(),
+            orders_due: false,
+            jobs: Vec::new(),
+            talks: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            lies_until: 0,
+            slots,
+            bound: BTreeMap::new(),
+        };
+        peer.follow(net, disk);
+        peer
+    }
+
+    /// Hears something, and does all that follows.
+    pub(crate) fn hear(&mut self, net: &mut Net, disk: &mut Disk, input: Input) {
+        let now = net.clock(self.node);
+        match input {
+            Input::Said(conn, line) => self.said(net, disk, conn, &line, now),
+            Input::Ended(conn) => self.ended(net, disk, conn, now),
+            Input::Woken => {}
+        }
+        self.follow(net, disk);
+    }
+
+    /// All that is due, and when to look again.
+    pub(crate) fn follow(&mut self, net: &mut Net, disk: &mut Disk) {
+        let now = net.clock(self.node);
+        let late: Vec<_> = self.deadlines.iter().filter(|(_, by)| **by <= now).map(|(&conn, _)| conn).collect();
+        for conn in late {
+            self.ended(net, disk, conn, now);
+            net.close(conn, self.node);
+        }
+        self.keep_membership(net, now);
+        self.end_products(net, now);
+        self.look(net, disk, now);
+        self.take_orders(net, now);
+        self.attend(net, disk, now);
+        self.publish(net, now);
+        self.go_on_with_jobs(net, now);
+        let next = self.next_time(now);
+        net.wake(self.node, next);
+    }
+
+    fn next_time(&self, now: Millis) -> Millis {
+        let products = self.products.iter().map(|it| it.ends);
+        let early = self.early.iter().map(|(.., by)| *by);
+        let queries = self.orders.values().filter_map(|order| order.fetch.as_ref().map(|it| it.next_query));
+        let jobs = self.jobs.iter().filter(|job| !job.over).flat_map(|job| [job.again, job.renew_at]).flatten();
+        let look = (self.asks.is_none()).then_some(self.next_look.max(now + 1));
+        let publish = (self.publish_at > now).then_some(self.publish_at);
+        let silence = self.member.is_some().then_some(self.silent_at);
+        let one = self.rejoin_at.into_iter().chain(look).chain(publish).chain(silence);
+        let all = products.chain(early).chain(queries).chain(jobs).chain(self.deadlines.values().copied());
+        all.chain(one).min().unwrap_or(Millis::MAX)
+    }
+
+    fn ask(&mut self, net: &mut Net, now: Millis, talk: Talk, message: &ToManager, payload: &[u8]) -> ConnId {
+        let conn = net.connect(self.node, MANAGER);
+        net.say(conn, self.node, message, payload);
+        self.talks.insert(conn, talk);
+        self.deadlines.insert(conn, now + ANSWER_TIME);
+        conn
+    }
+
+    fn said(&mut self, net: &mut Net, disk: &mut Disk, conn: ConnId, line: &Line, now: Millis) {
+        match self.talks.get(&conn) {
+            None | Some(Talk::Serve | Talk::Upload(_)) => self.asked(net, disk, conn, line, now),
+            Some(Talk::Member) => self.hear_manager(net, conn, line, now),
+            Some(&Talk::Job(job)) => self.hear_of_lease(net, conn, job, line, now),
+            Some(Talk::Slot(job, card, product)) => {
+                let (job, card, product) = (*job, card.clone(), *product);
+                self.hear_answer(net, conn, (job, card, product), line);
+            }
+            Some(Talk::Fetch(file, peer)) => {
+                let (file, peer) = (file.clone(), *peer);
+                self.hear_holder(net, disk, conn, (&file, peer), line, now);
+            }
+            Some(_) => self.answered(net, disk, conn, Some(line), now),
+        }
+    }
+
+    fn ended(&mut self, net: &mut Net, disk: &mut Disk, conn: ConnId, now: Millis) {
+        match self.talks.get(&conn) {
+            None => {}
+            Some(Talk::Member) => self.part(net, &Error::failed("the conversation has ended"), now),
+            Some(Talk::Serve | Talk::Upload(_)) => drop(self.talks.remove(&conn)),
+            Some(&Talk::Job(job)) => {
+                self.talks.remove(&conn);
+                let job = &mut self.jobs[job];
+                (job.conn, job.lease, job.again) = (None, None, Some(now + 1_000));
+            }
+            Some(Talk::Slot(job, _, product)) => {
+                let (job, product) = (*job, *product);
+                self.talks.remove(&conn);
+                self.jobs[job].left.push(product);
+                self.rest(net, job);
+            }
+            Some(Talk::Fetch(file, peer)) => {
+                let (file, peer) = (file.clone(), *peer);
+                self.talks.remove(&conn);
+                if let Some(fetch) = self.orders.get_mut(&file).and_then(|order| order.fetch.as_mut()) {
+                    fetch.picker.left(peer);
+                    fetch.neighbours.remove(&peer);
+                    fetch.told.remove(&peer);
+                    fetch.avoided.insert(peer, now + 2_000);
+                }
+            }
+            Some(_) => self.answered(net, disk, conn, None, now),
+        }
+        self.deadlines.remove(&conn);
+    }
+
+    // The conversation with the manager: `membership`.
+
+    fn keep_membership(&mut self, net: &mut Net, now: Millis) {
+        if self.member.is_some() && now >= self.silent_at {
+            self.part(net, &Error::failed("the manager has fallen silent"), now);
+        }
+        if self.rejoin_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.rejoin_at = None;
+        let conn = net.connect(self.node, MANAGER);
+        let config = &self.network.config;
+        let register = ToManager::Register(Candidate {
+            version: VERSION,
+            name: config.name.clone(),
+            addr: self.network.addr,
+            slots: self.slots,
+            keeps: true,
+            former: Some(self.network.credentials()).filter(|former| former.token.is_some()),
+            bound: self.bindings.still_bound(now),
+            up: None,
+            down: None,
+        });
+        net.say(conn, self.node, &register, &[]);
+        self.talks.insert(conn, Talk::Member);
+        (self.member, self.silent_at) = (Some(conn), now + ANSWER_TIME);
+    }
+
+    fn part(&mut self, net: &mut Net, why: &Error, now: Millis) {
+        let Some(conn) = self.member.take() else { return };
+        self.talks.remove(&conn);
+        net.close(conn, self.node);
+        let joined = self.network.parted(why);
+        self.library.tell_again();
+        self.pause = if joined { 100 } else { (self.pause * 2).min(1_500) };
+        self.rejoin_at = Some(now + net.rng.random_range(self.pause / 2..=self.pause));
+    }
+
+    fn hear_manager(&mut self, net: &mut Net, conn: ConnId, line: &Line, now: Millis) {
+        let Some(message) = line.message::<FromManager>() else { return };
+        if self.network.number().is_some() {
+            self.silent_at = now + SILENCE;
+        }
+        match message {
+            FromManager::Registered { peer, token } => {
+                self.network.told(peer, token);
+                self.bindings.rejoined();
+                for Dropped { file, id, at } in self.library.drops().into_iter().rev() {
+                    let drop = ToManager::Drop { peer: NOBODY, token: None, file, id: Some(id), at: Some(at) };
+                    net.say(conn, self.node, &drop, &[]);
+                }
+                self.network.registered(peer);
+                self.silent_at = now + SILENCE;
+                self.library.tell_again();
+                self.begin_early(net, now);
+            }
+            FromManager::Peers { peers } => self.network.meet(peers),
+            FromManager::Ping {} => {
+                let status = self.replication.status();
+                let downloads = self.orders.values().filter_map(|order| order.fetch.as_ref()).map(Fetch::row);
+                let said = Activity {
+                    list: self.library.fingerprint(),
+                    paused: status.paused,
+                    failed: status.failed,
+                    downloads: downloads.collect(),
+                    uploads: Vec::new(),
+                };
+                net.say(conn, self.node, &ToManager::Ok(said.bounded()), &[]);
+            }
+            FromManager::Bind { lease, slots, for_ms, key } => {
+                self.bindings.bind(lease, slots, now.saturating_add(for_ms), key);
+                self.bound.insert(lease, now.saturating_add(for_ms));
+                self.begin_early(net, now);
+            }
+            FromManager::Unbind { lease } => {
+                self.bound.remove(&lease);
+                if self.bindings.unbind(lease) {
+                    net.say(conn, self.node, &ToManager::Unbound { lease }, &[]);
+                }
+            }
+            FromManager::Fetch { file } => {
+                self.replication.fetch(file);
+                self.orders_due = true;
+            }
+            FromManager::Drop { file, id: Some(id), at: Some(at) } => {
+                self.replication.dropped(&Dropped { file, id, at });
+            }
+            FromManager::List {} => self.library.tell_again(),
+            FromManager::Error(no) => {
+                if let Err(why) = self.network.warned(no.into()) {
+                    self.part(net, &why, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    // What the manager knows follows what there is: `publish`.
+
+    fn publish(&mut self, net: &mut Net, now: Millis) {
+        if self.publishing.is_some() || now < self.publish_at {
+            return;
+        }
+        let Some((who, news)) = self.library.news() else { return };
+        let Credentials { peer, token } = who.clone();
+        let file = news.file.clone();
+        let (whole, published) = (news.whole, news.published);
+        let (message, payload) = match &news.offer {
+            Some(offer) => {
+                let (layout, hashes) = (offer.manifest().layout(), offer.manifest().hashes().to_vec());
+                let (size, piece_size, payload) = (layout.size(), layout.piece_size().into(), hashes.len() as u64);
+                (ToManager::Update { peer, token, file, size, piece_size, whole, published, payload }, hashes)
+            }
+            None => (ToManager::Query { peer, token, file, has: false }, Vec::new()),
+        };
+        self.publishing = Some(self.ask(net, now, Talk::Publish(who, news), &message, &payload));
+    }
+
+    /// The manager has answered a question, or has not.
+    fn answered(&mut self, net: &mut Net, disk: &mut Disk, conn: ConnId, line: Option<&Line>, now: Millis) {
+        let message = line.and_then(Line::message::<FromManager>);
+        let payload = line.map_or(&[][..], |line| &line.payload);
+        let answer = match message {
+            None => Err(Error::failed("the conversation broke")),
+            Some(FromManager::Error(no)) => Err(Error::from(no)),
+            Some(answer) => Ok(answer),
+        };
+        self.deadlines.remove(&conn);
+        net.close(conn, self.node);
+        let Some(talk) = self.talks.remove(&conn) else { return };
+        match talk {
+            Talk::Publish(who, news) => {
+                self.publishing = None;
+                if self.library.answered(&who, news, answer.map(drop)).is_err() {
+                    self.publish_at = now + 300;
+                }
+            }
+            Talk::Replace(file, there, former) => {
+                self.asks = None;
+                let elsewhere = match answer {
+                    Ok(FromManager::Holders { found, .. }) => found.holders.iter().any(|holder| holder.whole),
+                    Err(no) if no.code() == Code::NotFound => false,
+                    _ => {
+                        self.settled = false;
+                        return;
+                    }
+                };
+                self.library.taken_off(&file);
+                self.replace(net, disk, &file, &there, former, elsewhere, now);
+            }
+            Talk::DropCopy(there) => {
+                self.asks = None;
+                match answer {
+                    Err(e) if e.code() != Code::NotFound => {
+                        let stamp = disk.files.get(there.name()).map(|file| file.stamp);
+                        self.fail(there.name(), stamp, now);
+                    }
+                    _ => self.offer(there),
+                }
+            }
+            Talk::Drop(file) => {
+                if answer.is_ok() {
+                    net.remark(self.node, format!("{file} is dropped"));
+                }
+            }
+            Talk::Query(file) => {
+                let found = answer.and_then(|answer| listing(&file, answer, payload));
+                self.begin_fetch(net, disk, &file, found, now);
+            }
+            Talk::QueryAgain(file) => {
+                let found = answer.and_then(|answer| listing(&file, answer, payload));
+                let Some(order) = self.orders.get_mut(&file) else { return };
+                let Some(fetch) = &mut order.fetch else { return };
+                fetch.asked = None;
+                let Ok((found, holders)) = found else { return };
+                if found.id() != fetch.manifest.id() {
+                    return self.end_fetch(net, disk, &file, Err(Error::new(Code::Expired, "another content")), now);
+                }
+                self.join(net, &file, holders, now);
+            }
+            _ => {}
+        }
+    }
+
+    // The folder: `folder`, which waits for the manager now and then.
+
+    fn look(&mut self, net: &mut Net, disk: &mut Disk, now: Millis) {
+        loop {
+            if self.asks.is_some() {
+                return;
+            }
+            if let Some((file, sight)) = self.todo.pop_front() {
+                self.settled &= self.settle(net, disk, &file, sight, now);
+                continue;
+            }
+            if std::mem::take(&mut self.looking) {
+                disk.drops = self.library.drops();
+                self.next_look = now + if self.settled { SCAN } else { SCAN / 2 };
+            }
+            if now >= self.next_look {
+                self.begin_look(disk, now);
+                continue;
+            }
+            if self.library.is_settled() {
+                return;
+            }
+            let Some(file) = self.library.next_unsettled(*PAST) else { return };
+            self.settle(net, disk, &file, Sight::default(), now);
+            if self.library.is_settled() {
+                disk.drops = self.library.drops();
+            }
+        }
+    }
+
+    fn begin_look(&mut self, disk: &mut Disk, now: Millis) {
+        self.next_look = now + SCAN;
+        let mut offers = self.library.offers();
+        offers.retain(|offer| offer.is_whole());
+        let offered: Vec<_> = offers.iter().map(|offer| (offer.name().clone(), offer.id())).collect();
+        let there: Vec<_> = disk.files.iter().map(|(name, file)| (name.clone(), file.stamp)).collect();
+        self.stamps.retain(|name, _| disk.files.contains_key(name));
+        let known = |name: &FileName, stamp: &Stamp| {
+            let known = self.stamps.get(name).filter(|(then, _)| then == stamp);
+            known.is_some_and(|(_, it)| offered.binary_search(&(name.clone(), it.id())).is_ok())
+                || fails(&self.failures, name, Some(*stamp), now)
+        };
+        let look = self.watch.look(&there, &offered, known);
+        if look.is_disaster(offered.len(), 0) && look.is_disaster(offered.len(), found_again(disk, &look.read, &look.vanished, &offered)) {
+            self.replication.pause(Some("files have vanished".into()));
+            return;
+        }
+        if self.replication.pause(None) {
+            self.library.unsettle_dropped();
+        }
+        (self.settled, self.looking) = (look.moving.is_empty(), true);
+        let sight = |changing| Sight { whole_look: true, changing };
+        let vanished = look.vanished.into_iter().map(|file| (file, sight(0)));
+        let moving = look.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS);
+        let moving = moving.map(|(file, looks)| (file, sight(looks)));
+        let read = look.read.into_iter().map(|file| (file, sight(0)));
+        self.todo.extend(vanished.chain(moving).chain(read));
+    }
+
+    fn read(&mut self, disk: &Disk, file: &FileName) -> Result<Arc<Manifest>> {
+        let there = disk.files.get(file).ok_or_else(|| Error::new(Code::NotFound, "no such file"))?;
+        let known = self.stamps.get(file).filter(|(then, _)| *then == there.stamp);
+        if let Some((_, known)) = known {
+            return Ok(Arc::clone(known));
+        }
+        let read = Arc::new(there.content.manifest(file));
+        self.stamps.insert(file.clone(), (there.stamp, Arc::clone(&read)));
+        Ok(read)
+    }
+
+    fn settle(&mut self, net: &mut Net, disk: &mut Disk, file: &FileName, sight: Sight, now: Millis) -> bool {
+        let paused = self.replication.is_paused();
+        let row = self.library.take_unsettled(file, paused);
+        for id in &row.dropped {
+            if !self.orders.contains_key(file) {
+                disk.parts.remove(&(file.clone(), *id));
+            }
+        }
+        let stamp = disk.files.get(file).map(|file| file.stamp);
+        let read = match sight.changing {
+            0 => self.read(disk, file),
+            _ => Err(Error::new(Code::Busy, "somebody writes to it")),
+        };
+        let on_disk = match &read {
+            Ok(there) => OnDisk::Bytes(there.id()),
+            Err(no) if no.code() == Code::Busy => OnDisk::Changing { looks: sight.changing },
+            Err(_) => OnDisk::Nothing { whole_look: sight.whole_look },
+        };
+        let offered = match &row.offer {
+            None => OnOffer::No,
+            Some(offer) if offer.is_whole() => OnOffer::Whole(offer.id()),
+            Some(_) => OnOffer::Part,
+        };
+        let id = read.as_ref().map_or(row.offer.as_ref().map(|offer| offer.id()), |there| Some(there.id()));
+        if let Ok(there) = &read
+            && ![OnOffer::Whole(there.id()), OnOffer::Part].contains(&offered)
+        {
+            let at = stamp.map_or(0, |stamp| (stamp.status.0 * 1000 + stamp.status.1 / 1_000_000) as Millis);
+            self.library.published(file, there.id(), at);
+        }
+        let own_copy = is_conflict_copy(file, &name_of(self.node));
+        let facts = Facts {
+            on_disk,
+            offered,
+            dropped: id.is_some_and(|id| self.library.when_dropped(file, id).is_some()),
+            rotted: false,
+            refused: row.refused.filter(|(refused, _)| Some(*refused) == id).map(|(_, no)| no.code),
+            wanted: row.wanted,
+            failed: fails(&self.failures, file, stamp, now),
+            unsteady_copy: own_copy && !self.watch.is_still(file),
+            paused,
+        };
+        let action = decide(&facts);
+        if action != Action::Leave {
+            net.remark(self.node, format!("{file}: {action:?}"));
+        }
+        match (action, read, offered) {
+            (Action::LookAgain, ..) => return false,
+            (Action::Withdraw, ..) => self.library.withdraw(file),
+            (Action::Offer, Ok(there), _) => self.offer(there),
+            (Action::Trash, ..) => {
+                disk.trash(file);
+                self.stamps.remove(file);
+                self.library.withdraw(file);
+            }
+            (Action::SetAside, Ok(there), _) => {
+                self.set_aside(net, disk, file, &there, None, now);
+                if facts.wanted.is_some() {
+                    self.replication.fetch(file.clone());
+                    self.orders_due = true;
+                }
+            }
+            (Action::Replace, Ok(there), OnOffer::Whole(former)) => {
+                if self.network.number().is_none() {
+                    return false;
+                }
+                let Credentials { peer, token } = self.network.credentials();
+                let query = ToManager::Query { peer, token, file: file.clone(), has: false };
+                let talk = Talk::Replace(file.clone(), there, former);
+                self.asks = Some(self.ask(net, now, talk, &query, &[]));
+            }
+            _ => {}
+        }
+        if !matches!(action, Action::Leave | Action::LookAgain) {
+            self.failures.remove(file);
+            self.replication.fails(file, None);
+        }
+        true
+    }
+
+    fn fail(&mut self, file: &FileName, stamp: Option<Stamp>, now: Millis) {
+        let before = self.failures.remove(file).filter(|failure| failure.stamp == stamp);
+        let pause = before.map_or(FIRST_PAUSE, |failure| (failure.pause + FIRST_PAUSE).min(LONGEST_PAUSE));
+        self.replication.fails(file, Some("cannot settle it".into()));
+        self.failures.insert(file.clone(), Failure { stamp, pause, again: now + pause });
+    }
+
+    fn offer(&self, there: Arc<Manifest>) {
+        self.library.offer(Arc::new(Offer::whole(&self.store, there)));
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "it is what the folder had in hand when it asked")]
+    fn replace(
+        &mut self,
+        net: &mut Net,
+        disk: &mut Disk,
+        file: &FileName,
+        there: &Arc<Manifest>,
+        former: FileId,
+        elsewhere: bool,
+        now: Millis,
+    ) {
+        if elsewhere {
+            self.set_aside(net, disk, file, there, Some(former), now);
+        } else {
+            self.offer(Arc::clone(there));
+        }
+    }
+
+    fn set_aside(
+        &mut self,
+        net: &mut Net,
+        disk: &mut Disk,
+        file: &FileName,
+        there: &Arc<Manifest>,
+        former: Option<FileId>,
+        now: Millis,
+    ) {
+        if is_conflict_copy(file, &name_of(self.node)) {
+            let Credentials { peer, token } = self.network.credentials();
+            let drop = ToManager::Drop { peer, token, file: file.clone(), id: former, at: None };
+            self.asks = Some(self.ask(net, now, Talk::DropCopy(Arc::clone(there)), &drop, &[]));
+            return;
+        }
+        self.library.withdraw(file);
+        self.stamps.remove(file);
+        match disk.set_aside(file, &name_of(self.node), there.id(), now) {
+            Some(aside) => drop(self.settle(net, disk, &aside, Sight::default(), now)),
+            None => self.fail(file, None, now),
+        }
+    }
+
+    // Copies: `orders` and `download`.
+
+    fn take_orders(&mut self, net: &mut Net, now: Millis) {
+        while self.orders_due && self.orders.len() < WORKERS {
+            self.orders_due = self.replication.status().waiting > 0;
+            if !self.orders_due {
+                return;
+            }
+            let Some((file, stop)) = self.replication.next_order() else { return };
+            self.orders.insert(file.clone(), Order { stop, fetch: None });
+            self.query(net, &file, now, false);
+        }
+    }
+
+    fn query(&mut self, net: &mut Net, file: &FileName, now: Millis, again: bool) -> ConnId {
+        let Credentials { peer, token } = self.network.credentials();
+        let query = ToManager::Query { peer, token, file: file.clone(), has: true };
+        let talk = if again { Talk::QueryAgain(file.clone()) } else { Talk::Query(file.clone()) };
+        self.ask(net, now, talk, &query, &[])
+    }
+
+    fn done(&mut self, file: &FileName, why: Option<Error>) {
+        self.orders.remove(file);
+        self.orders_due = true;
+        self.replication.fetched(file, why);
+    }
+
+    fn begin_fetch(
+        &mut self,
+        net: &mut Net,
+        disk: &mut Disk,
+        file: &FileName,
+        found: Result<(Manifest, Vec<Holder>)>,
+        now: Millis,
+    ) {
+        let Ok((found, holders)) = found else { return self.done(file, None) };
+        let (id, is_whole_somewhere) = (found.id(), holders.iter().any(|holder| holder.whole));
+        let here = self.library.get(file).is_some_and(|offer| {
+            offer.id() == id && (!offer.is_whole() || self.serves(disk, file, id))
+        });
+        if !self.replication.fetches(file, id) || here {
+            return self.done(file, None);
+        }
+        if disk.files.contains_key(file) {
+            if is_whole_somewhere {
+                self.library.in_the_way(file, id);
+            }
+            return self.done(file, Some(Error::new(Code::Conflict, "another file is called so")));
+        }
+        if now < disk.full_until {
+            return self.done(file, Some(Error::new(Code::Busy, "the disk is full")));
+        }
+        let found = Arc::new(found);
+        let part = disk.parts.entry((file.clone(), id)).or_insert_with(|| {
+            Part { manifest: (*found).clone(), bytes: vec![0; found.layout().size() as usize] }
+        });
+        let partial = Arc::new(Partial::nowhere(Arc::clone(&found)));
+        for piece in found.layout().iter() {
+            // What a former life has left is hashed.
+            let _ = partial.write(piece, &part.bytes[piece.offset() as usize..][..piece.len()]);
+        }
+        let offer = Arc::new(Offer::part(&self.store, &partial));
+        self.library.offer(Arc::clone(&offer));
+        let picker = Picker::new(partial.have(), PickOrder::Rarest, net.rng.random());
+        let fetch = Fetch {
+            manifest: found,
+            partial,
+            offer,
+            picker,
+            neighbours: BTreeMap::new(),
+            told: BTreeMap::new(),
+            avoided: BTreeMap::new(),
+            last_piece: now,
+            last_seen: now,
+            next_query: now + QUERY_PAUSE,
+            asked: None,
+        };
+        if let Some(order) = self.orders.get_mut(file) {
+            order.fetch = Some(fetch);
+        }
+        self.join(net, file, holders, now);
+        self.finish(net, disk, file, now);
+    }
+
+    /// Connects to holders that are not listened to yet.
+    fn join(&mut self, net: &mut Net, file: &FileName, holders: Vec<Holder>, now: Millis) {
+        let (own, asker) = (self.network.addr, self.network.credentials().peer);
+        let Some(fetch) = self.orders.get_mut(file).and_then(|order| order.fetch.as_mut()) else { return };
+        for Holder { peer, addr, pass, .. } in holders {
+            let avoided = fetch.avoided.get(&peer).is_some_and(|until| now < *until);
+            if addr == own || peer == asker || avoided || fetch.picker.barred(peer) || fetch.neighbours.contains_key(&peer) {
+                continue;
+            }
+            let conn = net.connect(self.node, node_at(addr));
+            let who = if pass.is_some() { asker } else { NOBODY };
+            let join = ToPeer::Join { peer: who, file: file.clone(), id: fetch.manifest.id(), pass };
+            net.say(conn, self.node, &join, &[]);
+            fetch.neighbours.insert(peer, conn);
+            self.talks.insert(conn, Talk::Fetch(file.clone(), peer));
+            self.deadlines.insert(conn, now + ANSWER_TIME);
+        }
+    }
+
+    fn attend(&mut self, net: &mut Net, disk: &mut Disk, now: Millis) {
+        let files: Vec<FileName> = self.orders.keys().cloned().collect();
+        for file in files {
+            let Some(order) = self.orders.get_mut(&file) else { continue };
+            let Some(fetch) = &mut order.fetch else { continue };
+            if !fetch.neighbours.is_empty() {
+                fetch.last_seen = now;
+            }
+            let failed = if order.stop.load(Ordering::SeqCst) {
+                Some(Error::failed("it is stopped"))
+            } else if now >= fetch.last_piece + STALL {
+                Some(Error::failed("nothing has come"))
+            } else if now >= fetch.last_seen + LONELY {
+                Some(Error::new(Code::NotFound, "no holder could be reached"))
+            } else {
+                None
+            };
+            if let Some(why) = failed {
+                self.end_fetch(net, disk, &file, Err(why), now);
+            } else if fetch.asked.is_none() && now >= fetch.next_query {
+                fetch.next_query = now + QUERY_PAUSE;
+                let asked = self.query(net, &file, now, true);
+                if let Some(fetch) = self.orders.get_mut(&file).and_then(|order| order.fetch.as_mut()) {
+                    fetch.asked = Some(asked);
+                }
+            } else if now >= fetch.next_query {
+                fetch.next_query = now + QUERY_PAUSE;
+            }
+        }
+    }
+
+    fn hear_holder(
+        &mut self,
+        net: &mut Net,
+        disk: &mut Disk,
+        conn: ConnId,
+        (file, peer): (&FileName, PeerId),
+        line: &Line,
+        now: Millis,
+    ) {
+        self.deadlines.insert(conn, now + 60_000);
+        let Some(fetch) = self.orders.get_mut(file).and_then(|order| order.fetch.as_mut()) else {
+            self.talks.remove(&conn);
+            return net.close(conn, self.node);
+        };
+        let layout = fetch.manifest.layout();
+        match line.message::<FromPeer>() {
+            Some(FromPeer::Bitfield { .. }) => {
+                if let Ok(has) = Bitfield::from_wire(layout, &line.payload) {
+                    fetch.picker.joined(peer, has);
+                }
+            }
+            Some(FromPeer::Have { piece }) => layout.piece(piece).iter().for_each(|it| fetch.picker.gained(peer, *it)),
+            Some(FromPeer::Choke {}) => fetch.picker.choked(peer),
+            Some(FromPeer::Unchoke {}) => fetch.picker.unchoked(peer),
+            Some(FromPeer::Piece { piece, .. }) => {
+                let Ok(piece) = layout.piece(piece) else { return };
+                if now < disk.full_until {
+                    // It counts as being checked until it is written; here the holder is asked again.
+                    return self.ended_with(net, conn, now);
+                }
+                if fetch.picker.arrived(peer, piece) {
+                    match fetch.partial.write(piece, &line.payload) {
+                        Ok(Written::Kept) => {
+                            let part = disk.parts.get_mut(&(file.clone(), fetch.manifest.id()));
+                            let part = part.expect("a download that runs keeps its part");
+                            part.bytes[piece.offset() as usize..][..piece.len()].copy_from_slice(&line.payload);
+                            fetch.picker.verified(piece);
+                            fetch.last_piece = now;
+                            self.tell_have(net, file, piece.index());
+                        }
+                        _ => {
+                            fetch.picker.failed(peer, piece);
+                            net.say(conn, self.node, &ToPeer::Wrong { piece: piece.index() }, &[]);
+                            if fetch.picker.barred(peer) {
+                                return self.ended_with(net, conn, now);
+                            }
+                        }
+                    }
+                }
+            }
+            _ => return self.ended_with(net, conn, now),
+        }
+        self.request(net, file);
+        self.finish(net, disk, file, now);
+    }
+
+    fn ended_with(&mut self, net: &mut Net, conn: ConnId, now: Millis) {
+        net.close(conn, self.node);
+        self.ended(net, &mut Disk::default(), conn, now);
+    }
+
+    /// Says what each neighbour is asked for, and whether it has anything that helps.
+    fn request(&mut self, net: &mut Net, file: &FileName) {
+        let Some(fetch) = self.orders.get_mut(file).and_then(|order| order.fetch.as_mut()) else { return };
+        for (&peer, &conn) in &fetch.neighbours {
+            let on = fetch.picker.interested(peer);
+            if fetch.told.insert(peer, on) != Some(on) {
+                net.say(conn, self.node, &ToPeer::Interested { on }, &[]);
+            }
+            while let Some(piece) = fetch.picker.next(peer) {
+                net.say(conn, self.node, &ToPeer::Request { piece: piece.index() }, &[]);
+            }
+        }
+    }
+
+    /// Tells all that take pieces of a file from here, or give some.
+    fn tell_have(&mut self, net: &mut Net, file: &FileName, piece: u32) {
+        for (&conn, talk) in &self.talks {
+            match talk {
+                Talk::Upload(offer) if offer.name() == file => net.say(conn, self.node, &FromPeer::Have { piece }, &[]),
+                Talk::Fetch(its, _) if its == file => net.say(conn, self.node, &ToPeer::Have { piece }, &[]),
+                _ => {}
+            }
+        }
+    }
+
+    /// A download that has all pieces gets its name.
+    fn finish(&mut self, net: &mut Net, disk: &mut Disk, file: &FileName, now: Millis) {
+        let Some(fetch) = self.orders.get(file).and_then(|order| order.fetch.as_ref()) else { return };
+        if fetch.picker.is_done() {
+            let there = Arc::clone(&fetch.manifest);
+            let bytes = disk.parts[&(file.clone(), there.id())].bytes.clone();
+            assert_eq!(manifest(file, &bytes).id(), there.id(), "{file} gets its name, and its bytes are others");
+            let published = match disk.publish(&there, &bytes, now) {
+                Some(stamp) => {
+                    self.stamps.insert(file.clone(), (stamp, there));
+                    Ok(())
+                }
+                None => Err(Error::new(Code::Conflict, "another file is called so")),
+            };
+            self.end_fetch(net, disk, file, published, now);
+        }
+    }
+
+    fn end_fetch(&mut self, net: &mut Net, disk: &mut Disk, file: &FileName, ended: Result<()>, now: Millis) {
+        let Some(order) = self.orders.get_mut(file) else { return };
+        let (Some(fetch), stop) = (order.fetch.take(), Arc::clone(&order.stop)) else { return };
+        for &conn in fetch.neighbours.values().chain(&fetch.asked) {
+            self.talks.remove(&conn);
+            self.deadlines.remove(&conn);
+            net.close(conn, self.node);
+        }
+        let id = fetch.manifest.id();
+        match ended {
+            Ok(()) => {
+                fetch.offer.complete();
+                self.library.completed(file);
+                self.done(file, None);
+            }
+            Err(why) => {
+                self.library.take_back(&fetch.offer);
+                if why.code() == Code::Conflict {
+                    self.library.in_the_way(file, id);
+                } else if stop.load(Ordering::SeqCst) && self.library.when_dropped(file, id).is_some() {
+                    disk.parts.remove(&(file.clone(), id));
+                }
+                if why.code() == Code::Expired {
+                    self.query(net, file, now, false);
+                } else {
+                    self.done(file, Some(why));
+                }
+            }
+        }
+    }
+
+    // What others want of this peer.
+
+    /// Whether a whole file is still what was hashed.
+    fn serves(&self, disk: &Disk, file: &FileName, id: FileId) -> bool {
+        let known = self.stamps.get(file).filter(|(_, known)| known.id() == id);
+        known.is_some_and(|(then, _)| disk.files.get(file).is_some_and(|there| there.stamp == *then))
+    }
+
+    fn asked(&mut self, net: &mut Net, disk: &mut Disk, conn: ConnId, line: &Line, now: Millis) {
+        let Some(message) = line.message::<ToPeer>() else { return };
+        match (self.talks.get(&conn), message) {
+            (None | Some(Talk::Serve), asked @ ToPeer::Multiply { .. }) => {
+                self.talks.insert(conn, Talk::Serve);
+                self.begin(net, conn, asked, &line.payload, now, None);
+            }
+            (None, ToPeer::Join { peer, file, id, pass }) => {
+                let shown = pass.as_ref().is_some_and(|pass| self.network.is_pass(pass, peer, id));
+                if peer != NOBODY && !shown {
+                    return self.refuse(net, conn, &Error::new(Code::Unauthorised, "that pass shows nothing"));
+                }
+                match self.library.find(&file, id) {
+                    Ok(offer) => {
+                        let has = offer.have().as_bytes().to_vec();
+                        let payload = has.len() as u64;
+                        net.say(conn, self.node, &FromPeer::Bitfield { payload }, &has);
+                        self.talks.insert(conn, Talk::Upload(offer));
+                    }
+                    Err(no) => self.refuse(net, conn, &no),
+                }
+            }
+            (Some(Talk::Upload(_)), ToPeer::Interested { on: true }) => {
+                net.say(conn, self.node, &FromPeer::Unchoke {}, &[]);
+            }
+            (Some(Talk::Upload(offer)), ToPeer::Request { piece }) => {
+                let offer = Arc::clone(offer);
+                self.send_piece(net, disk, conn, &offer, piece, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn refuse(&mut self, net: &mut Net, conn: ConnId, no: &Error) {
+        net.say(conn, self.node, &FromPeer::Error(Refusal::from(no)), &[]);
+        net.close(conn, self.node);
+        self.talks.remove(&conn);
+    }
+
+    fn send_piece(&mut self, net: &mut Net, disk: &Disk, conn: ConnId, offer: &Arc<Offer>, piece: u32, now: Millis) {
+        let (file, id) = (offer.name(), offer.id());
+        let Ok(piece) = offer.manifest().layout().piece(piece) else { return };
+        let range = piece.offset() as usize..piece.offset() as usize + piece.len();
+        let here = self.library.find(file, id).is_ok() && offer.have().contains(piece);
+        let bytes = match disk.parts.get(&(file.clone(), id)) {
+            _ if !here => None,
+            _ if offer.is_whole() => {
+                self.serves(disk, file, id).then(|| disk.files[file].content.bytes[range].to_vec())
+            }
+            part => part.map(|part| part.bytes[range].to_vec()),
+        };
+        let Some(mut bytes) = bytes else {
+            return self.refuse(net, conn, &Error::new(Code::NotFound, format!("{file} was changed here")));
+        };
+        if now < self.lies_until {
+            bytes[0] ^= 1;
+        }
+        let answer = FromPeer::Piece { piece: piece.index(), payload: bytes.len() as u64 };
+        net.say(conn, self.node, &answer, &bytes);
+    }
+
+    /// A product may begin, or is refused. Its `bind` may be on its way.
+    fn begin(&mut self, net: &mut Net, conn: ConnId, asked: ToPeer, payload: &[u8], now: Millis, by: Option<Millis>) {
+        let ToPeer::Multiply { lease, ref key, product, .. } = asked else { return };
+        let question = payload.try_into().map_or(0, u64::from_be_bytes);
+        let answer = answer_of(question) ^ u64::from(now < self.lies_until);
+        if self.network.is_exam(lease, key) {
+            return net.say(conn, self.node, &product_message(product), &answer.to_be_bytes());
+        }
+        match self.bindings.begin(lease, key, now) {
+            Begin::Go => {
+                let until = self.bound.get(&lease).copied();
+                assert!(until.is_some_and(|until| now < until), "a product of the lease {lease} began after its end");
+                let ends = now + net.rng.random_range(20..2_500);
+                self.products.push(Product { conn, lease, product, answer, ends });
+                assert!(self.products.len() <= self.slots as usize, "more products than slots");
+            }
+            Begin::Unknown if by.is_none_or(|by| now < by) => {
+                self.early.push((conn, asked, payload.to_vec(), by.unwrap_or(now + BIND_LAG)));
+            }
+            Begin::LeaseBusy | Begin::PeerBusy => self.refuse(net, conn, &Error::new(Code::Busy, "all slots are in use")),
+            Begin::WrongKey => self.refuse(net, conn, &Error::new(Code::Unauthorised, "not your lease")),
+            _ => self.refuse(net, conn, &Error::new(Code::Expired, "the lease does not run here")),
+        }
+    }
+
+    fn begin_early(&mut self, net: &mut Net, now: Millis) {
+        for (conn, asked, payload, by) in std::mem::take(&mut self.early) {
+            self.begin(net, conn, asked, &payload, now, Some(by));
+        }
+    }
+
+    fn end_products(&mut self, net: &mut Net, now: Millis) {
+        if self.early.iter().any(|(.., by)| *by <= now) {
+            self.begin_early(net, now);
+        }
+        let ended: Vec<_> = self.products.extract_if(.., |it| it.ends <= now).collect();
+        for Product { conn, lease, product, answer, .. } in ended {
+            net.say(conn, self.node, &product_message(product), &answer.to_be_bytes());
+            if self.bindings.end(lease)
+                && let (Some(member), Some(_)) = (self.member, self.network.number())
+            {
+                net.say(member, self.node, &ToManager::Unbound { lease }, &[]);
+            }
+        }
+    }
+
+    // What a person does here.
+
+    /// Has so many products computed by slots that are leased.
+    pub(crate) fn multiply(&mut self, net: &mut Net, disk: &mut Disk, slots: u32, products: u32) {
+        let left = (0..products).collect();
+        self.jobs.push(Job { slots, left, again: Some(net.clock(self.node)), ..Job::default() });
+        self.follow(net, disk);
+    }
+
+    /// Drops a file everywhere.
+    pub(crate) fn drop_file(&mut self, net: &mut Net, disk: &mut Disk, file: &FileName) {
+        if self.network.number().is_some() {
+            let Credentials { peer, token } = self.network.credentials();
+            let drop = ToManager::Drop { peer, token, file: file.clone(), id: None, at: None };
+            self.ask(net, net.clock(self.node), Talk::Drop(file.clone()), &drop, &[]);
+        }
+        self.follow(net, disk);
+    }
+
+    /// Takes what was dropped last under a name out of the trash, where the name is free.
+    pub(crate) fn restore(&mut self, net: &mut Net, disk: &mut Disk, file: &FileName) {
+        let now = net.clock(self.node);
+        let mut drops = self.library.drops();
+        drops.sort_by_key(|drop| std::cmp::Reverse(drop.at));
+        let last = drops.into_iter().find(|drop| drop.file == *file);
+        let Some(Dropped { id, at, .. }) = last.filter(|_| !disk.files.contains_key(file)) else { return };
+        let is_it = |(name, content): &(FileName, Rc<Content>)| name == file && content.id() == id;
+        let Some(place) = disk.trash.iter().position(is_it) else { return };
+        let (_, content) = disk.trash.remove(place);
+        let there = Arc::new(content.manifest(file));
+        if let Some(stamp) = disk.publish(&there, &content.bytes, now) {
+            self.stamps.insert(file.clone(), (stamp, Arc::clone(&there)));
+            self.library.published(file, id, now.max(at + 1));
+            self.offer(there);
+        }
+        self.follow(net, disk);
+    }
+
+    fn go_on_with_jobs(&mut self, net: &mut Net, now: Millis) {
+        for n in 0..self.jobs.len() {
+            let job = &mut self.jobs[n];
+            if let (Some(conn), Some(at)) = (job.conn, job.renew_at)
+                && at <= now
+            {
+                job.renew_at = None;
+                net.say(conn, self.node, &ToManager::Renew {}, &[]);
+            }
+            if job.over || job.conn.is_some() || job.again.is_none_or(|at| now < at) {
+                continue;
+            }
+            job.again = None;
+            if job.left.is_empty() && !self.is_out(n) {
+                self.jobs[n].over = true;
+                continue;
+            }
+            let conn = net.connect(self.node, MANAGER);
+            self.talks.insert(conn, Talk::Job(n));
+            self.deadlines.insert(conn, now + 2 * ANSWER_TIME);
+            self.jobs[n].conn = Some(conn);
+            self.lease(net, n);
+        }
+    }
+
+    fn lease(&mut self, net: &mut Net, n: usize) {
+        let registered = self.network.number().is_some();
+        let Credentials { peer, token } = self.network.credentials();
+        let (peer, token) = if registered { (peer, token) } else { (NOBODY, None) };
+        let (slots, avoid) = (self.jobs[n].slots, self.jobs[n].avoid.clone());
+        if let Some(conn) = self.jobs[n].conn {
+            net.say(conn, self.node, &ToManager::Lease { peer, token, slots, avoid }, &[]);
+        }
+    }
+
+    /// Whether products of a multiply are being computed somewhere.
+    fn is_out(&self, n: usize) -> bool {
+        self.talks.values().any(|talk| matches!(talk, Talk::Slot(job, ..) if *job == n))
+    }
+
+    fn hear_of_lease(&mut self, net: &mut Net, conn: ConnId, n: usize, line: &Line, now: Millis) {
+        self.deadlines.insert(conn, now + 2 * ANSWER_TIME);
+        match line.message::<FromManager>() {
+            Some(FromManager::Wait { .. }) => net.say(conn, self.node, &ToManager::Ok(Activity::default()), &[]),
+            Some(FromManager::Leased { lease, slots, for_ms }) => {
+                self.jobs[n].renew_at = Some(now + for_ms / 2);
+                if self.jobs[n].lease.replace(lease) != Some(lease) {
+                    self.use_slots(net, n, slots);
+                }
+            }
+            Some(FromManager::Expired { .. } | FromManager::Released {}) => {
+                let job = &mut self.jobs[n];
+                (job.lease, job.renew_at) = (None, None);
+                self.rest(net, n);
+            }
+            Some(FromManager::Error(no)) => {
+                let job = &mut self.jobs[n];
+                job.gave_up += 1;
+                job.avoid.clear();
+                // It is told why; a person would try again, and give up some time.
+                job.over = job.gave_up >= 3 && no.code == Code::Infeasible;
+                (job.conn, job.lease, job.again) = (None, None, Some(now + 3_000));
+                self.talks.remove(&conn);
+                self.deadlines.remove(&conn);
+                net.close(conn, self.node);
+            }
+            _ => {}
+        }
+    }
+
+    fn use_slots(&mut self, net: &mut Net, n: usize, slots: Vec<PeerCard>) {
+        for card in slots {
+            (0..card.slots).for_each(|_| self.send_product(net, n, &card));
+        }
+        self.rest(net, n);
+    }
+
+    /// Sends the next product to a slot, if there is one.
+    fn send_product(&mut self, net: &mut Net, n: usize, card: &PeerCard) {
+        let (Some(lease), Some(key)) = (self.jobs[n].lease, card.key.clone()) else { return };
+        let Some(product) = self.jobs[n].left.pop() else { return };
+        let conn = net.connect(self.node, node_at(card.addr));
+        let multiply = ToPeer::Multiply { lease, key, product, rows: 1, inner: 1, cols: 1, payload: 16 };
+        net.say(conn, self.node, &multiply, &u64::from(product).to_be_bytes());
+        self.talks.insert(conn, Talk::Slot(n, card.clone(), product));
+        self.deadlines.insert(conn, net.clock(self.node) + 30_000);
+    }
+
+    fn hear_answer(&mut self, net: &mut Net, conn: ConnId, (n, card, product): (usize, PeerCard, u32), line: &Line) {
+        self.talks.remove(&conn);
+        self.deadlines.remove(&conn);
+        net.close(conn, self.node);
+        let (job, peer) = (&mut self.jobs[n], card.peer);
+        match line.message::<FromPeer>() {
+            Some(FromPeer::Product { product: its, .. }) if its == product => {
+                if line.payload == answer_of(product.into()).to_be_bytes() {
+                    job.done.push(product);
+                    self.send_product(net, n, &card);
+                } else {
+                    job.left.push(product);
+                    job.avoid.push(peer);
+                    if let Some(manager) = job.conn {
+                        let reason = "a wrong product".into();
+                        net.say(manager, self.node, &ToManager::Blame { peer, reason }, &[]);
+                    }
+                }
+            }
+            _ => job.left.push(product),
+        }
+        self.rest(net, n);
+    }
+
+    /// When nothing is being computed: the lease is given back, or another one is asked for, or all is done.
+    fn rest(&mut self, net: &mut Net, n: usize) {
+        if self.is_out(n) || self.jobs[n].over {
+            return;
+        }
+        let Job { lease, conn, .. } = self.jobs[n];
+        let Some(conn) = conn else { return };
+        if lease.is_some() {
+            net.say(conn, self.node, &ToManager::Release {}, &[]);
+        } else if self.jobs[n].left.is_empty() {
+            self.jobs[n].over = true;
+            self.jobs[n].conn = None;
+            self.talks.remove(&conn);
+            self.deadlines.remove(&conn);
+            net.close(conn, self.node);
+        } else {
+            self.lease(net, n);
+        }
+    }
+
+    // What is looked at from outside.
+
+    /// Its number, while it is registered, and how many products it computes.
+    pub(crate) fn load(&self) -> (Option<PeerId>, u32) {
+        (self.network.number(), self.products.len() as u32)
+    }
+
+    /// Whether its folder is paused: a person would restart it.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.replication.is_paused()
+    }
+
+    /// What is still to be done here, if anything is.
+    pub(crate) fn unrest(&self, disk: &Disk) -> Option<String> {
+        let offers = self.library.offers();
+        let offered = |name: &FileName| offers.iter().any(|offer| offer.name() == name && offer.is_whole());
+        if self.network.number().is_none() {
+            return Some("it is not registered".into());
+        }
+        if let Some(name) = disk.files.keys().find(|name| !offered(name)) {
+            return Some(format!("{name} lies there and is not offered"));
+        }
+        if let Some(offer) = offers.iter().find(|offer| !disk.files.contains_key(offer.name())) {
+            return Some(format!("{} is offered and does not lie there", offer.name()));
+        }
+        if let Some(job) = self.jobs.iter().position(|job| !job.over) {
+            return Some(format!("its multiply {job} is not done"));
+        }
+        None
+    }
+}
+
+impl Fetch {
+    fn row(&self) -> Download {
+        Download {
+            file: self.manifest.name().clone(),
+            have: self.partial.have().count(),
+            pieces: self.manifest.layout().pieces(),
+            since_ms_ago: 0,
+            bytes_per_s: 0,
+            from: Vec::new(),
+            map: String::new(),
+        }
+    }
+}
+
+fn listing(file: &FileName, answer: FromManager, payload: &[u8]) -> Result<(Manifest, Vec<Holder>)> {
+    let FromManager::Holders { found, .. } = answer else { return Err(Error::failed("no answer")) };
+    let manifest = Manifest::from_wire(file.clone(), found.size, found.piece_size, payload)?;
+    Ok((manifest, found.holders))
+}
+
+fn product_message(product: u32) -> FromPeer {
+    FromPeer::Product { product, rows: 1, cols: 1, payload: 8 }
+}
+
+fn fails(failures: &BTreeMap<FileName, Failure>, file: &FileName, stamp: Option<Stamp>, now: Millis) -> bool {
+    failures.get(file).is_some_and(|failure| failure.stamp == stamp && now < failure.again)
+}
+
+fn found_again(disk: &Disk, read: &[FileName], vanished: &[FileName], offered: &[(FileName, FileId)]) -> usize {
+    let there = read.iter().filter_map(|name| disk.files.get(name).map(|file| &file.content));
+    let new: Vec<FileId> = there.filter(|it| !it.bytes.is_empty()).map(|it| it.id()).collect();
+    offered.iter().filter(|(file, id)| vanished.contains(file) && new.contains(id)).count()
+}
+
+/// What the peer of a node calls itself.
+pub(crate) fn name_of(node: NodeId) -> String {
+    ["manager", "ada", "ben", "cyd", "dee", "eve"][node].into()
+}
+
+const _: (usize, Option<Bound>) = (limits::DOWNLOADS, None);
