@@ -11,20 +11,51 @@
 #   crowd    peers are at one manager                                              500       5000
 #   flood    seconds memory may take to fall after each of ten floods                1         30
 #   fifo     leases are granted in the order of their numbers                    50000    1000000
+#   sim      schedules of a simulated network, in virtual time                    1000    1000000
 #
 # Without a count each takes under a minute if the promises are kept. FAULTS_SEED=N makes the same random choices again;
 # FAULTS_ONLY=TEXT measures only floods and hostile clients with this text in their names. Nothing else should run on the
-# machine meanwhile where times are measured (liars, crowd).
+# machine meanwhile where times are measured (liars, crowd). SIM_SEED=N plays that schedule alone. One that fails is shrunk; its
+# chart and the logs of its nodes are left in the folder that is named then.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 cd "$root"
 set -- "${words[@]}"
-[[ $* =~ ^(kill|pause|restart|liars|crowd|flood|fifo)(\ [1-9][0-9]*)?$ ]] || wrong "it does not know ${*:-a kind of nothing}"
+[[ $* =~ ^(kill|pause|restart|liars|crowd|flood|fifo|sim)(\ [1-9][0-9]*)?$ ]] || wrong "it does not know ${*:-a kind of nothing}"
+
+# sim TEST: a test of the simulated network, which is a part of the library's.
+sim() {
+    cargo test --locked --quiet --release --lib "sim::tests::$1" -- --ignored --nocapture --exact 2>/dev/null |
+        grep -Ev '^(running|test |$)'
+    return "${PIPESTATUS[0]}"
+}
+
+# story SEED: plays one schedule, shrinks it if it fails, and draws its chart.
+story() {
+    local folder=${TMPDIR:-/tmp}/peerlab-sim-$1 status=0
+    SIM_SEED=$1 SIM_STORY=$folder sim one >&2 || status=1
+    scripts/chart.sh "$folder/chart.svg" --title "seed $1" "$folder/manager.log" "$folder"/[^m]*.log >&2
+    return "$status"
+}
+
+# play COUNT: plays schedules, and tells the story of the first that fails.
+play() {
+    local status=0
+    [[ -z ${SIM_SEED-} ]] || { story "$SIM_SEED"; return; }
+    SIM_COUNT=${1:-1000} sim many | tee "$work/sim" || status=1
+    seed=$(sed -n 's/^seed \([0-9]*\):.*/\1/p' "$work/sim" | head -n 1)
+    [[ -z $seed ]] || story "$seed" || status=1
+    return "$status"
+}
 
 table=$work/faults-$1.csv status=0
 {
     echo "# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-    cargo bench --locked --quiet --bench faults -- "$@" || status=1
+    if [[ $1 == sim ]]; then
+        play "${2-}" || status=1
+    else
+        cargo bench --locked --quiet --bench faults -- "$@" || status=1
+    fi
     echo "$status" >"$work/status"
 } | tee "$table"
 status=$(<"$work/status")

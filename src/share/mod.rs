@@ -145,7 +145,8 @@ pub type Hash = [u8; 32];
 
 /// Bytes as hex digits in lower case, two each.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 /// The 32 bytes that are written as 64 hex digits in lower case, if these are such.

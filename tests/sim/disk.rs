@@ -58,7 +58,7 @@ pub(crate) struct File {
     pub(crate) content: Rc<Content>,
     pub(crate) stamp: Stamp,
     /// What the disk has of it, if that is another content: nothing, or what lay there before.
-    behind: Option<(Millis, Option<Rc<Content>>)>,
+    behind: Option<(Millis, Option<(Rc<Content>, Stamp)>)>,
 }
 
 /// What is there of a download: its manifest, and its bytes with holes.
@@ -107,7 +107,7 @@ impl Disk {
         // What the disk had all the while is what comes back.
         let old = before.and_then(|before| match before.behind {
             Some((since, old)) if now < since + WRITEBACK => old,
-            _ => Some(before.content),
+            _ => Some((before.content, before.stamp)),
         });
         self.files.insert(name.clone(), File { content: Rc::new(bytes.into()), stamp, behind: Some((now, old)) });
     }
@@ -166,9 +166,8 @@ impl Disk {
         for (name, mut file) in files {
             match file.behind.take() {
                 Some((since, old)) if now < since + WRITEBACK && !keeps() => {
-                    let Some(old) = old else { continue };
-                    let stamp = self.stamp(old.bytes.len(), now, Some(file.stamp.file));
-                    self.files.insert(name, File { content: old, stamp, behind: None });
+                    let Some((content, stamp)) = old else { continue };
+                    self.files.insert(name, File { content, stamp, behind: None });
                 }
                 _ => drop(self.files.insert(name, file)),
             }

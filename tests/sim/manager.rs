@@ -18,7 +18,7 @@ use crate::net::message::{
     Candidate, Credentials, FileState, FromManager, FromPeer, LeaseId, PeerCard, PeerId, Refusal,
     Replicas, ToManager, ToPeer, plain, unexpected,
 };
-use crate::share::Manifest;
+use crate::share::{FileId, FileName, Manifest};
 use crate::sim::net::{ConnId, Input, Line, MANAGER, Net};
 use crate::sim::{QUANTUM, answer_of, node_at};
 
@@ -81,6 +81,8 @@ pub(crate) struct Manager {
     next_plan: Option<Millis>,
     /// The number of the last lease that was granted out of the queue.
     granted: LeaseId,
+    /// What everybody was told to drop.
+    dropped: Vec<(FileName, FileId, Millis)>,
 }
 
 impl Manager {
@@ -102,6 +104,7 @@ impl Manager {
             next_list: now,
             next_plan: None,
             granted: 0,
+            dropped: Vec::new(),
         }
     }
 
@@ -475,6 +478,9 @@ impl Manager {
                         self.of_ticket(lease).iter().for_each(|&conn| net.say(conn, MANAGER, &message, &[]));
                     }
                     Effect::TellAll(message) => {
+                        if let FromManager::Drop { file, id: Some(id), at: Some(at) } = &message {
+                            self.dropped.push((file.clone(), *id, *at));
+                        }
                         self.lines.values().for_each(|&conn| net.say(conn, MANAGER, &message, &[]));
                     }
                     Effect::Turn(ticket) => {
@@ -508,6 +514,16 @@ impl Manager {
     /// How many slots of a peer the manager believes to be in use; `None` when it does not know that number.
     pub(crate) fn used(&self, peer: PeerId) -> Option<u32> {
         self.lines.contains_key(&peer).then(|| self.table.book.used(peer))
+    }
+
+    /// The lease that was granted last.
+    pub(crate) fn last_lease(&self) -> LeaseId {
+        self.granted
+    }
+
+    /// What this manager told everybody to drop, and when by its clock.
+    pub(crate) fn dropped(&self) -> &[(FileName, FileId, Millis)] {
+        &self.dropped
     }
 
     /// The files with their whole holders.

@@ -182,6 +182,8 @@ pub(crate) struct Peer {
     /// It answers wrongly until then.
     pub(crate) lies_until: Millis,
     slots: u32,
+    /// What the manager has confirmed to list as whole here.
+    pub(crate) published: Vec<(FileName, FileId)>,
     /// Until when each lease may begin products here, as it was told; the fact, kept apart from the program.
     bound: BTreeMap<LeaseId, Millis>,
 }
@@ -239,6 +241,7 @@ impl Peer {
             deadlines: BTreeMap::new(),
             lies_until: 0,
             slots,
+            published: Vec::new(),
             bound: BTreeMap::new(),
         };
         peer.follow(net, disk);
@@ -477,6 +480,9 @@ impl Peer {
         match talk {
             Talk::Publish(who, news) => {
                 self.publishing = None;
+                if let (Ok(_), true, Some(offer)) = (&answer, news.whole, &news.offer) {
+                    self.published.push((news.file.clone(), offer.id()));
+                }
                 if self.library.answered(&who, news, answer.map(drop)).is_err() {
                     self.publish_at = now + 300;
                 }
