@@ -239,7 +239,10 @@ fn open(path: &Path) -> Result<Matrix> {
             let advice = match npy.exists() {
                 true => format!("{} is there", npy.display()),
                 false => {
-                    format!("`make {} 1000` writes one", shell_words::quote(text.trim_end_matches(".npy")))
+                    format!(
+                        "`make {} 1000` writes one",
+                        shlex::try_quote(text.trim_end_matches(".npy")).unwrap_or_default()
+                    )
                 }
             };
             Error::new(Code::NotFound, format!("there is no file {name}")).advise(advice)

@@ -281,3 +281,23 @@ impl Network {
         !known.over
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_pass_is_worth_something_for_one_peer_one_file_and_this_holder() {
+        let config = Config::alone(Path::new("nowhere"));
+        let network = Network::new(config, ([127, 0, 0, 1], 1).into());
+        let (token, file, other) = (Key::random(), FileId::from([1; 32]), FileId::from([2; 32]));
+        assert!(!network.is_pass(&token.pass(7, file), 7, file), "it has no token yet");
+        network.told(1, token.clone());
+        assert!(network.is_pass(&token.pass(7, file), 7, file));
+        for pass in [token.pass(8, file), token.pass(7, other), Key::random().pass(7, file), token] {
+            assert!(!network.is_pass(&pass, 7, file));
+        }
+    }
+}

@@ -237,9 +237,8 @@ impl Library {
 
     /// Remembers the drops in a file.
     pub(crate) fn load_drops(&self, path: &Path) {
-        let known = &mut self.known.lock();
         for Dropped { file, id, at } in drops::load(path) {
-            known.versions.merge(&file, id, Mark::dropped(at));
+            self.known.lock().versions.merge(&file, id, Mark::dropped(at));
         }
     }
 
@@ -382,3 +381,6 @@ impl Library {
 fn all_drops(versions: &Versions) -> Vec<Dropped> {
     versions.drops().map(|(at, file, id)| Dropped { file: file.clone(), id, at }).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::clock::Millis;
-use crate::net::admission::Admission;
-use crate::peer::config::{Config, UploadSettings};
+use crate::peer::config::Config;
 use crate::peer::library::Library;
 use crate::peer::library::drops::Dropped;
 use crate::peer::network::Network;
@@ -24,22 +23,10 @@ impl Lab {
     }
 
     fn of(dir: tempfile::TempDir) -> Self {
-        let nowhere = ([127, 0, 0, 1], 1).into();
-        let upload = UploadSettings { up: None, down: None, unchoke: 4, round: Duration::from_secs(10) };
-        let config = Config {
-            manager: nowhere,
-            listen: nowhere,
-            advertise: None,
-            name: "ben".parse().unwrap(),
-            slots: 0,
-            keeps: true,
-            data: dir.path().into(),
-            scan: Duration::from_secs(1),
-            admission: Admission::default(),
-            upload,
-        };
+        let config = Config::alone(dir.path());
+        let (listen, upload) = (config.listen, config.upload);
         let store = Store::open(dir.path()).unwrap();
-        let library = Arc::new(Library::new(Arc::new(Network::new(config, nowhere))));
+        let library = Arc::new(Library::new(Arc::new(Network::new(config, listen))));
         let uploads = Arc::new(Uploads::new(upload));
         let replication = Arc::new(Replication::new(store, library, uploads));
         let folder = Folder::new(Arc::clone(&replication));
