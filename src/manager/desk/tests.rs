@@ -1,6 +1,9 @@
 //! Threads that wait for their turn. What is waited for is that another thread sleeps, never that time passes.
 
+use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
+use std::sync::mpsc::channel;
 use std::thread::{self, ScopedJoinHandle};
 
 use super::*;
@@ -96,16 +99,42 @@ fn a_wake_up_without_a_reason_ends_no_wait() {
 #[test]
 fn no_wake_up_is_lost() {
     let (desk, line, peer) = desk();
-    let rounds = || {
-        for round in 0..5000 {
-            let (ticket, began) = (ask(&desk, &line), Instant::now());
-            assert!(is_leased(&ticket.wait_for_turn(LONG)));
-            // Again and again the slot comes back in the moment between the look of the other and its sleep.
-            assert!(began.elapsed() < LONG, "its turn came in round {round}, and it slept on");
-            give_back(&desk, peer, ticket);
+    // With so many peers a look takes a while. After that a lock that is let go of goes to the thread that waits for it.
+    for port in 10_000..13_000 {
+        let other = format!(r#"{{"version":2,"name":"p{port}","addr":"127.0.0.1:{port}","slots":0}}"#);
+        desk.admit(serde_json::from_str(&other).unwrap(), &line).unwrap();
+    }
+    let (tell, told) = channel();
+    let comes = || tell.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
+    let until_it_sleeps = || {
+        let state = Path::new("/proc").join(told.recv().unwrap()).join("stat");
+        while !fs::read_to_string(&state).unwrap().contains(") S ") {
+            thread::yield_now();
         }
     };
-    thread::scope(|scope| [scope.spawn(rounds), scope.spawn(rounds)].map(ScopedJoinHandle::join))
-        .into_iter()
-        .for_each(|ended| ended.unwrap());
+    for _ in 0..20 {
+        let (first, second) = (ask(&desk, &line), ask(&desk, &line));
+        let lease = first.number;
+        drop(first);
+        let locked = desk.locked.lock();
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                comes();
+                let began = Instant::now();
+                second.wait_for_turn(LONG);
+                began.elapsed()
+            });
+            until_it_sleeps();
+            scope.spawn(|| {
+                comes();
+                desk.change(|table, now| table.unbound(peer, lease, now));
+            });
+            until_it_sleeps();
+            // One looks, then the other gives the slot back: in between the first must be asleep.
+            MutexGuard::unlock_fair(locked);
+            let took = waiter.join().unwrap();
+            assert!(took < LONG, "its turn came between its look and its sleep, and it slept on");
+        });
+        give_back(&desk, peer, second);
+    }
 }
