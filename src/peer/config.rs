@@ -75,28 +75,3 @@ fn random_name() -> String {
 fn parse_round(scale: &str) -> Result<Duration> {
     cli::parse_scale(scale).map(|scale| Duration::from_secs(ROUND_SECONDS).div_f64(scale))
 }
-
-#[cfg(test)]
-impl Config {
-    /// Of a peer with this folder, whose manager nobody can reach.
-    pub(super) fn alone(data: &std::path::Path) -> Self {
-        let nowhere = ([127, 0, 0, 1], 1).into();
-        Self {
-            manager: nowhere,
-            listen: nowhere,
-            advertise: None,
-            name: "ben".parse().unwrap(),
-            slots: 0,
-            keeps: true,
-            data: data.into(),
-            scan: Duration::from_secs(1),
-            admission: Admission::default(),
-            upload: UploadSettings {
-                up: None,
-                down: None,
-                unchoke: UNCHOKE,
-                round: Duration::from_secs(ROUND_SECONDS),
-            },
-        }
-    }
-}

@@ -3,10 +3,9 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::clock::Millis;
-use crate::peer::config::Config;
 use crate::peer::library::Library;
 use crate::peer::library::drops::Dropped;
-use crate::peer::network::Network;
+use crate::peer::network::tests::alone;
 use crate::peer::swarm::upload::Uploads;
 use crate::share::store::Store;
 
@@ -23,10 +22,10 @@ impl Lab {
     }
 
     fn of(dir: tempfile::TempDir) -> Self {
-        let config = Config::alone(dir.path());
-        let (listen, upload) = (config.listen, config.upload);
+        let network = alone(dir.path());
+        let upload = network.config.upload;
         let store = Store::open(dir.path()).unwrap();
-        let library = Arc::new(Library::new(Arc::new(Network::new(config, listen))));
+        let library = Arc::new(Library::new(Arc::new(network)));
         let uploads = Arc::new(Uploads::new(upload));
         let replication = Arc::new(Replication::new(store, library, uploads));
         let folder = Folder::new(Arc::clone(&replication));
