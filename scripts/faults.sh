@@ -67,7 +67,7 @@ passes() {
     (cd "$copy" && env -u RUSTFLAGS cargo test --locked --lib --no-run) >"$work/run" 2>&1 || return 1
     program=$(sed -n 's/^ *Executable [^(]*(\(.*\))$/\1/p' "$work/run")
     began=${EPOCHREALTIME/[.,]/}
-    (cd "$copy" && timeout --foreground -k 5 120 "$program" --exact "$@") >"$work/run" 2>&1
+    (cd "$copy" && timeout --foreground -k 5 300 "$program" --exact "$@") >"$work/run" 2>&1
     local failed=$?
     ms=$(((${EPOCHREALTIME/[.,]/} - began) / 1000))
     return "$failed"
