@@ -11,6 +11,8 @@
 #   crowd    peers are at one manager                                              500       5000
 #   flood    seconds memory may take to fall after each of ten floods                1         30
 #   fifo     leases are granted in the order of their numbers                    50000    1000000
+#   calls    system calls of programs fail, each once                               48       1000
+#   fuzz     inputs of all kinds are made up, by `cargo fuzz` (tests/fuzz)      1000000  100000000
 #
 # Without a count each takes under a minute if the promises are kept. FAULTS_SEED=N makes the same random choices again;
 # FAULTS_ONLY=TEXT measures only floods and hostile clients with this text in their names. Nothing else should run on the
@@ -19,12 +21,53 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 cd "$root"
 set -- "${words[@]}"
-[[ $* =~ ^(kill|pause|restart|liars|crowd|flood|fifo)(\ [1-9][0-9]*)?$ ]] || wrong "it does not know ${*:-a kind of nothing}"
+[[ $* =~ ^(kill|pause|restart|liars|crowd|flood|fifo|calls|fuzz)(\ [1-9][0-9]*)?$ ]] || wrong "it does not know ${*:-a kind of nothing}"
+
+# fuzz COUNT: so many inputs, shared out over the folders of tests/fuzz/corpus. What is told apart on the way is kept in
+# target/fuzz/corpus, for the next time; what breaks a promise in target/fuzz/found.
+fuzz() {
+    local target=${CARGO_TARGET_DIR:-$root/target}/fuzz log=$work/fuzz.log broken=0 kinds=0 left=$1 name
+    if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
+        echo "faults.sh: \`cargo +nightly fuzz\` does not run here; install it with \`rustup toolchain install nightly\`" \
+            "and \`cargo install cargo-fuzz\`, then run this again" >&2
+        return 1
+    fi
+    # Without a sanitizer: safe code has no use for it, and the memory that is measured is that of the program.
+    cargo +nightly fuzz build --fuzz-dir tests/fuzz --target-dir "$target" --sanitizer none input >"$log" 2>&1 ||
+        { cat "$log" >&2 && return 1; }
+    # A copy: the sources may change while it runs.
+    cp "$target"/*/release/input "$work/"
+    echo "input,runs,seconds,crashes,peak_mib"
+    # The grammar of the prompt is made once a line, which takes a hundred times as long as all the rest.
+    local share=$((left / 500)) names
+    mapfile -t names < <(cd tests/fuzz/corpus && printf '%s\n' prompt * | awk '!seen[$0]++')
+    for name in "${names[@]}"; do
+        local crashes=0 began=$SECONDS
+        mkdir -p "$target/corpus/$name" "$target/found"
+        INPUT=$name "$work/input" "$target/corpus/$name" "tests/fuzz/corpus/$name" -runs="$share" -max_len=4096 \
+            -timeout=5 -rss_limit_mb=64 -print_final_stats=1 -artifact_prefix="$target/found/$name-" \
+            >/dev/null 2>"$log" || {
+            crashes=1 broken=1
+            grep -a -A2 'panicked at\|^Error\|ERROR: libFuzzer\|Test unit written' "$log" >&2 || cat "$log" >&2
+        }
+        said() { sed -n "s/^stat::$1: *//p" "$log"; }
+        echo "$name,$(said number_of_executed_units),$((SECONDS - began)),$crashes,$(said peak_rss_mb)"
+        ((left -= share, kinds += 1))
+        ((kinds == ${#names[@]})) || share=$((left / (${#names[@]} - kinds)))
+    done
+    return "$broken"
+}
 
 table=$work/faults-$1.csv status=0
 {
     echo "# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-    cargo bench --locked --quiet --bench faults -- "$@" || status=1
+    case $1 in
+    fuzz) fuzz "${2:-1000000}" || status=1 ;;
+    # Programs that leave every call to the C library, where tests/failing.rs stands in between.
+    calls) RUSTFLAGS="--cfg rustix_use_libc" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/calls \
+        cargo bench --locked --quiet --profile dev --bench faults -- "$@" || status=1 ;;
+    *) cargo bench --locked --quiet --bench faults -- "$@" || status=1 ;;
+    esac
     echo "$status" >"$work/status"
 } | tee "$table"
 status=$(<"$work/status")

@@ -104,6 +104,9 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/inputs.rs"]
+pub mod inputs;
 pub mod manager;
 pub mod matrix;
 pub mod net;
