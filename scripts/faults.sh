@@ -32,6 +32,7 @@ fuzz() {
             "and \`cargo install cargo-fuzz\`, then run this again" >&2
         return 1
     fi
+    said() { sed -n "s/^stat::$1: *//p" "$log"; }
     # Without a sanitizer: safe code has no use for it, and the memory that is measured is that of the program.
     cargo +nightly fuzz build --fuzz-dir tests/fuzz --target-dir "$target" --sanitizer none input >"$log" 2>&1 ||
         { cat "$log" >&2 && return 1; }
@@ -50,7 +51,6 @@ fuzz() {
             crashes=1 broken=1
             grep -a -A2 'panicked at\|^Error\|ERROR: libFuzzer\|Test unit written' "$log" >&2 || cat "$log" >&2
         }
-        said() { sed -n "s/^stat::$1: *//p" "$log"; }
         echo "$name,$(said number_of_executed_units),$((SECONDS - began)),$crashes,$(said peak_rss_mb)"
         ((left -= share, kinds += 1))
         ((kinds == ${#names[@]})) || share=$((left / (${#names[@]} - kinds)))

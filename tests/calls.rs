@@ -9,15 +9,18 @@ use crate::common::calls::{Case, Verdict, build, run};
 fn a_call_that_fails_once_spoils_nothing_and_is_told_in_words() {
     let dir = tempfile::tempdir().unwrap();
     let library = build(dir.path());
-    let (usual, cases) = (Case { kind: "none", victim: "nobody", at: 0 }, [
-        ("open", "p1", 9),
-        ("write", "p0", 3),
-        ("fsync", "p1", 1),
-        ("bind", "manager", 1),
-        ("accept", "p0", 2),
-        ("connect", "down", 1),
-        ("spawn", "manager", 8),
-    ]);
+    let (usual, cases) = (
+        Case { kind: "none", victim: "nobody", at: 0 },
+        [
+            ("open", "multiply", 1),
+            ("write", "p0", 1),
+            ("fsync", "p0", 1),
+            ("bind", "manager", 1),
+            ("accept", "p0", 2),
+            ("connect", "down", 1),
+            ("spawn", "manager", 8),
+        ],
+    );
     let usual: Verdict = run(&library, &usual, &BTreeMap::new());
     assert_eq!(usual.broken(), [""; 0], "without a failure");
     std::thread::scope(|scope| {

@@ -501,7 +501,11 @@ impl Writer {
 }
 
 /// Reads up to the next newline into `line`, without it; or says what is wrong with what came.
-pub(crate) fn next_line(from: &mut impl BufRead, longest: usize, line: &mut Vec<u8>) -> io::Result<Result<()>> {
+pub(crate) fn next_line(
+    from: &mut impl BufRead,
+    longest: usize,
+    line: &mut Vec<u8>,
+) -> io::Result<Result<()>> {
     line.clear();
     from.take(longest as u64 + 1).read_until(b'\n', line)?;
     let what = match line.pop_if(|last| *last == b'\n') {

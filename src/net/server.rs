@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_line_is_answered_and_the_end_is_clean() {
-        assert_eq!(say(&echo(), b"[1]\n[2]\n"), "[1]\n[2]\n");
+        assert_eq!(say(&echo(), b"\"1\"\n\"2\"\n"), "\"1\"\n\"2\"\n");
         assert_eq!(say(&echo(), b""), "");
     }
 
@@ -308,8 +308,8 @@ mod tests {
         crate::cli::raise_descriptor_limit();
         let server = echo();
         let mut stays = speaker(&server, b"\"stay\"\n");
-        let mut rests = speaker(&server, b"[1]\n");
-        let mut honest: Vec<_> = (0..40).map(|_| speaker(&server, b"[1]\n")).collect();
+        let mut rests = speaker(&server, b"\"1\"\n");
+        let mut honest: Vec<_> = (0..40).map(|_| speaker(&server, b"\"1\"\n")).collect();
         // Connections that say nothing take no place but those of their like.
         let strangers = limits::CONNECTIONS / 2;
         let connect = |_| TcpStream::connect(server.addr()).unwrap();
@@ -321,15 +321,15 @@ mod tests {
                 "the oldest is closed, long before its time is over"
             );
         }
-        speak(&mut rests, b"[2]\n").unwrap();
+        speak(&mut rests, b"\"2\"\n").unwrap();
         // Those that speak once, and then rest, none but those of their like, and of others at rest.
         for _ in 0..5 {
-            flood.extend((0..strangers / 4).map(|_| speaker(&server, b"[6]\n")));
-            honest.iter_mut().for_each(|stream| speak(stream, b"[3]\n").unwrap());
+            flood.extend((0..strangers / 4).map(|_| speaker(&server, b"\"6\"\n")));
+            honest.iter_mut().for_each(|stream| speak(stream, b"\"3\"\n").unwrap());
         }
         assert!(server.open.lock().conversations.len() <= 1 + strangers);
         assert_eq!(rests.read(&mut [0]).unwrap_or(0), 0, "it was at rest for longest");
-        speak(&mut stays, b"[4]\n").unwrap();
+        speak(&mut stays, b"\"4\"\n").unwrap();
     }
 
     #[test]

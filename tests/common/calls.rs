@@ -196,8 +196,15 @@ impl Day<'_> {
         let mut node = match name {
             "manager" => self.start(name, first, "manager", &["--listen", &known]),
             // Its commands come from its stdin.
-            "p0" if first => self.start(name, first, "peer", &["--manager", &known, "--name", name, "--slots", "4"]),
-            _ => self.start(name, first, "peer", &["--manager", &known, "--name", name, "--slots", "4", "serve"]),
+            "p0" if first => {
+                self.start(name, first, "peer", &["--manager", &known, "--name", name, "--slots", "4"])
+            }
+            _ => self.start(
+                name,
+                first,
+                "peer",
+                &["--manager", &known, "--name", name, "--slots", "4", "serve"],
+            ),
         };
         let end = Instant::now() + STEP;
         while !node.stdout().contains('\n') && !node.has_ended() && Instant::now() < end {
@@ -214,7 +221,8 @@ impl Day<'_> {
 
     /// Starts again what has ended, as a user would that has read why.
     fn tend(&mut self) {
-        let ended: Vec<_> = self.nodes.iter_mut().filter_map(|(name, node)| node.has_ended().then_some(*name)).collect();
+        let ended: Vec<_> =
+            self.nodes.iter_mut().filter_map(|(name, node)| node.has_ended().then_some(*name)).collect();
         for name in ended {
             let outcome = self.nodes.remove(name).unwrap().outcome();
             self.judge(name, &outcome);
@@ -228,9 +236,14 @@ impl Day<'_> {
 
     /// A program has ended in a failure: it has not crashed, names the cause, and says what to do.
     fn judge(&mut self, name: &str, outcome: &Outcome) {
-        let last = outcome.stderr.lines().rev().find(|line| line.starts_with("peer: ") || line.starts_with("manager: "));
+        let last = outcome
+            .stderr
+            .lines()
+            .rev()
+            .find(|line| line.starts_with("peer: ") || line.starts_with("manager: "));
         let said = format!("{name}: {:?}: {}", outcome.status, last.unwrap_or(&outcome.stderr));
-        let crashed = outcome.status.is_none_or(|status| status >= 100) || outcome.stderr.contains("panicked");
+        let crashed =
+            outcome.status.is_none_or(|status| status >= 100) || outcome.stderr.contains("panicked");
         if crashed {
             self.verdict.crashed.push(format!("{name}: {outcome:#?}"));
         } else if !last.is_some_and(|line| line.contains("; ")) {
@@ -273,7 +286,8 @@ impl Day<'_> {
             thread::sleep(Duration::from_millis(10));
         }
         let state = self.look().map(|state| state.to_string());
-        let said: String = self.nodes.values().map(|node| format!("---- {}\n{}", node.name, node.stderr())).collect();
+        let said: String =
+            self.nodes.values().map(|node| format!("---- {}\n{}", node.name, node.stderr())).collect();
         self.verdict.not_whole.push(format!("not within {STEP:?}: {what}\n{state:?}\n{said}"));
         None
     }
@@ -296,7 +310,8 @@ impl Day<'_> {
                 ["task", "fd"].map(|of| fs::read_dir(format!("/proc/{pid}/{of}")).map_or(0, Iterator::count))
             };
             // A thread that obeys orders has its own line to the manager, and keeps it; there are four.
-            let usual = idle.get(name).map(|[threads, open]| [*threads, open + 3 * usize::from(name != "manager")]);
+            let usual =
+                idle.get(name).map(|[threads, open]| [*threads, open + 3 * usize::from(name != "manager")]);
             let Some(usual) = usual else {
                 // The fewest of a while: conversations end in their own time.
                 let (mut least, end) = (count(self), Instant::now() + quiet);

@@ -70,7 +70,9 @@ pub fn lines(bytes: &[u8]) {
         let before = left;
         let heard = next_line(&mut left, longest.into(), &mut line).expect("memory can be read");
         let taken = &before[..before.len() - left.len()];
-        assert!(taken.starts_with(&line) && !line.contains(&b'\n') && taken.len() <= usize::from(longest) + 1);
+        assert!(
+            taken.starts_with(&line) && !line.contains(&b'\n') && taken.len() <= usize::from(longest) + 1
+        );
         match heard {
             Ok(()) => assert_eq!(taken, [&line[..], b"\n"].concat()),
             Err(_) if line.len() > longest.into() => break,
@@ -145,7 +147,8 @@ pub fn http(bytes: &[u8]) {
     let (last, folders) = path.split_last().expect("a path has a name");
     assert!(folders.iter().all(|name| !name.is_empty()), "{path:?}");
     for name in folders.iter().chain([last]) {
-        let climbs = [".", ".."].contains(name) || name.contains(|c: char| c.is_control() || "/\\".contains(c));
+        let climbs =
+            [".", ".."].contains(name) || name.contains(|c: char| c.is_control() || "/\\".contains(c));
         assert!(!climbs, "{path:?}");
     }
     let _ = (request.has("json"), request.value("since"), request.to_string());
@@ -201,10 +204,12 @@ pub fn manifest(bytes: &[u8]) {
     let last = last.map_or(0, |piece| piece.offset() + piece.len() as u64);
     assert_eq!(last, size, "the last piece ends with the file");
     // Hashes of the right number, of bytes that came.
-    let hashes: Vec<u8> = [hashes, &[0]].concat().into_iter().cycle().take(HASH_SIZE * pieces.min(64) as usize).collect();
+    let hashes: Vec<u8> =
+        [hashes, &[0]].concat().into_iter().cycle().take(HASH_SIZE * pieces.min(64) as usize).collect();
     if let Ok(manifest) = Manifest::from_wire(name, size, piece_size, &hashes) {
         assert_eq!(manifest.layout(), layout);
-        let other = Manifest::from_wire("other".parse().expect("a name"), size, piece_size, manifest.hashes());
+        let other =
+            Manifest::from_wire("other".parse().expect("a name"), size, piece_size, manifest.hashes());
         assert_eq!(other.expect("the name does not matter").id(), manifest.id());
     }
 }
@@ -238,9 +243,8 @@ pub fn npy(bytes: &[u8]) {
     let mut again = Vec::new();
     npy::write(&matrix, &mut again).expect("memory takes it");
     let copy = npy::read(&*again, again.len() as u64).expect("it was written here");
-    let exactly = |it: &Matrix| {
-        (it.rows(), it.cols(), it.as_slice().iter().map(|x| x.to_bits()).collect::<Vec<_>>())
-    };
+    let exactly =
+        |it: &Matrix| (it.rows(), it.cols(), it.as_slice().iter().map(|x| x.to_bits()).collect::<Vec<_>>());
     assert_eq!(exactly(&copy), exactly(&matrix));
     assert_eq!(npy::written_here(&*again), Some((matrix.rows(), matrix.cols())));
 }
@@ -305,7 +309,9 @@ pub fn prompt(bytes: &[u8]) {
     match prompt::parse(&line) {
         Ok(None) => {}
         Ok(Some(typed)) => assert!(format!("{typed:?}").contains("command: ")),
-        Err(e) => assert!(e.exit_status() == 2 && e.to_string().ends_with("`help` shows the commands"), "{e}"),
+        Err(e) => {
+            assert!(e.exit_status() == 2 && e.to_string().ends_with("`help` shows the commands"), "{e}")
+        }
     }
     let offered = || ["two words.txt".to_owned()].to_vec();
     let (start, _) = Completion::new(prompt::Typed::command(), offered).candidates(&line);

@@ -48,14 +48,21 @@ fn measure(table: &Table, count: usize) {
     let rounds = |kind, victim| cases.iter().filter(|case| (case.0, case.1) == (kind, victim)).count();
     let cases: Vec<Case> = cases
         .iter()
-        .map(|&(kind, victim, round, calls)| Case { kind, victim, at: 1 + round * calls / rounds(kind, victim) })
+        .map(|&(kind, victim, round, calls)| Case {
+            kind,
+            victim,
+            at: 1 + round * calls / rounds(kind, victim),
+        })
         .collect();
     let verdicts = Mutex::new(BTreeMap::<&str, Vec<Verdict>>::new());
     on_lanes(LANES, cases.len(), |at| {
         let case = &cases[at];
         let verdict = pass(&library, case, &usual.idle);
         for broken in verdict.broken() {
-            table.promise(false, format_args!("call {} of kind {} of {}: {broken}", case.at, case.kind, case.victim));
+            table.promise(
+                false,
+                format_args!("call {} of kind {} of {}: {broken}", case.at, case.kind, case.victim),
+            );
         }
         verdicts.lock().entry(case.kind).or_default().push(verdict);
     });

@@ -8,10 +8,10 @@
 use std::env;
 use std::process::ExitCode;
 
+mod calls;
 #[path = "../../common/mod.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod common;
-mod calls;
 mod crowd;
 mod fifo;
 mod flood;
