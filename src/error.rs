@@ -145,7 +145,7 @@ fn usual_advice(cause: &std::io::Error) -> Option<&'static str> {
     Some(match Errno::from_io_error(cause)? {
         Errno::MFILE | Errno::NFILE => "close other files, or raise their limit (`ulimit -n`)",
         Errno::NOSPC | Errno::DQUOT => "make room there",
-        Errno::IO => "the disk or the device may be failing: save what matters, and see what `dmesg` says",
+        Errno::IO => "the disk may be failing: save what matters, and look into the log of the system",
         _ => return None,
     })
 }
