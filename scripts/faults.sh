@@ -13,18 +13,20 @@
 #   flood    seconds memory may take to fall after each of ten floods                1         30
 #   fifo     leases are granted in the order of their numbers                    50000    1000000
 #   sim      schedules of a simulated network, in virtual time                    1000    1000000
+#   calls    system calls of programs fail, each once                               48       1000
+#   fuzz     inputs of all kinds are made up, by `cargo fuzz` (tests/fuzz)      1000000  100000000
 #   planted  faults of tests/planted, or the one of this name, are put into a      all        all
 #            copy of the project, one at a time: the test that each names fails
 #
-# Without a count each takes under a minute if the promises are kept. FAULTS_SEED=N makes the same random choices again;
-# FAULTS_ONLY=TEXT measures only floods and hostile clients with this text in their names. Nothing else should run on the
-# machine meanwhile where times are measured (liars, crowd). SIM_SEED=N plays that schedule alone. One that fails is shrunk; its
-# chart and the logs of its nodes are left in the folder that is named then.
+# Without a count each takes under a minute, calls and fuzz a few, if the promises are kept and it is built. FAULTS_SEED=N
+# makes the same random choices again; FAULTS_ONLY=TEXT measures only floods and hostile clients with this text in their
+# names. Nothing else should run on the machine meanwhile where times are measured (liars, crowd). SIM_SEED=N plays that
+# schedule alone; one that fails is shrunk, and its chart and the logs of its nodes are left in a folder that is named.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 cd "$root"
 set -- "${words[@]}"
-[[ $* =~ ^((kill|pause|restart|liars|crowd|flood|fifo|sim)(\ [1-9][0-9]*)?|planted(\ [a-z-]+)?)$ ]] ||
+[[ $* =~ ^((kill|pause|restart|liars|crowd|flood|fifo|sim|calls|fuzz)(\ [1-9][0-9]*)?|planted(\ [a-z-]+)?)$ ]] ||
     wrong "it does not know ${*:-a kind of nothing}"
 
 # sim TEST: a test of the simulated network, which is a part of the library's.
@@ -50,6 +52,41 @@ play() {
     seed=$(sed -n 's/^seed \([0-9]*\):.*/\1/p' "$work/sim" | head -n 1)
     [[ -z $seed ]] || story "$seed" || status=1
     return "$status"
+}
+
+# fuzz COUNT: so many inputs, shared out over the folders of tests/fuzz/corpus. What is told apart on the way is kept in
+# target/fuzz/corpus, for the next time; what breaks a promise in target/fuzz/found.
+fuzz() {
+    local target=${CARGO_TARGET_DIR:-$root/target}/fuzz log=$work/fuzz.log broken=0 kinds=0 left=$1 name
+    if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
+        echo "faults.sh: \`cargo +nightly fuzz\` does not run here; install it with \`rustup toolchain install nightly\`" \
+            "and \`cargo install cargo-fuzz\`, then run this again" >&2
+        return 1
+    fi
+    said() { sed -n "s/^stat::$1: *//p" "$log"; }
+    # Without a sanitizer: safe code has no use for it, and the memory that is measured is that of the program.
+    cargo +nightly fuzz build --fuzz-dir tests/fuzz --target-dir "$target" --sanitizer none input >"$log" 2>&1 ||
+        { cat "$log" >&2 && return 1; }
+    # A copy: the sources may change while it runs.
+    cp "$target"/*/release/input "$work/"
+    echo "input,runs,seconds,crashes,peak_mib"
+    # The grammar of the prompt is made once a line, which takes a hundred times as long as all the rest.
+    local share=$((left / 500)) names
+    mapfile -t names < <(cd tests/fuzz/corpus && printf '%s\n' prompt * | awk '!seen[$0]++')
+    for name in "${names[@]}"; do
+        local crashes=0 began=$SECONDS
+        mkdir -p "$target/corpus/$name" "$target/found"
+        INPUT=$name "$work/input" "$target/corpus/$name" "tests/fuzz/corpus/$name" -runs="$share" -max_len=4096 \
+            -timeout=5 -rss_limit_mb=64 -print_final_stats=1 -artifact_prefix="$target/found/$name-" \
+            >/dev/null 2>"$log" || {
+            crashes=1 broken=1
+            grep -a -A2 'panicked at\|^Error\|ERROR: libFuzzer\|Test unit written' "$log" >&2 || cat "$log" >&2
+        }
+        echo "$name,$(said number_of_executed_units),$((SECONDS - began)),$crashes,$(said peak_rss_mb)"
+        ((left -= share, kinds += 1))
+        ((kinds == ${#names[@]})) || share=$((left / (${#names[@]} - kinds)))
+    done
+    return "$broken"
 }
 
 # planted [NAME]: quick to build, slow to run: one test is small. What is built with a fault in it has a folder of its own.
@@ -103,13 +140,15 @@ passes() {
 table=$work/faults-$1.csv status=0
 {
     echo "# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-    if [[ $1 == sim ]]; then
-        play "${2-}" || status=1
-    elif [[ $1 == planted ]]; then
-        planted "${@:2}" || status=1
-    else
-        cargo bench --locked --quiet --bench faults -- "$@" || status=1
-    fi
+    case $1 in
+    sim) play "${2-}" || status=1 ;;
+    planted) planted "${@:2}" || status=1 ;;
+    fuzz) fuzz "${2:-1000000}" || status=1 ;;
+    # Programs that leave every call to the C library, where tests/failing.rs stands in between.
+    calls) RUSTFLAGS="--cfg rustix_use_libc" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/calls \
+        cargo bench --locked --quiet --profile dev --bench faults -- "$@" || status=1 ;;
+    *) cargo bench --locked --quiet --bench faults -- "$@" || status=1 ;;
+    esac
     echo "$status" >"$work/status"
 } | tee "$table"
 status=$(<"$work/status")

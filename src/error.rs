@@ -1,7 +1,8 @@
 //! One error for the whole program: what failed, where, why, and what to do next.
 //!
 //! An error is read by a person, so it is a sentence before it is a type: [`Error::new`] says what
-//! failed and where, [`Error::because`] keeps the cause, [`Error::advise`] says what to do next. Its
+//! failed and where, [`Error::because`] keeps the cause, [`Error::advise`] says what to do next (of some
+//! causes that the system names, [`Error::because`] knows it, so that no place forgets it). Its
 //! [`Kind`] is for machines: it becomes the `code` of an `error` message on the wire and the exit
 //! status of a program, so that a peer or a shell script can tell "not found" from "try again".
 //!
@@ -14,6 +15,7 @@
 
 use std::fmt;
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// What every fallible function of the library returns.
@@ -84,7 +86,9 @@ impl Error {
     /// Keeps the cause, which is shown after what failed.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.cause = Some(cause.into());
+        let cause = cause.into();
+        self.advice = self.advice.or_else(|| cause.downcast_ref().and_then(usual_advice).map(Into::into));
+        self.cause = Some(cause);
         self
     }
 
@@ -134,6 +138,16 @@ impl Error {
             },
         }
     }
+}
+
+/// What to do when the system says this, unless somebody knows better.
+fn usual_advice(cause: &std::io::Error) -> Option<&'static str> {
+    Some(match Errno::from_io_error(cause)? {
+        Errno::MFILE | Errno::NFILE => "close other files, or raise their limit (`ulimit -n`)",
+        Errno::NOSPC | Errno::DQUOT => "make room there",
+        Errno::IO => "the disk may be failing: save what matters, and look into the log of the system",
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Error {

@@ -33,6 +33,7 @@
 //! | a rule of the manager | a pure function of `manager/state`, called from one verb of `Table`; its unit test stands beside it |
 //! | a case in a file's life | a row of `peer/replication/decide.rs`, and its test there |
 //! | a thread | `thread::start` with its name, and a row below |
+//! | something that is read | a function in `tests/fuzz/inputs.rs`, with what it promises |
 //! | a limit on what others send | `net/limits.rs`, with its reason |
 //! | a script | `scripts/`, with `lib.sh`: the comment at its top is what `--help` prints; data of the report need `--write` |
 //! | a test | of state: beside it. Of programs: a module of `tests/`, which is one program; it waits for conditions, never for time |
@@ -104,6 +105,9 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/inputs.rs"]
+pub mod inputs;
 pub mod manager;
 pub mod matrix;
 pub mod net;

@@ -15,7 +15,8 @@ use crate::common::node::Network;
 use crate::common::{integers, save};
 
 /// What stands between backticks and is no command of ours: words of the wire, and a command of the shell.
-const OTHERS: [&str; 8] = [".meta4", "ok", "wait", "have", "bind", "registered", "ulimit -u", "{question}"];
+const OTHERS: [&str; 9] =
+    [".meta4", "ok", "wait", "have", "bind", "registered", "ulimit -n", "ulimit -u", "{question}"];
 
 /// All texts in the code of the programs, tests and comments excepted, and where.
 fn texts() -> Vec<(PathBuf, String)> {

@@ -5,6 +5,7 @@
 mod admission;
 mod advice;
 mod board;
+mod calls;
 mod charts;
 mod common;
 mod failures;

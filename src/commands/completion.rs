@@ -37,14 +37,14 @@ const PATHS: &str = "/";
 
 /// Completes the word before the cursor.
 #[derive(Helper, Highlighter, Hinter, Validator)]
-pub(super) struct Completion {
+pub(crate) struct Completion {
     grammar: Command,
     paths: FilenameCompleter,
 }
 
 impl Completion {
     /// For the commands of this grammar.
-    pub(super) fn new(
+    pub(crate) fn new(
         grammar: Command,
         offered: impl Fn() -> Vec<String> + Clone + Send + Sync + 'static,
     ) -> Self {
@@ -64,7 +64,7 @@ impl Completion {
     }
 
     /// Where the last word of a line begins, and what it may become.
-    fn candidates(&self, line: &str) -> (usize, Vec<String>) {
+    pub(crate) fn candidates(&self, line: &str) -> (usize, Vec<String>) {
         let (start, typed) = extract_word(line, line.len(), Some('\\'), is_special);
         let mut words = shlex::split(&line[..start]).unwrap_or_default();
         words.push(unescape(typed, Some('\\')).into_owned());

@@ -11,7 +11,7 @@
 //! after another. A new verb is a [`Command`], a function that returns a result, and a line here.
 
 pub mod command;
-mod completion;
+pub(crate) mod completion;
 pub mod context;
 mod files;
 mod matrix;

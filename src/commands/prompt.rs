@@ -31,7 +31,7 @@ const HISTORY: &str = ".peerlab/history";
 /// A line at the prompt.
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true, name = "", about = "Commands at the prompt", disable_help_flag = true)]
-struct Typed {
+pub(crate) struct Typed {
     /// Print the result as one JSON object
     #[arg(long, global = true)]
     json: bool,
@@ -131,7 +131,7 @@ fn obey(context: &mut Context, line: &str) -> Result<bool> {
 
 /// A line as a command; in any case, as the sources write it (`ADD`, `GET`). `None` where there is nothing to run: for
 /// a remark, or for help, which is printed here.
-fn parse(line: &str) -> Result<Option<Typed>> {
+pub(crate) fn parse(line: &str) -> Result<Option<Typed>> {
     // A script may begin with a byte order mark.
     let line = line.trim_start_matches('\u{feff}');
     if line.trim().is_empty() || line.trim_start().starts_with('#') {

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
@@ -89,9 +89,15 @@ pub(super) fn show_products(bar: &ProgressBar, events: Receiver<MultiplyEvent>, 
     let working = style("{bar:21} {pos}/{len} products, {elapsed}  {wide_msg}");
     bar.set_length(products as u64);
     bar.set_style(working.clone());
-    bar.enable_steady_tick(TICK);
+    // The bar has a thread for that, whose start ends in a panic where no thread can be had.
+    let next = || loop {
+        match events.recv_timeout(TICK) {
+            Err(RecvTimeoutError::Timeout) => bar.tick(),
+            event => return event.ok(),
+        }
+    };
     let mut place = None;
-    for event in events {
+    for event in std::iter::from_fn(next) {
         match event {
             MultiplyEvent::Waiting { position, text } => {
                 // A terminal's line is renewed every second; elsewhere one line for each place is enough.

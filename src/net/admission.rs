@@ -70,7 +70,7 @@ impl Admission {
 /// What is said between the first line of a conversation and its answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Handshake {
+pub(crate) enum Handshake {
     /// "Show that you know the secret": what that makes of this number, which was never used before, and your first line.
     Challenge { nonce: Key },
     /// "This is what it makes of them." With a nonce of one's own: "show that you know it, too".

@@ -37,11 +37,14 @@ use serde::de::DeserializeOwned;
 use super::admission::{Handshake, prove, unauthorised, welcome};
 use super::key::{Key, Purpose};
 use super::limits::{self, Pace};
-use super::message::{FromPeer, PeerId, Refusal, Reply, encode, trace_line};
+use super::message::{FromPeer, PeerId, Refusal, Reply, decode, encode, trace_line};
 use super::outbox::Outbox;
 use super::places::{Occupant, Party};
 use super::timed::{Limit, Timed, is_timeout};
 use crate::error::{Code, Error, Result};
+
+/// What to do when a conversation ended too early.
+const AGAIN: &str = "try again; if it is so again, see whether the program there is well";
 
 /// What came, when something was waited for.
 #[derive(Debug)]
@@ -207,7 +210,9 @@ impl Connection {
     pub fn answer<A: Reply>(&mut self, wait: Duration) -> Result<A> {
         match self.receive_by::<A>(Instant::now() + wait)? {
             Received::Message(answer) => answer.granted(),
-            Received::End => Err(Error::failed(format!("{} closed the connection", self.other))),
+            Received::End => {
+                Err(Error::failed(format!("{} closed the connection", self.other)).advise(AGAIN))
+            }
             Received::Silence => {
                 let what = format!("{} did not answer within {:.0} s", self.other, wait.as_secs_f32());
                 Err(Error::failed(what).advise("see whether the program there is stopped or overloaded"))
@@ -259,8 +264,8 @@ impl Connection {
 
     /// A line as a message.
     pub(super) fn understand<M: DeserializeOwned>(&self, line: &[u8]) -> Result<M> {
-        serde_json::from_slice(line).map_err(|e| {
-            if let Ok(Handshake::Challenge { .. }) = serde_json::from_slice(line) {
+        decode(line).map_err(|e| {
+            if let Ok(Handshake::Challenge { .. }) = decode(line) {
                 return unauthorised(format!("{} asks for a secret, and none was given here", self.other));
             }
             Error::new(Code::BadMessage, format!("not a message of this protocol, from {}", self.other))
@@ -286,17 +291,12 @@ impl Connection {
 
     /// Reads up to the next newline into `self.line`, without it.
     fn read_line(&mut self) -> Result<()> {
-        self.line.clear();
-        let room = self.longest_line as u64 + 1;
-        let bad = |what: &str| Err(Error::new(Code::BadMessage, what));
-        match self.reader.by_ref().take(room).read_until(b'\n', &mut self.line) {
-            Err(e) if is_timeout(&e) => bad("a line that was not finished in its time"),
-            Err(e) => Err(self.broke(e)),
-            Ok(_) if self.line.pop_if(|last| *last == b'\n').is_some() => Ok(()),
-            Ok(_) if self.line.len() > self.longest_line => {
-                bad(&format!("a line longer than {} bytes", self.longest_line))
+        match next_line(&mut self.reader, self.longest_line, &mut self.line) {
+            Err(e) if is_timeout(&e) => {
+                Err(Error::new(Code::BadMessage, "a line that was not finished in its time"))
             }
-            Ok(_) => bad("a torn line: the stream ended before its newline"),
+            Err(e) => Err(self.broke(e)),
+            Ok(line) => line,
         }
     }
 
@@ -493,11 +493,27 @@ impl Writer {
         let what = match cause.kind() {
             ErrorKind::UnexpectedEof => format!("{other} closed the connection in the middle"),
             // What the system calls it ("resource temporarily unavailable") helps nobody.
-            _ if is_timeout(&cause) => return Error::failed(format!("{other} was too slow")),
+            _ if is_timeout(&cause) => return Error::failed(format!("{other} was too slow")).advise(AGAIN),
             _ => format!("the connection to {other} broke"),
         };
-        Error::failed(what).because(cause)
+        Error::failed(what).because(cause).advise(AGAIN)
     }
+}
+
+/// Reads up to the next newline into `line`, without it; or says what is wrong with what came.
+pub(crate) fn next_line(
+    from: &mut impl BufRead,
+    longest: usize,
+    line: &mut Vec<u8>,
+) -> io::Result<Result<()>> {
+    line.clear();
+    from.take(longest as u64 + 1).read_until(b'\n', line)?;
+    let what = match line.pop_if(|last| *last == b'\n') {
+        Some(_) => return Ok(Ok(())),
+        None if line.len() > longest => format!("a line longer than {longest} bytes"),
+        None => "a torn line: the stream ended before its newline".into(),
+    };
+    Ok(Err(Error::new(Code::BadMessage, what)))
 }
 
 #[cfg(test)]

@@ -12,12 +12,13 @@
 //! [`limits::FIRST_MESSAGE_TIME`].
 //!
 //! # How it stops
-//! A flag is set and the server connects to itself, which wakes `accept`. Every open socket is closed,
-//! which wakes its reader. Then all threads are joined: after [`Server::stop`] no conversation goes on.
+//! A flag is set and the listener is shut down, which wakes `accept`; that takes no descriptor, so it works where there is
+//! none left. Every open socket is closed, which wakes its reader. Then all threads are joined: after [`Server::stop`] no
+//! conversation goes on.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ type Serve = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
 pub struct Server {
     addr: SocketAddr,
     open: Arc<Mutex<Open>>,
-    accept: Option<Thread>,
+    accept: Option<(Arc<TcpListener>, Thread)>,
 }
 
 /// The conversations that are being served: how to end each, and its thread.
@@ -119,8 +120,10 @@ impl Server {
         let addr = listener.local_addr().map_err(failed)?;
         let open = Arc::<Mutex<Open>>::default();
         let host = Arc::new(Host { name, speaks, secret, serve: Box::new(serve), open: Arc::clone(&open) });
-        let accept = thread::start("accept_loop", move || accept_loop(&host, &listener))?;
-        Ok(Self { addr, open, accept: Some(accept) })
+        let listener = Arc::new(listener);
+        let accepts = Arc::clone(&listener);
+        let accept = thread::start("accept_loop", move || accept_loop(&host, &accepts))?;
+        Ok(Self { addr, open, accept: Some((listener, accept)) })
     }
 
     /// Where it listens.
@@ -130,17 +133,11 @@ impl Server {
 
     /// Ends every conversation and joins every thread; calling it again does nothing.
     pub fn stop(&mut self) {
-        let Some(accept) = self.accept.take() else { return };
+        let Some((listener, accept)) = self.accept.take() else { return };
         self.open.lock().stopping = true;
-        // A listener on every interface is reached over loopback. Whether this connects or not, the
-        // loop wakes: a listener whose backlog is full has connections to accept.
-        let ip = match self.addr.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        let _ = TcpStream::connect_timeout(&(ip, self.addr.port()).into(), limits::CONNECT_TIME);
-        drop(accept);
+        // A socket that listens can be shut down; Linux wakes who waits for it.
+        let _ = rustix::net::shutdown(&*listener, rustix::net::Shutdown::Both);
+        drop((accept, listener));
         let Open { conversations, ending, .. } = std::mem::take(&mut *self.open.lock());
         conversations.values().for_each(|(writer, _)| writer.close());
         drop((conversations, ending)); // Which joins their threads.
@@ -263,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_line_is_answered_and_the_end_is_clean() {
-        assert_eq!(say(&echo(), b"[1]\n[2]\n"), "[1]\n[2]\n");
+        assert_eq!(say(&echo(), b"\"1\"\n\"2\"\n"), "\"1\"\n\"2\"\n");
         assert_eq!(say(&echo(), b""), "");
     }
 
@@ -311,8 +308,8 @@ mod tests {
         crate::cli::raise_descriptor_limit();
         let server = echo();
         let mut stays = speaker(&server, b"\"stay\"\n");
-        let mut rests = speaker(&server, b"[1]\n");
-        let mut honest: Vec<_> = (0..40).map(|_| speaker(&server, b"[1]\n")).collect();
+        let mut rests = speaker(&server, b"\"1\"\n");
+        let mut honest: Vec<_> = (0..40).map(|_| speaker(&server, b"\"1\"\n")).collect();
         // Connections that say nothing take no place but those of their like.
         let strangers = limits::CONNECTIONS / 2;
         let connect = |_| TcpStream::connect(server.addr()).unwrap();
@@ -324,15 +321,15 @@ mod tests {
                 "the oldest is closed, long before its time is over"
             );
         }
-        speak(&mut rests, b"[2]\n").unwrap();
+        speak(&mut rests, b"\"2\"\n").unwrap();
         // Those that speak once, and then rest, none but those of their like, and of others at rest.
         for _ in 0..5 {
-            flood.extend((0..strangers / 4).map(|_| speaker(&server, b"[6]\n")));
-            honest.iter_mut().for_each(|stream| speak(stream, b"[3]\n").unwrap());
+            flood.extend((0..strangers / 4).map(|_| speaker(&server, b"\"6\"\n")));
+            honest.iter_mut().for_each(|stream| speak(stream, b"\"3\"\n").unwrap());
         }
         assert!(server.open.lock().conversations.len() <= 1 + strangers);
         assert_eq!(rests.read(&mut [0]).unwrap_or(0), 0, "it was at rest for longest");
-        speak(&mut stays, b"[4]\n").unwrap();
+        speak(&mut stays, b"\"4\"\n").unwrap();
     }
 
     #[test]

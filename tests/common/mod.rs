@@ -5,6 +5,7 @@
 //! and bytes on a socket. Nothing waits for a time to pass; [`until`] polls for what it waits for.
 
 pub(crate) mod browser;
+pub(crate) mod calls;
 pub(crate) mod fake;
 pub(crate) mod files;
 pub(crate) mod node;

@@ -66,6 +66,17 @@ impl Node {
     /// Starts `program` in the folder `dir`, with `log` as its `RUST_LOG`: `manager`, `peer`, `nohup manager`, `python3`; or `any
     /// manager`, `any peer`, which are those that `scripts/conform.sh` is given, and else the same.
     pub(crate) fn start(program: &str, dir: &Path, log: &str, args: &[&str]) -> Self {
+        Self::start_with(program, dir, log, args, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) fn start_with(
+        program: &str,
+        dir: &Path,
+        log: &str,
+        args: &[&str],
+        env: &[(&str, String)],
+    ) -> Self {
         let other = other_program(program).map(|command| format!("exec {command} \"$@\""));
         let words = match program.trim_start_matches("any ") {
             _ if let Some(command) = &other => &["sh", "-c", command, "sh"][..],
@@ -80,6 +91,7 @@ impl Node {
             .args(args)
             .current_dir(dir)
             .env("RUST_LOG", log)
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .env_remove("PEERLAB_SECRET_FILE")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -68,13 +68,13 @@ pub(super) enum Body {
 
 /// An answer.
 pub(crate) struct Answer {
-    pub(super) status: Status,
+    pub(crate) status: Status,
     headers: Vec<(&'static str, String)>,
     etag: Option<String>,
     modified: Option<SystemTime>,
     pub(super) body: Body,
     /// Which bytes of the body are sent.
-    pub(super) part: Range<u64>,
+    pub(crate) part: Range<u64>,
 }
 
 impl Answer {
@@ -185,7 +185,7 @@ impl Answer {
     }
 
     /// What of it the request wants.
-    pub(super) fn wanted_by(mut self, request: &Request) -> Self {
+    pub(crate) fn wanted_by(mut self, request: &Request) -> Self {
         let (Status::OK, Some(etag)) = (self.status, &self.etag) else { return self };
         match self.unmet(request, etag) {
             None => {}
@@ -233,7 +233,7 @@ impl Answer {
     }
 
     /// The bytes before the body, for an answer that is sent `now`.
-    pub(super) fn head(&self, now: SystemTime) -> Vec<u8> {
+    pub(crate) fn head(&self, now: SystemTime) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {}\r\n", self.status);
         let mut line = |name: &str, value: &str| {
             // Writing into a string does not fail.
@@ -273,7 +273,7 @@ impl From<&Error> for Answer {
 
 /// What of something long is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wanted {
+pub(crate) enum Wanted {
     /// All of it.
     Whole,
     /// These bytes.
@@ -283,7 +283,7 @@ enum Wanted {
 }
 
 /// What the value of a `Range` header wants of `size` bytes.
-fn wanted(range: &str, size: u64) -> Wanted {
+pub(crate) fn wanted(range: &str, size: u64) -> Wanted {
     let Some((unit, ranges)) = range.split_once('=') else { return Wanted::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return Wanted::Whole;

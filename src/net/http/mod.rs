@@ -111,7 +111,7 @@ fn serve_request(connection: &mut Connection, route: impl FnOnce(&Request) -> An
 }
 
 /// Reads up to the first empty line, and with it; less where the first line is not one of HTTP, or the head is too large.
-fn read_head(from: &mut impl BufRead, head: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn read_head(from: &mut impl BufRead, head: &mut Vec<u8>) -> io::Result<()> {
     loop {
         let line = head.len();
         from.by_ref().take((limits::HTTP_HEAD - line) as u64).read_until(b'\n', head)?;
@@ -126,7 +126,7 @@ fn read_head(from: &mut impl BufRead, head: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// Whether the first of these lines is that of a request.
-fn is_request(head: &[u8]) -> bool {
+pub(crate) fn is_request(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
     let method = line.split(|byte| *byte == b' ').next().unwrap_or_default();
     METHODS.contains(&method) || line.windows(6).any(|word| word == b" HTTP/")

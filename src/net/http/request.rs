@@ -30,7 +30,7 @@ use super::super::limits;
 
 /// The status of an answer: its number, and its reason in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Status(pub(super) u16, &'static str);
+pub(crate) struct Status(pub(crate) u16, &'static str);
 
 impl Status {
     pub(crate) const OK: Self = Self(200, "OK");
@@ -57,7 +57,7 @@ impl fmt::Display for Status {
 
 /// A request that is refused: the status of the answer, and why, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct No(pub(super) Status, pub(super) &'static str);
+pub(crate) struct No(pub(crate) Status, pub(crate) &'static str);
 
 fn bad<T>(why: &'static str) -> Result<T, No> {
     Err(No(Status::BAD_REQUEST, why))

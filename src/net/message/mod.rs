@@ -39,7 +39,8 @@
 //! | `join` | pieces of one file | `bitfield`; then `interested`, `request`, `have` and `wrong` from the one, `have`, `choke`, `unchoke` and `piece` from the other |
 //!
 //! # What is missing
-//! Versions that understand each other: a `register` with another [`VERSION`] is refused, and the other conversations
+//! An object *within* a message may also come as the list of its members, in the order in which they stand here: serde
+//! understands that. Nobody here writes it. And versions that understand each other: a `register` with another [`VERSION`] is refused, and the other conversations
 //! do not say which they speak.
 
 use std::net::{SocketAddr, TcpStream};
@@ -76,6 +77,17 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
         serde_json::to_vec(message).map_err(|e| Error::failed("cannot write a message").because(e))?;
     line.push(b'\n');
     Ok(line)
+}
+
+/// A line as a message: an object, and not a list of its members, which serde would understand, too.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn decode<M: DeserializeOwned>(line: &[u8]) -> serde_json::Result<M> {
+    if line.trim_ascii_start().starts_with(b"[") {
+        return Err(serde::de::Error::custom("a list where an object is expected"));
+    }
+    serde_json::from_slice(line)
 }
 
 /// A line as a log or an error shows it: without what only its reader is to know.

@@ -72,6 +72,7 @@ pub fn plain(text: &str) -> String {
 
 /// In whose name something is asked of a manager. Left out, it is nobody's: that is enough to look.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Credentials {
     /// The peer's own number.
     #[serde(default, skip_serializing_if = "is_nobody")]

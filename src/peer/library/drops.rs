@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Millis;
 use crate::error::{Error, Result};
 use crate::net::limits;
-use crate::net::message::{NOBODY, ToManager, encode};
+use crate::net::message::{NOBODY, ToManager, decode, encode};
 use crate::net::outbox::Outbox;
 use crate::share::{FileId, FileName};
 
@@ -54,12 +54,13 @@ pub(super) fn load(path: &Path) -> Vec<Dropped> {
         }
         Vec::new()
     });
-    let read = |line: &[u8]| {
-        let passed_over = |e: &_| warn!("{}: a line is passed over: {e}", path.display());
-        serde_json::from_slice::<Dropped>(line).inspect_err(passed_over).ok()
-    };
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.filter_map(read).collect()
+    let passed_over = |e: &_| warn!("{}: a line is passed over: {e}", path.display());
+    read(&bytes).filter_map(|line| line.inspect_err(passed_over).ok()).collect()
+}
+
+/// The drops in these lines, and what is wrong with those that are none.
+pub(crate) fn read(bytes: &[u8]) -> impl Iterator<Item = serde_json::Result<Dropped>> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(decode)
 }
 
 /// Writes drops to a file, which is there whole or as it was.

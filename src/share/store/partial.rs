@@ -219,13 +219,16 @@ impl Store {
             let before = Stamp::of(&partial.bytes.metadata()?);
             self.give_name(manifest, &partial.bytes, before, path)
         };
-        appear().map_err(|error| match error.kind() {
+        let appeared = appear().map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => taken(name),
             _ => disk::error(format!("cannot publish {name}"), error),
-        })?;
-        // If it stays, it is removed when the folder is opened.
-        let _ = fs::remove_file(path.with_extension(MANIFEST));
-        Ok(())
+        });
+        // Also where it has its name, and only the folder was not brought to the disk. If it stays, it is removed when the
+        // folder is opened.
+        if !path.exists() {
+            let _ = fs::remove_file(path.with_extension(MANIFEST));
+        }
+        appeared
     }
 
     /// Gives up what is there of a download that nobody is writing to now.

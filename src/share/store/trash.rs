@@ -241,9 +241,12 @@ pub fn conflict_name(name: &FileName, peer: &str, id: FileId) -> FileName {
 /// Whether this is a conflict copy that the peer of this name has made.
 pub fn is_conflict_copy(name: &FileName, peer: &str) -> bool {
     let mark = format!(".conflict-{}-", plain_peer(peer));
-    let Some((_, rest)) = name.as_str().split_once(&mark) else { return false };
-    let hash = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
-    hash == 8 && matches!(rest.as_bytes().get(hash), None | Some(b'.'))
+    let is_copy = |rest: &str| {
+        let hash = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+        hash == 8 && matches!(rest.as_bytes().get(hash), None | Some(b'.'))
+    };
+    // The file may have had the mark in its own name.
+    name.as_str().match_indices(&mark).any(|(at, _)| is_copy(&name.as_str()[at + mark.len()..]))
 }
 
 /// Whether this looks like the conflict copy of any peer.

@@ -8,6 +8,7 @@
 use std::env;
 use std::process::ExitCode;
 
+mod calls;
 #[path = "../../common/mod.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod common;
@@ -27,7 +28,7 @@ use table::Table;
 /// A kind of fault: its name, how often it happens if nobody says how often, and what makes it happen.
 type Kind = (&'static str, usize, fn(usize) -> Table);
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     ("kill", 48, kill::run),
     ("pause", 6, pause::run),
     ("restart", 10, restart::run),
@@ -35,6 +36,7 @@ const KINDS: [Kind; 7] = [
     ("crowd", 500, crowd::run),
     ("flood", 1, flood::run),
     ("fifo", 50_000, fifo::run),
+    ("calls", 48, calls::run),
 ];
 
 fn main() -> ExitCode {
