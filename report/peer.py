@@ -9,15 +9,12 @@ from struct import pack, unpack
 from sys import argv
 from threading import Condition, Thread
 
-
 def say(to, data=None, **message):
     message |= {} if data is None else {"payload": len(data)}
     to.sendall(json.dumps(message).encode() + b"\n" + (data or b""))
 
-
 class Peer(ThreadingTCPServer):
     bound, running, files, told, piece, request_queue_size = {}, [], {}, Condition(), 256 << 10, 99
-
     def stay(self, manager, name, slots, folder):
         Thread(target=self.serve_forever, daemon=True).start()
         self.line, addr = create_connection(manager), "%s:%d" % self.server_address
@@ -43,19 +40,23 @@ class Peer(ThreadingTCPServer):
         self.files[json.loads(to.makefile().readline()).get("id")] = pieces
 
     def finish_request(self, to, _):
-        for message in map(json.loads, stream := to.makefile("rb")):
-            if message["type"] == "multiply":
-                self.multiply(to, stream, **message)
-            elif message["type"] == "join":
-                file = self.files[message["id"]]
-                bits = (1 << len(file)) - 1 << -len(file) % 8  # A one for each piece.
-                say(to, bits.to_bytes((len(file) + 7) // 8, "big"), type="bitfield")
-            elif message["type"] == "interested":
-                say(to, type="unchoke")
-            elif message["type"] == "request":
-                say(to, file[message["piece"]], type="piece", piece=message["piece"])
+        try:
+            for message in map(json.loads, stream := to.makefile("rb")):
+                assert message["type"] in "multiply join interested request have wrong".split()
+                if message["type"] == "multiply":
+                    self.multiply(to, stream, **message)
+                elif message["type"] == "join":
+                    n = len(file := self.files[message["id"]])  # Below, a one for each piece.
+                    say(to, ((1 << n) - 1 << -n % 8).to_bytes(n + 7 >> 3, "big"), type="bitfield")
+                elif message["type"] == "interested":
+                    say(to, type="unchoke")
+                elif message["type"] == "request":
+                    say(to, file[message["piece"]], type="piece", piece=message["piece"])
+        except (AssertionError, KeyError, TypeError, ValueError) as why:
+            say(to, type="error", code="bad_message", text=f"not a message for a peer: {why!r}")
 
     def multiply(self, to, stream, lease, key, product, rows, inner, cols, payload, **_):
+        assert payload == 8 * inner * (rows + cols) and max(payload, 8 * rows * cols) <= 1 << 32
         exam = pack(">BQQQQ", 1, 8, lease, 8, self.me["peer"])
         exam = digest(bytes.fromhex(self.me["token"]), exam, "sha256").hex()
         with self.told:  # A product may come before the `bind` of its lease.
@@ -74,7 +75,6 @@ class Peer(ThreadingTCPServer):
             self.running.remove(lease)
             if self.bound.get(lease) == (None, None) and lease not in self.running:
                 say(self.line, type="unbound", lease=lease)
-
 
 if __name__ == "__main__":
     Peer(("127.0.0.1", 0), None).stay(argv[2].split(":"), argv[4], int(argv[6]), argv[8])

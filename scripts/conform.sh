@@ -40,18 +40,23 @@ if ! grep -q '^test result' "$work/said"; then
     cat "$work/said" "$work/errors" >&2
     exit 1
 fi
-# A test that failed says where: in the lines after its name.
+# A test that failed says where, in the lines after its name, and what the program itself said: the end of that is shown.
 awk '
     /^test wire::.* (ok|FAILED)$/ { sub("wire::", ""); gsub("_", " ", $2); result[$2] = $NF; order[++n] = $2 }
     /^---- wire::/ { sub("wire::", ""); gsub("_", " ", $2); test = $2; next }
     /^thread .wire::/ { left = 3; next }
     /^note: / || /^$/ { left = 0 }
+    /^---- any / { left = 0; said = test; next }
+    said && /^    / { last[said, ++lines[said]] = substr($0, 5, 300); next }
+    { said = "" }
     left-- > 0 { why[test] = why[test] "\n      " substr($0, 1, 300) }
     END {
         for (i = 1; i <= n; i++) {
             holds = result[order[i]] == "ok"
             printf "%s %s%s\n", holds ? "holds  " : "differs", order[i], holds ? "" : why[order[i]]
             held += holds
+            for (line = lines[order[i]] - 5; !holds && ++line <= lines[order[i]];)
+                if (line > 0) print "      it said: " last[order[i], line]
         }
         printf "%d of %d dialogues hold\n", held, n
     }' "$work/said"

@@ -263,8 +263,10 @@ fn dialogues_are_played_with_any_program() {
     if !has_python() {
         return;
     }
-    let (holds, said) = plays("PEER", &format!("python3 {ROOT}/report/peer.py"), products);
-    assert!(holds, "{said}");
+    for dialogue in [products, "a_peer_names_what_is_wrong_with_a_message"] {
+        let (holds, said) = plays("PEER", &format!("python3 {ROOT}/report/peer.py"), dialogue);
+        assert!(holds, "{said}");
+    }
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("liar.py"), source().replace(HONEST, LIAR)).unwrap();
     let (holds, said) = plays("PEER", &format!("python3 {}/liar.py", dir.path().display()), products);

@@ -4,6 +4,7 @@
 //! worked on. Each check is a function of a seed, which panics with a sentence for the student.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use std::{env, fs, panic, thread};
@@ -65,4 +66,35 @@ fn said(panicked: &(dyn Any + Send)) -> String {
         Some(format!("{text}: {came}; right is {due}"))
     });
     equal.unwrap_or_else(|| text.into())
+}
+
+thread_local! {
+    /// What is told of each line that this thread logs.
+    static ON_LOG: RefCell<Option<Box<dyn FnMut(&str)>>> = const { RefCell::new(None) };
+}
+
+struct Listener;
+
+impl log::Log for Listener {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        // While it is told, nobody listens.
+        if let Some(mut told) = ON_LOG.take() {
+            told(&record.args().to_string());
+            ON_LOG.set(Some(told));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// From now on `told` hears of each line that this thread logs, when it does.
+pub(crate) fn on_log(told: impl FnMut(&str) + 'static) {
+    // Another check may have begun to listen before.
+    let _ = log::set_logger(&Listener);
+    log::set_max_level(log::LevelFilter::Debug);
+    ON_LOG.set(Some(Box::new(told)));
 }

@@ -1,11 +1,13 @@
 //! Exercise 3, second part: threads that wait for their turn.
 
+use std::cell::Cell;
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::thread;
 
 use super::*;
-use crate::lab_runner::run;
+use crate::lab_runner::{on_log, run};
 use crate::manager::state::roster::Reach;
 use crate::net::connection::Connection;
 use crate::net::limits;
@@ -24,6 +26,7 @@ fn checks() {
             (2, "no wake-up is lost", none_lost),
             (1, "a thread that waits sleeps until it is woken", sleeps),
             (2, "ten threads are served one after another, in order", all),
+            (2, "messages are sent, and the lock is free meanwhile", sends_without_the_lock),
         ],
     );
 }
@@ -63,6 +66,14 @@ fn give_back(desk: &Desk, ticket: Ticket<'_>) {
 /// What a thread gives; when it panicked, its words.
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
+}
+
+/// A peer to which nothing can be sent: nobody is at the other end.
+fn unreachable_peer(desk: &Desk) -> PeerId {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let line = Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap().outbox();
+    let bob = r#"{"version":2,"name":"bob","addr":"127.0.0.1:10","slots":0}"#;
+    desk.admit(serde_json::from_str(bob).unwrap(), &line).unwrap()
 }
 
 const LONG: Duration = Duration::from_secs(5);
@@ -152,8 +163,35 @@ fn lets_go(_: u64) {
     );
 }
 
+const LOST: &str = "one thread looked, and before it slept another gave the slot back: that wake-up was lost, and it slept on \
+                    until its time was over. Look and go to sleep without letting go of the lock in between";
+
+/// A look that lets go of the lock and sends what there is to tell: at that moment the slot is given back.
+fn none_lost_while_it_sends() {
+    let (desk, line) = desk();
+    let desk = Arc::new(desk);
+    let (first, second) = (ask(&desk, &line), ask(&desk, &line));
+    let number = first.number;
+    let peer = release(&desk, first);
+    let bob = unreachable_peer(&desk);
+    desk.locked.lock().table.ping(|peer| peer == bob);
+    let at_most = Duration::from_secs(1);
+    let end = Instant::now() + at_most;
+    let was_given_back = Rc::new(Cell::new(false));
+    let (desk_too, gives_back) = (Arc::clone(&desk), Rc::clone(&was_given_back));
+    on_log(move |said| {
+        if said.starts_with("dropping a listener") && !desk_too.locked.is_locked() && Instant::now() < end {
+            desk_too.change(|table, now| table.unbound(peer, number, now));
+            gives_back.set(true);
+        }
+    });
+    second.wait_for_turn(at_most);
+    assert!(!was_given_back.get() || Instant::now() < end, "{LOST}");
+}
+
 /// The slot is given back as soon as the lock is free after the look of the other thread.
 fn none_lost(_: u64) {
+    none_lost_while_it_sends();
     const A_MOMENT: Duration = Duration::from_millis(5);
     let (desk, line) = desk();
     // With so many peers a look takes longer than a millisecond. After that the lock goes to the one that waits for it, and
@@ -177,11 +215,7 @@ fn none_lost(_: u64) {
             scope.spawn(|| desk.change(|table, now| table.unbound(peer, number, now)));
             thread::sleep(A_MOMENT);
             drop(locked);
-            assert!(
-                joined(waiter) < LONG,
-                "one thread looked, and before it slept another gave the slot back: that wake-up was lost, and it slept on \
-                 until its time was over. Look and go to sleep without letting go of the lock in between"
-            );
+            assert!(joined(waiter) < LONG, "{LOST}");
         });
         give_back(&desk, second);
     }
@@ -237,4 +271,27 @@ fn all(_: u64) {
         assert!(leased, "ten threads wait for one slot, each gives it back at once: request {number} was never served");
     }
     assert!(order.is_sorted(), "ten requests for one slot were served in this order: {order:?}");
+}
+
+/// An outbox that cannot send says so in the log, at that moment and in the thread that flushes it.
+fn sends_without_the_lock(_: u64) {
+    let (desk, line) = desk();
+    let desk = Arc::new(desk);
+    let ticket = ask(&desk, &line);
+    let bob = unreachable_peer(&desk);
+    desk.locked.lock().table.ping(|peer| peer == bob);
+    let is_free = Rc::new(Cell::new(None));
+    let (look_at, found) = (Arc::clone(&desk), Rc::clone(&is_free));
+    on_log(move |said| {
+        if said.starts_with("dropping a listener") {
+            found.set(Some(look_at.locked.try_lock().is_some()));
+        }
+    });
+    ticket.wait_for_turn(Duration::ZERO);
+    assert!(is_free.get().is_some(), "a peer was to be told something, and it was not sent: flush the outboxes that a look gives");
+    assert!(
+        is_free.get() == Some(true),
+        "a message was sent while the lock was held: one slow listener would make everybody wait. Let go of the lock \
+         (`drop(locked)`) before you flush"
+    );
 }
