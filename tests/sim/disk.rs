@@ -52,13 +52,16 @@ impl From<&[u8]> for Content {
     }
 }
 
+/// What the disk has of a file.
+type Saved = (Rc<Content>, Stamp);
+
 /// A file as it lies there.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
     pub(crate) content: Rc<Content>,
     pub(crate) stamp: Stamp,
     /// What the disk has of it, if that is another content: nothing, or what lay there before.
-    behind: Option<(Millis, Option<(Rc<Content>, Stamp)>)>,
+    behind: Option<(Millis, Option<Saved>)>,
 }
 
 /// What is there of a download: its manifest, and its bytes with holes.
@@ -109,7 +112,8 @@ impl Disk {
             Some((since, old)) if now < since + WRITEBACK => old,
             _ => Some((before.content, before.stamp)),
         });
-        self.files.insert(name.clone(), File { content: Rc::new(bytes.into()), stamp, behind: Some((now, old)) });
+        self.files
+            .insert(name.clone(), File { content: Rc::new(bytes.into()), stamp, behind: Some((now, old)) });
     }
 
     /// Renames a file unless the new name is taken; false when it is, or there is none.
@@ -144,7 +148,13 @@ impl Disk {
     }
 
     /// Sets a file aside, and says under which name.
-    pub(crate) fn set_aside(&mut self, name: &FileName, peer: &str, id: FileId, now: Millis) -> Option<FileName> {
+    pub(crate) fn set_aside(
+        &mut self,
+        name: &FileName,
+        peer: &str,
+        id: FileId,
+        now: Millis,
+    ) -> Option<FileName> {
         let aside = conflict_name(name, peer, id);
         let free = |n: &u32| match n {
             1 => aside.clone(),

@@ -15,8 +15,8 @@ use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::key::Key;
 use crate::net::message::{
-    Candidate, Credentials, FileState, FromManager, FromPeer, LeaseId, PeerCard, PeerId, Refusal,
-    Replicas, ToManager, ToPeer, plain, unexpected,
+    Candidate, Credentials, FileState, FromManager, FromPeer, LeaseId, PeerCard, PeerId, Refusal, Replicas,
+    ToManager, ToPeer, plain, unexpected,
 };
 use crate::share::{FileId, FileName, Manifest};
 use crate::sim::net::{ConnId, Input, Line, MANAGER, Net};
@@ -43,7 +43,12 @@ enum Talk {
     Member(PeerId),
     Holder(Holder),
     /// The manager asks for a product itself.
-    Exam { exam: Exam, is_first: bool, by: Millis, pause: Millis },
+    Exam {
+        exam: Exam,
+        is_first: bool,
+        by: Millis,
+        pause: Millis,
+    },
 }
 
 /// One that wants slots.
@@ -258,7 +263,15 @@ impl Manager {
 
     // Slots: `sessions::holder`, a step at a time.
 
-    fn wish(&mut self, net: &mut Net, conn: ConnId, who: &Credentials, slots: u32, avoid: Vec<PeerId>, now: Millis) {
+    fn wish(
+        &mut self,
+        net: &mut Net,
+        conn: ConnId,
+        who: &Credentials,
+        slots: u32,
+        avoid: Vec<PeerId>,
+        now: Millis,
+    ) {
         match self.table.roster.caller(who) {
             Ok(asker) => {
                 let wish = Wish { asker, slots, avoid };
@@ -305,7 +318,15 @@ impl Manager {
         }
     }
 
-    fn stand(&mut self, net: &mut Net, conn: ConnId, wish: Wish, ticket: Option<LeaseId>, tell_at: Millis, now: Millis) {
+    fn stand(
+        &mut self,
+        net: &mut Net,
+        conn: ConnId,
+        wish: Wish,
+        ticket: Option<LeaseId>,
+        tell_at: Millis,
+        now: Millis,
+    ) {
         let last = ticket.unwrap_or_default();
         let standing = match ticket {
             Some(ticket) => self.table.standing(ticket, now),
@@ -333,7 +354,15 @@ impl Manager {
         }
     }
 
-    fn leased(&self, net: &mut Net, conn: ConnId, lease: LeaseId, until: Millis, slots: Vec<PeerCard>, now: Millis) {
+    fn leased(
+        &self,
+        net: &mut Net,
+        conn: ConnId,
+        lease: LeaseId,
+        until: Millis,
+        slots: Vec<PeerCard>,
+        now: Millis,
+    ) {
         let for_ms = until.saturating_sub(now);
         net.say(conn, MANAGER, &FromManager::Leased { lease, for_ms, slots }, &[]);
     }
@@ -347,7 +376,9 @@ impl Manager {
                 self.look_after(net, conn, now);
             }
             (ToManager::Ok(_), _) => {}
-            (ToManager::Release {}, Step::Rest { .. }) => net.say(conn, MANAGER, &FromManager::Released {}, &[]),
+            (ToManager::Release {}, Step::Rest { .. }) => {
+                net.say(conn, MANAGER, &FromManager::Released {}, &[])
+            }
             (ToManager::Release {}, step) => {
                 let ticket = match step {
                     Step::Wait { ticket, .. } => ticket.unwrap_or_default(),
@@ -445,8 +476,11 @@ impl Manager {
             }
             if std::mem::take(&mut self.table.book.place_left) {
                 // Those of the same peer may ask now.
-                let second = |talk: &Talk| matches!(talk, Talk::Holder(Holder { step: Step::Wait { ticket: None, .. }, .. }));
-                let seconds: Vec<_> = self.talks.iter().filter(|(_, it)| second(it)).map(|(&conn, _)| conn).collect();
+                let second = |talk: &Talk| {
+                    matches!(talk, Talk::Holder(Holder { step: Step::Wait { ticket: None, .. }, .. }))
+                };
+                let seconds: Vec<_> =
+                    self.talks.iter().filter(|(_, it)| second(it)).map(|(&conn, _)| conn).collect();
                 seconds.into_iter().for_each(|conn| self.look_after(net, conn, now));
             }
             if self.table.is_plan_due() || self.next_plan.is_some_and(|at| at <= now) {
@@ -486,7 +520,11 @@ impl Manager {
                     Effect::Turn(ticket) => {
                         let Table { book, roster, .. } = &self.table;
                         if book.leases(roster).any(|it| it.lease == ticket) {
-                            assert!(ticket > self.granted, "the lease {ticket} was granted after {}", self.granted);
+                            assert!(
+                                ticket > self.granted,
+                                "the lease {ticket} was granted after {}",
+                                self.granted
+                            );
                             self.granted = ticket;
                         }
                         if let Some(conn) = self.of_ticket(ticket) {

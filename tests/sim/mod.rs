@@ -70,22 +70,67 @@ pub(crate) fn node_at(addr: SocketAddr) -> NodeId {
 #[derive(Clone, Debug)]
 enum Action {
     /// A person saves a file of so many bytes, all different from those of any other number.
-    Save { peer: NodeId, file: u8, content: u64, in_place: bool },
-    Delete { peer: NodeId, file: u8 },
-    Rename { peer: NodeId, file: u8, to: u8 },
-    Drop { peer: NodeId, file: u8 },
-    Restore { peer: NodeId, file: u8 },
-    Multiply { peer: NodeId, slots: u32, products: u32 },
+    Save {
+        peer: NodeId,
+        file: u8,
+        content: u64,
+        in_place: bool,
+    },
+    Delete {
+        peer: NodeId,
+        file: u8,
+    },
+    Rename {
+        peer: NodeId,
+        file: u8,
+        to: u8,
+    },
+    Drop {
+        peer: NodeId,
+        file: u8,
+    },
+    Restore {
+        peer: NodeId,
+        file: u8,
+    },
+    Multiply {
+        peer: NodeId,
+        slots: u32,
+        products: u32,
+    },
     /// A node is killed, and comes back after so long; a power cut takes with it what the disk has not got.
-    Kill { node: NodeId, down: Millis, power: bool },
-    Freeze { node: NodeId, time: Millis },
-    Cut { a: NodeId, b: NodeId, holds: bool, time: Millis },
-    Fill { peer: NodeId, time: Millis },
-    Lie { peer: NodeId, time: Millis },
+    Kill {
+        node: NodeId,
+        down: Millis,
+        power: bool,
+    },
+    Freeze {
+        node: NodeId,
+        time: Millis,
+    },
+    Cut {
+        a: NodeId,
+        b: NodeId,
+        holds: bool,
+        time: Millis,
+    },
+    Fill {
+        peer: NodeId,
+        time: Millis,
+    },
+    Lie {
+        peer: NodeId,
+        time: Millis,
+    },
     /// A stranger speaks in the name of a peer, to the manager or to that peer.
-    Forge { peer: NodeId, what: u8 },
+    Forge {
+        peer: NodeId,
+        what: u8,
+    },
     /// A node that was killed comes back.
-    Start { node: NodeId },
+    Start {
+        node: NodeId,
+    },
 }
 
 /// A schedule: who takes part, and what happens when.
@@ -156,7 +201,11 @@ impl Plan {
                 39..43 => Action::Rename { peer, file, to: rng.random_range(0..SHARED) },
                 43..50 => Action::Drop { peer, file },
                 50..53 => Action::Restore { peer, file },
-                53..70 => Action::Multiply { peer, slots: rng.random_range(1..7), products: rng.random_range(1..12) },
+                53..70 => Action::Multiply {
+                    peer,
+                    slots: rng.random_range(1..7),
+                    products: rng.random_range(1..12),
+                },
                 70..78 => Action::Kill { node: peer, down: time, power: rng.random_bool(0.4) },
                 78..81 => Action::Kill { node: MANAGER, down: time / 2, power: false },
                 81..87 => Action::Freeze { node: rng.random_range(0..=peers), time },
@@ -265,7 +314,9 @@ impl World {
                 Action::Kill { node, .. } | Action::Freeze { node, .. } | Action::Start { node } => node,
                 Action::Cut { a, .. } => a,
                 Action::Save { peer, .. } | Action::Delete { peer, .. } | Action::Rename { peer, .. } => peer,
-                Action::Drop { peer, .. } | Action::Restore { peer, .. } | Action::Multiply { peer, .. } => peer,
+                Action::Drop { peer, .. } | Action::Restore { peer, .. } | Action::Multiply { peer, .. } => {
+                    peer
+                }
                 Action::Fill { peer, .. } | Action::Lie { peer, .. } | Action::Forge { peer, .. } => peer,
             };
             self.net.remark(who, format!("{action:?}"));
@@ -282,7 +333,9 @@ impl World {
                 self.disks[peer].rename(&file_name(file), &file_name(to), now);
                 self.note_put(peer, &file_name(to));
             }
-            Action::Drop { peer, file } => self.at(peer, |it, net, disk| it.drop_file(net, disk, &file_name(file))),
+            Action::Drop { peer, file } => {
+                self.at(peer, |it, net, disk| it.drop_file(net, disk, &file_name(file)))
+            }
             Action::Restore { peer, file } => {
                 let had = self.disks[peer].files.contains_key(&file_name(file));
                 self.at(peer, |it, net, disk| it.restore(net, disk, &file_name(file)));
@@ -322,14 +375,24 @@ impl World {
         let stranger = self.plan.clocks.len() - 1;
         let Some((Some(number), _)) = self.peers[peer].as_ref().map(Peer::load) else { return };
         let key = Key::random();
-        let (token, file, content) = (Some(key.clone()), file_name(0), disk::manifest(&file_name(0), b"forged"));
+        let (token, file, content) =
+            (Some(key.clone()), file_name(0), disk::manifest(&file_name(0), b"forged"));
         let to_manager = match what {
             0 => ToManager::Drop { peer: number, token, file, id: None, at: None },
             1 => ToManager::Query { peer: number, token, file, has: false },
             2 => ToManager::Lease { peer: number, token, slots: 1, avoid: Vec::new() },
             3 => {
                 let (size, piece_size, whole, payload) = (6, PIECE, true, 32);
-                ToManager::Update { peer: number, token, file, size, piece_size, whole, published: None, payload }
+                ToManager::Update {
+                    peer: number,
+                    token,
+                    file,
+                    size,
+                    piece_size,
+                    whole,
+                    published: None,
+                    payload,
+                }
             }
             _ => {
                 let asked = match what {
@@ -387,7 +450,10 @@ impl World {
             let Some((Some(number), running @ 1..)) = peer.as_ref().map(Peer::load) else { continue };
             if let Some(used) = manager.used(number) {
                 let name = name_of(node);
-                assert!(running <= used, "{name} computes {running} products, and the manager counts {used} slots");
+                assert!(
+                    running <= used,
+                    "{name} computes {running} products, and the manager counts {used} slots"
+                );
             }
         }
     }
@@ -448,7 +514,8 @@ impl World {
 
     /// Why the network is not at rest, if it is not.
     fn unrest(&mut self) -> Option<String> {
-        let files = |node: NodeId| self.disks[node].files.iter().map(|(name, file)| (name, file.content.id()));
+        let files =
+            |node: NodeId| self.disks[node].files.iter().map(|(name, file)| (name, file.content.id()));
         let nodes = self.disks.len() - 1;
         for node in 1..nodes {
             let why = self.peers[node].as_ref().and_then(|peer| peer.unrest(&self.disks[node]));
@@ -458,16 +525,22 @@ impl World {
         }
         if let Some(other) = (2..nodes).find(|&other| !files(1).eq(files(other))) {
             let one: BTreeSet<_> = files(1).collect();
-            let differ = one.symmetric_difference(&files(other).collect()).map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+            let differ = one
+                .symmetric_difference(&files(other).collect())
+                .map(|(name, _)| name.as_str())
+                .collect::<Vec<_>>();
             return Some(format!("{} and {} differ in {differ:?}", name_of(1), name_of(other)));
         }
         let first = &self.disks[1].files;
         let manager = self.manager.as_ref()?;
         let mut listed = manager.listed(&self.net);
         // What a person has deleted before others had all of it may stay listed in part.
-        listed.retain(|file| file.holders.iter().any(|it| it.whole) || self.has_all_parts(&file.file, file.id));
+        listed
+            .retain(|file| file.holders.iter().any(|it| it.whole) || self.has_all_parts(&file.file, file.id));
         let whole = |file: &crate::net::message::FileState| file.holders.iter().filter(|it| it.whole).count();
-        if let Some(file) = listed.iter().find(|file| whole(file) < nodes - 1 || first.get(&file.file).map(|there| there.content.id()) != Some(file.id)) {
+        if let Some(file) = listed.iter().find(|file| {
+            whole(file) < nodes - 1 || first.get(&file.file).map(|there| there.content.id()) != Some(file.id)
+        }) {
             return Some(format!("{} is listed at {} peers", file.file, whole(file)));
         }
         if listed.len() < first.len() {
@@ -613,7 +686,9 @@ mod tests {
         let mut logs = BTreeMap::<String, String>::new();
         for (at, node, what) in world.net.story.iter().flatten() {
             let kind = if what.starts_with("127.") { "TRACE" } else { "NOTE " };
-            let at = humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_millis(world.net.clocks[0].base + at));
+            let at = humantime::format_rfc3339_micros(
+                UNIX_EPOCH + Duration::from_millis(world.net.clocks[0].base + at),
+            );
             let name = if *node + 1 == world.disks.len() { "stranger".into() } else { name_of(*node) };
             logs.entry(name).or_default().push_str(&format!("[{at} {kind} sim] {what}\n"));
         }

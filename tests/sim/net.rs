@@ -196,7 +196,11 @@ impl Net {
 
     fn delay(&mut self) -> Millis {
         // Mostly a moment, now and then a long one.
-        if self.rng.random_ratio(1, 50) { self.rng.random_range(50..1_500) } else { self.rng.random_range(0..8) }
+        if self.rng.random_ratio(1, 50) {
+            self.rng.random_range(50..1_500)
+        } else {
+            self.rng.random_range(0..8)
+        }
     }
 
     /// Begins a conversation. What is said in it may be said at once; where nobody listens, its end is heard.

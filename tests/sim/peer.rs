@@ -22,14 +22,14 @@ use crate::error::{Code, Error, Result};
 use crate::net::admission::Admission;
 use crate::net::limits;
 use crate::net::message::{
-    Activity, Bound, Candidate, Credentials, Download, FromManager, FromPeer, Holder, LeaseId, NOBODY, PeerCard,
-    PeerId, Refusal, ToManager, ToPeer, VERSION,
+    Activity, Bound, Candidate, Credentials, Download, FromManager, FromPeer, Holder, LeaseId, NOBODY,
+    PeerCard, PeerId, Refusal, ToManager, ToPeer, VERSION,
 };
 use crate::peer::config::{Config, UploadSettings};
+use crate::peer::library::Library;
 use crate::peer::library::drops::Dropped;
 use crate::peer::library::offer::Offer;
 use crate::peer::library::publish::News;
-use crate::peer::library::Library;
 use crate::peer::network::Network;
 use crate::peer::serve::bindings::{Begin, Bindings};
 use crate::peer::swarm::upload::Uploads;
@@ -208,7 +208,8 @@ impl Peer {
         };
         let network = Arc::new(Network::new(config, addr));
         let library = Arc::new(Library::new(Arc::clone(&network)));
-        let replication = Replication::new(Store::default(), Arc::clone(&library), Arc::new(Uploads::new(upload)));
+        let replication =
+            Replication::new(Store::default(), Arc::clone(&library), Arc::new(Uploads::new(upload)));
         library.remember(disk.drops.iter().cloned());
         let store = Arc::clone(&replication.store);
         let mut peer = Self {
@@ -262,7 +263,8 @@ impl Peer {
     /// All that is due, and when to look again.
     pub(crate) fn follow(&mut self, net: &mut Net, disk: &mut Disk) {
         let now = net.clock(self.node);
-        let late: Vec<_> = self.deadlines.iter().filter(|(_, by)| **by <= now).map(|(&conn, _)| conn).collect();
+        let late: Vec<_> =
+            self.deadlines.iter().filter(|(_, by)| **by <= now).map(|(&conn, _)| conn).collect();
         for conn in late {
             self.ended(net, disk, conn, now);
             net.close(conn, self.node);
@@ -282,7 +284,8 @@ impl Peer {
         let products = self.products.iter().map(|it| it.ends);
         let early = self.early.iter().map(|(.., by)| *by);
         let queries = self.orders.values().filter_map(|order| order.fetch.as_ref().map(|it| it.next_query));
-        let jobs = self.jobs.iter().filter(|job| !job.over).flat_map(|job| [job.again, job.renew_at]).flatten();
+        let jobs =
+            self.jobs.iter().filter(|job| !job.over).flat_map(|job| [job.again, job.renew_at]).flatten();
         let look = (self.asks.is_none()).then_some(self.next_look.max(now + 1));
         let publish = (self.publish_at > now).then_some(self.publish_at);
         let silence = self.member.is_some().then_some(self.silent_at);
@@ -395,7 +398,8 @@ impl Peer {
                 self.network.told(peer, token);
                 self.bindings.rejoined();
                 for Dropped { file, id, at } in self.library.drops().into_iter().rev() {
-                    let drop = ToManager::Drop { peer: NOBODY, token: None, file, id: Some(id), at: Some(at) };
+                    let drop =
+                        ToManager::Drop { peer: NOBODY, token: None, file, id: Some(id), at: Some(at) };
                     net.say(conn, self.node, &drop, &[]);
                 }
                 self.network.registered(peer);
@@ -457,7 +461,8 @@ impl Peer {
         let (message, payload) = match &news.offer {
             Some(offer) => {
                 let (layout, hashes) = (offer.manifest().layout(), offer.manifest().hashes().to_vec());
-                let (size, piece_size, payload) = (layout.size(), layout.piece_size().into(), hashes.len() as u64);
+                let (size, piece_size, payload) =
+                    (layout.size(), layout.piece_size().into(), hashes.len() as u64);
                 (ToManager::Update { peer, token, file, size, piece_size, whole, published, payload }, hashes)
             }
             None => (ToManager::Query { peer, token, file, has: false }, Vec::new()),
@@ -510,11 +515,7 @@ impl Peer {
                     _ => self.offer(there),
                 }
             }
-            Talk::Drop(file) => {
-                if answer.is_ok() {
-                    net.remark(self.node, format!("{file} is dropped"));
-                }
-            }
+            Talk::Drop(file) if answer.is_ok() => net.remark(self.node, format!("{file} is dropped")),
             Talk::Query(file) => {
                 let found = answer.and_then(|answer| listing(&file, answer, payload));
                 self.begin_fetch(net, disk, &file, found, now);
@@ -526,7 +527,13 @@ impl Peer {
                 fetch.asked = None;
                 let Ok((found, holders)) = found else { return };
                 if found.id() != fetch.manifest.id() {
-                    return self.end_fetch(net, disk, &file, Err(Error::new(Code::Expired, "another content")), now);
+                    return self.end_fetch(
+                        net,
+                        disk,
+                        &file,
+                        Err(Error::new(Code::Expired, "another content")),
+                        now,
+                    );
                 }
                 self.join(net, &file, holders, now);
             }
@@ -577,7 +584,9 @@ impl Peer {
                 || fails(&self.failures, name, Some(*stamp), now)
         };
         let look = self.watch.look(&there, &offered, known);
-        if look.is_disaster(offered.len(), 0) && look.is_disaster(offered.len(), found_again(disk, &look.read, &look.vanished, &offered)) {
+        if look.is_disaster(offered.len(), 0)
+            && look.is_disaster(offered.len(), found_again(disk, &look.read, &look.vanished, &offered))
+        {
             self.replication.pause(Some("files have vanished".into()));
             return;
         }
@@ -773,9 +782,10 @@ impl Peer {
     ) {
         let Ok((found, holders)) = found else { return self.done(file, None) };
         let (id, is_whole_somewhere) = (found.id(), holders.iter().any(|holder| holder.whole));
-        let here = self.library.get(file).is_some_and(|offer| {
-            offer.id() == id && (!offer.is_whole() || self.serves(disk, file, id))
-        });
+        let here = self
+            .library
+            .get(file)
+            .is_some_and(|offer| offer.id() == id && (!offer.is_whole() || self.serves(disk, file, id)));
         if !self.replication.fetches(file, id) || here {
             return self.done(file, None);
         }
@@ -789,8 +799,9 @@ impl Peer {
             return self.done(file, Some(Error::new(Code::Busy, "the disk is full")));
         }
         let found = Arc::new(found);
-        let part = disk.parts.entry((file.clone(), id)).or_insert_with(|| {
-            Part { manifest: (*found).clone(), bytes: vec![0; found.layout().size() as usize] }
+        let part = disk.parts.entry((file.clone(), id)).or_insert_with(|| Part {
+            manifest: (*found).clone(),
+            bytes: vec![0; found.layout().size() as usize],
         });
         let partial = Arc::new(Partial::nowhere(Arc::clone(&found)));
         for piece in found.layout().iter() {
@@ -826,7 +837,12 @@ impl Peer {
         let Some(fetch) = self.orders.get_mut(file).and_then(|order| order.fetch.as_mut()) else { return };
         for Holder { peer, addr, pass, .. } in holders {
             let avoided = fetch.avoided.get(&peer).is_some_and(|until| now < *until);
-            if addr == own || peer == asker || avoided || fetch.picker.barred(peer) || fetch.neighbours.contains_key(&peer) {
+            if addr == own
+                || peer == asker
+                || avoided
+                || fetch.picker.barred(peer)
+                || fetch.neighbours.contains_key(&peer)
+            {
                 continue;
             }
             let conn = net.connect(self.node, node_at(addr));
@@ -891,7 +907,9 @@ impl Peer {
                     fetch.picker.joined(peer, has);
                 }
             }
-            Some(FromPeer::Have { piece }) => layout.piece(piece).iter().for_each(|it| fetch.picker.gained(peer, *it)),
+            Some(FromPeer::Have { piece }) => {
+                layout.piece(piece).iter().for_each(|it| fetch.picker.gained(peer, *it))
+            }
             Some(FromPeer::Choke {}) => fetch.picker.choked(peer),
             Some(FromPeer::Unchoke {}) => fetch.picker.unchoked(peer),
             Some(FromPeer::Piece { piece, .. }) => {
@@ -905,7 +923,8 @@ impl Peer {
                         Ok(Written::Kept) => {
                             let part = disk.parts.get_mut(&(file.clone(), fetch.manifest.id()));
                             let part = part.expect("a download that runs keeps its part");
-                            part.bytes[piece.offset() as usize..][..piece.len()].copy_from_slice(&line.payload);
+                            part.bytes[piece.offset() as usize..][..piece.len()]
+                                .copy_from_slice(&line.payload);
                             fetch.picker.verified(piece);
                             fetch.last_piece = now;
                             self.tell_have(net, file, piece.index());
@@ -949,7 +968,9 @@ impl Peer {
     fn tell_have(&mut self, net: &mut Net, file: &FileName, piece: u32) {
         for (&conn, talk) in &self.talks {
             match talk {
-                Talk::Upload(offer) if offer.name() == file => net.say(conn, self.node, &FromPeer::Have { piece }, &[]),
+                Talk::Upload(offer) if offer.name() == file => {
+                    net.say(conn, self.node, &FromPeer::Have { piece }, &[])
+                }
                 Talk::Fetch(its, _) if its == file => net.say(conn, self.node, &ToPeer::Have { piece }, &[]),
                 _ => {}
             }
@@ -962,7 +983,11 @@ impl Peer {
         if fetch.picker.is_done() {
             let there = Arc::clone(&fetch.manifest);
             let bytes = disk.parts[&(file.clone(), there.id())].bytes.clone();
-            assert_eq!(manifest(file, &bytes).id(), there.id(), "{file} gets its name, and its bytes are others");
+            assert_eq!(
+                manifest(file, &bytes).id(),
+                there.id(),
+                "{file} gets its name, and its bytes are others"
+            );
             let published = match disk.publish(&there, &bytes, now) {
                 Some(stamp) => {
                     self.stamps.insert(file.clone(), (stamp, there));
@@ -1023,7 +1048,11 @@ impl Peer {
             (None, ToPeer::Join { peer, file, id, pass }) => {
                 let shown = pass.as_ref().is_some_and(|pass| self.network.is_pass(pass, peer, id));
                 if peer != NOBODY && !shown {
-                    return self.refuse(net, conn, &Error::new(Code::Unauthorised, "that pass shows nothing"));
+                    return self.refuse(
+                        net,
+                        conn,
+                        &Error::new(Code::Unauthorised, "that pass shows nothing"),
+                    );
                 }
                 match self.library.find(&file, id) {
                     Ok(offer) => {
@@ -1052,7 +1081,15 @@ impl Peer {
         self.talks.remove(&conn);
     }
 
-    fn send_piece(&mut self, net: &mut Net, disk: &Disk, conn: ConnId, offer: &Arc<Offer>, piece: u32, now: Millis) {
+    fn send_piece(
+        &mut self,
+        net: &mut Net,
+        disk: &Disk,
+        conn: ConnId,
+        offer: &Arc<Offer>,
+        piece: u32,
+        now: Millis,
+    ) {
         let (file, id) = (offer.name(), offer.id());
         let Ok(piece) = offer.manifest().layout().piece(piece) else { return };
         let range = piece.offset() as usize..piece.offset() as usize + piece.len();
@@ -1075,7 +1112,15 @@ impl Peer {
     }
 
     /// A product may begin, or is refused. Its `bind` may be on its way.
-    fn begin(&mut self, net: &mut Net, conn: ConnId, asked: ToPeer, payload: &[u8], now: Millis, by: Option<Millis>) {
+    fn begin(
+        &mut self,
+        net: &mut Net,
+        conn: ConnId,
+        asked: ToPeer,
+        payload: &[u8],
+        now: Millis,
+        by: Option<Millis>,
+    ) {
         let ToPeer::Multiply { lease, ref key, product, .. } = asked else { return };
         let question = payload.try_into().map_or(0, u64::from_be_bytes);
         let answer = answer_of(question) ^ u64::from(now < self.lies_until);
@@ -1085,7 +1130,10 @@ impl Peer {
         match self.bindings.begin(lease, key, now) {
             Begin::Go => {
                 let until = self.bound.get(&lease).copied();
-                assert!(until.is_some_and(|until| now < until), "a product of the lease {lease} began after its end");
+                assert!(
+                    until.is_some_and(|until| now < until),
+                    "a product of the lease {lease} began after its end"
+                );
                 let ends = now + net.rng.random_range(20..2_500);
                 self.products.push(Product { conn, lease, product, answer, ends });
                 assert!(self.products.len() <= self.slots as usize, "more products than slots");
@@ -1093,7 +1141,9 @@ impl Peer {
             Begin::Unknown if by.is_none_or(|by| now < by) => {
                 self.early.push((conn, asked, payload.to_vec(), by.unwrap_or(now + BIND_LAG)));
             }
-            Begin::LeaseBusy | Begin::PeerBusy => self.refuse(net, conn, &Error::new(Code::Busy, "all slots are in use")),
+            Begin::LeaseBusy | Begin::PeerBusy => {
+                self.refuse(net, conn, &Error::new(Code::Busy, "all slots are in use"))
+            }
             Begin::WrongKey => self.refuse(net, conn, &Error::new(Code::Unauthorised, "not your lease")),
             _ => self.refuse(net, conn, &Error::new(Code::Expired, "the lease does not run here")),
         }
@@ -1201,7 +1251,9 @@ impl Peer {
     fn hear_of_lease(&mut self, net: &mut Net, conn: ConnId, n: usize, line: &Line, now: Millis) {
         self.deadlines.insert(conn, now + 2 * ANSWER_TIME);
         match line.message::<FromManager>() {
-            Some(FromManager::Wait { .. }) => net.say(conn, self.node, &ToManager::Ok(Activity::default()), &[]),
+            Some(FromManager::Wait { .. }) => {
+                net.say(conn, self.node, &ToManager::Ok(Activity::default()), &[])
+            }
             Some(FromManager::Leased { lease, slots, for_ms }) => {
                 self.jobs[n].renew_at = Some(now + for_ms / 2);
                 if self.jobs[n].lease.replace(lease) != Some(lease) {
@@ -1246,7 +1298,13 @@ impl Peer {
         self.deadlines.insert(conn, net.clock(self.node) + 30_000);
     }
 
-    fn hear_answer(&mut self, net: &mut Net, conn: ConnId, (n, card, product): (usize, PeerCard, u32), line: &Line) {
+    fn hear_answer(
+        &mut self,
+        net: &mut Net,
+        conn: ConnId,
+        (n, card, product): (usize, PeerCard, u32),
+        line: &Line,
+    ) {
         self.talks.remove(&conn);
         self.deadlines.remove(&conn);
         net.close(conn, self.node);
@@ -1350,7 +1408,12 @@ fn fails(failures: &BTreeMap<FileName, Failure>, file: &FileName, stamp: Option<
     failures.get(file).is_some_and(|failure| failure.stamp == stamp && now < failure.again)
 }
 
-fn found_again(disk: &Disk, read: &[FileName], vanished: &[FileName], offered: &[(FileName, FileId)]) -> usize {
+fn found_again(
+    disk: &Disk,
+    read: &[FileName],
+    vanished: &[FileName],
+    offered: &[(FileName, FileId)],
+) -> usize {
     let there = read.iter().filter_map(|name| disk.files.get(name).map(|file| &file.content));
     let new: Vec<FileId> = there.filter(|it| !it.bytes.is_empty()).map(|it| it.id()).collect();
     offered.iter().filter(|(file, id)| vanished.contains(file) && new.contains(id)).count()

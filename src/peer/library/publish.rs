@@ -58,7 +58,12 @@ impl Library {
     ///
     /// # Errors
     /// When it has not: it is to be told again.
-    pub(in crate::peer) fn answered(&self, who: &Credentials, news: News, answered: Result<()>) -> Result<()> {
+    pub(in crate::peer) fn answered(
+        &self,
+        who: &Credentials,
+        news: News,
+        answered: Result<()>,
+    ) -> Result<()> {
         let mut known = self.known.lock();
         if self.network.number() != Some(who.peer) {
             return Ok(()); // It was told to a manager that has forgotten it.
