@@ -35,6 +35,7 @@
 //! its own changes would know it at once, and each of its verbs would have to remember to count.
 
 mod bounds;
+pub(crate) mod record;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock};
