@@ -139,7 +139,7 @@ everything() {
 
 # virtual N: swarms in virtual time, as two tables.
 virtual() {
-    local table test
+    local table test columns
     for table in size riders; do
         case $table in
         size) test=a_swarm_of_any_size_is_done_soon_after_the_bound columns=way,peers,seconds,median,bound,twice ;;

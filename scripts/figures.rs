@@ -245,8 +245,8 @@ fn sizes(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
     let way = |way| medians(rows, |row| is(row, &[("way", way)]), "peers", "seconds");
     let bound = |of: fn(&Setting) -> LowerBound| {
         let setting = |n: f64| Setting::alike(16 << 20, 2 << 20, n as u64, 1 << 20, None);
-        let bounds = way("stay").into_iter().map(|(n, _)| (n, of(&setting(n)).seconds));
-        bounds.filter(|at| at.1 <= 1000.0).collect()
+        let sizes = [1.0, 3.0].into_iter().chain(way("stay").into_iter().map(|(n, _)| n));
+        sizes.map(|n| (n, of(&setting(n)).seconds)).filter(|at| at.1 <= 100.0).collect()
     };
     let lines = [
         ("D_cs, the bound: one server".to_owned(), bound(client_server)),
