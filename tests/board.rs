@@ -441,7 +441,7 @@ fn a_run_that_was_recorded_is_played_back_when_the_manager_is_dead() {
         let recorded = fs::read_to_string(&file).unwrap();
         recorded.lines().any(|line| line.starts_with("{\"at\":") && line.contains(text)).then_some(())
     };
-    until("the lease, recorded", PATIENCE, || has("\"used\":2"));
+    until("the lease, recorded", PATIENCE, || has("eve leased 2 slots"));
     drop(ada);
     until("who left, and why", PATIENCE, || has("\"event\":\"ada \\u003ci> left"));
     network.manager.kill();
@@ -461,7 +461,7 @@ fn a_run_that_was_recorded_is_played_back_when_the_manager_is_dead() {
     browser.ask("document.getElementById('speed').value = '64'; document.getElementById('pause').click()");
     browser.reads(".event", "ada <i> left");
     browser.reads("#pulse", "paused");
-    browser.reads("#figures", "0/3 slots in use");
+    browser.reads("#figures", "1/3 slots in use");
     let jump = |to: &str| {
         format!(
             "(() => {{ const jump = document.getElementById('jump'); \
