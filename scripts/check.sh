@@ -41,6 +41,20 @@ cargo fmt --check
 heading "Lints: cargo clippy"
 cargo clippy --locked --all-targets --all-features -- -D warnings
 
+heading "Crates: cargo deny"
+if cargo deny --version >/dev/null 2>&1; then
+    checks=(licenses bans sources)
+    if cargo deny --config scripts/deny.toml fetch db >/dev/null 2>&1; then
+        checks+=(advisories)
+    else
+        echo "the list of known holes (RustSec) cannot be fetched here: whether a crate has one is passed over"
+    fi
+    cargo deny --locked --config scripts/deny.toml check "${checks[@]}"
+else
+    echo "not installed (\`cargo install cargo-deny --locked\`): advisories, bans, and the crates of tests and measurements" \
+        "are passed over; licences and sources of those of the two programs are looked at by a test"
+fi
+
 heading "Documentation: cargo doc"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 

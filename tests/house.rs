@@ -1,9 +1,10 @@
-//! The house keeps its order: a room imports only rooms on floors below it, no files import each other in a circle, and
-//! lib.rs lists every thread.
+//! The house keeps its order: a room imports only rooms on floors below it, no files import each other in a circle,
+//! lib.rs lists every thread, and what the programs stand on is little, and free.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The rooms, floor by floor, from the ground. Rooms of one floor do not know each other.
 const FLOORS: [&[&str]; 7] = [
@@ -192,4 +193,45 @@ fn the_table_in_lib_rs_lists_every_thread_that_is_started_and_no_other() {
     let names = rows.flat_map(|row| row.split('|').next().unwrap_or_default().split(['`', ',', ' ']));
     let listed: BTreeSet<String> = names.filter(|name| !name.is_empty()).map(String::from).collect();
     assert_eq!(listed, started);
+}
+
+/// How many crates a build of the two programs may compile beside this one: all that they stand on, however indirectly,
+/// each version once, with macros and what builds need, without tests and measurements.
+const CRATES: usize = 90;
+
+/// The licences of which each crate must offer one. All are those of scripts/deny.toml.
+const LICENCES: [&str; 3] = ["MIT", "Apache-2.0", "Unicode-3.0"];
+
+/// Whether somebody who accepts only those may use what has this licence: `(MIT OR Zlib) AND Unicode-3.0`.
+fn is_free(licence: &str) -> bool {
+    let licence = licence.replace(['(', ')'], "").replace('/', " OR ");
+    let all = licence.split(" AND ").all(|one| one.split(" OR ").any(|name| LICENCES.contains(&name.trim())));
+    all && !licence.is_empty()
+}
+
+#[test]
+fn the_programs_stand_on_few_crates_that_come_from_the_registry_and_are_free() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "-e", "normal,build", "--no-dedupe", "--prefix", "none"])
+        .args(["--format", "{p}|{l}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let lines = String::from_utf8(tree.stdout).unwrap();
+    let crates: BTreeSet<&str> = lines.lines().filter(|line| !line.starts_with("peerlab v")).collect();
+    for line in &crates {
+        let (name, licence) = line.split_once('|').unwrap();
+        // Where it does not come from the registry, its place stands behind its version.
+        assert!(!name.replace(" (proc-macro)", "").contains('('), "{name} is not of the registry");
+        assert!(is_free(licence), "{name}: {licence:?}");
+    }
+    let count = crates.len();
+    assert!((1..=CRATES).contains(&count), "{count} crates: {crates:#?}");
+    let deny = fs::read_to_string(src().with_file_name("scripts/deny.toml")).unwrap();
+    let allowed = deny.lines().find_map(|line| line.strip_prefix("allow = ")).unwrap();
+    let allowed: BTreeSet<&str> = allowed.split('"').skip(1).step_by(2).collect();
+    assert_eq!(allowed, BTreeSet::from(LICENCES));
+    assert!(is_free("MIT/Apache-2.0") && is_free("(GPL-3.0 OR MIT) AND Unicode-3.0"));
+    assert!(!is_free("GPL-3.0") && !is_free("MIT AND GPL-3.0") && !is_free(""));
 }

@@ -15,6 +15,7 @@ mod lab;
 mod leases;
 mod multiply;
 mod orders;
+mod planted;
 mod programs;
 mod python;
 mod replication;

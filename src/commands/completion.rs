@@ -66,7 +66,7 @@ impl Completion {
     /// Where the last word of a line begins, and what it may become.
     fn candidates(&self, line: &str) -> (usize, Vec<String>) {
         let (start, typed) = extract_word(line, line.len(), Some('\\'), is_special);
-        let mut words = shell_words::split(&line[..start]).unwrap_or_default();
+        let mut words = shlex::split(&line[..start]).unwrap_or_default();
         words.push(unescape(typed, Some('\\')).into_owned());
         let (last, words) = (words.len() - 1, in_lower_case(words, &self.grammar));
         let found = complete(&mut self.grammar.clone(), words, last, None).unwrap_or_default();

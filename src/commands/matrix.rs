@@ -236,11 +236,10 @@ fn open(path: &Path) -> Result<Matrix> {
         io::ErrorKind::NotFound => {
             let npy = path.with_added_extension("npy");
             let text = path.to_string_lossy();
+            let short = shlex::try_quote(text.trim_end_matches(".npy")).unwrap_or_default();
             let advice = match npy.exists() {
                 true => format!("{} is there", npy.display()),
-                false => {
-                    format!("`make {} 1000` writes one", shell_words::quote(text.trim_end_matches(".npy")))
-                }
+                false => format!("`make {short} 1000` writes one"),
             };
             Error::new(Code::NotFound, format!("there is no file {name}")).advise(advice)
         }

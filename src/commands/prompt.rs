@@ -138,7 +138,7 @@ fn parse(line: &str) -> Result<Option<Typed>> {
         return Ok(None);
     }
     let usage = |what: String| Error::new(Kind::Usage, what).advise("`help` shows the commands");
-    let words = shell_words::split(line).map_err(|e| usage(format!("{line:?}: {e}")))?;
+    let words = shlex::split(line).ok_or_else(|| usage(format!("{line:?}: missing closing quote")))?;
     let home = std::env::home_dir();
     let words = words.into_iter().map(|word| match (&home, word.strip_prefix("~/")) {
         (Some(home), Some(rest)) => home.join(rest).into_os_string(),

@@ -287,3 +287,6 @@ impl Drop for Ticket<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -281,3 +281,42 @@ impl Network {
         !known.over
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::net::admission::Admission;
+    use crate::peer::config::UploadSettings;
+
+    /// Of a peer with this folder, whose manager nobody can reach.
+    pub(in crate::peer) fn alone(data: &Path) -> Network {
+        let nowhere = ([127, 0, 0, 1], 1).into();
+        let config = Config {
+            manager: nowhere,
+            listen: nowhere,
+            advertise: None,
+            name: "ben".parse().unwrap(),
+            slots: 0,
+            keeps: true,
+            data: data.into(),
+            scan: Duration::from_secs(1),
+            admission: Admission::default(),
+            upload: UploadSettings { up: None, down: None, unchoke: 4, round: Duration::from_secs(10) },
+        };
+        Network::new(config, nowhere)
+    }
+
+    #[test]
+    fn a_pass_is_worth_something_for_one_peer_one_file_and_this_holder() {
+        let network = alone(Path::new("nowhere"));
+        let (token, file, other) = (Key::random(), FileId::from([1; 32]), FileId::from([2; 32]));
+        assert!(!network.is_pass(&token.pass(7, file), 7, file), "it has no token yet");
+        network.told(1, token.clone());
+        assert!(network.is_pass(&token.pass(7, file), 7, file));
+        for pass in [token.pass(8, file), token.pass(7, other), Key::random().pass(7, file), token] {
+            assert!(!network.is_pass(&pass, 7, file));
+        }
+    }
+}

@@ -103,9 +103,14 @@ pub(crate) fn tell(line: &Outbox, newest_first: impl Iterator<Item = Dropped>) {
 mod tests {
     use std::io::Read;
     use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
     use super::*;
     use crate::net::connection::Connection;
+    use crate::peer::library::Library;
+    use crate::peer::network::tests::alone;
 
     fn drop_of(file: &str, id: u8, at: Millis) -> Dropped {
         Dropped { file: file.parse().unwrap(), id: FileId::from([id; 32]), at }
@@ -144,5 +149,28 @@ mod tests {
         assert!(text.len() <= TOLD && text.len() > TOLD - 1000, "{} bytes", text.len());
         let ToManager::Drop { at: Some(first), .. } = told[0] else { panic!("{:?}", told[0]) };
         assert_eq!(first, all - 1);
+    }
+
+    #[test]
+    fn nobody_waits_for_the_library_while_its_drops_are_read_from_a_slow_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = Library::new(Arc::new(alone(dir.path())));
+        // Its reader gets nothing until the writer closes it.
+        let disk = dir.path().join("drops");
+        mknodat(CWD, &disk, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| library.load_drops(&disk));
+            // It can be opened for writing, without waiting, from the moment when the other has it open.
+            let writer = loop {
+                match open(&disk, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+                    Ok(writer) => break fs::File::from(writer),
+                    Err(_) => std::thread::yield_now(),
+                }
+            };
+            let free = library.known.try_lock().is_some();
+            drop(writer);
+            reader.join().unwrap();
+            assert!(free, "the lock is held while the disk is read");
+        });
     }
 }

@@ -237,9 +237,8 @@ impl Library {
 
     /// Remembers the drops in a file.
     pub(crate) fn load_drops(&self, path: &Path) {
-        let known = &mut self.known.lock();
         for Dropped { file, id, at } in drops::load(path) {
-            known.versions.merge(&file, id, Mark::dropped(at));
+            self.known.lock().versions.merge(&file, id, Mark::dropped(at));
         }
     }
 

@@ -487,12 +487,15 @@ mod tests {
         assert_eq!(open(&requesters), 3, "it is being sent");
         requesters.holder_has(&holder(2), id, piece(1));
         assert_eq!(open(&requesters), 2);
+        assert!(requesters.has(ben, piece(2)));
+        assert_eq!(open(&requesters), 1);
+        assert!(requesters.ask(ben, piece(3), true).unwrap());
         let request = |index| PieceRequest { requester: ben, file: id, piece: piece(index) };
         requesters.done(request(0), true, now);
         let pieces = told.try_iter().filter_map(|say| match say {
             Say::Piece(request) => Some(request.piece.index()),
             _ => None,
         });
-        assert_eq!(pieces.collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(pieces.collect::<Vec<_>>(), [0, 3]);
     }
 }

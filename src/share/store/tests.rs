@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::time::{Duration, Instant, SystemTime};
@@ -394,6 +395,18 @@ fn a_download_has_one_writer_and_the_same_content_may_have_two_names() {
     let again = lab.store.begin(manifest("a", &content)).unwrap();
     assert!(!again.needs_look(), "the published file is not written to, though its lock is held");
     assert_eq!(names(&lab.store.scan().unwrap()), ["b"]);
+}
+
+#[test]
+fn what_cannot_be_brought_to_the_disk_does_not_appear() {
+    let (lab, all) = (lab(), bytes(3 * PIECE));
+    let mut partial = lab.store.begin(manifest("a.bin", &all)).unwrap();
+    fill(&partial, &all);
+    // No system brings a pipe to a disk.
+    partial.bytes = OwnedFd::from(std::io::pipe().unwrap().1).into();
+    let no = lab.store.publish(&partial).unwrap_err().to_string();
+    assert!(no.contains("cannot bring a.bin to the disk"), "{no}");
+    assert!(!lab.shared("a.bin").exists());
 }
 
 #[test]

@@ -3,11 +3,9 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::clock::Millis;
-use crate::net::admission::Admission;
-use crate::peer::config::{Config, UploadSettings};
 use crate::peer::library::Library;
 use crate::peer::library::drops::Dropped;
-use crate::peer::network::Network;
+use crate::peer::network::tests::alone;
 use crate::peer::swarm::upload::Uploads;
 use crate::share::store::Store;
 
@@ -24,22 +22,10 @@ impl Lab {
     }
 
     fn of(dir: tempfile::TempDir) -> Self {
-        let nowhere = ([127, 0, 0, 1], 1).into();
-        let upload = UploadSettings { up: None, down: None, unchoke: 4, round: Duration::from_secs(10) };
-        let config = Config {
-            manager: nowhere,
-            listen: nowhere,
-            advertise: None,
-            name: "ben".parse().unwrap(),
-            slots: 0,
-            keeps: true,
-            data: dir.path().into(),
-            scan: Duration::from_secs(1),
-            admission: Admission::default(),
-            upload,
-        };
+        let network = alone(dir.path());
+        let upload = network.config.upload;
         let store = Store::open(dir.path()).unwrap();
-        let library = Arc::new(Library::new(Arc::new(Network::new(config, nowhere))));
+        let library = Arc::new(Library::new(Arc::new(network)));
         let uploads = Arc::new(Uploads::new(upload));
         let replication = Arc::new(Replication::new(store, library, uploads));
         let folder = Folder::new(Arc::clone(&replication));
