@@ -19,8 +19,9 @@
 //! The manager keeps no database; when it dies, its peers come back and tell it everything again. While
 //! it is away nobody gets a lease: a central manager is simple, fair, and a single point of failure.
 
-pub(crate) mod board;
+mod board;
 mod desk;
+pub(crate) mod record;
 mod sessions;
 mod state;
 
@@ -38,7 +39,7 @@ use crate::net::limits;
 use crate::net::message::{Replicas, encode};
 use crate::net::server::{Server, listen};
 use crate::thread::{self, Thread};
-use board::{Board, record};
+use board::Board;
 use desk::Desk;
 use sessions::exam::exam_loop;
 use state::Table;

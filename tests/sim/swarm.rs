@@ -18,7 +18,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
-use std::mem::replace;
+use std::mem::{replace, take};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -585,7 +585,7 @@ impl Swarm {
         if !node.gives {
             return;
         }
-        let mut contenders = replace(&mut self.contenders, Vec::new());
+        let mut contenders = take(&mut self.contenders);
         contenders.clear();
         contenders.extend(node.neighbours.iter().filter(|known| known.here).map(|known| known.contender));
         let served = judge(&contenders, self.plan.unchoke, node.picker.is_done(), occasion, &mut self.rng);

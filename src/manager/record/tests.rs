@@ -1,6 +1,6 @@
 //! What is recorded, and how it stands in the file.
 
-use super::super::tests::{patched, state};
+use super::super::board::tests::{patched, state};
 use super::*;
 
 fn recording() -> Recording<Vec<u8>> {

@@ -39,14 +39,14 @@ use std::time::Duration;
 use log::warn;
 use serde_json::{Value, json};
 
-use super::{MARKUP, SCRIPT, SCRIPT_MARK, STYLE, STYLE_MARK, Snapshot, change, policy};
+use super::board::{MARKUP, SCRIPT, SCRIPT_MARK, STYLE, STYLE_MARK, Snapshot, change, policy};
+use super::desk::Desk;
 use crate::error::{Error, Result};
-use crate::manager::desk::Desk;
 use crate::net::message::{Event, State};
 
 /// The slider and what belongs to it, in front of the board; the script that moves them.
-const BAR: &str = include_str!("player.html");
-const PLAYER: &str = include_str!("player.js");
+const BAR: &str = include_str!("board/player.html");
+const PLAYER: &str = include_str!("board/player.js");
 
 /// The pause between two looks: that of a browser.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -72,7 +72,7 @@ pub(crate) fn line(what: &Value) -> String {
 ///
 /// # Errors
 /// When it is there, or cannot be written.
-pub(in crate::manager) fn begin(path: &Path) -> Result<File> {
+pub(super) fn begin(path: &Path) -> Result<File> {
     let file = File::create_new(path).and_then(|mut file| file.write_all(head().as_bytes()).map(|()| file));
     file.map_err(|e| {
         Error::failed(format!("cannot record to {}", path.display()))
@@ -82,7 +82,7 @@ pub(in crate::manager) fn begin(path: &Path) -> Result<File> {
 }
 
 /// Records what happens until the manager stops.
-pub(in crate::manager) fn record_loop(desk: &Desk, file: File) {
+pub(super) fn record_loop(desk: &Desk, file: File) {
     let mut recording = Recording { to: file, last: None, whole: 0, changes: 0, events: Vec::new() };
     loop {
         let state = desk.change(|table, now| table.state(now));
