@@ -6,6 +6,9 @@
 #        scripts/distribution.sh --quick        swarm and churn for 3, 8 and 16 peers, once each
 #        scripts/distribution.sh --one WAY N    one run; WAY is swarm, churn or client-server
 #        scripts/distribution.sh --rounds       128 MiB with the rounds of choking ten times as fast
+#        scripts/distribution.sh virtual [N] [--write]
+#                                               swarms of up to N peers in virtual time, and up to 1000 of which some give
+#                                               nothing; without N up to 10000. No program is started (see below)
 #
 # One seed has 32 MiB and uploads 8 MiB/s; N peers want it and upload 4 MiB/s each. Three ways:
 #   client-server   the peers serve nobody (--up 0): every copy comes from the seed
@@ -17,13 +20,16 @@
 # when it says that its file is whole (verified, and on the disk, which is memory here: /dev/shm). So what is
 # measured is the distribution, with all its messages, and not the start of N programs.
 #
+# In virtual time (tests/sim/swarm.rs) a swarm is the program's own picker, choker, uplink and ledger: 16 MiB, a seed of
+# 2 MiB/s, peers of 1 MiB/s with 40 neighbours each on the average, and rounds of choking every second.
+#
 # All of it takes ten minutes, because one server needs long for 32 copies. Nothing else should run meanwhile.
 set -euo pipefail
 [[ ! -w /dev/shm ]] || export TMPDIR=/dev/shm
 source "$(dirname "$0")/lib.sh"
 cd "$root"
 set -- "${words[@]}"
-[[ $* =~ ^((--quick|--rounds)?|--one\ (swarm|churn|client-server)\ [1-9][0-9]*)$ ]] || wrong "it does not know $*"
+[[ $* =~ ^((--quick|--rounds)?|virtual(\ [1-9][0-9]*)?|--one\ (swarm|churn|client-server)\ [1-9][0-9]*)$ ]] || wrong "it does not know $*"
 
 mib=32 seed_up=8MiB peer_up=4MiB scale=1
 
@@ -131,6 +137,28 @@ everything() {
     for peers in 1 2 4 8 16 32; do run_and_say client-server "$peers" 1; done
 }
 
+# virtual N: swarms in virtual time, as two tables.
+virtual() {
+    local table test columns
+    for table in size riders; do
+        case $table in
+        size) test=a_swarm_of_any_size_is_done_soon_after_the_bound columns=way,peers,seconds,median,bound,twice ;;
+        riders) test=however_many_give_nothing_the_ledger_spares_the_honest columns=who,rules,percent,honest,rider ;;
+        esac
+        {
+            echo "# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown); scripts/distribution.sh virtual $1"
+            echo "$columns"
+            PEERLAB_SWARM=$1 cargo test --locked --quiet --lib "share::swarm::$test" -- --nocapture | sed -n "s/^$table,//p"
+        } >"$work/swarm-$table.csv"
+        keep "$work/swarm-$table.csv"
+    done
+    cargo run --release --locked --quiet --features measure --example figures -- "$results"
+}
+
+if [[ ${1:-} == virtual ]]; then
+    virtual "${2:-10000}"
+    exit
+fi
 build
 
 case ${1:-} in

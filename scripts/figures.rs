@@ -44,6 +44,29 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(rows) = read(&report.join("data/free-riding.csv"))? {
         free_riding(&rows, &report.join("figures/free-riding.svg"))?;
     }
+    if let Some(rows) = read(&report.join("data/swarm-size.csv"))? {
+        sizes(&rows, &report.join("figures/swarm-size.svg"))?;
+    }
+    if let Some(rows) = read(&report.join("data/swarm-riders.csv"))? {
+        riders(&rows, &report.join("figures/swarm-riders.svg"))?;
+    }
+    for name in ["growth", "leases", "distribution", "swarm", "free-riding", "swarm-size", "swarm-riders"] {
+        darken(&report.join(format!("figures/{name}.svg")))?;
+    }
+    Ok(())
+}
+
+/// What a dark page makes of the colours of a figure.
+const DARK: &str = "<style>@media (prefers-color-scheme:dark){[fill='#FFFFFF']{fill:#11151a}\
+    [fill='#000000']{fill:#e6edf3}[stroke='#000000']{stroke:#e6edf3}\
+    [fill='#0072B2']{fill:#56b4e9}[stroke='#0072B2']{stroke:#56b4e9}}</style>\n";
+
+/// Makes a figure legible on a dark page, too.
+fn darken(path: &Path) -> Result<(), Box<dyn Error>> {
+    let Ok(figure) = fs::read_to_string(path) else { return Ok(()) };
+    if let Some((head, rest)) = figure.split_once('\n').filter(|_| !figure.contains(DARK)) {
+        fs::write(path, format!("{head}\n{DARK}{rest}"))?;
+    }
     Ok(())
 }
 
@@ -213,6 +236,77 @@ fn free_riding(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
             .legend(move |at| TriangleMarker::new(at, 6, colour.filled()));
     }
     legend(&mut chart, SeriesLabelPosition::UpperRight)?;
+    root.present()?;
+    Ok(())
+}
+
+/// Time over the number of peers, far beyond what programs on one machine could show.
+fn sizes(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
+    let way = |way| medians(rows, |row| is(row, &[("way", way)]), "peers", "seconds");
+    let bound = |of: fn(&Setting) -> LowerBound| {
+        let setting = |n: f64| Setting::alike(16 << 20, 2 << 20, n as u64, 1 << 20, None);
+        let sizes = [1.0, 3.0].into_iter().chain(way("stay").into_iter().map(|(n, _)| n));
+        sizes.map(|n| (n, of(&setting(n)).seconds)).filter(|at| at.1 <= 100.0).collect()
+    };
+    let lines = [
+        ("D_cs, the bound: one server".to_owned(), bound(client_server)),
+        ("all leave when they are done".to_owned(), way("leave when done")),
+        ("a third is replaced by newcomers".to_owned(), way("a third is replaced")),
+        ("the swarm, and all stay".to_owned(), way("stay")),
+        ("D_p2p, the bound".to_owned(), bound(swarm)),
+    ];
+    draw(to, "Until the last of N peers has 16 MiB, in virtual time", "N", "seconds", &lines)
+}
+
+/// How the honest and the free riders fare, by the share of free riders.
+fn riders(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
+    let root = SVGBackend::new(to, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption("1000 peers, of which some give nothing: they all stay", ("sans-serif", 19))
+        .margin(12)
+        .margin_right(30)
+        .x_label_area_size(44)
+        .y_label_area_size(68)
+        .build_cartesian_2d(0.0..60.0, 0.9..2.6)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_label_formatter(&|x| format!("{x:.0} %"))
+        .x_desc("free riders among the peers")
+        .y_desc("median time / without any")
+        .label_style(FONT)
+        .axis_desc_style(FONT)
+        .draw()?;
+    let [before, now] = [RGBColor(213, 94, 0), RGBColor(0, 114, 178)];
+    let points = |rules, who: &str| {
+        let points = medians(rows, |row| is(row, &[("who", "stay"), ("rules", rules)]), "percent", who);
+        [vec![(0.0, 1.0)], points].concat()
+    };
+    let bound = (0..=60).map(|percent| (f64::from(percent), 100.0 / f64::from(100 - percent)));
+    chart
+        .draw_series(LineSeries::new(bound, BLACK.stroke_width(1)))?
+        .label("all links carry all copies: 1 / (1 - share)")
+        .legend(|(x, y)| PathElement::new([(x - 8, y), (x + 8, y)], BLACK.stroke_width(1)));
+    for (rules, colour, honest, rider) in [
+        ("none", before, "no ledger: the honest", "no ledger: the free riders"),
+        ("ledger", now, "those that owe wait: the honest", "those that owe wait: the free riders"),
+    ] {
+        for who in ["honest", "rider"] {
+            chart.draw_series(LineSeries::new(points(rules, who), colour.stroke_width(2)))?;
+        }
+        chart
+            .draw_series(
+                points(rules, "rider").into_iter().map(|at| TriangleMarker::new(at, 6, colour.filled())),
+            )?
+            .label(rider)
+            .legend(move |at| TriangleMarker::new(at, 6, colour.filled()));
+        chart
+            .draw_series(points(rules, "honest").into_iter().map(|at| Circle::new(at, 4, colour.filled())))?
+            .label(honest)
+            .legend(move |at| Circle::new(at, 4, colour.filled()));
+    }
+    legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
     root.present()?;
     Ok(())
 }

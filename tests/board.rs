@@ -10,7 +10,7 @@ use crate::common::fake::{Answer, FakePeer, HONEST, Manners};
 use crate::common::node::{Network, Node, start_manager};
 use crate::common::wire::Wire;
 use crate::common::{PATIENCE, integers, save, until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The two sizes for which the page is made.
 const SIZES: [(u32, u32); 2] = [(1280, 900), (400, 900)];
@@ -426,6 +426,70 @@ fn with_twelve_peers_the_multiply_is_on_the_first_screen_of_a_projector() {
     fay.kill();
     drop(peers);
     assert_fits(&mut browser);
+}
+
+/// All that was shown is in the file when the manager was killed with no time to end it, and is shown as it was.
+#[test]
+fn a_run_that_was_recorded_is_played_back_when_the_manager_is_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("run.html");
+    let mut network = Network::start(&["--quantum", "120s", "--record", file.to_str().unwrap()], &[3]);
+    let ada = offer(&network, "ada <i>", WILD, b"small", &[]);
+    let mut eve = network.command("eve", &["--slots", "0"]);
+    eve.type_line("lease 2");
+    let has = |text: &str| {
+        let recorded = fs::read_to_string(&file).unwrap();
+        recorded.lines().any(|line| line.starts_with("{\"at\":") && line.contains(text)).then_some(())
+    };
+    until("the lease, recorded", PATIENCE, || has("eve leased 2 slots"));
+    drop(ada);
+    until("who left, and why", PATIENCE, || has("\"event\":\"ada \\u003ci> left"));
+    network.manager.kill();
+    let recorded = fs::read_to_string(&file).unwrap();
+    let (page, lines) = recorded.split_once("type=\"application/x-ndjson\">\n").unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>"));
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["at"].is_u64()), "{lines:?}");
+    // As if it had been killed within a line.
+    fs::write(&file, format!("{recorded}{{\"at\":1,\"eve")).unwrap();
+
+    let Some(mut browser) = Browser::start() else { return };
+    browser.resize(1280, 720);
+    browser.open(&format!("file://{}", file.display()));
+    browser.reads("#pulse", "plays");
+    browser.ask("document.getElementById('pause').click()");
+    browser.ask("document.getElementById('speed').value = '64'; document.getElementById('pause').click()");
+    browser.reads(".event", "ada <i> left");
+    browser.reads("#pulse", "paused");
+    browser.reads("#figures", "1/3 slots in use");
+    let jump = |to: &str| {
+        format!(
+            "(() => {{ const jump = document.getElementById('jump'); \
+         jump.selectedIndex = [...jump.options].findIndex((one) => one.text.includes({})); \
+         jump.dispatchEvent(new Event('change')); return jump.selectedIndex; }})()",
+            json!(to)
+        )
+    };
+    assert_ne!(browser.ask(&jump("ada <i> left")), -1);
+    assert_ne!(browser.ask(&jump("ada <i> offers")), -1);
+    browser.until(
+        "what happened later is not shown",
+        "!document.querySelector('#event-list').textContent.includes('left')",
+    );
+    browser.ask("{ const s = document.getElementById('slider'); s.value = s.max; s.dispatchEvent(new Event('input')); }");
+    browser.reads(".event", "ada <i> left");
+    assert_fits(&mut browser);
+    for markup in ["main img", "main i i", "#player i"] {
+        assert_eq!(count(&mut browser, markup), 0, "{markup} came from a name");
+    }
+    if let Some(picture) = std::env::var_os("BOARD_PICTURE") {
+        browser.resize(1280, 720);
+        browser.picture(&PathBuf::from(picture));
+    }
+    let foreign =
+        |url: &&String| !url.starts_with("file:") && !url.starts_with("data:") && *url != "about:blank";
+    assert_eq!(browser.requests.iter().find(foreign), None);
+    assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
 /// Not a test of anything: it makes a scene, and a picture of it where `BOARD_PICTURE` says, and beside it

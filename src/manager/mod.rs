@@ -21,6 +21,7 @@
 
 mod board;
 mod desk;
+pub(crate) mod record;
 mod sessions;
 #[cfg(test)]
 #[path = "../../tests/sim/manager.rs"]
@@ -28,6 +29,7 @@ pub(crate) mod sim;
 mod state;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,6 +75,9 @@ pub struct Settings {
     /// How many peers are to have each file: all, or a number; 0 keeps no replicas
     #[arg(long, value_name = "N", default_value = "all")]
     pub replicas: Replicas,
+    /// Keeps the run in a new file: an HTML page that plays back what the board showed
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Who may speak to it.
     #[command(flatten)]
     pub admission: Admission,
@@ -91,7 +96,8 @@ impl Manager {
     /// # Errors
     /// When it cannot listen, or no thread can be started.
     pub fn start(settings: &Settings) -> Result<Self> {
-        let Settings { listen: addr, quantum, ping, dead_after, replicas, ref admission } = *settings;
+        let Settings { listen: addr, quantum, ping, dead_after, replicas, ref record, ref admission } =
+            *settings;
         let secret = &admission.secret;
         let desk = Arc::new(Desk::new(quantum, replicas, dead_after, secret.clone()));
         let here = || Arc::clone(&desk);
@@ -107,6 +113,10 @@ impl Manager {
         // One that cannot be started ends the others, which hear of it from the desk.
         let mut manager = Self { desk, server, threads: Vec::new() };
         let threads = &mut manager.threads;
+        if let Some(path) = record {
+            let (file, recorded) = (record::begin(path)?, Arc::clone(&manager.desk));
+            threads.push(thread::start("record_loop", move || record::record_loop(&recorded, file))?);
+        }
         threads.push(thread::start("heartbeat", move || heartbeat(&beats, ping))?);
         threads.push(thread::start("broadcast_loop", move || broadcast_loop(&tells))?);
         threads.push(thread::start("replicate_loop", move || replicate_loop(&orders))?);

@@ -57,7 +57,8 @@ pub mod manifest;
 pub mod picker;
 pub mod store;
 #[cfg(test)]
-mod swarm_tests;
+#[path = "../../tests/sim/swarm.rs"]
+mod swarm;
 pub mod theory;
 pub mod units;
 pub mod uplink;

@@ -51,13 +51,13 @@ use crate::share::hex;
 use bounds::bounds;
 
 /// The page, where its style and its script are still to be put in.
-const MARKUP: &str = include_str!("page.html");
-const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("script.js");
+pub(super) const MARKUP: &str = include_str!("page.html");
+pub(super) const STYLE: &str = include_str!("style.css");
+pub(super) const SCRIPT: &str = include_str!("script.js");
 
 /// Where they are put.
-const STYLE_MARK: &str = "/*style.css*/";
-const SCRIPT_MARK: &str = "/*script.js*/";
+pub(super) const STYLE_MARK: &str = "/*style.css*/";
+pub(super) const SCRIPT_MARK: &str = "/*script.js*/";
 
 /// What is sent at `/`; put together once.
 pub(super) static PAGE: LazyLock<String> =
@@ -68,7 +68,7 @@ pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| policy(STYLE, SCRI
 
 /// Nothing is allowed but this style and this script, questions to where the page came from, and the
 /// picture in its tab, which is part of it.
-fn policy(style: &str, script: &str) -> String {
+pub(super) fn policy(style: &str, script: &str) -> String {
     let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
     [
         "default-src 'none'",
@@ -181,7 +181,7 @@ fn bytes(shown: &Value) -> Arc<[u8]> {
 /// What makes `new` of `old`: of an object the members that differ, `null` for one that is gone; of a list its rows one
 /// after another. `[1, 4, null]` are the old rows 1 to 3, `[1, 2, change]` is the old row 1 after that change, and
 /// `[null, 0, row]` is a new one, which is written as a change of nothing.
-fn change(old: &Value, new: &Value) -> Value {
+pub(super) fn change(old: &Value, new: &Value) -> Value {
     match new {
         Value::Object(members) => {
             let gone = old.as_object().into_iter().flat_map(Map::keys).filter(|name| new.get(name).is_none());
@@ -213,4 +213,4 @@ fn rows(old: &[Value], new: &[Value]) -> Vec<(Option<usize>, usize, Option<Value
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -103,7 +103,7 @@ function span(ms) {
 }
 
 /** A time of the manager on this computer's clock. */
-const clock = (ms) => new Date(ms - page.offset).toLocaleTimeString("en-GB");
+const clock = (ms) => new Date(ms - ($("player") ? 0 : page.offset)).toLocaleTimeString("en-GB");
 
 /** "3 at ada, 2 at ben". */
 const places = (cards) => cards.slice(0, COPIES).map((card) => `${card.slots} at ${card.name}`).join(", ")
@@ -581,7 +581,7 @@ function showAll() {
 function showLife() {
   const is = page.paused ? "still" : page.gone ? "gone" : page.heard ? "live" : "wait";
   mark($("pulse"), "data-is", is);
-  say($("pulse-text"), { still: "paused", gone: "no answer", live: "live", wait: "asking the manager" }[is]);
+  say($("pulse-text"), { still: "paused", gone: "no answer", live: $("player") ? "plays" : "live", wait: "asking the manager" }[is]);
   document.body.classList.toggle("stale", is === "gone");
   const banner = $("banner");
   banner.hidden = is !== "gone";
@@ -634,7 +634,8 @@ let timer = 0;
 
 async function ask() {
   clearTimeout(timer);
-  if (document.hidden || page.paused) return;
+  // A recorded run has a player, and nobody to ask.
+  if (document.hidden || page.paused || $("player")) return;
   try {
     const headers = page.tag ? { "If-None-Match": page.tag } : {};
     const answer = await fetch(`state?since=${page.version ?? ""}`, { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });

@@ -6,7 +6,7 @@ use super::*;
 use crate::matrix::strassen::{Product, SEVEN};
 use crate::net::message::{Event, ManagerState, Replicas};
 
-fn state(now: u64) -> State {
+pub(in crate::manager) fn state(now: u64) -> State {
     let manager = ManagerState { since: 1, quantum_ms: 30_000, replicas: Replicas::All, now };
     State { manager: Some(manager), ..State::default() }
 }
@@ -80,7 +80,7 @@ fn the_board_is_told_what_a_state_message_says() {
 }
 
 /// What a browser makes of what it has and a change: the script does the same.
-fn patched(old: &Value, change: &Value) -> Value {
+pub(in crate::manager) fn patched(old: &Value, change: &Value) -> Value {
     match change {
         Value::Object(change) => {
             let mut all = old.as_object().cloned().unwrap_or_default();
