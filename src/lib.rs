@@ -114,7 +114,8 @@ pub mod matrix;
 pub mod net;
 pub mod peer;
 pub mod share;
+pub mod thread;
+
 #[cfg(test)]
 #[path = "../tests/sim/mod.rs"]
 mod sim;
-pub mod thread;

@@ -98,8 +98,11 @@ fn without_tests(source: &str) -> String {
     let mut kept = String::new();
     let mut lines = source.lines().peekable();
     while let Some(line) = lines.next() {
-        let module = lines.peek().filter(|next| line == "#[cfg(test)]" && next.contains("mod "));
-        match module {
+        let is_mount = ["#[cfg(test)]", "#[cfg(any(test, fuzzing))]"].contains(&line);
+        if is_mount && lines.peek().is_some_and(|next| next.starts_with("#[path = ")) {
+            lines.next();
+        }
+        match lines.peek().filter(|next| is_mount && next.contains("mod ")) {
             Some(next) if next.ends_with(';') => drop(lines.next()),
             Some(_) => break,
             None => kept += &format!("{line}\n"),

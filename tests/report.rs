@@ -865,9 +865,9 @@ fn number(page: &Path) -> Option<&str> {
 }
 
 /// How many words the chapters may have, the appendices, and all pages with everything in them. The last is the length of
-/// the report before it had a lab, answers, charts and a frame (46,917), and a thousand for chapter 11: what is new takes the
+/// the report before it had a lab, answers, charts and a frame (46,917), and 1,283 for chapter 11: what is new takes the
 /// place of something.
-const LENGTHS: [usize; 3] = [24_000, 9_000, 47_900];
+const LENGTHS: [usize; 3] = [24_000, 9_000, 48_200];
 
 fn check_length(report: &[(PathBuf, String)]) -> Vec<String> {
     let mut words = [0; 3];
@@ -1377,7 +1377,7 @@ mod tests {
         assert_eq!(check_length(&[long("a-b.md", 9_001)]).len(), 1);
         let comments = (PathBuf::from("report/lab.md"), "a <!-- b c --> ".repeat(LENGTHS[2]));
         none(&check_length(&[comments]));
-        assert_eq!(check_length(&[long("lab.md", 47_901)]), ["all pages have 47901 words, 47900 at most"]);
+        assert_eq!(check_length(&[long("lab.md", 48_201)]), ["all pages have 48201 words, 48200 at most"]);
     }
 
     #[test]

@@ -23,9 +23,6 @@ mod board;
 mod desk;
 pub(crate) mod record;
 mod sessions;
-#[cfg(test)]
-#[path = "../../tests/sim/manager.rs"]
-pub(crate) mod sim;
 mod state;
 
 use std::net::SocketAddr;
@@ -187,3 +184,7 @@ fn replicate_loop(desk: &Desk) {
         next = desk.change(Table::replicate);
     }
 }
+
+#[cfg(test)]
+#[path = "../../tests/sim/manager.rs"]
+pub(crate) mod sim;

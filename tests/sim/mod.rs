@@ -348,7 +348,7 @@ impl World {
                 self.at(peer, |it, net, disk| it.multiply(net, disk, slots, products));
             }
             Action::Kill { node, power, .. } => self.kill(node, power),
-            Action::Freeze { node, time } => self.net.frozen[node] = self.net.now + time,
+            Action::Freeze { node, time } => self.net.freeze(node, time),
             Action::Cut { a, b, .. } if a == b => {}
             Action::Cut { a, b, holds, time } => {
                 let until = self.net.now + time;
@@ -644,6 +644,16 @@ mod tests {
         assert!(failed.is_empty(), "{failed:#?}");
     }
 
+    /// Each has found a fault once.
+    #[test]
+    fn what_was_found_once_stays_mended() {
+        // A file was saved with bytes that were dropped since, or so it seemed by a slow clock: it was offered, and told to nobody.
+        const EDITED_TO_WHAT_WAS_DROPPED: [u64; 2] = [787, 797];
+        for seed in EDITED_TO_WHAT_WAS_DROPPED {
+            assert_eq!(play(&Plan::new(seed)).map(drop), Ok(()), "seed {seed}");
+        }
+    }
+
     #[test]
     fn the_same_seed_is_the_same_run() {
         let print = |seed| play(&Plan::new(seed)).map(|it| (it.lines, it.rest, it.print));
@@ -666,15 +676,11 @@ mod tests {
         let actions: u64 = well.iter().map(|it| it.actions).sum();
         let mut rest: Vec<_> = well.iter().map(|it| it.rest).collect();
         rest.sort_unstable();
-        let at = |share: usize| rest.get(rest.len() * share / 100).copied().unwrap_or_default();
-        println!("schedules,failed,seconds,lines,actions,rest_ms_p50,rest_ms_p99,rest_ms_max");
-        println!(
-            "{count},{},{seconds:.1},{lines},{actions},{},{},{}",
-            failed.len(),
-            at(50),
-            at(99),
-            rest.last().copied().unwrap_or_default()
-        );
+        let at = |share: usize| {
+            rest.get((rest.len() * share / 100).min(rest.len().max(1) - 1)).map_or(0, |rest| rest / 1000)
+        };
+        let (half, most, all) = (at(50), at(99), at(100));
+        println!("{count},{},{seconds:.1},{lines},{actions},{half},{most},{all}", failed.len());
         failed.sort();
         failed.iter().take(40).for_each(|(seed, why)| println!("seed {seed}: {why}"));
         assert!(failed.is_empty());

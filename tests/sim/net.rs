@@ -181,7 +181,22 @@ impl Net {
     /// All cables carry from now on.
     pub(crate) fn mend(&mut self) {
         self.cables.clear();
-        self.frozen.fill(0);
+        for node in 0..self.frozen.len() {
+            // What waits for it to wake comes now, before all that is said from now on.
+            let thaws = std::mem::take(&mut self.frozen[node]);
+            let waits =
+                |&(at, _): &(Millis, u64), (its, ..): &mut (NodeId, u32, Input)| *its == node && at == thaws;
+            let waiting: Vec<_> = self.queue.extract_if(.., waits).map(|(_, input)| input).collect();
+            if waiting.iter().any(|(.., input)| matches!(input, Input::Woken)) {
+                self.alarms[node] = self.now;
+            }
+            waiting.into_iter().for_each(|(node, life, input)| self.push(self.now, node, life, input));
+        }
+    }
+
+    /// A node hears nothing for so long.
+    pub(crate) fn freeze(&mut self, node: NodeId, time: Millis) {
+        self.frozen[node] = self.frozen[node].max(self.now + time);
     }
 
     /// Whether a connection from one node to another would succeed now.

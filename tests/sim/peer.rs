@@ -717,6 +717,10 @@ impl Peer {
     ) {
         if elsewhere {
             self.set_aside(net, disk, file, there, Some(former), now);
+        } else if self.library.when_dropped(file, there.id()).is_some() {
+            disk.trash(file);
+            self.stamps.remove(file);
+            self.library.withdraw(file);
         } else {
             self.offer(Arc::clone(there));
         }

@@ -285,7 +285,8 @@ impl Folder {
                 aside?;
             }
             (Action::Replace, Ok(manifest), OnOffer::Whole(former)) => {
-                return self.replace(file, &manifest, former);
+                let Some(elsewhere) = self.taken_off(file) else { return Ok(false) };
+                self.replace(file, &manifest, former, elsewhere)?;
             }
             _ => {}
         }
@@ -331,18 +332,25 @@ impl Folder {
         Some(elsewhere)
     }
 
-    /// An offered file has other bytes now; false when the manager cannot be asked.
-    fn replace(&mut self, file: &FileName, manifest: &Arc<Manifest>, former: FileId) -> Result<bool> {
-        let Some(elsewhere) = self.taken_off(file) else { return Ok(false) };
+    /// An offered file has other bytes now; `elsewhere` says whether others have those that were offered.
+    fn replace(
+        &mut self,
+        file: &FileName,
+        manifest: &Arc<Manifest>,
+        former: FileId,
+        elsewhere: bool,
+    ) -> Result<()> {
         if elsewhere {
             self.set_aside(file, manifest, Some(former), "was edited here")?;
+        } else if self.replication.library.when_dropped(file, manifest.id()).is_some() {
+            self.trash(file, "these bytes were dropped since")?;
         } else {
             self.replication.note(format!(
                 "{file} was edited, and nobody else has all of it: it is offered as it is now"
             ));
             self.offer(Arc::clone(manifest));
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The bytes of a file have changed, and nobody has written them. It goes to the trash and heals, if others have it.

@@ -3,9 +3,6 @@
 mod decide;
 mod folder;
 pub mod orders;
-#[cfg(test)]
-#[path = "../../../tests/sim/peer.rs"]
-pub(crate) mod sim;
 mod watch;
 
 use std::sync::Arc;
@@ -32,3 +29,7 @@ pub(super) fn start(replication: &Arc<Replication>, threads: &mut Vec<Thread>) -
     threads.push(thread::start("scan_folder", move || folder.scan_folder())?);
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "../../../tests/sim/peer.rs"]
+pub(crate) mod sim;

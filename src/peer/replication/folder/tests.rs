@@ -165,6 +165,19 @@ fn a_peer_that_leaves_in_the_middle_of_its_work_has_written_down_what_was_droppe
 }
 
 #[test]
+fn an_edit_to_bytes_that_were_dropped_since_goes_to_the_trash_and_is_not_offered_to_nobody() {
+    let mut lab = Lab::new();
+    let (name, dropped) = lab.put("notes");
+    lab.drop_at(Millis::MAX, &name, &dropped);
+    lab.save("notes", "before");
+    let before = lab.replication.store.manifest(&name).unwrap();
+    lab.offer(&before, None);
+    lab.save("notes", "notes");
+    lab.folder.replace(&name, &dropped, before.id(), false).unwrap();
+    assert!(!lab.has("notes") && !lab.is_offered("notes"));
+}
+
+#[test]
 fn a_drop_ends_a_download_of_those_bytes_and_of_no_others() {
     let lab = Lab::new();
     let name: FileName = "notes".parse().unwrap();
