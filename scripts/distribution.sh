@@ -143,7 +143,7 @@ virtual() {
     for table in size riders; do
         case $table in
         size) test=a_swarm_of_any_size_is_done_soon_after_the_bound columns=way,peers,seconds,median,bound,twice ;;
-        riders) test=however_many_give_nothing_the_ledger_spares_the_honest columns=who,rules,percent,honest,rider ;;
+        riders) test=however_many_give_nothing_the_ledger_spares_the_honest columns=rules,percent,honest,rider ;;
         esac
         {
             echo "# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown); scripts/distribution.sh virtual $1"

@@ -126,6 +126,7 @@ fn growth(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
         "n (rows and columns)",
         "time / NumPy's time",
         &lines,
+        false,
     )
 }
 
@@ -135,7 +136,7 @@ fn leases(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
         (name.into(), medians(rows, |row| is(row, &[("what", what)]), "clients", "pairs_per_second"))
     };
     let lines = [by("peerlab: lease and release", "peerlab"), by("Redis: BLPOP and RPUSH", "redis")];
-    draw(to, "A pool of seven slots", "clients", "pairs per second", &lines)
+    draw(to, "A pool of seven slots", "clients", "pairs per second", &lines, false)
 }
 
 /// The lecture's figure: the two bounds as lines, what was measured as points, up to `top` seconds.
@@ -250,12 +251,12 @@ fn sizes(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
     };
     let lines = [
         ("D_cs, the bound: one server".to_owned(), bound(client_server)),
-        ("all leave when they are done".to_owned(), way("leave when done")),
-        ("a third is replaced by newcomers".to_owned(), way("a third is replaced")),
+        ("all leave when they are done".to_owned(), way("leave")),
+        ("a third is replaced by newcomers".to_owned(), way("replaced")),
         ("the swarm, and all stay".to_owned(), way("stay")),
         ("D_p2p, the bound".to_owned(), bound(swarm)),
     ];
-    draw(to, "Until the last of N peers has 16 MiB, in virtual time", "N", "seconds", &lines)
+    draw(to, "Until the last of N peers has 16 MiB, in virtual time", "N", "seconds", &lines, true)
 }
 
 /// How the honest and the free riders fare, by the share of free riders.
@@ -280,7 +281,7 @@ fn riders(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
         .draw()?;
     let [before, now] = [RGBColor(213, 94, 0), RGBColor(0, 114, 178)];
     let points = |rules, who: &str| {
-        let points = medians(rows, |row| is(row, &[("who", "stay"), ("rules", rules)]), "percent", who);
+        let points = medians(rows, |row| is(row, &[("rules", rules)]), "percent", who);
         [vec![(0.0, 1.0)], points].concat()
     };
     let bound = (0..=60).map(|percent| (f64::from(percent), 100.0 / f64::from(100 - percent)));
@@ -325,8 +326,8 @@ fn legend<'a, DB: DrawingBackend + 'a, CT: CoordTranslate>(
         .draw()
 }
 
-/// Lines over two logarithmic axes.
-fn draw(to: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<(), Box<dyn Error>> {
+/// Lines over two logarithmic axes; their names stand above on the `left`, or on the right.
+fn draw(to: &Path, title: &str, x: &str, y: &str, lines: &[Line], left: bool) -> Result<(), Box<dyn Error>> {
     let points = || lines.iter().flat_map(|(_, points)| points);
     let range = |value: fn(&(f64, f64)) -> f64| {
         let (low, high) =
@@ -385,7 +386,8 @@ fn draw(to: &Path, title: &str, x: &str, y: &str, lines: &[Line]) -> Result<(), 
                 .legend(move |at| Cross::new(at, 5, colour.stroke_width(2))),
         };
     }
-    legend(&mut chart, SeriesLabelPosition::UpperRight)?;
+    let place = if left { SeriesLabelPosition::UpperLeft } else { SeriesLabelPosition::UpperRight };
+    legend(&mut chart, place)?;
     root.present()?;
     Ok(())
 }
