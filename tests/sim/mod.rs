@@ -39,7 +39,7 @@ use crate::manager::sim::Manager;
 use crate::net::key::Key;
 use crate::net::message::{Replicas, ToManager, ToPeer};
 use crate::peer::replication::sim::{Peer, name_of};
-use crate::share::{FileId, FileName};
+use crate::share::{Bitfield, FileId, FileName};
 
 /// How long a lease lasts while others wait.
 pub(crate) const QUANTUM: Millis = 3_000;
@@ -549,14 +549,11 @@ impl World {
         (!manager.is_idle()).then(|| "somebody waits for slots, or holds some".into())
     }
 
-    /// Whether the parts on all disks together are all of a file.
+    /// Whether the parts that are offered together are all of a file.
     fn has_all_parts(&self, name: &FileName, id: FileId) -> bool {
-        let parts = || self.disks.iter().filter_map(|disk| disk.parts.get(&(name.clone(), id)));
-        let Some(layout) = parts().next().map(|part| part.manifest.layout()) else { return false };
-        layout.iter().all(|piece| {
-            let range = piece.offset() as usize..piece.offset() as usize + piece.len();
-            parts().any(|part| part.manifest.verify(piece, &part.bytes[range.clone()]))
-        })
+        let parts: Vec<_> = self.peers.iter().flatten().filter_map(|peer| peer.part_of(name, id)).collect();
+        let Some(layout) = parts.first().map(Bitfield::layout) else { return false };
+        layout.iter().all(|piece| parts.iter().any(|part| part.contains(piece)))
     }
 
     /// What was dropped, and put there by nobody since, is not there. By clocks that differ nobody can say which was first.

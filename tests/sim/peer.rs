@@ -1364,6 +1364,11 @@ impl Peer {
         self.replication.is_paused()
     }
 
+    /// Which pieces of a file it offers.
+    pub(crate) fn part_of(&self, file: &FileName, id: FileId) -> Option<Bitfield> {
+        self.library.get(file).filter(|offer| offer.id() == id).map(|offer| offer.have())
+    }
+
     /// What is still to be done here, if anything is.
     pub(crate) fn unrest(&self, disk: &Disk) -> Option<String> {
         let offers = self.library.offers();
