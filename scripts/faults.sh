@@ -31,16 +31,20 @@ set -- "${words[@]}"
 
 # sim TEST: a test of the simulated network, which is a part of the library's.
 sim() {
+    cargo test --locked --quiet --release --lib --no-run >&2 || return 1
     cargo test --locked --quiet --release --lib "sim::tests::$1" -- --ignored --nocapture --exact 2>/dev/null |
-        grep -Ev '^(running|test |$)'
+        grep -E '^(schedules,|seed |it also | *[0-9]+[, ])'
     return "${PIPESTATUS[0]}"
 }
 
 # story SEED: plays one schedule, shrinks it if it fails, and draws its chart.
 story() {
-    local folder=${TMPDIR:-/tmp}/peerlab-sim-$1 status=0
+    local folder status=0
+    folder=$(mktemp -d "${TMPDIR:-/tmp}/peerlab-sim-$1.XXXXXX")
     SIM_SEED=$1 SIM_STORY=$folder sim one >&2 || status=1
-    scripts/chart.sh "$folder/chart.svg" --title "seed $1" "$folder/manager.log" "$folder"/[^m]*.log >&2
+    [[ ! -e $folder/manager.log ]] ||
+        scripts/chart.sh "$folder/chart.svg" --title "seed $1" "$folder/manager.log" "$folder"/[^m]*.log >&2
+    echo "its story is in $folder" >&2
     return "$status"
 }
 
@@ -137,6 +141,9 @@ passes() {
     return "$failed"
 }
 
+[[ ${SIM_SEED-} =~ ^[0-9]*$ ]] || wrong "SIM_SEED is a number"
+[[ -z $write || $1$# != planted2 && -z ${SIM_SEED-} ]] || wrong "a part of a table is not written"
+
 table=$work/faults-$1.csv status=0
 {
     echo "# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
@@ -152,5 +159,6 @@ table=$work/faults-$1.csv status=0
     echo "$status" >"$work/status"
 } | tee "$table"
 status=$(<"$work/status")
-[[ -z $write ]] || keep "$table"
+# Not where there is nothing but its first line.
+[[ -z $write || $(wc -l <"$table") -lt 2 ]] || keep "$table"
 exit "$status"

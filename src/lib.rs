@@ -33,6 +33,7 @@
 //! | a rule of the manager | a pure function of `manager/state`, called from one verb of `Table`; its unit test stands beside it |
 //! | a case in a file's life | a row of `peer/replication/decide.rs`, and its test there |
 //! | a thread | `thread::start` with its name, and a row below |
+//! | what must hold at any moment | `World::check` in `tests/sim/mod.rs`; and a fault that breaks it in `tests/planted` |
 //! | something that is read | a function in `tests/fuzz/inputs.rs`, with what it promises |
 //! | a limit on what others send | `net/limits.rs`, with its reason |
 //! | a script | `scripts/`, with `lib.sh`: the comment at its top is what `--help` prints; data of the report need `--write` |

@@ -138,7 +138,8 @@ pub(crate) fn parse(line: &str) -> Result<Option<Typed>> {
         return Ok(None);
     }
     let usage = |what: String| Error::new(Kind::Usage, what).advise("`help` shows the commands");
-    let words = shlex::split(line).ok_or_else(|| usage(format!("{line:?}: missing closing quote")))?;
+    let words = shlex::split(line)
+        .ok_or_else(|| usage(format!("{line:?}: missing closing quote, or a backslash at the end")))?;
     let home = std::env::home_dir();
     let words = words.into_iter().map(|word| match (&home, word.strip_prefix("~/")) {
         (Some(home), Some(rest)) => home.join(rest).into_os_string(),

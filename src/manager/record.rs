@@ -51,6 +51,9 @@ const PLAYER: &str = include_str!("board/player.js");
 /// The pause between two looks: that of a browser.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// The longest recording, in bytes: a peer that says something new all the time fills no disk.
+const LONGEST: usize = 256 << 20;
+
 /// What a recording begins with; lines follow.
 pub(crate) fn head() -> String {
     let script = format!("{SCRIPT}{PLAYER}");
@@ -83,14 +86,15 @@ pub(super) fn begin(path: &Path) -> Result<File> {
 
 /// Records what happens until the manager stops.
 pub(super) fn record_loop(desk: &Desk, file: File) {
-    let mut recording = Recording { to: file, last: None, whole: 0, changes: 0, events: Vec::new() };
-    loop {
+    let mut recording =
+        Recording { to: file, last: None, whole: 0, changes: 0, written: 0, events: Vec::new() };
+    let mut runs = true;
+    while runs {
+        // Once more at the end.
+        runs = desk.sleep(PAUSE);
         let state = desk.change(|table, now| table.state(now));
         if let Err(e) = recording.look(state) {
             return warn!("the recording ends here: {e}");
-        }
-        if !desk.sleep(PAUSE) {
-            return;
         }
     }
 }
@@ -102,6 +106,7 @@ struct Recording<W> {
     /// The bytes of the last whole state, and of the changes since.
     whole: usize,
     changes: usize,
+    written: usize,
     /// Those that the last state had.
     events: Vec<Event>,
 }
@@ -128,6 +133,10 @@ impl<W: Write> Recording<W> {
             }
         }
         (self.last, self.events) = (Some(now), events);
+        self.written += lines.len();
+        if self.written > LONGEST {
+            return Err(io::Error::other("it would be too long for a browser"));
+        }
         self.to.write_all(lines.as_bytes())
     }
 }

@@ -715,12 +715,15 @@ impl Peer {
         elsewhere: bool,
         now: Millis,
     ) {
-        if elsewhere {
+        let dropped = self.library.when_dropped(file, there.id()).is_some();
+        if dropped && (!elsewhere || is_conflict_copy(file, &name_of(self.node))) {
+            if disk.files.get(file).is_some_and(|now| now.content.id() == there.id()) {
+                disk.trash(file);
+                self.stamps.remove(file);
+                self.library.withdraw(file);
+            }
+        } else if elsewhere {
             self.set_aside(net, disk, file, there, Some(former), now);
-        } else if self.library.when_dropped(file, there.id()).is_some() {
-            disk.trash(file);
-            self.stamps.remove(file);
-            self.library.withdraw(file);
         } else {
             self.offer(Arc::clone(there));
         }

@@ -4,7 +4,7 @@ use super::super::board::tests::{patched, state};
 use super::*;
 
 fn recording() -> Recording<Vec<u8>> {
-    Recording { to: Vec::new(), last: None, whole: 0, changes: 0, events: Vec::new() }
+    Recording { to: Vec::new(), last: None, whole: 0, changes: 0, written: 0, events: Vec::new() }
 }
 
 /// A state at a time, with these events.

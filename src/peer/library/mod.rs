@@ -135,9 +135,11 @@ impl Library {
         self.changed.notify_all();
     }
 
-    /// An offered file has become whole.
+    /// An offered file has become whole. That is news, also where the part was refused.
     pub(crate) fn completed(&self, file: &FileName) {
-        self.known.lock().stale.insert(file.clone());
+        let known = &mut *self.known.lock();
+        known.row(file).refused = None;
+        known.stale.insert(file.clone());
         self.changed.notify_all();
     }
 

@@ -340,10 +340,15 @@ impl Folder {
         former: FileId,
         elsewhere: bool,
     ) -> Result<()> {
-        if elsewhere {
+        let dropped = self.replication.library.when_dropped(file, manifest.id()).is_some();
+        if dropped && (!elsewhere || self.is_own_copy(file)) {
+            // Unless somebody has saved it once more meanwhile: then the next look sees that.
+            if self.replication.store.manifest(file).is_ok_and(|there| there.id() == manifest.id()) {
+                self.trash(file, "these bytes were dropped since")?;
+                self.replication.note(format!("{file} is in the trash: these very bytes were dropped since"));
+            }
+        } else if elsewhere {
             self.set_aside(file, manifest, Some(former), "was edited here")?;
-        } else if self.replication.library.when_dropped(file, manifest.id()).is_some() {
-            self.trash(file, "these bytes were dropped since")?;
         } else {
             self.replication.note(format!(
                 "{file} was edited, and nobody else has all of it: it is offered as it is now"

@@ -225,7 +225,7 @@ impl Store {
         });
         // Also where it has its name, and only the folder was not brought to the disk. If it stays, it is removed when the
         // folder is opened.
-        if !path.exists() {
+        if matches!(path.try_exists(), Ok(false)) {
             let _ = fs::remove_file(path.with_extension(MANIFEST));
         }
         appeared
