@@ -677,7 +677,7 @@ if (document.querySelector(`section[data-show="${CSS.escape(page.alone ?? "")}"]
 } else {
   page.alone = null;
 }
-for (const host of document.querySelectorAll(".host")) say(host, location.host);
+for (const host of document.querySelectorAll(".host")) say(host, location.host || "ADDR");
 say($("where"), `the manager at ${location.host}`);
 for (const kind of Object.keys(CAPS)) {
   $(`${kind}-more`).lastElementChild.addEventListener("click", () => {
