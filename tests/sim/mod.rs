@@ -514,7 +514,7 @@ impl World {
     }
 
     /// Why the network is not at rest, if it is not.
-    fn unrest(&mut self) -> Option<String> {
+    fn unrest(&self) -> Option<String> {
         let files =
             |node: NodeId| self.disks[node].files.iter().map(|(name, file)| (name, file.content.id()));
         let nodes = self.disks.len() - 1;
@@ -656,7 +656,8 @@ mod tests {
     /// Each has found a fault once.
     #[test]
     fn what_was_found_once_stays_mended() {
-        // A file was saved with bytes that were dropped since, or so it seemed by a slow clock: it was offered, and told to nobody.
+        // A file was saved with bytes that were dropped since, or so it seemed by a slow clock: it was offered, and told to
+        // nobody.
         const EDITED_TO_WHAT_WAS_DROPPED: [u64; 2] = [787, 797];
         // A part was refused, because its name was in use; then it was whole, the name was free, and it was told to nobody.
         const REFUSED_IN_PART: [u64; 1] = [13_670];

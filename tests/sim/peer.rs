@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
+use super::WORKERS;
 use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
 use super::orders::Replication;
 use super::watch::Watch;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::admission::Admission;
-use crate::net::limits;
 use crate::net::message::{
-    Activity, Bound, Candidate, Credentials, Download, FromManager, FromPeer, Holder, LeaseId, NOBODY,
-    PeerCard, PeerId, Refusal, ToManager, ToPeer, VERSION,
+    Activity, Candidate, Credentials, Download, FromManager, FromPeer, Holder, LeaseId, NOBODY, PeerCard,
+    PeerId, Refusal, ToManager, ToPeer, VERSION,
 };
 use crate::peer::config::{Config, UploadSettings};
 use crate::peer::library::Library;
@@ -51,7 +51,6 @@ const STALL: Millis = 30_000;
 const LONELY: Millis = 10_000;
 const SILENCE: Millis = 6_000;
 const ANSWER_TIME: Millis = 10_000;
-const WORKERS: usize = 4;
 
 /// How long a product may wait for its `bind`.
 const BIND_LAG: Millis = 500;
@@ -134,7 +133,6 @@ struct Product {
 struct Job {
     slots: u32,
     left: Vec<u32>,
-    done: Vec<u32>,
     conn: Option<ConnId>,
     lease: Option<LeaseId>,
     renew_at: Option<Millis>,
@@ -142,7 +140,7 @@ struct Job {
     avoid: Vec<PeerId>,
     again: Option<Millis>,
     gave_up: u32,
-    pub(crate) over: bool,
+    over: bool,
 }
 
 /// A running peer.
@@ -151,7 +149,6 @@ pub(crate) struct Peer {
     network: Arc<Network>,
     library: Arc<Library>,
     replication: Arc<Replication>,
-    store: Arc<Store>,
     watch: Watch,
     stamps: BTreeMap<FileName, (Stamp, Arc<Manifest>)>,
     failures: BTreeMap<FileName, Failure>,
@@ -211,13 +208,11 @@ impl Peer {
         let replication =
             Replication::new(Store::default(), Arc::clone(&library), Arc::new(Uploads::new(upload)));
         library.remember(disk.drops.iter().cloned());
-        let store = Arc::clone(&replication.store);
         let mut peer = Self {
             node,
             network,
             library,
             replication: Arc::new(replication),
-            store,
             watch: Watch::default(),
             stamps: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -701,7 +696,7 @@ impl Peer {
     }
 
     fn offer(&self, there: Arc<Manifest>) {
-        self.library.offer(Arc::new(Offer::whole(&self.store, there)));
+        self.library.offer(Arc::new(Offer::whole(&self.replication.store, there)));
     }
 
     #[expect(clippy::too_many_arguments, reason = "it is what the folder had in hand when it asked")]
@@ -815,7 +810,7 @@ impl Peer {
             // What a former life has left is hashed.
             let _ = partial.write(piece, &part.bytes[piece.offset() as usize..][..piece.len()]);
         }
-        let offer = Arc::new(Offer::part(&self.store, &partial));
+        let offer = Arc::new(Offer::part(&self.replication.store, &partial));
         self.library.offer(Arc::clone(&offer));
         let picker = Picker::new(partial.have(), PickOrder::Rarest, net.rng.random());
         let fetch = Fetch {
@@ -1319,7 +1314,6 @@ impl Peer {
         match line.message::<FromPeer>() {
             Some(FromPeer::Product { product: its, .. }) if its == product => {
                 if line.payload == answer_of(product.into()).to_be_bytes() {
-                    job.done.push(product);
                     self.send_product(net, n, &card);
                 } else {
                     job.left.push(product);
@@ -1435,5 +1429,3 @@ fn found_again(
 pub(crate) fn name_of(node: NodeId) -> String {
     ["manager", "ada", "ben", "cyd", "dee", "eve"][node].into()
 }
-
-const _: (usize, Option<Bound>) = (limits::DOWNLOADS, None);
