@@ -21,7 +21,8 @@
 # Without a count each takes under a minute, calls and fuzz a few, if the promises are kept and it is built. FAULTS_SEED=N
 # makes the same random choices again; FAULTS_ONLY=TEXT measures only floods and hostile clients with this text in their
 # names. Nothing else should run on the machine meanwhile where times are measured (liars, crowd). SIM_SEED=N plays that
-# schedule alone; one that fails is shrunk, and its chart and the logs of its nodes are left in a folder that is named.
+# schedule alone; one that fails is shrunk. Its chart, what its board showed and the logs of its nodes are left in a folder
+# that is named.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 cd "$root"
@@ -37,7 +38,7 @@ sim() {
     return "${PIPESTATUS[0]}"
 }
 
-# story SEED: plays one schedule, shrinks it if it fails, and draws its chart.
+# story SEED: plays one schedule, shrinks it if it fails, draws its chart, and records its board.
 story() {
     local folder status=0
     folder=$(mktemp -d "${TMPDIR:-/tmp}/peerlab-sim-$1.XXXXXX")

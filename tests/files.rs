@@ -502,7 +502,7 @@ fn holders_that_say_nothing_are_left_when_they_are_not_listed_any_more_or_say_no
     let is_lost = |why: &str| cyd.stderr().lines().any(|line| line.contains("liar-") && line.contains(why));
     // Long before a minute of silence alone would tell.
     let soon = Duration::from_secs(40);
-    until("the one that is gone is left", soon, || is_lost("closed the connection").then_some(()));
+    until("the one that is gone is left", soon, || is_lost("the conversation has ended").then_some(()));
     until("the mute one is left", soon, || is_lost("owes word which pieces it has").then_some(()));
     put(&network, "ben", "file.bin", &data);
     let _ben = serve(&network, "ben", &[]);

@@ -67,7 +67,7 @@ pub(crate) fn head() -> String {
 }
 
 /// A line of a recording.
-pub(crate) fn line(what: &Value) -> String {
+fn line(what: &Value) -> String {
     what.to_string().replace('<', "\\u003c") + "\n"
 }
 
@@ -86,8 +86,7 @@ pub(super) fn begin(path: &Path) -> Result<File> {
 
 /// Records what happens until the manager stops.
 pub(super) fn record_loop(desk: &Desk, file: File) {
-    let mut recording =
-        Recording { to: file, last: None, whole: 0, changes: 0, written: 0, events: Vec::new() };
+    let mut recording = Recording::new(file);
     let mut runs = true;
     while runs {
         // Once more at the end.
@@ -100,8 +99,8 @@ pub(super) fn record_loop(desk: &Desk, file: File) {
 }
 
 /// A recording, and what it has.
-struct Recording<W> {
-    to: W,
+pub(crate) struct Recording<W> {
+    pub(crate) to: W,
     last: Option<Snapshot>,
     /// The bytes of the last whole state, and of the changes since.
     whole: usize,
@@ -112,8 +111,16 @@ struct Recording<W> {
 }
 
 impl<W: Write> Recording<W> {
+    /// Lines that follow what is there: the [`head`].
+    pub(crate) fn new(to: W) -> Self {
+        Self { to, last: None, whole: 0, changes: 0, written: 0, events: Vec::new() }
+    }
+
     /// Writes what is new in a state, in one piece.
-    fn look(&mut self, state: State) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When it cannot be written, or would be too long.
+    pub(crate) fn look(&mut self, state: State) -> io::Result<()> {
         let (at, events) = (state.manager.as_ref().map_or(0, |manager| manager.now), state.events.clone());
         let now = Snapshot::of(state).map_err(io::Error::other)?;
         let new = events.iter().filter(|event| !self.events.contains(event));

@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::key::Key;
 use crate::net::message::{
     Candidate, Credentials, FileState, FromManager, FromPeer, LeaseId, PeerCard, PeerId, Refusal, Replicas,
-    ToManager, ToPeer, plain, unexpected,
+    State, ToManager, ToPeer, plain, unexpected,
 };
 use crate::share::{FileId, FileName, Manifest};
 use crate::sim::net::{ConnId, Input, Line, MANAGER, Net};
@@ -567,6 +567,11 @@ impl Manager {
     /// The files with their whole holders.
     pub(crate) fn listed(&self, net: &Net) -> Vec<FileState> {
         self.table.files(false, net.clock(MANAGER)).collect()
+    }
+
+    /// What its board shows.
+    pub(crate) fn state(&self, net: &Net) -> State {
+        self.table.state(net.clock(MANAGER))
     }
 
     /// Whether nobody waits, holds anything, or is still to be asked.

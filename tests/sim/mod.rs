@@ -15,8 +15,8 @@
 //!   mended, and the network must come to rest within [`REST`]: all peers have the same files, and nobody waits.
 //! - **A failing schedule shrinks**: what can be left out without mending it is left out.
 //!
-//! `scripts/faults.sh sim N` plays as many as asked, and draws the chart of the first that fails; `SIM_SEED=7` before it
-//! plays that one alone.
+//! `scripts/faults.sh sim N` plays as many as asked, draws the chart of the first that fails, and records what the board
+//! showed; `SIM_SEED=7` before it plays that one alone.
 //!
 //! # What is missing
 //! The threads, the locks and the sockets are not simulated: tests with real processes are for them. A conversation over TCP
@@ -36,6 +36,7 @@ use rand::{RngExt, SeedableRng};
 use self::disk::{Disk, PIECE};
 use self::net::{Cable, Clock, Input, MANAGER, Net, NodeId};
 use crate::clock::Millis;
+use crate::manager::record::{self, Recording};
 use crate::manager::sim::Manager;
 use crate::net::key::Key;
 use crate::net::message::{Replicas, ToManager, ToPeer};
@@ -56,6 +57,9 @@ const REST: Millis = 400_000;
 
 /// How long it must be at rest.
 const STILL: Millis = 8_000;
+
+/// How often a run that is told is recorded.
+const FRAME: Millis = 500;
 
 /// The right answer to a product.
 pub(crate) fn answer_of(question: u64) -> u64 {
@@ -253,6 +257,8 @@ struct World {
     /// When people put which contents under which names, last.
     put: BTreeMap<(FileName, FileId), Millis>,
     print: u64,
+    /// What the board showed in a run that is told, as `manager --record` writes it.
+    recording: Option<Recording<Vec<u8>>>,
 }
 
 impl World {
@@ -268,6 +274,7 @@ impl World {
             excused: BTreeSet::new(),
             put: BTreeMap::new(),
             print: 0,
+            recording: tell.then(|| Recording::new(record::head().into_bytes())),
         };
         world.net.start(nodes - 1);
         (0..nodes - 1).for_each(|node| world.start(node));
@@ -460,10 +467,20 @@ impl World {
     }
 
     fn run_until(&mut self, end: Millis) {
-        while self.net.next_time().is_some_and(|at| at <= end) {
+        while let Some(at) = self.net.next_time().filter(|at| *at <= end) {
+            if at / FRAME != self.net.now / FRAME {
+                self.record();
+            }
             self.step();
         }
         self.net.now = self.net.now.max(end);
+    }
+
+    /// One more look at the board.
+    fn record(&mut self) {
+        if let (Some(recording), Some(manager)) = (&mut self.recording, &self.manager) {
+            recording.look(manager.state(&self.net)).unwrap();
+        }
     }
 
     fn play(&mut self) -> Outcome {
@@ -640,6 +657,8 @@ mod tests {
     use std::path::Path;
     use std::time::{Duration, UNIX_EPOCH};
 
+    use serde_json::Value;
+
     use super::*;
 
     /// The number in the environment, or another one.
@@ -673,6 +692,20 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_is_told_can_be_played_back_and_is_the_same_run() {
+        let mut world = World::new(&Plan::new(1), true);
+        let told = world.play();
+        assert_eq!(Ok(told.print), play(&Plan::new(1)).map(|it| it.print));
+        let run = String::from_utf8(world.recording.unwrap().to).unwrap();
+        let (_, lines) = run.rsplit_once("x-ndjson\">\n").unwrap();
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(lines.iter().any(|line| line["state"]["manager"].is_object()), "{lines:#?}");
+        let has =
+            |what: &str| lines.iter().any(|line| line["event"].as_str().is_some_and(|it| it.contains(what)));
+        assert!(has("ada joined"), "{lines:#?}");
+    }
+
+    #[test]
     #[ignore = "scripts/faults.sh sim N plays as many as asked"]
     fn many() {
         let (from, count) = (number("SIM_FROM", 0), number("SIM_COUNT", 1000));
@@ -694,7 +727,8 @@ mod tests {
         assert!(failed.is_empty());
     }
 
-    /// Writes the log of each node into a folder, as the programs log with `RUST_LOG=trace`, so that a chart can be drawn.
+    /// Writes the log of each node into a folder, as the programs log with `RUST_LOG=trace`, so that a chart can be drawn; and
+    /// what the board showed, as `manager --record` writes it.
     fn write_story(world: &World, folder: &Path) {
         fs::create_dir_all(folder).unwrap();
         let mut logs = BTreeMap::<String, String>::new();
@@ -707,6 +741,7 @@ mod tests {
             logs.entry(name).or_default().push_str(&format!("[{at} {kind}] {what}\n"));
         }
         logs.into_iter().for_each(|(name, log)| fs::write(folder.join(name + ".log"), log).unwrap());
+        world.recording.iter().for_each(|it| fs::write(folder.join("run.html"), &it.to).unwrap());
     }
 
     #[test]

@@ -3,10 +3,6 @@
 use super::super::board::tests::{patched, state};
 use super::*;
 
-fn recording() -> Recording<Vec<u8>> {
-    Recording { to: Vec::new(), last: None, whole: 0, changes: 0, written: 0, events: Vec::new() }
-}
-
 /// A state at a time, with these events.
 fn with(now: u64, events: &[&str]) -> State {
     let event = |(at, text): (u64, &&str)| Event { at, text: (*text).to_owned() };
@@ -20,7 +16,7 @@ fn lines(recording: &Recording<Vec<u8>>) -> Vec<Value> {
 
 #[test]
 fn an_event_is_recorded_once_and_the_states_can_be_made_again() {
-    let mut recording = recording();
+    let mut recording = Recording::new(Vec::new());
     let mut states = Vec::new();
     for n in 0..40 {
         let events: Vec<String> = (0..n / 2).map(|i| format!("event {i} </script>")).collect();
@@ -44,7 +40,7 @@ fn an_event_is_recorded_once_and_the_states_can_be_made_again() {
 
 #[test]
 fn nothing_is_written_while_nothing_changes_and_no_text_ends_the_element() {
-    let mut recording = recording();
+    let mut recording = Recording::new(Vec::new());
     recording.look(with(5, &["</script><!--<script>"])).unwrap();
     let long = recording.to.len();
     recording.look(with(6, &["</script><!--<script>"])).unwrap();

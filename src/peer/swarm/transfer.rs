@@ -35,6 +35,9 @@ pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// How long a holder is left alone at least whose conversation failed, or with which none began.
 const LOST_PAUSE: Duration = Duration::from_secs(2);
 
+/// After so long without a piece, neighbours that have nothing for us make room for others.
+const USELESS: Duration = Duration::from_secs(1);
+
 /// Of how many pieces a neighbour may be told later.
 const UNTOLD: usize = 4;
 
@@ -121,17 +124,25 @@ impl Neighbours {
         Self { picker, all, avoided, last_seen, last_piece, told_quiet, disk_full, over, failed }
     }
 
-    /// A thread is to listen to this holder, unless one does, or the holder is left alone, or there are `most` already.
+    /// A thread is to listen to this holder, unless one does, or the holder is left alone, or there are `most` already. When
+    /// none of those has anything for us, one of them makes room: the holder is asked when it is listed next.
     pub(super) fn admit(&mut self, holder: PeerId, most: usize) -> bool {
         let now = Instant::now();
         let avoided = self.avoided.get(&holder).is_some_and(|until| now < *until);
-        let room = self.all.len() < most && !self.all.contains_key(&holder);
-        let admitted = room && !avoided && !self.picker.barred(holder);
-        if admitted {
-            let (line, heard, told, untold, urgent) = (None, now, (false, now), Vec::new(), false);
-            self.all.insert(holder, Neighbour { line, heard, told, untold, urgent });
+        if avoided || self.all.contains_key(&holder) || self.picker.barred(holder) {
+            return false;
         }
-        admitted
+        if self.all.len() >= most {
+            let useful = self.all.keys().any(|&peer| self.picker.interested(peer));
+            if !useful && self.last_piece.elapsed() >= USELESS {
+                let silent = self.lines().min_by_key(|(peer, _)| self.all[peer].heard);
+                silent.iter().for_each(|(_, line)| line.close());
+            }
+            return false;
+        }
+        let (line, heard, told, untold, urgent) = (None, now, (false, now), Vec::new(), false);
+        self.all.insert(holder, Neighbour { line, heard, told, untold, urgent });
+        true
     }
 
     /// A holder is connected. False when the download is over.
@@ -287,7 +298,12 @@ impl Transfer<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
     use super::*;
+    use crate::net::connection::Connection;
+    use crate::net::limits;
     use crate::share::{Bitfield, Layout};
 
     #[test]
@@ -297,5 +313,41 @@ mod tests {
         assert!(state.why_quiet().ends_with("no holder can be reached"), "{}", state.why_quiet());
         state.disk_full = true;
         assert!(state.why_quiet().ends_with("the disk is full; make room there"), "{}", state.why_quiet());
+    }
+
+    #[test]
+    fn where_all_neighbours_have_nothing_for_us_the_most_silent_one_makes_room() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let layout = Layout::of(1).unwrap();
+        let picker = Picker::new(Bitfield::empty(layout), PickOrder::default(), 7);
+        let long_ago = Instant::now() - USELESS;
+        let mut state = Neighbours::new(picker, long_ago);
+        let mut theirs: Vec<_> = (1..=2)
+            .map(|peer| {
+                assert!(state.admit(peer, 2));
+                let mut here =
+                    Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap();
+                state.connected(peer, here.outbox());
+                state.picker.joined(peer, Bitfield::empty(layout));
+                (here, listener.accept().unwrap().0)
+            })
+            .collect();
+        let mut makes_room = |state: &mut Neighbours| {
+            assert!(!state.admit(3, 2), "there is no room yet");
+            theirs.iter_mut().position(|(_, there)| {
+                there.set_nonblocking(true).unwrap();
+                there.read(&mut [0]).is_ok_and(|read| read == 0)
+            })
+        };
+        state.last_piece = Instant::now();
+        assert_eq!(makes_room(&mut state), None, "a piece has just come");
+        state.last_piece = long_ago;
+        state.picker.gained(2, layout.piece(0).unwrap());
+        assert_eq!(makes_room(&mut state), None, "one has the piece");
+        state.picker.joined(2, Bitfield::empty(layout));
+        assert_eq!(makes_room(&mut state), Some(0));
+        state.left(1);
+        assert!(state.admit(3, 2));
+        assert!(!state.admit(1, 3), "it has just been left");
     }
 }
