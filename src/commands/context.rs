@@ -88,6 +88,12 @@ impl Work {
         self.done.store(true, Ordering::SeqCst);
     }
 
+    /// A command begins: the next Ctrl-C is its first.
+    pub(super) fn begins(&self) {
+        self.stop.store(false, Ordering::SeqCst);
+        *self.interrupted.lock() = None;
+    }
+
     /// Ctrl-C: the running command is to stop. False when it is the second time within a second, which means "leave".
     pub fn interrupt(&self) -> bool {
         self.stop.store(true, Ordering::SeqCst);
@@ -106,5 +112,21 @@ impl Work {
             peer.network().say_goodbye();
         }
         self.done.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ctrl_c_twice_leaves_but_not_once_for_each_of_two_commands() {
+        let work = Work::default();
+        work.begins();
+        assert!(work.interrupt() && work.is_stopped());
+        work.begins();
+        assert!(!work.is_stopped());
+        assert!(work.interrupt(), "another command");
+        assert!(!work.interrupt(), "the same command");
     }
 }

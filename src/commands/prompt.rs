@@ -9,7 +9,6 @@
 
 use std::io::{self, BufRead, IsTerminal};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, Parser};
 use crossbeam_channel::unbounded;
@@ -81,7 +80,7 @@ fn interactive(context: &mut Context) -> Result<()> {
             Err(ReadlineError::Interrupted | ReadlineError::Eof) => break,
             Err(e) => return Err(failed(e)),
         };
-        context.work.stop.store(false, Ordering::SeqCst);
+        context.work.begins();
         for line in lines.lines() {
             let _ = editor.add_history_entry(line);
             match obey(context, line) {
