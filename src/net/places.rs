@@ -60,7 +60,7 @@ pub(crate) fn gives_way<I: Copy + Ord, U: Ord>(
     }
     let mut shares = HashMap::from([(newcomer, 1)]);
     taken.clone().for_each(|place| *shares.entry(place.party).or_insert(0) += 1);
-    shares.retain(|party, share| *share > 1 && (is_full || is_stranger(*party)));
+    shares.retain(|party, _| is_full || is_stranger(*party));
     let most = shares.into_iter().max_by_key(|&(party, share)| (share, party == newcomer));
     let goes = |place: &Place<I, U>| place.useful.is_some() && most.is_some_and(|most| most.0 == place.party);
     let least = taken.filter(goes).min_by(|a, b| (&a.useful, a.id).cmp(&(&b.useful, b.id)));
@@ -146,6 +146,10 @@ mod tests {
         assert_eq!(enters(stranger(HERE), &[few, most, most, most]), Ok(Some(1)));
         assert_eq!(enters(most, &[few, most, most, most]), Ok(Some(1)));
         assert_eq!(enters(few, &[few, few, most, most]), Ok(Some(0)), "its own are more then");
+        let other = stranger([10, 0, 0, 6]);
+        assert_eq!(enters(few, &[most, most, few, other]), Ok(Some(2)), "of two with as many its own");
+        let peers = [&[Party::Peer(7); 3], &[few, most, most, other][..]].concat();
+        assert_eq!(enters(stranger(HERE), &peers), Ok(Some(4)), "only strangers are too many");
     }
 
     #[test]
