@@ -87,7 +87,7 @@ impl Error {
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let cause = cause.into();
-        self.advice = self.advice.or_else(|| cause.downcast_ref().and_then(usual_advice).map(Into::into));
+        self.advice = self.advice.or_else(|| usual_advice(&cause.to_string()).map(Into::into));
         self.cause = Some(cause);
         self
     }
@@ -140,9 +140,12 @@ impl Error {
     }
 }
 
-/// What to do when the system says this, unless somebody knows better.
-fn usual_advice(cause: &std::io::Error) -> Option<&'static str> {
-    Some(match Errno::from_io_error(cause)? {
+/// What to do when the system says this, unless somebody knows better. Its number stands in the words of the cause, also
+/// where a crate has put words of its own around them.
+fn usual_advice(cause: &str) -> Option<&'static str> {
+    let (_, number) = cause.rsplit_once("(os error ")?;
+    let number = number.split(')').next().and_then(|number| number.parse().ok())?;
+    Some(match Errno::from_raw_os_error(number) {
         Errno::MFILE | Errno::NFILE => "close other files, or raise their limit (`ulimit -n`)",
         Errno::NOSPC | Errno::DQUOT => "make room there",
         Errno::IO => "the disk may be failing: save what matters, and look into the log of the system",
@@ -166,5 +169,24 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_to_do_is_said_whoever_tells_what_the_system_said() {
+        let full = || io::Error::from(Errno::NOSPC);
+        let told = Error::failed("cannot save").because(full());
+        assert_eq!(told.to_string(), "cannot save: No space left on device (os error 28); make room there");
+        // As `tempfile` does, which loses the number.
+        let told = Error::failed("cannot save").because(io::Error::other(format!("{} at a/b", full())));
+        assert!(told.to_string().ends_with(" at a/b; make room there"), "{told}");
+        let told = Error::failed("cannot connect").because(io::Error::from(Errno::CONNREFUSED));
+        assert_eq!(told.to_string(), "cannot connect: Connection refused (os error 111)");
     }
 }

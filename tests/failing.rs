@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 unsafe extern "C" {
     fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
     fn readlink(path: *const c_char, into: *mut c_char, size: usize) -> isize;
+    fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, size: *mut c_uint) -> c_int;
     fn __errno_location() -> *mut c_int;
 }
 
@@ -92,6 +93,16 @@ fn is_path(path: *const c_char, plan: &Plan) -> bool {
     !path.starts_with(b"/") || path.starts_with(plan.folder.as_bytes())
 }
 
+/// Whether it is a socket of IPv4 or IPv6; others, by which a program wakes itself, do not break.
+fn is_socket(fd: c_int, _: &Plan) -> bool {
+    // `SOL_SOCKET`, `SO_DOMAIN`, `AF_INET` and `AF_INET6` of Linux.
+    const DOMAIN: [c_int; 2] = [1, 39];
+    const INTERNET: [c_int; 2] = [2, 10];
+    let (mut domain, mut size) = (0 as c_int, size_of::<c_int>() as c_uint);
+    let asked = unsafe { getsockopt(fd, DOMAIN[0], DOMAIN[1], (&raw mut domain).cast(), &raw mut size) };
+    asked == 0 && INTERNET.contains(&domain)
+}
+
 /// The system's own function.
 macro_rules! real {
     ($name:ident($($type:ty),*) -> $answer:ty) => {{
@@ -151,11 +162,11 @@ failing!("bind", bind(fd: c_int, addr: *const c_void, size: c_uint) -> c_int, |_
 failing!("accept", accept4(fd: c_int, addr: *mut c_void, size: *mut c_uint, flags: c_int) -> c_int, |_: &Plan| true);
 failing!("connect", connect(fd: c_int, addr: *const c_void, size: c_uint) -> c_int, |_: &Plan| true);
 failing!("socket", socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int, |_: &Plan| true);
-failing!("recv", recv(fd: c_int, into: *mut c_void, size: usize, flags: c_int) -> isize, |_: &Plan| true);
-failing!("send", send(fd: c_int, from: *const c_void, size: usize, flags: c_int) -> isize, |_: &Plan| true);
-failing!("send", sendmsg(fd: c_int, message: *const c_void, flags: c_int) -> isize, |_: &Plan| true);
-failing!("send", sendfile(to: c_int, from: c_int, at: *mut i64, size: usize) -> isize, |_: &Plan| true);
-failing!("send", sendfile64(to: c_int, from: c_int, at: *mut i64, size: usize) -> isize, |_: &Plan| true);
+failing!("recv", recv(fd: c_int, into: *mut c_void, size: usize, flags: c_int) -> isize, |plan| is_socket(fd, plan));
+failing!("send", send(fd: c_int, from: *const c_void, size: usize, flags: c_int) -> isize, |plan| is_socket(fd, plan));
+failing!("send", sendmsg(fd: c_int, message: *const c_void, flags: c_int) -> isize, |plan| is_socket(fd, plan));
+failing!("send", sendfile(to: c_int, from: c_int, at: *mut i64, size: usize) -> isize, |plan| is_socket(to, plan));
+failing!("send", sendfile64(to: c_int, from: c_int, at: *mut i64, size: usize) -> isize, |plan| is_socket(to, plan));
 failing!(
     "spawn",
     pthread_create(thread: *mut c_void, how: *const c_void, run: *const c_void, with: *mut c_void) -> c_int,
