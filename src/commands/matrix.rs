@@ -13,7 +13,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,7 @@ pub(super) fn make(options: MakeOptions, stop: &AtomicBool) -> Result<Outcome> {
     if stop.load(Ordering::SeqCst) {
         return Err(Error::failed("stopped: nothing is written"));
     }
-    save(&matrix, &file)?;
+    let file = save(&matrix, &file, force)?.unwrap_or(file);
     let file = file.to_string_lossy();
     let text = format!("{file}: {rows} x {cols} {what}, made with --seed {seed}");
     let data = json!({"file": file, "rows": rows, "cols": cols, "seed": seed, "integers": integers});
@@ -84,8 +84,8 @@ pub(super) fn multiply(
     stop: &AtomicBool,
 ) -> Result<Outcome<Multiplied>> {
     let MultiplyOptions { a, b, output, levels, slots, force, .. } = options;
-    let output = output.as_deref();
-    output.map_or(Ok(()), |path| check_place(path, *force, &[a, b]))?;
+    let mut output = output.clone();
+    output.as_ref().map_or(Ok(()), |path| check_place(path, *force, &[a, b]))?;
     let began = Instant::now();
     let (a, b) = load_both(a, b)?;
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
@@ -98,10 +98,12 @@ pub(super) fn multiply(
     let seconds = loaded.elapsed().saturating_sub(waited).as_secs_f64();
     drop((a, b));
     let saving = Instant::now();
-    let save_seconds = match output {
-        Some(path) => save(&c, path).map(|()| saving.elapsed().as_secs_f64())?,
-        None => 0.0,
-    };
+    let mut save_seconds = 0.0;
+    if let Some(path) = &mut output {
+        *path = save(&c, path, *force)?.unwrap_or_else(|| path.clone());
+        save_seconds = saving.elapsed().as_secs_f64();
+    }
+    let output = output.as_deref();
     let multiplied = Multiplied {
         rows,
         inner,
@@ -305,22 +307,34 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// Writes a matrix to a file, which appears under its name only when it is whole and on the disk. What is
-/// no plain file, such as a pipe or `/dev/null`, is written to and not replaced.
-fn save(matrix: &Matrix, path: &Path) -> Result<()> {
-    write(matrix, path).map_err(|e| {
+/// no plain file, such as a pipe or `/dev/null`, is written to and not replaced. Where somebody has saved something there
+/// since [`check_place`], the matrix gets another name, which is said and returned.
+fn save(matrix: &Matrix, path: &Path, force: bool) -> Result<Option<PathBuf>> {
+    let place = write(matrix, path, force).map_err(|e| {
         let failed = Error::failed(format!("cannot write {}", path.display())).because(e);
         failed.advise("choose another place, or make room there")
-    })
+    })?;
+    if let Some(place) = &place {
+        let (name, place) = (path.display(), place.display());
+        tell(format_args!("{name} was saved by somebody else meanwhile; the matrix is in {place}"));
+    }
+    Ok(place)
 }
 
-fn write(matrix: &Matrix, path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn write(
+    matrix: &Matrix,
+    path: &Path,
+    force: bool,
+) -> Result<Option<PathBuf>, Box<dyn std::error::Error + Send + Sync>> {
     if is_stdout(path) {
-        return Ok(npy::write(matrix, io::stdout().lock())?);
+        npy::write(matrix, io::stdout().lock())?;
+        return Ok(None);
     }
     // A link stands for what it leads to.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(&path).is_ok_and(|is| !is.is_file() && !is.is_dir()) {
-        return Ok(npy::write(matrix, File::options().write(true).open(path)?)?);
+        npy::write(matrix, File::options().write(true).open(path)?)?;
+        return Ok(None);
     }
     let folder = folder_of(&path);
     // As a file that is made in the usual way; the user's umask still applies.
@@ -329,8 +343,30 @@ fn write(matrix: &Matrix, path: &Path) -> Result<(), Box<dyn std::error::Error +
     npy::write(matrix, &mut file)?;
     file.flush()?;
     file.as_file().sync_all()?;
-    file.persist(&path).map_err(|e| e.error)?;
-    Ok(File::open(folder)?.sync_all()?)
+    let mut other = None;
+    for n in 2.. {
+        let place = other.as_ref().unwrap_or(&path);
+        let put = match other.is_none() && (force || may_be_replaced(&path)) {
+            true => file.persist(place),
+            false => file.persist_noclobber(place),
+        };
+        match put {
+            Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => file = e.file,
+            put => {
+                put.map_err(|e| e.error)?;
+                break;
+            }
+        }
+        other = Some(path.with_extension(format!("{n}.npy")));
+    }
+    File::open(folder)?.sync_all()?;
+    Ok(other)
+}
+
+/// Whether nothing is lost with what lies there: it is empty, or a matrix that was written here.
+fn may_be_replaced(path: &Path) -> bool {
+    let is_empty = fs::metadata(path).is_ok_and(|is| is.len() == 0);
+    is_empty || File::open(path).ok().and_then(npy::written_here).is_some()
 }
 
 #[cfg(test)]
@@ -389,10 +425,28 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_saves_where_an_answer_is_to_go_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.npy");
+        let c = Matrix::zeros(2, 2);
+        check_place(&path, false, &[]).unwrap();
+        fs::write(&path, "mine").unwrap();
+        for n in 2..4 {
+            let place = save(&c, &path, false).unwrap().unwrap();
+            assert_eq!(place, dir.path().join(format!("c.{n}.npy")));
+            assert!(look(&place).is_ok());
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+        assert_eq!(save(&c, &path, true).unwrap(), None, "with --force");
+        assert_eq!(save(&c, &path, false).unwrap(), None, "its own");
+        assert!(look(&path).is_ok());
+    }
+
+    #[test]
     fn a_matrix_is_shown_with_its_shape_its_range_and_at_most_eight_rows_and_columns() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.npy");
-        let (name, put) = (path.to_str().unwrap(), |matrix: &Matrix| save(matrix, &path).unwrap());
+        let (name, put) = (path.to_str().unwrap(), |matrix: &Matrix| save(matrix, &path, false).unwrap());
         put(&Matrix::from_vec(2, 2, vec![1.0, -0.25, 1e-9, 20000.5]).unwrap());
         let text = format!("{name}: 2 x 2, from -0.250 to 2.0e4\n        1   -0.250\n   1.0e-9    2.0e4");
         assert_eq!(look(&path).unwrap().to_string(), text);

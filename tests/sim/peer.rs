@@ -490,7 +490,9 @@ impl Peer {
             Talk::Replace(file, there, former) => {
                 self.asks = None;
                 let elsewhere = match answer {
-                    Ok(FromManager::Holders { found, .. }) => found.holders.iter().any(|holder| holder.whole),
+                    Ok(FromManager::Holders { found, .. }) => {
+                        found.id != there.id() && found.holders.iter().any(|holder| holder.whole)
+                    }
                     Err(no) if no.code() == Code::NotFound => false,
                     _ => {
                         self.settled = false;
@@ -711,12 +713,17 @@ impl Peer {
         now: Millis,
     ) {
         let dropped = self.library.when_dropped(file, there.id()).is_some();
-        if dropped && (!elsewhere || is_conflict_copy(file, &name_of(self.node))) {
-            if disk.files.get(file).is_some_and(|now| now.content.id() == there.id()) {
-                disk.trash(file);
-                self.stamps.remove(file);
-                self.library.withdraw(file);
-            }
+        let own_copy = is_conflict_copy(file, &name_of(self.node));
+        let trashes = dropped && (!elsewhere || own_copy);
+        let moves = trashes || elsewhere && !own_copy;
+        if moves && disk.files.get(file).is_none_or(|now| now.content.id() != there.id()) {
+            // Somebody has saved it once more meanwhile.
+            self.library.withdraw(file);
+            self.settled = false;
+        } else if trashes {
+            disk.trash(file);
+            self.stamps.remove(file);
+            self.library.withdraw(file);
         } else if elsewhere {
             self.set_aside(net, disk, file, there, Some(former), now);
         } else {

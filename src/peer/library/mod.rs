@@ -135,10 +135,16 @@ impl Library {
         self.changed.notify_all();
     }
 
-    /// An offered file has become whole. That is news, also where the part was refused.
+    /// An offered file has become whole. That is news, also where the part was refused. Where it was dropped in that very
+    /// moment, it is not to stay.
     pub(crate) fn completed(&self, file: &FileName) {
         let known = &mut *self.known.lock();
-        known.row(file).refused = None;
+        let row = known.row(file);
+        row.refused = None;
+        let id = row.offer.as_ref().map(|offer| offer.id());
+        if id.is_some_and(|id| known.versions.dropped(file, id).is_some()) {
+            known.unsettled.insert(file.clone());
+        }
         known.stale.insert(file.clone());
         self.changed.notify_all();
     }

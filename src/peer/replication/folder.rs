@@ -42,6 +42,9 @@ use crate::share::{FileId, FileName, Manifest};
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// What lay in the folder when it was read, and how that looked then: what is moved away is this and no other.
+type Found = (Arc<Manifest>, Stamp);
+
 /// How a name came to be settled.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sight {
@@ -53,9 +56,9 @@ struct Sight {
 
 impl Sight {
     /// What lies there, if this came of reading it.
-    fn of(self, read: &Result<Arc<Manifest>>) -> OnDisk {
+    fn of(self, read: &Result<Found>) -> OnDisk {
         match read {
-            Ok(manifest) => OnDisk::Bytes(manifest.id()),
+            Ok((manifest, _)) => OnDisk::Bytes(manifest.id()),
             Err(no) if no.code() == Code::Busy => OnDisk::Changing { looks: self.changing },
             Err(no) if no.code() == Code::NotFound => OnDisk::Nothing { whole_look: self.whole_look },
             Err(_) => OnDisk::Unreadable,
@@ -210,26 +213,26 @@ impl Folder {
     }
 
     /// The facts of a name at this moment, how its file looks, and what was read of it.
-    fn gather(&self, file: &FileName, sight: Sight) -> (Facts, Option<Stamp>, Result<Arc<Manifest>>) {
+    fn gather(&self, file: &FileName, sight: Sight) -> (Facts, Option<Stamp>, Result<Found>) {
         let Replication { store, library, .. } = &*self.replication;
         let paused = self.replication.is_paused();
         let row = library.take_unsettled(file, paused);
         row.dropped.iter().for_each(|id| store.forget_download(file, *id));
-        let stamp = store.stamp(file);
         let read = match sight.changing {
-            0 => store.manifest(file),
+            0 => store.read(file),
             _ => Err(Error::new(Code::Busy, "it need not be read to see that somebody writes to it")),
         };
+        let stamp = read.as_ref().map_or_else(|_| store.stamp(file), |(_, stamp)| Some(*stamp));
         let offer = row.offer.filter(|offer| Arc::ptr_eq(offer.store(), store));
         let offered = match &offer {
             None => OnOffer::No,
             Some(offer) if offer.is_whole() => OnOffer::Whole(offer.id()),
             Some(_) => OnOffer::Part,
         };
-        let id = read.as_ref().map_or(offer.map(|offer| offer.id()), |there| Some(there.id()));
-        if let Ok(there) = &read
+        let id = read.as_ref().map_or(offer.map(|offer| offer.id()), |(there, _)| Some(there.id()));
+        if let Ok((there, stamp)) = &read
             && ![OnOffer::Whole(there.id()), OnOffer::Part].contains(&offered)
-            && let Some(put) = store.put_at(file)
+            && let Some(put) = stamp.put_at()
         {
             // A person has put it there then; what was fetched is offered already.
             library.published(file, there.id(), put);
@@ -257,13 +260,7 @@ impl Folder {
     ///
     /// # Errors
     /// What failed; it is tried again later.
-    fn act(
-        &mut self,
-        file: &FileName,
-        facts: &Facts,
-        action: Action,
-        read: Result<Arc<Manifest>>,
-    ) -> Result<bool> {
+    fn act(&mut self, file: &FileName, facts: &Facts, action: Action, read: Result<Found>) -> Result<bool> {
         match (action, read, facts.offered) {
             (Action::LookAgain, ..) => return Ok(false),
             (Action::Withdraw, read, _) => {
@@ -273,20 +270,19 @@ impl Folder {
                     read?;
                 }
             }
-            (Action::Offer, Ok(manifest), _) => self.offer(manifest),
-            (Action::Trash, ..) if facts.rotted => return self.give_up_rotten(file),
-            (Action::Trash, ..) => self.trash(file, "it was dropped")?,
-            (Action::SetAside, Ok(manifest), _) => {
-                let aside =
-                    self.set_aside(file, &manifest, None, "is the name of another file in the network");
+            (Action::Offer, Ok((manifest, _)), _) => self.offer(manifest),
+            (Action::Trash, Ok(found), _) if facts.rotted => return self.give_up_rotten(file, &found),
+            (Action::Trash, Ok((_, was)), _) => return self.trash(file, &was, "it was dropped"),
+            (Action::SetAside, Ok(found), _) => {
+                let aside = self.set_aside(file, &found, None, "is the name of another file in the network");
                 if facts.wanted.is_some() {
                     self.replication.fetch(file.clone());
                 }
-                aside?;
+                return aside;
             }
-            (Action::Replace, Ok(manifest), OnOffer::Whole(former)) => {
-                let Some(elsewhere) = self.taken_off(file) else { return Ok(false) };
-                self.replace(file, &manifest, former, elsewhere)?;
+            (Action::Replace, Ok(found), OnOffer::Whole(former)) => {
+                let Some(elsewhere) = self.taken_off(file, found.0.id()) else { return Ok(false) };
+                return self.replace(file, &found, former, elsewhere);
             }
             _ => {}
         }
@@ -306,22 +302,24 @@ impl Folder {
         self.replication.library.offer(Arc::new(Offer::whole(store, manifest)));
     }
 
-    /// It stays where it is if it cannot go to the trash, but is not offered to a manager that has dropped it.
-    fn trash(&self, file: &FileName, why: &str) -> Result<()> {
-        let moved = self.replication.store.trash(file);
+    /// It stays where it is if it cannot go to the trash, but is not offered to a manager that has dropped it. False when
+    /// somebody has saved another one since.
+    fn trash(&self, file: &FileName, was: &Stamp, why: &str) -> Result<bool> {
+        let moved = self.replication.store.trash(file, was);
         self.replication.library.withdraw(file);
         let place = moved
             .map_err(|e| Error::new(e.kind(), format!("{file} should go to the trash: {why}")).because(e))?;
-        info!("{file} is in the trash, {}: {why}", place.display());
-        Ok(())
+        place.iter().for_each(|place| info!("{file} is in the trash, {}: {why}", place.display()));
+        Ok(place.is_some())
     }
 
-    /// The manager takes this peer off a file, and says whether others have all of it; `None` when it cannot be asked.
-    fn taken_off(&mut self, file: &FileName) -> Option<bool> {
+    /// The manager takes this peer off a file, and says whether others have all of a content that is not the one that is
+    /// `here` now; `None` when it cannot be asked.
+    fn taken_off(&mut self, file: &FileName, here: FileId) -> Option<bool> {
         let network = self.replication.library.network();
         network.number()?;
         let elsewhere = match self.manager.lost(&network.credentials(), file) {
-            Ok(listing) => listing.holders.iter().any(|holder| holder.whole),
+            Ok(listing) => listing.manifest.id() != here && listing.holders.iter().any(|holder| holder.whole),
             Err(no) if no.code() == Code::NotFound => false,
             Err(e) => {
                 debug!("the manager cannot be asked which others have {file}: {e}");
@@ -332,55 +330,52 @@ impl Folder {
         Some(elsewhere)
     }
 
-    /// An offered file has other bytes now; `elsewhere` says whether others have those that were offered.
-    fn replace(
-        &mut self,
-        file: &FileName,
-        manifest: &Arc<Manifest>,
-        former: FileId,
-        elsewhere: bool,
-    ) -> Result<()> {
+    /// An offered file has other bytes now; `elsewhere` says whether others have those that were offered. False when somebody
+    /// has saved it once more meanwhile.
+    fn replace(&mut self, file: &FileName, found: &Found, former: FileId, elsewhere: bool) -> Result<bool> {
+        let (manifest, was) = found;
         let dropped = self.replication.library.when_dropped(file, manifest.id()).is_some();
         if dropped && (!elsewhere || self.is_own_copy(file)) {
-            // Unless somebody has saved it once more meanwhile: then the next look sees that.
-            if self.replication.store.manifest(file).is_ok_and(|there| there.id() == manifest.id()) {
-                self.trash(file, "these bytes were dropped since")?;
-                self.replication.note(format!("{file} is in the trash: these very bytes were dropped since"));
+            if !self.trash(file, was, "these bytes were dropped since")? {
+                return Ok(false);
             }
+            self.replication.note(format!("{file} is in the trash: these very bytes were dropped since"));
         } else if elsewhere {
-            self.set_aside(file, manifest, Some(former), "was edited here")?;
+            return self.set_aside(file, found, Some(former), "was edited here");
         } else {
             self.replication.note(format!(
                 "{file} was edited, and nobody else has all of it: it is offered as it is now"
             ));
             self.offer(Arc::clone(manifest));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The bytes of a file have changed, and nobody has written them. It goes to the trash and heals, if others have it.
-    fn give_up_rotten(&mut self, file: &FileName) -> Result<bool> {
+    fn give_up_rotten(&mut self, file: &FileName, (rotten, was): &Found) -> Result<bool> {
         let why = "its bytes have changed although nobody has written to it";
-        let Some(elsewhere) = self.taken_off(file) else { return Ok(false) };
+        let Some(elsewhere) = self.taken_off(file, rotten.id()) else { return Ok(false) };
         self.replication.library.withdraw(file);
         if !elsewhere {
             return Err(Error::failed(format!("{why}, and nobody else has all of it"))
                 .advise("put the right bytes there, or save it again to offer it as it is"));
         }
-        self.trash(file, why)?;
-        self.replication.note(format!("{file} is in the trash: {why}; it is fetched again from others"));
-        Ok(true)
+        let moved = self.trash(file, was, why)?;
+        if moved {
+            self.replication.note(format!("{file} is in the trash: {why}; it is fetched again from others"));
+        }
+        Ok(moved)
     }
 
     /// A file that is not the one of its name is offered under another; the original heals. A conflict copy of this peer
-    /// keeps its name, and its `former` version is dropped.
+    /// keeps its name, and its `former` version is dropped. False when somebody has saved it once more meanwhile.
     fn set_aside(
         &mut self,
         file: &FileName,
-        manifest: &Arc<Manifest>,
+        (manifest, was): &Found,
         former: Option<FileId>,
         why: &str,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         if self.is_own_copy(file) {
             let who = self.replication.library.network().credentials();
             match self.manager.drop_file(&who, file, former) {
@@ -388,19 +383,20 @@ impl Folder {
                 _ => info!("{file} has changed: its former version is dropped"),
             }
             self.offer(Arc::clone(manifest));
-            return Ok(());
+            return Ok(true);
         }
         let Replication { store, library, .. } = &*self.replication;
         let cannot =
             |e: Error| Error::new(e.kind(), format!("{file} {why}, and cannot be set aside")).because(e);
         library.withdraw(file);
         let own = library.network().config.name.to_string();
-        let aside = store.set_aside(file, &own, manifest.id()).map_err(cannot)?;
+        let aside = store.set_aside(file, was, &own, manifest.id()).map_err(cannot)?;
+        let Some(aside) = aside else { return Ok(false) };
         self.replication
             .note(format!("{file} {why}: your version is kept as {aside}, the other comes in its place"));
         // One that is being written to is found by the next looks.
         self.settle(&aside, Sight::default());
-        Ok(())
+        Ok(true)
     }
 }
 

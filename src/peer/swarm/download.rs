@@ -185,6 +185,11 @@ impl Transfer<'_> {
     /// The file appears under its name.
     fn publish(&self) -> Result<()> {
         let DownloadSettings { library, store, repair, .. } = self.settings;
+        // That may take a while, in which it may have been dropped.
+        self.partial.sync()?;
+        if self.settings.is_stopped() {
+            return Err(self.stopped());
+        }
         if !repair {
             return store.publish(&self.partial);
         }
@@ -197,6 +202,10 @@ impl Transfer<'_> {
 
     fn name(&self) -> &FileName {
         self.partial.manifest().name()
+    }
+
+    fn stopped(&self) -> Error {
+        Error::failed(format!("{} is stopped; the pieces that are here are kept", self.name()))
     }
 
     /// Sees to it that there are holders to listen to, until the download has come to an end.
@@ -241,7 +250,7 @@ impl Transfer<'_> {
             return Ok(true);
         }
         if self.settings.is_stopped() {
-            return Err(Error::failed(format!("{name} is stopped; the pieces that are here are kept")));
+            return Err(self.stopped());
         }
         if stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {
             return Err(Error::failed(self.why_quiet(state)).advise("the pieces are kept"));

@@ -46,7 +46,7 @@ impl Stamp {
 
     /// When it was put where it is, in milliseconds since 1970. A copy has a ctime of its own, whatever time it says
     /// it was written at.
-    pub(super) fn put_at(&self) -> Option<Millis> {
+    pub(crate) fn put_at(&self) -> Option<Millis> {
         Millis::try_from(self.status.0 * 1000 + self.status.1 / 1_000_000).ok()
     }
 }
@@ -94,18 +94,37 @@ pub(super) fn lock_idle(path: &Path) -> Option<File> {
     File::open(path).ok().filter(|file| file.try_lock().is_ok())
 }
 
-/// Renames a file, unless there is another of the new name. In one step where the file system can; else
-/// both names are there for a moment.
+/// Renames what people may save to at any moment, unless there is something of the new name. Where the file system cannot
+/// do it in one step (NFS), an empty file is there first: what is moved is what has the name in that moment.
 ///
 /// # Errors
-/// [`ErrorKind::AlreadyExists`] when there is another.
+/// [`ErrorKind::AlreadyExists`] when there is something.
 pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    rename_at_once(from, to).unwrap_or_else(|| rename_over_empty(from, to))
+}
+
+fn rename_over_empty(from: &Path, to: &Path) -> io::Result<()> {
+    File::create_new(to)?;
+    fs::rename(from, to).inspect_err(|_| drop(fs::remove_file(to)))
+}
+
+/// Renames a file of our own, so that nobody sees anything but all of it under the new name. Where the file system cannot
+/// do it in one step, both names are there for a moment.
+///
+/// # Errors
+/// [`ErrorKind::AlreadyExists`] when there is something of the new name.
+pub(super) fn rename_own(from: &Path, to: &Path) -> io::Result<()> {
+    rename_at_once(from, to).unwrap_or_else(|| {
+        fs::hard_link(from, to)?;
+        fs::remove_file(from)
+    })
+}
+
+/// `None` where the file system cannot do that.
+fn rename_at_once(from: &Path, to: &Path) -> Option<io::Result<()>> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
-        }
-        renamed => Ok(renamed?),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => None,
+        renamed => Some(renamed.map_err(Into::into)),
     }
 }
 
@@ -122,5 +141,26 @@ pub(super) fn error(what: String, cause: io::Error) -> Error {
             .advise("make room; nothing is torn, and it goes on from where it is"),
         ErrorKind::NotFound => Error::new(Code::NotFound, what).because(cause),
         _ => Error::failed(what).because(cause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_that_renames_in_two_steps_replaces_nothing_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| dir.path().join(name));
+        fs::write(&from, "mine").unwrap();
+        rename_over_empty(&from, &to).unwrap();
+        assert_eq!((fs::read_to_string(&to).unwrap(), from.exists()), ("mine".into(), false));
+        fs::write(&from, "another").unwrap();
+        assert_eq!(rename_over_empty(&from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!([&from, &to].map(|path| fs::read_to_string(path).unwrap()), ["another", "mine"]);
+        fs::remove_file(&to).unwrap();
+        fs::remove_file(&from).unwrap();
+        rename_over_empty(&from, &to).unwrap_err();
+        assert!(!to.exists(), "nothing is left");
     }
 }

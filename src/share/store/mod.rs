@@ -261,8 +261,17 @@ impl Store {
     /// `not_found` when there is no such file; `busy` when somebody is writing to it: try later; others when it is
     /// not a regular one, or cannot be read.
     pub fn manifest(&self, name: &FileName) -> Result<Arc<Manifest>> {
+        self.read(name).map(|(manifest, _)| manifest)
+    }
+
+    /// The same, with the stamp that the file had then: for what is to be done to this very file.
+    ///
+    /// # Errors
+    /// Those of [`Store::manifest`].
+    pub fn read(&self, name: &FileName) -> Result<(Arc<Manifest>, Stamp)> {
         let (file, stamp) = self.open_file(name)?;
-        self.read_steady(name, stamp, &file, Stoppable { file: &file, stopped: &self.stopped })
+        let bytes = Stoppable { file: &file, stopped: &self.stopped };
+        Ok((self.read_steady(name, stamp, &file, bytes)?, stamp))
     }
 
     /// Makes all that hash a file here fail soon: the peer leaves, and a large file would keep it for seconds.
@@ -302,7 +311,7 @@ impl Store {
     /// then the folder is brought to the disk. A new name changes a stamp. The file is known under the new one, unless
     /// somebody has written to it meanwhile.
     fn give_name(&self, manifest: &Arc<Manifest>, file: &File, before: Stamp, from: &Path) -> io::Result<()> {
-        disk::rename_new(from, &self.path(manifest.name()))?;
+        disk::rename_own(from, &self.path(manifest.name()))?;
         let stamp = Stamp::of(&file.metadata()?);
         if stamp.is_renamed(&before) {
             self.learn(manifest, stamp);
@@ -440,7 +449,8 @@ pub struct Whole {
     manifest: Arc<Manifest>,
     /// [`Whole::check`] says whether it is still the one that was hashed.
     pub(crate) file: File,
-    stamp: Stamp,
+    /// How it looked then.
+    pub(crate) stamp: Stamp,
 }
 
 impl Whole {

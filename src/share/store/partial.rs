@@ -18,7 +18,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,7 +135,7 @@ impl Partial {
     ///
     /// # Errors
     /// When some are missing, or the disk fails.
-    pub(super) fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         let name = self.manifest.name();
         if !self.have().is_full() {
             return Err(Error::failed(format!("{name} is not whole"))
@@ -262,7 +262,7 @@ impl Store {
     fn go_on_with_repair(&self, whole: &Path) -> io::Result<()> {
         let Some(_locked) = disk::lock_idle(whole) else { return Ok(()) };
         let manifest = read_manifest(whole);
-        if manifest.is_some_and(|it| disk::rename_new(whole, &self.path(it.name())).is_ok()) {
+        if manifest.is_some_and(|it| disk::rename_own(whole, &self.path(it.name())).is_ok()) {
             disk::sync_folder(&self.dir)?;
             return fs::remove_file(whole.with_extension(MANIFEST));
         }
@@ -289,7 +289,8 @@ fn remove(part: &Path) -> bool {
 }
 
 /// Opens the bytes of a download and locks them. The program that had the lock before may have published the file
-/// that was opened; then there is another one of this name now, or none.
+/// that was opened; then there is another one of this name now, or none. It may have been killed when the file had both
+/// names ([`disk::rename_own`]); then only the other one is left to it.
 ///
 /// # Errors
 /// [`ErrorKind::WouldBlock`] when another has the lock.
@@ -297,9 +298,12 @@ fn lock(path: &Path) -> io::Result<File> {
     loop {
         let bytes = disk::open_own(path)?;
         bytes.try_lock()?;
-        let is = Stamp::of(&bytes.metadata()?);
-        if fs::symlink_metadata(path).is_ok_and(|meta| Stamp::of(&meta).file == is.file) {
-            return Ok(bytes);
+        let is = bytes.metadata()?;
+        if fs::symlink_metadata(path).is_ok_and(|meta| Stamp::of(&meta).file == Stamp::of(&is).file) {
+            if is.nlink() == 1 {
+                return Ok(bytes);
+            }
+            fs::remove_file(path)?;
         }
     }
 }

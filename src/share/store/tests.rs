@@ -41,6 +41,12 @@ impl Lab {
         self.store.dir().join(name)
     }
 
+    /// Whatever is there.
+    fn trash(&self, file: &str) -> Result<PathBuf> {
+        let was = self.store.stamp(&name(file)).unwrap_or_default();
+        self.store.trash(&name(file), &was).map(|place| place.unwrap())
+    }
+
     fn private(&self, folder: &str) -> Vec<String> {
         let names = fs::read_dir(self.store.private(folder)).unwrap();
         let mut names: Vec<_> =
@@ -297,12 +303,12 @@ fn empty_files_and_files_of_one_byte_are_files() {
     let lab = lab();
     for content in [&b""[..], b"x"] {
         let added = lab.store.import(&lab.outside("a", content), &false.into()).unwrap();
-        lab.store.trash(&name("a")).unwrap();
+        lab.trash("a").unwrap();
         let partial = lab.store.begin(added).unwrap();
         fill(&partial, content);
         lab.store.publish(&partial).unwrap();
         assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
-        lab.store.trash(&name("a")).unwrap();
+        lab.trash("a").unwrap();
     }
 }
 
@@ -391,7 +397,7 @@ fn a_download_has_one_writer_and_the_same_content_may_have_two_names() {
     fill(&second, &content);
     lab.store.publish(&first).unwrap();
     lab.store.publish(&second).unwrap();
-    lab.store.trash(&name("a")).unwrap();
+    lab.trash("a").unwrap();
     let again = lab.store.begin(manifest("a", &content)).unwrap();
     assert!(!again.needs_look(), "the published file is not written to, though its lock is held");
     assert_eq!(names(&lab.store.scan().unwrap()), ["b"]);
@@ -418,11 +424,79 @@ fn publishing_replaces_no_file() {
     fs::write(lab.shared("a"), "mine").unwrap();
     assert_eq!(lab.store.publish(&partial).unwrap_err().code(), Code::Conflict);
     assert_eq!(fs::read(lab.shared("a")).unwrap(), b"mine");
-    let aside = lab.store.set_aside(&name("a"), "ada", partial.manifest().id()).unwrap();
+    let mine = lab.store.stamp(&name("a")).unwrap();
+    let aside = lab.store.set_aside(&name("a"), &mine, "ada", partial.manifest().id()).unwrap().unwrap();
     assert_eq!(aside.as_str(), format!("a.conflict-ada-{}", partial.manifest().id().short()));
     lab.store.publish(&partial).unwrap();
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
     assert_eq!(fs::read(lab.shared(aside.as_str())).unwrap(), b"mine", "nothing is lost");
+}
+
+#[test]
+fn what_was_saved_since_it_was_looked_at_is_neither_trashed_nor_set_aside() {
+    let (lab, a) = (lab(), name("a"));
+    fs::write(lab.shared("a"), "before").unwrap();
+    let before = lab.store.stamp(&a).unwrap();
+    // As editors do.
+    fs::write(lab.shared(".a.swp"), "after it").unwrap();
+    fs::rename(lab.shared(".a.swp"), lab.shared("a")).unwrap();
+    assert_eq!(lab.store.trash(&a, &before).unwrap(), None);
+    assert_eq!(lab.store.set_aside(&a, &before, "ada", FileId::from([1; 32])).unwrap(), None);
+    assert_eq!(fs::read_to_string(lab.shared("a")).unwrap(), "after it");
+    assert_eq!(names(&lab.store.scan().unwrap()), ["a"]);
+    assert!(lab.private("trash").is_empty());
+    // Neither is a folder.
+    fs::remove_file(lab.shared("a")).unwrap();
+    fs::create_dir(lab.shared("a")).unwrap();
+    assert_eq!(lab.store.trash(&a, &before).unwrap(), None);
+    assert!(lab.shared("a").is_dir());
+}
+
+#[test]
+fn of_a_conflict_copy_the_trash_has_the_last_version_and_of_what_only_sounds_like_one_all() {
+    let lab = lab();
+    for (file, kept) in [("a.conflict-ada-0123abcd.txt", 1), ("a.conflict-of-interest.txt", 3)] {
+        for content in ["one", "two", "three"] {
+            fs::write(lab.shared(file), content).unwrap();
+            let place = lab.trash(file).unwrap();
+            assert_eq!(fs::read_to_string(place).unwrap(), content);
+        }
+        assert_eq!(lab.private("trash").len(), kept, "{file}");
+        fs::remove_dir_all(lab.store.private("trash")).unwrap();
+    }
+}
+
+#[test]
+fn a_part_that_has_the_name_of_a_file_too_is_not_written_to() {
+    let lab = lab();
+    let content = bytes(3000);
+    let part = lab.store.begin(manifest("a", &content)).unwrap();
+    fill(&part, &content);
+    // Killed in the middle of a rename, where a file system has two steps for it; then somebody edits the file.
+    fs::hard_link(&part.path, lab.shared("a")).unwrap();
+    drop(part);
+    fs::write(lab.shared("a"), "mine").unwrap();
+    fill(&lab.store.begin(manifest("a", &content)).unwrap(), &content);
+    assert_eq!(fs::read_to_string(lab.shared("a")).unwrap(), "mine");
+}
+
+#[test]
+fn in_a_watched_folder_an_edit_is_no_damage_and_becomes_a_conflict_copy() {
+    let mut lab = lab();
+    let content = bytes(3000);
+    for (watched, edited) in [(false, false), (true, false), (true, true)] {
+        fs::write(lab.shared("a"), "other bytes").unwrap();
+        lab.store.watched = watched.then(|| File::open(&lab.home).unwrap());
+        if !edited {
+            // They have rotted: this very stamp was that of the right ones.
+            lab.store.learn(&manifest("a", &content), lab.store.stamp(&name("a")).unwrap());
+        }
+        let repair = lab.store.repair(manifest("a", &content)).unwrap();
+        fill(&repair, &content);
+        assert_eq!(lab.store.replace(&repair, "ada").unwrap().is_some(), edited, "watched: {watched}");
+        assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
+        fs::remove_file(lab.shared("a")).unwrap();
+    }
 }
 
 #[test]
@@ -532,11 +606,11 @@ fn what_is_dropped_goes_to_the_trash_and_nothing_there_is_lost() {
     let lab = lab();
     for content in ["one", "two", "three"] {
         fs::write(lab.shared("a.txt"), content).unwrap();
-        let place = lab.store.trash(&name("a.txt")).unwrap();
+        let place = lab.trash("a.txt").unwrap();
         assert_eq!(fs::read_to_string(place).unwrap(), content);
     }
     assert_eq!(lab.private("trash"), ["a.2.txt", "a.3.txt", "a.txt"]);
-    assert_eq!(lab.store.trash(&name("a.txt")).unwrap_err().code(), Code::NotFound);
+    assert_eq!(lab.trash("a.txt").unwrap_err().code(), Code::NotFound);
 }
 
 fn thrown(lab: &Lab, file: &str, new: &str) -> BTreeMap<FileId, Thrown> {
@@ -548,7 +622,7 @@ fn a_file_is_found_in_the_trash_by_its_bytes_and_taken_out_under_any_name_that_i
     let lab = lab();
     for content in ["one", "two", "three"] {
         fs::write(lab.shared("a.txt"), content).unwrap();
-        lab.store.trash(&name("a.txt")).unwrap();
+        lab.trash("a.txt").unwrap();
     }
     // A number that is free does not hide the next ones, and what is no file is passed over.
     fs::remove_file(lab.store.private("trash").join("a.2.txt")).unwrap();
@@ -570,7 +644,7 @@ fn a_file_is_found_in_the_trash_by_its_bytes_and_taken_out_under_any_name_that_i
 fn what_is_written_in_the_trash_after_it_was_hashed_is_not_restored() {
     let lab = lab();
     fs::write(lab.shared("a"), "before").unwrap();
-    let place = lab.store.trash(&name("a")).unwrap();
+    let place = lab.trash("a").unwrap();
     let (_, it) = thrown(&lab, "a", "a").pop_first().unwrap();
     fs::write(&place, "after it").unwrap();
     let error = lab.store.restore(it).unwrap_err();
@@ -605,7 +679,7 @@ fn a_trash_that_was_removed_is_made_again_and_without_one_the_file_stays_as_it_i
     let manifest = manifest("a", &content);
     fs::write(lab.shared("a"), &content).unwrap();
     fs::remove_dir_all(&trash).unwrap();
-    lab.store.trash(&name("a")).unwrap();
+    lab.trash("a").unwrap();
     assert_eq!(lab.private("trash"), ["a"]);
     // A repair keeps what was there, too.
     fs::write(lab.shared("a"), "damaged").unwrap();
@@ -616,7 +690,7 @@ fn a_trash_that_was_removed_is_made_again_and_without_one_the_file_stays_as_it_i
     assert_eq!(fs::read(trash.join("a")).unwrap(), b"damaged");
     fs::remove_dir_all(&trash).unwrap();
     fs::write(&trash, "no folder").unwrap();
-    lab.store.trash(&name("a")).unwrap_err();
+    lab.trash("a").unwrap_err();
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
     assert!(lab.store.open_known(&name("a"), manifest.id()).is_ok(), "it need not be hashed again");
 }
@@ -725,7 +799,7 @@ fn a_repair_that_is_killed_loses_nothing_and_is_published_by_the_next_start() {
             fs::rename(&partial.path, &whole).unwrap();
         }
         if to_trash {
-            lab.store.trash(&name("a")).unwrap();
+            lab.trash("a").unwrap();
         }
         if to_name {
             fs::rename(&whole, lab.shared("a")).unwrap();

@@ -57,23 +57,43 @@ pub struct Thrown {
 }
 
 impl Store {
-    /// Moves a file to the trash, and says where it is now. Of a conflict copy the last version is kept there: a program
-    /// that goes on writing to one would fill it.
+    /// Moves a file to the trash, if it is still the one that looked like this, and says where it is now. `None`: somebody
+    /// has saved another one since. Of a conflict copy the last version is kept there: a program that goes on writing
+    /// to one would fill it.
     ///
     /// # Errors
     /// `not_found` when there is none; others when there can be no trash. The file is as it was then, and known.
-    pub fn trash(&self, name: &FileName) -> Result<PathBuf> {
+    pub fn trash(&self, name: &FileName, was: &Stamp) -> Result<Option<PathBuf>> {
+        let place = self.throw(name)?;
+        if !self.is_it(name, &place, was) {
+            return Ok(None);
+        }
+        let first = self.private("trash").join(name.as_str());
+        let last = is_any_conflict_copy(name) && fs::rename(&place, &first).is_ok();
+        Ok(Some(if last { first } else { place }))
+    }
+
+    /// Moves what has a name to a free place in the trash.
+    fn throw(&self, name: &FileName) -> Result<PathBuf> {
         let trash = self.private("trash");
-        let put = |to: &Path| match is_any_conflict_copy(name) {
-            true => fs::rename(self.path(name), to),
-            false => disk::rename_new(&self.path(name), to),
-        };
         // Somebody may have emptied it by removing it.
         let place = fs::create_dir_all(&trash)
-            .and_then(|()| numbered(&trash, name, put))
+            .and_then(|()| numbered(&trash, name, |to| disk::rename_new(&self.path(name), to)))
             .map_err(|error| disk::error(format!("cannot move {name} to the trash"), error))?;
         self.known.lock().remove(name);
         Ok(place)
+    }
+
+    /// Whether what was moved to a place is the file that looked like this. Another one, which somebody has saved since, gets
+    /// its name back, unless that was saved once more: to look before it is moved would be too early. Some file systems
+    /// give a file another inode with another name.
+    fn is_it(&self, name: &FileName, place: &Path, was: &Stamp) -> bool {
+        let is = fs::symlink_metadata(place).map(|meta| Stamp::of(&meta));
+        let it = is.is_ok_and(|is| (is.size, is.written) == (was.size, was.written));
+        if !it {
+            let _ = disk::rename_new(place, &self.path(name));
+        }
+        it
     }
 
     /// What the trash has under a name, hashed, to be restored as `new`.
@@ -105,27 +125,39 @@ impl Store {
     /// Takes a file out of the trash, unless another has its name.
     ///
     /// # Errors
-    /// When another has; `busy` when somebody has written to it since it was hashed. It is in the trash then.
+    /// When another has; `busy` when somebody has written to it since it was hashed. It is in the trash then, unless
+    /// somebody still does.
     pub fn restore(&self, Thrown { manifest, place, stamp }: Thrown) -> Result<Arc<Manifest>> {
         let name = manifest.name();
-        disk::open_regular(&place)
-            .and_then(|(file, _)| self.give_name(&manifest, &file, stamp, &place))
+        let now = disk::open_regular(&place)
+            .and_then(|(file, _)| {
+                self.give_name(&manifest, &file, stamp, &place)?;
+                Ok(Stamp::of(&file.metadata()?))
+            })
             .map_err(|error| disk::error(format!("cannot take {name} out of the trash"), error))?;
         if self.open_known(name, manifest.id()).is_err() {
-            let what = format!("somebody has just written to {}", self.trash(name)?.display());
+            let place = self.trash(name, &now)?.unwrap_or_else(|| self.path(name));
+            let what = format!("somebody has just written to {}", place.display());
             return Err(Error::new(Code::Busy, what).advise("`restore` again when nobody writes to it"));
         }
         Ok(manifest)
     }
 
-    /// Sets a file aside that is not the one of this name: it becomes a conflict copy, with the name that
-    /// is returned ([`conflict_name`]).
+    /// Sets a file aside that is not the one of this name, if it still looks like this: it becomes a conflict copy, with the
+    /// name that is returned ([`conflict_name`]). `None`: somebody has saved another one since.
     ///
     /// # Errors
     /// `not_found` when there is none.
-    pub fn set_aside(&self, name: &FileName, peer: &str, id: FileId) -> Result<FileName> {
+    pub fn set_aside(
+        &self,
+        name: &FileName,
+        was: &Stamp,
+        peer: &str,
+        id: FileId,
+    ) -> Result<Option<FileName>> {
+        let aside = self.put_aside(&self.path(name), name, peer, id)?;
         self.known.lock().remove(name);
-        self.put_aside(&self.path(name), name, peer, id)
+        Ok(self.is_it(name, &self.path(&aside), was).then_some(aside))
     }
 
     fn put_aside(&self, place: &Path, name: &FileName, peer: &str, id: FileId) -> Result<FileName> {
@@ -161,8 +193,12 @@ impl Store {
     pub fn repair(&self, manifest: Arc<Manifest>) -> Result<Partial> {
         match self.open_file(manifest.name()) {
             Ok((file, stamp)) => {
+                // In a folder that is watched an edit can be told from damage.
+                let name = manifest.name();
+                let known = self.known(name, &stamp).is_some_and(|known| known.id() == manifest.id());
+                let damaged = self.watched.is_none() || known || self.has_rotted(name, &stamp);
                 let mut partial = self.begin_from(manifest, file)?;
-                partial.repairs = Some(stamp);
+                partial.repairs = damaged.then_some(stamp);
                 Ok(partial)
             }
             Err(error) if error.code() == Code::NotFound => self.begin(manifest),
@@ -209,7 +245,7 @@ impl Store {
     /// somebody has saved it since, and it becomes a conflict copy, whose name is returned.
     fn make_way(&self, name: &FileName, was: Option<Stamp>, peer: &str) -> Result<Option<FileName>> {
         // Only a file is moved.
-        let place = match self.open_file(name).and_then(|_| self.trash(name)) {
+        let place = match self.open_file(name).and_then(|_| self.throw(name)) {
             Err(no) if no.code() == Code::NotFound => return Ok(None),
             place => place?,
         };
@@ -241,17 +277,19 @@ pub fn conflict_name(name: &FileName, peer: &str, id: FileId) -> FileName {
 /// Whether this is a conflict copy that the peer of this name has made.
 pub fn is_conflict_copy(name: &FileName, peer: &str) -> bool {
     let mark = format!(".conflict-{}-", plain_peer(peer));
-    let is_copy = |rest: &str| {
-        let hash = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
-        hash == 8 && matches!(rest.as_bytes().get(hash), None | Some(b'.'))
-    };
     // The file may have had the mark in its own name.
-    name.as_str().match_indices(&mark).any(|(at, _)| is_copy(&name.as_str()[at + mark.len()..]))
+    name.as_str().match_indices(&mark).any(|(at, _)| begins_with_hash(&name.as_str()[at + mark.len()..]))
 }
 
 /// Whether this looks like the conflict copy of any peer.
 fn is_any_conflict_copy(name: &FileName) -> bool {
-    name.as_str().split_once(".conflict-").is_some_and(|(_, rest)| rest.contains('-'))
+    let copy = name.as_str().split_once(".conflict-");
+    copy.is_some_and(|(_, rest)| rest.match_indices('-').any(|(at, _)| begins_with_hash(&rest[at + 1..])))
+}
+
+fn begins_with_hash(rest: &str) -> bool {
+    let hash = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+    hash == 8 && matches!(rest.as_bytes().get(hash), None | Some(b'.'))
 }
 
 /// A peer's name as a part of a file's.

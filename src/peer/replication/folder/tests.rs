@@ -173,8 +173,47 @@ fn an_edit_to_bytes_that_were_dropped_since_goes_to_the_trash_and_is_not_offered
     let before = lab.replication.store.manifest(&name).unwrap();
     lab.offer(&before, None);
     lab.save("notes", "notes");
-    lab.folder.replace(&name, &dropped, before.id(), false).unwrap();
+    let found = lab.replication.store.read(&name).unwrap();
+    lab.folder.replace(&name, &found, before.id(), false).unwrap();
     assert!(!lab.has("notes") && !lab.is_offered("notes"));
+}
+
+#[test]
+fn what_is_saved_while_the_manager_is_asked_about_the_former_edit_stays_where_it_is() {
+    let mut lab = Lab::new();
+    for dropped in [false, true] {
+        let (name, first) = lab.put("notes");
+        lab.offer(&first, None);
+        lab.save("notes", "second");
+        let second = lab.replication.store.read(&name).unwrap();
+        if dropped {
+            lab.drop_at(Millis::MAX, &name, &second.0);
+        }
+        lab.save("notes", "the third");
+        // The manager has answered: others have the first.
+        assert!(!lab.folder.replace(&name, &second, first.id(), !dropped).unwrap(), "look again");
+        assert_eq!(fs::read_to_string(lab.dir.path().join("notes")).unwrap(), "the third");
+        assert!(lab.library().offers().is_empty());
+    }
+}
+
+#[test]
+fn a_download_that_is_whole_in_the_moment_when_it_is_dropped_does_not_stay() {
+    let mut lab = Lab::new();
+    let (name, manifest) = lab.put("film");
+    fs::remove_file(lab.dir.path().join("film")).unwrap();
+    let store = Arc::clone(&lab.replication.store);
+    let partial = Arc::new(store.begin(Arc::clone(&manifest)).unwrap());
+    partial.write(manifest.layout().piece(0).unwrap(), b"film").unwrap();
+    let offer = Arc::new(Offer::part(&store, &partial));
+    lab.library().offer(Arc::clone(&offer));
+    lab.drop_at(Millis::MAX, &name, &manifest);
+    lab.settle_all();
+    store.publish(&partial).unwrap();
+    offer.complete();
+    lab.library().completed(&name);
+    lab.settle_all();
+    assert!(!lab.has("film") && !lab.is_offered("film"));
 }
 
 #[test]
