@@ -443,3 +443,6 @@ pub(super) fn few(mut room: usize, files: impl Iterator<Item = FileState>) -> Ve
 fn dropped(file: &FileName, id: FileId, at: Millis) -> FromManager {
     FromManager::Drop { file: file.clone(), id: Some(id), at: Some(at) }
 }
+
+#[cfg(test)]
+mod tests;
