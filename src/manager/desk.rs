@@ -51,6 +51,7 @@ pub(super) struct Desk {
     list_changed: Condvar,
     plan_due: Condvar,
     exam_due: Condvar,
+    stopped: Condvar,
     /// A registered peer waits no more for the slots that it asked for, so that it may ask again.
     place_left: Condvar,
 }
@@ -91,6 +92,7 @@ impl Desk {
             list_changed: Condvar::new(),
             plan_due: Condvar::new(),
             exam_due: Condvar::new(),
+            stopped: Condvar::new(),
             place_left: Condvar::new(),
         }
     }
@@ -121,6 +123,7 @@ impl Desk {
             (table.list_changed, &self.list_changed),
             (table.is_plan_due(), &self.plan_due),
             (table.is_exam_due(now), &self.exam_due),
+            (false, &self.stopped),
             (std::mem::take(&mut table.book.place_left), &self.place_left),
         ] {
             if is_due || locked.stopping {
@@ -191,7 +194,7 @@ impl Desk {
 
     /// Sleeps, but no longer than the manager runs; false when it stops.
     pub(super) fn sleep(&self, how_long: Duration) -> bool {
-        self.wait(&self.list_changed, how_long, |_| false).is_some()
+        self.wait(&self.stopped, how_long, |_| false).is_some()
     }
 
     /// Waits until it is `due`, for `at_most` so long; `None` when the manager stops.

@@ -397,10 +397,16 @@ impl Writer {
         self.occupant.peer.store(peer, Ordering::Relaxed);
     }
 
-    /// This is the conversation in which this peer is registered: it never gives way to another.
+    /// This is the conversation in which this peer is registered, or a product of its lease is computed: it never gives
+    /// way to another.
     pub(crate) fn stays(&self, peer: PeerId) {
         self.is_of(peer);
         self.occupant.stays.store(true, Ordering::Relaxed);
+    }
+
+    /// That is over.
+    pub(crate) fn may_give_way(&self) {
+        self.occupant.stays.store(false, Ordering::Relaxed);
     }
 
     /// Whose place this is.

@@ -242,6 +242,10 @@ mod tests {
                 if value == "stay" {
                     connection.stays(7);
                 }
+                if value == "served" {
+                    connection.stays(8);
+                    connection.may_give_way();
+                }
                 connection.send(&value)?;
             }
             Ok(())
@@ -330,6 +334,18 @@ mod tests {
         assert!(server.open.lock().conversations.len() <= 1 + strangers);
         assert_eq!(rests.read(&mut [0]).unwrap_or(0), 0, "it was at rest for longest");
         speak(&mut stays, b"\"4\"\n").unwrap();
+    }
+
+    #[test]
+    fn what_was_served_under_a_lease_may_give_way_again() {
+        let server = echo();
+        let may_go = || {
+            server.open.lock().conversations.values().filter(|(it, _)| it.occupant.useful().is_some()).count()
+        };
+        let _served = speaker(&server, b"\"served\"\n");
+        assert_eq!(may_go(), 1);
+        let _stays = speaker(&server, b"\"stay\"\n");
+        assert_eq!(may_go(), 1);
     }
 
     #[test]

@@ -362,9 +362,9 @@ function showCopies(box, file, running, keepers) {
   const copies = file.holders.map((holder) => {
     const one = moving.get(holder.peer);
     moving.delete(holder.peer);
-    return { peer: holder.peer, name: holder.name, is: holder.whole ? "whole" : one ? "moving" : "part", share: holder.whole ? 1 : one ? one.have / one.pieces : .5, one };
+    return { peer: holder.peer, name: holder.name, is: holder.whole ? "whole" : one ? "moving" : "part", share: holder.whole ? 1 : one ? one.have / (one.pieces || 1) : .5, one };
   });
-  for (const one of moving.values()) copies.push({ peer: one.peer, name: one.name, is: "moving", share: one.have / one.pieces, one });
+  for (const one of moving.values()) copies.push({ peer: one.peer, name: one.name, is: "moving", share: one.have / (one.pieces || 1), one });
   const here = new Set(copies.map((copy) => copy.peer));
   for (const peer of keepers) if (!here.has(peer.peer)) copies.push({ peer: peer.peer, name: peer.name, is: "none", share: 0 });
   copies.sort((a, b) => a.peer - b.peer);
@@ -415,7 +415,7 @@ function showRaces(row, file, running, bound) {
   const time = now();
   const races = running.map((one) => {
     const began = page.running.get(`${one.peer} ${file.file}`)?.began ?? time - one.since_ms_ago;
-    const share = one.pieces > 0 ? one.have / one.pieces : 0;
+    const share = one.have / (one.pieces || 1);
     const rate = one.bytes_per_s > 0 ? `, ${bytes(one.bytes_per_s)}/s` : "";
     const from = sources(one.from);
     return { ...one, share, ms: time - began, text: `${one.name} has ${Math.floor(100 * share)} % after ${span(time - began)}${rate}${from}` };

@@ -93,6 +93,9 @@ impl Table {
     }
 
     /// Takes a peer into the table, in the place of its former self if there is one.
+    ///
+    /// # Errors
+    /// What [`Roster::former_self`] says; `busy` when the list of all would be longer than a line may be.
     pub(super) fn admit(
         &mut self,
         mut candidate: Candidate,
@@ -101,6 +104,9 @@ impl Table {
     ) -> Result<PeerId> {
         if let Some(former) = self.roster.former_self(&candidate, dead_after.as_millis() as Millis, now)? {
             self.strike(former, "it came back", now);
+        }
+        if !self.roster.has_room() {
+            return Err(Error::new(Code::Busy, "the list of peers is full").advise("try again later"));
         }
         let peer = self.book.next_number();
         let bound = std::mem::take(&mut candidate.bound);

@@ -37,6 +37,9 @@ use crate::net::message::{
     Activity, Candidate, Credentials, LeaseId, NOBODY, Name, PeerCard, PeerId, PeerState,
 };
 
+/// What a peer takes in the list beside its name, in bytes, at most.
+const CARD: usize = 110;
+
 /// How often somebody may blame falsely before it is not heard for [`DEAF`].
 pub(super) const FALSE_BLAMES: u32 = 3;
 
@@ -267,6 +270,13 @@ impl Roster {
             }
         };
         Err(Error::new(Code::Conflict, no).advise(advice))
+    }
+
+    /// Whether one more fits into the list of all, which is one line.
+    pub(super) fn has_room(&self) -> bool {
+        let in_json = |name: String| name.len() + name.matches(['"', '\\']).count();
+        let list: usize = self.peers.values().map(|peer| CARD + in_json(peer.is.name.to_string())).sum();
+        list + 2 * (CARD + limits::NAME) <= limits::MANAGER_LINE
     }
 
     /// Writes a new row. Its former self must have been removed.

@@ -67,6 +67,25 @@ fn who_comes_is_told_its_token_and_everybody_the_new_list() {
 }
 
 #[test]
+fn whatever_peers_are_called_their_list_is_no_longer_than_a_line_may_be() {
+    let mut table = table(&[]);
+    let name = |n: u32| format!("{n:05}{}", "\"".repeat(limits::NAME - 5));
+    // As long as an address can be.
+    let addr = |n: u32| {
+        std::net::SocketAddr::from((
+            [0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, n as u16, 0xffff],
+            65535,
+        ))
+    };
+    table.book.next = 9_999_999_999_999_999;
+    let candidate = |n| Candidate { addr: addr(n), ..candidate(&name(n), 1, limits::SLOTS) };
+    let refused = (0..9000).find_map(|n| table.admit(candidate(0xf000 + n), DEAD_AFTER, NOW).err()).unwrap();
+    assert_eq!(refused.code(), Code::Busy);
+    let list = crate::net::message::encode(&table.take_list()).unwrap().len();
+    assert!((limits::MANAGER_LINE * 9 / 10..=limits::MANAGER_LINE).contains(&list), "{list} bytes");
+}
+
+#[test]
 fn who_goes_is_hung_up_on_and_nothing_is_left_of_it() {
     let mut table = table(&[4, 4, 4]);
     let lease = lease(&mut table, 3, 8);

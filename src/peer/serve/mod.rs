@@ -186,6 +186,7 @@ pub(super) fn serve_products(serving: &Serving, connection: &mut Connection, fir
             Ok(_in_service) => {
                 connection.stays(lease);
                 serve_product(serving, connection, product, [rows, inner, cols])?;
+                connection.may_give_way();
             }
             Err(no) => {
                 debug!("refused product {product} of {}: {no}", connection.other());
