@@ -26,7 +26,7 @@ use serde_json::json;
 use super::command::{MakeOptions, MultiplyOptions};
 use super::show::{Outcome, show_products, show_work};
 use crate::cli::tell;
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::matrix::strassen::Plan;
 use crate::matrix::{Matrix, npy};
 use crate::peer::Peer;
@@ -177,7 +177,7 @@ fn load_both(path_a: &Path, path_b: &Path) -> Result<(Matrix, Matrix)> {
     if a.cols() != b.rows() {
         let shape = |path: &Path, m: &Matrix| format!("{} is {} x {}", path.display(), m.rows(), m.cols());
         let shapes = format!("{}, {}", shape(path_a, &a), shape(path_b, &b));
-        return Err(Error::new(Kind::Usage, format!("the shapes do not fit: {shapes}"))
+        return Err(Error::new(Code::Usage, format!("the shapes do not fit: {shapes}"))
             .advise("the left matrix needs as many columns as the right one has rows"));
     }
     Ok((a, b))
@@ -251,7 +251,7 @@ fn open(path: &Path) -> Result<Matrix> {
         return Err(Error::failed(format!("{name} is not a file")).advise("give the path of a .npy file"));
     }
     let matrix = npy::read(BufReader::new(file), metadata.len())
-        .map_err(|e| Error::new(e.kind(), format!("{name}: {e}")))?;
+        .map_err(|e| Error::new(e.code(), format!("{name}: {e}")))?;
     debug!("read {name}: {} x {}", matrix.rows(), matrix.cols());
     Ok(matrix)
 }
@@ -261,7 +261,7 @@ fn open(path: &Path) -> Result<Matrix> {
 fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
     if is_stdout(path) {
         return match io::stdout().is_terminal() {
-            true => Err(Error::new(Kind::Usage, "a matrix is no text for a terminal")
+            true => Err(Error::new(Code::Usage, "a matrix is no text for a terminal")
                 .advise("send it into a file or a program, or give -o the name of a file")),
             false => Ok(()),
         };

@@ -23,7 +23,7 @@ mod show;
 use self::command::Command;
 use self::context::Context;
 use self::show::{Outcome, show};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::share::FileName;
 use crate::share::theory::Setting;
 
@@ -61,7 +61,7 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
         Command::Status => show(&network::status(context)?, json),
         Command::Why => show(&network::why(context)?, json),
         Command::Serve { .. } | Command::Quit => Err(Error::new(
-            Kind::Usage,
+            Code::Usage,
             if context.stays { "this peer is serving already" } else { "there is no prompt to leave" },
         )
         .advise("`help` shows the commands")),

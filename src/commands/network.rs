@@ -17,7 +17,7 @@ use super::context::Context;
 use super::show::Outcome;
 use crate::cli::tell;
 use crate::clock::{Clock, Millis};
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::message::{
     FailedFile, PeerCard, PeerId, PeerState, State, UploadStage, UploadState, WaiterState,
 };
@@ -33,7 +33,7 @@ const CHOKES: usize = 50;
 /// Leases slots, and holds them.
 pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
     if !context.stays {
-        return Err(Error::new(Kind::Usage, "slots are held by hand at the prompt only")
+        return Err(Error::new(Code::Usage, "slots are held by hand at the prompt only")
             .advise("start `peer` and type `lease` there"));
     }
     if let Some(lease) = context.lease.as_ref().filter(|lease| lease.left().is_some()) {

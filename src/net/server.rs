@@ -30,7 +30,7 @@ use super::connection::{Connection, Received, Writer};
 use super::key::Key;
 use super::limits;
 use super::places::{Place, gives_way};
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::thread::{self, Thread};
 
 /// How long the accept loop rests when `accept` itself fails.
@@ -213,7 +213,7 @@ impl Seat<'_> {
         let Err(error) = served else { return };
         debug!("{}: {error}", connection.other());
         // A connection that broke hears nothing; one that was refused is told why.
-        if error.kind() != Kind::Wire(Code::Failed) {
+        if error.code() != Code::Failed {
             connection.refuse(&error);
             connection.linger();
         }

@@ -263,7 +263,7 @@ impl From<&Error> for Answer {
     fn from(error: &Error) -> Self {
         let status = match error.code() {
             Code::NotFound => Status::NOT_FOUND,
-            Code::BadMessage => Status::BAD_REQUEST,
+            Code::BadMessage | Code::Usage => Status::BAD_REQUEST,
             Code::Busy => Status::BUSY,
             _ => Status::FAILED,
         };
