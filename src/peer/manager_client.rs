@@ -149,11 +149,10 @@ impl ManagerClient {
     /// # Errors
     /// When it does not answer.
     pub(crate) fn state(&mut self) -> Result<State> {
-        let mut connection = reach_manager(self.addr, self.secret.as_ref())?;
-        match connection.ask(&ToManager::State {}, limits::MESSAGE_TIME)? {
+        self.ask(|connection| match connection.ask(&ToManager::State {}, limits::MESSAGE_TIME)? {
             FromManager::State(state) => Ok(*state),
             other => Err(no_answer(&other, "state")),
-        }
+        })
     }
 
     /// Whether a connection is kept.
