@@ -133,6 +133,18 @@ fn what_a_holder_owes_is_open_again_when_it_chokes_or_leaves() {
 }
 
 #[test]
+fn a_holder_owes_what_it_was_asked_for_until_it_has_come() {
+    let mut picker = download(1, PickOrder::Rarest, &[(ADA, &[0]), (BEN, &[])]);
+    assert!(!picker.owes(ADA) && !picker.is_done());
+    assert_eq!(asked(&mut picker, ADA), [0]);
+    assert!(picker.owes(ADA) && !picker.owes(BEN) && !picker.owes(CYD));
+    let only = piece(&picker, 0);
+    assert!(picker.arrived(ADA, only));
+    picker.verified(only);
+    assert!(!picker.owes(ADA) && picker.is_done());
+}
+
+#[test]
 fn no_more_is_asked_of_a_holder_than_it_may_owe() {
     let mut picker = download(5, PickOrder::Sequential, &[(ADA, &[0, 1, 2, 3, 4])]);
     picker.in_flight = IN_FLIGHT;
