@@ -19,7 +19,7 @@ use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::share::units::Bytes;
 use crate::thread;
 
@@ -210,7 +210,7 @@ pub fn parse_addr(text: &str) -> Result<SocketAddr> {
     let pasted = text.trim();
     let plain = pasted.strip_prefix("http://").unwrap_or(pasted).trim_end_matches('/');
     let no = || {
-        Error::new(Kind::Usage, format!("{text:?} is not an address"))
+        Error::new(Code::Usage, format!("{text:?} is not an address"))
             .advise("write a host and a port, such as 127.0.0.1:7000")
     };
     let found: Vec<SocketAddr> = plain.to_socket_addrs().map_err(|e| no().because(e))?.collect();
@@ -223,10 +223,10 @@ pub fn parse_addr(text: &str) -> Result<SocketAddr> {
 /// A usage error that shows how.
 pub fn parse_time(text: &str) -> Result<Duration> {
     let time = humantime::parse_duration(text).map_err(|e| {
-        Error::new(Kind::Usage, format!("{text:?} is not a time")).because(e).advise("write 30s or 200ms")
+        Error::new(Code::Usage, format!("{text:?} is not a time")).because(e).advise("write 30s or 200ms")
     })?;
     if !(SHORTEST_TIME..=LONGEST_TIME).contains(&time) {
-        return Err(Error::new(Kind::Usage, format!("{text} is out of bounds"))
+        return Err(Error::new(Code::Usage, format!("{text} is out of bounds"))
             .advise("give a time from 1ms to 365days"));
     }
     Ok(time)
@@ -238,7 +238,7 @@ pub fn parse_time(text: &str) -> Result<Duration> {
 /// A usage error that shows how.
 pub fn parse_rate(text: &str) -> Result<u64> {
     match text.parse::<Bytes>()? {
-        Bytes(0) => Err(Error::new(Kind::Usage, "a rate of zero").advise("write 20M or 500kB")),
+        Bytes(0) => Err(Error::new(Code::Usage, "a rate of zero").advise("write 20M or 500kB")),
         Bytes(rate) => Ok(rate),
     }
 }
@@ -250,6 +250,6 @@ pub fn parse_rate(text: &str) -> Result<u64> {
 pub fn parse_scale(text: &str) -> Result<f64> {
     let scale = text.parse::<f64>().ok().filter(|scale| (0.01..=10_000.0).contains(scale));
     scale.ok_or_else(|| {
-        Error::new(Kind::Usage, format!("{text:.40?} is no scale of time")).advise("write 10 or 0.5")
+        Error::new(Code::Usage, format!("{text:.40?} is no scale of time")).advise("write 10 or 0.5")
     })
 }

@@ -3,7 +3,7 @@
 //! An error is read by a person, so it is a sentence before it is a type: [`Error::new`] says what
 //! failed and where, [`Error::because`] keeps the cause, [`Error::advise`] says what to do next (of some
 //! causes that the system names, [`Error::because`] knows it, so that no place forgets it). Its
-//! [`Kind`] is for machines: it becomes the `code` of an `error` message on the wire and the exit
+//! [`Code`] is for machines: it becomes the `code` of an `error` message on the wire and the exit
 //! status of a program, so that a peer or a shell script can tell "not found" from "try again".
 //!
 //! ```
@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 /// What every fallible function of the library returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The reason of a failure as it is named on the wire.
+/// The reason of a failure, as it is named on the wire. The last two never leave home: should one be sent all the same, it has
+/// the name of its neighbour, and none that is read becomes one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
@@ -43,29 +44,18 @@ pub enum Code {
     Busy,
     /// Anything else; the text says what.
     Failed,
-}
-
-/// What kind of failure this is: one that has a name on the wire, or one that never leaves home.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A failure that a message can carry.
-    Wire(Code),
     /// The command as typed makes no sense; typing another will help.
+    #[serde(skip_deserializing, rename = "bad_message")]
     Usage,
     /// A result was computed and found wrong.
+    #[serde(skip_deserializing, rename = "failed")]
     Check,
 }
 
-impl From<Code> for Kind {
-    fn from(code: Code) -> Self {
-        Self::Wire(code)
-    }
-}
-
-/// A failure, with its kind for machines and its sentence for people.
+/// A failure, with its code for machines and its sentence for people.
 #[derive(Debug)]
 pub struct Error {
-    kind: Kind,
+    code: Code,
     what: String,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     advice: Option<String>,
@@ -74,11 +64,11 @@ pub struct Error {
 
 impl Error {
     /// `what` failed, and where: `cannot read a.npy`, not `read error`.
-    pub fn new(kind: impl Into<Kind>, what: impl Into<String>) -> Self {
-        Self { kind: kind.into(), what: what.into(), cause: None, advice: None, leasable: None }
+    pub fn new(code: Code, what: impl Into<String>) -> Self {
+        Self { code, what: what.into(), cause: None, advice: None, leasable: None }
     }
 
-    /// A failure of the plain kind, [`Code::Failed`].
+    /// A failure of the code [`Code::Failed`].
     pub fn failed(what: impl Into<String>) -> Self {
         Self::new(Code::Failed, what)
     }
@@ -111,31 +101,20 @@ impl Error {
         self.leasable
     }
 
-    /// The kind, for programs.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// The code that an `error` message carries for this failure.
+    /// The reason, for programs.
     pub fn code(&self) -> Code {
-        match self.kind {
-            Kind::Wire(code) => code,
-            Kind::Usage => Code::BadMessage,
-            Kind::Check => Code::Failed,
-        }
+        self.code
     }
 
     /// The exit status of a program that ends with this failure: 1 failed, 2 usage, 3 not found,
     /// 4 infeasible or refused, 5 a check failed.
     pub fn exit_status(&self) -> u8 {
-        match self.kind {
-            Kind::Usage => 2,
-            Kind::Check => 5,
-            Kind::Wire(code) => match code {
-                Code::NotFound => 3,
-                Code::Infeasible | Code::Conflict | Code::Unauthorised | Code::Busy => 4,
-                Code::BadMessage | Code::Version | Code::Expired | Code::Failed => 1,
-            },
+        match self.code {
+            Code::BadMessage | Code::Version | Code::Expired | Code::Failed => 1,
+            Code::Usage => 2,
+            Code::NotFound => 3,
+            Code::Infeasible | Code::Conflict | Code::Unauthorised | Code::Busy => 4,
+            Code::Check => 5,
         }
     }
 }
@@ -188,5 +167,16 @@ mod tests {
         assert!(told.to_string().ends_with(" at a/b; make room there"), "{told}");
         let told = Error::failed("cannot connect").because(io::Error::from(Errno::CONNREFUSED));
         assert_eq!(told.to_string(), "cannot connect: Connection refused (os error 111)");
+    }
+    #[test]
+    fn two_codes_never_leave_home() {
+        for (code, said) in [(Code::Usage, Code::BadMessage), (Code::Check, Code::Failed)] {
+            let line = serde_json::to_string(&code).unwrap();
+            assert_eq!(serde_json::from_str::<Code>(&line).unwrap(), said);
+        }
+        for name in ["usage", "check"] {
+            let no = serde_json::from_str::<Code>(&format!("{name:?}")).unwrap_err().to_string();
+            assert_eq!(no.matches("bad_message").count(), 1, "{no}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use peerlab::cli;
-use peerlab::error::{Error, Kind, Result};
+use peerlab::error::{Code, Error, Result};
 use peerlab::manager::{Manager, Settings};
 
 /// The always-on manager of a peerlab network: knows who is here, leases their slots, and keeps their files alive.
@@ -37,7 +37,7 @@ fn run(ManagerOptions { manager, papers }: &ManagerOptions) -> Result<()> {
     papers.print(ManagerOptions::command())?;
     if manager.ping >= manager.dead_after {
         let what = "with --ping as long as --dead-after every peer would seem dead";
-        return Err(Error::new(Kind::Usage, what).advise("make --dead-after several times --ping"));
+        return Err(Error::new(Code::Usage, what).advise("make --dead-after several times --ping"));
     }
     let stop = cli::on_signal()?;
     let manager = Manager::start(manager)?;

@@ -52,6 +52,8 @@ use clap::{Parser, ValueEnum};
 use log::{info, warn};
 use peerlab::cli;
 use peerlab::error::{Error, Result};
+use peerlab::net::is_timeout;
+use peerlab::net::server::cannot_listen;
 use peerlab::thread;
 
 /// The longest line, in bytes. As a datagram it fits into one packet everywhere: IPv6 promises 1280
@@ -107,7 +109,7 @@ fn main() -> ExitCode {
 
 /// Listens, accepts, and gives every client a thread.
 fn tcp_server(addr: SocketAddr) -> Result<()> {
-    let listener = TcpListener::bind(addr).map_err(|e| cannot_listen(addr, e))?;
+    let listener = TcpListener::bind(addr).map_err(|e| cannot_listen(addr, e, "take another address"))?;
     say_where(listener.local_addr())?;
     loop {
         let accepted = listener.accept().map_err(|e| Error::failed("accept failed").because(e));
@@ -154,14 +156,15 @@ fn tcp_client(addr: SocketAddr) -> Result<()> {
         line.push(b'\n');
         stream.write_all(&line).map_err(broke)?;
         let answer = read_line(&mut answers, ANSWER).map_err(broke)?;
-        say(&answer.ok_or_else(|| broke(ErrorKind::UnexpectedEof.into()))?)?;
+        let answer = answer.ok_or_else(|| broke(ErrorKind::UnexpectedEof.into()))?;
+        cli::say(String::from_utf8_lossy(&answer))?;
     }
     Ok(())
 }
 
 /// One socket for everybody: a datagram in, a datagram out, to its sender.
 fn udp_server(addr: SocketAddr) -> Result<()> {
-    let socket = UdpSocket::bind(addr).map_err(|e| cannot_listen(addr, e))?;
+    let socket = UdpSocket::bind(addr).map_err(|e| cannot_listen(addr, e, "take another address"))?;
     say_where(socket.local_addr())?;
     // One byte more than a line: what is longer than a buffer is cut off, and nobody is told.
     let mut datagram = [0; LINE + 1];
@@ -196,7 +199,7 @@ fn udp_client(addr: SocketAddr) -> Result<()> {
     socket.connect(addr).map_err(failed)?;
     socket.set_read_timeout(Some(ANSWER_TIME)).map_err(failed)?;
     while let Some(line) = next_line()? {
-        say(&ask(&socket, &line).map_err(failed)?)?;
+        cli::say(String::from_utf8_lossy(&ask(&socket, &line).map_err(failed)?))?;
     }
     Ok(())
 }
@@ -239,26 +242,10 @@ fn next_line() -> Result<Option<Vec<u8>>> {
     })
 }
 
-/// Prints a line; unlike `println!`, it can fail without a panic.
-fn say(answer: &[u8]) -> Result<()> {
-    let mut out = io::stdout().lock();
-    let said = out.write_all(answer).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
-    said.map_err(|e| Error::failed("cannot write to stdout").because(e))
-}
-
 /// The one line on stdout by which people and scripts learn that a server is ready, and where.
 fn say_where(addr: io::Result<SocketAddr>) -> Result<()> {
     let addr = addr.map_err(|e| Error::failed("the socket has no address").because(e))?;
-    say(format!("listening on {addr}").as_bytes())
-}
-
-fn cannot_listen(addr: SocketAddr, cause: io::Error) -> Error {
-    let advice = match cause.kind() {
-        ErrorKind::AddrInUse => "stop the program that has this port, or take port 0 for any free one",
-        ErrorKind::PermissionDenied => "ports below 1024 are not for everybody: take a higher one",
-        _ => "take an address of this machine, such as 127.0.0.1",
-    };
-    Error::failed(format!("cannot listen on {addr}")).because(cause).advise(advice)
+    cli::say(format_args!("listening on {addr}"))
 }
 
 /// Why no answer came, in words: a socket's own for "too late" are "resource temporarily unavailable".
@@ -270,8 +257,4 @@ fn plain(cause: io::Error) -> io::Error {
         ErrorKind::UnexpectedEof => io::Error::new(ErrorKind::UnexpectedEof, "it closed the connection"),
         _ => cause,
     }
-}
-
-fn is_timeout(e: &io::Error) -> bool {
-    matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

@@ -23,7 +23,7 @@ use super::context::Context;
 use super::show::{Outcome, show_download, show_work};
 use crate::cli::tell;
 use crate::clock::{Clock, Millis};
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::connection::Connection;
 use crate::net::key::Key;
 use crate::net::limits;
@@ -294,13 +294,13 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
         let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
         let wrong = counted(bad.len(), "wrong piece");
         if store.is_watched_elsewhere() {
-            return Err(Error::new(Kind::Check, format!("{file} has {wrong} (number {})", list.join(", ")))
+            return Err(Error::new(Code::Check, format!("{file} has {wrong} (number {})", list.join(", ")))
                 .advise("another peer watches this folder: `verify` at its prompt mends it, or stop it and `verify` again"));
         }
         tell(format!("{file}: {wrong} (number {}), to be mended from others", list.join(", ")));
         context.peer()?.wings.library.put_back(file, id);
         run_download(context, &store, PickOrder::default(), true, &mut manager, found)
-            .map_err(|e| Error::new(Kind::Check, format!("{file} has {wrong}")).because(e))?;
+            .map_err(|e| Error::new(Code::Check, format!("{file} has {wrong}")).because(e))?;
     }
     let text = match bad.len() {
         0 => format!("{file}: all {pieces} pieces are right"),

@@ -26,7 +26,7 @@ use serde_json::json;
 use super::command::{MakeOptions, MultiplyOptions};
 use super::show::{Outcome, show_products, show_work};
 use crate::cli::tell;
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::matrix::strassen::Plan;
 use crate::matrix::{Matrix, npy};
 use crate::peer::Peer;
@@ -177,7 +177,7 @@ fn load_both(path_a: &Path, path_b: &Path) -> Result<(Matrix, Matrix)> {
     if a.cols() != b.rows() {
         let shape = |path: &Path, m: &Matrix| format!("{} is {} x {}", path.display(), m.rows(), m.cols());
         let shapes = format!("{}, {}", shape(path_a, &a), shape(path_b, &b));
-        return Err(Error::new(Kind::Usage, format!("the shapes do not fit: {shapes}"))
+        return Err(Error::new(Code::Usage, format!("the shapes do not fit: {shapes}"))
             .advise("the left matrix needs as many columns as the right one has rows"));
     }
     Ok((a, b))
@@ -251,7 +251,7 @@ fn open(path: &Path) -> Result<Matrix> {
         return Err(Error::failed(format!("{name} is not a file")).advise("give the path of a .npy file"));
     }
     let matrix = npy::read(BufReader::new(file), metadata.len())
-        .map_err(|e| Error::new(e.kind(), format!("{name}: {e}")))?;
+        .map_err(|e| Error::new(e.code(), format!("{name}: {e}")))?;
     debug!("read {name}: {} x {}", matrix.rows(), matrix.cols());
     Ok(matrix)
 }
@@ -261,7 +261,7 @@ fn open(path: &Path) -> Result<Matrix> {
 fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
     if is_stdout(path) {
         return match io::stdout().is_terminal() {
-            true => Err(Error::new(Kind::Usage, "a matrix is no text for a terminal")
+            true => Err(Error::new(Code::Usage, "a matrix is no text for a terminal")
                 .advise("send it into a file or a program, or give -o the name of a file")),
             false => Ok(()),
         };
@@ -392,9 +392,9 @@ mod tests {
         let made = make(options(), &stop).unwrap();
         let file = place("a.npy");
         let name = file.to_str().unwrap();
-        assert_eq!(made.to_string(), format!("{name}: 4 x 4 whole numbers, made with --seed 5"));
+        assert_eq!(made.text, format!("{name}: 4 x 4 whole numbers, made with --seed 5"));
         assert_eq!(
-            serde_json::to_string(&made).unwrap(),
+            serde_json::to_string(&made.data).unwrap(),
             format!(r#"{{"cols":4,"file":"{name}","integers":true,"rows":4,"seed":5}}"#)
         );
         let stop = false.into();
@@ -408,19 +408,19 @@ mod tests {
             force: false,
         };
         let outcome = multiply(&options, None, &stop).unwrap();
-        let text = outcome.to_string();
+        let text = outcome.text;
         assert!(text.starts_with("the product: 4 x 4 in 0."), "{text}");
         assert!(
             text.ends_with(
                 "s, without peers; checked by Freivalds\nnot written to a file: -o C.npy does that"
             )
         );
-        let data = serde_json::to_string(&outcome).unwrap();
+        let data = serde_json::to_string(&outcome.data).unwrap();
         assert!(data.starts_with(r#"{"rows":4,"inner":4,"cols":4,"seconds":0."#), "{data}");
         assert!(data.ends_with(r#""wait_seconds":0.0,"levels":0,"checked":true,"products":[]}"#), "{data}");
         let answer = place("c.npy");
         options.output = Some(answer.clone());
-        let outcome = multiply(&options, None, &stop).unwrap().to_string();
+        let outcome = multiply(&options, None, &stop).unwrap().text;
         assert!(outcome.starts_with(answer.to_str().unwrap()) && !outcome.contains('\n'), "{outcome}");
     }
 
@@ -449,16 +449,16 @@ mod tests {
         let (name, put) = (path.to_str().unwrap(), |matrix: &Matrix| save(matrix, &path, false).unwrap());
         put(&Matrix::from_vec(2, 2, vec![1.0, -0.25, 1e-9, 20000.5]).unwrap());
         let text = format!("{name}: 2 x 2, from -0.250 to 2.0e4\n        1   -0.250\n   1.0e-9    2.0e4");
-        assert_eq!(look(&path).unwrap().to_string(), text);
+        assert_eq!(look(&path).unwrap().text, text);
         put(&Matrix::zeros(9, 10));
         let shown = look(&path).unwrap();
-        let lines: Vec<String> = shown.to_string().lines().map(String::from).collect();
+        let lines: Vec<String> = shown.text.lines().map(String::from).collect();
         assert_eq!(lines.len(), 10);
         assert_eq!(lines[0], format!("{name}: 9 x 10, from 0 to 0"));
         assert!(lines[8].ends_with("0 ...") && lines[9].trim() == "...", "{lines:?}");
-        let data = serde_json::to_value(&shown).unwrap();
+        let data = shown.data;
         assert_eq!((data["entries"][7].as_array().unwrap().len(), &data["max"]), (8, &json!(0.0)));
         put(&Matrix::zeros(0, 3));
-        assert_eq!(look(&path).unwrap().to_string(), format!("{name}: 0 x 3"));
+        assert_eq!(look(&path).unwrap().text, format!("{name}: 0 x 3"));
     }
 }

@@ -1,10 +1,10 @@
 //! The verbs, one function each, used by the prompt and by the command line alike.
 //!
-//! A verb returns a result, and does not know how it is shown: [`Serialize`](serde::Serialize) is its form for programs
-//! (one JSON object, with `--json`), [`Display`](std::fmt::Display) that for people. One function, `show`, puts it on
-//! stdout; everything else goes to stderr, so that a script can read the one and a person the other. What can go wrong
-//! is an [`Error`] that says what to do next; nobody but `main` and the prompt decides what happens then. The keys of
-//! a JSON object stand in alphabetical order, but those of `multiply` and `down` in the order in which they are read.
+//! A verb returns a result, and does not know how it is shown: it has data for programs (one JSON object, with `--json`)
+//! and a text for people. One function, `show`, puts one of them on stdout; everything else goes to stderr, so that a
+//! script can read the one and a person the other. What can go wrong is an [`Error`] that says what to do next;
+//! nobody but `main` and the prompt decides what happens then. The keys of a JSON object stand in alphabetical order, but
+//! those of `multiply` and `down` in the order in which they are read.
 //!
 //! Which verbs there are says [`command`]; where they run, [`context`]; here each is found, its result shown, and what
 //! comes after it begun. The verbs stand by families in `matrix`, `network` and `files`, and [`prompt`] reads one line
@@ -23,7 +23,7 @@ mod show;
 use self::command::Command;
 use self::context::Context;
 use self::show::{Outcome, show};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::share::FileName;
 use crate::share::theory::Setting;
 
@@ -33,35 +33,35 @@ use crate::share::theory::Setting;
 /// What failed, and what to do next.
 pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
     match command {
-        Command::Make(options) => show(&matrix::make(options, &context.work.stop)?, json),
-        Command::Show { matrix } => show(&matrix::look(&matrix)?, json),
+        Command::Make(options) => show(matrix::make(options, &context.work.stop)?, json),
+        Command::Show { matrix } => show(matrix::look(&matrix)?, json),
         Command::Multiply(options) => {
             let peer = if options.local { None } else { Some(&**context.peer()?) };
-            show(&matrix::multiply(&options, peer, &context.work.stop)?, json)
+            show(matrix::multiply(&options, peer, &context.work.stop)?, json)
         }
-        Command::Lease { slots } => show(&network::lease(context, slots)?, json),
-        Command::Release => show(&network::release(context)?, json),
+        Command::Lease { slots } => show(network::lease(context, slots)?, json),
+        Command::Release => show(network::release(context)?, json),
         Command::Add { path } => offered(context, files::add(context, &path)?, json),
-        Command::Get => show(&files::get(context)?, json),
+        Command::Get => show(files::get(context)?, json),
         Command::Down { file, output, stay, pick } => {
-            show(&files::down(context, &file, output, pick)?, json)?;
+            show(files::down(context, &file, output, pick)?, json)?;
             if stay && !context.stays { files::serve_on(context, &file) } else { Ok(()) }
         }
-        Command::Drop { file } => show(&files::remove(context, &file)?, json),
+        Command::Drop { file } => show(files::remove(context, &file)?, json),
         Command::Restore { file, id, new } => {
             offered(context, restore::restore(context, &file, id, new)?, json)
         }
-        Command::Files { health } => show(&files::files(context, health)?, json),
-        Command::Verify { file } => show(&files::verify(context, &file)?, json),
+        Command::Files { health } => show(files::files(context, health)?, json),
+        Command::Verify { file } => show(files::verify(context, &file)?, json),
         Command::Bounds { size, seed_up, peer_up, peer_down, peers } => {
             let down = peer_down.map(|rate| rate.0);
-            show(&network::bounds(&Setting::alike(size.0, seed_up.0, peers, peer_up.0, down)), json)
+            show(network::bounds(&Setting::alike(size.0, seed_up.0, peers, peer_up.0, down)), json)
         }
-        Command::Peers => show(&network::peers(context)?, json),
-        Command::Status => show(&network::status(context)?, json),
-        Command::Why => show(&network::why(context)?, json),
+        Command::Peers => show(network::peers(context)?, json),
+        Command::Status => show(network::status(context)?, json),
+        Command::Why => show(network::why(context)?, json),
         Command::Serve { .. } | Command::Quit => Err(Error::new(
-            Kind::Usage,
+            Code::Usage,
             if context.stays { "this peer is serving already" } else { "there is no prompt to leave" },
         )
         .advise("`help` shows the commands")),
@@ -70,6 +70,6 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
 
 /// A file is offered from now on. A peer that came for this serves it until others have it; at the prompt it does anyway.
 fn offered(context: &Context, (outcome, file): (Outcome, FileName), json: bool) -> Result<()> {
-    show(&outcome, json)?;
+    show(outcome, json)?;
     if context.stays { Ok(()) } else { files::serve_until_copied(context, &file) }
 }

@@ -17,7 +17,7 @@ use super::context::Context;
 use super::show::Outcome;
 use crate::cli::tell;
 use crate::clock::{Clock, Millis};
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::message::{
     FailedFile, PeerCard, PeerId, PeerState, State, UploadStage, UploadState, WaiterState,
 };
@@ -33,7 +33,7 @@ const CHOKES: usize = 50;
 /// Leases slots, and holds them.
 pub(super) fn lease(context: &mut Context, slots: u32) -> Result<Outcome> {
     if !context.stays {
-        return Err(Error::new(Kind::Usage, "slots are held by hand at the prompt only")
+        return Err(Error::new(Code::Usage, "slots are held by hand at the prompt only")
             .advise("start `peer` and type `lease` there"));
     }
     if let Some(lease) = context.lease.as_ref().filter(|lease| lease.left().is_some()) {
@@ -302,7 +302,7 @@ mod tests {
     fn bounds_are_shown_as_a_formula_each_and_as_numbers() {
         let outcome = bounds(&Setting::alike(32 << 20, 8 << 20, 16, 4 << 20, None));
         assert_eq!(
-            outcome.to_string(),
+            outcome.text,
             "F = 32MiB, N = 16, u_s = 8MiB/s\n\
              D_cs   >=     64.000 s = N F / u_s              the server must upload a copy for every peer\n\
              D_p2p  >=      7.111 s = N F / (u_s + sum u_i)  all uploads together must carry a copy for every peer"
@@ -316,6 +316,6 @@ mod tests {
                 "seconds": 512.0 / 72.0, "term": "N F / (u_s + sum u_i)",
             },
         });
-        assert_eq!(serde_json::to_value(&outcome).unwrap(), data);
+        assert_eq!(outcome.data, data);
     }
 }

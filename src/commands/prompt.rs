@@ -21,7 +21,7 @@ use super::completion::{Completion, names_from};
 use super::context::Context;
 use super::run as run_command;
 use crate::cli::{ShowLines, show_lines, tell};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::thread::{self, Thread};
 
 /// Where a peer keeps the history of its prompt, in its folder.
@@ -136,7 +136,7 @@ pub(crate) fn parse(line: &str) -> Result<Option<Typed>> {
     if line.trim().is_empty() || line.trim_start().starts_with('#') {
         return Ok(None);
     }
-    let usage = |what: String| Error::new(Kind::Usage, what).advise("`help` shows the commands");
+    let usage = |what: String| Error::new(Code::Usage, what).advise("`help` shows the commands");
     let words = shlex::split(line)
         .ok_or_else(|| usage(format!("{line:?}: missing closing quote, or a backslash at the end")))?;
     let home = std::env::home_dir();

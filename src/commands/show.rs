@@ -4,7 +4,6 @@
 //! "Stuck" without a reason is what users of every such system complain of most. So whatever waits says
 //! for what, and whatever is done twice says why.
 
-use std::fmt::{self, Display, Formatter};
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,14 +24,11 @@ use crate::thread;
 const TICK: Duration = Duration::from_millis(200);
 
 /// What came of a verb: its data for programs, its text for people.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
+#[derive(Debug)]
 pub(super) struct Outcome<T = Value> {
     pub(super) data: T,
-    #[serde(skip)]
     pub(super) text: String,
     /// Stdout has something else, and this goes to stderr.
-    #[serde(skip)]
     pub(super) aside: bool,
 }
 
@@ -42,15 +38,9 @@ impl<T> Outcome<T> {
     }
 }
 
-impl<T> Display for Outcome<T> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
 /// Shows what came of a verb, as text or as one JSON object.
-pub(super) fn show<T: Serialize>(outcome: &Outcome<T>, json: bool) -> Result<()> {
-    let text = if json { to_json(outcome)? } else { outcome.to_string() };
+pub(super) fn show(outcome: Outcome<impl Serialize>, json: bool) -> Result<()> {
+    let text = if json { to_json(&outcome.data)? } else { outcome.text };
     if outcome.aside {
         tell(text);
         return Ok(());
@@ -152,17 +142,5 @@ pub(super) fn show_download(bar: &ProgressBar, events: Receiver<DownloadEvent>) 
             }
             DownloadEvent::Note(text) => tell(text),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outcome_is_its_data_for_programs_and_its_text_for_people() {
-        let outcome = Outcome::new(serde_json::json!({"slots": 3, "lease": 7}), "leased 3 slots");
-        assert_eq!(serde_json::to_string(&outcome).unwrap(), r#"{"lease":7,"slots":3}"#);
-        assert_eq!(outcome.to_string(), "leased 3 slots");
     }
 }

@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 use super::key::{Key, Purpose};
 use super::limits;
 use super::message::{Refusal, Reply};
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 
 /// Who may speak to a node, as its command line says.
 #[derive(Clone, Debug, Default, Args)]
@@ -61,7 +61,7 @@ impl Admission {
             return Ok(());
         }
         let what = format!("{addr} can be reached from other machines, and anybody there could join");
-        Err(Error::new(Kind::Usage, what).advise(
+        Err(Error::new(Code::Usage, what).advise(
             "give every node the same --secret-file, add --open if everybody may join, or listen on 127.0.0.1",
         ))
     }

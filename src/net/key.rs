@@ -24,7 +24,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Code, Error, Kind};
+use crate::error::{Code, Error};
 use crate::share::{FileId, Hash, as_text, hex, unhex};
 
 /// The shortest secret, in bytes: a word or a date could be guessed.
@@ -83,7 +83,7 @@ impl Key {
         let no = |what| {
             let advice =
                 format!("a new one is made by: head -c 32 /dev/urandom | base64 > {path}; chmod 600 {path}");
-            Error::new(Kind::Usage, format!("the secret in {path} {what}")).advise(advice)
+            Error::new(Code::Usage, format!("the secret in {path} {what}")).advise(advice)
         };
         let file = fs::metadata(path).and_then(|about| Ok((about.mode(), fs::read(path)?)));
         let (mode, bytes) = file.map_err(|e| no("cannot be read").because(e))?;
@@ -191,7 +191,7 @@ mod tests {
             let path = write("no", bytes, mode);
             let no = Key::from_file(&path).unwrap_err();
             let text = no.to_string();
-            assert_eq!((no.kind(), text.contains("letters")), (Kind::Usage, false), "{text}");
+            assert_eq!((no.code(), text.contains("letters")), (Code::Usage, false), "{text}");
             assert!(text.contains(why) && text.contains(&format!("> {path}; chmod 600 {path}")), "{text}");
         }
         let text = Key::from_file("/no/such").unwrap_err().to_string();

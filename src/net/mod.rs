@@ -39,3 +39,5 @@ pub mod outbox;
 pub(crate) mod places;
 pub mod server;
 mod timed;
+
+pub use timed::is_timeout;

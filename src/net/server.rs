@@ -17,7 +17,7 @@
 //! conversation goes on.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use super::connection::{Connection, Received, Writer};
 use super::key::Key;
 use super::limits;
 use super::places::{Place, gives_way};
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::thread::{self, Thread};
 
 /// How long the accept loop rests when `accept` itself fails.
@@ -93,14 +93,19 @@ pub fn listen(addr: SocketAddr, admission: &Admission) -> Result<TcpListener> {
         rustix::net::listen(&listener, limits::BACKLOG)?;
         Ok(listener)
     });
-    listener.map_err(|e| {
-        let advice = match e.kind() {
-            ErrorKind::AddrInUse => "stop the program that has this port, or give another --listen",
-            ErrorKind::PermissionDenied => "ports below 1024 are not for everybody: give another --listen",
-            _ => "give an address of this machine with --listen",
-        };
-        Error::failed(format!("cannot listen on {addr}")).because(e).advise(advice)
-    })
+    listener.map_err(|e| cannot_listen(addr, e, "give another --listen"))
+}
+
+/// Why nobody can listen on `addr`, and what to do; `other` says how to choose another.
+pub fn cannot_listen(addr: SocketAddr, cause: io::Error, other: &str) -> Error {
+    let advice = match cause.kind() {
+        ErrorKind::AddrInUse => {
+            format!("stop the program that has this port, or {other}; port 0 is any free one")
+        }
+        ErrorKind::PermissionDenied => format!("ports below 1024 are not for everybody: {other}"),
+        _ => format!("{other}: one of this machine, such as 127.0.0.1"),
+    };
+    Error::failed(format!("cannot listen on {addr}")).because(cause).advise(advice)
 }
 
 impl Server {
@@ -213,7 +218,7 @@ impl Seat<'_> {
         let Err(error) = served else { return };
         debug!("{}: {error}", connection.other());
         // A connection that broke hears nothing; one that was refused is told why.
-        if error.kind() != Kind::Wire(Code::Failed) {
+        if error.code() != Code::Failed {
             connection.refuse(&error);
             connection.linger();
         }

@@ -110,6 +110,7 @@ impl Write for Timed {
     }
 }
 
-pub(super) fn is_timeout(e: &io::Error) -> bool {
+/// Whether a call has waited for too long: a socket's own words for it are "resource temporarily unavailable".
+pub fn is_timeout(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }

@@ -175,7 +175,8 @@ impl Mirror<'_> {
             whole.check().map(|()| bytes)
         };
         let size = offer.manifest().layout().size();
-        let answer = Answer::file(&media_type(name), file, size, pass).version(offer.id()).modified(changed);
+        let answer = Answer::file(&media_type(name), file, size, pass).version(offer.id());
+        let answer = changed.into_iter().fold(answer, Answer::modified);
         Ok(match is_harmless(name) {
             true => answer,
             false => answer.with("Content-Disposition", save_as(name)),

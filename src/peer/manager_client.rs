@@ -149,21 +149,10 @@ impl ManagerClient {
     /// # Errors
     /// When it does not answer.
     pub(crate) fn state(&mut self) -> Result<State> {
-        let mut connection = reach_manager(self.addr, self.secret.as_ref())?;
-        match connection.ask(&ToManager::State {}, limits::MESSAGE_TIME)? {
+        self.ask(|connection| match connection.ask(&ToManager::State {}, limits::MESSAGE_TIME)? {
             FromManager::State(state) => Ok(*state),
             other => Err(no_answer(&other, "state")),
-        }
-    }
-
-    /// Whether a connection is kept.
-    pub(super) fn is_open(&self) -> bool {
-        self.connection.is_some()
-    }
-
-    /// Ends the conversation; the next question begins another.
-    pub(super) fn close(&mut self) {
-        self.connection = None;
+        })
     }
 
     /// Asks, on the open connection if there is one; a failure there may only mean that it has rested too long. A
@@ -183,5 +172,40 @@ impl ManagerClient {
                 answered
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+
+    #[test]
+    fn what_was_asked_on_a_connection_that_rested_too_long_is_asked_on_a_new_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (closed, is_closed) = bounded(0);
+        let manager = thread::spawn(move || {
+            for mut stream in listener.incoming().take(3).map(Result::unwrap) {
+                let mut line = String::new();
+                BufReader::new(&stream).read_line(&mut line).unwrap();
+                assert!(line.starts_with(r#"{"type":"drop""#), "{line}");
+                stream.write_all(b"{\"type\":\"dropped\"}\n").unwrap();
+                drop(stream);
+                closed.send(()).unwrap();
+            }
+        });
+        let mut client = ManagerClient { addr, secret: None, connection: None };
+        for _ in 0..3 {
+            client.drop_file(&Credentials::default(), &"a".parse().unwrap(), None).unwrap();
+            is_closed.recv().unwrap();
+            assert!(client.connection.is_some(), "it does not know yet");
+        }
+        manager.join().unwrap();
     }
 }

@@ -16,7 +16,7 @@ use log::warn;
 use parking_lot::{Condvar, Mutex};
 
 use super::config::Config;
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{Credentials, LeaseId, Name, PeerCard, PeerId, ToManager};
@@ -257,8 +257,7 @@ impl Network {
             known.standing.trouble = Some((why.to_string(), since));
             // The manager may not have seen yet that the former self of a program that was restarted is gone.
             let early = why.code() == Code::Conflict && known.attempts < CONFLICTS;
-            let refused = matches!(why.kind(), Kind::Wire(code) if code != Code::Failed && code != Code::Busy)
-                && !early;
+            let refused = !matches!(why.code(), Code::Failed | Code::Busy) && !early;
             known.busy = why.code() == Code::Busy || early;
             if refused && !known.ever_joined {
                 (known.refused, known.over) = (Some(why.code()), true);

@@ -17,7 +17,7 @@
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-use crate::error::{Error, Kind};
+use crate::error::{Code, Error};
 
 /// The units, larger ones first: where one divides a number, that is how the number is written.
 const UNITS: [(&str, u64); 9] = [
@@ -43,7 +43,7 @@ impl FromStr for Bytes {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         parse(text).map(Self).ok_or_else(|| {
-            Error::new(Kind::Usage, format!("{text:.40?} is not a size or a rate"))
+            Error::new(Code::Usage, format!("{text:.40?} is not a size or a rate"))
                 .advise("write bytes, such as 1048576, 500kB, 20M or 1.5MiB, or bits, such as 50mbit; a rate may end in /s")
         })
     }

@@ -156,7 +156,7 @@ pub fn http(bytes: &[u8]) {
     let again = Request::parse(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes()).expect("it was a path");
     assert_eq!(again.path(), path);
     let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-    let whole = Answer::bytes("text/plain", [b'x'; 100]).version("v").modified(Some(changed));
+    let whole = Answer::bytes("text/plain", [b'x'; 100]).version("v").modified(changed);
     let answer = whole.wanted_by(&request);
     let body = answer.part.end.checked_sub(answer.part.start).expect("a part begins before it ends");
     let head = String::from_utf8(answer.head(changed)).expect("a head is text");

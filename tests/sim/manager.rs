@@ -147,7 +147,7 @@ impl Manager {
             let exam = exam.clone();
             let right = line.message::<FromPeer>().is_some_and(|it| matches!(it, FromPeer::Product { .. }))
                 && line.payload == answer_of(exam.lease).to_be_bytes();
-            let wrong = Error::new(crate::error::Kind::Check, "its product is wrong");
+            let wrong = Error::new(Code::Check, "its product is wrong");
             return self.examined(net, conn, if right { Ok(()) } else { Err(wrong) }, now);
         }
         let Some(message) = line.message::<ToManager>() else {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::manager::desk::Desk;
 use crate::manager::state::roster::Exam;
 use crate::net::connection::Connection;
@@ -69,7 +69,7 @@ pub(super) fn examine(connection: &mut Connection, exam: &Exam, wait: Duration) 
     let entry =
         |at: usize| (0..inner).map(|i| a[at / cols * inner + i] * b[i * cols + at % cols]).sum::<f64>();
     match (0..c.len()).find(|&at| c[at] != entry(at)) {
-        Some(at) => Err(Error::new(Kind::Check, format!("row {} of its product is wrong", at / cols + 1))),
+        Some(at) => Err(Error::new(Code::Check, format!("row {} of its product is wrong", at / cols + 1))),
         None => Ok(()),
     }
 }

@@ -5,8 +5,7 @@
 //!   in any way, is the peer's end.
 //! - `lease`: the conversation of one that wants slots ([`holder`]). It waits, holds and gives back; its end, in any
 //!   way, is a release.
-//! - `query`, `update`, `files`, `drop`: who has which file ([`tracker`]).
-//! - `state`: a look at the table.
+//! - `query`, `update`, `files`, `drop`: who has which file; `state`: a look at the table ([`tracker`]).
 //!
 //! A request of HTTP instead of a message gets one answer ([`http`]).
 //!
@@ -23,7 +22,7 @@ use super::desk::Desk;
 use crate::error::Result;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{Credentials, FromManager, ToManager, unexpected};
+use crate::net::message::{Credentials, ToManager, unexpected};
 use holder::serve_holder;
 use member::serve_member;
 use tracker::serve_tracker;
@@ -44,24 +43,11 @@ pub(super) fn serve_node(desk: &Desk, board: &Board, connection: &mut Connection
         ToManager::Lease { peer, token, slots, avoid } => {
             serve_holder(desk, connection, &Credentials { peer, token }, slots, avoid)
         }
-        ToManager::State {} => serve_state(desk, connection),
         request @ (ToManager::Query { .. }
         | ToManager::Update { .. }
         | ToManager::Files { .. }
-        | ToManager::Drop { .. }) => serve_tracker(desk, connection, request),
+        | ToManager::Drop { .. }
+        | ToManager::State {}) => serve_tracker(desk, connection, request),
         other => Err(unexpected(&other, "register, lease, query, update, files, drop or state")),
-    }
-}
-
-/// Answers `state`, as often as it is asked.
-fn serve_state(desk: &Desk, connection: &mut Connection) -> Result<()> {
-    loop {
-        let state = desk.change(|table, now| table.state(now));
-        connection.send(&FromManager::State(Box::new(state)))?;
-        match connection.receive(Some(limits::REST_TIME))? {
-            Received::Message(ToManager::State {}) => {}
-            Received::Message(other) => return Err(unexpected(&other, "state")),
-            Received::End | Received::Silence => return Ok(()),
-        }
     }
 }

@@ -1,10 +1,11 @@
-//! The conversation with the tracker: who has which file.
+//! The conversation with the tracker: who has which file, and what the table looks like.
 //!
 //! ```text
 //! query            holders, and the hashes of the pieces; or not_found
 //! update, hashes   updated; or conflict; or expired, when it was dropped
 //! files            file, file, ..., end
 //! drop             dropped, and everybody is told; or not_found, when it is not listed
+//! state            state: the whole table
 //! ```
 //!
 //! The files are told in pages, in the order of their names. What is listed all the while is told once; what comes or goes
@@ -29,7 +30,7 @@ use crate::share::{FileName, Manifest};
 /// the table is soon free for others.
 const PAGE: usize = 500;
 
-/// Serves one that asks about files, beginning with the first request.
+/// Serves one that asks about files or the table, beginning with the first request.
 ///
 /// # Errors
 /// What it is to be told before its connection is closed.
@@ -76,7 +77,11 @@ fn answer(desk: &Desk, connection: &mut Connection, request: ToManager) -> Resul
             })?;
             connection.send(&FromManager::Dropped {})
         }
-        other => Err(unexpected(&other, "query, update, files or drop")),
+        ToManager::State {} => {
+            let state = desk.change(|table, now| table.state(now));
+            connection.send(&FromManager::State(Box::new(state)))
+        }
+        other => Err(unexpected(&other, "query, update, files, drop or state")),
     }
 }
 

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::clock::Millis;
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{
@@ -350,7 +350,7 @@ impl Roster {
             }
             return Some(false);
         };
-        if why.kind() != Kind::Check {
+        if why.code() != Code::Check {
             // It may have been at its end for another reason: it is asked again.
             self.accused.push_back((id, now + AGAIN));
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::{Holder, LeaseId, Name, PeerCard, PeerId, plain, yes};
 use crate::clock::Millis;
-use crate::error::{Error, Kind};
+use crate::error::{Code, Error};
 use crate::net::limits;
 use crate::share::fingerprint::Fingerprint;
 use crate::share::{FileId, FileName, Manifest, as_text};
@@ -89,7 +89,7 @@ impl std::str::FromStr for Replicas {
         match text {
             "all" => Ok(Self::All),
             _ => text.parse().map(Self::Some).map_err(|_| {
-                Error::new(Kind::Usage, format!("{text:.40?} is no number of replicas"))
+                Error::new(Code::Usage, format!("{text:.40?} is no number of replicas"))
                     .advise("write all, or a number; 0 keeps none")
             }),
         }

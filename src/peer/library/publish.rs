@@ -13,9 +13,6 @@ use crate::net::message::{Credentials, Refusal};
 use crate::peer::manager_client::ManagerClient;
 use crate::share::FileName;
 
-/// How long the conversation with the manager is kept open when nothing is new: files come in rows.
-const REST: Duration = Duration::from_secs(5);
-
 /// The pause after a conversation with the manager that broke.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -31,7 +28,7 @@ pub(in crate::peer) struct News {
 impl Library {
     pub(super) fn publish(&self) {
         let mut manager = ManagerClient::new(&self.network.config);
-        while let Some((who, news)) = self.next_news(&mut manager) {
+        while let Some((who, news)) = self.next_news() {
             let answered = match &news.offer {
                 Some(offer) => manager.update(&who, offer.manifest(), news.whole, news.published),
                 None => manager.lost(&who, &news.file).map(drop),
@@ -80,18 +77,14 @@ impl Library {
         Ok(())
     }
 
-    /// Waits for news; `None` when this peer leaves. A conversation in which nothing is said ends meanwhile.
-    fn next_news(&self, manager: &mut ManagerClient) -> Option<(Credentials, News)> {
+    /// Waits for news; `None` when this peer leaves.
+    fn next_news(&self) -> Option<(Credentials, News)> {
         let mut known = self.known.lock();
         while !known.over {
             if let Some(news) = self.next(&mut known) {
                 return Some(news);
             }
-            if !manager.is_open() {
-                self.changed.wait(&mut known);
-            } else if self.changed.wait_for(&mut known, REST).timed_out() {
-                manager.close();
-            }
+            self.changed.wait(&mut known);
         }
         None
     }

@@ -37,7 +37,7 @@ use self::lease::HeldLease;
 pub(crate) use self::products::Done;
 use self::products::Products;
 use super::network::Network;
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::matrix::Matrix;
 use crate::matrix::freivalds::{self, Entries, Verdict, Witness};
 use crate::matrix::strassen::{self, Assembly, Plan};
@@ -123,7 +123,7 @@ impl<'a> Question<'a> {
         let go_on = || !self.is_stopped();
         strassen::multiply(a.view(), b.view(), c.as_mut_slice(), cores(), &go_on).map_err(|_| stopped())?;
         if let Verdict::Wrong { row } = freivalds::check(a, b, c, entries, cores(), &mut rand::rng()) {
-            return Err(Error::new(Kind::Check, format!("the product is wrong in row {row}"))
+            return Err(Error::new(Code::Check, format!("the product is wrong in row {row}"))
                 .advise("this machine computes wrongly; test its memory"));
         }
         Ok(())
@@ -283,7 +283,7 @@ impl Multiplication<'_> {
     /// A slot has failed. That others fail because of a lie says less than the lie.
     fn failed(&self, why: Error) {
         let mut failure = self.failure.lock();
-        if failure.as_ref().is_none_or(|before| before.kind() != Kind::Check) {
+        if failure.as_ref().is_none_or(|before| before.code() != Code::Check) {
             *failure = Some(why);
         }
     }

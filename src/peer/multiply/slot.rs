@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::lease::HeldLease;
 use super::products::Attempt;
 use super::{Multiplication, Question};
-use crate::error::{Code, Error, Kind, Result};
+use crate::error::{Code, Error, Result};
 use crate::matrix::Operand;
 use crate::matrix::freivalds::Verdict;
 use crate::net::connection::Connection;
@@ -40,12 +40,12 @@ impl Multiplication<'_> {
         while let Some(attempt) = self.products.next(&card, || lease.serves(card.peer), give_up) {
             if let Err(why) = self.compute(lease, &card, &mut connection, &attempt) {
                 // Then it was this program that closed the connection.
-                let given_up = why.kind() != Kind::Check && self.avoided.lock().contains_key(&card.peer);
+                let given_up = why.code() != Code::Check && self.avoided.lock().contains_key(&card.peer);
                 let why = if given_up { Error::failed("it took too long, or had failed") } else { why };
-                let why = Error::new(why.kind(), format!("{} at {}: {why}", card.name, card.addr));
+                let why = Error::new(why.code(), format!("{} at {}: {why}", card.name, card.addr));
                 let no_answer =
                     matches!(why.code(), Code::Failed | Code::BadMessage) && !connection.is_gone();
-                let lied = why.kind() == Kind::Check;
+                let lied = why.code() == Code::Check;
                 // Also one that closes, or refuses, while the lease runs and the peer is not said to be lost.
                 if lied || lease.serves(card.peer) {
                     self.avoid(lease, card.peer, lied);
@@ -96,7 +96,7 @@ impl Multiplication<'_> {
         in_portions(rows, cols, |first, portion| {
             connection.receive_payload(bytemuck::cast_slice_mut(portion))?;
             if let Verdict::Wrong { row } = probe.check(portion) {
-                return Err(Error::new(Kind::Check, format!("{} is wrong in row {row}", plan.name(product))));
+                return Err(Error::new(Code::Check, format!("{} is wrong in row {row}", plan.name(product))));
             }
             self.assembly.add(product, first, portion);
             Ok(())
@@ -113,7 +113,7 @@ impl Multiplication<'_> {
             FromPeer::Product { product: product as u32, rows: rows as u32, cols: cols as u32, payload };
         match connection.answer(deadline)? {
             answer if answer == expected => Ok(()),
-            FromPeer::Product { .. } => Err(Error::new(Kind::Check, "an answer to another question")),
+            FromPeer::Product { .. } => Err(Error::new(Code::Check, "an answer to another question")),
             other => Err(no_answer(&other, "multiply")),
         }
     }

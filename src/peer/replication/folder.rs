@@ -308,7 +308,7 @@ impl Folder {
         let moved = self.replication.store.trash(file, was);
         self.replication.library.withdraw(file);
         let place = moved
-            .map_err(|e| Error::new(e.kind(), format!("{file} should go to the trash: {why}")).because(e))?;
+            .map_err(|e| Error::new(e.code(), format!("{file} should go to the trash: {why}")).because(e))?;
         place.iter().for_each(|place| info!("{file} is in the trash, {}: {why}", place.display()));
         Ok(place.is_some())
     }
@@ -387,7 +387,7 @@ impl Folder {
         }
         let Replication { store, library, .. } = &*self.replication;
         let cannot =
-            |e: Error| Error::new(e.kind(), format!("{file} {why}, and cannot be set aside")).because(e);
+            |e: Error| Error::new(e.code(), format!("{file} {why}, and cannot be set aside")).because(e);
         library.withdraw(file);
         let own = library.network().config.name.to_string();
         let aside = store.set_aside(file, was, &own, manifest.id()).map_err(cannot)?;

@@ -110,7 +110,7 @@ fn one_that_was_blamed_is_examined_before_it_is_leased_again_and_only_if_that_fa
     roster.accused.clear();
     assert_eq!(roster.examined(1, &Ok(()), 0), Some(false));
     assert_eq!(slots(&roster).0, 4, "it was at its end for a while");
-    roster.examined(1, &Err(Error::new(Kind::Check, "row 1 is wrong")), 0);
+    roster.examined(1, &Err(Error::new(Code::Check, "row 1 is wrong")), 0);
     assert!(roster.accused.is_empty() && slots(&roster).0 == 0);
 }
 
