@@ -22,6 +22,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::Serialize;
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use super::command::{MakeOptions, MultiplyOptions};
 use super::show::{Outcome, show_products, show_work};
@@ -84,8 +85,8 @@ pub(super) fn multiply(
     stop: &AtomicBool,
 ) -> Result<Outcome<Multiplied>> {
     let MultiplyOptions { a, b, output, levels, slots, force, .. } = options;
-    let mut output = output.clone();
-    output.as_ref().map_or(Ok(()), |path| check_place(path, *force, &[a, b]))?;
+    let output = output.as_deref();
+    output.map_or(Ok(()), |path| check_place(path, *force, &[a, b]))?;
     let began = Instant::now();
     let (a, b) = load_both(a, b)?;
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
@@ -98,12 +99,9 @@ pub(super) fn multiply(
     let seconds = loaded.elapsed().saturating_sub(waited).as_secs_f64();
     drop((a, b));
     let saving = Instant::now();
-    let mut save_seconds = 0.0;
-    if let Some(path) = &mut output {
-        *path = save(&c, path, *force)?.unwrap_or_else(|| path.clone());
-        save_seconds = saving.elapsed().as_secs_f64();
-    }
-    let output = output.as_deref();
+    let elsewhere = output.map_or(Ok(None), |path| save(&c, path, *force))?;
+    let output = elsewhere.as_deref().or(output);
+    let save_seconds = output.map_or(0.0, |_| saving.elapsed().as_secs_f64());
     let multiplied = Multiplied {
         rows,
         inner,
@@ -343,23 +341,26 @@ fn write(
     npy::write(matrix, &mut file)?;
     file.flush()?;
     file.as_file().sync_all()?;
+    let other = put_in_place(file, &path, force)?;
+    File::open(folder)?.sync_all()?;
+    Ok(other)
+}
+
+/// Gives a file its name, or another one that is free, which is returned.
+fn put_in_place(mut file: NamedTempFile, path: &Path, force: bool) -> io::Result<Option<PathBuf>> {
     let mut other = None;
     for n in 2.. {
-        let place = other.as_ref().unwrap_or(&path);
-        let put = match other.is_none() && (force || may_be_replaced(&path)) {
+        let place = other.as_deref().unwrap_or(path);
+        let put = match other.is_none() && (force || may_be_replaced(path)) {
             true => file.persist(place),
             false => file.persist_noclobber(place),
         };
         match put {
             Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => file = e.file,
-            put => {
-                put.map_err(|e| e.error)?;
-                break;
-            }
+            put => return put.map(|_| other).map_err(|e| e.error),
         }
         other = Some(path.with_extension(format!("{n}.npy")));
     }
-    File::open(folder)?.sync_all()?;
     Ok(other)
 }
 
