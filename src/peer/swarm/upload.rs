@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use log::debug;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::link::Lane;
 use super::requesters::{Requesters, Say, Upload};
@@ -37,10 +37,11 @@ use crate::net::message::{Activity, FromPeer, Name, PeerId, ToPeer, unexpected};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
+use crate::peer::network::Network;
 use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS};
 use crate::share::uplink::RequesterId;
 use crate::share::{FileId, FileName, Piece};
-use crate::thread::{self, Thread};
+use crate::thread;
 
 /// What this peer gives, and is given.
 #[derive(Debug)]
@@ -51,7 +52,6 @@ pub(crate) struct Uploads {
     /// How long a round of choking takes.
     pub(crate) round: Duration,
     pub(super) requesters: Mutex<Requesters>,
-    stopping: Condvar,
 }
 
 impl Uploads {
@@ -62,20 +62,7 @@ impl Uploads {
             down: Lane::new(settings.down),
             round: settings.round,
             requesters: Mutex::new(Requesters::new(settings)),
-            stopping: Condvar::new(),
         }
-    }
-
-    /// Starts the thread that judges in rounds.
-    pub(crate) fn start(self: &Arc<Self>) -> Result<Thread> {
-        let uploads = Arc::clone(self);
-        thread::start("judge_uploads", move || uploads.judge_uploads())
-    }
-
-    /// Ends the thread.
-    pub(crate) fn leave(&self) {
-        self.requesters.lock().over = true;
-        self.stopping.notify_all();
     }
 
     /// The requesters, for `status`.
@@ -90,16 +77,13 @@ impl Uploads {
         Activity { downloads: requesters.register.rows(now), uploads, ..Activity::default() }
     }
 
-    fn judge_uploads(&self) {
-        for round in 1.. {
-            let mut requesters = self.requesters.lock();
-            self.stopping.wait_while_for(&mut requesters, |requesters| !requesters.over, self.round);
-            if requesters.over {
-                return;
-            }
+    /// Judges in rounds until the peer leaves.
+    pub(crate) fn judge_uploads(&self, network: &Network) {
+        let rounds = (1..).take_while(|_| network.pause(self.round));
+        for round in rounds {
             let last = round % (OPTIMISTIC_SECONDS / ROUND_SECONDS) == 0;
             let occasion = if last { Occasion::OptimisticRound } else { Occasion::Round };
-            requesters.judge(occasion, Instant::now());
+            self.requesters.lock().judge(occasion, Instant::now());
         }
     }
 }
