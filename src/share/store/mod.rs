@@ -64,7 +64,7 @@ mod trash;
 
 pub use disk::Stamp;
 pub use partial::{Partial, Written};
-pub use trash::{PieceCheck, Thrown, conflict_name, is_conflict_copy};
+pub use trash::{Thrown, conflict_name, is_conflict_copy};
 
 /// Where everything is that is not offered.
 const PRIVATE: &str = ".peerlab";

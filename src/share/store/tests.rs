@@ -526,24 +526,22 @@ fn bad_pieces_are_named_and_repaired_from_others() {
     let lab = lab();
     let content = bytes(4000);
     let manifest = manifest("a", &content);
-    let damage: [(&[u8], &[u32]); 4] = [
-        (&content, &[0, 1, 2, 3]),
-        (&content[..2500], &[0, 1]),
-        (&[&content[..], b"more"].concat(), &[0, 1, 2, 3]),
-        (&[&content[..1500], b"XX", &content[1502..]].concat(), &[0, 2, 3]),
+    let damage: [(&[u8], &[u32], &[u32]); 4] = [
+        (&content, &[0, 1, 2, 3], &[]),
+        (&content[..2500], &[0, 1], &[2, 3]),
+        (&[&content[..], b"more"].concat(), &[0, 1, 2, 3], &[3]),
+        (&[&content[..1500], b"XX", &content[1502..]].concat(), &[0, 2, 3], &[1]),
     ];
-    for (there, good) in damage {
+    for (there, good, bad) in damage {
         fs::write(lab.shared("a"), there).unwrap();
-        let health = lab.store.verify(&manifest, || true).unwrap();
-        assert_eq!(indices(&health.good), good);
-        assert_eq!(health.is_right(), there == content);
+        assert_eq!(lab.store.verify(&manifest, || true).unwrap(), bad);
         let partial = lab.store.repair(manifest.clone()).unwrap();
         assert_eq!(found(&partial), good, "only what is bad is fetched");
         assert_eq!(fs::read(lab.shared("a")).unwrap(), there, "until then the file stays as it is");
         fill(&partial, &content);
         assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None);
         assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
-        assert!(lab.store.verify(&manifest, || true).unwrap().is_right());
+        assert!(lab.store.verify(&manifest, || true).unwrap().is_empty());
     }
     assert_eq!(lab.private("trash"), ["a", "a.2", "a.3", "a.4"]);
     assert!(lab.store.verify(&manifest, || false).unwrap_err().to_string().starts_with("stopped"));
@@ -554,6 +552,16 @@ fn bad_pieces_are_named_and_repaired_from_others() {
     fill(&partial, &content);
     assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None);
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
+}
+
+#[test]
+fn an_empty_file_that_has_grown_is_not_right() {
+    let lab = lab();
+    let manifest = manifest("a", b"");
+    for (there, bad) in [("", &[][..]), ("more", &[0])] {
+        fs::write(lab.shared("a"), there).unwrap();
+        assert_eq!(lab.store.verify(&manifest, || true).unwrap(), bad);
+    }
 }
 
 #[test]
