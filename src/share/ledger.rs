@@ -152,6 +152,7 @@ mod tests {
         ledger.sent(&"eve", file(), piece(9), true);
         assert!(owes(&ledger));
         assert!(!ledger.owes_bytes(&"eve", 4096), "a little for one that asks for large pieces");
+        assert!(!ledger.owes_bytes(&"eve", 1025), "to the byte");
         ledger.settle();
         assert!(!owes(&ledger));
         (0..9).for_each(|index| ledger.sent(&"eve", file(), piece(index), false));

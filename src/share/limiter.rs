@@ -118,6 +118,7 @@ mod tests {
     fn without_a_limit_nothing_waits_and_at_rate_zero_everything_does() {
         assert_eq!(Limiter::new(None).take(u64::MAX, NOW), Duration::ZERO);
         let mut dead = Limiter::new(Some(0));
+        assert_eq!(dead.take(0, NOW), Duration::ZERO, "but nothing");
         assert!(dead.take(1, NOW) > Duration::from_secs(1 << 40));
         assert!(dead.take(1, NOW) > Duration::from_secs(1 << 40), "and does not overflow");
         assert!(Limiter::new(Some(1)).take(u64::MAX, NOW) > Duration::from_secs(1 << 60));

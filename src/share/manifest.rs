@@ -305,6 +305,14 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_of_a_file_of_one_piece_or_none_is_that_of_the_piece() {
+        for (bytes, known) in [(&b""[..], true), (b"one", true), (&[1; 1025], false)] {
+            let hash: Hash = Sha256::digest(bytes).into();
+            assert_eq!(manifest(bytes, 1024).sha256(), known.then_some(hash));
+        }
+    }
+
+    #[test]
     fn pieces_grow_until_there_are_at_most_4096_or_they_have_4_mib() {
         const MIB: u64 = 1 << 20;
         for (size, piece_size, pieces) in [

@@ -140,6 +140,15 @@ mod tests {
     }
 
     #[test]
+    fn each_term_is_said_as_the_lecture_writes_it() {
+        use Term::*;
+        let all = [EveryCopyFromServer, OneCopyFromSeed, SlowestDownload, AllUploads];
+        let formulas = ["N F / u_s", "F / u_s", "F / d_min", "N F / (u_s + sum u_i)"];
+        assert_eq!(all.map(|term| term.texts()[0]), formulas);
+        assert!(all.iter().all(|term| term.texts()[1].contains(" must ")));
+    }
+
+    #[test]
     fn the_bounds_are_those_computed_by_hand() {
         use Term::*;
         // N, D_cs = 4 N, D_p2p = max(4, 32 N / (8 + 4 N)).

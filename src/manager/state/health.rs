@@ -115,7 +115,6 @@ fn has(peers: impl IntoIterator<Item = PeerId>, roster: &Roster) -> String {
     let names: Vec<String> = peers.into_iter().map(|peer| roster.called(peer)).collect();
     let shown = names.len().min(NAMED);
     match &names[..] {
-        [] => "nobody has".into(),
         [one] => format!("{one} has"),
         [first @ .., last] if names.len() == shown => format!("{} and {last} have", first.join(", ")),
         _ => format!("{} and {} more have", names[..shown].join(", "), names.len() - shown),

@@ -274,8 +274,8 @@ impl Roster {
 
     /// Whether one more fits into the list of all, which is one line.
     pub(super) fn has_room(&self) -> bool {
-        let in_json = |name: String| name.len() + name.matches(['"', '\\']).count();
-        let list: usize = self.peers.values().map(|peer| CARD + in_json(peer.is.name.to_string())).sum();
+        // In JSON a quotation mark is two bytes.
+        let list: usize = self.peers.values().map(|peer| CARD + 2 * peer.is.name.size()).sum();
         list + 2 * (CARD + limits::NAME) <= limits::MANAGER_LINE
     }
 

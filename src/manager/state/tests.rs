@@ -359,6 +359,23 @@ fn a_copy_that_is_missing_is_asked_for_and_that_is_told() {
 }
 
 #[test]
+fn of_many_holders_three_are_named() {
+    for (peers, reason) in [
+        (1, "p1 has all of it"),
+        (2, "p1 and p2 have all of it"),
+        (3, "p1, p2 and p3 have all of it"),
+        (5, "p1, p2, p3 and 2 more have all of it"),
+    ] {
+        let mut table = table(&vec![1; peers]);
+        for peer in 1..=peers as PeerId {
+            table.update(peer, &manifest("a", 1), true, None, NOW).unwrap();
+        }
+        let health = table.files(true, NOW).next().unwrap().health.unwrap();
+        assert_eq!(health.reason, reason);
+    }
+}
+
+#[test]
 fn files_come_page_by_page() {
     let mut table = table(&[1, 1]);
     for file in ["a", "b", "c"] {

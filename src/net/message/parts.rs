@@ -24,6 +24,13 @@ pub struct Name(String);
 
 as_text!(Name);
 
+impl Name {
+    /// How many bytes it has.
+    pub(crate) fn size(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl std::str::FromStr for Name {
     type Err = Error;
 

@@ -22,7 +22,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, info};
 use parking_lot::Mutex;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{
@@ -97,7 +97,8 @@ impl HeldLease {
                 && spoke.elapsed() < QUEUE_SILENCE
             {
                 if stop.load(Ordering::SeqCst) {
-                    return Err(Error::failed("stopped: the request for slots is taken back"));
+                    // No failure after which `Network::ask` would wait for the manager to come back.
+                    return Err(Error::new(Code::Expired, "stopped: the request for slots is taken back"));
                 }
             }
             match connection.answer(limits::MESSAGE_TIME)? {

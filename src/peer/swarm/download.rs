@@ -123,7 +123,10 @@ pub(crate) fn download(
     let fetched_at = Instant::now();
     fetched.and_then(|()| transfer.publish()).inspect_err(|_| library.take_back(&offer))?;
     offer.complete();
-    library.completed(manifest.name());
+    // What is saved in another folder is no news.
+    if elsewhere.is_none() {
+        library.completed(manifest.name());
+    }
     Ok(DownloadReport {
         seconds: (fetched_at - began).as_secs_f64(),
         fsync_seconds: fetched_at.elapsed().as_secs_f64(),

@@ -133,6 +133,62 @@ fn what_a_holder_owes_is_open_again_when_it_chokes_or_leaves() {
 }
 
 #[test]
+fn a_holder_owes_what_it_was_asked_for_until_it_has_come() {
+    let mut picker = download(1, PickOrder::Rarest, &[(ADA, &[0]), (BEN, &[])]);
+    assert!(!picker.owes(ADA) && !picker.is_done());
+    assert_eq!(asked(&mut picker, ADA), [0]);
+    assert!(picker.owes(ADA) && !picker.owes(BEN) && !picker.owes(CYD));
+    let only = piece(&picker, 0);
+    assert!(picker.arrived(ADA, only));
+    picker.verified(only);
+    assert!(!picker.owes(ADA) && picker.is_done());
+}
+
+#[test]
+fn pieces_of_holders_that_are_gone_are_rarer() {
+    let mut picker =
+        download(2, PickOrder::Rarest, &[(ADA, &[0, 1]), (BEN, &[0, 1]), (CYD, &[0]), (DEE, &[0])]);
+    picker.left(CYD);
+    picker.left(DEE);
+    picker.joined(5, set(2, &[1]));
+    picker.unchoked(5);
+    assert_eq!(asked(&mut picker, ADA), [0, 1]);
+}
+
+#[test]
+fn what_has_come_from_the_faster_of_two_is_not_open_again_when_the_slower_chokes() {
+    let mut picker = download(1, PickOrder::Rarest, &[(ADA, &[0]), (BEN, &[0]), (CYD, &[0])]);
+    assert_eq!((asked(&mut picker, ADA), asked(&mut picker, BEN)), (vec![0], vec![0]));
+    let only = piece(&picker, 0);
+    assert!(picker.arrived(ADA, only));
+    assert_eq!(picker.verified(only), [BEN]);
+    picker.choked(BEN);
+    assert!(asked(&mut picker, CYD).is_empty());
+}
+
+#[test]
+fn bytes_are_wasted_that_are_here_or_being_checked_and_not_those_that_nobody_asked_for() {
+    let mut picker = download(1, PickOrder::Rarest, &[(ADA, &[0]), (BEN, &[0])]);
+    let only = piece(&picker, 0);
+    assert!(!picker.arrived(ADA, only));
+    assert_eq!(picker.waste.duplicates, 0, "nobody was asked");
+    asked(&mut picker, ADA);
+    asked(&mut picker, BEN);
+    assert!(picker.arrived(ADA, only));
+    assert!(!picker.arrived(BEN, only), "it is being checked");
+    assert_eq!(picker.waste.duplicates, 1);
+    picker.verified(only);
+    assert!(!picker.arrived(BEN, only), "it is here, and was not asked for");
+    assert_eq!(picker.waste.duplicates, 2);
+}
+
+#[test]
+fn numbers_are_scattered_as_splitmix64_does() {
+    let first = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];
+    assert_eq!([0, 1, 2].map(|index| scatter(0, index)), first);
+}
+
+#[test]
 fn no_more_is_asked_of_a_holder_than_it_may_owe() {
     let mut picker = download(5, PickOrder::Sequential, &[(ADA, &[0, 1, 2, 3, 4])]);
     picker.in_flight = IN_FLIGHT;

@@ -75,7 +75,7 @@ impl Store {
         let is = fs::symlink_metadata(place).map(|meta| Stamp::of(&meta));
         let it = is.is_ok_and(|is| (is.size, is.written) == (was.size, was.written));
         if !it {
-            let _ = disk::rename_new(place, &self.path(name));
+            let _ = disk::rename_own(place, &self.path(name));
         }
         it
     }

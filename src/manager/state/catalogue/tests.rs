@@ -47,6 +47,30 @@ fn the_example_of_the_lecture() {
     assert!(catalogue.query(ADA, notes.name(), false, LATE).lost);
     assert_eq!(holders(&mut catalogue, CYD, "notes.pdf").unwrap(), [(BEN, true)]);
     assert!(!catalogue.query(ADA, notes.name(), false, LATE).lost, "she has lost it already");
+    assert_eq!(catalogue.update(ADA, &notes, true, None, &roster, LATE).unwrap(), Some(What::HasToo));
+    assert_eq!(catalogue.update(ADA, &notes, false, None, &roster, LATE).unwrap(), Some(What::Reduces));
+    assert!(catalogue.lists(notes.name(), None) && catalogue.lists(notes.name(), Some(notes.id())));
+    assert!(!catalogue.lists(notes.name(), Some(file("b", b"y").id())));
+    assert!(!catalogue.lists(&"b".parse().unwrap(), None));
+}
+
+#[test]
+fn a_full_catalogue_takes_no_more() {
+    let (roster, notes) = (roster(), file("notes.pdf", b"x"));
+    let mut catalogue = Catalogue::new(limits::DROPS);
+    let adds = |catalogue: &mut Catalogue, notes: &Manifest| {
+        catalogue.update(ADA, notes, true, None, &roster, LATE).map(drop).map_err(|no| no.code())
+    };
+    // Hashes of 32 bytes: with this one it is exactly full.
+    catalogue.hashes = limits::ALL_HASHES - 32;
+    assert_eq!(adds(&mut catalogue, &notes), Ok(()));
+    assert_eq!(adds(&mut catalogue, &file("b", b"y")), Err(Code::Busy));
+    assert_eq!(adds(&mut catalogue, &file("b", b"")), Ok(()), "an empty one has no hash");
+    for n in 2..limits::FILES {
+        assert_eq!(adds(&mut catalogue, &file(&n.to_string(), b"")), Ok(()));
+    }
+    assert_eq!(adds(&mut catalogue, &file("c", b"")), Err(Code::Busy));
+    assert_eq!(adds(&mut catalogue, &notes), Ok(()), "what is listed can be told again");
 }
 
 #[test]

@@ -57,6 +57,23 @@ fn shares(roster: &Roster, book: &mut LeaseBook, slots: u32, asker: PeerId) -> O
 }
 
 #[test]
+fn a_registered_peer_has_one_place_in_the_queue_and_hears_when_it_is_free() {
+    let (roster, mut book) = desk(&[1, 0, 0]);
+    let first = book.ask(&roster, wish(2, 1), NOW);
+    assert!(std::mem::take(&mut book.place_left), "it was served at once");
+    book.ask(&roster, wish(NOBODY, 1), NOW);
+    assert!(!book.waits(NOBODY), "those that are not registered are not told apart");
+    let ticket = book.ask(&roster, wish(2, 1), NOW);
+    assert!(book.waits(2) && !book.waits(3));
+    let FromManager::Wait { position, asked, free, .. } = book.second(&roster, &wish(2, 7)) else { panic!() };
+    assert_eq!((position, asked, free), (3, 7, 0));
+    finish(&roster, &mut book, first, NOW);
+    assert!(!book.place_left, "the one that was served is not registered");
+    book.leave(&roster, ticket, NOW);
+    assert!(book.place_left && !book.waits(2));
+}
+
+#[test]
 fn slots_are_spread_over_as_many_peers_as_possible() {
     let seven = |slots: &[u32]| {
         let (roster, mut book) = desk(slots);
