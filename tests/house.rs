@@ -177,8 +177,13 @@ fn the_table_in_lib_rs_lists_every_thread_that_is_started_and_no_other() {
             continue;
         }
         let code = code.replace(char::is_whitespace, "");
-        for call in ["thread::start(\"", "thread::start_scoped(scope,\"", "Server::start(\"", "on_threads(\""]
-        {
+        for call in [
+            "thread::start(\"",
+            "thread::start_scoped(scope,\"",
+            "Server::start(\"",
+            "on_threads(\"",
+            ".start_thread(\"",
+        ] {
             for (at, _) in code.match_indices(call) {
                 started.extend(code[at + call.len()..].split('"').next().map(String::from));
             }

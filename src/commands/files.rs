@@ -39,7 +39,7 @@ use crate::peer::wings::Wings;
 use crate::share::picker::PickOrder;
 use crate::share::store::Store;
 use crate::share::units::{about, counted};
-use crate::share::{FileId, FileName, Manifest, Piece};
+use crate::share::{FileId, FileName, Manifest};
 use crate::thread::on_threads;
 
 /// How long a file may take to be known to the manager.
@@ -100,7 +100,7 @@ pub(super) fn offer(
         // watches its folder sets it aside.
         if no.code() == Code::Conflict && !lay_there && replication.is_none() {
             library.withdraw(&file);
-            let _ = store.open_known(&file, id).and_then(|it| store.trash(&file, &it.stamp));
+            let _ = store.open_known(&file, id).and_then(|(_, stamp)| store.trash(&file, &stamp));
         }
     })?;
     let (size, pieces) = (layout.size(), layout.pieces());
@@ -282,15 +282,10 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
     let found = ask_about(context, &mut manager, |manager| manager.query(&Credentials::default(), file))?;
     let (id, pieces) = (found.manifest.id(), found.manifest.layout().pieces());
     let store = context.store(&context.config.data)?;
-    let health = store.verify(&found.manifest, || !context.work.is_stopped()).map_err(|e| {
+    let bad = store.verify(&found.manifest, || !context.work.is_stopped()).map_err(|e| {
         if e.code() == Code::NotFound { e.advise("`down` fetches it; --data names the folder") } else { e }
     })?;
-    let mut bad: Vec<u32> = health.good.missing().map(Piece::index).collect();
-    if !health.is_right() {
-        if bad.is_empty() {
-            // Of a file that is too long it is the last one.
-            bad.extend(pieces.checked_sub(1));
-        }
+    if !bad.is_empty() {
         let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
         let wrong = counted(bad.len(), "wrong piece");
         if store.is_watched_elsewhere() {

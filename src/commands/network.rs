@@ -25,7 +25,7 @@ use crate::peer::multiply::lease::HeldLease;
 use crate::peer::replication::orders::ReplicationStatus;
 use crate::peer::swarm::requesters::Upload;
 use crate::share::theory::{LowerBound, Setting, client_server, swarm};
-use crate::share::units::{Bytes, about, counted};
+use crate::share::units::{about, counted};
 
 /// How many peers that wait for pieces are told one by one.
 const CHOKES: usize = 50;
@@ -221,7 +221,7 @@ fn place_in_queue(waiter: &WaiterState, now: Millis) -> String {
 /// The lecture's two bounds.
 pub(super) fn bounds(setting: &Setting) -> Outcome {
     let Setting { size, peers, seed_up, .. } = *setting;
-    let mut text = format!("F = {}, N = {peers}, u_s = {}/s", Bytes(size), Bytes(seed_up));
+    let mut text = format!("F = {}, N = {peers}, u_s = {}/s", about(size), about(seed_up));
     let mut data = json!({});
     let bounds = [("client_server", "D_cs", client_server(setting)), ("p2p", "D_p2p", swarm(setting))];
     for (key, name, LowerBound { seconds, term }) in bounds {
@@ -303,7 +303,7 @@ mod tests {
         let outcome = bounds(&Setting::alike(32 << 20, 8 << 20, 16, 4 << 20, None));
         assert_eq!(
             outcome.text,
-            "F = 32MiB, N = 16, u_s = 8MiB/s\n\
+            "F = 32.0 MiB, N = 16, u_s = 8.0 MiB/s\n\
              D_cs   >=     64.000 s = N F / u_s              the server must upload a copy for every peer\n\
              D_p2p  >=      7.111 s = N F / (u_s + sum u_i)  all uploads together must carry a copy for every peer"
         );

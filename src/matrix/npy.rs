@@ -17,7 +17,10 @@
 //!
 //! What is missing: `.npz`, complex numbers, records. NumPy converts all of these.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::Matrix;
 use crate::error::{Error, Result};
@@ -46,46 +49,71 @@ const CONVERTED: usize = 2048;
 /// Whole numbers above this are not all `f64`: 2^53.
 const EXACT: u128 = 1 << 53;
 
-/// Turns numbers in little-endian order into as many `f64`.
-type Convert = fn(&[u8], &mut [f64]);
+/// Reads as many entries as it is given room for, in the order of the file.
+type ReadEntries = Box<dyn Fn(&mut dyn Read, &mut [f64]) -> Result<()>>;
 
-/// How a number is stored in the file.
-#[derive(Clone, Copy)]
-struct Stored<'d> {
-    big_endian: bool,
-    /// A kind, and how many bytes, as NumPy names it: `f8`.
-    kind: &'d str,
-    /// Bytes of one.
-    size: usize,
-    convert: Convert,
+/// How many bytes an entry of this type has, and how they are read: the type is a byte order, and a kind, as NumPy
+/// names them (`<f8`).
+fn stored(descr: &str) -> Result<(usize, ReadEntries)> {
+    let order_and_kind = descr.split_at_checked(1).filter(|(order, _)| "<>|=".contains(order));
+    let (order, kind) = order_and_kind.unwrap_or_default();
+    let big_endian = order == ">";
+    Ok(match kind {
+        "f8" if !big_endian => {
+            (8, Box::new(|from, to| from.read_exact(bytemuck::cast_slice_mut(to)).map_err(torn)))
+        }
+        "f8" => converted(big_endian, |x| Ok(f64::from_le_bytes(x))),
+        "f4" => converted(big_endian, |x| Ok(f32::from_le_bytes(x).into())),
+        "f2" => converted(big_endian, |x| Ok(half(u16::from_le_bytes(x)))),
+        "i8" => converted(big_endian, |x| exact(i64::from_le_bytes(x).into())),
+        "i4" => converted(big_endian, |x| Ok(i32::from_le_bytes(x).into())),
+        "i2" => converted(big_endian, |x| Ok(i16::from_le_bytes(x).into())),
+        "i1" => converted(big_endian, |x| Ok(i8::from_le_bytes(x).into())),
+        "u8" => converted(big_endian, |x| exact(u64::from_le_bytes(x).into())),
+        "u4" => converted(big_endian, |x| Ok(u32::from_le_bytes(x).into())),
+        "u2" => converted(big_endian, |x| Ok(u16::from_le_bytes(x).into())),
+        "u1" | "b1" => converted(big_endian, |x| Ok(u8::from_le_bytes(x).into())),
+        _ => {
+            let what = format!("its entries are of type {descr}, not whole numbers or reals");
+            return Err(
+                Error::failed(what).advise("save it again with numpy.save(path, array.astype('<f8'))")
+            );
+        }
+    })
 }
 
-impl<'d> Stored<'d> {
-    /// What NumPy calls so, if it is one that is read: a byte order, and a kind.
-    fn of(descr: &'d str) -> Result<Self> {
-        let order_and_kind = descr.split_at_checked(1).filter(|(order, _)| "<>|=".contains(order));
-        let (order, kind) = order_and_kind.unwrap_or_default();
-        let (size, convert): (_, Convert) = match kind {
-            "f8" => (8, |from, to| convert(from, to, f64::from_le_bytes)),
-            "f4" => (4, |from, to| convert(from, to, |x| f32::from_le_bytes(x).into())),
-            "f2" => (2, |from, to| convert(from, to, |x| half(u16::from_le_bytes(x)))),
-            "i8" => (8, |from, to| convert(from, to, |x| i64::from_le_bytes(x) as f64)),
-            "i4" => (4, |from, to| convert(from, to, |x| i32::from_le_bytes(x).into())),
-            "i2" => (2, |from, to| convert(from, to, |x| i16::from_le_bytes(x).into())),
-            "i1" => (1, |from, to| convert(from, to, |x| i8::from_le_bytes(x).into())),
-            "u8" => (8, |from, to| convert(from, to, |x| u64::from_le_bytes(x) as f64)),
-            "u4" => (4, |from, to| convert(from, to, |x| u32::from_le_bytes(x).into())),
-            "u2" => (2, |from, to| convert(from, to, |x| u16::from_le_bytes(x).into())),
-            "u1" | "b1" => (1, |from, to| convert(from, to, |x| u8::from_le_bytes(x).into())),
-            _ => {
-                let what = format!("its entries are of type {descr}, not whole numbers or reals");
-                return Err(
-                    Error::failed(what).advise("save it again with numpy.save(path, array.astype('<f8'))")
-                );
+/// Entries that become `f64` one by one, from bytes in little-endian order. One that cannot is the error.
+fn converted<const SIZE: usize>(
+    big_endian: bool,
+    to_f64: impl Fn([u8; SIZE]) -> Result<f64, i128> + 'static,
+) -> (usize, ReadEntries) {
+    let read = move |reader: &mut dyn Read, out: &mut [f64]| {
+        let mut buffer = [[0; SIZE]; CONVERTED];
+        for out in out.chunks_mut(CONVERTED) {
+            let entries = &mut buffer[..out.len()];
+            reader.read_exact(entries.as_flattened_mut()).map_err(torn)?;
+            if big_endian {
+                entries.iter_mut().for_each(|bytes| bytes.reverse());
             }
-        };
-        Ok(Self { big_endian: order == ">", kind, size, convert })
-    }
+            for (out, bytes) in out.iter_mut().zip(entries) {
+                *out = to_f64(*bytes).map_err(|number| {
+                    Error::failed(format!("its entry {number} is beyond 2^53 and would be rounded"))
+                        .advise("if that is meant, save it with numpy.save(path, array.astype('<f8'))")
+                })?;
+            }
+        }
+        Ok(())
+    };
+    (SIZE, Box::new(read))
+}
+
+/// A whole number as an `f64`, unless it is perhaps none.
+fn exact(number: i128) -> Result<f64, i128> {
+    if number.unsigned_abs() <= EXACT { Ok(number as i64 as f64) } else { Err(number) }
+}
+
+fn torn(error: io::Error) -> Error {
+    Error::failed("the entries cannot be read").because(error).advise("write or copy the file again")
 }
 
 /// Reads a matrix from a `.npy` file of `length` bytes.
@@ -93,20 +121,20 @@ impl<'d> Stored<'d> {
 /// An error says what is wrong with the file, but not its name: the caller knows that.
 pub fn read(mut reader: impl Read, length: u64) -> Result<Matrix> {
     let (header, header_length) = read_header(&mut reader, length)?;
-    let stored = Stored::of(&header.descr)?;
+    let (size, read_entries) = stored(header.descr.as_str().unwrap_or("record"))?;
     let (rows, cols) = shape(&header.shape)?;
     let entries = (rows as u128).saturating_mul(cols as u128);
-    let expected = entries.saturating_mul(stored.size as u128).saturating_add(header_length as u128);
+    let expected = entries.saturating_mul(size as u128).saturating_add(header_length as u128);
     if expected != u128::from(length) {
         let verb = if expected < u128::from(length) { "has bytes left over" } else { "is cut off" };
         let wants = format!("a {rows} x {cols} matrix of this type takes {expected} bytes, it has {length}");
         return Err(Error::failed(format!("the file {verb}: {wants}")).advise("write or copy it again"));
     }
     let mut matrix = Matrix::try_zeros(rows, cols)?.on_huge_pages();
-    if header.fortran {
-        read_columns(&mut reader, stored, &mut matrix)?;
+    if header.fortran_order {
+        read_columns(&mut reader, &read_entries, &mut matrix)?;
     } else {
-        read_entries(&mut reader, stored, matrix.as_mut_slice())?;
+        read_entries(&mut reader, matrix.as_mut_slice())?;
     }
     Ok(matrix)
 }
@@ -138,11 +166,12 @@ pub fn written_here(reader: impl Read) -> Option<(usize, usize)> {
 }
 
 /// What a header says.
+#[derive(Deserialize)]
 struct Header {
-    /// The type of the entries, as NumPy names it.
-    descr: String,
+    /// The type of the entries, as NumPy names it; of records it is a list.
+    descr: Value,
     /// Column after column, not row after row.
-    fortran: bool,
+    fortran_order: bool,
     shape: Vec<u64>,
 }
 
@@ -166,37 +195,21 @@ fn read_header(reader: &mut impl Read, length: u64) -> Result<(Header, usize)> {
     }
     let mut bytes = vec![0; text];
     reader.read_exact(&mut bytes).map_err(|_| not_npy("it ends within the header".into()))?;
-    let header = parse_header(&String::from_utf8_lossy(&bytes)).map_err(not_npy)?;
+    let header = parse_header(&String::from_utf8_lossy(&bytes));
+    let header = header.map_err(|e| not_npy(format!("its header cannot be read: {e}")))?;
     Ok((header, preamble + text))
 }
 
-/// The three values of the dictionary, in whatever order they stand.
-fn parse_header(text: &str) -> Result<Header, String> {
-    let descr = value(text, "descr")?.trim_matches(['\'', '"']).to_owned();
-    let fortran = match value(text, "fortran_order")? {
-        "True" => true,
-        "False" => false,
-        other => return Err(format!("its fortran_order is {other}, neither True nor False")),
-    };
-    let shape = value(text, "shape")?;
-    // An L marked whole numbers in the Python of long ago.
-    let sizes = shape.trim_matches(['(', ')']).split(',').map(|size| size.trim().trim_end_matches('L'));
-    let sizes = sizes.filter(|size| !size.is_empty());
-    let sizes: Result<_, _> = sizes.map(str::parse).collect();
-    let shape = sizes.map_err(|e| format!("its shape {shape} is not of digits, or negative: {e}"))?;
-    Ok(Header { descr, fortran, shape })
-}
-
-/// What stands after a key: up to its last bracket, or else up to the next comma.
-fn value<'a>(text: &'a str, key: &str) -> Result<&'a str, String> {
-    let place = ['\'', '"'].iter().find_map(|quote| text.split_once(&format!("{quote}{key}{quote}:")));
-    let rest = place.ok_or_else(|| format!("missing key: {key}"))?.1.trim_start();
-    let end = match rest.chars().next() {
-        Some('(') => rest.find(')').map(|at| at + 1),
-        Some('[') => rest.find(']').map(|at| at + 1),
-        _ => rest.find([',', '}']),
-    };
-    Ok(rest[..end.ok_or_else(|| format!("its {key} does not end"))?].trim_end())
+/// The dictionary of Python, read as the JSON that it nearly is. An L marked whole numbers in the Python of long ago.
+fn parse_header(text: &str) -> serde_json::Result<Header> {
+    let mut json =
+        text.replace(char::is_whitespace, "").replace('\'', "\"").replace('(', "[").replace(')', "]");
+    for (python, in_json) in
+        [("True", "true"), ("False", "false"), ("L,", ","), ("L]", "]"), (",]", "]"), (",}", "}")]
+    {
+        json = json.replace(python, in_json);
+    }
+    serde_json::from_str(&json)
 }
 
 /// Rows and columns, if there are two dimensions.
@@ -215,41 +228,6 @@ fn shape(shape: &[u64]) -> Result<(usize, usize)> {
     }
 }
 
-/// Reads as many entries as `out` has, in the order of the file.
-fn read_entries(reader: &mut impl Read, stored: Stored<'_>, out: &mut [f64]) -> Result<()> {
-    let Stored { big_endian, kind, size, convert } = stored;
-    let torn = |error| {
-        Error::failed("the entries cannot be read").because(error).advise("write or copy the file again")
-    };
-    if kind == "f8" && !big_endian {
-        return reader.read_exact(bytemuck::cast_slice_mut(out)).map_err(torn);
-    }
-    let mut buffer = vec![0; CONVERTED * size];
-    for out in out.chunks_mut(CONVERTED) {
-        let bytes = &mut buffer[..out.len() * size];
-        reader.read_exact(bytes).map_err(torn)?;
-        if big_endian {
-            bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
-        }
-        let beyond = match kind {
-            "i8" => large(bytes, |x| i64::from_le_bytes(x).into()),
-            "u8" => large(bytes, |x| u64::from_le_bytes(x).into()),
-            _ => None,
-        };
-        if let Some(number) = beyond {
-            return Err(Error::failed(format!("its entry {number} is beyond 2^53 and would be rounded"))
-                .advise("if that is meant, save it with numpy.save(path, array.astype('<f8'))"));
-        }
-        convert(bytes, out);
-    }
-    Ok(())
-}
-
-/// The first of these whole numbers that is perhaps no `f64`.
-fn large(bytes: &[u8], whole: impl Fn([u8; 8]) -> i128) -> Option<i128> {
-    bytes.as_chunks().0.iter().map(|bytes| whole(*bytes)).find(|x| x.unsigned_abs() > EXACT)
-}
-
 /// A number of 16 bits (binary16 of IEEE 754): a sign, five bits of exponent, ten of fraction.
 fn half(bits: u16) -> f64 {
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
@@ -262,23 +240,17 @@ fn half(bits: u16) -> f64 {
     if bits >> 15 == 1 { -magnitude } else { magnitude }
 }
 
-fn convert<const SIZE: usize>(bytes: &[u8], out: &mut [f64], to_f64: impl Fn([u8; SIZE]) -> f64) {
-    for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
-        *out = to_f64(*bytes);
-    }
-}
-
 /// Reads a file in Fortran order: a few columns at a time, turned into short pieces of every row.
-fn read_columns(reader: &mut impl Read, stored: Stored<'_>, matrix: &mut Matrix) -> Result<()> {
+fn read_columns(reader: &mut impl Read, read_entries: &ReadEntries, matrix: &mut Matrix) -> Result<()> {
     let (rows, cols) = (matrix.rows(), matrix.cols());
     if rows == 0 {
         return Ok(());
     }
-    let mut columns = vec![0.0; rows * COLUMNS.min(cols)];
+    let mut columns = Matrix::try_zeros(COLUMNS.min(cols), rows)?;
     for first in (0..cols).step_by(COLUMNS) {
         let count = COLUMNS.min(cols - first);
-        let columns = &mut columns[..rows * count];
-        read_entries(reader, stored, columns)?;
+        let columns = &mut columns.as_mut_slice()[..rows * count];
+        read_entries(reader, columns)?;
         for (i, row) in matrix.as_mut_slice().chunks_exact_mut(cols).enumerate() {
             for (j, out) in row[first..first + count].iter_mut().enumerate() {
                 *out = columns[j * rows + i];
@@ -422,10 +394,13 @@ mod tests {
         refused(&file(&header("<f8", "False", "(1000000000000000, 1)"), &[]), "cut off");
         refused(&file(&header("<f8", "False", "(99999999, 99999999)"), &[]), "cut off");
         refused(&file(&header("<f8", "False", "(4294967296, 4294967296)"), &[]), "cut off");
-        refused(&file(&header("<f8", "False", "(0xffffffffffffffff, 0xffffffffffffffff)"), &[]), "digits");
-        refused(&file(&header("<f8", "False", "(-1, 2)"), &[]), "negative");
+        refused(
+            &file(&header("<f8", "False", "(0xffffffffffffffff, 0xffffffffffffffff)"), &[]),
+            "cannot be read",
+        );
+        refused(&file(&header("<f8", "False", "(-1, 2)"), &[]), "`-1`");
         refused(b"\x93NUMPY\x02\x00\xff\xff\xff\xff", "4294967295 bytes");
-        refused(&file(&"[".repeat(2000), &[]), "missing key");
+        refused(&file(&"[".repeat(2000), &[]), "recursion limit");
         refused(&file(&" ".repeat(HEADER_LIMIT + 1), &[]), "4097 bytes");
     }
 
@@ -442,7 +417,7 @@ mod tests {
             &file("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1, 1)}", &[0; 8]),
             "astype",
         );
-        refused(&file("{'shape': (1, 1)}", &[0; 8]), "missing key");
+        refused(&file("{'shape': (1, 1)}", &[0; 8]), "missing field");
         refused(&file("garbage", &[]), ".npy file");
     }
 

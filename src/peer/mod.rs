@@ -37,7 +37,8 @@ use self::config::Config;
 use self::library::Library;
 use self::membership::keep_membership;
 use self::network::Network;
-use self::replication::orders::Replication;
+use self::replication::folder::Folder;
+use self::replication::orders::{Replication, WORKERS};
 use self::serve::Serving;
 use self::sessions::serve_peer;
 use self::swarm::upload::Uploads;
@@ -77,19 +78,32 @@ impl Peer {
         let replication = store.map(replicate).map(Arc::new);
         let wings = Arc::new(Wings { network, serving, library, uploads, replication });
         let secret = wings.network.config.admission.secret.clone();
-        let (served, member) = (Arc::clone(&wings), Arc::clone(&wings));
+        let served = Arc::clone(&wings);
         let server = Server::start("serve_peer", listener, limits::LINE, secret, move |connection| {
             serve_peer(&served, connection)
         })?;
         // Where a thread cannot be started, those that were are ended.
         let mut peer = Self { wings, server, threads: Vec::new() };
-        peer.threads.push(peer.wings.library.start()?);
-        peer.threads.push(peer.wings.uploads.start()?);
-        if let Some(replication) = &peer.wings.replication {
-            replication::start(replication, &mut peer.threads)?;
+        peer.start_thread("publish", |wings| wings.library.publish())?;
+        peer.start_thread("judge_uploads", |wings| wings.uploads.judge_uploads(&wings.network))?;
+        if let Some(replication) = peer.wings.replication.clone() {
+            // Before the manager is asked for anything, so that the drops it is told of are known.
+            let mut folder = Folder::new(Arc::clone(&replication));
+            peer.start_thread("scan_folder", move |_| folder.scan_folder())?;
+            for _ in 0..WORKERS {
+                let replication = Arc::clone(&replication);
+                peer.start_thread("obey_fetch", move |_| replication.obey_fetch())?;
+            }
         }
-        peer.threads.push(thread::start("keep_membership", move || keep_membership(&member))?);
+        peer.start_thread("keep_membership", keep_membership)?;
         Ok(peer)
+    }
+
+    /// Starts a thread that runs until this peer leaves.
+    fn start_thread(&mut self, name: &str, run: impl FnOnce(&Wings) + Send + 'static) -> Result<()> {
+        let wings = Arc::clone(&self.wings);
+        self.threads.push(thread::start(name, move || run(&wings))?);
+        Ok(())
     }
 
     /// Where it listens.
@@ -109,11 +123,10 @@ impl Peer {
 
     /// Leaves in order: says `quit`, ends every conversation, joins every thread.
     pub fn leave(&mut self) {
-        let Wings { network, library, uploads, replication, .. } = &*self.wings;
+        let Wings { network, library, replication, .. } = &*self.wings;
         network.say_goodbye();
         self.server.stop();
         library.leave();
-        uploads.leave();
         if let Some(replication) = replication {
             replication.leave();
         }

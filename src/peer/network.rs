@@ -273,7 +273,7 @@ impl Network {
         joined
     }
 
-    /// Waits until it is time to try again; false when this peer has left.
+    /// Waits for so long; false when this peer leaves meanwhile.
     pub(super) fn pause(&self, pause: Duration) -> bool {
         let mut known = self.known.lock();
         self.changed.wait_while_for(&mut known, |known| !known.over, pause);

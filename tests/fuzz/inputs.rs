@@ -273,10 +273,7 @@ pub fn name(bytes: &[u8]) {
         assert!(exact.is_none_or(|exact| exact == text));
     }
     same::<Replicas>(text);
-    if let Ok(size) = text.parse::<Bytes>() {
-        assert_eq!(size.to_string().parse::<Bytes>().expect("it is a size"), size);
-        assert!(about(size.0).len() < 24);
-    }
+    assert!(text.parse::<Bytes>().map_or(true, |Bytes(size)| about(size).len() < 24));
     assert!(parse_rate(text).map_or(true, |rate| rate > 0));
     assert!(parse_scale(text).map_or(true, f64::is_normal));
     assert!(parse_time(text).map_or(true, |time| !time.is_zero()));

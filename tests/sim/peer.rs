@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::WORKERS;
 use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
 use super::orders::Replication;
+use super::orders::WORKERS;
 use super::watch::Watch;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};

@@ -42,7 +42,6 @@ use crate::net::message::{FromPeer, Refusal};
 use crate::share::fingerprint::Fingerprint;
 use crate::share::versions::{Mark, Versions};
 use crate::share::{FileId, FileName};
-use crate::thread::{self, Thread};
 
 /// How many drops a peer remembers, some 300 bytes each; when there are more, the oldest go.
 const ROOM: usize = 10_000;
@@ -380,15 +379,6 @@ impl Library {
     /// Whether this peer is leaving.
     pub(super) fn is_over(&self) -> bool {
         self.known.lock().over
-    }
-
-    /// Starts the thread that tells the manager.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub(super) fn start(self: &Arc<Self>) -> Result<Thread> {
-        let library = Arc::clone(self);
-        thread::start("publish", move || library.publish())
     }
 }
 

@@ -26,7 +26,8 @@ pub(in crate::peer) struct News {
 }
 
 impl Library {
-    pub(super) fn publish(&self) {
+    /// Tells the manager what is new until the peer leaves.
+    pub(crate) fn publish(&self) {
         let mut manager = ManagerClient::new(&self.network.config);
         while let Some((who, news)) = self.next_news() {
             let answered = match &news.offer {

@@ -179,11 +179,12 @@ impl HeldLease {
         terms.left().is_some() && !terms.lost.contains(&peer)
     }
 
-    /// No product is begun at a peer any more, and none that runs there is waited for; that wakes its slots.
-    pub(super) fn give_up(&self, peer: PeerId) {
+    /// No product is begun at a peer any more, and none that runs there is waited for; that wakes its slots. False when it
+    /// was so already.
+    pub(super) fn give_up(&self, peer: PeerId) -> bool {
         let mut terms = self.terms.lock();
-        terms.lost.insert(peer);
         terms.close(|of| of == peer);
+        terms.lost.insert(peer)
     }
 
     /// Ends the work under it: no product is begun any more, and no answer waited for.
@@ -307,6 +308,10 @@ mod tests {
         let (to_peer, mut peer) = connect();
         lease.watch(3, to_peer.stream());
         drop(to_peer);
+        assert!(
+            lease.give_up(3) && !lease.give_up(3),
+            "it is news once, however many slots find the peer late"
+        );
         peer.set_read_timeout(Some(limits::MESSAGE_TIME)).unwrap();
         assert_eq!(peer.read(&mut [0]).unwrap(), 0, "the peer sees that nobody waits for its product");
         assert!(lease.left().is_some());

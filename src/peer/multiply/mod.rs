@@ -288,13 +288,14 @@ impl Multiplication<'_> {
         }
     }
 
-    /// Nothing is asked of a peer any more, in this lease and the next ones.
-    fn avoid(&self, lease: &HeldLease, peer: PeerId, lied: bool) {
-        lease.give_up(peer);
+    /// Nothing is asked of a peer any more, in this lease and the next ones. False when it was given up already.
+    fn avoid(&self, lease: &HeldLease, peer: PeerId, lied: bool) -> bool {
+        let is_news = lease.give_up(peer);
         let mut avoided = self.avoided.lock();
         if avoided.contains_key(&peer) || avoided.len() + 1 < limits::AVOID {
             *avoided.entry(peer).or_default() |= lied;
         }
+        is_news
     }
 
     /// Those that did not lie may be asked again; false when there are none.

@@ -30,12 +30,14 @@ impl Multiplication<'_> {
     /// after the lease.
     pub(super) fn serve_slot(&self, lease: &HeldLease, card: &PeerCard, secret: Option<&Key>) -> Result<()> {
         let mut connection = Connection::connect(card.addr, limits::LINE, secret)
-            .inspect_err(|_| self.avoid(lease, card.peer, false))?;
+            .inspect_err(|_| _ = self.avoid(lease, card.peer, false))?;
         lease.watch(card.peer, connection.stream());
         let card = Arc::new(card.clone());
         let give_up = |late: &PeerCard| {
-            self.note(format!("{} takes too long: others do its products", late.name));
-            self.avoid(lease, late.peer, false);
+            // All slots that have nothing to do find it at once.
+            if self.avoid(lease, late.peer, false) {
+                self.note(format!("{} takes too long: others do its products", late.name));
+            }
         };
         while let Some(attempt) = self.products.next(&card, || lease.serves(card.peer), give_up) {
             if let Err(why) = self.compute(lease, &card, &mut connection, &attempt) {

@@ -74,7 +74,7 @@ struct Failure {
 }
 
 /// The thread's view of the folder.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     replication: Arc<Replication>,
     watch: Watch,
     manager: ManagerClient,
@@ -83,7 +83,7 @@ pub(super) struct Folder {
 
 impl Folder {
     /// A folder that has not been looked at.
-    pub(super) fn new(replication: Arc<Replication>) -> Self {
+    pub(crate) fn new(replication: Arc<Replication>) -> Self {
         replication.library.load_drops(&replication.store.drops());
         for file in &replication.store.expired {
             replication
@@ -94,7 +94,7 @@ impl Folder {
     }
 
     /// Looks into the folder now and then, and settles what is unsettled meanwhile, until the peer leaves.
-    pub(super) fn scan_folder(&mut self) {
+    pub(crate) fn scan_folder(&mut self) {
         while !self.replication.library.is_over() {
             let next = Instant::now() + self.look();
             self.settle_until(next);

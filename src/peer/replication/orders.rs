@@ -32,6 +32,9 @@ use crate::peer::swarm::upload::Uploads;
 use crate::share::store::Store;
 use crate::share::{FileId, FileName};
 
+/// How many files are fetched at once: as many as the manager orders of one peer.
+pub(crate) const WORKERS: usize = 4;
+
 /// How many notes are kept for `status`.
 const NOTES: usize = 8;
 
@@ -270,7 +273,7 @@ impl Replication {
     }
 
     /// Fetches one file after another until the peer leaves.
-    pub(super) fn obey_fetch(&self) {
+    pub(crate) fn obey_fetch(&self) {
         let mut manager = ManagerClient::new(&self.library.network().config);
         while let Some((file, stop)) = self.next_order() {
             let mut carried_out = self.carry_out(&mut manager, &file, &stop);

@@ -101,7 +101,6 @@ pub(super) struct Requesters {
     uplink: Uplink,
     /// What this peer is given itself.
     pub(super) register: Register,
-    pub(super) over: bool,
 }
 
 impl Requesters {
@@ -109,7 +108,7 @@ impl Requesters {
     pub(super) fn new(settings: UploadSettings) -> Self {
         let uplink = Uplink::new(if settings.up.is_some() { 1 } else { UNLIMITED_AT_ONCE });
         let (all, register) = (BTreeMap::new(), Register::new(settings.round));
-        Self { settings, last: 0, all, uplink, register, over: false }
+        Self { settings, last: 0, all, uplink, register }
     }
 
     /// A peer wants pieces of a file. What it is to be told from now on comes out of the receiver.

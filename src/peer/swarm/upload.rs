@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use log::debug;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::link::Lane;
 use super::requesters::{Requesters, Say, Upload};
@@ -36,11 +36,12 @@ use crate::net::limits;
 use crate::net::message::{Activity, FromPeer, Name, PeerId, ToPeer, unexpected};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::Library;
-use crate::peer::library::offer::{Offer, Source};
+use crate::peer::library::offer::Offer;
+use crate::peer::network::Network;
 use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS};
 use crate::share::uplink::RequesterId;
 use crate::share::{FileId, FileName, Piece};
-use crate::thread::{self, Thread};
+use crate::thread;
 
 /// What this peer gives, and is given.
 #[derive(Debug)]
@@ -51,7 +52,6 @@ pub(crate) struct Uploads {
     /// How long a round of choking takes.
     pub(crate) round: Duration,
     pub(super) requesters: Mutex<Requesters>,
-    stopping: Condvar,
 }
 
 impl Uploads {
@@ -62,20 +62,7 @@ impl Uploads {
             down: Lane::new(settings.down),
             round: settings.round,
             requesters: Mutex::new(Requesters::new(settings)),
-            stopping: Condvar::new(),
         }
-    }
-
-    /// Starts the thread that judges in rounds.
-    pub(crate) fn start(self: &Arc<Self>) -> Result<Thread> {
-        let uploads = Arc::clone(self);
-        thread::start("judge_uploads", move || uploads.judge_uploads())
-    }
-
-    /// Ends the thread.
-    pub(crate) fn leave(&self) {
-        self.requesters.lock().over = true;
-        self.stopping.notify_all();
     }
 
     /// The requesters, for `status`.
@@ -90,16 +77,13 @@ impl Uploads {
         Activity { downloads: requesters.register.rows(now), uploads, ..Activity::default() }
     }
 
-    fn judge_uploads(&self) {
-        for round in 1.. {
-            let mut requesters = self.requesters.lock();
-            self.stopping.wait_while_for(&mut requesters, |requesters| !requesters.over, self.round);
-            if requesters.over {
-                return;
-            }
+    /// Judges in rounds until the peer leaves.
+    pub(crate) fn judge_uploads(&self, network: &Network) {
+        let rounds = (1..).take_while(|_| network.pause(self.round));
+        for round in rounds {
             let last = round % (OPTIMISTIC_SECONDS / ROUND_SECONDS) == 0;
             let occasion = if last { Occasion::OptimisticRound } else { Occasion::Round };
-            requesters.judge(occasion, Instant::now());
+            self.requesters.lock().judge(occasion, Instant::now());
         }
     }
 }
@@ -129,11 +113,12 @@ pub(crate) fn serve_join(
     id: FileId,
 ) -> Result<()> {
     let offer = library.find(file, id)?;
-    let source = offer.open()?;
+    // What cannot be had is refused before anything else is said.
+    offer.open()?;
     let (addr, party) = (connection.other(), connection.party());
     let (requester, says) = uploads.requesters.lock().admit(peer, addr, party, Arc::clone(&offer))?;
     let seat = UploadSeat { uploads, requester };
-    let sender = PieceSender { uploads, requester, offer: &offer, source, speaker: connection.writer() };
+    let sender = PieceSender { uploads, requester, offer: &offer, speaker: connection.writer() };
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "send_pieces", move || sender.send_pieces(&says))?;
         // Whatever comes of it, the seat is given up here, which closes the channel and so ends the other thread. A
@@ -191,13 +176,12 @@ struct PieceSender<'a> {
     uploads: &'a Uploads,
     requester: RequesterId,
     offer: &'a Offer,
-    source: Source,
     speaker: Writer,
 }
 
 impl PieceSender<'_> {
     /// Speaks to a requester until it is gone.
-    fn send_pieces(mut self, says: &Receiver<Say>) {
+    fn send_pieces(self, says: &Receiver<Say>) {
         let Err(e) = self.say_all(says) else { return };
         debug!("{e}");
         if e.code() == Code::NotFound && self.speaker.send(&FromPeer::Error((&e).into())).is_ok() {
@@ -209,7 +193,7 @@ impl PieceSender<'_> {
         }
     }
 
-    fn say_all(&mut self, says: &Receiver<Say>) -> Result<()> {
+    fn say_all(&self, says: &Receiver<Say>) -> Result<()> {
         // A requester hears of every piece that comes from now on; of those before, here.
         let have = self.offer.have();
         let bitfield = FromPeer::Bitfield { payload: have.as_bytes().len() as u64 };
@@ -225,14 +209,14 @@ impl PieceSender<'_> {
     }
 
     /// Sends one piece, no faster than allowed.
-    fn send_piece(&mut self, piece: Piece) -> Result<()> {
-        let file = self.offer.file(&mut self.source)?;
+    fn send_piece(&self, piece: Piece) -> Result<()> {
+        let file = self.offer.open()?;
         let (speaker, size) = (&self.speaker, piece.len() as u64);
         speaker.send(&FromPeer::Piece { piece: piece.index(), payload: size })?;
         let mut sent = 0;
         while sent < size {
             let bytes = self.uploads.up.pass(size - sent, || speaker.is_gone())?;
-            speaker.send_file(file, piece.offset() + sent, bytes as usize)?;
+            speaker.send_file(&file, piece.offset() + sent, bytes as usize)?;
             sent += bytes;
         }
         Ok(())

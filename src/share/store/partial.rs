@@ -145,16 +145,6 @@ impl Partial {
     }
 }
 
-#[cfg(test)]
-impl Partial {
-    /// One whose bytes go nowhere: the simulated network has disks of its own.
-    pub(crate) fn nowhere(manifest: Arc<Manifest>) -> Self {
-        let (path, have) = ("/dev/null".into(), Mutex::new(Bitfield::empty(manifest.layout())));
-        let bytes = File::options().write(true).open(&path).unwrap();
-        Self { manifest, path, bytes, resumed: false, source: None, repairs: None, have }
-    }
-}
-
 impl Drop for Partial {
     fn drop(&mut self) {
         // A thread that still sends from it has a clone of the descriptor, which alone would keep the lock.
@@ -331,4 +321,18 @@ fn write_manifest(bytes: &Path, manifest: &Manifest) -> io::Result<()> {
     text.push(b'\n');
     text.extend(manifest.hashes());
     fs::write(bytes.with_extension(MANIFEST), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Partial {
+        /// One whose bytes go nowhere: the simulated network has disks of its own.
+        pub(crate) fn nowhere(manifest: Arc<Manifest>) -> Self {
+            let (path, have) = ("/dev/null".into(), Mutex::new(Bitfield::empty(manifest.layout())));
+            let bytes = File::options().write(true).open(&path).unwrap();
+            Self { manifest, path, bytes, resumed: false, source: None, repairs: None, have }
+        }
+    }
 }

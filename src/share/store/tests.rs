@@ -526,24 +526,22 @@ fn bad_pieces_are_named_and_repaired_from_others() {
     let lab = lab();
     let content = bytes(4000);
     let manifest = manifest("a", &content);
-    let damage: [(&[u8], &[u32]); 4] = [
-        (&content, &[0, 1, 2, 3]),
-        (&content[..2500], &[0, 1]),
-        (&[&content[..], b"more"].concat(), &[0, 1, 2, 3]),
-        (&[&content[..1500], b"XX", &content[1502..]].concat(), &[0, 2, 3]),
+    let damage: [(&[u8], &[u32], &[u32]); 4] = [
+        (&content, &[0, 1, 2, 3], &[]),
+        (&content[..2500], &[0, 1], &[2, 3]),
+        (&[&content[..], b"more"].concat(), &[0, 1, 2, 3], &[3]),
+        (&[&content[..1500], b"XX", &content[1502..]].concat(), &[0, 2, 3], &[1]),
     ];
-    for (there, good) in damage {
+    for (there, good, bad) in damage {
         fs::write(lab.shared("a"), there).unwrap();
-        let health = lab.store.verify(&manifest, || true).unwrap();
-        assert_eq!(indices(&health.good), good);
-        assert_eq!(health.is_right(), there == content);
+        assert_eq!(lab.store.verify(&manifest, || true).unwrap(), bad);
         let partial = lab.store.repair(manifest.clone()).unwrap();
         assert_eq!(found(&partial), good, "only what is bad is fetched");
         assert_eq!(fs::read(lab.shared("a")).unwrap(), there, "until then the file stays as it is");
         fill(&partial, &content);
         assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None);
         assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
-        assert!(lab.store.verify(&manifest, || true).unwrap().is_right());
+        assert!(lab.store.verify(&manifest, || true).unwrap().is_empty());
     }
     assert_eq!(lab.private("trash"), ["a", "a.2", "a.3", "a.4"]);
     assert!(lab.store.verify(&manifest, || false).unwrap_err().to_string().starts_with("stopped"));
@@ -554,6 +552,16 @@ fn bad_pieces_are_named_and_repaired_from_others() {
     fill(&partial, &content);
     assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None);
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
+}
+
+#[test]
+fn an_empty_file_that_has_grown_is_not_right() {
+    let lab = lab();
+    let manifest = manifest("a", b"");
+    for (there, bad) in [("", &[][..]), ("more", &[0])] {
+        fs::write(lab.shared("a"), there).unwrap();
+        assert_eq!(lab.store.verify(&manifest, || true).unwrap(), bad);
+    }
 }
 
 #[test]
@@ -587,16 +595,15 @@ fn a_whole_file_serves_its_pieces_until_it_is_changed() {
     let lab = lab();
     let content = bytes(3000);
     fs::write(lab.shared("a"), &content).unwrap();
-    let id = manifest("a", &content).id();
-    lab.store.manifest(&name("a")).unwrap();
-    let whole = lab.store.open_known(&name("a"), id).unwrap();
-    whole.check().unwrap();
-    for piece in whole.manifest.layout().iter() {
-        assert_eq!(read_at(&whole.file, piece), piece_of(&content, piece));
+    let manifest = lab.store.manifest(&name("a")).unwrap();
+    let id = manifest.id();
+    let (file, _) = lab.store.open_known(&name("a"), id).unwrap();
+    for piece in manifest.layout().iter() {
+        assert_eq!(read_at(&file, piece), piece_of(&content, piece));
     }
     assert_eq!(lab.store.open_known(&name("a"), FileId::from([0; 32])).unwrap_err().code(), Code::NotFound);
     File::options().append(true).open(lab.shared("a")).unwrap().set_len(2999).unwrap();
-    let error = whole.check().unwrap_err();
+    let error = lab.store.open_known(&name("a"), id).unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
     assert!(error.to_string().starts_with("a was changed here"), "{error}");
 }
@@ -860,11 +867,11 @@ fn a_file_whose_old_time_was_restored_is_noticed_also_right_after_it_was_publish
     for file in ["a", "b"].map(name) {
         let stamp = lab.store.stamp(&file).unwrap();
         assert!(lab.store.known(&file, &stamp).is_some(), "the stamp is that after the rename");
-        let whole = lab.store.open_known(&file, added.id()).unwrap();
+        lab.store.open_known(&file, added.id()).unwrap();
         rewrite_unseen(&lab.shared(file.as_str()), &other, &stamp);
         let now = lab.store.stamp(&file).unwrap();
         assert_eq!((now.size, now.written, now.file), (stamp.size, stamp.written, stamp.file));
-        assert!(whole.check().is_err() && lab.store.known(&file, &now).is_none());
+        assert!(lab.store.open_known(&file, added.id()).is_err());
         let read = lab.store.manifest(&file).unwrap();
         assert_eq!(read.id(), manifest("x", &other).id());
     }

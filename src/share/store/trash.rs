@@ -13,7 +13,7 @@ use super::disk::{self, Stamp};
 use super::partial::{Partial, WHOLE, read_piece};
 use super::{Stoppable, Store, taken};
 use crate::error::{Code, Error, Result};
-use crate::share::{Bitfield, FILE_NAME, FileId, FileName, Manifest};
+use crate::share::{FILE_NAME, FileId, FileName, Manifest};
 
 /// The longest ending of a name that is kept as such, in bytes; `.tar.gz` has its last part kept.
 const ENDING: usize = 32;
@@ -30,22 +30,6 @@ const GLANCE: usize = 10;
 /// How many files that are saved under the name of a repaired one, faster than it can take its place, make way for
 /// it.
 const SAVES: u32 = 100;
-
-/// What is left of a file, piece by piece.
-#[derive(Clone, Debug)]
-pub struct PieceCheck {
-    /// The pieces whose hashes are right.
-    pub good: Bitfield,
-    /// Bytes that it has, right or wrong.
-    pub size: u64,
-}
-
-impl PieceCheck {
-    /// Whether the file is what its manifest says, neither more nor less.
-    pub fn is_right(&self) -> bool {
-        self.good.is_full() && self.size == self.good.layout().size()
-    }
-}
 
 /// A file in the trash, hashed.
 #[derive(Debug)]
@@ -167,23 +151,26 @@ impl Store {
         aside.file_name().unwrap_or_default().to_string_lossy().parse()
     }
 
-    /// Which pieces of a file are what the manifest says. A piece that cannot be read is not. After each one `go_on` is
-    /// asked.
+    /// The numbers of the pieces of a file that are not what the manifest says, or cannot be read. Of a file that is only
+    /// too long it is the last one. After each one `go_on` is asked.
     ///
     /// # Errors
     /// `not_found` when there is no such file; a plain failure when it shall not go on.
-    pub fn verify(&self, manifest: &Manifest, go_on: impl Fn() -> bool) -> Result<PieceCheck> {
+    pub fn verify(&self, manifest: &Manifest, go_on: impl Fn() -> bool) -> Result<Vec<u32>> {
         let (file, stamp) = self.open_file(manifest.name())?;
-        let (mut good, mut bytes) = (Bitfield::empty(manifest.layout()), Vec::new());
-        for piece in manifest.layout().iter() {
-            if read_piece(&file, piece, &mut bytes) && manifest.verify(piece, &bytes) {
-                good.insert(piece);
+        let (layout, mut bad, mut bytes) = (manifest.layout(), Vec::new(), Vec::new());
+        for piece in layout.iter() {
+            if !read_piece(&file, piece, &mut bytes) || !manifest.verify(piece, &bytes) {
+                bad.push(piece.index());
             }
             if !go_on() {
                 return Err(Error::failed(format!("stopped after piece {}", piece.index())));
             }
         }
-        Ok(PieceCheck { good, size: stamp.size })
+        if bad.is_empty() && stamp.size != layout.size() {
+            bad.push(layout.pieces().saturating_sub(1));
+        }
+        Ok(bad)
     }
 
     /// Begins to repair a file: a download that starts with its good pieces. See [`Store::replace`].
