@@ -101,6 +101,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_size_is_shown_in_the_largest_unit_that_it_fills() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1 << 20, "1.0 MiB"),
+            ((1 << 20) - 1, "1024.0 KiB"),
+            (3 << 29, "1.5 GiB"),
+        ] {
+            assert_eq!(about(bytes), text);
+        }
+    }
+
+    #[test]
     fn sizes_are_read_as_people_write_them() {
         for (text, bytes) in [
             ("0", 0),

@@ -189,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_being_sent_to_one_that_is_gone_counts_no_more_and_nobody_elses_is_touched() {
+        let mut link = Uplink::new(2);
+        for (requester, piece) in [(ADA, 1), (BEN, 2), (ADA, 3)] {
+            link.ask(request(requester, piece));
+        }
+        assert!((0..2).all(|_| link.next_request(|_| false).is_some()));
+        link.forget(ADA);
+        assert_eq!((link.open(ADA), link.open(BEN)), (0, 1));
+    }
+
+    #[test]
     fn what_was_sent_least_often_comes_first() {
         assert_eq!(served(&[(ADA, 7), (BEN, 7), (CYD, 8)]), [(ADA, 7), (CYD, 8), (BEN, 7)]);
     }

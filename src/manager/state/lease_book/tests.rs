@@ -74,6 +74,20 @@ fn a_registered_peer_has_one_place_in_the_queue_and_hears_when_it_is_free() {
 }
 
 #[test]
+fn no_card_is_of_no_slots_and_no_more_are_marked_than_there_are() {
+    let (roster, mut book) = desk(&[2, 2, 2]);
+    assert_eq!(shares(&roster, &mut book, 1, NOBODY), Some(vec![(1, 1)]));
+    let one = &roster.peers[&1];
+    assert_eq!(book.mark_used(one, 5).slots, 1, "one is left");
+    assert_eq!((book.used(1), book.mark_used(one, 1).slots), (2, 0));
+    assert!(!book.is_free(&roster, 1) && book.is_free(&roster, 2) && !book.is_free(&roster, 9));
+    assert_eq!(shares(&roster, &mut book, 2, NOBODY), Some(vec![(2, 1), (3, 1)]), "none of one that is full");
+    let exam = book.examine(&roster, 2, NOW).unwrap();
+    assert_eq!((exam.peer, exam.addr.port(), book.used(2)), (2, 2, 2));
+    assert!(book.examine(&roster, 9, NOW).is_none());
+}
+
+#[test]
 fn slots_are_spread_over_as_many_peers_as_possible() {
     let seven = |slots: &[u32]| {
         let (roster, mut book) = desk(slots);
