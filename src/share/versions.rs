@@ -215,6 +215,17 @@ mod tests {
     }
 
     #[test]
+    fn a_rumour_of_what_was_seen_to_be_dropped_makes_no_rumour_of_it() {
+        let (real, mut versions) = (name("real"), Versions::new(2));
+        versions.merge(&real, id(1), Mark::dropped(1));
+        assert!(versions.hear_say(&real, id(1), 2), "it was dropped once more");
+        for n in 3..9 {
+            versions.hear_say(&name(&n.to_string()), id(2), n);
+        }
+        assert_eq!(versions.dropped(&real, id(1)), Some(2));
+    }
+
+    #[test]
     fn rumours_push_out_no_drop_of_what_was_seen() {
         let (real, mut versions) = (name("real"), Versions::new(3));
         versions.merge(&real, id(1), Mark::dropped(1));

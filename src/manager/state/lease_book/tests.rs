@@ -74,6 +74,17 @@ fn a_registered_peer_has_one_place_in_the_queue_and_hears_when_it_is_free() {
 }
 
 #[test]
+fn when_the_head_gives_up_the_next_one_is_served_at_once() {
+    let (roster, mut book) = desk(&[1, 1]);
+    book.ask(&roster, wish(NOBODY, 1), NOW);
+    let head = book.ask(&roster, wish(NOBODY, 2), NOW);
+    let next = book.ask(&roster, wish(NOBODY, 1), NOW);
+    effects(&mut book);
+    book.leave(&roster, head, NOW);
+    assert_eq!(granted(&mut book), [next]);
+}
+
+#[test]
 fn no_card_is_of_no_slots_and_no_more_are_marked_than_there_are() {
     let (roster, mut book) = desk(&[2, 2, 2]);
     assert_eq!(shares(&roster, &mut book, 1, NOBODY), Some(vec![(1, 1)]));
