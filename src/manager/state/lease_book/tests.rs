@@ -85,6 +85,37 @@ fn when_the_head_gives_up_the_next_one_is_served_at_once() {
 }
 
 #[test]
+fn a_lease_is_renewed_until_its_last_millisecond_and_no_later() {
+    for (now, renewed) in [(NOW + QUANTUM - 1, true), (NOW + QUANTUM, false)] {
+        let (roster, mut book) = desk(&[1]);
+        let ticket = book.ask(&roster, wish(NOBODY, 1), NOW);
+        effects(&mut book);
+        book.renew(ticket, now);
+        assert_eq!(!effects(&mut book).is_empty(), renewed);
+    }
+}
+
+#[test]
+fn only_the_holder_of_a_lease_that_a_peer_served_is_told_that_it_is_lost() {
+    let (mut roster, mut book) = desk(&[1, 1]);
+    let tickets = [0, 1].map(|_| book.ask(&roster, wish(NOBODY, 1), NOW));
+    effects(&mut book);
+    roster.peers.remove(&1);
+    book.lost(&roster, 1, NOW);
+    let lost = Effect::TellHolder(tickets[0], FromManager::Lost { lease: tickets[0], peer: 1 });
+    assert_eq!(effects(&mut book), [lost]);
+}
+
+#[test]
+fn the_queue_is_numbered_from_one() {
+    let (roster, mut book) = desk(&[1]);
+    for _ in 0..3 {
+        book.ask(&roster, wish(NOBODY, 1), NOW);
+    }
+    assert_eq!(book.waiters(&roster, NOW).map(|row| row.position).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
 fn no_card_is_of_no_slots_and_no_more_are_marked_than_there_are() {
     let (roster, mut book) = desk(&[2, 2, 2]);
     assert_eq!(shares(&roster, &mut book, 1, NOBODY), Some(vec![(1, 1)]));
