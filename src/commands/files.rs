@@ -100,7 +100,7 @@ pub(super) fn offer(
         // watches its folder sets it aside.
         if no.code() == Code::Conflict && !lay_there && replication.is_none() {
             library.withdraw(&file);
-            let _ = store.open_known(&file, id).and_then(|(_, stamp)| store.trash(&file, &stamp));
+            let _ = store.open_known(&file, id).and_then(|it| store.trash(&file, &it.stamp));
         }
     })?;
     let (size, pieces) = (layout.size(), layout.pieces());

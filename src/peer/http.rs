@@ -35,7 +35,7 @@ use maud::{Markup, html};
 use serde::Serialize;
 
 use super::library::Library;
-use super::library::offer::Offer;
+use super::library::offer::{Offer, Source};
 use super::swarm::upload::Uploads;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
@@ -157,24 +157,25 @@ impl Mirror<'_> {
     fn file(&self, name: &str, other: SocketAddr, speaker: Writer) -> Result<Answer> {
         let none =
             || Error::new(Code::NotFound, "no such file is offered here").advise("/data/ lists what is");
-        let offer = name.parse().ok().and_then(|name: FileName| self.library.get(&name));
-        let offer = offer.filter(|offer| offer.is_whole()).ok_or_else(none)?;
-        let (file, stamp) = offer.store().open_known(offer.name(), offer.id())?;
+        let offer = name.parse().ok().and_then(|name: FileName| self.library.get(&name)).ok_or_else(none)?;
+        let Source::Whole(whole) = offer.open()? else { return Err(none()) };
         if self.is_silent() {
             return Err(Error::new(Code::Busy, "this peer sends nothing (--up 0)")
                 .advise("take it from another mirror; /files/ at the manager lists them"));
         }
+        let file = whole.file.try_clone();
+        let file = file.map_err(|e| Error::failed(format!("cannot send {name}")).because(e))?;
         info!("{other} fetches {name} over HTTP");
         let changed = file.metadata().and_then(|is| is.modified()).ok();
         // A time to come says nothing.
         let changed = changed.filter(|at| *at <= SystemTime::now()).and_then(datable).map(date);
-        let (size, id, uploads) = (offer.manifest().layout().size(), offer.id(), Arc::clone(self.uploads));
+        let uploads = Arc::clone(self.uploads);
         let pass = move |left| {
             let bytes = uploads.up.pass(left, || speaker.is_gone())?;
-            let same = offer.store().stamp(offer.name()) == Some(stamp);
-            same.then_some(bytes).ok_or_else(none)
+            whole.check().map(|()| bytes)
         };
-        let answer = Answer::file(&media_type(name), file, size, pass).version(id);
+        let size = offer.manifest().layout().size();
+        let answer = Answer::file(&media_type(name), file, size, pass).version(offer.id());
         let answer = changed.into_iter().fold(answer, Answer::modified);
         Ok(match is_harmless(name) {
             true => answer,

@@ -7,8 +7,8 @@
 //!       └────── the download was given up ──────▶ gone ◀───────┘ (replaced by another offer, or withdrawn)
 //! ```
 //!
-//! Several conversations may serve from one offer while it grows; each opens the file for every piece. A whole
-//! file is known by its stamp: one that was written to since it was hashed is not served any more.
+//! Several conversations may serve from one offer while it grows; each has the file open for itself. A whole
+//! file is watched by its stamp: one that was written to since it was hashed is not served any more.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::{Code, Error, Result};
-use crate::share::store::{Partial, Store};
+use crate::share::store::{Partial, Store, Whole};
 use crate::share::{Bitfield, FileId, FileName, Manifest, Piece};
 
 #[derive(Clone, Debug)]
@@ -32,6 +32,14 @@ pub struct Offer {
     store: Arc<Store>,
     manifest: Arc<Manifest>,
     form: Mutex<Form>,
+}
+
+/// A file that is open to be sent.
+pub enum Source {
+    /// All of it, as long as nobody writes to it.
+    Whole(Whole),
+    /// What is there of it.
+    Part(File),
 }
 
 impl Offer {
@@ -93,15 +101,15 @@ impl Offer {
         }
     }
 
-    /// Opens it, so that a piece of it can be sent.
+    /// Opens it to be sent.
     ///
     /// # Errors
     /// `not_found` when it is no longer what it was.
-    pub fn open(&self) -> Result<File> {
+    pub fn open(&self) -> Result<Source> {
         let form = self.form.lock().clone();
         match form {
-            Form::Whole => self.store.open_known(self.name(), self.id()).map(|(file, _)| file),
-            Form::Part(partial) => partial.file(),
+            Form::Whole => self.store.open_known(self.name(), self.id()).map(Source::Whole),
+            Form::Part(partial) => partial.file().map(Source::Part),
             Form::Gone => {
                 Err(Error::new(Code::NotFound, format!("{} is not offered here any more", self.name()))
                     .advise("ask another holder"))
@@ -115,5 +123,20 @@ impl Offer {
     /// `not_found` when the fault is here.
     pub fn recheck(&self, piece: Piece) -> Result<()> {
         if self.is_whole() { self.store.recheck(&self.manifest, piece) } else { Ok(()) }
+    }
+
+    /// The open file, to send the next piece from. One that has become whole since is opened again, so that it
+    /// is watched by its stamp.
+    ///
+    /// # Errors
+    /// `not_found` when it is no longer what it was.
+    pub fn file<'a>(&self, source: &'a mut Source) -> Result<&'a File> {
+        if matches!(source, Source::Part(_)) && self.is_whole() {
+            *source = self.open()?;
+        }
+        match source {
+            Source::Whole(whole) => whole.check().map(|()| &whole.file),
+            Source::Part(file) => Ok(file),
+        }
     }
 }

@@ -36,7 +36,7 @@ use super::transfer::{DownloadEvent, DownloadSettings, Neighbours, Transfer};
 use crate::error::{Code, Error, Result};
 use crate::net::message::{Holder, NOBODY, PeerId};
 use crate::peer::library::Library;
-use crate::peer::library::offer::Offer;
+use crate::peer::library::offer::{Offer, Source};
 use crate::peer::manager_client::{Listing, ManagerClient};
 use crate::share::picker::{Picker, Waste};
 use crate::share::store::Partial;
@@ -161,7 +161,7 @@ fn begin(
     }
     let partial = match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
         _ if settings.repair => store.repair(new)?,
-        Some(Ok(there)) => store.begin_from(new, there)?,
+        Some(Ok(Source::Whole(there))) => store.begin_from(new, there.file)?,
         _ => store.begin(new)?,
     };
     if partial.needs_look() {

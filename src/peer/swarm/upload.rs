@@ -36,7 +36,7 @@ use crate::net::limits;
 use crate::net::message::{Activity, FromPeer, Name, PeerId, ToPeer, unexpected};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::Library;
-use crate::peer::library::offer::Offer;
+use crate::peer::library::offer::{Offer, Source};
 use crate::peer::network::Network;
 use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS};
 use crate::share::uplink::RequesterId;
@@ -113,12 +113,11 @@ pub(crate) fn serve_join(
     id: FileId,
 ) -> Result<()> {
     let offer = library.find(file, id)?;
-    // What cannot be had is refused before anything else is said.
-    offer.open()?;
+    let source = offer.open()?;
     let (addr, party) = (connection.other(), connection.party());
     let (requester, says) = uploads.requesters.lock().admit(peer, addr, party, Arc::clone(&offer))?;
     let seat = UploadSeat { uploads, requester };
-    let sender = PieceSender { uploads, requester, offer: &offer, speaker: connection.writer() };
+    let sender = PieceSender { uploads, requester, offer: &offer, source, speaker: connection.writer() };
     std::thread::scope(|scope| {
         thread::start_scoped(scope, "send_pieces", move || sender.send_pieces(&says))?;
         // Whatever comes of it, the seat is given up here, which closes the channel and so ends the other thread. A
@@ -176,12 +175,13 @@ struct PieceSender<'a> {
     uploads: &'a Uploads,
     requester: RequesterId,
     offer: &'a Offer,
+    source: Source,
     speaker: Writer,
 }
 
 impl PieceSender<'_> {
     /// Speaks to a requester until it is gone.
-    fn send_pieces(self, says: &Receiver<Say>) {
+    fn send_pieces(mut self, says: &Receiver<Say>) {
         let Err(e) = self.say_all(says) else { return };
         debug!("{e}");
         if e.code() == Code::NotFound && self.speaker.send(&FromPeer::Error((&e).into())).is_ok() {
@@ -193,7 +193,7 @@ impl PieceSender<'_> {
         }
     }
 
-    fn say_all(&self, says: &Receiver<Say>) -> Result<()> {
+    fn say_all(&mut self, says: &Receiver<Say>) -> Result<()> {
         // A requester hears of every piece that comes from now on; of those before, here.
         let have = self.offer.have();
         let bitfield = FromPeer::Bitfield { payload: have.as_bytes().len() as u64 };
@@ -209,14 +209,14 @@ impl PieceSender<'_> {
     }
 
     /// Sends one piece, no faster than allowed.
-    fn send_piece(&self, piece: Piece) -> Result<()> {
-        let file = self.offer.open()?;
+    fn send_piece(&mut self, piece: Piece) -> Result<()> {
+        let file = self.offer.file(&mut self.source)?;
         let (speaker, size) = (&self.speaker, piece.len() as u64);
         speaker.send(&FromPeer::Piece { piece: piece.index(), payload: size })?;
         let mut sent = 0;
         while sent < size {
             let bytes = self.uploads.up.pass(size - sent, || speaker.is_gone())?;
-            speaker.send_file(&file, piece.offset() + sent, bytes as usize)?;
+            speaker.send_file(file, piece.offset() + sent, bytes as usize)?;
             sent += bytes;
         }
         Ok(())

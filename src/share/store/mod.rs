@@ -44,7 +44,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -397,19 +397,14 @@ impl Store {
         Ok(())
     }
 
-    /// Opens a file that was hashed before, to serve a piece of it, and says how it looks: reads nothing, so anybody may
-    /// ask for it.
-    ///
-    /// Between the moment when a file was hashed and the moment when a piece of it is served, somebody may have
-    /// written to it. Its stamp tells. So no peer is sent bytes that it would have to throw away, and none is taken for
-    /// a liar because its owner has edited a file.
+    /// Opens a file that was hashed before, to serve its pieces: reads nothing, so anybody may ask for it.
     ///
     /// # Errors
     /// `not_found` when there is none of this name and content, or it was changed since it was hashed.
-    pub fn open_known(&self, name: &FileName, id: FileId) -> Result<(File, Stamp)> {
+    pub fn open_known(&self, name: &FileName, id: FileId) -> Result<Whole> {
         let (file, stamp) = self.open_file(name)?;
         let known = self.known(name, &stamp).filter(|manifest| manifest.id() == id);
-        known.map(|_| (file, stamp)).ok_or_else(|| changed(name))
+        known.map(|manifest| Whole { manifest, file, stamp }).ok_or_else(|| changed(name))
     }
 
     /// Whether a piece is still on the disk what it was. Bytes can rot, or be written past the file system, and then no
@@ -418,13 +413,14 @@ impl Store {
     /// # Errors
     /// `not_found` when the file is no longer what it was.
     pub fn recheck(&self, manifest: &Manifest, piece: Piece) -> Result<()> {
-        let (file, stamp) = self.open_known(manifest.name(), manifest.id())?;
-        let mut bytes = Vec::new();
-        if partial::read_piece(&file, piece, &mut bytes) && manifest.verify(piece, &bytes) {
+        let whole = self.open_known(manifest.name(), manifest.id())?;
+        let mut bytes = vec![0; piece.len()];
+        let read = whole.file.read_exact_at(&mut bytes, piece.offset());
+        if read.is_ok() && manifest.verify(piece, &bytes) {
             return Ok(());
         }
         self.known.lock().remove(manifest.name());
-        self.rotten.lock().insert(manifest.name().clone(), stamp);
+        self.rotten.lock().insert(manifest.name().clone(), whole.stamp);
         Err(changed(manifest.name()))
     }
 
@@ -439,6 +435,34 @@ impl Store {
 
     fn private(&self, name: &str) -> PathBuf {
         self.dir.join(PRIVATE).join(name)
+    }
+}
+
+/// A file that is offered whole, open: what is served is what was hashed.
+///
+/// Between the moment when a file was hashed and the moment when a piece of it is served, somebody may have
+/// written to it. Its stamp tells: it is looked at for each piece, which costs one `fstat`, and where it is another
+/// the answer is `not_found`. So no peer is sent bytes that it would have to throw away, and none is taken for a liar
+/// because its owner has edited a file.
+#[derive(Debug)]
+pub struct Whole {
+    manifest: Arc<Manifest>,
+    /// [`Whole::check`] says whether it is still the one that was hashed.
+    pub(crate) file: File,
+    /// How it looked then.
+    pub(crate) stamp: Stamp,
+}
+
+impl Whole {
+    /// Whether its bytes are still those of the manifest, as far as its stamp tells.
+    ///
+    /// # Errors
+    /// `not_found` when it was changed since it was hashed.
+    pub fn check(&self) -> Result<()> {
+        match self.file.metadata() {
+            Ok(meta) if Stamp::of(&meta) == self.stamp => Ok(()),
+            _ => Err(changed(self.manifest.name())),
+        }
     }
 }
 

@@ -595,15 +595,16 @@ fn a_whole_file_serves_its_pieces_until_it_is_changed() {
     let lab = lab();
     let content = bytes(3000);
     fs::write(lab.shared("a"), &content).unwrap();
-    let manifest = lab.store.manifest(&name("a")).unwrap();
-    let id = manifest.id();
-    let (file, _) = lab.store.open_known(&name("a"), id).unwrap();
-    for piece in manifest.layout().iter() {
-        assert_eq!(read_at(&file, piece), piece_of(&content, piece));
+    let id = manifest("a", &content).id();
+    lab.store.manifest(&name("a")).unwrap();
+    let whole = lab.store.open_known(&name("a"), id).unwrap();
+    whole.check().unwrap();
+    for piece in whole.manifest.layout().iter() {
+        assert_eq!(read_at(&whole.file, piece), piece_of(&content, piece));
     }
     assert_eq!(lab.store.open_known(&name("a"), FileId::from([0; 32])).unwrap_err().code(), Code::NotFound);
     File::options().append(true).open(lab.shared("a")).unwrap().set_len(2999).unwrap();
-    let error = lab.store.open_known(&name("a"), id).unwrap_err();
+    let error = whole.check().unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
     assert!(error.to_string().starts_with("a was changed here"), "{error}");
 }
@@ -867,11 +868,11 @@ fn a_file_whose_old_time_was_restored_is_noticed_also_right_after_it_was_publish
     for file in ["a", "b"].map(name) {
         let stamp = lab.store.stamp(&file).unwrap();
         assert!(lab.store.known(&file, &stamp).is_some(), "the stamp is that after the rename");
-        lab.store.open_known(&file, added.id()).unwrap();
+        let whole = lab.store.open_known(&file, added.id()).unwrap();
         rewrite_unseen(&lab.shared(file.as_str()), &other, &stamp);
         let now = lab.store.stamp(&file).unwrap();
         assert_eq!((now.size, now.written, now.file), (stamp.size, stamp.written, stamp.file));
-        assert!(lab.store.open_known(&file, added.id()).is_err());
+        assert!(whole.check().is_err() && lab.store.known(&file, &now).is_none());
         let read = lab.store.manifest(&file).unwrap();
         assert_eq!(read.id(), manifest("x", &other).id());
     }
