@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 /// What every fallible function of the library returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The reason of a failure, as it is named on the wire. The last two never leave home: should one be sent all the same, it has
-/// the name of its neighbour, and none that is read becomes one of them.
+/// The reason of a failure, as it is named on the wire. The last two never leave home: should one be sent all the same, `Usage`
+/// goes as `bad_message` and `Check` as `failed`, and none that is read becomes one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
@@ -77,7 +77,10 @@ impl Error {
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let cause = cause.into();
-        self.advice = self.advice.or_else(|| usual_advice(&cause.to_string()).map(Into::into));
+        // An error of ours has said it already.
+        if self.advice.is_none() && !cause.is::<Self>() {
+            self.advice = usual_advice(&cause.to_string()).map(Into::into);
+        }
         self.cause = Some(cause);
         self
     }
@@ -158,13 +161,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_to_do_is_said_whoever_tells_what_the_system_said() {
+    fn what_to_do_is_said_also_where_a_crate_tells_what_the_system_said() {
         let full = || io::Error::from(Errno::NOSPC);
         let told = Error::failed("cannot save").because(full());
         assert_eq!(told.to_string(), "cannot save: No space left on device (os error 28); make room there");
         // As `tempfile` does, which loses the number.
         let told = Error::failed("cannot save").because(io::Error::other(format!("{} at a/b", full())));
         assert!(told.to_string().ends_with(" at a/b; make room there"), "{told}");
+        let told = Error::failed("it stays there").because(told);
+        assert_eq!(told.to_string().matches("make room").count(), 1, "{told}");
         let told = Error::failed("cannot connect").because(io::Error::from(Errno::CONNREFUSED));
         assert_eq!(told.to_string(), "cannot connect: Connection refused (os error 111)");
     }

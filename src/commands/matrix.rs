@@ -364,9 +364,9 @@ fn put_in_place(mut file: NamedTempFile, path: &Path, force: bool) -> io::Result
     Ok(other)
 }
 
-/// Whether nothing is lost with what lies there: it is empty, or a matrix that was written here.
+/// Whether nothing is lost with what lies there: it is empty, a matrix that was written here, or a link to nothing.
 fn may_be_replaced(path: &Path) -> bool {
-    let is_empty = fs::metadata(path).is_ok_and(|is| is.len() == 0);
+    let is_empty = fs::metadata(path).map_or(path.is_symlink(), |is| is.len() == 0);
     is_empty || File::open(path).ok().and_then(npy::written_here).is_some()
 }
 
@@ -428,18 +428,22 @@ mod tests {
     #[test]
     fn what_somebody_saves_where_an_answer_is_to_go_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.npy");
+        let folder = dir.path().canonicalize().unwrap();
+        let path = folder.join("c.npy");
         let c = Matrix::zeros(2, 2);
         check_place(&path, false, &[]).unwrap();
         fs::write(&path, "mine").unwrap();
         for n in 2..4 {
             let place = save(&c, &path, false).unwrap().unwrap();
-            assert_eq!(place, dir.path().join(format!("c.{n}.npy")));
+            assert_eq!(place, folder.join(format!("c.{n}.npy")));
             assert!(look(&place).is_ok());
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
         assert_eq!(save(&c, &path, true).unwrap(), None, "with --force");
         assert_eq!(save(&c, &path, false).unwrap(), None, "its own");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(folder.join("nothing"), &path).unwrap();
+        assert_eq!(save(&c, &path, false).unwrap(), None, "a link to nothing");
         assert!(look(&path).is_ok());
     }
 

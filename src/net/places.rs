@@ -80,7 +80,7 @@ pub(crate) struct Occupant {
     last: AtomicU64,
     /// Which peer it has shown to be; 0 for a stranger.
     pub(super) peer: AtomicU64,
-    /// It is the conversation by which its peer is here, which ends with it: it never gives way.
+    /// It is the conversation by which its peer is here, or a product is computed for it now: it does not give way.
     pub(super) stays: AtomicBool,
 }
 

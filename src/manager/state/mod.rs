@@ -102,11 +102,12 @@ impl Table {
         dead_after: Duration,
         now: Millis,
     ) -> Result<PeerId> {
-        if let Some(former) = self.roster.former_self(&candidate, dead_after.as_millis() as Millis, now)? {
-            self.strike(former, "it came back", now);
-        }
-        if !self.roster.has_room() {
-            return Err(Error::new(Code::Busy, "the list of peers is full").advise("try again later"));
+        match self.roster.former_self(&candidate, dead_after.as_millis() as Millis, now)? {
+            Some(former) => self.strike(former, "it came back", now),
+            None if self.roster.has_room() => {}
+            None => {
+                return Err(Error::new(Code::Busy, "the list of peers is full").advise("try again later"));
+            }
         }
         let peer = self.book.next_number();
         let bound = std::mem::take(&mut candidate.bound);

@@ -53,7 +53,7 @@ fn lease(table: &mut Table, asker: PeerId, slots: u32) -> LeaseId {
 }
 
 #[test]
-fn who_comes_is_told_its_token_and_everybody_the_new_list() {
+fn a_newcomer_is_told_its_token_and_everybody_the_new_list() {
     let mut table = table(&[4]);
     let peer = table.admit(candidate("new", 9, 1), DEAD_AFTER, NOW).unwrap();
     let token = table.roster.key.token(peer);
@@ -81,12 +81,16 @@ fn whatever_peers_are_called_their_list_is_no_longer_than_a_line_may_be() {
     let candidate = |n| Candidate { addr: addr(n), ..candidate(&name(n), 1, limits::SLOTS) };
     let refused = (0..9000).find_map(|n| table.admit(candidate(0xf000 + n), DEAD_AFTER, NOW).err()).unwrap();
     assert_eq!(refused.code(), Code::Busy);
+    let first = *table.roster.peers.keys().next().unwrap();
+    let former = crate::net::message::Credentials { peer: first, token: Some(table.roster.key.token(first)) };
+    let back = Candidate { former: Some(former), ..candidate(0xf000) };
+    assert!(table.admit(back, DEAD_AFTER, NOW).is_ok(), "one that comes back has its place");
     let list = crate::net::message::encode(&table.take_list()).unwrap().len();
     assert!((limits::MANAGER_LINE * 9 / 10..=limits::MANAGER_LINE).contains(&list), "{list} bytes");
 }
 
 #[test]
-fn who_goes_is_hung_up_on_and_nothing_is_left_of_it() {
+fn a_peer_that_goes_is_hung_up_on_and_nothing_is_left_of_it() {
     let mut table = table(&[4, 4, 4]);
     let lease = lease(&mut table, 3, 8);
     for peer in [1, 2] {
@@ -177,7 +181,7 @@ fn a_pause_is_told_once_and_so_is_its_end() {
         let count = table.events.iter().len();
         table.heard(1, said(why), NOW);
         assert_eq!(table.events.iter().len(), count + usize::from(!told.is_empty()), "{told}");
-        assert_eq!(table.is_plan_due(), !told.is_empty(), "copies are planned anew");
+        assert_eq!(table.is_plan_due(), !told.is_empty(), "copies are planned once more");
         last = if told.is_empty() { last } else { told.into() };
         assert!(last.is_empty() || last_event(&table) == last);
     }

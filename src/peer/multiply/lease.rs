@@ -67,7 +67,8 @@ impl HeldLease {
     /// that.
     ///
     /// # Errors
-    /// `infeasible` when there are too few slots; a plain failure when the manager is not there, and when it is to `stop`.
+    /// `infeasible` when there are too few slots; `expired` when it is to `stop`; a plain failure when the manager is not
+    /// there.
     pub(crate) fn ask(
         network: &Network,
         slots: u32,

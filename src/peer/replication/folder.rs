@@ -344,7 +344,7 @@ impl Folder {
             return self.set_aside(file, found, Some(former), "was edited here");
         } else {
             self.replication.note(format!(
-                "{file} was edited, and nobody else has all of it: it is offered as it is now"
+                "{file} was edited, and nobody else has all of what it was: it is offered as it is now"
             ));
             self.offer(Arc::clone(manifest));
         }

@@ -198,7 +198,7 @@ impl Transfer<'_> {
         }
         let own = library.network().config.name.to_string();
         if let Some(aside) = store.replace(&self.partial, &own)? {
-            self.note(format!("{} was saved while it was repaired: that is kept as {aside}", self.name()));
+            self.note(format!("{} was edited before it was repaired: that is kept as {aside}", self.name()));
         }
         Ok(())
     }
@@ -304,8 +304,8 @@ impl Transfer<'_> {
     /// No thread listens to a holder any more.
     fn lost(&self, holder: &Holder, why: Result<()>) {
         self.change(|state| {
-            state.left(holder.peer);
-            if let (Err(e), false) = (why, state.over) {
+            let is_lost = state.left(holder.peer) && !state.over;
+            if let (Err(e), true) = (why, is_lost) {
                 self.note(format!("{} is lost: {e}", holder.name));
             }
         });

@@ -96,6 +96,8 @@ struct Neighbour {
     untold: Vec<u32>,
     /// Whether it must hear at once what it is to be told.
     urgent: bool,
+    /// It was asked to make room for another.
+    gives_way: bool,
 }
 
 /// The state of a download.
@@ -107,6 +109,8 @@ pub(super) struct Neighbours {
     avoided: BTreeMap<PeerId, Instant>,
     /// When one was connected last.
     last_seen: Instant,
+    /// When one was asked last to make room for another.
+    made_room: Instant,
     /// When a piece came last, and whether it was said that none comes.
     pub(super) last_piece: Instant,
     pub(super) told_quiet: bool,
@@ -120,12 +124,14 @@ pub(super) struct Neighbours {
 impl Neighbours {
     pub(super) fn new(picker: Picker, now: Instant) -> Self {
         let (all, avoided, last_seen, last_piece) = (BTreeMap::new(), BTreeMap::new(), now, now);
+        let made_room = now;
         let (told_quiet, disk_full, over, failed) = (false, false, false, None);
-        Self { picker, all, avoided, last_seen, last_piece, told_quiet, disk_full, over, failed }
+        Self { picker, all, avoided, last_seen, made_room, last_piece, told_quiet, disk_full, over, failed }
     }
 
     /// A thread is to listen to this holder, unless one does, or the holder is left alone, or there are `most` already. When
-    /// none of those has anything for us, one of them makes room: the holder is asked when it is listed next.
+    /// none of those has anything for us, the one that has been silent for longest makes room, one a second: so a holder is
+    /// asked when it is listed later.
     pub(super) fn admit(&mut self, holder: PeerId, most: usize) -> bool {
         let now = Instant::now();
         let avoided = self.avoided.get(&holder).is_some_and(|until| now < *until);
@@ -134,15 +140,24 @@ impl Neighbours {
         }
         if self.all.len() >= most {
             let useful = self.all.keys().any(|&peer| self.picker.interested(peer));
-            if !useful && self.last_piece.elapsed() >= USELESS {
-                let silent = self.lines().min_by_key(|(peer, _)| self.all[peer].heard);
-                silent.iter().for_each(|(_, line)| line.close());
+            if !useful && self.last_piece.elapsed() >= USELESS && self.made_room.elapsed() >= USELESS {
+                self.make_room();
             }
             return false;
         }
-        let (line, heard, told, untold, urgent) = (None, now, (false, now), Vec::new(), false);
-        self.all.insert(holder, Neighbour { line, heard, told, untold, urgent });
+        let (line, heard, told, untold) = (None, now, (false, now), Vec::new());
+        let (urgent, gives_way) = (false, false);
+        self.all.insert(holder, Neighbour { line, heard, told, untold, urgent, gives_way });
         true
+    }
+
+    /// Ends the conversation with the neighbour that has been silent for longest, and for so long that it would have said
+    /// which pieces it has.
+    fn make_room(&mut self) {
+        let silent = self.all.values_mut().filter(|it| it.heard.elapsed() >= USELESS);
+        let Some(silent) = silent.min_by_key(|it| it.heard) else { return };
+        silent.line.iter().for_each(Outbox::close);
+        (silent.gives_way, self.made_room) = (true, Instant::now());
     }
 
     /// A holder is connected. False when the download is over.
@@ -160,13 +175,14 @@ impl Neighbours {
         }
     }
 
-    /// No thread listens to a holder any more. It is left alone for as long as it was silent, within limits.
-    pub(super) fn left(&mut self, holder: PeerId) {
+    /// No thread listens to a holder any more. It is left alone for as long as it was silent, within limits. False when it
+    /// was to make room for another.
+    pub(super) fn left(&mut self, holder: PeerId) -> bool {
         self.picker.left(holder);
-        if let Some(gone) = self.all.remove(&holder) {
-            let pause = gone.heard.elapsed().clamp(LOST_PAUSE, SILENCE);
-            self.avoided.insert(holder, Instant::now() + pause);
-        }
+        let Some(gone) = self.all.remove(&holder) else { return true };
+        let pause = gone.heard.elapsed().clamp(LOST_PAUSE, SILENCE);
+        self.avoided.insert(holder, Instant::now() + pause);
+        !gone.gives_way
     }
 
     /// Those that are connected.
@@ -322,9 +338,9 @@ mod tests {
         let picker = Picker::new(Bitfield::empty(layout), PickOrder::default(), 7);
         let long_ago = Instant::now() - USELESS;
         let mut state = Neighbours::new(picker, long_ago);
-        let mut theirs: Vec<_> = (1..=2)
+        let mut theirs: Vec<_> = (1..=3)
             .map(|peer| {
-                assert!(state.admit(peer, 2));
+                assert!(state.admit(peer, 3));
                 let mut here =
                     Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap();
                 state.connected(peer, here.outbox());
@@ -332,22 +348,29 @@ mod tests {
                 (here, listener.accept().unwrap().0)
             })
             .collect();
-        let mut makes_room = |state: &mut Neighbours| {
-            assert!(!state.admit(3, 2), "there is no room yet");
-            theirs.iter_mut().position(|(_, there)| {
+        let mut closed = |state: &mut Neighbours| {
+            assert!(!state.admit(4, 3), "there is no room yet");
+            let is_closed = |there: &mut std::net::TcpStream| {
                 there.set_nonblocking(true).unwrap();
                 there.read(&mut [0]).is_ok_and(|read| read == 0)
-            })
+            };
+            theirs.iter_mut().map(|(_, there)| is_closed(there)).collect::<Vec<_>>()
         };
-        state.last_piece = Instant::now();
-        assert_eq!(makes_room(&mut state), None, "a piece has just come");
+        let silent_for = |state: &mut Neighbours, silence: [Duration; 3]| {
+            state.all.values_mut().zip(silence).for_each(|(it, silence)| it.heard = Instant::now() - silence);
+        };
+        silent_for(&mut state, [USELESS, 2 * USELESS, 3 * USELESS]);
+        state.last_piece = Instant::now() + SILENCE;
+        assert_eq!(closed(&mut state), [false; 3], "a piece has just come");
         state.last_piece = long_ago;
         state.picker.gained(2, layout.piece(0).unwrap());
-        assert_eq!(makes_room(&mut state), None, "one has the piece");
+        assert_eq!(closed(&mut state), [false; 3], "one has the piece");
         state.picker.joined(2, Bitfield::empty(layout));
-        assert_eq!(makes_room(&mut state), Some(0));
-        state.left(1);
-        assert!(state.admit(3, 2));
+        assert_eq!(closed(&mut state), [false, false, true]);
+        state.made_room = Instant::now() + SILENCE;
+        assert_eq!(closed(&mut state), [false, false, true], "one a second");
+        assert!(!state.left(3) && state.left(1), "only the first has made room");
+        assert!(state.admit(4, 3));
         assert!(!state.admit(1, 3), "it has just been left");
     }
 }

@@ -95,7 +95,8 @@ pub(super) fn lock_idle(path: &Path) -> Option<File> {
 }
 
 /// Renames what people may save to at any moment, unless there is something of the new name. Where the file system cannot
-/// do it in one step (NFS), an empty file is there first: what is moved is what has the name in that moment.
+/// do it in one step (NFS), an empty file is there first, and stays if this program is killed then: what is moved is what has
+/// the name in that moment.
 ///
 /// # Errors
 /// [`ErrorKind::AlreadyExists`] when there is something.
@@ -105,11 +106,16 @@ pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 
 fn rename_over_empty(from: &Path, to: &Path) -> io::Result<()> {
     File::create_new(to)?;
-    fs::rename(from, to).inspect_err(|_| drop(fs::remove_file(to)))
+    fs::rename(from, to).inspect_err(|_| {
+        // Over a network it may have been done, though it says that it was not.
+        if from.exists() && fs::metadata(to).is_ok_and(|is| is.len() == 0) {
+            let _ = fs::remove_file(to);
+        }
+    })
 }
 
-/// Renames a file of our own, so that nobody sees anything but all of it under the new name. Where the file system cannot
-/// do it in one step, both names are there for a moment.
+/// Renames a file to which nobody else writes under its old name, so that nobody sees anything but all of it under the new
+/// one. Where the file system cannot do it in one step, both names are there for a moment.
 ///
 /// # Errors
 /// [`ErrorKind::AlreadyExists`] when there is something of the new name.
@@ -161,6 +167,10 @@ mod tests {
         fs::remove_file(&to).unwrap();
         fs::remove_file(&from).unwrap();
         rename_over_empty(&from, &to).unwrap_err();
-        assert!(!to.exists(), "nothing is left");
+        assert!(to.exists(), "what is there may be all that is left");
+        fs::remove_file(&to).unwrap();
+        fs::create_dir(&from).unwrap();
+        rename_over_empty(&from, &to).unwrap_err();
+        assert!(!to.exists(), "nothing is left of a rename that was not done");
     }
 }

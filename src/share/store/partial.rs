@@ -62,7 +62,7 @@ pub struct Partial {
     resumed: bool,
     /// Another file whose good pieces are taken.
     source: Option<File>,
-    /// How the damaged file looked whose place it is to take, if it is a repair.
+    /// How the damaged file looked whose place it is to take, if it is a repair, and that was no edit.
     pub(super) repairs: Option<Stamp>,
     /// The lock is never held across I/O.
     have: Mutex<Bitfield>,

@@ -435,14 +435,18 @@ fn publishing_replaces_no_file() {
 #[test]
 fn what_was_saved_since_it_was_looked_at_is_neither_trashed_nor_set_aside() {
     let (lab, a) = (lab(), name("a"));
-    fs::write(lab.shared("a"), "before").unwrap();
+    fs::write(lab.shared("a"), "first").unwrap();
     let before = lab.store.stamp(&a).unwrap();
-    // As editors do.
-    fs::write(lab.shared(".a.swp"), "after it").unwrap();
-    fs::rename(lab.shared(".a.swp"), lab.shared("a")).unwrap();
-    assert_eq!(lab.store.trash(&a, &before).unwrap(), None);
-    assert_eq!(lab.store.set_aside(&a, &before, "ada", FileId::from([1; 32])).unwrap(), None);
-    assert_eq!(fs::read_to_string(lab.shared("a")).unwrap(), "after it");
+    for after in ["other", "after it"] {
+        // As editors do; a file of the same size has another time.
+        fs::write(lab.shared(".a.swp"), after).unwrap();
+        let times = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        File::options().write(true).open(lab.shared(".a.swp")).unwrap().set_times(times).unwrap();
+        fs::rename(lab.shared(".a.swp"), lab.shared("a")).unwrap();
+        assert_eq!(lab.store.trash(&a, &before).unwrap(), None);
+        assert_eq!(lab.store.set_aside(&a, &before, "ada", FileId::from([1; 32])).unwrap(), None);
+        assert_eq!(fs::read_to_string(lab.shared("a")).unwrap(), after);
+    }
     assert_eq!(names(&lab.store.scan().unwrap()), ["a"]);
     assert!(lab.private("trash").is_empty());
     // Neither is a folder.
