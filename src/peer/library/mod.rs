@@ -385,3 +385,6 @@ impl Library {
 fn all_drops(versions: &Versions) -> Vec<Dropped> {
     versions.drops().map(|(at, file, id)| Dropped { file: file.clone(), id, at }).collect()
 }
+
+#[cfg(test)]
+mod tests;

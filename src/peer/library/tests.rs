@@ -1,0 +1,303 @@
+//! What follows from each event: news for the manager, and names whose fate is to be decided.
+
+use std::fs;
+
+use super::publish::News;
+use super::*;
+use crate::net::key::Key;
+use crate::net::message::Credentials;
+use crate::peer::network::tests::alone;
+use crate::share::Manifest;
+use crate::share::store::Store;
+
+const NOW: Duration = Duration::ZERO;
+
+/// A peer's library, and a folder with files.
+struct Lab {
+    _dir: tempfile::TempDir,
+    store: Arc<Store>,
+    library: Library,
+}
+
+fn name(name: &str) -> FileName {
+    name.parse().unwrap()
+}
+
+impl Lab {
+    /// One that the manager knows as number 7.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let library = Library::new(Arc::new(alone(dir.path())));
+        library.network.told(7, Key::random());
+        library.network.registered(7);
+        Self { store: Arc::new(Store::open(dir.path()).unwrap()), library, _dir: dir }
+    }
+
+    fn manifest(&self, file: &str, bytes: &str) -> Arc<Manifest> {
+        fs::write(self.store.dir().join(file), bytes).unwrap();
+        self.store.manifest(&name(file)).unwrap()
+    }
+
+    /// Offers a file with these bytes; gives its id.
+    fn offer(&self, file: &str, bytes: &str) -> FileId {
+        let manifest = self.manifest(file, bytes);
+        let id = manifest.id();
+        self.library.offer(Arc::new(Offer::whole(&self.store, manifest)));
+        id
+    }
+
+    /// Offers what is there of a download: nothing yet.
+    fn offer_part(&self, file: &str, bytes: &str) -> Arc<Offer> {
+        let manifest = self.manifest(file, bytes);
+        fs::remove_file(self.store.dir().join(file)).unwrap();
+        let partial = Arc::new(self.store.begin(manifest).unwrap());
+        let offer = Arc::new(Offer::part(&self.store, &partial));
+        self.library.offer(Arc::clone(&offer));
+        offer
+    }
+
+    /// The next news as (file, whole), which the manager answers so.
+    fn tell(&self, answer: Result<()>) -> Option<(String, Option<bool>)> {
+        let (who, news) = self.library.news()?;
+        let told = (news.file.to_string(), news.offer.as_ref().map(|_| news.whole));
+        let _ = self.library.answered(&who, news, answer);
+        Some(told)
+    }
+
+    fn unsettled(&self) -> Vec<FileName> {
+        std::iter::from_fn(|| self.library.next_unsettled(Instant::now())).collect()
+    }
+
+    fn drop_at(&self, at: Millis, file: &str, id: FileId) {
+        self.library.dropped(&Dropped { file: name(file), id, at });
+    }
+}
+
+fn no(code: Code) -> Result<()> {
+    Err(Error::new(code, "no"))
+}
+
+#[test]
+fn what_is_offered_is_told_once_and_again_when_the_manager_has_forgotten_it() {
+    let lab = Lab::new();
+    assert!(lab.library.news().is_none());
+    assert_eq!(lab.library.fingerprint(), None, "nothing was told");
+    lab.offer("a", "1");
+    assert_eq!(lab.tell(Ok(())), Some(("a".into(), Some(true))));
+    assert_eq!(lab.tell(Ok(())), None, "it knows that");
+    let print = lab.library.fingerprint().unwrap();
+    assert_ne!(print, Fingerprint::default());
+    lab.offer("a", "1");
+    assert_eq!(lab.tell(Ok(())), None, "the same");
+    lab.library.tell_again();
+    assert_eq!(lab.library.fingerprint(), None);
+    assert_eq!(lab.tell(no(Code::Failed)), Some(("a".into(), Some(true))));
+    assert_eq!(lab.tell(Ok(())), Some(("a".into(), Some(true))), "it did not answer");
+    assert_eq!(lab.library.fingerprint(), Some(print));
+    lab.library.network.parted(&Error::failed("gone"));
+    lab.library.tell_again();
+    assert!(lab.library.news().is_none(), "there is nobody to tell it to");
+}
+
+#[test]
+fn an_answer_of_a_manager_that_has_forgotten_this_peer_says_nothing() {
+    let lab = Lab::new();
+    lab.offer("a", "1");
+    let (_, news) = lab.library.news().unwrap();
+    let stranger = Credentials { peer: 8, token: None };
+    lab.library.answered(&stranger, news, Ok(())).unwrap();
+    assert_eq!(lab.library.fingerprint(), None);
+}
+
+#[test]
+fn a_part_is_told_as_a_part_then_as_a_whole_and_its_end_is_no_news() {
+    let lab = Lab::new();
+    let offer = lab.offer_part("a", "1");
+    assert_eq!(lab.tell(Ok(())), Some(("a".into(), Some(false))));
+    offer.complete();
+    lab.library.completed(&name("a"));
+    assert_eq!(lab.tell(Ok(())), Some(("a".into(), Some(true))));
+    let part = lab.offer_part("b", "2");
+    assert_eq!(lab.tell(Ok(())), Some(("b".into(), Some(false))));
+    lab.library.take_back(&part);
+    assert_eq!(lab.tell(Ok(())), None, "its pieces are still on the disk");
+    assert_eq!(part.open().map(drop).unwrap_err().code(), Code::NotFound, "it is gone");
+    assert!(lab.library.get(&name("b")).is_none());
+}
+
+#[test]
+fn a_whole_file_that_is_withdrawn_is_taken_off_also_where_the_manager_does_not_know_it() {
+    for answer in [Ok(()), no(Code::NotFound)] {
+        let lab = Lab::new();
+        lab.offer("a", "1");
+        lab.tell(Ok(()));
+        lab.library.withdraw(&name("a"));
+        assert_eq!(lab.tell(no(Code::Failed)), Some(("a".into(), None)));
+        assert_eq!(lab.tell(answer), Some(("a".into(), None)));
+        assert_eq!(lab.tell(Ok(())), None);
+        assert_eq!(lab.library.fingerprint(), None);
+        assert_eq!(lab.library.list(), [FromPeer::End {}]);
+    }
+}
+
+#[test]
+fn of_another_content_of_a_name_the_old_one_is_taken_off_first() {
+    let lab = Lab::new();
+    let first = lab.offer("a", "1");
+    lab.tell(Ok(()));
+    let offered = lab.library.get(&name("a")).unwrap();
+    let second = lab.offer("a", "two");
+    assert_eq!(offered.open().map(drop).unwrap_err().code(), Code::NotFound);
+    assert!(lab.library.find(&name("a"), second).is_ok());
+    assert_eq!(lab.library.find(&name("a"), first).unwrap_err().code(), Code::NotFound);
+    assert_eq!(lab.tell(Ok(())), Some(("a".into(), None)));
+    assert_eq!(lab.tell(Ok(())), Some(("a".into(), Some(true))));
+    assert_eq!(lab.tell(Ok(())), None);
+    let FromPeer::File { id, whole, .. } = &lab.library.list()[0] else { panic!() };
+    assert_eq!((*id, *whole), (second, true));
+}
+
+#[test]
+fn what_is_refused_is_settled_if_it_is_whole_and_told_again_when_it_is_offered_again() {
+    for (code, refuses) in [
+        (Code::Conflict, true),
+        (Code::Busy, true),
+        (Code::Expired, true),
+        (Code::BadMessage, false),
+        (Code::NotFound, false),
+    ] {
+        let lab = Lab::new();
+        let id = lab.offer("a", "1");
+        lab.tell(no(code));
+        assert_eq!(lab.unsettled().len(), usize::from(refuses), "{code:?}");
+        assert_eq!(lab.library.news().is_none(), refuses);
+        let row = lab.library.take_unsettled(&name("a"), false);
+        assert_eq!(row.refused.map(|(refused, no)| (refused, no.code)), refuses.then_some((id, code)));
+        lab.offer("a", "1");
+        assert!(lab.library.news().is_some());
+    }
+    let lab = Lab::new();
+    let offer = lab.offer_part("a", "1");
+    lab.tell(no(Code::Conflict));
+    assert!(lab.unsettled().is_empty(), "a part lies in nobody's way");
+    assert!(lab.library.news().is_none());
+    offer.complete();
+    lab.library.completed(&name("a"));
+    assert!(lab.library.news().is_some());
+}
+
+#[test]
+fn add_waits_until_the_manager_knows_and_is_told_why_it_does_not() {
+    let lab = Lab::new();
+    let wait = |lab: &Lab| lab.library.wait_until_told(&name("a"), NOW).map_err(|no| no.code());
+    assert_eq!(wait(&lab), Err(Code::Failed), "it is not offered");
+    lab.offer("a", "1");
+    assert_eq!(wait(&lab), Err(Code::Failed), "not yet");
+    lab.tell(Ok(()));
+    assert_eq!(wait(&lab), Ok(()));
+    lab.offer("a", "two");
+    assert_eq!(wait(&lab), Err(Code::Failed), "of these bytes it knows nothing");
+    lab.tell(Ok(()));
+    lab.tell(no(Code::Conflict));
+    assert_eq!(wait(&lab), Err(Code::Conflict));
+    lab.offer("a", "the third");
+    assert_eq!(wait(&lab), Err(Code::Failed), "others were refused");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| lab.library.wait_until_told(&name("a"), Duration::from_secs(600)));
+        lab.tell(Ok(()));
+        waits.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn what_is_dropped_is_settled_told_to_nobody_and_remembered() {
+    let lab = Lab::new();
+    let id = lab.offer("a", "1");
+    lab.tell(Ok(()));
+    lab.drop_at(10, "a", id);
+    lab.drop_at(11, "a", id);
+    assert_eq!(lab.library.fingerprint(), None, "the manager lists it for nobody");
+    assert_eq!(lab.unsettled(), [name("a")]);
+    assert_eq!(lab.library.take_unsettled(&name("a"), true).dropped, [], "while the folder is paused");
+    lab.library.unsettle_dropped();
+    assert_eq!(lab.unsettled(), [name("a")]);
+    assert_eq!(lab.library.take_unsettled(&name("a"), false).dropped, [id], "once");
+    assert_eq!(lab.library.take_unsettled(&name("a"), false).dropped, []);
+    lab.library.unsettle_dropped();
+    assert!(lab.library.is_settled());
+    assert_eq!(lab.library.when_dropped(&name("a"), id), Some(11));
+    lab.library.tell_again();
+    assert!(lab.library.news().is_none());
+    lab.library.put_back(&name("a"), id);
+    assert_eq!(lab.library.when_dropped(&name("a"), id), None);
+    assert!(lab.library.news().is_none(), "to put it back is the manager's word");
+    lab.library.tell_again();
+    let (_, News { published, .. }) = lab.library.news().unwrap();
+    assert_eq!(published, Some(12), "in the moment after the drop");
+}
+
+#[test]
+fn a_drop_of_what_was_told_outdoes_its_publication_and_one_of_other_bytes_takes_nothing_off() {
+    let lab = Lab::new();
+    let id = lab.offer("a", "1");
+    lab.library.published(&name("a"), id, 20);
+    lab.tell(Ok(()));
+    lab.drop_at(5, "a", FileId::from([9; 32]));
+    assert!(lab.library.fingerprint().is_some());
+    assert_eq!(lab.library.when_dropped(&name("a"), id), None);
+    lab.drop_at(5, "a", id);
+    assert_eq!(lab.library.when_dropped(&name("a"), id), Some(20));
+    // What the manager does not list for this peer may have been put there since.
+    let other = lab.offer("b", "2");
+    lab.library.published(&name("b"), other, 20);
+    lab.drop_at(5, "b", other);
+    assert_eq!(lab.library.when_dropped(&name("b"), other), None);
+}
+
+#[test]
+fn drops_are_written_when_there_are_new_ones_and_read_again() {
+    let lab = Lab::new();
+    let path = lab.store.drops();
+    lab.library.save_drops(&path);
+    assert!(!path.exists(), "there is nothing new");
+    let id = FileId::from([1; 32]);
+    lab.drop_at(10, "a", id);
+    lab.library.save_drops(&path);
+    let written = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    lab.library.save_drops(&path);
+    assert!(!path.exists(), "the disk knows it");
+    lab.library.published(&name("b"), id, 11);
+    lab.library.save_drops(&path);
+    assert!(!path.exists(), "it was no drop that this outdoes");
+    lab.library.published(&name("a"), id, 11);
+    lab.library.save_drops(&path);
+    assert!(fs::read(&path).unwrap().is_empty(), "the drop is void");
+    fs::write(&path, written).unwrap();
+    let other = Lab::new();
+    other.library.load_drops(&path);
+    assert_eq!(other.library.drops(), [Dropped { file: name("a"), id, at: 10 }]);
+}
+
+#[test]
+fn other_bytes_in_the_way_of_a_download_are_named_once() {
+    let lab = Lab::new();
+    let id = FileId::from([1; 32]);
+    lab.library.in_the_way(&name("a"), id);
+    assert_eq!(lab.unsettled(), [name("a")]);
+    assert_eq!(lab.library.take_unsettled(&name("a"), false).wanted, Some(id));
+    assert_eq!(lab.library.take_unsettled(&name("a"), false).wanted, None);
+    assert!(lab.library.known.lock().rows.is_empty(), "nothing is left of a name that nobody knows");
+}
+
+#[test]
+fn one_that_leaves_waits_for_nothing() {
+    let lab = Lab::new();
+    assert!(!lab.library.is_over());
+    lab.library.in_the_way(&name("a"), FileId::from([1; 32]));
+    assert!(!lab.library.is_settled());
+    lab.library.leave();
+    assert!(lab.library.is_over());
+    assert_eq!(lab.library.next_unsettled(Instant::now() + Duration::from_secs(600)), None);
+    lab.library.publish();
+}
