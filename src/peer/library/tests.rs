@@ -202,11 +202,63 @@ fn add_waits_until_the_manager_knows_and_is_told_why_it_does_not() {
     assert_eq!(wait(&lab), Err(Code::Conflict));
     lab.offer("a", "the third");
     assert_eq!(wait(&lab), Err(Code::Failed), "others were refused");
+    let (began, patience) = (Instant::now(), Duration::from_millis(20));
+    lab.library.wait_until_told(&name("a"), patience).unwrap_err();
+    assert!(began.elapsed() >= patience, "it waits for so long");
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| lab.library.wait_until_told(&name("a"), Duration::from_secs(600)));
         lab.tell(Ok(()));
         waits.join().unwrap().unwrap();
     });
+}
+
+#[test]
+fn what_the_manager_forgets_is_not_what_is_still_to_be_decided() {
+    let lab = Lab::new();
+    let id = FileId::from([1; 32]);
+    lab.library.in_the_way(&name("wanted"), id);
+    lab.drop_at(10, "dropped", id);
+    lab.offer("a", "1");
+    lab.tell(Ok(()));
+    lab.library.withdraw(&name("a"));
+    lab.library.tell_again();
+    assert_eq!(lab.library.take_unsettled(&name("wanted"), false).wanted, Some(id));
+    assert_eq!(lab.library.take_unsettled(&name("dropped"), false).dropped, [id]);
+    assert!(lab.library.known.lock().rows.is_empty(), "of what was withdrawn nothing is left");
+}
+
+#[test]
+fn the_manager_takes_this_peer_off_a_file_at_its_own_wish() {
+    let lab = Lab::new();
+    lab.offer("a", "1");
+    lab.tell(Ok(()));
+    lab.library.taken_off(&name("a"));
+    assert_eq!(lab.library.fingerprint(), None);
+}
+
+#[test]
+fn of_another_content_that_is_offered_the_former_publication_is_forgotten() {
+    let lab = Lab::new();
+    let first = lab.offer("a", "1");
+    lab.library.published(&name("a"), first, 20);
+    lab.offer("a", "1");
+    let (_, News { published, .. }) = lab.library.news().unwrap();
+    assert_eq!(published, Some(20), "the same content");
+    lab.offer("a", "two");
+    lab.drop_at(5, "a", first);
+    assert_eq!(lab.library.when_dropped(&name("a"), first), Some(5));
+}
+
+#[test]
+fn drops_of_what_nobody_here_has_seen_push_out_none_of_what_was_offered() {
+    let lab = Lab::new();
+    let offered = lab.offer("a", "1");
+    lab.drop_at(1, "a", offered);
+    for n in 0..=ROOM {
+        lab.drop_at(2 + n as Millis, &format!("rumour {n}"), FileId::from([9; 32]));
+    }
+    assert_eq!(lab.library.when_dropped(&name("a"), offered), Some(1));
+    assert_eq!(lab.library.when_dropped(&name("rumour 0"), FileId::from([9; 32])), None);
 }
 
 #[test]
