@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::{Duration, Instant};
 
 use crate::common::files::{folder, put, row, whole_at};
 use crate::common::node::{Network, Node};
@@ -792,17 +793,21 @@ fn a_file_that_grows_is_published_when_nobody_writes_to_it_any_more() {
     let _ada = serve(&network, "ada");
     let path = put(&network, "ada", "grows.txt", "");
     let mut ids = std::collections::BTreeSet::new();
+    let (mut wrote, mut longest) = (Instant::now(), Duration::ZERO);
     for part in 0..20 {
         fs::write(&path, "x".repeat(part * 100)).unwrap();
+        longest = longest.max(wrote.elapsed());
+        wrote = Instant::now();
         ids.extend(row(&network, "grows.txt").map(|row| row["size"].as_u64().unwrap()));
-        std::thread::sleep(std::time::Duration::from_millis(40));
+        std::thread::sleep(Duration::from_millis(40));
     }
     whole_at(&network, "grows.txt", 1);
     until("the whole of it is listed", PATIENCE, || {
         (row(&network, "grows.txt")?["size"] == 1900).then_some(())
     });
     ids.remove(&1900);
-    assert!(ids.is_empty(), "published while it grew, with sizes {ids:?}");
+    // Looks are 100 ms apart while a file changes: where this test itself was held up for so long, nobody did write to it.
+    assert!(ids.is_empty() || longest >= Duration::from_millis(100), "published while it grew: {ids:?}");
 }
 
 #[test]
