@@ -273,21 +273,38 @@ fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
         return Err(Error::failed(format!("{} is the name of a folder", path.display()))
             .advise("give that of a file in it"));
     }
-    let (name, length) = (path.display(), fs::metadata(path).map_or(0, |is| is.len()));
-    if force || length == 0 {
-        return Ok(());
-    }
-    let is_operand = operands.iter().any(|operand| is_same_file(operand, path));
-    let what = match File::open(path).ok().and_then(npy::written_here) {
-        _ if is_operand => "is an operand",
-        None => "is there, and was not made by this program",
-        Some((rows, cols)) => {
+    let name = path.display();
+    let what = match lies_there(path) {
+        There::Nothing => return Ok(()),
+        _ if force => return Ok(()),
+        _ if operands.iter().any(|operand| is_same_file(operand, path)) => "is an operand",
+        There::Ours(rows, cols) => {
             tell(format_args!("will replace {name}, a matrix of {rows} x {cols}"));
             return Ok(());
         }
+        There::Others => "is there, and was not made by this program",
     };
     Err(Error::new(Code::Conflict, format!("{name} {what}"))
         .advise("choose another name, or replace it with --force"))
+}
+
+/// What lies where an answer is to go.
+enum There {
+    /// No byte: no file, an empty one, or a link to nothing.
+    Nothing,
+    /// A matrix that was written by this program: its rows and columns.
+    Ours(usize, usize),
+    Others,
+}
+
+fn lies_there(path: &Path) -> There {
+    match fs::metadata(path) {
+        Ok(is) if is.len() > 0 => match File::open(path).ok().and_then(npy::written_here) {
+            Some((rows, cols)) => There::Ours(rows, cols),
+            None => There::Others,
+        },
+        _ => There::Nothing,
+    }
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {
@@ -351,7 +368,9 @@ fn put_in_place(mut file: NamedTempFile, path: &Path, force: bool) -> io::Result
     let mut other = None;
     for n in 2.. {
         let place = other.as_deref().unwrap_or(path);
-        let put = match other.is_none() && (force || may_be_replaced(path)) {
+        // A name that was free is taken only if it still is.
+        let may = || path.symlink_metadata().is_ok() && !matches!(lies_there(path), There::Others);
+        let put = match other.is_none() && (force || may()) {
             true => file.persist(place),
             false => file.persist_noclobber(place),
         };
@@ -362,12 +381,6 @@ fn put_in_place(mut file: NamedTempFile, path: &Path, force: bool) -> io::Result
         other = Some(path.with_extension(format!("{n}.npy")));
     }
     Ok(other)
-}
-
-/// Whether nothing is lost with what lies there: it is empty, a matrix that was written here, or a link to nothing.
-fn may_be_replaced(path: &Path) -> bool {
-    let is_empty = fs::metadata(path).map_or(path.is_symlink(), |is| is.len() == 0);
-    is_empty || File::open(path).ok().and_then(npy::written_here).is_some()
 }
 
 #[cfg(test)]

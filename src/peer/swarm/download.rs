@@ -189,15 +189,15 @@ impl Transfer<'_> {
     fn publish(&self) -> Result<()> {
         let DownloadSettings { library, store, repair, .. } = self.settings;
         // That may take a while, in which it may have been dropped.
-        self.partial.sync()?;
+        let on_disk = self.partial.sync()?;
         if self.settings.is_stopped() {
             return Err(self.stopped());
         }
         if !repair {
-            return store.publish(&self.partial);
+            return store.publish(on_disk);
         }
         let own = library.network().config.name.to_string();
-        if let Some(aside) = store.replace(&self.partial, &own)? {
+        if let Some(aside) = store.replace(on_disk, &own)? {
             self.note(format!("{} was edited before it was repaired: that is kept as {aside}", self.name()));
         }
         Ok(())

@@ -14,7 +14,7 @@
 //! # An example
 //! `film.bin` has three pieces. `begin` finds a part that a killed run has left, in which pieces 0 and 2 are good and
 //! 1 is a hole. `have` is `000`; `look` makes it `100`, then `101`. Piece 1 comes, is verified and written: `111`.
-//! `publish` brings the bytes to the disk, renames the part to `film.bin`, and removes the manifest.
+//! `sync` brings the bytes to the disk, `publish` renames the part to `film.bin` and removes the manifest.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -135,15 +135,20 @@ impl Partial {
     ///
     /// # Errors
     /// When some are missing, or the disk fails.
-    pub(crate) fn sync(&self) -> Result<()> {
+    pub fn sync(&self) -> Result<OnDisk<'_>> {
         let name = self.manifest.name();
         if !self.have().is_full() {
             return Err(Error::failed(format!("{name} is not whole"))
                 .advise("its missing pieces must be fetched first"));
         }
-        self.bytes.sync_all().map_err(|error| disk::error(format!("cannot bring {name} to the disk"), error))
+        let synced = self.bytes.sync_all().map(|()| OnDisk(self));
+        synced.map_err(|error| disk::error(format!("cannot bring {name} to the disk"), error))
     }
 }
+
+/// A download that is whole and on the disk: nothing else gets its name.
+#[derive(Clone, Copy, Debug)]
+pub struct OnDisk<'a>(pub(super) &'a Partial);
 
 impl Drop for Partial {
     fn drop(&mut self) {
@@ -193,12 +198,11 @@ impl Store {
         Ok(partial)
     }
 
-    /// A download is whole: it is brought to the disk, then appears under its name.
+    /// A download appears under its name.
     ///
     /// # Errors
     /// `conflict` when another file has its name; the download stays as it is then.
-    pub fn publish(&self, partial: &Partial) -> Result<()> {
-        partial.sync()?;
+    pub fn publish(&self, OnDisk(partial): OnDisk<'_>) -> Result<()> {
         self.appear(partial, &partial.path)
     }
 

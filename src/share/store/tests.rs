@@ -306,7 +306,7 @@ fn empty_files_and_files_of_one_byte_are_files() {
         lab.trash("a").unwrap();
         let partial = lab.store.begin(added).unwrap();
         fill(&partial, content);
-        lab.store.publish(&partial).unwrap();
+        lab.store.publish(partial.sync().unwrap()).unwrap();
         assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
         lab.trash("a").unwrap();
     }
@@ -328,10 +328,10 @@ fn a_piece_counts_when_it_is_verified_and_a_file_appears_when_it_is_whole() {
     }
     assert_eq!(indices(&partial.have()), [0, 2]);
     assert!(partial.have().contains(pieces[0]) && !partial.have().contains(pieces[1]));
-    assert!(lab.store.publish(&partial).unwrap_err().to_string().starts_with("a is not whole"));
+    assert!(partial.sync().unwrap_err().to_string().starts_with("a is not whole"));
     assert_eq!(names(&lab.store.scan().unwrap()), [""; 0], "nothing shows half");
     fill(&partial, &content);
-    lab.store.publish(&partial).unwrap();
+    lab.store.publish(partial.sync().unwrap()).unwrap();
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
     assert_eq!(lab.private("partial"), [""; 0]);
     let stamp = lab.store.scan().unwrap().files[0].1;
@@ -395,8 +395,8 @@ fn a_download_has_one_writer_and_the_same_content_may_have_two_names() {
     let second = lab.store.begin(manifest("b", &content)).unwrap();
     fill(&first, &content);
     fill(&second, &content);
-    lab.store.publish(&first).unwrap();
-    lab.store.publish(&second).unwrap();
+    lab.store.publish(first.sync().unwrap()).unwrap();
+    lab.store.publish(second.sync().unwrap()).unwrap();
     lab.trash("a").unwrap();
     let again = lab.store.begin(manifest("a", &content)).unwrap();
     assert!(!again.needs_look(), "the published file is not written to, though its lock is held");
@@ -410,7 +410,7 @@ fn what_cannot_be_brought_to_the_disk_does_not_appear() {
     fill(&partial, &all);
     // No system brings a pipe to a disk.
     partial.bytes = OwnedFd::from(std::io::pipe().unwrap().1).into();
-    let no = lab.store.publish(&partial).unwrap_err().to_string();
+    let no = partial.sync().and_then(|on_disk| lab.store.publish(on_disk)).unwrap_err().to_string();
     assert!(no.contains("cannot bring a.bin to the disk"), "{no}");
     assert!(!lab.shared("a.bin").exists());
 }
@@ -422,12 +422,12 @@ fn publishing_replaces_no_file() {
     let partial = lab.store.begin(manifest("a", &content)).unwrap();
     fill(&partial, &content);
     fs::write(lab.shared("a"), "mine").unwrap();
-    assert_eq!(lab.store.publish(&partial).unwrap_err().code(), Code::Conflict);
+    assert_eq!(lab.store.publish(partial.sync().unwrap()).unwrap_err().code(), Code::Conflict);
     assert_eq!(fs::read(lab.shared("a")).unwrap(), b"mine");
     let mine = lab.store.stamp(&name("a")).unwrap();
     let aside = lab.store.set_aside(&name("a"), &mine, "ada", partial.manifest().id()).unwrap().unwrap();
     assert_eq!(aside.as_str(), format!("a.conflict-ada-{}", partial.manifest().id().short()));
-    lab.store.publish(&partial).unwrap();
+    lab.store.publish(partial.sync().unwrap()).unwrap();
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
     assert_eq!(fs::read(lab.shared(aside.as_str())).unwrap(), b"mine", "nothing is lost");
 }
@@ -497,7 +497,11 @@ fn in_a_watched_folder_an_edit_is_no_damage_and_becomes_a_conflict_copy() {
         }
         let repair = lab.store.repair(manifest("a", &content)).unwrap();
         fill(&repair, &content);
-        assert_eq!(lab.store.replace(&repair, "ada").unwrap().is_some(), edited, "watched: {watched}");
+        assert_eq!(
+            lab.store.replace(repair.sync().unwrap(), "ada").unwrap().is_some(),
+            edited,
+            "watched: {watched}"
+        );
         assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
         fs::remove_file(lab.shared("a")).unwrap();
     }
@@ -521,7 +525,7 @@ fn a_full_disk_is_said_and_the_download_goes_on_when_there_is_room() {
     assert_eq!(indices(&partial.have()), [0]);
     partial.bytes = disk;
     fill(&partial, &content);
-    lab.store.publish(&partial).unwrap();
+    lab.store.publish(partial.sync().unwrap()).unwrap();
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
 }
 
@@ -543,7 +547,7 @@ fn bad_pieces_are_named_and_repaired_from_others() {
         assert_eq!(found(&partial), good, "only what is bad is fetched");
         assert_eq!(fs::read(lab.shared("a")).unwrap(), there, "until then the file stays as it is");
         fill(&partial, &content);
-        assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None);
+        assert_eq!(lab.store.replace(partial.sync().unwrap(), "ada").unwrap(), None);
         assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
         assert!(lab.store.verify(&manifest, || true).unwrap().is_empty());
     }
@@ -554,7 +558,7 @@ fn bad_pieces_are_named_and_repaired_from_others() {
     let partial = lab.store.repair(manifest).unwrap();
     assert!(!partial.needs_look(), "a file that is gone is repaired from nothing");
     fill(&partial, &content);
-    assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None);
+    assert_eq!(lab.store.replace(partial.sync().unwrap(), "ada").unwrap(), None);
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
 }
 
@@ -587,7 +591,7 @@ fn what_an_editor_saves_while_a_file_is_repaired_becomes_a_conflict_copy() {
         edit(&lab);
         let id = manifest("a.txt", b"edited").id();
         let conflict = conflict_name(&name("a.txt"), "ada", id);
-        assert_eq!(lab.store.replace(&partial, "ada").unwrap(), Some(conflict.clone()));
+        assert_eq!(lab.store.replace(partial.sync().unwrap(), "ada").unwrap(), Some(conflict.clone()));
         assert_eq!(fs::read(lab.shared("a.txt")).unwrap(), content);
         assert_eq!(fs::read(lab.shared(conflict.as_str())).unwrap(), b"edited");
         assert_eq!((lab.private("trash"), lab.private("partial")), (vec![], vec![]));
@@ -698,7 +702,7 @@ fn a_trash_that_was_removed_is_made_again_and_without_one_the_file_stays_as_it_i
     fs::remove_dir_all(&trash).unwrap();
     let partial = lab.store.repair(manifest.clone()).unwrap();
     fill(&partial, &content);
-    assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None);
+    assert_eq!(lab.store.replace(partial.sync().unwrap(), "ada").unwrap(), None);
     assert_eq!(fs::read(trash.join("a")).unwrap(), b"damaged");
     fs::remove_dir_all(&trash).unwrap();
     fs::write(&trash, "no folder").unwrap();
@@ -752,7 +756,7 @@ fn a_folder_into_which_a_file_was_only_saved_is_left_tidy() {
     lab.store.tidy();
     assert!(lab.store.has_marker(), "a download is on its way");
     fill(&partial, &content);
-    lab.store.publish(&partial).unwrap();
+    lab.store.publish(partial.sync().unwrap()).unwrap();
     lab.store.tidy();
     let left: Vec<_> = fs::read_dir(lab.store.dir()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["a"]);
@@ -841,10 +845,10 @@ fn a_repair_moves_nothing_that_is_no_file() {
     let partial = lab.store.repair(manifest("a", &content)).unwrap();
     fill(&partial, &content);
     fs::create_dir(lab.shared("a")).unwrap();
-    assert!(lab.store.replace(&partial, "ada").unwrap_err().to_string().contains("folder"));
+    assert!(lab.store.replace(partial.sync().unwrap(), "ada").unwrap_err().to_string().contains("folder"));
     assert!(lab.shared("a").is_dir());
     fs::remove_dir(lab.shared("a")).unwrap();
-    assert_eq!(lab.store.replace(&partial, "ada").unwrap(), None, "it is gone on with");
+    assert_eq!(lab.store.replace(partial.sync().unwrap(), "ada").unwrap(), None, "it is gone on with");
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
 }
 
@@ -868,7 +872,7 @@ fn a_file_whose_old_time_was_restored_is_noticed_also_right_after_it_was_publish
     let added = lab.store.import(&lab.outside("a", &content), &false.into()).unwrap();
     let partial = lab.store.begin(manifest("b", &content)).unwrap();
     fill(&partial, &content);
-    lab.store.publish(&partial).unwrap();
+    lab.store.publish(partial.sync().unwrap()).unwrap();
     for file in ["a", "b"].map(name) {
         let stamp = lab.store.stamp(&file).unwrap();
         assert!(lab.store.known(&file, &stamp).is_some(), "the stamp is that after the rename");

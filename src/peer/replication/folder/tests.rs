@@ -209,7 +209,7 @@ fn a_download_that_is_whole_in_the_moment_when_it_is_dropped_does_not_stay() {
     lab.library().offer(Arc::clone(&offer));
     lab.drop_at(Millis::MAX, &name, &manifest);
     lab.settle_all();
-    store.publish(&partial).unwrap();
+    store.publish(partial.sync().unwrap()).unwrap();
     offer.complete();
     lab.library().completed(&name);
     lab.settle_all();
