@@ -63,7 +63,7 @@ mod tests;
 mod trash;
 
 pub use disk::Stamp;
-pub use partial::{OnDisk, Partial, Written};
+pub use partial::{Partial, Synced, Written};
 pub use trash::{Thrown, conflict_name, is_conflict_copy};
 
 /// Where everything is that is not offered.

@@ -135,20 +135,20 @@ impl Partial {
     ///
     /// # Errors
     /// When some are missing, or the disk fails.
-    pub fn sync(&self) -> Result<OnDisk<'_>> {
+    pub fn sync(&self) -> Result<Synced<'_>> {
         let name = self.manifest.name();
         if !self.have().is_full() {
             return Err(Error::failed(format!("{name} is not whole"))
                 .advise("its missing pieces must be fetched first"));
         }
-        let synced = self.bytes.sync_all().map(|()| OnDisk(self));
+        let synced = self.bytes.sync_all().map(|()| Synced(self));
         synced.map_err(|error| disk::error(format!("cannot bring {name} to the disk"), error))
     }
 }
 
 /// A download that is whole and on the disk: nothing else gets its name.
 #[derive(Clone, Copy, Debug)]
-pub struct OnDisk<'a>(pub(super) &'a Partial);
+pub struct Synced<'a>(pub(super) &'a Partial);
 
 impl Drop for Partial {
     fn drop(&mut self) {
@@ -202,7 +202,7 @@ impl Store {
     ///
     /// # Errors
     /// `conflict` when another file has its name; the download stays as it is then.
-    pub fn publish(&self, OnDisk(partial): OnDisk<'_>) -> Result<()> {
+    pub fn publish(&self, Synced(partial): Synced<'_>) -> Result<()> {
         self.appear(partial, &partial.path)
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::disk::{self, Stamp};
-use super::partial::{OnDisk, Partial, WHOLE, read_piece};
+use super::partial::{Partial, Synced, WHOLE, read_piece};
 use super::{Stoppable, Store, taken};
 use crate::error::{Code, Error, Result};
 use crate::share::{FILE_NAME, FileId, FileName, Manifest};
@@ -202,7 +202,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk does not let it, or something that is no file lies there. The repair can be gone on with.
-    pub fn replace(&self, OnDisk(partial): OnDisk<'_>, peer: &str) -> Result<Option<FileName>> {
+    pub fn replace(&self, Synced(partial): Synced<'_>, peer: &str) -> Result<Option<FileName>> {
         let name = partial.manifest().name();
         let whole = partial.path.with_extension(WHOLE);
         fs::rename(&partial.path, &whole)
