@@ -7,8 +7,8 @@
 //! - Each slot takes the next product when it is free, so a fast peer does more of them.
 //! - One that failed waits again, and its count of attempts stays. The lowest number that waits is next: so one that
 //!   failed comes before all that were never begun.
-//! - While another slot might still fail, a slot that finds nothing to do waits instead of leaving. And it does not wait for
-//!   ever: a peer that takes more than [`OVERTAKE`] times as long as the slowest answer, and than [`LEAST`], is given up,
+//! - While another slot might still fail, a slot that finds nothing to do waits instead of leaving, also when its lease is
+//!   over. And it does not wait for ever: a peer that takes more than [`OVERTAKE`] times as long as the slowest answer, and than [`LEAST`], is given up,
 //!   and others do its products.
 //! - A slot holds its product as an [`Attempt`]. Unless it is finished it goes back to the others, also when the slot's
 //!   thread panics: they wait for it.
@@ -63,6 +63,12 @@ struct ProductRow {
     seconds: f64,
 }
 
+impl ProductRow {
+    fn is_running(&self) -> bool {
+        matches!(self.stage, ProductStage::Sent | ProductStage::Computing)
+    }
+}
+
 struct Rows {
     all: Vec<ProductRow>,
     /// No product below this one waits.
@@ -86,10 +92,8 @@ impl Rows {
     fn straggler(&self, but: PeerId) -> Option<Arc<PeerCard>> {
         let slowest = self.all.iter().map(|row| row.seconds).fold(0.0, f64::max);
         let limit = LEAST.max(Duration::from_secs_f64(slowest) * OVERTAKE);
-        let late = |row: &&ProductRow| {
-            let runs = matches!(row.stage, ProductStage::Sent | ProductStage::Computing);
-            runs && row.began.is_some_and(|began| began.elapsed() > limit)
-        };
+        let late =
+            |row: &&ProductRow| row.is_running() && row.began.is_some_and(|began| began.elapsed() > limit);
         let mut peers = self.all.iter().filter(late).filter_map(|row| row.peer.as_ref());
         peers.find(|card| slowest > 0.0 && card.peer != but).cloned()
     }
@@ -131,20 +135,22 @@ impl Products {
     }
 
     /// The next product for a slot of this peer; if there is none, waits until something changes, and has a peer given up
-    /// that takes too long. `None` when nothing is left, or the slot may not begin another one.
+    /// that takes too long. `None` when nothing is left. A slot that may not begin another one waits for those that others
+    /// have begun: one of their peers may be late, too.
     pub(super) fn next(
         &self,
         peer: &Arc<PeerCard>,
         may_begin: impl Fn() -> bool,
         give_up: impl Fn(&PeerCard),
     ) -> Option<Attempt<'_>> {
-        while may_begin() {
+        loop {
+            let may_begin = may_begin();
             let mut rows = self.rows.lock();
-            if let Some(product) = rows.take(peer) {
+            if may_begin && let Some(product) = rows.take(peer) {
                 return Some(Attempt { products: self, product, began: Instant::now() });
             }
-            if rows.all.iter().all(|row| row.stage == ProductStage::Checked) {
-                break;
+            if !rows.all.iter().any(ProductRow::is_running) {
+                return None;
             }
             if let Some(late) = rows.straggler(peer.peer) {
                 MutexGuard::unlocked(&mut rows, || give_up(&late));
@@ -156,7 +162,6 @@ impl Products {
                 rows.all.iter_mut().for_each(|row| row.began = row.began.map(|_| Instant::now()));
             }
         }
-        None
     }
 
     /// How many are done.
@@ -310,18 +315,22 @@ mod tests {
     #[test]
     fn who_has_nothing_to_do_has_a_peer_given_up_that_takes_much_longer_than_all_others() {
         let products = products(1);
-        let (ada, ben, given_up) = (peer(1), peer(2), Mutex::new(Vec::new()));
-        let stuck = takes(&products, &ben);
-        (1..7).for_each(|_| takes(&products, &ada).finish());
-        let product = stuck.product;
-        products.rows.lock().all[product].began = Instant::now().checked_sub(LEAST * 2);
-        let give_up = |late: &PeerCard| given_up.lock().push(late.peer);
-        let may_begin = || given_up.lock().is_empty();
-        assert!(products.rows.lock().straggler(ben.peer).is_none(), "its own slots wait for it");
-        assert!(products.next(&ada, may_begin, give_up).is_none());
-        assert_eq!(*given_up.lock(), [2]);
-        drop(stuck);
-        assert_eq!(takes(&products, &ada).product, product);
+        let (ada, ben) = (peer(1), peer(2));
+        (0..6).for_each(|_| takes(&products, &ada).finish());
+        let product = 6;
+        // Also when the lease is over.
+        for may_begin in [false, true] {
+            let stuck = Mutex::new(Some(takes(&products, &ben)));
+            products.rows.lock().all[product].began = Instant::now().checked_sub(LEAST * 2);
+            assert!(products.rows.lock().straggler(ben.peer).is_none(), "its own slots wait for it");
+            let give_up = |late: &PeerCard| {
+                assert_eq!(late.peer, 2);
+                drop(stuck.lock().take().expect("it is given up once"));
+            };
+            let next = products.next(&ada, || may_begin, give_up);
+            assert!(stuck.lock().is_none(), "may begin: {may_begin}");
+            assert_eq!(next.map(|it| it.product), may_begin.then_some(product));
+        }
     }
 
     #[test]
