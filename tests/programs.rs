@@ -400,6 +400,18 @@ fn a_peer_that_is_started_before_its_manager_joins_when_it_comes() {
 }
 
 #[test]
+fn a_file_that_is_being_written_does_not_stay_when_a_signal_ends_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let there = || fs::read_dir(dir.path()).unwrap().map(Result::unwrap);
+    let mut make = Node::start("peer", dir.path(), "warn", &["make", "big", "3000"]);
+    let begun = || there().find(|file| file.metadata().is_ok_and(|is| is.len() > 0));
+    until("the file in which it is written", PATIENCE, begun);
+    make.signal(Signal::INT);
+    make.outcome();
+    assert!(there().all(|file| file.file_name() == "big.npy"), "{:?}", there().collect::<Vec<_>>());
+}
+
+#[test]
 fn make_writes_what_its_seed_says_and_json_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let make = |args: &[&str]| peer(dir.path(), &[&["make"], args].concat()).assert(0, &[]);

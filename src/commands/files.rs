@@ -131,6 +131,7 @@ pub(super) fn serve_until_copied(context: &Context, file: &FileName) -> Result<(
             Err(e) => debug!("{e}"),
         }
         std::thread::sleep(COPIES_CHECK);
+        still_offered(peer, file)?;
     }
 }
 
@@ -159,10 +160,25 @@ fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<(
 
 /// After `down --stay`: serves until a signal, which then is the ordinary end.
 pub(super) fn serve_on(context: &Context, file: &FileName) -> Result<()> {
-    tell(format!("serving {file} at {} until Ctrl-C", context.peer()?.addr()));
+    let peer = context.peer()?;
+    tell(format!("serving {file} at {} until Ctrl-C", peer.addr()));
     context.work.is_done();
     loop {
-        std::thread::park(); // The signal's thread ends the program.
+        // The signal's thread ends the program.
+        std::thread::sleep(COPIES_CHECK);
+        still_offered(peer, file)?;
+    }
+}
+
+/// Looks whether a file is still offered: it may have been dropped, changed or deleted, or the manager may refuse it now.
+fn still_offered(peer: &Peer, file: &FileName) -> Result<()> {
+    let library = &peer.wings.library;
+    // What is not there any more is not offered after this.
+    library.get(file).iter().for_each(|offer| drop(library.open(offer)));
+    match library.wait_until_told(file, Duration::ZERO) {
+        // The manager may be away for a while.
+        Err(no) if no.code() == Code::Failed => Ok(()),
+        told => told,
     }
 }
 
@@ -285,7 +301,9 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
     let bad = store.verify(&found.manifest, || !context.work.is_stopped()).map_err(|e| {
         if e.code() == Code::NotFound { e.advise("`down` fetches it; --data names the folder") } else { e }
     })?;
-    if !bad.is_empty() {
+    if let Some(first) = bad.first() {
+        // So this peer does not offer it as it is, whoever can mend it.
+        let _ = found.manifest.layout().piece(*first).and_then(|piece| store.recheck(&found.manifest, piece));
         let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
         let wrong = counted(bad.len(), "wrong piece");
         if store.is_watched_elsewhere() {

@@ -154,11 +154,15 @@ impl Talk<'_> {
                 }
             }
             FromManager::Fetch { file } if let Some(replication) = replication => replication.fetch(file),
-            FromManager::Drop { file, id: Some(id), at: Some(at) } if let Some(replication) = replication => {
-                replication.dropped(&Dropped { file, id, at });
+            FromManager::Drop { file, id: Some(id), at: Some(at) } => {
+                let dropped = Dropped { file, id, at };
+                match replication {
+                    Some(replication) => replication.dropped(&dropped),
+                    None => library.end(&dropped),
+                }
             }
             // A peer that came for one command keeps nothing, and is asked for nothing.
-            FromManager::Fetch { .. } | FromManager::Drop { id: Some(_), at: Some(_), .. } => {}
+            FromManager::Fetch { .. } => {}
             FromManager::Drop { file, .. } => {
                 info!("{file} was dropped, it is not said which bytes, or when")
             }

@@ -595,7 +595,7 @@ impl Peer {
         let vanished = look.vanished.into_iter().map(|file| (file, sight(0)));
         let moving = look.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS);
         let moving = moving.map(|(file, looks)| (file, sight(looks)));
-        let read = look.read.into_iter().map(|file| (file, sight(0)));
+        let read = look.read.into_iter().map(|(file, _)| (file, sight(0)));
         self.todo.extend(vanished.chain(moving).chain(read));
     }
 
@@ -1423,11 +1423,11 @@ fn fails(failures: &BTreeMap<FileName, Failure>, file: &FileName, stamp: Option<
 
 fn found_again(
     disk: &Disk,
-    read: &[FileName],
+    read: &[(FileName, Stamp)],
     vanished: &[FileName],
     offered: &[(FileName, FileId)],
 ) -> usize {
-    let there = read.iter().filter_map(|name| disk.files.get(name).map(|file| &file.content));
+    let there = read.iter().filter_map(|(name, _)| disk.files.get(name).map(|file| &file.content));
     let new: Vec<FileId> = there.filter(|it| !it.bytes.is_empty()).map(|it| it.id()).collect();
     offered.iter().filter(|(file, id)| vanished.contains(file) && new.contains(id)).count()
 }

@@ -40,7 +40,7 @@ const STILL: u32 = 12;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Look {
     /// Files to read: new ones, and changed ones, on which two looks agree.
-    pub(super) read: Vec<FileName>,
+    pub(super) read: Vec<(FileName, Stamp)>,
     /// Files that are new or changed, on which another look must agree, with how many looks have disagreed in a row.
     pub(super) moving: Vec<(FileName, u32)>,
     /// Files that were offered and are gone.
@@ -109,7 +109,7 @@ impl Watch {
             if self.looked && seen.same == 1 {
                 look.moving.push((name.clone(), seen.moved));
             } else {
-                look.read.push(name.clone());
+                look.read.push((name.clone(), *stamp));
             }
         }
         self.looked = true;
@@ -128,10 +128,6 @@ mod tests {
 
     fn name(name: &str) -> FileName {
         name.parse().unwrap()
-    }
-
-    fn names(list: &[&str]) -> Vec<FileName> {
-        list.iter().map(|one| name(one)).collect()
     }
 
     fn whole(list: &[&str]) -> Vec<(FileName, FileId)> {
@@ -154,14 +150,14 @@ mod tests {
     fn the_first_look_reads_what_is_there_and_later_two_must_agree() {
         let mut watch = Watch::default();
         let known = |one: &FileName, _: &Stamp| one.as_str() == "a";
-        assert_eq!(watch.look(&there(&[("a", 1)]), &[], nothing).read, names(&["a"]));
+        assert_eq!(watch.look(&there(&[("a", 1)]), &[], nothing).read, there(&[("a", 1)]));
         let offered = whole(&["a"]);
         let grows = watch.look(&there(&[("a", 1), ("b", 1)]), &offered, known);
         assert_eq!((grows.read, grows.moving), (vec![], vec![(name("b"), 1)]));
         let grows = watch.look(&there(&[("a", 1), ("b", 2)]), &offered, known);
         assert_eq!((grows.read, grows.moving), (vec![], vec![(name("b"), 2)]));
         let done = watch.look(&there(&[("a", 1), ("b", 2)]), &offered, known);
-        assert_eq!((done.read, done.moving), (names(&["b"]), vec![]));
+        assert_eq!((done.read, done.moving), (there(&[("b", 2)]), vec![]));
     }
 
     #[test]
@@ -171,7 +167,7 @@ mod tests {
         let offered = whole(&["a"]);
         assert_eq!(watch.look(&there(&[("a", 1)]), &offered, known), Look::default());
         assert_eq!(watch.look(&there(&[("a", 2)]), &offered, known).moving, [(name("a"), 1)]);
-        assert_eq!(watch.look(&there(&[("a", 2)]), &offered, known).read, names(&["a"]));
+        assert_eq!(watch.look(&there(&[("a", 2)]), &offered, known).read, there(&[("a", 2)]));
     }
 
     #[test]

@@ -198,6 +198,31 @@ fn what_is_saved_while_the_manager_is_asked_about_the_former_edit_stays_where_it
 }
 
 #[test]
+fn what_changes_between_the_look_and_the_reading_is_looked_at_again() {
+    let mut lab = Lab::new();
+    let name = "notes".parse().unwrap();
+    lab.save("notes", "half");
+    let agreed = lab.replication.store.stamp(&name);
+    lab.save("notes", "all of it");
+    assert!(!lab.folder.settle(&name, Sight { whole_look: true, agreed, changing: 0 }), "look again");
+    assert!(!lab.is_offered("notes"));
+    let agreed = lab.replication.store.stamp(&name);
+    assert!(lab.folder.settle(&name, Sight { whole_look: true, agreed, changing: 0 }));
+    assert!(lab.is_offered("notes"));
+}
+
+#[test]
+fn a_drop_does_not_wait_until_all_that_lies_there_is_read() {
+    let mut lab = Lab::new();
+    lab.save("new", "to be read");
+    let (name, notes) = lab.put("notes");
+    lab.offer(&notes, None);
+    lab.drop_at(Millis::MAX, &name, &notes);
+    lab.folder.look();
+    assert!(lab.is_offered("new") && !lab.has("notes"));
+}
+
+#[test]
 fn a_download_that_is_whole_in_the_moment_when_it_is_dropped_does_not_stay() {
     let mut lab = Lab::new();
     let (name, manifest) = lab.put("film");
