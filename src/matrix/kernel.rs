@@ -29,7 +29,7 @@
 //! What is missing: the block sizes follow from the caches, and are not measured at run time. Very thin products (a row times
 //! a matrix) are limited by memory and gain nothing from packing, but pay for it.
 
-use super::micro::{self, BareLoop, LINE, Target, TileProduct, TileSize};
+use super::micro::{self, LINE, Target, TileProduct, TileSize};
 use super::{Operand, View};
 use crate::error::Error;
 use crate::thread::caches;
@@ -117,12 +117,6 @@ impl Kernel {
         let into = vec![Target { sign: 1.0, fresh: true, rows }];
         let result = self.compute(&mut MultiplyAdd { left, right, into }, &mut Packs::default(), &|| true);
         debug_assert!(result.is_ok(), "nobody abandons this product");
-    }
-
-    /// Does nothing but fused multiply-adds on registers, and returns how many floating-point operations
-    /// that were: the speed that no product on one core can exceed.
-    pub fn bare_loop(self, rounds: usize) -> f64 {
-        self.run(BareLoop { rounds })
     }
 
     fn blocks(self) -> Blocks {

@@ -25,7 +25,6 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
-use std::hint::black_box;
 
 /// Entries in a cache line of 64 bytes.
 pub(super) const LINE: usize = 8;
@@ -194,17 +193,6 @@ impl Kernel {
         Kernel::available().next().unwrap_or(Kernel(Width::Portable))
     }
 
-    /// What it is written for, such as `AVX-512`.
-    pub fn name(self) -> &'static str {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Width::Avx512 => "AVX-512",
-            #[cfg(target_arch = "x86_64")]
-            Width::Avx2 => "AVX2",
-            Width::Portable => "portable",
-        }
-    }
-
     /// Does a job with these vectors.
     pub(super) fn run<J: Vectorized>(self, job: J) -> J::Answer {
         match self.0 {
@@ -364,30 +352,6 @@ fn fetch(address: *const f64) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
-}
-
-/// Fused multiply-adds on registers and nothing else; what it comes to is how many operations that were.
-pub(super) struct BareLoop {
-    pub(super) rounds: usize,
-}
-
-impl Vectorized for BareLoop {
-    type Answer = f64;
-
-    #[inline(always)]
-    fn run<V: Vector, const MR: usize, const NV: usize>(self) -> f64 {
-        let (a, b) = (V::splat(black_box(1.0)), V::splat(black_box(1e-9)));
-        let mut sums = [[b; NV]; MR];
-        // Different beginnings: the compiler would compute equal sums only once.
-        sums.as_flattened_mut().iter_mut().for_each(|sum| *sum = V::splat(black_box(1.0)));
-        for _ in 0..self.rounds {
-            for sum in sums.as_flattened_mut() {
-                *sum = b.plus_product(a, *sum);
-            }
-        }
-        black_box(sums);
-        (self.rounds * MR * NV * V::LANES * 2) as f64
-    }
 }
 
 /// Asks the operating system for pages of 2 MiB instead of 4 KiB behind a large vector: fewer faults when

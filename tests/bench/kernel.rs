@@ -5,6 +5,7 @@
 //! `-- 3` after it takes three rounds instead of seven.
 #![allow(unsafe_code)] // `matrixmultiply` can be called in no other way
 
+use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
@@ -16,6 +17,13 @@ use peerlab::matrix::{Matrix, Operand};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use micro::{Vector, Vectorized};
+
+/// The vectors of the library's kernels, for a loop that is not its own.
+#[path = "../../src/matrix/micro.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod micro;
+
 /// Set to a size, it makes this program a process that measures its own memory.
 const MEASURE_MEMORY: &str = "PEERLAB_BENCH_MEMORY";
 
@@ -25,7 +33,8 @@ fn main() {
     }
     let rounds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(7);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("kernels: {}, {cores} cores, medians of {rounds} rounds", names());
+    let names: Vec<_> = Kernel::available().map(name).collect();
+    println!("kernels: {}, {cores} cores, medians of {rounds} rounds", names.join(", "));
     kernels(rounds);
     for n in [1024, 2048, 3000, 4096] {
         strassen(n, rounds);
@@ -39,8 +48,13 @@ fn main() {
     memory(2048);
 }
 
-fn names() -> String {
-    Kernel::available().map(Kernel::name).collect::<Vec<_>>().join(", ")
+/// What a kernel is written for.
+fn name(kernel: Kernel) -> &'static str {
+    match format!("{kernel:?}").as_str() {
+        "Kernel(Avx512)" => "AVX-512",
+        "Kernel(Avx2)" => "AVX2",
+        _ => "portable",
+    }
 }
 
 /// NumPy in a process of its own, with one thread of OpenBLAS and the instruction set of a kernel.
@@ -92,29 +106,54 @@ impl Drop for NumPy {
 fn kernels(rounds: usize) {
     let n = 2048;
     let (a, b, mut c) = matrices(n);
-    for kernel in Kernel::available() {
+    for (kernel, vectors) in Kernel::available().zip(micro::Kernel::available()) {
+        let name = name(kernel);
         let (mut ours, mut theirs, mut bare, mut blas) = (vec![], vec![], vec![], vec![]);
-        let mut numpy = NumPy::like(kernel.name());
+        let mut numpy = NumPy::like(name);
         for _ in 0..rounds {
             blas.extend(numpy.as_mut().and_then(|numpy| numpy.gflops(n)));
             ours.push(gflops(n, || kernel.multiply(a.view(), b.view(), c.as_mut_slice())));
             theirs.push(gflops(n, || matrixmultiply(&a, &b, &mut c)));
             let begun = Instant::now();
-            bare.push(kernel.bare_loop(10_000_000) / begun.elapsed().as_secs_f64() / 1e9);
+            bare.push(vectors.run(BareLoop { rounds: 10_000_000 }) / begun.elapsed().as_secs_f64() / 1e9);
         }
         let (ours, theirs, bare) = (median(ours), median(theirs), median(bare));
-        let goal = if kernel.name() == "portable" { "" } else { "(goals 0.95, 0.85)" };
+        let goal = if name == "portable" { "" } else { "(goals 0.95, 0.85)" };
         let blas = match blas.is_empty() {
-            true if kernel.name() == "portable" => String::new(),
+            true if name == "portable" => String::new(),
             true => "no NumPy to compare with (PYTHON=... names a Python that has it)".into(),
             false => format!("{:.2} of OpenBLAS ({:.0})", ours / median(blas.clone()), median(blas)),
         };
         println!(
-            "kernel {:8} n={n}: {ours:.0} GFLOP/s; {:.2} of matrixmultiply ({theirs:.0}), {:.2} of bare FMAs ({bare:.0}) {goal} {blas}",
-            kernel.name(),
+            "kernel {name:8} n={n}: {ours:.0} GFLOP/s; {:.2} of matrixmultiply ({theirs:.0}), {:.2} of bare FMAs ({bare:.0}) {goal} {blas}",
             ours / theirs,
             ours / bare
         );
+    }
+}
+
+/// Fused multiply-adds on registers and nothing else: the speed that no product on one core can exceed. What it
+/// comes to is how many operations that were.
+struct BareLoop {
+    rounds: usize,
+}
+
+impl Vectorized for BareLoop {
+    type Answer = f64;
+
+    #[inline(always)]
+    fn run<V: Vector, const MR: usize, const NV: usize>(self) -> f64 {
+        let (a, b) = (V::splat(black_box(1.0)), V::splat(black_box(1e-9)));
+        let mut sums = [[b; NV]; MR];
+        // Different beginnings: the compiler would compute equal sums only once.
+        sums.as_flattened_mut().iter_mut().for_each(|sum| *sum = V::splat(black_box(1.0)));
+        for _ in 0..self.rounds {
+            for sum in sums.as_flattened_mut() {
+                *sum = b.plus_product(a, *sum);
+            }
+        }
+        black_box(sums);
+        (self.rounds * MR * NV * V::LANES * 2) as f64
     }
 }
 
