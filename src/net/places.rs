@@ -34,37 +34,30 @@ pub(crate) enum Party {
     Stranger(IpAddr),
 }
 
-/// A place that is taken. The more useful it is, the later it gives way; without a use it never does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<I, U> {
-    pub(crate) id: I,
-    pub(crate) party: Party,
-    pub(crate) useful: Option<U>,
-}
-
-/// Which one gives way to a newcomer, if one must, of those that have `taken` some of `all` places.
+/// Which one gives way to a newcomer, if one must, of those that have `taken` some of `all` places: the id of each, its
+/// party, and its use. The more useful it is, the later it gives way; without a use it never does.
 ///
 /// # Errors
 /// [`busy`] where nobody does.
-pub(crate) fn gives_way<I: Copy + Ord, U: Ord>(
+pub(crate) fn gives_way<I: Ord, U: Ord>(
     all: usize,
     newcomer: Party,
-    taken: impl Iterator<Item = Place<I, U>> + Clone,
+    taken: impl Iterator<Item = (I, Party, Option<U>)> + Clone,
 ) -> Result<Option<I>> {
     let is_stranger = |party| matches!(party, Party::Stranger(_));
     let is_full = taken.clone().count() >= all;
-    let strangers = taken.clone().filter(|place| is_stranger(place.party)).count();
+    let strangers = taken.clone().filter(|&(_, party, _)| is_stranger(party)).count();
     let is_crowded = is_stranger(newcomer) && strangers >= all / 2;
     if !(is_full || is_crowded) {
         return Ok(None);
     }
     let mut shares = HashMap::from([(newcomer, 1)]);
-    taken.clone().for_each(|place| *shares.entry(place.party).or_insert(0) += 1);
+    taken.clone().for_each(|(_, party, _)| *shares.entry(party).or_insert(0) += 1);
     shares.retain(|party, _| is_full || is_stranger(*party));
     let most = shares.into_iter().max_by_key(|&(party, share)| (share, party == newcomer));
-    let goes = |place: &Place<I, U>| place.useful.is_some() && most.is_some_and(|most| most.0 == place.party);
-    let least = taken.filter(goes).min_by(|a, b| (&a.useful, a.id).cmp(&(&b.useful, b.id)));
-    least.map(|place| Some(place.id)).ok_or_else(|| busy(all))
+    let goes = taken.filter(|&(_, party, _)| most.is_some_and(|most| most.0 == party));
+    let least = goes.filter_map(|(id, _, useful)| Some((useful?, id))).min();
+    least.map(|(_, id)| Some(id)).ok_or_else(|| busy(all))
 }
 
 /// What one is told for which there is no place, or no longer.
@@ -118,7 +111,7 @@ mod tests {
 
     /// The entry to eight places, of which these are taken; each is as useful as its number.
     fn enters(newcomer: Party, taken: &[Party]) -> Result<Option<usize>, Code> {
-        let place = |(id, &party)| Place { id, party, useful: Some(id) };
+        let place = |(id, &party)| (id, party, Some(id));
         gives_way(8, newcomer, taken.iter().enumerate().map(place)).map_err(|no| no.code())
     }
 
@@ -156,7 +149,7 @@ mod tests {
     fn where_it_gains_nothing_and_where_nobody_may_go_the_newcomer_is_refused() {
         let each = [1, 2, 3, 4].map(|last| stranger([10, 0, 0, last]));
         assert_eq!(enters(stranger(HERE), &each), Err(Code::Busy));
-        let stays = (0..8).map(|id| Place::<_, u64> { id, party: Party::Peer(7), useful: None });
+        let stays = (0..8).map(|id| (id, Party::Peer(7), None::<u64>));
         assert!(gives_way(8, stranger(HERE), stays).is_err());
     }
 

@@ -29,7 +29,7 @@ use super::admission::Admission;
 use super::connection::{Connection, Received, Writer};
 use super::key::Key;
 use super::limits;
-use super::places::{Place, gives_way};
+use super::places::gives_way;
 use crate::error::{Code, Error, Result};
 use crate::thread::{self, Thread};
 
@@ -62,12 +62,9 @@ struct Open {
 impl Open {
     /// Sees to it that there is a place for a newcomer. One that gives way to it is closed, which wakes its thread.
     fn make_room(&mut self, newcomer: &Writer) -> Result<()> {
-        let place = |(&id, (writer, _)): (&u64, &(Writer, Thread))| Place {
-            id,
-            party: writer.party(),
-            useful: writer.occupant.useful(),
-        };
-        let gone = gives_way(limits::CONNECTIONS, newcomer.party(), self.conversations.iter().map(place))?;
+        let all = self.conversations.iter();
+        let taken = all.map(|(&id, (writer, _))| (id, writer.party(), writer.occupant.useful()));
+        let gone = gives_way(limits::CONNECTIONS, newcomer.party(), taken)?;
         if let Some((id, (writer, thread))) = gone.and_then(|id| self.conversations.remove_entry(&id)) {
             writer.close();
             self.ending.insert(id, thread);

@@ -16,7 +16,7 @@ use super::rate::{Rate, Register};
 use crate::error::{Code, Error, Result};
 use crate::net::limits;
 use crate::net::message::{FromPeer, Holder, Name, PeerId, UploadStage, UploadState};
-use crate::net::places::{Party, Place, busy, gives_way};
+use crate::net::places::{Party, busy, gives_way};
 use crate::peer::config::UploadSettings;
 use crate::peer::library::offer::Offer;
 use crate::share::choker::{Contender, Occasion, Service, judge};
@@ -147,12 +147,8 @@ impl Requesters {
     fn make_room(&mut self, newcomer: Party) -> Result<()> {
         // One that is served is of more use than one that is not, and that of more than one that wants nothing.
         let useful = |known: &Requester| (known.interested, known.service != Service::Choked, known.since);
-        let place = |(&id, known): (&RequesterId, &Requester)| Place {
-            id,
-            party: known.party,
-            useful: Some(useful(known)),
-        };
-        if let Some(id) = gives_way(limits::JOINS, newcomer, self.all.iter().map(place))? {
+        let taken = self.all.iter().map(|(&id, known)| (id, known.party, Some(useful(known))));
+        if let Some(id) = gives_way(limits::JOINS, newcomer, taken)? {
             self.all[&id].say(FromPeer::Error((&busy(limits::JOINS)).into()));
             self.leave(id, Instant::now());
         }
