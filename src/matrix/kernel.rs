@@ -31,7 +31,7 @@
 
 use super::micro::{self, LINE, Target, TileProduct, TileSize};
 use super::{Operand, View};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::thread::caches;
 
 pub use super::micro::Kernel;
@@ -93,13 +93,8 @@ impl<'t> MultiplyAdd<'t> {
 }
 
 /// A product was given up because nobody waits for it any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Abandoned;
-
-impl From<Abandoned> for Error {
-    fn from(Abandoned: Abandoned) -> Self {
-        Error::failed("the product was abandoned")
-    }
+pub(crate) fn abandoned() -> Error {
+    Error::failed("the product was abandoned")
 }
 
 impl Kernel {
@@ -129,7 +124,7 @@ impl Kernel {
         product: &mut MultiplyAdd<'_>,
         packs: &mut Packs,
         keep_going: &(dyn Fn() -> bool + Sync),
-    ) -> Result<(), Abandoned> {
+    ) -> Result<()> {
         let MultiplyAdd { left, right, into } = product;
         let (rows, inner, cols) = (left.rows(), left.cols(), right.cols());
         if inner == 0 {
@@ -148,7 +143,7 @@ impl Kernel {
                 // Loop 3: rows of A and C.
                 for (i0, mb) in pieces(rows, mc, mr) {
                     if !keep_going() {
-                        return Err(Abandoned);
+                        return Err(abandoned());
                     }
                     pack_left(&left.window(i0, p0, mb, kb), mr, a_pack);
                     // The panels of A share the next panel of B.

@@ -40,9 +40,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::kernel::{Abandoned, Kernel, MultiplyAdd, Packs};
+use super::kernel::{Kernel, MultiplyAdd, Packs};
 use super::micro::Target;
 use super::{Matrix, Operand, View, blocks};
+use crate::error::Result;
 use crate::thread::on_threads;
 
 /// What one of the seven multiplies and where its answer goes: a sign for each quadrant, in the order
@@ -314,7 +315,10 @@ impl<'a> Assembly<'a> {
 /// C = A·B on this machine, cut once by Strassen where all sides are long, on `threads` threads.
 ///
 /// `c` holds the entries of C row after row, and is overwritten. `keep_going` is asked once per kernel block,
-/// that is every millisecond or so; when it says no, the product is given up and C holds nothing of use.
+/// that is every millisecond or so.
+///
+/// # Errors
+/// When it says no: the product is given up, and C holds nothing of use.
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -324,7 +328,7 @@ pub fn multiply(
     c: &mut [f64],
     threads: usize,
     keep_going: &(dyn Fn() -> bool + Sync),
-) -> Result<(), Abandoned> {
+) -> Result<()> {
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
     assert_eq!(inner, b.rows(), "as many columns on the left as rows on the right");
     assert_eq!(Some(c.len()), rows.checked_mul(cols), "the shape of the answer");
@@ -348,7 +352,7 @@ fn multiply_at(
     c: &mut [f64],
     threads: usize,
     keep_going: &(dyn Fn() -> bool + Sync),
-) -> Result<(), Abandoned> {
+) -> Result<()> {
     let plan = Plan::new(a.rows(), a.cols(), b.cols(), levels);
     let (rows, _, cols) = plan.block();
     let blocks = blocks(c, b.cols(), 1 << levels, rows, cols);
@@ -375,7 +379,7 @@ fn multiply_at(
             Kernel::best().compute(&mut band, packs, keep_going)
         })
         .into_iter()
-        .collect::<Result<(), _>>()?;
+        .collect::<Result<()>>()?;
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use super::network::Network;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::matrix::View;
-use crate::matrix::kernel::Abandoned;
+use crate::matrix::kernel::abandoned;
 use crate::matrix::strassen;
 use crate::net::connection::{Connection, Received};
 use crate::net::key::Key;
@@ -127,11 +127,11 @@ impl Serving {
 
     /// Waits for the cores: a product that is done in half the time is worth more than two that are done together,
     /// because its answer travels while the next one computes, and the last one leaves no core idle.
-    fn cores(&self, connection: &Connection) -> Result<MutexGuard<'_, usize>, Abandoned> {
+    fn cores(&self, connection: &Connection) -> Result<MutexGuard<'_, usize>> {
         loop {
             match self.cores.try_lock_for(GONE_CHECK) {
                 Some(cores) => return Ok(cores),
-                None if connection.is_gone() => return Err(Abandoned),
+                None if connection.is_gone() => return Err(abandoned()),
                 None => {}
             }
         }
