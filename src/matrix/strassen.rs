@@ -237,38 +237,25 @@ pub fn exact_bound(levels: u32, inner: usize, max_a: f64, max_b: f64) -> f64 {
 /// C as it is put together: a lock for every block, so that answers can be added as they come, by
 /// several threads at once.
 ///
-/// The first answer that reaches a row of a block overwrites it, and every block is reached, so C need not
-/// be zeroed. An entry of C is complete when all products were added, each once.
+/// An entry of C is complete when all products were added, each once.
 #[derive(Debug)]
 pub struct Assembly<'a> {
     plan: Plan,
-    blocks: Vec<Mutex<Vec<Row<'a>>>>,
+    blocks: Vec<Mutex<Vec<&'a mut [f64]>>>,
     /// How many rows of each product were added.
     added: Vec<AtomicUsize>,
 }
 
-/// One row of a block of C.
-#[derive(Debug)]
-struct Row<'a> {
-    written: bool,
-    entries: &'a mut [f64],
-}
-
 impl<'a> Assembly<'a> {
-    /// Begins to put together `c`, whatever it holds now.
+    /// Begins to put together `c`, which is zeros.
     ///
     /// # Panics
     /// If `c` has another shape than the answer of the plan.
     pub fn new(plan: Plan, c: &'a mut Matrix) -> Self {
         assert_eq!((c.rows, c.cols), (plan.rows, plan.cols), "the answer of the plan");
-        let (rows, inner, cols) = plan.block();
-        if inner == 0 {
-            c.data.fill(0.0);
-        }
-        let row = |entries| Row { written: inner == 0, entries };
-        let locked = |block: Vec<&'a mut [f64]>| Mutex::new(block.into_iter().map(row).collect());
+        let (rows, _, cols) = plan.block();
         let blocks =
-            blocks(&mut c.data, c.cols, 1 << plan.levels, rows, cols).into_iter().map(locked).collect();
+            blocks(&mut c.data, c.cols, plan.side(), rows, cols).into_iter().map(Mutex::new).collect();
         let added = (0..plan.products()).map(|_| AtomicUsize::new(0)).collect();
         Self { plan, blocks, added }
     }
@@ -299,13 +286,7 @@ impl<'a> Assembly<'a> {
         for (sign, at) in self.plan.targets(i) {
             let mut block = self.blocks[at].lock();
             for (into, from) in block.iter_mut().skip(added).zip(answer.chunks_exact(cols)) {
-                let written = std::mem::replace(&mut into.written, true);
-                let pairs = into.entries.iter_mut().zip(from);
-                if written {
-                    pairs.for_each(|(c, m)| *c += sign * m);
-                } else {
-                    pairs.for_each(|(c, m)| *c = sign * m);
-                }
+                into.iter_mut().zip(from).for_each(|(c, m)| *c += sign * m);
             }
         }
         self.added[i].store(end, Relaxed);

@@ -9,7 +9,7 @@ use super::*;
 fn through_plan(a: &Matrix, b: &Matrix, levels: u32) -> Matrix {
     let plan = Plan::new(a.rows(), a.cols(), b.cols(), levels);
     let (rows, inner, cols) = plan.block();
-    let mut c = unwritten(a.rows(), b.cols());
+    let mut c = Matrix::zeros(a.rows(), b.cols());
     let assembly = Assembly::new(plan, &mut c);
     for i in (0..plan.products()).rev() {
         let (left, right) = (plan.left(i, a.view()), plan.right(i, b.view()));
@@ -67,7 +67,7 @@ fn large_odd_products_are_exact_on_whole_numbers() {
 fn answers_are_added_in_any_order_by_many_threads() {
     let (a, b) = whole_numbers(50, 40, 70, 5);
     let plan = Plan::new(50, 40, 70, 2);
-    let mut c = unwritten(50, 70);
+    let mut c = Matrix::zeros(50, 70);
     let assembly = Assembly::new(plan, &mut c);
     let answer = |i| {
         let ((rows, inner, cols), left, right) =
@@ -95,7 +95,7 @@ fn an_answer_may_come_in_portions_and_anew_after_it_broke_off() {
     let plan = Plan::new(9, 6, 11, 1);
     let (rows, inner, cols) = plan.block();
     for portion in 1..=rows {
-        let mut c = unwritten(9, 11);
+        let mut c = Matrix::zeros(9, 11);
         let assembly = Assembly::new(plan, &mut c);
         for i in 0..plan.products() {
             let (mut l, mut r) = (unwritten(rows, inner), unwritten(inner, cols));

@@ -130,7 +130,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// The answer by leased peers, into `c`; gives the time that was spent waiting for leases, and every product, in order.
+/// The answer by leased peers, into `c`, which is zeros; gives the time that was spent waiting for leases, and every product, in order.
 ///
 /// # Errors
 /// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
