@@ -79,6 +79,7 @@ fn an_empty_product_is_an_empty_or_zero_matrix_and_needs_no_slot() {
     let network = Network::start(&[], &[]);
     for shape in [(0, 5, 7), (5, 7, 0), (0, 0, 0), (4, 0, 3)] {
         multiplies(&network, shape, &[]);
+        multiplies(&network, shape, &["--local", "--force"]);
     }
     assert!(load(&network.path("c-4-0-3.npy")) == Matrix::zeros(4, 3));
 }
@@ -90,10 +91,14 @@ fn a_line_that_asks_for_much_and_brings_nothing_takes_no_memory() {
     holder.ask(1);
     let leased = holder.hear("leased");
     let mut slot = Wire::connect(leased["slots"][0]["addr"].as_str().unwrap().parse().unwrap());
-    slot.say(
-        &json!({"type": "multiply", "lease": leased["lease"], "key": leased["slots"][0]["key"], "product": 0,
-        "rows": 14_000, "inner": 0, "cols": 14_000, "payload": 0}),
-    );
+    let multiply = |[rows, inner, cols]: [u32; 3], payload: u32| {
+        json!({"type": "multiply", "lease": leased["lease"], "key": leased["slots"][0]["key"], "product": 0,
+        "rows": rows, "inner": inner, "cols": cols, "payload": payload})
+    };
+    slot.say(&multiply([0, 5, 7], 280));
+    slot.say_raw(&[0; 280]);
+    assert_eq!(slot.hear("product")["payload"], 0);
+    slot.say(&multiply([14_000, 0, 14_000], 0));
     // Its answer has a gigabyte and a half of zeros.
     slot.hear("product");
     assert!(network.peers[0].peak_memory() < 200 << 10, "{} KiB", network.peers[0].peak_memory());

@@ -126,6 +126,10 @@ fn compute(
     slots: Option<u32>,
     c: &mut Matrix,
 ) -> Result<(Duration, Vec<Done>)> {
+    let (rows, inner, cols) = question.plan.shape();
+    if [rows, inner, cols].contains(&0) {
+        return Ok(Default::default()); // C is zeros already.
+    }
     let Some(peer) = peer else { return question.multiply_here(c).map(|()| Default::default()) };
     let slots = slots.unwrap_or(if question.plan.levels() == 0 { 1 } else { 7 });
     show_work(

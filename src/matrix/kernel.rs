@@ -88,7 +88,7 @@ impl<'t> MultiplyAdd<'t> {
             let into = self.into.iter_mut().map(cut).collect();
             MultiplyAdd { left: self.left.window(first, 0, rows, inner), right: self.right.clone(), into }
         };
-        pieces(rows, rows.div_ceil(count).max(1), 1).map(band).collect()
+        pieces(rows, rows.div_ceil(count), 1).map(band).collect()
     }
 }
 
@@ -108,7 +108,7 @@ impl Kernel {
         assert_eq!(Some(c.len()), a.rows().checked_mul(b.cols()), "the shape of the answer");
         let left = Operand::new(a.rows(), a.cols(), vec![(1.0, a)]);
         let right = Operand::new(b.rows(), b.cols(), vec![(1.0, b)]);
-        let rows = c.chunks_exact_mut(b.cols().max(1)).collect();
+        let rows = c.chunks_exact_mut(b.cols()).collect();
         let into = vec![Target { sign: 1.0, fresh: true, rows }];
         let result = self.compute(&mut MultiplyAdd { left, right, into }, &mut Packs::default(), &|| true);
         debug_assert!(result.is_ok(), "nobody abandons this product");
@@ -127,10 +127,6 @@ impl Kernel {
     ) -> Result<()> {
         let MultiplyAdd { left, right, into } = product;
         let (rows, inner, cols) = (left.rows(), left.cols(), right.cols());
-        if inner == 0 {
-            let fresh = into.iter_mut().filter(|target| target.fresh);
-            fresh.flat_map(|target| &mut target.rows).for_each(|row| row.fill(0.0));
-        }
         let (mr, nr) = self.run(TileSize);
         let Blocks { kc, mc, nc } = self.blocks();
         let a_pack = aligned(&mut packs.left, rows.min(mc).next_multiple_of(mr) * inner.min(kc));
@@ -180,7 +176,7 @@ pub(super) struct Packs {
 /// A product of 513 columns by pieces of 512 would otherwise end in a piece of 1, which costs as much
 /// traffic with C as a whole one.
 fn pieces(length: usize, size: usize, multiple: usize) -> impl Iterator<Item = (usize, usize)> {
-    let size = length.div_ceil(length.div_ceil(size).max(1)).next_multiple_of(multiple).max(1);
+    let size = length.div_ceil(length.div_ceil(size)).next_multiple_of(multiple);
     (0..length).step_by(size).map(move |start| (start, size.min(length - start)))
 }
 

@@ -33,7 +33,8 @@
 //! # Ok::<(), peerlab::error::Error>(())
 //! ```
 //!
-//! Sizes of zero are legal everywhere: an m x 0 matrix times a 0 x n matrix is the m x n zero matrix.
+//! A matrix may have no rows or no columns. But what multiplies, checks and puts together asks for sides of at
+//! least 1, and panics without: a caller knows that an m x 0 matrix times a 0 x n one is the m x n zero matrix.
 //!
 //! Nothing here waits, prints, or knows the time; randomness is passed in. What is missing: any type but
 //! `f64`, sparse matrices, and transposition. A matrix that is mostly zeros is multiplied zero by zero.
@@ -251,7 +252,7 @@ fn blocks(
     block_cols: usize,
 ) -> Vec<Vec<&mut [f64]>> {
     let mut blocks: Vec<_> = (0..side * side).map(|_| Vec::with_capacity(rows)).collect();
-    for (i, row) in data.chunks_exact_mut(cols.max(1)).enumerate() {
+    for (i, row) in data.chunks_exact_mut(cols).enumerate() {
         for (q, part) in row.chunks_mut(block_cols).enumerate() {
             blocks[i / rows * side + q].push(part);
         }

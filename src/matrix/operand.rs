@@ -46,10 +46,6 @@ impl<'a> Operand<'a> {
     /// # Panics
     /// If `out` is not a whole number of rows, or reaches beyond the last.
     pub fn fill_rows(&self, first_row: usize, out: &mut [f64]) {
-        if self.cols == 0 {
-            assert!(out.is_empty(), "rows without columns have no entries");
-            return;
-        }
         assert_eq!(out.len() % self.cols, 0, "whole rows of {} entries", self.cols);
         assert!(first_row + out.len() / self.cols <= self.rows, "rows within the sum");
         Kernel::best().run(FillRows { sum: self, first_row, out });

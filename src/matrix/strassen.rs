@@ -273,9 +273,6 @@ impl<'a> Assembly<'a> {
     /// If these are not whole rows of a block of the plan, or rows before them are missing.
     pub fn add(&self, i: usize, first: usize, answer: &[f64]) {
         let (rows, _, cols) = self.plan.block();
-        if answer.is_empty() {
-            return;
-        }
         assert_eq!(answer.len() % cols, 0, "whole rows of {cols} entries");
         let (added, end) = (self.added[i].load(Relaxed), first + answer.len() / cols);
         assert!(first <= added && end <= rows, "rows {first} to {end} of {rows}, after {added}");
@@ -314,7 +311,7 @@ pub fn multiply(
     assert_eq!(inner, b.rows(), "as many columns on the left as rows on the right");
     assert_eq!(Some(c.len()), rows.checked_mul(cols), "the shape of the answer");
     let levels = local_levels(rows, inner, cols);
-    for (i, band) in c.chunks_mut(BAND.saturating_mul(cols).max(1)).enumerate() {
+    for (i, band) in c.chunks_mut(BAND * cols).enumerate() {
         let a = a.window(i * BAND, 0, BAND, inner);
         multiply_at(levels, a, b, band, threads, keep_going)?;
     }
@@ -322,7 +319,7 @@ pub fn multiply(
 }
 
 /// Rows that [`multiply`] works on at once. A list of rows takes 16 bytes for each: for a C of many rows
-/// and one column, or none, that would be more than C.
+/// and one column that would be more than C.
 const BAND: usize = 1 << 20;
 
 /// [`multiply`] with so many levels: turn by turn, each product added to C as the kernel finishes it.

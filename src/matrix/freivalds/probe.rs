@@ -96,7 +96,7 @@ impl<N: Numbers> Shared<N> {
         let grown = plan.side() as f64;
         let scale = scale(depth, in_block, entries.left * grown, entries.right * grown);
         let x = N::column((0..in_block).map(|_| N::draw(scale, rng)).collect());
-        let mut blocks = Times::<N>::new(inner * cols.div_ceil(in_block.max(1)));
+        let mut blocks = Times::<N>::new(inner * cols.div_ceil(in_block));
         blocks.pass(b.as_slice(), cols, in_block, &x, threads);
         Self { plan, scale, x, blocks: blocks.sums, right_max: blocks.max * grown }
     }
@@ -104,7 +104,7 @@ impl<N: Numbers> Shared<N> {
     pub(super) fn probe(&self, i: usize, threads: usize) -> ProbeOf<'_, N> {
         let ((_, inner, cols), (height, depth, in_block)) = (self.plan.shape(), self.plan.block());
         // A block beyond the last column has no entries.
-        let width = cols.div_ceil(in_block.max(1));
+        let width = cols.div_ceil(in_block);
         // The right operand times x: the sum of its blocks, each times x.
         let blocks = self.plan.right_blocks(i);
         let row = |j| {
@@ -143,10 +143,9 @@ impl<N: Numbers> Probe for ProbeOf<'_, N> {
     }
 
     fn check(&mut self, rows: &[f64]) -> Verdict {
-        let (_, depth, cols) = self.shared.plan.block();
-        // Rows without entries never pass.
-        assert!(depth == 0 || self.left.passed == self.left.sums.len(), "all of L has passed");
-        let mut got = Times::<N>::new(rows.len() / cols.max(1));
+        let (_, _, cols) = self.shared.plan.block();
+        assert!(self.left.passed == self.left.sums.len(), "all of L has passed");
+        let mut got = Times::<N>::new(rows.len() / cols);
         got.pass(rows, cols, cols, &self.shared.x, self.threads);
         let tolerance = N::tolerance(self);
         let expected = &self.left.sums[self.judged..][..got.sums.len()];
@@ -197,9 +196,6 @@ impl<N: Numbers> Times<N> {
 
     /// The next rows pass, of `cols` entries each, on so many threads.
     fn pass(&mut self, rows: &[f64], cols: usize, block: usize, column: &N::Column, threads: usize) {
-        if rows.is_empty() {
-            return;
-        }
         assert_eq!(rows.len() % cols, 0, "whole rows of {cols} entries");
         let (count, blocks) = (rows.len() / cols, cols.div_ceil(block));
         let share = count.div_ceil(threads.max(1));

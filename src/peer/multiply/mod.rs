@@ -130,7 +130,8 @@ impl<'a> Question<'a> {
     }
 }
 
-/// The answer by leased peers, into `c`, which is zeros; gives the time that was spent waiting for leases, and every product, in order.
+/// The answer by leased peers, into `c`, which is zeros; gives the time that was spent waiting for leases, and every
+/// product, in order.
 ///
 /// # Errors
 /// `infeasible` when there is no slot to be had; a failed check when every peer lies; a plain failure when
@@ -148,11 +149,6 @@ pub(crate) fn multiply(
         let what = format!("one product would take {payload} bytes at once");
         return Err(Error::new(Code::Infeasible, what)
             .advise("cut the matrices into smaller products with more --levels"));
-    }
-    if rows * inner * cols == 0 {
-        // Nothing to multiply: an empty answer, or a sum of nothing.
-        c.as_mut_slice().fill(0.0);
-        return Ok(Default::default());
     }
     let Question { b, plan, entries, .. } = question;
     let multiplication = Multiplication {

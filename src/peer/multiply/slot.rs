@@ -137,9 +137,6 @@ fn in_portions<E>(
     cols: usize,
     mut each: impl FnMut(usize, &mut [f64]) -> Result<(), E>,
 ) -> Result<(), E> {
-    if rows == 0 || cols == 0 {
-        return Ok(());
-    }
     let at_once = (PORTION / cols).clamp(1, rows);
     let mut buffer = vec![0.0; at_once * cols];
     (0..rows)

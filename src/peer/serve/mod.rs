@@ -211,7 +211,8 @@ fn serve_product(
     let [rows, inner, cols] = shape.map(|side| side as usize);
     let payload = 8 * (rows * cols) as u64;
     let header = FromPeer::Product { product, rows: shape[0], cols: shape[2], payload };
-    if inner == 0 {
+    if shape.contains(&0) {
+        connection.discard_payload(8 * (rows * inner + inner * cols) as u64)?;
         // A line of 100 bytes may ask for 4 GiB of zeros: they need not be in memory.
         let zeros = |out: &mut dyn Write| io::copy(&mut io::repeat(0).take(payload), out).map(drop);
         return connection.send_with_payload(&header, zeros);
