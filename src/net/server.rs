@@ -8,8 +8,8 @@
 //! descriptors or threads costs the new connection, never the old ones, and never the loop: an accept
 //! that fails would fail again at once, so the loop rests for a moment before it goes on.
 //!
-//! No connection is served before something was said by it: browsers open connections in advance. Such a one ends after
-//! [`limits::FIRST_MESSAGE_TIME`].
+//! Browsers open connections in advance, and say nothing. Such a one ends after [`limits::FIRST_MESSAGE_TIME`]
+//! (`net/http`).
 //!
 //! # How it stops
 //! A flag is set and the listener is shut down, which wakes `accept`; that takes no descriptor, so it works where there is
@@ -26,7 +26,7 @@ use log::{debug, warn};
 use parking_lot::Mutex;
 
 use super::admission::Admission;
-use super::connection::{Connection, Received, Writer};
+use super::connection::{Connection, Writer};
 use super::key::Key;
 use super::limits;
 use super::places::gives_way;
@@ -208,11 +208,7 @@ struct Seat<'a> {
 impl Seat<'_> {
     fn converse(&self, speaker: Writer, room: Result<()>) {
         let mut connection = Connection::accepted(speaker, self.host.speaks, self.host.secret.as_ref());
-        let served = room.and_then(|()| match connection.first_byte(Some(limits::FIRST_MESSAGE_TIME)) {
-            Ok(Received::Message(_)) => (self.host.serve)(&mut connection),
-            _ => Ok(()),
-        });
-        let Err(error) = served else { return };
+        let Err(error) = room.and_then(|()| (self.host.serve)(&mut connection)) else { return };
         debug!("{}: {error}", connection.other());
         // A connection that broke hears nothing; one that was refused is told why.
         if error.code() != Code::Failed {
@@ -235,6 +231,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::net::connection::Received;
 
     /// Answers every line, any JSON value, with the same line.
     fn echo() -> Server {

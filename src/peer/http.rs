@@ -39,9 +39,9 @@ use super::library::offer::{Offer, Source};
 use super::swarm::upload::Uploads;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
-use crate::net::connection::{Connection, Writer};
+use crate::net::connection::Writer;
 use crate::net::http::answer::encode;
-use crate::net::http::{self, Answer, Request, Status};
+use crate::net::http::{Answer, Request, Status};
 use crate::net::message::Name;
 use crate::share::units::about;
 use crate::share::{FileId, FileName, hex};
@@ -69,16 +69,8 @@ struct Listed {
 }
 
 impl Mirror<'_> {
-    /// Serves a connection if it begins with a request; true when nothing is left to do.
-    ///
-    /// # Errors
-    /// When the connection broke.
-    pub(super) fn serve(&self, connection: &mut Connection) -> Result<bool> {
-        let (other, speaker) = (connection.other(), connection.writer());
-        http::serve(connection, |request| self.answer(request, other, speaker))
-    }
-
-    fn answer(&self, request: &Request, other: SocketAddr, speaker: Writer) -> Answer {
+    /// What is answered to a request from `other`, to which the `speaker` writes.
+    pub(super) fn answer(&self, request: &Request, other: SocketAddr, speaker: Writer) -> Answer {
         match request.path()[..] {
             [""] | ["data"] => Answer::moved("/data/"),
             ["data", ""] if request.has("json") => {

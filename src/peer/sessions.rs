@@ -5,8 +5,8 @@ use super::serve::serve_products;
 use super::swarm::upload::serve_join;
 use super::wings::Wings;
 use crate::error::{Code, Error, Result};
-use crate::net::connection::{Connection, Received};
-use crate::net::limits;
+use crate::net::connection::Connection;
+use crate::net::http::first_message;
 use crate::net::message::{NOBODY, ToPeer, unexpected};
 
 /// Serves one connection, from another peer or from a browser.
@@ -15,10 +15,8 @@ use crate::net::message::{NOBODY, ToPeer, unexpected};
 /// What the other side is to be told before its connection is closed.
 pub(super) fn serve_peer(wings: &Wings, connection: &mut Connection) -> Result<()> {
     let Wings { network, serving, library, uploads, .. } = wings;
-    if (Mirror { library, uploads }).serve(connection)? {
-        return Ok(());
-    }
-    let Received::Message(first) = connection.receive(Some(limits::FIRST_MESSAGE_TIME))? else {
+    let (mirror, other, speaker) = (Mirror { library, uploads }, connection.other(), connection.writer());
+    let Some(first) = first_message(connection, |request| mirror.answer(request, other, speaker))? else {
         return Ok(());
     };
     match first {

@@ -20,8 +20,8 @@ mod tracker;
 use super::board::Board;
 use super::desk::Desk;
 use crate::error::Result;
-use crate::net::connection::{Connection, Received};
-use crate::net::limits;
+use crate::net::connection::Connection;
+use crate::net::http::first_message;
 use crate::net::message::{Credentials, ToManager, unexpected};
 use holder::serve_holder;
 use member::serve_member;
@@ -32,10 +32,7 @@ use tracker::serve_tracker;
 /// # Errors
 /// What the other side is to be told before its connection is closed.
 pub(super) fn serve_node(desk: &Desk, board: &Board, connection: &mut Connection) -> Result<()> {
-    if crate::net::http::serve(connection, |request| http::answer(desk, board, request))? {
-        return Ok(());
-    }
-    let Received::Message(first) = connection.receive(Some(limits::FIRST_MESSAGE_TIME))? else {
+    let Some(first) = first_message(connection, |request| http::answer(desk, board, request))? else {
         return Ok(());
     };
     match first {

@@ -35,7 +35,7 @@
 //! ```
 //!
 //! # Thinking and waiting
-//! [`Request::parse`], [`Answer::wanted_by`] and [`Answer::head`] are plain functions of bytes. Only [`serve`]
+//! [`Request::parse`], [`Answer::wanted_by`] and [`Answer::head`] are plain functions of bytes. Only [`first_message`]
 //! touches the socket.
 //!
 //! # What is missing
@@ -52,7 +52,7 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 use log::debug;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use self::answer::{Body, Gate};
 use self::request::No;
@@ -66,20 +66,24 @@ use crate::error::{Error, Result};
 const METHODS: [&[u8]; 9] =
     [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"];
 
-/// Serves a connection that begins with a request, with what `route` answers; true when it is served. False:
-/// it begins with something else, which is still to be read.
+/// The first message of a connection. `None` where nothing is left to do: nothing came in its time, or a request, which
+/// has got the answer that `route` gives.
 ///
 /// # Errors
-/// When the connection broke; `bad_message` for a first line that is neither a request nor a message. A request
+/// When the connection broke; `bad_message` for a first line that is neither a request nor such a message. A request
 /// that is refused is answered, and no error here.
-pub(crate) fn serve(connection: &mut Connection, route: impl FnOnce(&Request) -> Answer) -> Result<bool> {
+pub(crate) fn first_message<M: DeserializeOwned>(
+    connection: &mut Connection,
+    route: impl FnOnce(&Request) -> Answer,
+) -> Result<Option<M>> {
     match connection.first_byte(Some(limits::FIRST_MESSAGE_TIME))? {
         // No message begins with a capital letter, and every method does.
-        Received::Message(first) if first.is_ascii_uppercase() => {
-            serve_request(connection, route).map(|()| true)
-        }
-        Received::Message(_) => Ok(false),
-        Received::End | Received::Silence => Ok(true),
+        Received::Message(b'A'..=b'Z') => serve_request(connection, route).map(|()| None),
+        Received::Message(_) => match connection.receive(None)? {
+            Received::Message(first) => Ok(Some(first)),
+            Received::End | Received::Silence => Ok(None),
+        },
+        Received::End | Received::Silence => Ok(None),
     }
 }
 
@@ -205,7 +209,8 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
         let mut connection = accept(&listener);
-        let error = serve(&mut connection, |_| Answer::file("x/y", file, 64 << 20, gate)).unwrap_err();
+        let answer = |_: &Request| Answer::file("x/y", file, 64 << 20, gate);
+        let error = first_message::<IgnoredAny>(&mut connection, answer).unwrap_err();
         assert!(PASSED.load(Ordering::SeqCst) < 1 << 20, "{PASSED:?} bytes before {error}");
     }
 
@@ -227,7 +232,8 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = thread::spawn(move || {
             let mut connection = accept(&listener);
-            serve(&mut connection, |_| Answer::file("x/y", file, size, gate))
+            let answer = |_: &Request| Answer::file("x/y", file, size, gate);
+            first_message::<IgnoredAny>(&mut connection, answer)
         });
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = Vec::new();
