@@ -74,8 +74,7 @@ impl ManagerClient {
         file: &FileName,
         has: bool,
     ) -> Result<Listing> {
-        let Credentials { peer, token } = who.clone();
-        let query = ToManager::Query { peer, token, file: file.clone(), has };
+        let query = ToManager::Query { who: who.clone(), file: file.clone(), has };
         self.ask(|connection| match connection.ask(&query, wait)? {
             FromManager::Holders { found, payload } if found.file == *file => {
                 let hashes = connection.receive_hashes(payload)?;
@@ -101,8 +100,8 @@ impl ManagerClient {
         let (file, size, piece_size) = (manifest.name(), layout.size(), layout.piece_size().into());
         let payload = hashes.len() as u64;
         self.ask(|connection| {
-            let (Credentials { peer, token }, file) = (who.clone(), file.clone());
-            let update = ToManager::Update { peer, token, file, size, piece_size, whole, published, payload };
+            let (who, file) = (who.clone(), file.clone());
+            let update = ToManager::Update { who, file, size, piece_size, whole, published, payload };
             connection.send_with_payload(&update, |out| out.write_all(hashes))?;
             match connection.answer(limits::MESSAGE_TIME)? {
                 FromManager::Updated { .. } => Ok(()),
@@ -117,8 +116,7 @@ impl ManagerClient {
     /// `not_found` when nobody offers it.
     pub(crate) fn drop_file(&mut self, who: &Credentials, file: &FileName, id: Option<FileId>) -> Result<()> {
         self.ask(|connection| {
-            let (Credentials { peer, token }, file) = (who.clone(), file.clone());
-            let drop = ToManager::Drop { peer, token, file, id, at: None };
+            let drop = ToManager::Drop { who: who.clone(), file: file.clone(), id, at: None };
             match connection.ask(&drop, limits::MESSAGE_TIME)? {
                 FromManager::Dropped {} => Ok(()),
                 other => Err(no_answer(&other, "drop")),

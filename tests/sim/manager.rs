@@ -193,9 +193,7 @@ impl Manager {
         self.talks.insert(conn, Talk::Asks);
         match message {
             ToManager::Register(candidate) => self.register(net, conn, candidate, now),
-            ToManager::Lease { peer, token, slots, avoid } => {
-                self.wish(net, conn, &Credentials { peer, token }, slots, avoid, now);
-            }
+            ToManager::Lease { who, slots, avoid } => self.wish(net, conn, &who, slots, avoid, now),
             request => match self.answer(request, &line.payload, now) {
                 Ok((answer, payload)) => net.say(conn, MANAGER, &answer, &payload),
                 Err(no) => {
@@ -210,20 +208,20 @@ impl Manager {
     fn answer(&mut self, request: ToManager, payload: &[u8], now: Millis) -> Result<(FromManager, Vec<u8>)> {
         let table = &mut self.table;
         match request {
-            ToManager::Query { peer, token, file, has } => {
-                let asker = table.roster.caller(&Credentials { peer, token })?;
+            ToManager::Query { who, file, has } => {
+                let asker = table.roster.caller(&who)?;
                 let (manifest, holders) = table.query(asker, &file, has, now)?;
                 let (found, hashes) = (FileState::of(&manifest, holders, None), manifest.hashes().to_vec());
                 Ok((FromManager::Holders { found, payload: hashes.len() as u64 }, hashes))
             }
-            ToManager::Update { peer, token, file, size, piece_size, whole, published, .. } => {
-                let peer = table.roster.member(&Credentials { peer, token })?;
+            ToManager::Update { who, file, size, piece_size, whole, published, .. } => {
+                let peer = table.roster.member(&who)?;
                 let manifest = Manifest::from_wire(file, size, piece_size, payload)?;
                 table.update(peer, &manifest, whole, published, now)?;
                 Ok((FromManager::Updated { id: manifest.id() }, Vec::new()))
             }
-            ToManager::Drop { peer, token, file, id, at } => {
-                let peer = table.roster.member(&Credentials { peer, token })?;
+            ToManager::Drop { who, file, id, at } => {
+                let peer = table.roster.member(&who)?;
                 table.drop_file(peer, &file, id, at, false, now)?;
                 Ok((FromManager::Dropped {}, Vec::new()))
             }
@@ -405,8 +403,8 @@ impl Manager {
                 }
             }
             (ToManager::Blame { .. }, Step::Rest { .. }) => {}
-            (ToManager::Lease { peer, token, slots, avoid }, Step::Rest { .. }) => {
-                self.wish(net, conn, &Credentials { peer, token }, slots, avoid, now);
+            (ToManager::Lease { who, slots, avoid }, Step::Rest { .. }) => {
+                self.wish(net, conn, &who, slots, avoid, now);
             }
             (other, _) => {
                 self.refuse(net, conn, &unexpected(&other, "something else"), true, now);

@@ -39,7 +39,7 @@ use crate::clock::Millis;
 use crate::manager::record::{self, Recording};
 use crate::manager::sim::Manager;
 use crate::net::key::Key;
-use crate::net::message::{Replicas, ToManager, ToPeer};
+use crate::net::message::{Credentials, Replicas, ToManager, ToPeer};
 use crate::peer::replication::sim::{Peer, name_of};
 use crate::share::{Bitfield, FileId, FileName};
 
@@ -383,28 +383,20 @@ impl World {
         let stranger = self.plan.clocks.len() - 1;
         let Some((Some(number), _)) = self.peers[peer].as_ref().map(Peer::load) else { return };
         let key = Key::random();
-        let (token, file, content) =
+        let (pass, file, content) =
             (Some(key.clone()), file_name(0), disk::manifest(&file_name(0), b"forged"));
+        let who = Credentials { peer: number, token: pass.clone() };
         let to_manager = match what {
-            0 => ToManager::Drop { peer: number, token, file, id: None, at: None },
-            1 => ToManager::Query { peer: number, token, file, has: false },
-            2 => ToManager::Lease { peer: number, token, slots: 1, avoid: Vec::new() },
+            0 => ToManager::Drop { who, file, id: None, at: None },
+            1 => ToManager::Query { who, file, has: false },
+            2 => ToManager::Lease { who, slots: 1, avoid: Vec::new() },
             3 => {
                 let (size, piece_size, whole, payload) = (6, PIECE, true, 32);
-                ToManager::Update {
-                    peer: number,
-                    token,
-                    file,
-                    size,
-                    piece_size,
-                    whole,
-                    published: None,
-                    payload,
-                }
+                ToManager::Update { who, file, size, piece_size, whole, published: None, payload }
             }
             _ => {
                 let asked = match what {
-                    4 => ToPeer::Join { peer: number, file, id: content.id(), pass: token },
+                    4 => ToPeer::Join { peer: number, file, id: content.id(), pass },
                     _ => {
                         let lease = self.manager.as_ref().map_or(0, Manager::last_lease);
                         ToPeer::Multiply { lease, key, product: 0, rows: 1, inner: 1, cols: 1, payload: 16 }

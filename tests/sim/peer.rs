@@ -393,8 +393,8 @@ impl Peer {
                 self.network.told(peer, token);
                 self.bindings.rejoined();
                 for Dropped { file, id, at } in self.library.drops().into_iter().rev() {
-                    let drop =
-                        ToManager::Drop { peer: NOBODY, token: None, file, id: Some(id), at: Some(at) };
+                    let who = Credentials::default();
+                    let drop = ToManager::Drop { who, file, id: Some(id), at: Some(at) };
                     net.say(conn, self.node, &drop, &[]);
                 }
                 self.network.registered(peer);
@@ -450,17 +450,16 @@ impl Peer {
             return;
         }
         let Some((who, news)) = self.library.news() else { return };
-        let Credentials { peer, token } = who.clone();
-        let file = news.file.clone();
+        let (asks, file) = (who.clone(), news.file.clone());
         let (whole, published) = (news.whole, news.published);
         let (message, payload) = match &news.offer {
             Some(offer) => {
                 let (layout, hashes) = (offer.manifest().layout(), offer.manifest().hashes().to_vec());
                 let (size, piece_size, payload) =
                     (layout.size(), layout.piece_size().into(), hashes.len() as u64);
-                (ToManager::Update { peer, token, file, size, piece_size, whole, published, payload }, hashes)
+                (ToManager::Update { who: asks, file, size, piece_size, whole, published, payload }, hashes)
             }
-            None => (ToManager::Query { peer, token, file, has: false }, Vec::new()),
+            None => (ToManager::Query { who: asks, file, has: false }, Vec::new()),
         };
         self.publishing = Some(self.ask(net, now, Talk::Publish(who, news), &message, &payload));
     }
@@ -676,8 +675,8 @@ impl Peer {
                 if self.network.number().is_none() {
                     return false;
                 }
-                let Credentials { peer, token } = self.network.credentials();
-                let query = ToManager::Query { peer, token, file: file.clone(), has: false };
+                let who = self.network.credentials();
+                let query = ToManager::Query { who, file: file.clone(), has: false };
                 let talk = Talk::Replace(file.clone(), there, former);
                 self.asks = Some(self.ask(net, now, talk, &query, &[]));
             }
@@ -741,8 +740,8 @@ impl Peer {
         now: Millis,
     ) {
         if is_conflict_copy(file, &name_of(self.node)) {
-            let Credentials { peer, token } = self.network.credentials();
-            let drop = ToManager::Drop { peer, token, file: file.clone(), id: former, at: None };
+            let who = self.network.credentials();
+            let drop = ToManager::Drop { who, file: file.clone(), id: former, at: None };
             self.asks = Some(self.ask(net, now, Talk::DropCopy(Arc::clone(there)), &drop, &[]));
             return;
         }
@@ -769,8 +768,8 @@ impl Peer {
     }
 
     fn query(&mut self, net: &mut Net, file: &FileName, now: Millis, again: bool) -> ConnId {
-        let Credentials { peer, token } = self.network.credentials();
-        let query = ToManager::Query { peer, token, file: file.clone(), has: true };
+        let who = self.network.credentials();
+        let query = ToManager::Query { who, file: file.clone(), has: true };
         let talk = if again { Talk::QueryAgain(file.clone()) } else { Talk::Query(file.clone()) };
         self.ask(net, now, talk, &query, &[])
     }
@@ -1191,8 +1190,8 @@ impl Peer {
     /// Drops a file everywhere.
     pub(crate) fn drop_file(&mut self, net: &mut Net, disk: &mut Disk, file: &FileName) {
         if self.network.number().is_some() {
-            let Credentials { peer, token } = self.network.credentials();
-            let drop = ToManager::Drop { peer, token, file: file.clone(), id: None, at: None };
+            let who = self.network.credentials();
+            let drop = ToManager::Drop { who, file: file.clone(), id: None, at: None };
             self.ask(net, net.clock(self.node), Talk::Drop(file.clone()), &drop, &[]);
         }
         self.follow(net, disk);
@@ -1244,11 +1243,10 @@ impl Peer {
 
     fn lease(&mut self, net: &mut Net, n: usize) {
         let registered = self.network.number().is_some();
-        let Credentials { peer, token } = self.network.credentials();
-        let (peer, token) = if registered { (peer, token) } else { (NOBODY, None) };
+        let who = if registered { self.network.credentials() } else { Credentials::default() };
         let (slots, avoid) = (self.jobs[n].slots, self.jobs[n].avoid.clone());
         if let Some(conn) = self.jobs[n].conn {
-            net.say(conn, self.node, &ToManager::Lease { peer, token, slots, avoid }, &[]);
+            net.say(conn, self.node, &ToManager::Lease { who, slots, avoid }, &[]);
         }
     }
 

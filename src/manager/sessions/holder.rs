@@ -215,8 +215,8 @@ impl<'a> Leaseholder<'a> {
     fn rest(&mut self, last: LeaseId) -> Result<Step<'a>> {
         loop {
             match self.connection.receive(Some(limits::REST_TIME))? {
-                Received::Message(ToManager::Lease { peer, token, slots, avoid }) => {
-                    return self.wish(&Credentials { peer, token }, slots, avoid);
+                Received::Message(ToManager::Lease { who, slots, avoid }) => {
+                    return self.wish(&who, slots, avoid);
                 }
                 Received::Message(ToManager::Ok(_) | ToManager::Progress(_)) => {}
                 Received::Message(ToManager::Renew {}) => {

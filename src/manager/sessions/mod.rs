@@ -22,7 +22,7 @@ use super::desk::Desk;
 use crate::error::Result;
 use crate::net::connection::Connection;
 use crate::net::http::first_message;
-use crate::net::message::{Credentials, ToManager, unexpected};
+use crate::net::message::{ToManager, unexpected};
 use holder::serve_holder;
 use member::serve_member;
 use tracker::serve_tracker;
@@ -37,9 +37,7 @@ pub(super) fn serve_node(desk: &Desk, board: &Board, connection: &mut Connection
     };
     match first {
         ToManager::Register(candidate) => serve_member(desk, connection, candidate),
-        ToManager::Lease { peer, token, slots, avoid } => {
-            serve_holder(desk, connection, &Credentials { peer, token }, slots, avoid)
-        }
+        ToManager::Lease { who, slots, avoid } => serve_holder(desk, connection, &who, slots, avoid),
         request @ (ToManager::Query { .. }
         | ToManager::Update { .. }
         | ToManager::Files { .. }

@@ -49,11 +49,8 @@ pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToM
 
 fn answer(desk: &Desk, connection: &mut Connection, request: ToManager) -> Result<()> {
     match request {
-        ToManager::Query { peer, token, file, has } => {
-            serve_query(desk, connection, &Credentials { peer, token }, &file, has)
-        }
-        ToManager::Update { peer, token, file, size, piece_size, whole, published, payload } => {
-            let who = Credentials { peer, token };
+        ToManager::Query { who, file, has } => serve_query(desk, connection, &who, &file, has),
+        ToManager::Update { who, file, size, piece_size, whole, published, payload } => {
             if let Err(no) = desk.change(|table, _| table.roster.member(&who)) {
                 // Of a stranger nothing is kept in memory.
                 return connection.discard_payload(payload).and(Err(no));
@@ -68,8 +65,7 @@ fn answer(desk: &Desk, connection: &mut Connection, request: ToManager) -> Resul
             connection.send(&FromManager::Updated { id: manifest.id() })
         }
         ToManager::Files { health } => serve_files(desk, connection, health),
-        ToManager::Drop { peer, token, file, id, at } => {
-            let who = Credentials { peer, token };
+        ToManager::Drop { who, file, id, at } => {
             desk.change(|table, now| {
                 let peer = table.roster.member(&who)?;
                 connection.is_of(peer);

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Bound, Credentials, LeaseId, Name, PeerCard, PeerId, Refusal, is_nobody, yes};
+use super::parts::{Bound, Credentials, LeaseId, Name, PeerCard, PeerId, Refusal, yes};
 use super::state::{Activity, FileState, Progress, State};
 use crate::clock::Millis;
 use crate::net::key::Key;
@@ -60,12 +60,9 @@ pub enum ToManager {
     Quit {},
     /// "I need slots": opens the conversation of a holder. Answered by `wait` or `leased`.
     Lease {
-        /// The requester's own number, whose slots it does not want; left out by one that is not registered.
-        #[serde(default, skip_serializing_if = "is_nobody")]
-        peer: PeerId,
-        /// What shows that it is.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        token: Option<Key>,
+        /// The requester, whose slots it does not want; nobody is one that is not registered.
+        #[serde(flatten)]
+        who: Credentials,
         /// How many slots, all or none.
         slots: u32,
         /// Peers whose slots it does not want: they answered wrongly, or not at all.
@@ -89,12 +86,9 @@ pub enum ToManager {
     /// "Who has this file?" (C1). Answered by `holders`, or by `not_found`. From a peer that is listed as
     /// a whole holder it means that it has lost the file (C3), and takes it off the list, unless it says that it has it.
     Query {
-        /// The requester's own number.
-        #[serde(default, skip_serializing_if = "is_nobody")]
-        peer: PeerId,
-        /// What shows that it is.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        token: Option<Key>,
+        /// The requester.
+        #[serde(flatten)]
+        who: Credentials,
         /// The file.
         file: FileName,
         /// The requester only wants to know: it has not lost the file.
@@ -105,12 +99,9 @@ pub enum ToManager {
     /// `updated`, by `conflict` when the name stands for other bytes, or by `expired` when these bytes were
     /// dropped.
     Update {
-        /// The holder's own number.
-        #[serde(default, skip_serializing_if = "is_nobody")]
-        peer: PeerId,
-        /// What shows that it is.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        token: Option<Key>,
+        /// The holder.
+        #[serde(flatten)]
+        who: Credentials,
         /// What the file is called.
         file: FileName,
         /// Its size in bytes.
@@ -136,12 +127,9 @@ pub enum ToManager {
     /// that tells a manager, which may have been restarted, of a drop that it remembers, in the conversation in which it
     /// is registered.
     Drop {
-        /// The number of the peer that wants it; left out where the conversation says it.
-        #[serde(default, skip_serializing_if = "is_nobody")]
-        peer: PeerId,
-        /// What shows that it is.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        token: Option<Key>,
+        /// The peer that wants it; nobody where the conversation says it.
+        #[serde(flatten)]
+        who: Credentials,
         /// The file.
         file: FileName,
         /// Which bytes were dropped; without it those that the name stands for now.

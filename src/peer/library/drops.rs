@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Millis;
 use crate::error::{Error, Result};
 use crate::net::limits;
-use crate::net::message::{NOBODY, ToManager, decode, encode};
+use crate::net::message::{Credentials, ToManager, decode, encode};
 use crate::net::outbox::Outbox;
 use crate::share::{FileId, FileName};
 
@@ -95,11 +95,8 @@ pub(super) fn save(path: &Path, drops: &[Dropped]) -> Result<()> {
 pub(crate) fn tell(line: &Outbox, newest_first: impl Iterator<Item = Dropped>) {
     let mut room = TOLD;
     for Dropped { file, id, at } in newest_first {
-        let Ok(drop) =
-            encode(&ToManager::Drop { peer: NOBODY, token: None, file, id: Some(id), at: Some(at) })
-        else {
-            continue;
-        };
+        let who = Credentials::default();
+        let Ok(drop) = encode(&ToManager::Drop { who, file, id: Some(id), at: Some(at) }) else { continue };
         let Some(left) = room.checked_sub(drop.len()) else { break };
         room = left;
         line.post_line(drop);

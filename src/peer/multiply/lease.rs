@@ -25,9 +25,7 @@ use parking_lot::Mutex;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
-use crate::net::message::{
-    Activity, Credentials, FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer,
-};
+use crate::net::message::{Activity, FromManager, LeaseId, PeerCard, PeerId, ToManager, no_answer};
 use crate::net::outbox::Outbox;
 use crate::peer::config::Config;
 use crate::peer::manager_client::reach_manager;
@@ -77,8 +75,7 @@ impl HeldLease {
         mut on_wait: impl FnMut(usize, String),
     ) -> Result<Self> {
         network.ask(|who| {
-            let Credentials { peer, token } = who.clone();
-            let lease = ToManager::Lease { peer, token, slots, avoid: avoid.to_vec() };
+            let lease = ToManager::Lease { who: who.clone(), slots, avoid: avoid.to_vec() };
             Self::wait(&network.config, &lease, stop, &mut on_wait)
         })
     }
