@@ -58,9 +58,6 @@ pub const BACKLOG: i32 = 4096;
 /// (`net/places.rs`). Each costs a thread and some 20 KiB.
 pub const CONNECTIONS: usize = 8192;
 
-/// The longest name of a peer, in bytes.
-pub const NAME: usize = 64;
-
 /// The most slots one peer may offer.
 pub const SLOTS: u32 = 1024;
 

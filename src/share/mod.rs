@@ -90,6 +90,9 @@ pub(crate) use as_text;
 /// The longest name of a file, in bytes: what Linux file systems can hold.
 pub const FILE_NAME: usize = 255;
 
+/// The longest name of a peer, in bytes.
+pub const PEER_NAME: usize = 64;
+
 /// The rule for every name that somebody else writes, of a file or of a peer (`what`): 1 to `most` bytes, no
 /// separators, no control characters, no dot in front. So it can stand in a message, on a screen and in a folder.
 ///
@@ -136,6 +139,35 @@ impl FromStr for FileName {
 }
 
 impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A peer's name: 1 to 64 bytes, and otherwise like that of a file. It stands in messages, on screens and in the names
+/// of conflict copies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PeerName(String);
+
+as_text!(PeerName);
+
+impl PeerName {
+    /// How many bytes it has.
+    pub(crate) fn size(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl FromStr for PeerName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        check_name(name, PEER_NAME, "a peer's name").map(|()| Self(name.to_owned()))
+    }
+}
+
+impl fmt::Display for PeerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }

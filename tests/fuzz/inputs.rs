@@ -43,7 +43,7 @@ use crate::peer::library::drops;
 use crate::share::manifest::{HASH_SIZE, MAX_PIECES};
 use crate::share::store::{conflict_name, is_conflict_copy};
 use crate::share::units::{Bytes, about};
-use crate::share::{Bitfield, FILE_NAME, FileId, FileName, Layout, Manifest};
+use crate::share::{Bitfield, FILE_NAME, FileId, FileName, Layout, Manifest, PEER_NAME};
 
 /// What takes bytes, and panics where a promise is broken.
 pub type Input = fn(&[u8]);
@@ -257,11 +257,11 @@ pub fn name(bytes: &[u8]) {
         (1..=most).contains(&text.len()) && !text.starts_with('.') && !text.contains(bad)
     };
     let (file, peer) = (same::<FileName>(text), same::<Name>(text));
-    assert_eq!((file.is_some(), peer.is_some()), (is_plain(FILE_NAME), is_plain(limits::NAME)));
+    assert_eq!((file.is_some(), peer.is_some()), (is_plain(FILE_NAME), is_plain(PEER_NAME)));
     if let Some(file) = file {
         assert_eq!(file.as_str(), text);
         let id = FileId::from([0xab; 32]);
-        let peers = [Some("ada".to_owned()), peer.map(|peer| peer.to_string())];
+        let peers = ["ada".parse().ok(), peer];
         for peer in peers.into_iter().flatten() {
             let copy = conflict_name(&file, &peer, id);
             assert!(copy != file && is_conflict_copy(&copy, &peer), "{copy} is none of {peer}'s");

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use crate::clock::Millis;
 use crate::peer::library::drops::Dropped;
 use crate::share::store::{Stamp, conflict_name};
-use crate::share::{FileId, FileName, Layout, Manifest};
+use crate::share::{FileId, FileName, Layout, Manifest, PeerName};
 
 /// How long what a person has saved is only in memory.
 const WRITEBACK: Millis = 5_000;
@@ -151,7 +151,7 @@ impl Disk {
     pub(crate) fn set_aside(
         &mut self,
         name: &FileName,
-        peer: &str,
+        peer: &PeerName,
         id: FileId,
         now: Millis,
     ) -> Option<FileName> {

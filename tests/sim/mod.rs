@@ -729,7 +729,8 @@ mod tests {
             let at = humantime::format_rfc3339_micros(
                 UNIX_EPOCH + Duration::from_millis(world.net.clocks[0].base + at),
             );
-            let name = if *node + 1 == world.disks.len() { "stranger".into() } else { name_of(*node) };
+            let name =
+                if *node + 1 == world.disks.len() { "stranger".into() } else { name_of(*node).to_string() };
             logs.entry(name).or_default().push_str(&format!("[{at} {kind}] {what}\n"));
         }
         logs.into_iter().for_each(|(name, log)| fs::write(folder.join(name + ".log"), log).unwrap());

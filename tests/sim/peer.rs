@@ -22,8 +22,8 @@ use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::admission::Admission;
 use crate::net::message::{
-    Activity, Candidate, Credentials, Download, FromManager, FromPeer, Holder, LeaseId, NOBODY, PeerCard,
-    PeerId, Refusal, ToManager, ToPeer, VERSION,
+    Activity, Candidate, Credentials, Download, FromManager, FromPeer, Holder, LeaseId, NOBODY, Name,
+    PeerCard, PeerId, Refusal, ToManager, ToPeer, VERSION,
 };
 use crate::peer::config::{Config, UploadSettings};
 use crate::peer::library::Library;
@@ -195,7 +195,7 @@ impl Peer {
             manager: ([127, 0, 0, 1], port(MANAGER)).into(),
             listen: addr,
             advertise: None,
-            name: name_of(node).parse().unwrap(),
+            name: name_of(node),
             slots,
             data: "".into(),
             keeps: true,
@@ -1431,6 +1431,6 @@ fn found_again(
 }
 
 /// What the peer of a node calls itself.
-pub(crate) fn name_of(node: NodeId) -> String {
-    ["manager", "ada", "ben", "cyd", "dee", "eve"][node].into()
+pub(crate) fn name_of(node: NodeId) -> Name {
+    ["manager", "ada", "ben", "cyd", "dee", "eve"][node].parse().unwrap()
 }

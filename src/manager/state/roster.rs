@@ -36,6 +36,7 @@ use crate::net::limits;
 use crate::net::message::{
     Activity, Candidate, Credentials, LeaseId, NOBODY, Name, PeerCard, PeerId, PeerState,
 };
+use crate::share::PEER_NAME;
 
 /// What a peer takes in the list beside its name, in bytes, at most.
 const CARD: usize = 110;
@@ -276,7 +277,7 @@ impl Roster {
     pub(super) fn has_room(&self) -> bool {
         // In JSON a quotation mark is two bytes.
         let list: usize = self.peers.values().map(|peer| CARD + 2 * peer.is.name.size()).sum();
-        list + 2 * (CARD + limits::NAME) <= limits::MANAGER_LINE
+        list + 2 * (CARD + PEER_NAME) <= limits::MANAGER_LINE
     }
 
     /// Writes a new row. Its former self must have been removed.

@@ -69,7 +69,7 @@ fn a_newcomer_is_told_its_token_and_everybody_the_new_list() {
 #[test]
 fn whatever_peers_are_called_their_list_is_no_longer_than_a_line_may_be() {
     let mut table = table(&[]);
-    let name = |n: u32| format!("{n:05}{}", "\"".repeat(limits::NAME - 5));
+    let name = |n: u32| format!("{n:05}{}", "\"".repeat(crate::share::PEER_NAME - 5));
     // As long as an address can be.
     let addr = |n: u32| {
         std::net::SocketAddr::from((

@@ -1,6 +1,5 @@
 //! What several messages carry: numbers and names, cards of peers, holders of a file, and the refusal.
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -8,42 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Code, Error};
 use crate::net::key::Key;
 use crate::net::limits;
-use crate::share::{as_text, check_name};
+pub use crate::share::PeerName as Name;
 
 /// A peer's number, given by the manager when it joins.
 pub type PeerId = u64;
 
 /// A lease's number, given by the manager when it is asked for.
 pub type LeaseId = u64;
-
-/// A peer's name: 1 to 64 bytes, and otherwise like that of a file ([`check_name`]). It stands in messages, on
-/// screens and in the names of folders.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
-
-as_text!(Name);
-
-impl Name {
-    /// How many bytes it has.
-    pub(crate) fn size(&self) -> usize {
-        self.0.len()
-    }
-}
-
-impl std::str::FromStr for Name {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        check_name(name, limits::NAME, "a peer's name").map(|()| Self(name.to_owned()))
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
 
 /// An error on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

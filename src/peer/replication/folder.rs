@@ -266,7 +266,7 @@ impl Folder {
 
     /// Whether this is a conflict copy that this peer has made.
     fn is_own_copy(&self, file: &FileName) -> bool {
-        is_conflict_copy(file, &self.replication.library.network().config.name.to_string())
+        is_conflict_copy(file, &self.replication.library.network().config.name)
     }
 
     /// Does what was decided; false when the name must be looked at again soon.
@@ -402,8 +402,8 @@ impl Folder {
         let cannot =
             |e: Error| Error::new(e.code(), format!("{file} {why}, and cannot be set aside")).because(e);
         library.withdraw(file);
-        let own = library.network().config.name.to_string();
-        let aside = store.set_aside(file, was, &own, manifest.id()).map_err(cannot)?;
+        let own = &library.network().config.name;
+        let aside = store.set_aside(file, was, own, manifest.id()).map_err(cannot)?;
         let Some(aside) = aside else { return Ok(false) };
         self.replication
             .note(format!("{file} {why}: your version is kept as {aside}, the other comes in its place"));

@@ -204,8 +204,7 @@ impl Transfer<'_> {
         if !repair {
             return store.publish(on_disk);
         }
-        let own = library.network().config.name.to_string();
-        if let Some(aside) = store.replace(on_disk, &own)? {
+        if let Some(aside) = store.replace(on_disk, &library.network().config.name)? {
             self.note(format!("{} was edited before it was repaired: that is kept as {aside}", self.name()));
         }
         Ok(())

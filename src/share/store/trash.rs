@@ -13,13 +13,10 @@ use super::disk::{self, Stamp};
 use super::partial::{Partial, Synced, WHOLE, read_piece};
 use super::{Stoppable, Store, taken};
 use crate::error::{Code, Error, Result};
-use crate::share::{FILE_NAME, FileId, FileName, Manifest};
+use crate::share::{FILE_NAME, FileId, FileName, Manifest, PeerName};
 
 /// The longest ending of a name that is kept as such, in bytes; `.tar.gz` has its last part kept.
 const ENDING: usize = 32;
-
-/// How much of a peer's name is kept in the name of a conflict copy, in bytes: all of a legal one.
-const PEER_NAME: usize = 64;
 
 /// How many files of one name the trash, and conflicts of one file, are numbered up to.
 const NUMBERED: u32 = 10_000;
@@ -136,7 +133,7 @@ impl Store {
         &self,
         name: &FileName,
         was: &Stamp,
-        peer: &str,
+        peer: &PeerName,
         id: FileId,
     ) -> Result<Option<FileName>> {
         let aside = self.put_aside(&self.path(name), name, peer, id)?;
@@ -144,7 +141,7 @@ impl Store {
         Ok(self.is_it(name, &self.path(&aside), was).then_some(aside))
     }
 
-    fn put_aside(&self, place: &Path, name: &FileName, peer: &str, id: FileId) -> Result<FileName> {
+    fn put_aside(&self, place: &Path, name: &FileName, peer: &PeerName, id: FileId) -> Result<FileName> {
         let conflict = conflict_name(name, peer, id);
         let aside = numbered(&self.dir, &conflict, |to| disk::rename_new(place, to))
             .map_err(|error| disk::error(format!("cannot set {name} aside"), error))?;
@@ -202,7 +199,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk does not let it, or something that is no file lies there. The repair can be gone on with.
-    pub fn replace(&self, Synced(partial): Synced<'_>, peer: &str) -> Result<Option<FileName>> {
+    pub fn replace(&self, Synced(partial): Synced<'_>, peer: &PeerName) -> Result<Option<FileName>> {
         let name = partial.manifest().name();
         let whole = partial.path.with_extension(WHOLE);
         fs::rename(&partial.path, &whole)
@@ -214,7 +211,7 @@ impl Store {
         })
     }
 
-    fn take_the_place(&self, partial: &Partial, whole: &Path, peer: &str) -> Result<Option<FileName>> {
+    fn take_the_place(&self, partial: &Partial, whole: &Path, peer: &PeerName) -> Result<Option<FileName>> {
         let (name, mut kept) = (partial.manifest().name(), None);
         for _ in 0..SAVES {
             match self.appear(partial, whole) {
@@ -229,7 +226,7 @@ impl Store {
 
     /// What has a name makes way: it goes to the trash in one step. If it is not the file that had this stamp,
     /// somebody has saved it since, and it becomes a conflict copy, whose name is returned.
-    fn make_way(&self, name: &FileName, was: Option<Stamp>, peer: &str) -> Result<Option<FileName>> {
+    fn make_way(&self, name: &FileName, was: Option<Stamp>, peer: &PeerName) -> Result<Option<FileName>> {
         // Only a file is moved.
         let place = match self.open_file(name).and_then(|_| self.throw(name)) {
             Err(no) if no.code() == Code::NotFound => return Ok(None),
@@ -250,19 +247,19 @@ impl Store {
 ///
 /// ```
 /// use peerlab::share::{FileId, store::conflict_name};
-/// let name = conflict_name(&"notes.txt".parse()?, "ada", FileId::from([0xab; 32]));
+/// let name = conflict_name(&"notes.txt".parse()?, &"ada".parse()?, FileId::from([0xab; 32]));
 /// assert_eq!(name.as_str(), "notes.conflict-ada-abababab.txt");
 /// # Ok::<(), peerlab::error::Error>(())
 /// ```
-pub fn conflict_name(name: &FileName, peer: &str, id: FileId) -> FileName {
-    let conflict = with_suffix(name.as_str(), &format!(".conflict-{}-{}", plain_peer(peer), id.short()));
+pub fn conflict_name(name: &FileName, peer: &PeerName, id: FileId) -> FileName {
+    let conflict = with_suffix(name.as_str(), &format!(".conflict-{peer}-{}", id.short()));
     // Cannot fail: no part of it has anything that a name may not have, and it is short enough.
     FileName::try_from(conflict).unwrap_or_else(|_| name.clone())
 }
 
 /// Whether this is a conflict copy that the peer of this name has made.
-pub fn is_conflict_copy(name: &FileName, peer: &str) -> bool {
-    let mark = format!(".conflict-{}-", plain_peer(peer));
+pub fn is_conflict_copy(name: &FileName, peer: &PeerName) -> bool {
+    let mark = format!(".conflict-{peer}-");
     // The file may have had the mark in its own name.
     name.as_str().match_indices(&mark).any(|(at, _)| begins_with_hash(&name.as_str()[at + mark.len()..]))
 }
@@ -276,14 +273,6 @@ fn is_any_conflict_copy(name: &FileName) -> bool {
 fn begins_with_hash(rest: &str) -> bool {
     let hash = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
     hash == 8 && matches!(rest.as_bytes().get(hash), None | Some(b'.'))
-}
-
-/// A peer's name as a part of a file's.
-fn plain_peer(peer: &str) -> String {
-    let plain = |c: char| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c };
-    let mut peer: String = peer.chars().map(plain).collect();
-    peer.truncate(peer.floor_char_boundary(PEER_NAME));
-    peer
 }
 
 /// Where a file of this name may be in a folder in which there may be several: under its name, and the numbered ones.
