@@ -80,8 +80,8 @@ fn converse(wings: &Wings) -> Result<Infallible> {
         match connection.receive(Some(talk.silence))? {
             Received::Message(message) => talk.hear(message)?,
             Received::End => {
-                return Err(Error::failed(format!("the manager at {manager} ended the conversation"))
-                    .advise("see whether it is being restarted, and try again"));
+                return Err(Error::failed(format!("the manager at {manager} closed the connection"))
+                    .advise("see whether it is being restarted"));
             }
             Received::Silence => {
                 return Err(Error::failed(format!("the manager at {manager} has fallen silent"))
