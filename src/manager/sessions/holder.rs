@@ -25,7 +25,7 @@ use crate::manager::state::roster::Wish;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{
-    Credentials, FromManager, LeaseId, NOBODY, PeerCard, PeerId, ToManager, unexpected,
+    Credentials, FromManager, LeaseId, NOBODY, PeerCard, PeerId, Progress, ToManager, unexpected,
 };
 use crate::net::outbox::Outbox;
 use crate::share::units::counted;
@@ -52,8 +52,6 @@ struct Leaseholder<'a> {
     line: Outbox,
     /// Its own number, as its last request showed.
     asker: PeerId,
-    /// When the multiply began that it is at: with the first of the leases that it holds one after another.
-    began: Option<Millis>,
 }
 
 /// Serves one that wants slots, beginning with its first request.
@@ -68,7 +66,7 @@ pub(super) fn serve_holder(
     avoid: Vec<PeerId>,
 ) -> Result<()> {
     let line = connection.outbox();
-    let mut holder = Leaseholder { desk, connection, line, asker: NOBODY, began: None };
+    let mut holder = Leaseholder { desk, connection, line, asker: NOBODY };
     let mut step = holder.wish(who, slots, avoid)?;
     loop {
         step = match step {
@@ -159,7 +157,6 @@ impl<'a> Leaseholder<'a> {
     fn hold(&mut self, ticket: Ticket<'a>, mut until: Millis, slots: Vec<PeerCard>) -> Result<Step<'a>> {
         let lease = ticket.number;
         self.grant(lease, until, slots);
-        let began = *self.began.get_or_insert(self.desk.clock.now());
         let (did, answer) = loop {
             let left = Duration::from_millis(until.saturating_sub(self.desk.clock.now()));
             match self.connection.receive_by(Instant::now() + left)? {
@@ -170,11 +167,8 @@ impl<'a> Leaseholder<'a> {
                     let blamed = self.desk.change(|table, now| table.blame(lease, peer, &reason, now));
                     blamed.unwrap_or_else(|no| self.connection.refuse(&no));
                 }
-                Received::Message(ToManager::Progress(progress)) => {
-                    self.desk.change(|table, _| table.book.progress(lease, began, progress));
-                }
+                Received::Message(ToManager::Progress(progress)) => self.progress(lease, progress),
                 Received::Message(ToManager::Release {}) => {
-                    self.began = None;
                     break ("gave back its slots", Some(FromManager::Released {}));
                 }
                 Received::Message(other) => {
@@ -218,7 +212,8 @@ impl<'a> Leaseholder<'a> {
                 Received::Message(ToManager::Lease { peer, token, slots, avoid }) => {
                     return self.wish(&Credentials { peer, token }, slots, avoid);
                 }
-                Received::Message(ToManager::Ok(_) | ToManager::Progress(_)) => {}
+                Received::Message(ToManager::Progress(progress)) => self.progress(last, progress),
+                Received::Message(ToManager::Ok(_)) => {}
                 Received::Message(ToManager::Renew {}) => {
                     self.line.send(&FromManager::Expired { lease: last });
                 }
@@ -231,6 +226,10 @@ impl<'a> Leaseholder<'a> {
                 Received::End | Received::Silence => return Ok(Step::End),
             }
         }
+    }
+
+    fn progress(&self, lease: LeaseId, progress: Progress) {
+        self.desk.change(|table, now| table.progress(lease, self.asker, progress, now));
     }
 
     fn tell(&self, did: &str) {

@@ -42,9 +42,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use super::effect::Effect;
 use super::roster::{Exam, Member, Roster, Wish};
 use crate::clock::Millis;
-use crate::net::limits;
 use crate::net::message::{
-    Bound, FromManager, GRACE, LeaseId, LeaseState, NOBODY, PeerCard, PeerId, Progress, WaiterState, plain,
+    Bound, FromManager, GRACE, LeaseId, LeaseState, NOBODY, PeerCard, PeerId, Progress, WaiterState,
 };
 use crate::share::units::counted;
 
@@ -79,12 +78,12 @@ struct Waiter {
 }
 
 /// A lease that runs.
-pub(super) struct Grant {
-    pub(super) holder: PeerId,
+struct Grant {
+    holder: PeerId,
     until: Millis,
     slots: Vec<PeerCard>,
-    /// When its holder's multiply began, and how far it is, as it said last.
-    pub(super) progress: Option<(Millis, Progress)>,
+    /// How far its holder's multiply is, as it said last.
+    progress: Option<Progress>,
 }
 
 /// Slots of a lease that ended, whose peer has not yet said `unbound`.
@@ -257,8 +256,8 @@ impl LeaseBook {
     }
 
     /// A request that waits, or a lease that runs, is over: the requester released it, went away, or
-    /// its time is up. Gives the lease, if there was one.
-    pub(super) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> Option<Grant> {
+    /// its time is up.
+    pub(super) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) {
         if let Some(place) = self.place(ticket) {
             let left = self.queue.remove(place);
             self.place_left |= left.is_some_and(|waiter| waiter.wish.asker != NOBODY);
@@ -266,11 +265,9 @@ impl LeaseBook {
                 self.serve(roster, now);
             }
         }
-        let lease = self.leases.remove(&ticket)?;
-        for card in &lease.slots {
+        for card in self.leases.remove(&ticket).into_iter().flat_map(|lease| lease.slots) {
             self.unbind(card.peer, ticket, card.slots, now);
         }
-        Some(lease)
     }
 
     // lab 4
@@ -290,13 +287,10 @@ impl LeaseBook {
         lease.slots.iter().any(|card| card.peer == peer).then_some(lease.holder)
     }
 
-    /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub(crate) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
-        progress.products.truncate(limits::PRODUCTS);
-        progress.again.truncate(limits::REDONE);
-        progress.again.iter_mut().for_each(|(_, why)| *why = plain(why));
+    /// The holder of a lease says how far its multiply is.
+    pub(crate) fn progress(&mut self, lease: LeaseId, progress: Progress) {
         if let Some(lease) = self.leases.get_mut(&lease) {
-            lease.progress = Some((began, progress));
+            lease.progress = Some(progress);
         }
     }
 
@@ -376,7 +370,7 @@ impl LeaseBook {
             name: roster.name(terms.holder).cloned(),
             until: terms.until,
             slots: terms.slots.iter().map(|card| PeerCard { key: None, ..card.clone() }).collect(),
-            progress: terms.progress.as_ref().map(|(_, progress)| progress.clone()),
+            progress: terms.progress.clone(),
         };
         self.leases.iter().map(state)
     }

@@ -28,7 +28,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{
-    Activity, Candidate, DoneState, FileState, FromManager, Holder, LeaseId, NOBODY, PeerId, ProductStage,
+    Activity, Candidate, DoneState, FileState, FromManager, Holder, LeaseId, NOBODY, PeerId, Progress,
     Refusal, Replicas, plain,
 };
 use crate::share::units::counted;
@@ -217,19 +217,27 @@ impl Table {
         self.book.standing(&self.roster, ticket, now)
     }
 
-    /// A ticket is given back. A multiply that was finished with it is kept for the board.
+    /// A ticket is given back.
     pub(super) fn leave(&mut self, ticket: LeaseId, now: Millis) {
-        let Some(lease) = self.book.leave(&self.roster, ticket, now) else { return };
-        let (peer, Some((began, progress))) = (lease.holder, lease.progress) else { return };
-        if progress.products.iter().any(|product| product.state != ProductStage::Checked) {
-            return;
+        self.book.leave(&self.roster, ticket, now);
+    }
+
+    /// The holder of a lease says how far its multiply is. One that is finished is kept for the board; its last product may
+    /// have come after the end of its lease.
+    pub(super) fn progress(&mut self, lease: LeaseId, peer: PeerId, mut progress: Progress, now: Millis) {
+        progress.products.truncate(limits::PRODUCTS);
+        progress.again.truncate(limits::REDONE);
+        progress.again.iter_mut().for_each(|(_, why)| *why = plain(why));
+        self.done.retain(|done| done.lease != lease);
+        if progress.is_done() {
+            if self.done.len() == DONE {
+                self.done.pop_front();
+            }
+            let (name, took_ms, progress) =
+                (self.roster.name(peer).cloned(), progress.age_ms, progress.clone());
+            self.done.push_back(DoneState { lease, peer, name, at: now, took_ms, progress });
         }
-        if self.done.len() == DONE {
-            self.done.pop_front();
-        }
-        let name = self.roster.name(peer).cloned();
-        let took_ms = now.saturating_sub(began);
-        self.done.push_back(DoneState { lease: ticket, peer, name, at: now, took_ms, progress });
+        self.book.progress(lease, progress);
     }
 
     /// A peer is done with the last product of an ended lease.

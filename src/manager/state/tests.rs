@@ -3,7 +3,7 @@
 use super::roster::Wish;
 use super::roster::tests::candidate;
 use super::*;
-use crate::net::message::{Download, ProductState, Progress};
+use crate::net::message::{Download, ProductStage, ProductState, Progress};
 
 const QUANTUM: Millis = 1000;
 /// After the grace of a new manager.
@@ -211,6 +211,9 @@ fn progress(stages: &[ProductStage]) -> Progress {
         inner: 1,
         cols: 1,
         products: (0..).zip(stages).map(product).collect(),
+        all: 0,
+        unchecked: 0,
+        age_ms: 7,
         again: Vec::new(),
     }
 }
@@ -219,23 +222,24 @@ fn progress(stages: &[ProductStage]) -> Progress {
 fn the_last_multiplies_that_were_finished_are_kept_and_no_others() {
     use ProductStage::{Checked, Computing};
     let mut table = table(&[1, 1]);
-    let mut multiply = |stages: Option<&[ProductStage]>| {
+    let mut multiply = |stages: Option<&[ProductStage]>, unchecked| {
         let ticket = lease(&mut table, 2, 1);
         if let Some(stages) = stages {
-            table.book.progress(ticket, NOW - 7, progress(stages));
+            table.progress(ticket, 2, Progress { unchecked, ..progress(stages) }, NOW);
         }
         table.leave(ticket, NOW);
         table.unbound(1, ticket, NOW);
         table.done.iter().map(|done| (done.lease, done.took_ms)).collect::<Vec<_>>()
     };
-    assert_eq!(multiply(None), []);
-    assert_eq!(multiply(Some(&[Checked, Computing])), []);
-    let first = multiply(Some(&[Checked, Checked]));
+    assert_eq!(multiply(None, 0), []);
+    assert_eq!(multiply(Some(&[Checked, Computing]), 0), []);
+    assert_eq!(multiply(Some(&[Checked; 343]), 2058), [], "of 2401 only the first are told");
+    let first = multiply(Some(&[Checked, Checked]), 0);
     assert_eq!(first.len(), 1);
     assert_eq!(first[0].1, 7);
-    let all: Vec<_> = (0..DONE).map(|_| multiply(Some(&[Checked])).len()).collect();
+    let all: Vec<_> = (0..DONE).map(|_| multiply(Some(&[Checked]), 0).len()).collect();
     assert_eq!(all, [2, 3, 4, 5, 5]);
-    assert!(!multiply(Some(&[Checked])).contains(&first[0]), "the oldest goes");
+    assert!(!multiply(Some(&[Checked]), 0).contains(&first[0]), "the oldest goes");
 }
 
 #[test]
