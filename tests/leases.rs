@@ -1,7 +1,7 @@
 //! Leases, seen from the outside: plain JSON over sockets, and peers that count what is bound to them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -295,6 +295,37 @@ fn a_peer_that_cannot_be_connected_back_to_is_not_leased_and_is_told_why() {
     let _listener = TcpListener::bind(nowhere).unwrap();
     network.all_leasable(1);
     lease(&mut asker, 4);
+}
+
+#[test]
+fn a_peer_that_can_be_connected_back_to_after_all_has_no_trouble_any_more() {
+    let network = Network::start(&PATIENT, &[]);
+    let outside = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut peer = network.command("walled", &["--slots", "2", "--advertise", &outside.to_string()]);
+    let mut status = || {
+        let before = peer.stdout().lines().count();
+        peer.type_line("status --json");
+        until("it says how it is", PATIENCE, || {
+            let said = peer.stdout();
+            said.lines().nth(before).and_then(|line| serde_json::from_str::<Value>(line).ok())
+        })
+    };
+    let walled = until("it has heard of the wall", PATIENCE, || {
+        Some(status()).filter(|said| said["trouble"].to_string().contains("cannot connect to"))
+    });
+    let (gate, inside) = (TcpListener::bind(outside).unwrap(), walled["addr"].as_str().unwrap().to_owned());
+    thread::spawn(move || {
+        for outer in gate.incoming().flatten() {
+            let inner = TcpStream::connect(&inside).unwrap();
+            let copies = [(outer.try_clone().unwrap(), inner.try_clone().unwrap()), (inner, outer)];
+            for (mut from, mut to) in copies {
+                thread::spawn(move || std::io::copy(&mut from, &mut to).and(to.shutdown(Shutdown::Write)));
+            }
+        }
+    });
+    network.all_leasable(1);
+    until("its trouble is over", PATIENCE, || status()["trouble"].is_null().then_some(()));
+    assert!(event(&network, &["walled can be reached now"]).is_some());
 }
 
 #[test]

@@ -191,8 +191,12 @@ impl Table {
         if (&row.reach, row.proven) == (&reach, proven) {
             return; // It is tried again and again, and nobody need hear that.
         }
-        (row.reach, row.proven) = (reach, proven);
+        row.proven = proven;
+        let before = std::mem::replace(&mut row.reach, reach);
         let Reach::No(why) = &row.reach else {
+            if let (Reach::No(_), 1..) = (before, row.is.slots) {
+                self.events.tell(now, format!("{} can be reached now", row.is.name));
+            }
             self.replicator.due = true;
             self.catalogue.touch_files_of(peer);
             return self.book.serve(&self.roster, now);

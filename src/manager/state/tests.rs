@@ -200,6 +200,8 @@ fn one_that_cannot_be_reached_is_told_why_unless_it_came_for_one_command() {
         let is_told = |effect: &Effect| matches!(effect, Effect::Tell(1, FromManager::Error(_)));
         assert_eq!(effects.iter().filter(|effect| is_told(effect)).count(), usize::from(told), "{effects:?}");
         assert_eq!(last_event(&table).contains("p cannot be leased"), told);
+        (0..2).for_each(|_| table.tried(peer, Reach::Yes, false, NOW));
+        assert_eq!(last_event(&table) == "p can be reached now", told);
     }
 }
 
