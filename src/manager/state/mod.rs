@@ -400,8 +400,10 @@ impl Table {
         if !remembers && !self.catalogue.lists(file, id) {
             return Err(not_found(file));
         }
+        // What a person drops has no time yet.
+        let what = if remembers && at.is_some() { What::Remembered } else { What::Dropped };
         if let Some((id, at)) = self.catalogue.drop_file(file, id, at, now)? {
-            self.events.tell_of(now, self.roster.called(peer), What::Dropped, file, 0);
+            self.events.tell_of(now, self.roster.called(peer), what, file, 0);
             self.effects.push(Effect::TellAll(dropped(file, id, at)));
         }
         Ok(())

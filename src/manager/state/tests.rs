@@ -316,6 +316,12 @@ fn what_is_not_listed_can_be_dropped_only_by_one_that_remembers_it() {
     assert_eq!(table.take_effects(), []);
     drop(&mut table, true).unwrap();
     assert_eq!(table.take_effects(), [Effect::TellAll(dropped(a.name(), a.id(), 5))]);
+    let moves = "each peer moves it to its trash";
+    assert_eq!(last_event(&table), format!("p1 remembers that a was dropped: {moves}"));
+    let b = manifest("b", 1);
+    table.update(1, &b, true, None, NOW).unwrap();
+    table.drop_file(1, b.name(), None, None, true, NOW).unwrap();
+    assert_eq!(last_event(&table), format!("p1 dropped b: {moves}"), "a person wants it now");
 }
 
 #[test]
