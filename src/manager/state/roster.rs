@@ -81,6 +81,8 @@ pub(super) struct Member {
     failed: Option<String>,
     /// What it said of itself last.
     pub(super) said: Activity,
+    /// When that was last compared with what is known of its files.
+    pub(super) compared: Millis,
 }
 
 impl Member {
@@ -281,10 +283,20 @@ impl Roster {
 
     /// Writes a new row. Its former self must have been removed.
     pub(super) fn admit(&mut self, id: PeerId, candidate: Candidate, now: Millis) {
-        let (reach, said) = (Reach::Unknown, Activity::default());
+        let (reach, said, compared) = (Reach::Unknown, Activity::default(), 0);
         let (proven, accusers, failed) = (false, Vec::new(), None);
-        let peer =
-            Member { id, is: candidate, since: now, heard: now, reach, proven, accusers, failed, said };
+        let peer = Member {
+            id,
+            is: candidate,
+            since: now,
+            heard: now,
+            reach,
+            proven,
+            accusers,
+            failed,
+            said,
+            compared,
+        };
         self.peers.insert(id, peer);
     }
 

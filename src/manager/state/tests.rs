@@ -4,6 +4,7 @@ use super::roster::Wish;
 use super::roster::tests::candidate;
 use super::*;
 use crate::net::message::{Download, ProductStage, ProductState, Progress};
+use crate::share::fingerprint::Fingerprint;
 
 const QUANTUM: Millis = 1000;
 /// After the grace of a new manager.
@@ -171,20 +172,41 @@ fn a_pause_is_told_once_and_so_is_its_end() {
     let mut table = table(&[1]);
     let said = |why: Option<&str>| Activity { paused: why.map(Into::into), ..Activity::default() };
     let mut last = String::new();
-    for (why, told) in [
+    for (turn, (why, told)) in (1..).zip([
         (None, ""),
         (Some("no disk"), "p1 has paused: no disk"),
         (Some("no disk"), ""),
         (None, "p1 goes on: its folder is as it was"),
-    ] {
+    ]) {
         table.replicator.due = false;
         let count = table.events.iter().len();
-        table.heard(1, said(why), NOW);
+        table.heard(1, said(why), NOW + turn * COMPARE_PAUSE);
         assert_eq!(table.events.iter().len(), count + usize::from(!told.is_empty()), "{told}");
         assert_eq!(table.is_plan_due(), !told.is_empty(), "copies are planned once more");
         last = if told.is_empty() { last } else { told.into() };
         assert!(last.is_empty() || last_event(&table) == last);
     }
+}
+
+#[test]
+fn however_often_a_peer_says_ok_its_files_are_compared_and_touched_twice_a_second() {
+    let mut table = table(&[1, 1]);
+    table.update(1, &manifest("a", 1), true, None, NOW).unwrap();
+    let paused = |turn: u64| (turn % 3 == 0).then(|| "no disk".to_owned());
+    let list = Some(Fingerprint::default());
+    let (mut touched, mut asked) = (0, 0);
+    for turn in 0..2_000 {
+        (table.catalogue.touched, table.effects) = Default::default();
+        table.heard(1, Activity { list, paused: paused(turn), ..Activity::default() }, NOW + turn);
+        touched += table.catalogue.touched.len();
+        asked += table.take_effects().len();
+        // Others are heard meanwhile.
+        table.heard(2, Activity::default(), NOW + turn);
+    }
+    // What differs is seen twice before it counts.
+    assert_eq!((touched, asked), (3, 1));
+    table.heard(1, Activity::default(), NOW + 2_000);
+    assert_eq!(table.roster.paused(1), None, "what was passed over is looked at with the next `ok`");
 }
 
 #[test]

@@ -372,6 +372,7 @@ fn says(world: &mut World, peer: PeerId, paused: Option<&str>, failed: &[(&str, 
     let failed =
         failed.iter().map(|(file, why)| FailedFile { file: file.parse().unwrap(), why: (*why).into() });
     let (paused, failed) = (paused.map(String::from), failed.collect());
+    world.now += 500; // Said earlier, its pause would be passed over.
     world.table.heard(peer, Activity { paused, failed, ..Activity::default() }, world.now);
 }
 
