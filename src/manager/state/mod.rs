@@ -18,6 +18,7 @@ mod replicator;
 pub(super) mod roster;
 mod view;
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -456,6 +457,13 @@ impl Table {
         few(room, self.catalogue.listings_after(last).map(|listing| self.row(listing, health, now)))
     }
 
+    /// The largest, as many as [`Table::page`] takes.
+    pub(super) fn largest(&self, room: usize, now: Millis) -> Vec<FileState> {
+        let mut largest: Vec<&ListedFile> = self.catalogue.listings().collect();
+        largest.sort_by_key(|listing| Reverse(listing.manifest.layout().size()));
+        few(room, largest.into_iter().map(|listing| self.row(listing, false, now)))
+    }
+
     fn row(&self, listing: &ListedFile, health: bool, now: Millis) -> FileState {
         let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
         let health = health.then(|| self.replicator.health(listing, scene));
@@ -464,7 +472,7 @@ impl Table {
 }
 
 /// The first of these files, until their rows and holders come to `room`.
-pub(super) fn few(mut room: usize, files: impl Iterator<Item = FileState>) -> Vec<FileState> {
+fn few(mut room: usize, files: impl Iterator<Item = FileState>) -> Vec<FileState> {
     let fits = |file: &FileState| {
         let before = room;
         room = room.saturating_sub(1 + file.holders.len());
