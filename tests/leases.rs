@@ -416,7 +416,7 @@ fn a_registered_listener_that_never_reads_is_dropped_and_delays_nobody() {
 #[test]
 fn a_thousand_peers_joining_at_once_all_hear_the_whole_list_and_far_fewer_than_a_thousand_lists() {
     const PEERS: usize = 1000;
-    let network = Network::start(&["--ping", "20s", "--dead-after", "60s"], &[]);
+    let network = Network::start(&["--ping", "12s", "--dead-after", "60s"], &[]);
     // One listener for all: every address 127.x.y.z is this machine.
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
