@@ -136,6 +136,13 @@ impl LeaseBook {
         asker != NOBODY && self.queue.iter().any(|waiter| waiter.wish.asker == asker)
     }
 
+    /// A peer has another number now, by which it is known where it waits and where it holds slots.
+    pub(super) fn renumber(&mut self, former: PeerId, peer: PeerId) {
+        let waiting = self.queue.iter_mut().map(|waiter| &mut waiter.wish.asker);
+        let holding = self.leases.values_mut().map(|lease| &mut lease.holder);
+        waiting.chain(holding).filter(|number| **number == former).for_each(|number| *number = peer);
+    }
+
     /// What is said to one whose other request waits: it would be the last.
     pub(crate) fn second(&self, roster: &Roster, wish: &Wish) -> FromManager {
         let reason = "another request of yours waits, and each peer has one place in the queue".into();

@@ -116,8 +116,13 @@ impl Table {
         }
         let peer = self.book.next_number();
         let bound = std::mem::take(&mut candidate.bound);
-        candidate.former = None;
         let token = self.roster.key.token(peer);
+        // Also of one that was struck: it may wait in the queue, or hold a lease.
+        if let Some(former) = candidate.former.take()
+            && former.token == Some(self.roster.key.token(former.peer))
+        {
+            self.book.renumber(former.peer, peer);
+        }
         self.effects.push(Effect::Tell(peer, FromManager::Registered { peer, token }));
         let Candidate { name, addr, slots, .. } = &candidate;
         self.events.tell(now, format!("{name} joined from {addr} with {}", counted(*slots, "slot")));

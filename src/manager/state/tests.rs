@@ -3,7 +3,7 @@
 use super::roster::Wish;
 use super::roster::tests::candidate;
 use super::*;
-use crate::net::message::{Download, ProductStage, ProductState, Progress};
+use crate::net::message::{Credentials, Download, ProductStage, ProductState, Progress};
 use crate::share::fingerprint::Fingerprint;
 
 const QUANTUM: Millis = 1000;
@@ -54,6 +54,27 @@ fn lease(table: &mut Table, asker: PeerId, slots: u32) -> LeaseId {
 }
 
 #[test]
+fn one_that_comes_back_under_another_number_is_known_in_the_queue_and_by_its_lease() {
+    for (shows_it, struck) in [(true, false), (true, true), (false, true)] {
+        let mut table = table(&[1, 1]);
+        let held = lease(&mut table, 1, 1);
+        let waits = table.book.ask(&table.roster, Wish { asker: 1, slots: 1, avoid: Vec::new() }, NOW);
+        if struck {
+            table.strike(1, "its connection broke", NOW);
+        }
+        let token = if shows_it { table.roster.key.token(1) } else { Key::random() };
+        let former = Some(Credentials { peer: 1, token: Some(token) });
+        let back = table.admit(Candidate { former, ..candidate("p1", 1, 1) }, DEAD_AFTER, NOW).unwrap();
+        assert_eq!(table.book.waits(back), shows_it);
+        assert_eq!(table.book.holder(held, 2), Some(if shows_it { back } else { 1 }));
+        // The only slot that is free is its own.
+        table.tried(back, Reach::Yes, true, NOW);
+        let waits = matches!(table.standing(waits, NOW), TicketStanding::Waiting(_));
+        assert_eq!(waits, shows_it);
+    }
+}
+
+#[test]
 fn a_newcomer_is_told_its_token_and_everybody_the_new_list() {
     let mut table = table(&[4]);
     let peer = table.admit(candidate("new", 9, 1), DEAD_AFTER, NOW).unwrap();
@@ -83,7 +104,7 @@ fn whatever_peers_are_called_their_list_is_no_longer_than_a_line_may_be() {
     let refused = (0..9000).find_map(|n| table.admit(candidate(0xf000 + n), DEAD_AFTER, NOW).err()).unwrap();
     assert_eq!(refused.code(), Code::Busy);
     let first = *table.roster.peers.keys().next().unwrap();
-    let former = crate::net::message::Credentials { peer: first, token: Some(table.roster.key.token(first)) };
+    let former = Credentials { peer: first, token: Some(table.roster.key.token(first)) };
     let back = Candidate { former: Some(former), ..candidate(0xf000) };
     assert!(table.admit(back, DEAD_AFTER, NOW).is_ok(), "one that comes back has its place");
     let list = crate::net::message::encode(&table.take_list()).unwrap().len();
