@@ -394,8 +394,9 @@ impl LeaseBook {
     fn ends(&self, roster: &Roster, head: &Wish, now: Millis) -> Option<String> {
         let unbinding = self.unbinding.iter().map(|(&(peer, _), it)| (0, peer, peer, it.slots));
         let cards = self.leases.values().flat_map(|it| it.slots.iter().map(move |card| (it, card)));
+        let opens = |at| head.likes(at) && roster.peers.get(&at).is_some_and(|peer| peer.open() > 0);
         let leased = cards.map(|(it, card)| (it.until, it.holder, card.peer, card.slots));
-        let mut ends: Vec<_> = unbinding.chain(leased).filter(|&(_, _, at, _)| head.likes(at)).collect();
+        let mut ends: Vec<_> = unbinding.chain(leased).filter(|&(_, _, at, _)| opens(at)).collect();
         ends.sort_unstable();
         let mut free = self.free(roster, head);
         let enough = |&(.., slots): &(Millis, PeerId, PeerId, u32)| {
@@ -427,7 +428,7 @@ impl LeaseBook {
         } else if self.in_grace(now) {
             "the manager has just started, and peers may be on their way back".into()
         } else {
-            "the manager is trying to reach the peers that joined".into()
+            roster.closed(head).unwrap_or_default()
         };
         let missing = match head.slots {
             1 => "your slot is not free yet".into(),

@@ -369,6 +369,12 @@ impl Roster {
         Some(peer.failed.replace(why.to_string()).is_some())
     }
 
+    /// A peer whose slots are closed to a wish for a while, and why, in words.
+    pub(super) fn closed(&self, wish: &Wish) -> Option<String> {
+        let closed = self.liked(wish).find(|peer| peer.open() < peer.leasable())?;
+        Some(format!("{}: {}", closed.is.name, closed.obstacle()?))
+    }
+
     /// Slots for a wish that could be leased some time.
     pub(super) fn leasable(&self, wish: &Wish) -> u32 {
         self.liked(wish).map(Member::leasable).sum()

@@ -277,6 +277,21 @@ fn a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
 }
 
 #[test]
+fn one_that_waits_for_a_peer_that_is_examined_is_told_so() {
+    let (mut roster, mut book) = desk(&[4]);
+    roster.blame(NOBODY, 99, 1, NOW);
+    let ticket = book.ask(&roster, wish(0, 1), NOW);
+    for _ in 0..2 {
+        let TicketStanding::Waiting(FromManager::Wait { reason, .. }) = book.standing(&roster, ticket, NOW)
+        else {
+            panic!("its slots are closed");
+        };
+        assert!(reason.ends_with("free yet; p1: it was blamed, and is examined first"), "{reason}");
+        book.examine(&roster, 1, NOW);
+    }
+}
+
+#[test]
 fn a_lease_of_a_former_life_counts_until_its_peer_is_done_with_it() {
     let (roster, mut book) = desk(&[4]);
     book.still_bound(&roster, 1, &Bound { lease: 17, slots: 3 }, NOW);
