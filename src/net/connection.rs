@@ -46,6 +46,9 @@ use crate::error::{Code, Error, Result};
 /// What to do when a conversation ended too early.
 const AGAIN: &str = "try again; if it is so again, see whether the program there is well";
 
+/// How much memory for its lines a conversation keeps while it rests, in bytes.
+const KEPT_LINE: usize = 4096;
+
 /// What came, when something was waited for.
 #[derive(Debug)]
 pub enum Received<M> {
@@ -259,7 +262,10 @@ impl Connection {
         self.trace('<', &self.line);
         self.admit()?;
         self.payload_pace(limits::PAYLOAD_PACE);
-        self.understand(&self.line).map(Received::Message)
+        let message = self.understand(&self.line).map(Received::Message);
+        self.line.clear();
+        self.line.shrink_to(KEPT_LINE);
+        message
     }
 
     /// A line as a message.
@@ -543,6 +549,17 @@ pub(super) mod tests {
     /// A fifth of a second for a payload of a few bytes.
     const PACE: limits::Pace =
         limits::Pace { start: Duration::from_millis(200), rate: 1 << 20, stall: Duration::from_secs(5) };
+
+    #[test]
+    fn a_conversation_that_rests_does_not_hold_the_memory_of_its_longest_message() {
+        let (mut connection, mut other) = pair();
+        let padded = format!("{}{{}}\n", " ".repeat(60 << 10));
+        let writer = thread::spawn(move || other.write_all(padded.as_bytes()).map(|()| other));
+        let heard = connection.receive::<serde_json::Value>(Some(limits::MESSAGE_TIME)).unwrap();
+        assert!(matches!(heard, Received::Message(_)));
+        assert!(connection.line.capacity() <= KEPT_LINE, "{}", connection.line.capacity());
+        writer.join().unwrap().unwrap();
+    }
 
     #[test]
     fn who_sends_a_payload_slowly_is_not_forgiven_with_each_part() {
