@@ -440,6 +440,30 @@ fn a_young_manager_that_wants_a_number_waits_for_its_peers() {
 }
 
 #[test]
+fn a_young_manager_that_wants_a_number_waits_for_long_lists_but_no_longer_than_a_minute() {
+    let start = || {
+        let mut world = World::new(Replicas::Some(2));
+        world.now = 0;
+        ["ada", "ben", "cyd"].map(|name| world.join(name));
+        world
+    };
+    let mut world = start();
+    for n in 0..30 {
+        // One begins with the first, the other with the last.
+        world.put(1, &[&format!("f{n:02}")]);
+        world.put(2, &[&format!("f{:02}", 29 - n)]);
+        assert_eq!(world.wait(400), [], "file {n}");
+    }
+    assert_eq!(world.wait(YOUTH), [], "there are two copies of each");
+    let mut world = start();
+    let first = (0..).find(|n| {
+        world.put(1, &[&format!("f{n:03}")]);
+        !world.wait(400).is_empty()
+    });
+    assert_eq!(first, Some(YOUTH / 400 - 1), "whose list has no end holds up nobody for longer");
+}
+
+#[test]
 fn more_copies_than_there_are_peers_are_waited_for_in_words() {
     let mut world = World::of(Replicas::Some(3), 2);
     world.put(1, &["a"]);
