@@ -78,6 +78,7 @@
 //! | `show_lines` | one a prompt on a terminal | shows warnings above the line that is typed |
 //! | `ask_names` | one a Tab, briefly | asks the manager for the names of files |
 //! | `hear_signals` | one a program | hears SIGINT, SIGTERM and SIGHUP, but those that were ignored at the start |
+//! | `leave` | one a prompt or command, at its end | lets its peer leave, for which nobody waits long |
 //! | `leave_on_signal` | one a prompt or command | stops the command of a prompt, or leaves in order, when a signal comes |
 //!
 //! # The order of locks

@@ -367,7 +367,7 @@ fn what_a_peer_says_of_itself_is_seen_with_reasons_and_marks() {
     browser.reads(".file .note", "lab-003 cannot fetch it: the disk is full");
     browser.reads(".give", "lab-004 → lab-001 1.0 KiB/s ★ lab-002 1.0 KiB/s ⊘ lab-003 ");
     browser.reads(".rare", "availability: 5 of 8 pieces at 1 peer only");
-    browser.reads("#figures", "2.0 KiB/s between peers");
+    browser.reads("#figures", "2.0 KiB/s of files between peers");
     let names = "getComputedStyle(document.querySelector('.peer .tag')).fontSize";
     let reasons = "getComputedStyle(document.querySelector('.peer .note')).fontSize";
     let large = format!("parseFloat({reasons}) > .9 * parseFloat({names})");

@@ -127,7 +127,8 @@ fn a_missing_or_torn_matrix_is_named() {
     fs::write(path("text.npy"), "1,2,3\n4,5,6\n").unwrap();
     fs::write(path("none.npy"), "").unwrap();
     let multiply = |a: &str, b: &str| peer(dir.path(), &["multiply", a, b, "--local"]);
-    multiply("lost.npy", "good.npy").assert(3, &["there is no file lost.npy", "`make lost 1000` writes one"]);
+    multiply("lost.npy", "good.npy")
+        .assert(3, &["there is no file lost.npy", "`peer make lost 1000` writes one"]);
     multiply("good.npy", "lost.npy").assert(3, &["there is no file lost.npy"]);
     multiply("torn.npy", "good.npy").assert(1, &["torn.npy: the file is cut off", "write or copy it again"]);
     multiply("text.npy", "good.npy").assert(1, &["text.npy: this is not a .npy file", "numpy.save"]);
@@ -402,6 +403,26 @@ fn a_peer_that_is_started_before_its_manager_joins_when_it_comes() {
 }
 
 #[test]
+fn a_file_that_is_being_written_does_not_stay_when_a_signal_ends_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let there = || fs::read_dir(dir.path()).unwrap().map(Result::unwrap);
+    let mut make = Node::start("peer", dir.path(), "warn", &["make", "big", "3000"]);
+    let begun = || there().find(|file| file.metadata().is_ok_and(|is| is.len() > 0));
+    until("the file in which it is written", PATIENCE, begun);
+    make.signal(Signal::INT);
+    make.outcome();
+    assert!(there().all(|file| file.file_name() == "big.npy"), "{:?}", there().collect::<Vec<_>>());
+}
+
+#[test]
+fn one_that_asks_a_peer_in_place_of_the_manager_is_told_so() {
+    let mut network = Network::start(&[], &[1]);
+    let addr = network.peers[0].ready()["addr"].as_str().unwrap().to_owned();
+    let no = run("peer", network.dir.path(), &["--manager", &addr, "peers"]);
+    no.assert(1, &[&format!("see whether {addr} is the address of a manager")]);
+}
+
+#[test]
 fn make_writes_what_its_seed_says_and_json_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let make = |args: &[&str]| peer(dir.path(), &[&["make"], args].concat()).assert(0, &[]);
@@ -413,6 +434,8 @@ fn make_writes_what_its_seed_says_and_json_names_it() {
     let again = make(&["c", "20", "30", "--json"]).json()["seed"].as_u64().unwrap();
     make(&["d", "20", "30", "--seed", &again.to_string()]);
     assert!(read("c.npy") == read("d.npy"), "the seed that was chosen is told");
+    peer(dir.path(), &["make", "e/", "3"]).assert(1, &["e/ is the name of a folder"]);
+    assert!(!dir.path().join("e").exists());
     make(&["e", "0", "3"]);
     assert!(read("e.npy") == Matrix::zeros(0, 3));
     peer(dir.path(), &["make", "huge", "99999999999", "99999999999"])

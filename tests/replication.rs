@@ -372,6 +372,36 @@ fn what_cannot_be_restored_is_said_with_what_can_and_the_name_of_another_is_neve
 }
 
 #[test]
+fn one_that_came_for_a_command_ends_when_what_it_serves_is_dropped_or_deleted() {
+    let network = Network::start(&["--dead-after", "60s", "--replicas", "0"], &[]);
+    let drop_it = || drop(network.command("dan", &["drop", "a.txt"]).outcome().assert(0, &[]));
+    let delete_it = || fs::remove_file(folder(&network, "eve").join("a.txt")).unwrap();
+    for end in [&drop_it as &dyn Fn(), &delete_it] {
+        put(&network, "eve", "a.txt", "a");
+        let mut eve = network.command("eve", &["add", "peerlab-eve/a.txt"]);
+        eve.hears("serving a.txt at");
+        end();
+        eve.outcome().assert(3, &["a.txt is not offered any more", "`add` offers a file again"]);
+        assert!(row(&network, "a.txt").is_none(), "nobody is sent to a peer that does not have it");
+    }
+}
+
+#[test]
+fn a_drop_that_is_heard_while_the_prompt_is_left_is_remembered() {
+    let network = network();
+    put(&network, "ada", "a.txt", "a");
+    let mut ada = network.command("ada", &SCAN);
+    ada.ready();
+    whole_at(&network, "a.txt", 1);
+    ada.type_line("drop a.txt");
+    ada.type_line("quit");
+    ada.outcome().assert(0, &[]);
+    assert!(text(&network, "ada", ".peerlab/drops").unwrap().contains("a.txt"));
+    let _ada = serve(&network, "ada");
+    in_trash(&network, "ada", "a.txt");
+}
+
+#[test]
 fn a_dropped_file_that_cannot_go_to_the_trash_is_said_once_and_let_be_until_it_changes() {
     let network = network();
     put(&network, "ada", "a.txt", "a");
@@ -660,10 +690,7 @@ fn a_folder_has_one_peer_that_watches_it_and_others_save_files_there() {
     whole_at(&network, "a.txt", 2);
     let of_ada = folder(&network, "ada");
     let second = network.command("cyd", &["--data", of_ada.to_str().unwrap(), "serve"]).outcome();
-    second.assert(
-        4,
-        &["another peer watches the folder", "give this one another --name, or another folder with --data"],
-    );
+    second.assert(4, &["another peer watches the folder", "another folder with --data", "after its --name"]);
     // One that comes for a file takes nothing away that it did not make, neither here nor where nobody is.
     put(&network, "ben", "b.txt", "b");
     whole_at(&network, "b.txt", 2);

@@ -1,10 +1,12 @@
 //! Where commands run: a peer that has joined, or one that joins when the first command needs it.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 
 use crate::error::Result;
@@ -13,9 +15,13 @@ use crate::peer::config::Config;
 use crate::peer::manager_client::ManagerClient;
 use crate::peer::multiply::lease::HeldLease;
 use crate::share::store::Store;
+use crate::thread::{self, Thread};
 
 /// Two Ctrl-C within this time leave the prompt.
 const TWICE: Duration = Duration::from_secs(1);
+
+/// How long a peer may take to leave: the manager may not answer, or the disk be slow.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// Where commands run.
 pub struct Context {
@@ -36,6 +42,8 @@ pub struct Work {
     pub(super) stop: AtomicBool,
     /// When Ctrl-C was pressed last.
     interrupted: Mutex<Option<Instant>>,
+    /// The file that is written, or was, before it gets its name.
+    unfinished: Mutex<PathBuf>,
 }
 
 impl Context {
@@ -106,11 +114,24 @@ impl Work {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// Leaves the network; true when what was asked for is done.
+    /// From now on this file is written, which a program that ends meanwhile removes.
+    pub(super) fn writes(&self, file: &Path) {
+        *self.unfinished.lock() = file.to_owned();
+    }
+
+    /// Leaves the network in order, which takes [`LEAVING`] at most; true when what was asked for is done.
     pub fn leave(&self) -> bool {
-        if let Some(peer) = self.peer.get() {
-            peer.network().say_goodbye();
+        if let Some(peer) = self.peer.get().map(Arc::clone) {
+            let (left, has_left) = bounded::<()>(0);
+            let leave = move || {
+                peer.leave();
+                drop(left);
+            };
+            if thread::start("leave", leave).map(Thread::detach).is_ok() {
+                let _ = has_left.recv_timeout(LEAVING);
+            }
         }
+        let _ = fs::remove_file(&*self.unfinished.lock());
         self.done.load(Ordering::SeqCst)
     }
 }

@@ -131,6 +131,7 @@ pub(super) fn serve_until_copied(context: &Context, file: &FileName) -> Result<(
             Err(e) => debug!("{e}"),
         }
         std::thread::sleep(COPIES_CHECK);
+        still_offered(peer, file)?;
     }
 }
 
@@ -159,10 +160,25 @@ fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<(
 
 /// After `down --stay`: serves until a signal, which then is the ordinary end.
 pub(super) fn serve_on(context: &Context, file: &FileName) -> Result<()> {
-    tell(format!("serving {file} at {} until Ctrl-C", context.peer()?.addr()));
+    let peer = context.peer()?;
+    tell(format!("serving {file} at {} until Ctrl-C", peer.addr()));
     context.work.is_done();
     loop {
-        std::thread::park(); // The signal's thread ends the program.
+        // The signal's thread ends the program.
+        std::thread::sleep(COPIES_CHECK);
+        still_offered(peer, file)?;
+    }
+}
+
+/// Looks whether a file is still offered: it may have been dropped, changed or deleted, or the manager may refuse it now.
+fn still_offered(peer: &Peer, file: &FileName) -> Result<()> {
+    let library = &peer.wings.library;
+    // What is not there any more is not offered after this.
+    library.get(file).iter().for_each(|offer| drop(library.open(offer)));
+    match library.wait_until_told(file, Duration::ZERO) {
+        // The manager may be away for a while.
+        Err(no) if no.code() == Code::Failed => Ok(()),
+        told => told,
     }
 }
 
@@ -258,7 +274,9 @@ fn summary(report: &DownloadReport, folder: &Path) -> String {
     }
     let from: Vec<String> =
         report.from.iter().map(|share| format!("{} {}", share.peer, share.pieces)).collect();
-    let rate = about((*size as f64 / seconds.max(1e-6)) as u64);
+    let came: u64 = report.from.iter().map(|share| share.pieces).sum();
+    let came = *size as f64 * came as f64 / f64::from(report.pieces.max(1));
+    let rate = about((came / seconds.max(1e-6)) as u64);
     let text = format!("{what} in {seconds:.3} s ({rate}/s), pieces from {}", from.join(", "));
     match waste.refetched {
         0 => text,
@@ -276,16 +294,32 @@ pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
     Ok(Outcome::new(json!({"file": file, "dropped": true}), text))
 }
 
+/// Nothing is made on the disk for a command that only looks there.
+pub(super) fn no_folder(data: &Path) -> Error {
+    Error::new(Code::NotFound, format!("there is no folder {}", data.display()))
+        .advise("--data names the folder of the peer that had the file (. is the one where you are)")
+}
+
 /// Checks a file of the shared folder against the catalogue's hashes, and repairs it from others.
 pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
     let mut manager = context.manager();
     let found = ask_about(context, &mut manager, |manager| manager.query(&Credentials::default(), file))?;
     let (id, pieces) = (found.manifest.id(), found.manifest.layout().pieces());
-    let store = context.store(&context.config.data)?;
+    let data = &context.config.data;
+    if !data.exists() {
+        return Err(no_folder(data));
+    }
+    let store = context.store(data)?;
     let bad = store.verify(&found.manifest, || !context.work.is_stopped()).map_err(|e| {
-        if e.code() == Code::NotFound { e.advise("`down` fetches it; --data names the folder") } else { e }
+        if e.code() == Code::NotFound {
+            e.advise("--data names the folder in which it lies (. is the one where you are)")
+        } else {
+            e
+        }
     })?;
-    if !bad.is_empty() {
+    if let Some(first) = bad.first() {
+        // So this peer does not offer it as it is, whoever can mend it.
+        let _ = found.manifest.layout().piece(*first).and_then(|piece| store.recheck(&found.manifest, piece));
         let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
         let wrong = counted(bad.len(), "wrong piece");
         if store.is_watched_elsewhere() {

@@ -14,7 +14,6 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -25,6 +24,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::command::{MakeOptions, MultiplyOptions};
+use super::context::Work;
 use super::show::{Outcome, show_products, show_work};
 use crate::cli::tell;
 use crate::error::{Code, Error, Result};
@@ -32,14 +32,15 @@ use crate::matrix::strassen::Plan;
 use crate::matrix::{Matrix, npy};
 use crate::peer::Peer;
 use crate::peer::multiply::{self, Done, Question};
+use crate::share::store::sync_folder;
 use crate::share::units::counted;
 use crate::thread::{cores, on_threads};
 
 /// Writes a random matrix.
-pub(super) fn make(options: MakeOptions, stop: &AtomicBool) -> Result<Outcome> {
+pub(super) fn make(options: MakeOptions, work: &Work) -> Result<Outcome> {
     let MakeOptions { matrix: mut file, rows, cols, seed, integers, force } = options;
     let cols = cols.unwrap_or(rows);
-    if file.extension().is_none_or(|e| e != "npy") {
+    if file.extension().is_none_or(|e| e != "npy") && !is_folder(&file) {
         file.as_mut_os_string().push(".npy");
     }
     check_place(&file, force, &[])?;
@@ -52,10 +53,10 @@ pub(super) fn make(options: MakeOptions, stop: &AtomicBool) -> Result<Outcome> {
         true => ("whole numbers", Matrix::random_integers(rows, cols, &mut rng)),
         false => ("reals", Matrix::random(rows, cols, &mut rng)),
     };
-    if stop.load(Ordering::SeqCst) {
+    if work.is_stopped() {
         return Err(Error::failed("stopped: nothing is written"));
     }
-    let file = save(&matrix, &file, force)?.unwrap_or(file);
+    let file = save(work, &matrix, &file, force)?.unwrap_or(file);
     let file = file.to_string_lossy();
     let text = format!("{file}: {rows} x {cols} {what}, made with --seed {seed}");
     let data = json!({"file": file, "rows": rows, "cols": cols, "seed": seed, "integers": integers});
@@ -82,7 +83,7 @@ pub(super) struct Multiplied {
 pub(super) fn multiply(
     options: &MultiplyOptions,
     peer: Option<&Peer>,
-    stop: &AtomicBool,
+    work: &Work,
 ) -> Result<Outcome<Multiplied>> {
     let MultiplyOptions { a, b, output, levels, slots, force, .. } = options;
     let output = output.as_deref();
@@ -91,7 +92,7 @@ pub(super) fn multiply(
     let (a, b) = load_both(a, b)?;
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
     let levels = if peer.is_some() { *levels } else { 0 };
-    let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels), stop)?;
+    let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels), &work.stop)?;
     let rounded = question.rounds_whole_numbers();
     let mut c = Matrix::try_zeros(rows, cols)?.on_huge_pages().in_memory(cores());
     let loaded = Instant::now();
@@ -99,7 +100,7 @@ pub(super) fn multiply(
     let seconds = loaded.elapsed().saturating_sub(waited).as_secs_f64();
     drop((a, b));
     let saving = Instant::now();
-    let elsewhere = output.map_or(Ok(None), |path| save(&c, path, *force))?;
+    let elsewhere = output.map_or(Ok(None), |path| save(work, &c, path, *force))?;
     let output = elsewhere.as_deref().or(output);
     let save_seconds = output.map_or(0.0, |_| saving.elapsed().as_secs_f64());
     let multiplied = Multiplied {
@@ -239,7 +240,7 @@ fn open(path: &Path) -> Result<Matrix> {
             let short = shlex::try_quote(text.trim_end_matches(".npy")).unwrap_or_default();
             let advice = match npy.exists() {
                 true => format!("{} is there", npy.display()),
-                false => format!("`make {short} 1000` writes one"),
+                false => format!("`peer make {short} 1000` writes one; at the prompt `make {short} 1000`"),
             };
             Error::new(Code::NotFound, format!("there is no file {name}")).advise(advice)
         }
@@ -269,9 +270,14 @@ fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
         return Err(Error::new(Code::NotFound, format!("there is no folder {}", folder.display()))
             .advise("create it first (mkdir), or choose another place"));
     }
-    if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+    if is_folder(path) {
         return Err(Error::failed(format!("{} is the name of a folder", path.display()))
             .advise("give that of a file in it"));
+    }
+    // A link stands for what it leads to. A pipe or a device needs no file beside it.
+    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(&place).map_or(true, |is| is.is_file()) {
+        new_file(folder_of(&place)).map_err(|e| cannot_write(path, e))?;
     }
     let name = path.display();
     let what = match lies_there(path) {
@@ -307,6 +313,10 @@ fn lies_there(path: &Path) -> There {
     }
 }
 
+fn is_folder(path: &Path) -> bool {
+    path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let file = |path| fs::metadata(path).map(|is| (is.dev(), is.ino())).ok();
     file(one).is_some_and(|one| file(other) == Some(one))
@@ -324,11 +334,8 @@ fn folder_of(path: &Path) -> &Path {
 /// Writes a matrix to a file, which appears under its name only when it is whole and on the disk. What is
 /// no plain file, such as a pipe or `/dev/null`, is written to and not replaced. Where somebody has saved something there
 /// since [`check_place`], the matrix gets another name, which is said and returned.
-fn save(matrix: &Matrix, path: &Path, force: bool) -> Result<Option<PathBuf>> {
-    let place = write(matrix, path, force).map_err(|e| {
-        let failed = Error::failed(format!("cannot write {}", path.display())).because(e);
-        failed.advise("choose another place, or make room there")
-    })?;
+fn save(work: &Work, matrix: &Matrix, path: &Path, force: bool) -> Result<Option<PathBuf>> {
+    let place = write(work, matrix, path, force).map_err(|e| cannot_write(path, e))?;
     if let Some(place) = &place {
         let (name, place) = (path.display(), place.display());
         tell(format_args!("{name} was saved by somebody else meanwhile; the matrix is in {place}"));
@@ -336,7 +343,20 @@ fn save(matrix: &Matrix, path: &Path, force: bool) -> Result<Option<PathBuf>> {
     Ok(place)
 }
 
+fn cannot_write(path: &Path, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    let failed = Error::failed(format!("cannot write {}", path.display())).because(why);
+    failed.advise("choose another place, or make room there")
+}
+
+/// A file beside an answer, in which it is written before it has its name.
+fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
+    // As a file that is made in the usual way; the user's umask still applies.
+    let mode = fs::Permissions::from_mode(0o666);
+    tempfile::Builder::new().prefix(".peerlab-").permissions(mode).tempfile_in(folder)
+}
+
 fn write(
+    work: &Work,
     matrix: &Matrix,
     path: &Path,
     force: bool,
@@ -352,14 +372,13 @@ fn write(
         return Ok(None);
     }
     let folder = folder_of(&path);
-    // As a file that is made in the usual way; the user's umask still applies.
-    let mode = fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(".peerlab-").permissions(mode).tempfile_in(folder)?;
+    let mut file = new_file(folder)?;
+    work.writes(file.path());
     npy::write(matrix, &mut file)?;
     file.flush()?;
     file.as_file().sync_all()?;
     let other = put_in_place(file, &path, force)?;
-    File::open(folder)?.sync_all()?;
+    sync_folder(folder)?;
     Ok(other)
 }
 
@@ -399,11 +418,12 @@ mod tests {
             integers: true,
             force: false,
         };
-        let stop = AtomicBool::new(true);
-        make(options(), &stop).unwrap_err();
+        let work = Work::default();
+        assert!(work.interrupt());
+        make(options(), &work).unwrap_err();
         assert!(!place("a.npy").exists(), "it was stopped");
-        stop.store(false, Ordering::SeqCst);
-        let made = make(options(), &stop).unwrap();
+        work.begins();
+        let made = make(options(), &work).unwrap();
         let file = place("a.npy");
         let name = file.to_str().unwrap();
         assert_eq!(made.text, format!("{name}: 4 x 4 whole numbers, made with --seed 5"));
@@ -411,7 +431,6 @@ mod tests {
             serde_json::to_string(&made.data).unwrap(),
             format!(r#"{{"cols":4,"file":"{name}","integers":true,"rows":4,"seed":5}}"#)
         );
-        let stop = false.into();
         let mut options = MultiplyOptions {
             a: file.clone(),
             b: file.clone(),
@@ -421,7 +440,7 @@ mod tests {
             local: true,
             force: false,
         };
-        let outcome = multiply(&options, None, &stop).unwrap();
+        let outcome = multiply(&options, None, &work).unwrap();
         let text = outcome.text;
         assert!(text.starts_with("the product: 4 x 4 in 0."), "{text}");
         assert!(
@@ -434,7 +453,7 @@ mod tests {
         assert!(data.ends_with(r#""wait_seconds":0.0,"levels":0,"checked":true,"products":[]}"#), "{data}");
         let answer = place("c.npy");
         options.output = Some(answer.clone());
-        let outcome = multiply(&options, None, &stop).unwrap().text;
+        let outcome = multiply(&options, None, &work).unwrap().text;
         assert!(outcome.starts_with(answer.to_str().unwrap()) && !outcome.contains('\n'), "{outcome}");
     }
 
@@ -443,28 +462,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().canonicalize().unwrap();
         let path = folder.join("c.npy");
-        let c = Matrix::zeros(2, 2);
+        let (c, work) = (Matrix::zeros(2, 2), Work::default());
         check_place(&path, false, &[]).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is left of the look");
+        let no = check_place(Path::new("/proc/c.npy"), false, &[]).unwrap_err().to_string();
+        assert!(no.contains("cannot write /proc/c.npy"), "before others work for it: {no}");
         fs::write(&path, "mine").unwrap();
         for n in 2..4 {
-            let place = save(&c, &path, false).unwrap().unwrap();
+            let place = save(&work, &c, &path, false).unwrap().unwrap();
             assert_eq!(place, folder.join(format!("c.{n}.npy")));
             assert!(look(&place).is_ok());
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
-        assert_eq!(save(&c, &path, true).unwrap(), None, "with --force");
-        assert_eq!(save(&c, &path, false).unwrap(), None, "its own");
+        assert_eq!(save(&work, &c, &path, true).unwrap(), None, "with --force");
+        assert_eq!(save(&work, &c, &path, false).unwrap(), None, "its own");
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(folder.join("nothing"), &path).unwrap();
-        assert_eq!(save(&c, &path, false).unwrap(), None, "a link to nothing");
+        assert_eq!(save(&work, &c, &path, false).unwrap(), None, "a link to nothing");
         assert!(look(&path).is_ok());
     }
 
     #[test]
     fn a_matrix_is_shown_with_its_shape_its_range_and_at_most_eight_rows_and_columns() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("m.npy");
-        let (name, put) = (path.to_str().unwrap(), |matrix: &Matrix| save(matrix, &path, false).unwrap());
+        let (path, work) = (dir.path().join("m.npy"), Work::default());
+        let (name, put) =
+            (path.to_str().unwrap(), |matrix: &Matrix| save(&work, matrix, &path, false).unwrap());
         put(&Matrix::from_vec(2, 2, vec![1.0, -0.25, 1e-9, 20000.5]).unwrap());
         let text = format!("{name}: 2 x 2, from -0.250 to 2.0e4\n        1   -0.250\n   1.0e-9    2.0e4");
         assert_eq!(look(&path).unwrap().text, text);

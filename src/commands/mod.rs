@@ -33,11 +33,11 @@ use crate::share::theory::Setting;
 /// What failed, and what to do next.
 pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
     match command {
-        Command::Make(options) => show(matrix::make(options, &context.work.stop)?, json),
+        Command::Make(options) => show(matrix::make(options, &context.work)?, json),
         Command::Show { matrix } => show(matrix::look(&matrix)?, json),
         Command::Multiply(options) => {
             let peer = if options.local { None } else { Some(&**context.peer()?) };
-            show(matrix::multiply(&options, peer, &context.work.stop)?, json)
+            show(matrix::multiply(&options, peer, &context.work)?, json)
         }
         Command::Lease { slots } => show(network::lease(context, slots)?, json),
         Command::Release => show(network::release(context)?, json),

@@ -165,7 +165,8 @@ impl Connection {
     }
 
     fn exchange_proofs(&mut self, secret: &Key, first: &[u8]) -> Result<()> {
-        let stranger = unauthorised(format!("{} has not this network's secret", self.other));
+        let manager = if self.longest_line == limits::MANAGER_LINE { ", or is no manager" } else { "" };
+        let stranger = unauthorised(format!("{} has not this network's secret{manager}", self.other));
         let Handshake::Challenge { nonce } = self.answer(limits::MESSAGE_TIME)? else { return Err(stranger) };
         let (mac, own) = (prove(secret, Purpose::Enter, &nonce, first), Key::random());
         self.writer.send(&Handshake::Proof { mac, nonce: Some(own.clone()) })?;

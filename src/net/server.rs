@@ -46,7 +46,7 @@ type Serve = dyn Fn(&mut Connection) -> Result<()> + Send + Sync;
 pub struct Server {
     addr: SocketAddr,
     open: Arc<Mutex<Open>>,
-    accept: Option<(Arc<TcpListener>, Thread)>,
+    accept: Mutex<Option<(Arc<TcpListener>, Thread)>>,
 }
 
 /// The conversations that are being served: how to end each, and its thread.
@@ -128,7 +128,7 @@ impl Server {
         let listener = Arc::new(listener);
         let accepts = Arc::clone(&listener);
         let accept = thread::start("accept_loop", move || accept_loop(&host, &accepts))?;
-        Ok(Self { addr, open, accept: Some((listener, accept)) })
+        Ok(Self { addr, open, accept: Mutex::new(Some((listener, accept))) })
     }
 
     /// Where it listens.
@@ -137,8 +137,8 @@ impl Server {
     }
 
     /// Ends every conversation and joins every thread; calling it again does nothing.
-    pub fn stop(&mut self) {
-        let Some((listener, accept)) = self.accept.take() else { return };
+    pub fn stop(&self) {
+        let Some((listener, accept)) = self.accept.lock().take() else { return };
         self.open.lock().stopping = true;
         // A socket that listens can be shut down; Linux wakes who waits for it.
         let _ = rustix::net::shutdown(&*listener, rustix::net::Shutdown::Both);
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_stopped_server_has_ended_every_conversation() {
-        let mut server = echo();
+        let server = echo();
         let mut silent: Vec<_> = (0..20).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
         let began = Instant::now();
         server.stop();

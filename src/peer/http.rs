@@ -158,7 +158,7 @@ impl Mirror<'_> {
         let none =
             || Error::new(Code::NotFound, "no such file is offered here").advise("/data/ lists what is");
         let offer = name.parse().ok().and_then(|name: FileName| self.library.get(&name)).ok_or_else(none)?;
-        let Source::Whole(whole) = offer.open()? else { return Err(none()) };
+        let Source::Whole(whole) = self.library.open(&offer)? else { return Err(none()) };
         if self.is_silent() {
             return Err(Error::new(Code::Busy, "this peer sends nothing (--up 0)")
                 .advise("take it from another mirror; /files/ at the manager lists them"));

@@ -73,8 +73,8 @@ fn converse(wings: &Wings) -> Result<Infallible> {
         match connection.receive(Some(talk.silence))? {
             Received::Message(message) => talk.hear(message)?,
             Received::End => {
-                return Err(Error::failed(format!("the manager at {manager} ended the conversation"))
-                    .advise("see whether it is being restarted, and try again"));
+                return Err(Error::failed(format!("the manager at {manager} closed the connection"))
+                    .advise("see whether it is being restarted"));
             }
             Received::Silence => {
                 return Err(Error::failed(format!("the manager at {manager} has fallen silent"))
@@ -147,11 +147,15 @@ impl Talk<'_> {
                 }
             }
             FromManager::Fetch { file } if let Some(replication) = replication => replication.fetch(file),
-            FromManager::Drop { file, id: Some(id), at: Some(at) } if let Some(replication) = replication => {
-                replication.dropped(&Dropped { file, id, at });
+            FromManager::Drop { file, id: Some(id), at: Some(at) } => {
+                let dropped = Dropped { file, id, at };
+                match replication {
+                    Some(replication) => replication.dropped(&dropped),
+                    None => library.end(&dropped),
+                }
             }
             // A peer that came for one command keeps nothing, and is asked for nothing.
-            FromManager::Fetch { .. } | FromManager::Drop { id: Some(_), at: Some(_), .. } => {}
+            FromManager::Fetch { .. } => {}
             FromManager::Drop { file, .. } => {
                 info!("{file} was dropped, it is not said which bytes, or when")
             }

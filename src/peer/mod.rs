@@ -33,6 +33,8 @@ pub(crate) mod wings;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use self::config::Config;
 use self::library::Library;
 use self::membership::keep_membership;
@@ -53,7 +55,7 @@ use crate::thread::{self, Thread, cores};
 pub struct Peer {
     pub(crate) wings: Arc<Wings>,
     server: Server,
-    threads: Vec<Thread>,
+    threads: Mutex<Vec<Thread>>,
 }
 
 impl Peer {
@@ -83,7 +85,7 @@ impl Peer {
             serve_peer(&served, connection)
         })?;
         // Where a thread cannot be started, those that were are ended.
-        let mut peer = Self { wings, server, threads: Vec::new() };
+        let peer = Self { wings, server, threads: Mutex::default() };
         peer.start_thread("publish", |wings| wings.library.publish())?;
         peer.start_thread("judge_uploads", |wings| wings.uploads.judge_uploads(&wings.network))?;
         if let Some(replication) = peer.wings.replication.clone() {
@@ -100,9 +102,9 @@ impl Peer {
     }
 
     /// Starts a thread that runs until this peer leaves.
-    fn start_thread(&mut self, name: &str, run: impl FnOnce(&Wings) + Send + 'static) -> Result<()> {
+    fn start_thread(&self, name: &str, run: impl FnOnce(&Wings) + Send + 'static) -> Result<()> {
         let wings = Arc::clone(&self.wings);
-        self.threads.push(thread::start(name, move || run(&wings))?);
+        self.threads.lock().push(thread::start(name, move || run(&wings))?);
         Ok(())
     }
 
@@ -121,8 +123,8 @@ impl Peer {
         self.wings.serving.load()
     }
 
-    /// Leaves in order: says `quit`, ends every conversation, joins every thread.
-    pub fn leave(&mut self) {
+    /// Leaves in order: says `quit`, ends every conversation, joins every thread. What is not written yet is then.
+    pub fn leave(&self) {
         let Wings { network, library, replication, .. } = &*self.wings;
         network.say_goodbye();
         self.server.stop();
@@ -130,7 +132,8 @@ impl Peer {
         if let Some(replication) = replication {
             replication.leave();
         }
-        self.threads.clear();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        drop(threads);
     }
 }
 

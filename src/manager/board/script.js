@@ -574,7 +574,7 @@ function showAll() {
   showRate(state);
   const manager = state.manager;
   if (manager) {
-    say($("about"), `The manager runs since ${clock(manager.since)}; a lease lasts ${span(manager.quantum_ms)}; `
+    say($("about"), `The manager has been running since ${clock(manager.since)}; a lease lasts ${span(manager.quantum_ms)}; `
       + `copies of each file: ${manager.replicas}. Times are those of this computer's clock.`);
   }
 }
@@ -588,7 +588,7 @@ function showLife() {
   banner.hidden = is !== "gone";
   if (is !== "gone") return;
   const since = new Date(page.gone).toLocaleTimeString("en-GB");
-  say(banner, `✕ The manager at ${location.host} does not answer since ${since} (${Math.floor((Date.now() - page.gone) / 1000)} s). `
+  say(banner, `✕ The manager at ${location.host} has not answered since ${since} (${Math.floor((Date.now() - page.gone) / 1000)} s). `
     + (page.state ? "What is shown is from then. " : "") + "Leases and transfers between peers go on without it. Trying again every second.");
 }
 

@@ -15,9 +15,9 @@
 //! its own machine. Where the two differ by a minute, the one that is ahead wins for a minute. And a peer that fetches
 //! a file and never heard of its drop cannot tell that it was published later: a query does not answer when.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use log::warn;
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,13 @@ pub(crate) struct Dropped {
 pub(super) fn load(path: &Path) -> Vec<Dropped> {
     let bytes = fs::read(path).unwrap_or_else(|e| {
         if e.kind() != ErrorKind::NotFound {
-            warn!("cannot read {}, so drops are forgotten here: {e}", path.display());
+            let aside = path.with_extension("unreadable");
+            let _ = fs::rename(path, &aside);
+            warn!(
+                "cannot read {}: {e}; what was dropped is forgotten here, and kept as {}",
+                path.display(),
+                aside.display()
+            );
         }
         Vec::new()
     });
@@ -69,13 +75,14 @@ pub(crate) fn read(bytes: &[u8]) -> impl Iterator<Item = serde_json::Result<Drop
 /// When the disk does not take it.
 pub(super) fn save(path: &Path, drops: &[Dropped]) -> Result<()> {
     let write = || {
-        let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-        let mut new = tempfile::NamedTempFile::new_in(&folder)?;
+        // Always the same, so that a peer that is killed meanwhile leaves one at most.
+        let new = path.with_extension("new");
+        let mut file = File::create(&new)?;
         let lines: Vec<u8> = drops.iter().flat_map(|drop| encode(drop).unwrap_or_default()).collect();
-        new.write_all(&lines)?;
-        new.as_file().sync_all()?;
-        new.persist(path).map_err(|e| e.error)?;
-        fs::File::open(folder)?.sync_all()
+        file.write_all(&lines)?;
+        file.sync_all()?;
+        fs::rename(new, path)?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     };
     write().map_err(|e| {
         Error::failed(format!("cannot write {}", path.display()))
@@ -130,6 +137,12 @@ mod tests {
         assert_eq!(load(&path), all);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
         save(&dir.path().join("no folder/drops"), &all).unwrap_err();
+        // What cannot be read is kept: the next drop is written to a new file.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(load(&path).is_empty());
+        assert!(dir.path().join("drops.unreadable").is_dir());
+        save(&path, &all).unwrap();
     }
 
     #[test]

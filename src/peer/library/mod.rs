@@ -34,7 +34,7 @@ use log::{info, warn};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use self::drops::Dropped;
-use self::offer::Offer;
+use self::offer::{Offer, Source};
 use super::network::Network;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
@@ -166,6 +166,19 @@ impl Library {
         self.changed.notify_all();
     }
 
+    /// Opens what is offered. Where nobody watches the folder, this is where it is seen that it was changed or deleted: then
+    /// it is offered no more.
+    ///
+    /// # Errors
+    /// `not_found` when it is no longer what it was.
+    pub(crate) fn open(&self, offer: &Arc<Offer>) -> Result<Source> {
+        offer.open().inspect_err(|no| {
+            if no.code() == Code::NotFound && !offer.store().is_watched() {
+                self.take_back(offer);
+            }
+        })
+    }
+
     /// All that is offered, in the order of the names.
     pub(crate) fn offers(&self) -> Vec<Arc<Offer>> {
         self.known.lock().rows.values().filter_map(|row| row.offer.clone()).collect()
@@ -225,7 +238,8 @@ impl Library {
         loop {
             let row = known.rows.get(file);
             let Some((row, offer)) = row.and_then(|row| Some((row, row.offer.as_ref()?))) else {
-                return Err(Error::failed(format!("{file} is not offered any more")));
+                return Err(Error::new(Code::NotFound, format!("{file} is not offered any more"))
+                    .advise("it was dropped, changed or deleted; `add` offers a file again"));
             };
             if row.told == Some((offer.id(), offer.is_whole())) {
                 return Ok(());
@@ -296,6 +310,12 @@ impl Library {
             false => known.versions.hear_say(file, *id, at),
         };
         self.unsettle(known, file);
+    }
+
+    /// The same, at a peer that came for one command: it has no folder to look after, and only offers them no more.
+    pub(super) fn end(&self, drop: &Dropped) {
+        self.dropped(drop);
+        self.find(&drop.file, drop.id).iter().for_each(|offer| self.take_back(offer));
     }
 
     /// When these bytes of this name were dropped, unless they were published later.

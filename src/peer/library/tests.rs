@@ -190,7 +190,7 @@ fn what_is_refused_is_settled_if_it_is_whole_and_told_again_when_it_is_offered_a
 fn add_waits_until_the_manager_knows_and_is_told_why_it_does_not() {
     let lab = Lab::new();
     let wait = |lab: &Lab| lab.library.wait_until_told(&name("a"), NOW).map_err(|no| no.code());
-    assert_eq!(wait(&lab), Err(Code::Failed), "it is not offered");
+    assert_eq!(wait(&lab), Err(Code::NotFound), "it is not offered");
     lab.offer("a", "1");
     assert_eq!(wait(&lab), Err(Code::Failed), "not yet");
     lab.tell(Ok(()));

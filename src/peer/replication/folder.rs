@@ -52,6 +52,8 @@ struct Sight {
     whole_look: bool,
     /// In how many looks in a row its file was seen to change.
     changing: u32,
+    /// How it was seen when looks agreed on it: what is read must look so, too.
+    agreed: Option<Stamp>,
 }
 
 impl Sight {
@@ -126,14 +128,18 @@ impl Folder {
             self.replication.library.unsettle_dropped();
         }
         let mut settled = look.moving.is_empty();
-        let vanished = look.vanished.into_iter().map(|file| (file, 0));
+        let sight = Sight { whole_look: true, ..Sight::default() };
+        let vanished = look.vanished.into_iter().map(|file| (file, sight));
         let moving = look.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS);
-        let read = look.read.into_iter().map(|file| (file, 0));
-        for (file, changing) in vanished.chain(moving).chain(read) {
+        let moving = moving.map(|(file, changing)| (file, Sight { changing, ..sight }));
+        let read = look.read.into_iter().map(|(file, seen)| (file, Sight { agreed: Some(seen), ..sight }));
+        for (file, sight) in vanished.chain(moving).chain(read) {
             if self.replication.library.is_over() {
                 break;
             }
-            settled &= self.settle(&file, Sight { whole_look: true, changing });
+            settled &= self.settle(&file, sight);
+            // Where there is much to read, a drop does not wait for all of it.
+            self.settle_until(Instant::now());
         }
         self.save_drops();
         if settled { scan } else { scan / 2 }
@@ -181,7 +187,8 @@ impl Folder {
 
     /// How many of the files that have vanished are there with the same bytes under new names.
     fn found_again(&self, look: &Look, offered: &[(FileName, FileId)]) -> usize {
-        let read = look.read.iter().filter_map(|file| self.replication.store.manifest(file).ok());
+        let new = look.read.iter().map(|(file, _)| file).chain(look.moving.iter().map(|(file, _)| file));
+        let read = new.filter_map(|file| self.replication.store.manifest(file).ok());
         let new: Vec<FileId> = read.filter(|new| new.layout().size() > 0).map(|new| new.id()).collect();
         offered.iter().filter(|(file, id)| look.vanished.contains(file) && new.contains(id)).count()
     }
@@ -221,6 +228,13 @@ impl Folder {
         let read = match sight.changing {
             0 => store.read(file),
             _ => Err(Error::new(Code::Busy, "it need not be read to see that somebody writes to it")),
+        };
+        let is_agreed = |seen: &Stamp| sight.agreed.is_none_or(|agreed| agreed == *seen);
+        let read = match read {
+            Ok((_, stamp)) if !is_agreed(&stamp) => {
+                Err(Error::new(Code::Busy, "it has changed since it was seen"))
+            }
+            read => read,
         };
         let stamp = read.as_ref().map_or_else(|_| store.stamp(file), |(_, stamp)| Some(*stamp));
         let offer = row.offer.filter(|offer| Arc::ptr_eq(offer.store(), store));

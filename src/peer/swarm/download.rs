@@ -107,18 +107,21 @@ pub(crate) fn download(
     let DownloadSettings { library, uploads, store, order, .. } = settings;
     let manifest = Arc::new(found.manifest);
     let elsewhere = offered_from_elsewhere(library, manifest.name(), store.dir());
-    let partial = Arc::new(begin(&settings, &manifest, elsewhere.as_deref(), &events)?);
-    let (began, have) = (Instant::now(), partial.have());
-    let (pieces, size) = (manifest.layout().pieces(), manifest.layout().size());
-    let _ = events.send(DownloadEvent::Begun { have: have.count(), pieces, size });
+    let partial = Arc::new(begin(&settings, &manifest, elsewhere.as_deref())?);
     let offer = Arc::new(Offer::part(store, &partial));
+    let began = Instant::now();
+    let download = uploads.requesters.lock().register.begin(&manifest, began);
+    let nothing = Neighbours::new(Picker::new(partial.have(), order, rand::random()), began);
+    let (neighbours, changed) = (Mutex::new(nothing), Condvar::new());
+    let transfer = Transfer { settings, download, partial, neighbours, changed, events };
+    transfer.look()?;
+    let (began, have) = (Instant::now(), transfer.partial.have());
+    let (pieces, size) = (manifest.layout().pieces(), manifest.layout().size());
+    let _ = transfer.events.send(DownloadEvent::Begun { have: have.count(), pieces, size });
+    *transfer.neighbours.lock() = Neighbours::new(Picker::new(have, order, rand::random()), began);
     if elsewhere.is_none() {
         library.offer(Arc::clone(&offer));
     }
-    let download = uploads.requesters.lock().register.begin(manifest.name().clone(), &have, began);
-    let state = Neighbours::new(Picker::new(have, order, rand::random()), began);
-    let (neighbours, changed) = (Mutex::new(state), Condvar::new());
-    let transfer = Transfer { settings, download, partial, neighbours, changed, events };
     let fetched = transfer.fetch(manager, found.holders, found.asker);
     let fetched_at = Instant::now();
     fetched.and_then(|()| transfer.publish()).inspect_err(|_| library.take_back(&offer))?;
@@ -153,26 +156,31 @@ fn begin(
     settings: &DownloadSettings<'_>,
     manifest: &Arc<Manifest>,
     elsewhere: Option<&Offer>,
-    events: &Sender<DownloadEvent>,
 ) -> Result<Partial> {
     let (store, name, new) = (settings.store, manifest.name(), Arc::clone(manifest));
     if !settings.repair {
         store.is_free(name)?;
     }
-    let partial = match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
-        _ if settings.repair => store.repair(new)?,
-        Some(Ok(Source::Whole(there))) => store.begin_from(new, there.file)?,
-        _ => store.begin(new)?,
-    };
-    if partial.needs_look() {
-        // The first sign of life: to hash what is there may take a while.
-        let _ = events.send(DownloadEvent::Note(format!("looking what of {name} is here already")));
+    match elsewhere.filter(|offer| offer.id() == manifest.id()).map(Offer::open) {
+        _ if settings.repair => store.repair(new),
+        Some(Ok(Source::Whole(there))) => store.begin_from(new, there.file),
+        _ => store.begin(new),
     }
-    partial.look(|| !settings.is_stopped())?;
-    Ok(partial)
 }
 
 impl Transfer<'_> {
+    /// Looks what is here already. To hash it may take a while, in which each piece that is found is a sign of life.
+    fn look(&self) -> Result<()> {
+        if self.partial.needs_look() {
+            self.note(format!("checking which pieces of {} are here already", self.name()));
+        }
+        self.partial.look(|| {
+            let have = self.partial.have().count();
+            self.settings.uploads.requesters.lock().register.found(self.download, have);
+            !self.settings.is_stopped()
+        })
+    }
+
     /// Fetches what is missing, and ends every conversation.
     fn fetch(&self, manager: &mut ManagerClient, holders: Vec<Holder>, asker: PeerId) -> Result<()> {
         std::thread::scope(|scope| {
@@ -208,7 +216,7 @@ impl Transfer<'_> {
     }
 
     fn stopped(&self) -> Error {
-        Error::failed(format!("{} is stopped; the pieces that are here are kept", self.name()))
+        Error::failed(format!("the download of {} was stopped; its pieces are kept", self.name()))
     }
 
     /// Sees to it that there are holders to listen to, until the download has come to an end.
@@ -306,7 +314,7 @@ impl Transfer<'_> {
         self.change(|state| {
             let is_lost = state.left(holder.peer) && !state.over;
             if let (Err(e), true) = (why, is_lost) {
-                self.note(format!("{} is lost: {e}", holder.name));
+                self.note(format!("{} is not asked any more: {}", holder.name, e.unadvised()));
             }
         });
     }

@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::net::message::{Download, Holder, Name, PeerId};
+use crate::share::Manifest;
 use crate::share::ledger::Ledger;
-use crate::share::{Bitfield, FileName, Manifest};
 
 /// How far back the board looks.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -112,14 +112,19 @@ impl Register {
         Self { round, downloads: BTreeMap::new(), ledger: Ledger::default() }
     }
 
-    /// A download begins, with these pieces here already. Returns its number.
-    pub(super) fn begin(&mut self, file: FileName, have: &Bitfield, now: Instant) -> u64 {
+    /// A download begins. Returns its number.
+    pub(super) fn begin(&mut self, of: &Manifest, now: Instant) -> u64 {
         let number = self.downloads.last_key_value().map_or(0, |(last, _)| last + 1);
-        let (have, pieces) = (have.count(), have.layout().pieces());
+        let (file, have, pieces) = (of.name().clone(), 0, of.layout().pieces());
         let (since_ms_ago, bytes_per_s, from, map) = (0, 0, Vec::new(), String::new());
         let row = Download { file, have, pieces, since_ms_ago, bytes_per_s, from, map };
         self.downloads.insert(number, Account { row, began: now, givers: BTreeMap::new() });
         number
+    }
+
+    /// So many pieces of a download were here already.
+    pub(super) fn found(&mut self, download: u64, have: u32) {
+        self.downloads.get_mut(&download).into_iter().for_each(|account| account.row.have = have);
     }
 
     /// A piece has come for a download, and is right.
@@ -205,27 +210,31 @@ mod tests {
         Holder { peer, name: name.parse().unwrap(), addr, whole: true, pass: None }
     }
 
+    fn manifest(file: &str) -> Manifest {
+        Manifest::read(file.parse().unwrap(), Layout::of(3).unwrap(), &[0; 3][..]).unwrap()
+    }
+
     #[test]
     fn the_rate_is_that_of_the_last_seconds_and_a_holder_that_falls_silent_is_no_source() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut register = Register::new(Duration::from_secs(10));
-        let have = Bitfield::empty(Layout::new(100_000, 1024).unwrap());
-        let number = register.begin("a".parse().unwrap(), &have, start);
+        let number = register.begin(&manifest("a"), start);
         let (ada, ben) = (holder(7, "ada"), holder(9, "ben"));
         let seen = |register: &Register, now| {
             let row = register.rows(now).remove(0);
             (row.have, row.bytes_per_s, row.from)
         };
-        assert_eq!(seen(&register, start), (0, 0, vec![]));
+        register.found(number, 3);
+        assert_eq!(seen(&register, start), (3, 0, vec![]));
         register.came(number, &ada, 4000, at(1));
         register.came(number, &ben, 4000, at(2));
-        assert_eq!(seen(&register, at(2)), (2, 4000, vec![7, 9]));
+        assert_eq!(seen(&register, at(2)), (5, 4000, vec![7, 9]));
         for second in 3..=7 {
             register.came(number, &ben, 1000, at(second));
         }
-        assert_eq!(seen(&register, at(7)), (7, 1000, vec![9]));
-        assert_eq!(seen(&register, at(20)), (7, 0, vec![]));
+        assert_eq!(seen(&register, at(7)), (10, 1000, vec![9]));
+        assert_eq!(seen(&register, at(20)), (10, 0, vec![]));
         let shares = register.shares(number);
         let shares: Vec<_> = shares.iter().map(|share| (share.peer.to_string(), share.pieces)).collect();
         assert_eq!(shares, [("ada".into(), 1), ("ben".into(), 6)]);
@@ -236,8 +245,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut register = Register::new(Duration::from_secs(10));
-        let have = Bitfield::empty(Layout::of(1).unwrap());
-        let begin = |register: &mut Register, file: &str| register.begin(file.parse().unwrap(), &have, start);
+        let begin = |register: &mut Register, file: &str| register.begin(&manifest(file), start);
         assert!(register.is_seeding());
         let (a, b) = (begin(&mut register, "a"), begin(&mut register, "b"));
         register.came(a, &holder(7, "ada"), 100, at(1));

@@ -113,7 +113,7 @@ pub(crate) fn serve_join(
     id: FileId,
 ) -> Result<()> {
     let offer = library.find(file, id)?;
-    let source = offer.open()?;
+    let source = library.open(&offer)?;
     let (addr, party) = (connection.other(), connection.party());
     let (requester, says) = uploads.requesters.lock().admit(peer, addr, party, Arc::clone(&offer))?;
     let seat = UploadSeat { uploads, requester };
@@ -201,7 +201,10 @@ impl PieceSender<'_> {
         says.iter().try_for_each(|say| match say {
             Say::Message(message) => self.speaker.send(&message),
             Say::Piece(request) => {
-                let sent = self.send_piece(request.piece);
+                // The reason may be the disk: then this peer finds out before others do.
+                let sent = self
+                    .send_piece(request.piece)
+                    .or_else(|no| self.offer.recheck(request.piece).and(Err(no)));
                 self.uploads.requesters.lock().done(request, sent.is_ok(), Instant::now());
                 sent
             }

@@ -1,6 +1,6 @@
 //! What the store asks of the operating system, each in one small function.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -91,7 +91,20 @@ fn careful() -> i32 {
 /// A file of our own, locked, so that no other program writes to it until it is dropped; `None` where one does, or
 /// there is no such file.
 pub(super) fn lock_idle(path: &Path) -> Option<File> {
-    File::open(path).ok().filter(|file| file.try_lock().is_ok())
+    // NFS lets nobody lock what is open only for reading.
+    let file = File::options().read(true).write(true).open(path).ok();
+    file.filter(|file| file.try_lock().is_ok())
+}
+
+/// Locks a file of our own until it is dropped. A file system that knows no locks is trusted.
+///
+/// # Errors
+/// [`ErrorKind::WouldBlock`] when another has the lock.
+pub(super) fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(no @ TryLockError::WouldBlock) => Err(no.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Renames what people may save to at any moment, unless there is something of the new name. Where the file system cannot
@@ -120,9 +133,12 @@ fn rename_over_empty(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// [`ErrorKind::AlreadyExists`] when there is something of the new name.
 pub(super) fn rename_own(from: &Path, to: &Path) -> io::Result<()> {
-    rename_at_once(from, to).unwrap_or_else(|| {
-        fs::hard_link(from, to)?;
-        fs::remove_file(from)
+    rename_at_once(from, to).unwrap_or_else(|| match fs::hard_link(from, to) {
+        // It knows no links either.
+        Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
+            rename_over_empty(from, to)
+        }
+        linked => linked.and_then(|()| fs::remove_file(from)),
     })
 }
 
@@ -134,9 +150,12 @@ fn rename_at_once(from: &Path, to: &Path) -> Option<io::Result<()>> {
     }
 }
 
-/// Brings the names in a folder to the disk.
-pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+/// Brings the names in a folder to the disk, where the file system can do that.
+pub(crate) fn sync_folder(dir: &Path) -> io::Result<()> {
+    match File::open(dir)?.sync_all() {
+        Err(e) if e.kind() == ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
 }
 
 /// A failure of the disk as an error of ours. A full disk is `busy`: later it may not be.
@@ -153,6 +172,18 @@ pub(super) fn error(what: String, cause: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_locked_is_open_for_writing_as_nfs_wants_it_and_nobody_else_locks_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.part");
+        assert!(lock_idle(&path).is_none());
+        fs::write(&path, "").unwrap();
+        let mut locked = lock_idle(&path).unwrap();
+        io::Write::write_all(&mut locked, b"x").unwrap();
+        assert!(lock_idle(&path).is_none());
+        assert_eq!(lock(&File::open(&path).unwrap()).unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
 
     #[test]
     fn a_file_system_that_renames_in_two_steps_replaces_nothing_either() {

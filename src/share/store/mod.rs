@@ -42,7 +42,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -63,6 +63,7 @@ mod tests;
 mod trash;
 
 pub use disk::Stamp;
+pub(crate) use disk::sync_folder;
 pub use partial::{Partial, Synced, Written};
 pub use trash::{Thrown, conflict_name, is_conflict_copy};
 
@@ -111,8 +112,9 @@ impl Store {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
         let mut store = Self { dir: dir.into(), ..Self::default() };
         store.make().map_err(|error| {
-            disk::error(format!("cannot keep files in {}", store.dir.display()), error)
-                .advise("choose another folder with --data, or `down -o`, or see to its permissions")
+            disk::error(format!("cannot keep files in {}", store.dir.display()), error).advise(
+                "see to its permissions, or choose another folder: with -o for `down`, else with --data",
+            )
         })?;
         Ok(store)
     }
@@ -136,23 +138,29 @@ impl Store {
     /// `busy` when another peer watches it.
     pub fn watch(&mut self) -> Result<()> {
         self.watched = self.lock_marker().ok_or_else(|| {
-            Error::new(Code::Busy, format!("another peer watches the folder {}", self.dir.display()))
-                .advise("give this one another --name, or another folder with --data")
+            Error::new(Code::Busy, format!("another peer watches the folder {}", self.dir.display())).advise(
+                "give this one another folder with --data; without --data it is called after its --name",
+            )
         })?;
         Ok(())
     }
 
-    /// Whether a peer of another program watches this folder.
-    pub fn is_watched_elsewhere(&self) -> bool {
-        self.watched.is_none() && self.lock_marker().is_none()
+    /// Whether this peer watches it.
+    pub fn is_watched(&self) -> bool {
+        self.watched.is_some()
     }
 
-    /// The marker, locked, unless another has locked it. A file system that knows no locks is trusted.
+    /// Whether a peer of another program watches this folder.
+    pub fn is_watched_elsewhere(&self) -> bool {
+        !self.is_watched() && self.lock_marker().is_none()
+    }
+
+    /// The marker, locked, unless another has locked it.
     fn lock_marker(&self) -> Option<Option<File>> {
         // One that saved a file here may just have taken the marker away.
         let marker = File::options().create(true).append(true).open(self.private("marker")).ok();
-        let locked = marker.as_ref().map(File::try_lock);
-        (!matches!(locked, Some(Err(TryLockError::WouldBlock)))).then_some(marker)
+        let is_locked = marker.as_ref().is_some_and(|marker| disk::lock(marker).is_err());
+        (!is_locked).then_some(marker)
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -271,7 +279,7 @@ impl Store {
     pub fn read(&self, name: &FileName) -> Result<(Arc<Manifest>, Stamp)> {
         let (file, stamp) = self.open_file(name)?;
         let bytes = Stoppable { file: &file, stopped: &self.stopped };
-        Ok((self.read_steady(name, stamp, &file, bytes)?, stamp))
+        Ok((self.read_steady(name, stamp, bytes)?, stamp))
     }
 
     /// Makes all that hash a file here fail soon: the peer leaves, and a large file would keep it for seconds.
@@ -279,14 +287,8 @@ impl Store {
         self.stopped.store(true, Ordering::SeqCst);
     }
 
-    /// Hashes what `bytes` yields, and looks whether `file` stayed the same meanwhile.
-    fn read_steady(
-        &self,
-        name: &FileName,
-        stamp: Stamp,
-        file: &File,
-        bytes: impl io::Read,
-    ) -> Result<Arc<Manifest>> {
+    /// Hashes what `bytes` yields, and looks whether the file stayed the same meanwhile.
+    fn read_steady(&self, name: &FileName, stamp: Stamp, bytes: impl io::Read) -> Result<Arc<Manifest>> {
         if let Some(known) = self.known(name, &stamp) {
             return Ok(known);
         }
@@ -294,7 +296,8 @@ impl Store {
         let failed = |error| Error::failed(format!("cannot read {name}")).because(error);
         let read = Manifest::read(name.clone(), self.layout(stamp.size)?, bytes);
         let is_shorter = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnexpectedEof);
-        if is_shorter || (read.is_ok() && Stamp::of(&file.metadata().map_err(failed)?) != stamp) {
+        // It is opened again: of an open file NFS may show what it was seconds ago.
+        if is_shorter || (read.is_ok() && self.open_file(name)?.1 != stamp) {
             return Err(Error::new(Code::Busy, format!("{name} is being written to"))
                 .advise("try again when nobody writes to it"));
         }
@@ -341,8 +344,8 @@ impl Store {
     pub fn import(&self, path: &Path, stop: &AtomicBool) -> Result<Arc<Manifest>> {
         let failed = |error| disk::error(format!("cannot add {}", path.display()), error);
         let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| {
-            Error::failed(format!("{} has no name that is UTF-8", path.display()))
-                .advise("name a file, or rename it first")
+            Error::failed(format!("the name of {} is no UTF-8", path.display()))
+                .advise("rename it first, or name a file")
         })?;
         let name = name.parse::<FileName>()?;
         // What a person names may be a link; what it leads to may not be a FIFO.
@@ -373,7 +376,7 @@ impl Store {
         let mut copy = tempfile::Builder::new();
         let copy =
             copy.permissions(fs::Permissions::from_mode(0o666)).tempfile_in(self.private("incoming"))?;
-        copy.as_file().try_lock()?;
+        disk::lock(copy.as_file())?;
         // The standard library lets the kernel do it, which shares the blocks where the file system can.
         let mut size = 0;
         while let more @ 1.. = io::copy(&mut Read::take(from, COPIED), &mut copy.as_file())? {

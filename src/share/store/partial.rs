@@ -141,8 +141,12 @@ impl Partial {
             return Err(Error::failed(format!("{name} is not whole"))
                 .advise("its missing pieces must be fetched first"));
         }
-        let synced = self.bytes.sync_all().map(|()| Synced(self));
-        synced.map_err(|error| disk::error(format!("cannot bring {name} to the disk"), error))
+        self.bytes.sync_all().map(|()| Synced(self)).map_err(|error| {
+            // What is in memory now is not what is on the disk, though it is read as if it were.
+            let _ = self.bytes.set_len(0);
+            *self.have.lock() = Bitfield::empty(self.manifest.layout());
+            disk::error(format!("cannot bring {name} to the disk"), error)
+        })
     }
 }
 
@@ -291,7 +295,7 @@ fn remove(part: &Path) -> bool {
 fn lock(path: &Path) -> io::Result<File> {
     loop {
         let bytes = disk::open_own(path)?;
-        bytes.try_lock()?;
+        disk::lock(&bytes)?;
         let is = bytes.metadata()?;
         if fs::symlink_metadata(path).is_ok_and(|meta| Stamp::of(&meta).file == Stamp::of(&is).file) {
             if is.nlink() == 1 {

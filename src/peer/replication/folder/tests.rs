@@ -198,6 +198,31 @@ fn what_is_saved_while_the_manager_is_asked_about_the_former_edit_stays_where_it
 }
 
 #[test]
+fn what_changes_between_the_look_and_the_reading_is_looked_at_again() {
+    let mut lab = Lab::new();
+    let name = "notes".parse().unwrap();
+    lab.save("notes", "half");
+    let agreed = lab.replication.store.stamp(&name);
+    lab.save("notes", "all of it");
+    assert!(!lab.folder.settle(&name, Sight { whole_look: true, agreed, changing: 0 }), "look again");
+    assert!(!lab.is_offered("notes"));
+    let agreed = lab.replication.store.stamp(&name);
+    assert!(lab.folder.settle(&name, Sight { whole_look: true, agreed, changing: 0 }));
+    assert!(lab.is_offered("notes"));
+}
+
+#[test]
+fn a_drop_does_not_wait_until_all_that_lies_there_is_read() {
+    let mut lab = Lab::new();
+    lab.save("new", "to be read");
+    let (name, notes) = lab.put("notes");
+    lab.offer(&notes, None);
+    lab.drop_at(Millis::MAX, &name, &notes);
+    lab.folder.look();
+    assert!(lab.is_offered("new") && !lab.has("notes"));
+}
+
+#[test]
 fn a_download_that_is_whole_in_the_moment_when_it_is_dropped_does_not_stay() {
     let mut lab = Lab::new();
     let (name, manifest) = lab.put("film");
@@ -274,17 +299,19 @@ fn a_batch_of_renamed_files_does_not_pause_the_folder_and_a_batch_of_lost_ones_d
 
 #[test]
 fn files_that_were_copied_under_new_names_and_removed_are_found_again_by_their_bytes() {
-    let mut lab = Lab::new();
-    let files = ["a", "b", "c"];
-    files.iter().for_each(|file| drop(lab.put(file)));
-    lab.look_until(|lab| files.iter().all(|file| lab.is_offered(file)));
-    for file in files {
-        let path = lab.dir.path().join(file);
-        fs::copy(&path, path.with_extension("txt")).unwrap();
-        fs::remove_file(path).unwrap();
+    for empty in [false, true] {
+        let mut lab = Lab::new();
+        let files = ["a", "b", "c"];
+        files.iter().for_each(|file| if empty { lab.save(file, "") } else { drop(lab.put(file)) });
+        lab.look_until(|lab| files.iter().all(|file| lab.is_offered(file)));
+        for file in files {
+            let path = lab.dir.path().join(file);
+            fs::copy(&path, path.with_extension("txt")).unwrap();
+            fs::remove_file(path).unwrap();
+        }
+        lab.folder.look();
+        assert_eq!(lab.replication.is_paused(), empty, "empty ones tell nothing");
     }
-    lab.look_until(|lab| ["a.txt", "b.txt", "c.txt"].iter().all(|file| lab.is_offered(file)));
-    assert!(!lab.replication.is_paused());
 }
 
 #[test]
