@@ -502,7 +502,7 @@ function showGives(box, state, file) {
       tag(part(to, "tag"), called(null, one.peer));
       const age = span(now() - sinceWhen(`${row.peer} ${one.peer} ${one.file} ${one.state}`, one.since_ms_ago));
       say(part(to, "rate"), one.state === "choked" ? age : `${bytes(one.up)}/s`);
-      mark(to, "title", { regular: "served: among the first by rate", optimistic: "served: drawn at random (the optimist's place)",
+      mark(to, "title", { regular: "served: among the first by rate", optimistic: "served: drawn at random (optimistic unchoke)",
         owes: "waits behind the others: it owes more than it gave or passed on",
         choked: "choked: other peers have higher rates" }[one.state] + ` (for ${age}; gives ${bytes(one.down)}/s)`);
     });

@@ -494,5 +494,5 @@ fn changed(name: &FileName) -> Error {
 
 fn taken(name: &FileName) -> Error {
     Error::new(Code::Conflict, format!("another file is called {name} here"))
-        .advise("rename one of the two, or move that one to another folder")
+        .advise("rename one of the two, or move that one to another folder; `verify` mends a damaged one")
 }
