@@ -285,7 +285,7 @@ mod tests {
         let holder = Leaseholder { desk: &desk, connection: &mut asker, line: line.clone(), asker: NOBODY };
         let wish = Wish { asker: NOBODY, slots: 2, avoid: Vec::new() };
         let ticket = desk.ask(&wish, &line, Duration::ZERO).unwrap();
-        assert!(matches!(ticket.standing(), TicketStanding::Leased { .. }));
+        assert!(matches!(ticket.wait_for_turn(Duration::ZERO), TicketStanding::Leased { .. }));
         desk.strike(peers[0], "its connection broke");
         holder.grant(ticket.number).unwrap();
         let told = BufReader::new(listener.accept().unwrap().0).lines();

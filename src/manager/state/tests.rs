@@ -213,7 +213,7 @@ fn a_pause_is_told_once_and_so_is_its_end() {
 fn however_often_a_peer_says_ok_its_files_are_compared_and_touched_twice_a_second() {
     let mut table = table(&[1, 1]);
     table.update(1, &manifest("a", 1), true, None, NOW).unwrap();
-    let paused = |turn: u64| (turn % 3 == 0).then(|| "no disk".to_owned());
+    let paused = |turn: u64| turn.is_multiple_of(3).then(|| "no disk".to_owned());
     let list = Some(Fingerprint::default());
     let (mut touched, mut asked) = (0, 0);
     for turn in 0..2_000 {

@@ -444,7 +444,9 @@ fn a_young_manager_that_wants_a_number_waits_for_long_lists_but_no_longer_than_a
     let start = || {
         let mut world = World::new(Replicas::Some(2));
         world.now = 0;
-        ["ada", "ben", "cyd"].map(|name| world.join(name));
+        for name in ["ada", "ben", "cyd"] {
+            world.join(name);
+        }
         world
     };
     let mut world = start();
