@@ -296,8 +296,8 @@ fn a_usage_that_makes_no_sense_ends_with_status_2() {
     manager(&["--quantum", "0s"]).assert(2, &["out of bounds", "1ms"]);
     manager(&["--quantum", "soon"]).assert(2, &["30s or 200ms"]);
     manager(&["--ping", "3s", "--dead-after", "3s"]).assert(2, &["every peer would seem dead"]);
-    manager(&["--ping", "13s", "--dead-after", "5m"])
-        .assert(2, &["silent for 60s", "make --ping 12s or less"]);
+    manager(&["--ping", "31s", "--dead-after", "5m"])
+        .assert(2, &["silent for 60s", "make --ping 30s or less"]);
     let (open, addr) = start_manager(dir.path(), "0.0.0.0:0", &["--open"]);
     assert!(addr.ip().is_unspecified());
     drop(open);

@@ -40,13 +40,9 @@ fn run(ManagerOptions { manager, papers }: &ManagerOptions) -> Result<()> {
         let what = "with --ping as long as --dead-after every peer would seem dead";
         return Err(Error::new(Code::Usage, what).advise("make --dead-after several times --ping"));
     }
-    let rarest = limits::SILENCE / limits::MISSED_PINGS;
+    let rarest = limits::SILENCE / 2;
     if manager.ping > rarest {
-        let what = format!(
-            "a peer takes a manager for dead that is silent for {:?}, in which it must miss {} pings",
-            limits::SILENCE,
-            limits::MISSED_PINGS
-        );
+        let what = format!("a manager that is silent for {:?} is dead to its peers", limits::SILENCE);
         return Err(Error::new(Code::Usage, what).advise(format!("make --ping {rarest:?} or less")));
     }
     let stop = cli::on_signal()?;
