@@ -16,11 +16,11 @@ def say(to, data=None, **message):
 class Peer(ThreadingTCPServer):
     bound, running, files, told, piece, request_queue_size = {}, [], {}, Condition(), 256 << 10, 99
     def stay(self, manager, name, slots, folder):
-        Thread(target=self.serve_forever, daemon=True).start()
         self.line, addr = create_connection(manager), "%s:%d" % self.server_address
         say(self.line, type="register", version=2, name=name, addr=addr, slots=slots, keeps=False)
         messages = map(json.loads, self.line.makefile())
-        self.me = next(messages)  # `registered`, with a number and a token.
+        self.me = next(messages)  # `registered`: no exam can be passed without its token.
+        Thread(target=self.serve_forever, daemon=True).start()
         for path in filter(Path.is_file, Path(folder).iterdir()):
             self.offer(create_connection(manager), path.name, path.read_bytes())
         for message in messages:

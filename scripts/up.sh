@@ -23,7 +23,7 @@ cat <<END
 ada, ben and cyd serve four slots each. Their shared folders are ./peerlab-ada, ./peerlab-ben
 and ./peerlab-cyd: a file that is put into one appears in all.
 
-Only programs that know the secret in ./peerlab-secret can join. Copy it to other computers.
+Only programs that know the secret in ./peerlab-secret can join.
 
 In another terminal, this makes \`peer\` a command that finds this network:
 

@@ -69,7 +69,7 @@ impl Write for Log {
 /// What a program can print about itself, in place of its work.
 #[derive(Debug, clap::Args)]
 pub struct Papers {
-    /// Print what completes its words in a shell; to be read there by `source`
+    /// Print a script for tab completion in a shell; to be read there by `source`
     #[arg(long, value_name = "SHELL", help_heading = None)]
     completions: Option<clap_complete::Shell>,
     /// Print its manual page, for `man -l -`

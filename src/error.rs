@@ -92,6 +92,13 @@ impl Error {
         self
     }
 
+    /// Without what to do next: for a failure that is made good already.
+    #[must_use]
+    pub(crate) fn unadvised(mut self) -> Self {
+        self.advice = None;
+        self
+    }
+
     /// Adds how many slots could be leased at all, to a failure of the code [`Code::Infeasible`].
     #[must_use]
     pub fn with_leasable(mut self, leasable: u32) -> Self {

@@ -126,12 +126,25 @@ fn one_without_the_secret_or_with_another_is_told_what_to_do() {
         assert!(!other.stderr.contains(SECRETS[1].1), "{other:#?}");
     }
     let words = ["--secret-file", "short", "peers"];
-    network.peer("warn", "eve", &words).outcome().assert(2, &["cannot be read", "chmod 600 short"]);
+    let no = network.peer("warn", "eve", &words).outcome();
+    no.assert(2, &["cannot be read", "copy that of your network there", "chmod 600 short"]);
+    // The right one, which others can read, is not to be replaced.
+    let secret = network.dir.path().join("secret");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    let no = network.told(&["peers"]);
+    let no = no.assert(2, &["may be read or changed by others", "make it yours alone: chmod 600 secret"]);
+    assert!(!no.stderr.contains("urandom"), "{no:#?}");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    network.told(&["peers"]).assert(0, &[]);
+    network
+        .peer("warn", "eve", &["--secret-file", ".", "peers"])
+        .outcome()
+        .assert(2, &["the path of a file"]);
     // Nor does one with a secret speak to a manager that asks for none.
     network.manager.kill();
     let (_open, addr) = start_manager(network.dir.path(), "127.0.0.1:0", &[]);
     network.addr = addr;
-    network.told(&["peers"]).assert(4, &["has not this network's secret"]);
+    network.told(&["peers"]).assert(4, &["has not this network's secret, or is no manager"]);
     network.told(&["serve"]).assert(4, &["has not this network's secret"]);
 }
 

@@ -125,9 +125,9 @@ fn who_follows_an_advice_is_helped() {
     let run = |line: &str| network.command("ben", &line.split(' ').collect::<Vec<_>>()).outcome();
     // What fails and how, what is said, what that advises, and whether the first command works then.
     for (line, status, said, advised, then) in [
-        ("show new", 3, "`make new 1000`", "make new 1000", "show new.npy"),
+        ("show new", 3, "`peer make new 1000`", "make new 1000", "show new.npy"),
         ("show a", 3, "a.npy is there", "show a.npy", "show a.npy"),
-        ("show data.v2", 3, "`make data.v2 1000`", "make data.v2 1000", "show data.v2.npy"),
+        ("show data.v2", 3, "`peer make data.v2 1000`", "make data.v2 1000", "show data.v2.npy"),
         ("make text 2", 4, "replace it with --force", "make text 2 --force", "show text.npy"),
         (
             "multiply a.npy a.npy -o a.npy --local",
@@ -138,7 +138,7 @@ fn who_follows_an_advice_is_helped() {
         ),
         ("multiply a.npy a.npy --slots 99", 0, "taking those", "peers", "multiply a.npy a.npy"),
         ("down lost.txt -o out", 3, "`files` lists what is offered", "files", "down there.txt -o out"),
-        ("verify there.txt", 3, "`down` fetches it", "down there.txt -o peerlab-ben", "verify there.txt"),
+        ("verify there.txt", 3, "--data names the folder", "down there.txt", "verify there.txt --data ."),
         ("release", 3, "slots are held at the prompt", "help", "peers"),
     ] {
         let first = run(line);

@@ -110,7 +110,7 @@ fn a_multiply_is_seen_product_by_product_and_who_waits_is_told_why() {
     );
     let mut gil = network.command("gil", &["multiply", "a.npy", "a.npy", "--slots", "3"]);
     browser.reads("#figures", "1 waiting");
-    browser.reads(".waiter", "1 gil waits for 3 slots, since");
+    browser.reads(".waiter", "1 gil has waited");
     browser.reads(
         ".waiter",
         "is told: you are the head of the queue; 0 of your 3 slots are free; the lease of fay ends",
@@ -215,7 +215,7 @@ fn a_page_that_runs_when_the_manager_dies_says_so_and_recovers() {
     browser.reads(".peer", "p0");
     assert_kept_to_itself(&browser, network.addr);
     network.manager.kill();
-    browser.reads("#banner", &format!("The manager at {} does not answer since", network.addr));
+    browser.reads("#banner", &format!("The manager at {} has not answered since", network.addr));
     browser.reads("#pulse", "no answer");
     browser.reads("#news", "The manager does not answer.");
     browser.reads(".peer", "p0");
@@ -261,7 +261,7 @@ fn the_keyboard_reaches_everything_in_the_order_of_reading() {
     browser.reads("#peer-more", "and 8 more Show all");
     browser.reads("#event-more", "Show all");
     let focused = "document.activeElement.textContent.trim()";
-    let [skip, alone, all] = ["Skip to the peers", "alone", "Show all"];
+    let [skip, alone, all] = ["Skip to the peers", "only this", "Show all"];
     for expected in [skip, "Pause", alone, all, alone, alone, alone, alone, all] {
         browser.press("Tab");
         assert_eq!(browser.ask(focused), expected);
@@ -367,7 +367,7 @@ fn what_a_peer_says_of_itself_is_seen_with_reasons_and_marks() {
     browser.reads(".file .note", "lab-003 cannot fetch it: the disk is full");
     browser.reads(".give", "lab-004 → lab-001 1.0 KiB/s ★ lab-002 1.0 KiB/s ⊘ lab-003 ");
     browser.reads(".rare", "availability: 5 of 8 pieces at 1 peer only");
-    browser.reads("#figures", "2.0 KiB/s between peers");
+    browser.reads("#figures", "2.0 KiB/s file traffic");
     let names = "getComputedStyle(document.querySelector('.peer .tag')).fontSize";
     let reasons = "getComputedStyle(document.querySelector('.peer .note')).fontSize";
     let large = format!("parseFloat({reasons}) > .9 * parseFloat({names})");
@@ -517,7 +517,7 @@ fn the_board_has_its_picture_taken() {
     // A small one, which is there before the large one is done.
     save(&integers(8, 8, 1), &network.path("b.npy"));
     let _gil = network.command("gil", &["multiply", "b.npy", "b.npy"]);
-    browser.reads(".waiter", "gil waits for 7 slots");
+    browser.reads(".waiter", "gil has waited");
     let checked = "document.querySelectorAll('.lease .cell[data-is=checked]').length";
     browser.until("a third of the products", &format!("{checked} > 16"));
     browser.picture(&picture);

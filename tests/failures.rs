@@ -216,6 +216,12 @@ fn two_holders_whose_products_take_longer_than_the_quantum_take_turns_and_both_f
     holder.say(&json!({"type": "release"}));
     let [c, d] = both.map(|mut asker| leases(&asker.outcome().assert(0, &["leased 2 slots"])));
     assert!(c > 1 || d > 1, "the first gave way before it was done: {c} and {d} leases");
+    // The last product of one came after the end of its lease. What is shown is the time of all leases.
+    let done = until("both are shown as finished", PATIENCE, || {
+        network.state()["done"].as_array().cloned().filter(|done| done.len() == 2)
+    });
+    let took = done.iter().map(|one| one["took_ms"].as_u64().unwrap()).max().unwrap();
+    assert!(took >= (c.max(d) as u64 - 1) * 300, "{c} and {d} leases: {done:?}");
     for answer in ["c.npy", "d.npy"] {
         assert_is_product(&network.path(answer), &a, &b);
     }

@@ -1,7 +1,7 @@
 //! Leases, seen from the outside: plain JSON over sockets, and peers that count what is bound to them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -298,6 +298,37 @@ fn a_peer_that_cannot_be_connected_back_to_is_not_leased_and_is_told_why() {
 }
 
 #[test]
+fn a_peer_that_can_be_connected_back_to_after_all_has_no_trouble_any_more() {
+    let network = Network::start(&PATIENT, &[]);
+    let outside = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut peer = network.command("walled", &["--slots", "2", "--advertise", &outside.to_string()]);
+    let mut status = || {
+        let before = peer.stdout().lines().count();
+        peer.type_line("status --json");
+        until("it says how it is", PATIENCE, || {
+            let said = peer.stdout();
+            said.lines().nth(before).and_then(|line| serde_json::from_str::<Value>(line).ok())
+        })
+    };
+    let walled = until("it has heard of the wall", PATIENCE, || {
+        Some(status()).filter(|said| said["trouble"].to_string().contains("cannot connect to"))
+    });
+    let (gate, inside) = (TcpListener::bind(outside).unwrap(), walled["addr"].as_str().unwrap().to_owned());
+    thread::spawn(move || {
+        for outer in gate.incoming().flatten() {
+            let inner = TcpStream::connect(&inside).unwrap();
+            let copies = [(outer.try_clone().unwrap(), inner.try_clone().unwrap()), (inner, outer)];
+            for (mut from, mut to) in copies {
+                thread::spawn(move || std::io::copy(&mut from, &mut to).and(to.shutdown(Shutdown::Write)));
+            }
+        }
+    });
+    network.all_leasable(1);
+    until("its trouble is over", PATIENCE, || status()["trouble"].is_null().then_some(()));
+    assert!(event(&network, &["walled can be reached now"]).is_some());
+}
+
+#[test]
 fn only_a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
     let (network, _fakes) = network(&[], &[4]);
     let [mut early, mut second] = [0; 2].map(|_| Wire::connect(network.addr));
@@ -385,7 +416,7 @@ fn a_registered_listener_that_never_reads_is_dropped_and_delays_nobody() {
 #[test]
 fn a_thousand_peers_joining_at_once_all_hear_the_whole_list_and_far_fewer_than_a_thousand_lists() {
     const PEERS: usize = 1000;
-    let network = Network::start(&["--ping", "20s", "--dead-after", "60s"], &[]);
+    let network = Network::start(&["--ping", "12s", "--dead-after", "60s"], &[]);
     // One listener for all: every address 127.x.y.z is this machine.
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -127,7 +127,8 @@ fn a_missing_or_torn_matrix_is_named() {
     fs::write(path("text.npy"), "1,2,3\n4,5,6\n").unwrap();
     fs::write(path("none.npy"), "").unwrap();
     let multiply = |a: &str, b: &str| peer(dir.path(), &["multiply", a, b, "--local"]);
-    multiply("lost.npy", "good.npy").assert(3, &["there is no file lost.npy", "`make lost 1000` writes one"]);
+    multiply("lost.npy", "good.npy")
+        .assert(3, &["there is no file lost.npy", "`peer make lost 1000` writes one"]);
     multiply("good.npy", "lost.npy").assert(3, &["there is no file lost.npy"]);
     multiply("torn.npy", "good.npy").assert(1, &["torn.npy: the file is cut off", "write or copy it again"]);
     multiply("text.npy", "good.npy").assert(1, &["text.npy: this is not a .npy file", "numpy.save"]);
@@ -295,6 +296,8 @@ fn a_usage_that_makes_no_sense_ends_with_status_2() {
     manager(&["--quantum", "0s"]).assert(2, &["out of bounds", "1ms"]);
     manager(&["--quantum", "soon"]).assert(2, &["30s or 200ms"]);
     manager(&["--ping", "3s", "--dead-after", "3s"]).assert(2, &["every peer would seem dead"]);
+    manager(&["--ping", "31s", "--dead-after", "5m"])
+        .assert(2, &["silent for 60s", "make --ping 30s or less"]);
     let (open, addr) = start_manager(dir.path(), "0.0.0.0:0", &["--open"]);
     assert!(addr.ip().is_unspecified());
     drop(open);
@@ -412,6 +415,14 @@ fn a_file_that_is_being_written_does_not_stay_when_a_signal_ends_the_program() {
 }
 
 #[test]
+fn one_that_asks_a_peer_in_place_of_the_manager_is_told_so() {
+    let mut network = Network::start(&[], &[1]);
+    let addr = network.peers[0].ready()["addr"].as_str().unwrap().to_owned();
+    let no = run("peer", network.dir.path(), &["--manager", &addr, "peers"]);
+    no.assert(1, &[&format!("see whether {addr} is the address of a manager")]);
+}
+
+#[test]
 fn make_writes_what_its_seed_says_and_json_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let make = |args: &[&str]| peer(dir.path(), &[&["make"], args].concat()).assert(0, &[]);
@@ -423,6 +434,8 @@ fn make_writes_what_its_seed_says_and_json_names_it() {
     let again = make(&["c", "20", "30", "--json"]).json()["seed"].as_u64().unwrap();
     make(&["d", "20", "30", "--seed", &again.to_string()]);
     assert!(read("c.npy") == read("d.npy"), "the seed that was chosen is told");
+    peer(dir.path(), &["make", "e/", "3"]).assert(1, &["e/ is the name of a folder"]);
+    assert!(!dir.path().join("e").exists());
     make(&["e", "0", "3"]);
     assert!(read("e.npy") == Matrix::zeros(0, 3));
     peer(dir.path(), &["make", "huge", "99999999999", "99999999999"])

@@ -25,7 +25,7 @@ fn ctrl_c_stops_a_download_and_the_prompt_goes_on() {
     ada.types("down big.bin -o out\r");
     ada.shows("from 1 holder");
     ada.types(CTRL_C);
-    ada.shows("big.bin is stopped; the pieces that are here are kept");
+    ada.shows("the download of big.bin was stopped; its pieces are kept");
     ada.shows("ada> ");
     ada.types("why\r");
     ada.shows("nothing waits");
@@ -115,6 +115,18 @@ fn tab_completes_commands_options_values_and_names_that_others_offer() {
     ada.shows("--pick ");
     ada.shows("sequential ");
     ada.shows("pieces from slow 1");
+}
+
+#[test]
+fn lines_that_come_at_once_are_several_commands_however_they_are_pasted() {
+    let network = network(&[]);
+    let mut ada = Terminal::prompt(&network, "ada", "");
+    for paste in ["make a 2\nmake b 2\n", "\x1b[200~make c 2\nmake d 2\n\x1b[201~\n"] {
+        ada.types(paste);
+    }
+    for made in ["a.npy: 2 x 2", "b.npy: 2 x 2", "c.npy: 2 x 2", "d.npy: 2 x 2"] {
+        ada.shows(made);
+    }
 }
 
 #[test]

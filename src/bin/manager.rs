@@ -12,6 +12,7 @@ use clap::{CommandFactory, Parser};
 use peerlab::cli;
 use peerlab::error::{Code, Error, Result};
 use peerlab::manager::{Manager, Settings};
+use peerlab::net::limits;
 
 /// The always-on manager of a peerlab network: knows who is here, leases their slots, and keeps their files alive.
 #[derive(Debug, Parser)]
@@ -38,6 +39,11 @@ fn run(ManagerOptions { manager, papers }: &ManagerOptions) -> Result<()> {
     if manager.ping >= manager.dead_after {
         let what = "with --ping as long as --dead-after every peer would seem dead";
         return Err(Error::new(Code::Usage, what).advise("make --dead-after several times --ping"));
+    }
+    let rarest = limits::SILENCE / 2;
+    if manager.ping > rarest {
+        let what = format!("a manager that is silent for {:?} is dead to its peers", limits::SILENCE);
+        return Err(Error::new(Code::Usage, what).advise(format!("make --ping {rarest:?} or less")));
     }
     let stop = cli::on_signal()?;
     let manager = Manager::start(manager)?;

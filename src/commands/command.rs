@@ -75,7 +75,7 @@ pub enum Command {
         #[arg(value_name = "NAME")]
         file: FileName,
     },
-    /// Take a file that was dropped out of this peer's own trash, and offer it again
+    /// Bring back a dropped file from this peer's own trash, and offer it again
     #[command(after_help = "Example: peer restore lecture.pdf --data peerlab-ada")]
     Restore {
         /// The name that it had when it was dropped
@@ -127,7 +127,7 @@ pub enum Command {
     /// What this peer is doing
     #[command(after_help = "Example, at the prompt: status")]
     Status,
-    /// What is waited for in the network, and why
+    /// Which requests wait, and for what
     #[command(after_help = "Example: peer why")]
     Why,
     /// Leave the prompt

@@ -16,9 +16,12 @@ use clap::{Arg, Command};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate, complete};
 use crossbeam_channel::bounded;
 use parking_lot::Mutex;
+use rustyline::Helper;
 use rustyline::completion::{Completer, FilenameCompleter, Pair, Quote, escape, extract_word, unescape};
 use rustyline::error::ReadlineError;
-use rustyline::{Helper, Highlighter, Hinter, Validator};
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::validate::Validator;
 
 use super::command::in_lower_case;
 use crate::peer::config::Config;
@@ -36,11 +39,17 @@ const AGE: Duration = Duration::from_secs(1);
 const PATHS: &str = "/";
 
 /// Completes the word before the cursor.
-#[derive(Helper, Highlighter, Hinter, Validator)]
 pub(crate) struct Completion {
     grammar: Command,
     paths: FilenameCompleter,
 }
+
+impl Helper for Completion {}
+impl Highlighter for Completion {}
+impl Hinter for Completion {
+    type Hint = String;
+}
+impl Validator for Completion {}
 
 impl Completion {
     /// For the commands of this grammar.

@@ -274,7 +274,9 @@ fn summary(report: &DownloadReport, folder: &Path) -> String {
     }
     let from: Vec<String> =
         report.from.iter().map(|share| format!("{} {}", share.peer, share.pieces)).collect();
-    let rate = about((*size as f64 / seconds.max(1e-6)) as u64);
+    let came: u64 = report.from.iter().map(|share| share.pieces).sum();
+    let came = *size as f64 * came as f64 / f64::from(report.pieces.max(1));
+    let rate = about((came / seconds.max(1e-6)) as u64);
     let text = format!("{what} in {seconds:.3} s ({rate}/s), pieces from {}", from.join(", "));
     match waste.refetched {
         0 => text,
@@ -292,14 +294,28 @@ pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
     Ok(Outcome::new(json!({"file": file, "dropped": true}), text))
 }
 
+/// Nothing is made on the disk for a command that only looks there.
+pub(super) fn no_folder(data: &Path) -> Error {
+    Error::new(Code::NotFound, format!("there is no folder {}", data.display()))
+        .advise("--data names the folder of the peer that had the file (. is the one where you are)")
+}
+
 /// Checks a file of the shared folder against the catalogue's hashes, and repairs it from others.
 pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
     let mut manager = context.manager();
     let found = ask_about(context, &mut manager, |manager| manager.query(&Credentials::default(), file))?;
     let (id, pieces) = (found.manifest.id(), found.manifest.layout().pieces());
-    let store = context.store(&context.config.data)?;
+    let data = &context.config.data;
+    if !data.exists() {
+        return Err(no_folder(data));
+    }
+    let store = context.store(data)?;
     let bad = store.verify(&found.manifest, || !context.work.is_stopped()).map_err(|e| {
-        if e.code() == Code::NotFound { e.advise("`down` fetches it; --data names the folder") } else { e }
+        if e.code() == Code::NotFound {
+            e.advise("--data names the folder in which it lies (. is the one where you are)")
+        } else {
+            e
+        }
     })?;
     if let Some(first) = bad.first() {
         // So this peer does not offer it as it is, whoever can mend it.

@@ -40,7 +40,7 @@ use crate::thread::{cores, on_threads};
 pub(super) fn make(options: MakeOptions, work: &Work) -> Result<Outcome> {
     let MakeOptions { matrix: mut file, rows, cols, seed, integers, force } = options;
     let cols = cols.unwrap_or(rows);
-    if file.extension().is_none_or(|e| e != "npy") {
+    if file.extension().is_none_or(|e| e != "npy") && !is_folder(&file) {
         file.as_mut_os_string().push(".npy");
     }
     check_place(&file, force, &[])?;
@@ -244,7 +244,7 @@ fn open(path: &Path) -> Result<Matrix> {
             let short = shlex::try_quote(text.trim_end_matches(".npy")).unwrap_or_default();
             let advice = match npy.exists() {
                 true => format!("{} is there", npy.display()),
-                false => format!("`make {short} 1000` writes one"),
+                false => format!("`peer make {short} 1000` writes one; at the prompt `make {short} 1000`"),
             };
             Error::new(Code::NotFound, format!("there is no file {name}")).advise(advice)
         }
@@ -274,7 +274,7 @@ fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
         return Err(Error::new(Code::NotFound, format!("there is no folder {}", folder.display()))
             .advise("create it first (mkdir), or choose another place"));
     }
-    if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+    if is_folder(path) {
         return Err(Error::failed(format!("{} is the name of a folder", path.display()))
             .advise("give that of a file in it"));
     }
@@ -315,6 +315,10 @@ fn lies_there(path: &Path) -> There {
         },
         _ => There::Nothing,
     }
+}
+
+fn is_folder(path: &Path) -> bool {
+    path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {

@@ -34,8 +34,7 @@ pub(super) fn restore(
 ) -> Result<(Outcome, FileName)> {
     let data = &context.config.data;
     if !data.exists() {
-        return Err(Error::new(Code::NotFound, format!("there is no folder {}", data.display()))
-            .advise("--data names the folder of the peer that had the file"));
+        return Err(files::no_folder(data));
     }
     let library = &context.peer()?.wings.library;
     let store = context.store(data)?;

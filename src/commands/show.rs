@@ -124,6 +124,7 @@ pub(super) fn show_download(bar: &ProgressBar, events: Receiver<DownloadEvent>) 
             DownloadEvent::Begun { have, pieces, size } => {
                 bar.set_length(size);
                 bar.set_position((u64::from(have) * size).checked_div(pieces.into()).unwrap_or(size));
+                bar.reset_eta();
                 tenth = tenths();
                 if have > 0 {
                     tell(format!("{have} of {pieces} pieces are here already"));

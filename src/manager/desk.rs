@@ -256,11 +256,6 @@ pub(super) struct Ticket<'a> {
 }
 
 impl Ticket<'_> {
-    /// Where the request stands now.
-    pub(super) fn standing(&self) -> TicketStanding {
-        self.wait_for_turn(Duration::ZERO)
-    }
-
     // lab 3
     /// Sleeps while the request waits in the queue, for `at_most` that long.
     pub(super) fn wait_for_turn(&self, at_most: Duration) -> TicketStanding {

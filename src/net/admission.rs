@@ -46,7 +46,7 @@ pub struct Admission {
     /// The file with the secret of the network; the same on every node
     #[arg(long = "secret-file", global = true, env = "PEERLAB_SECRET_FILE", value_name = "FILE", value_parser = Key::from_file)]
     pub secret: Option<Key>,
-    /// Listen on an address that others can reach, though no program has to prove what it is
+    /// Listen on an address that others can reach, also without a secret: any program may join
     #[arg(long, global = true)]
     pub open: bool,
 }

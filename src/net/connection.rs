@@ -62,7 +62,6 @@ pub struct Connection {
     reader: BufReader<Timed>,
     writer: Writer,
     longest_line: usize,
-    line: Vec<u8>,
     outbox: Option<Outbox>,
     /// How long the lines may be that this side says.
     speaks: usize,
@@ -108,8 +107,8 @@ impl Connection {
     fn new(writer: Writer, longest_line: usize) -> Self {
         // It is in memory as a whole once something was read, for each of thousands of connections.
         let reader = BufReader::with_capacity(longest_line / 16, writer.within(Limit::None));
-        let (line, speaks) = (Vec::new(), limits::LINE);
-        Self { reader, writer, longest_line, line, outbox: None, speaks, guard: None, entry: None }
+        let speaks = limits::LINE;
+        Self { reader, writer, longest_line, outbox: None, speaks, guard: None, entry: None }
     }
 
     /// The half that speaks, for another thread.
@@ -162,7 +161,8 @@ impl Connection {
     }
 
     fn exchange_proofs(&mut self, secret: &Key, first: &[u8]) -> Result<()> {
-        let stranger = unauthorised(format!("{} has not this network's secret", self.other));
+        let manager = if self.longest_line == limits::MANAGER_LINE { ", or is no manager" } else { "" };
+        let stranger = unauthorised(format!("{} has not this network's secret{manager}", self.other));
         let Handshake::Challenge { nonce } = self.answer(limits::MESSAGE_TIME)? else { return Err(stranger) };
         let (mac, own) = (prove(secret, Purpose::Enter, &nonce, first), Key::random());
         self.writer.send(&Handshake::Proof { mac, nonce: Some(own.clone()) })?;
@@ -174,22 +174,21 @@ impl Connection {
         }
     }
 
-    /// Has the other side show that it knows the secret, before the line that it said first is understood.
-    fn admit(&mut self) -> Result<()> {
+    /// Has the other side show that it knows the secret, before the line that it said `first` is understood.
+    fn admit(&mut self, first: &[u8]) -> Result<()> {
         let Some(secret) = self.guard.take() else { return Ok(()) };
         let stranger = unauthorised("this node lets in only programs that know its secret");
-        let (first, own) = (std::mem::take(&mut self.line), Key::random());
+        let own = Key::random();
         self.writer.send(&Handshake::Challenge { nonce: own.clone() })?;
         let heard = self.receive_by(Instant::now() + limits::MESSAGE_TIME);
         let Ok(Received::Message(Handshake::Proof { mac, nonce })) = heard else { return Err(stranger) };
-        if mac != prove(&secret, Purpose::Enter, &own, &first) {
+        if mac != prove(&secret, Purpose::Enter, &own, first) {
             return Err(stranger);
         }
         if let Some(nonce) = nonce {
-            let mac = prove(&secret, welcome(self.speaks), &nonce, &first);
+            let mac = prove(&secret, welcome(self.speaks), &nonce, first);
             self.writer.send(&Handshake::Welcome { mac })?;
         }
-        self.line = first;
         Ok(())
     }
 
@@ -255,11 +254,11 @@ impl Connection {
             Received::End => return Ok(Received::End),
             Received::Silence => return Ok(Received::Silence),
         }
-        self.read_line()?;
-        self.trace('<', &self.line);
-        self.admit()?;
+        let line = self.read_line()?;
+        self.trace('<', &line);
+        self.admit(&line)?;
         self.payload_pace(limits::PAYLOAD_PACE);
-        self.understand(&self.line).map(Received::Message)
+        self.understand(&line).map(Received::Message)
     }
 
     /// A line as a message.
@@ -289,9 +288,9 @@ impl Connection {
         }
     }
 
-    /// Reads up to the next newline into `self.line`, without it.
-    fn read_line(&mut self) -> Result<()> {
-        match next_line(&mut self.reader, self.longest_line, &mut self.line) {
+    /// Reads up to the next newline. The line is not kept: a conversation that rests takes no memory for its longest one.
+    fn read_line(&mut self) -> Result<Vec<u8>> {
+        match next_line(&mut self.reader, self.longest_line) {
             Err(e) if is_timeout(&e) => {
                 Err(Error::new(Code::BadMessage, "a line that was not finished in its time"))
             }
@@ -506,16 +505,12 @@ impl Writer {
     }
 }
 
-/// Reads up to the next newline into `line`, without it; or says what is wrong with what came.
-pub(crate) fn next_line(
-    from: &mut impl BufRead,
-    longest: usize,
-    line: &mut Vec<u8>,
-) -> io::Result<Result<()>> {
-    line.clear();
-    from.take(longest as u64 + 1).read_until(b'\n', line)?;
+/// Reads up to the next newline, and gives what stands before it; or says what is wrong with what came.
+pub(crate) fn next_line(from: &mut impl BufRead, longest: usize) -> io::Result<Result<Vec<u8>>> {
+    let mut line = Vec::new();
+    from.take(longest as u64 + 1).read_until(b'\n', &mut line)?;
     let what = match line.pop_if(|last| *last == b'\n') {
-        Some(_) => return Ok(Ok(())),
+        Some(_) => return Ok(Ok(line)),
         None if line.len() > longest => format!("a line longer than {longest} bytes"),
         None => "a torn line: the stream ended before its newline".into(),
     };

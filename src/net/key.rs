@@ -15,6 +15,7 @@
 //!
 //! Two keys are compared in a time that does not depend on where they differ, and none is shown in a log.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 use std::{fmt, fs};
@@ -80,18 +81,25 @@ impl Key {
     /// # Errors
     /// A usage error when it cannot be read, may be read by others, or is short.
     pub fn from_file(path: &str) -> Result<Self, Error> {
-        let no = |what| {
-            let advice =
-                format!("a new one is made by: head -c 32 /dev/urandom | base64 > {path}; chmod 600 {path}");
-            Error::new(Code::Usage, format!("the secret in {path} {what}")).advise(advice)
-        };
+        let no = |what| Error::new(Code::Usage, format!("the secret in {path} {what}"));
+        let new = || format!("head -c 32 /dev/urandom | base64 > {path}; chmod 600 {path}");
         let file = fs::metadata(path).and_then(|about| Ok((about.mode(), fs::read(path)?)));
-        let (mode, bytes) = file.map_err(|e| no("cannot be read").because(e))?;
+        let (mode, bytes) = file.map_err(|e| {
+            let advice = match e.kind() {
+                ErrorKind::NotFound if !path.is_empty() => {
+                    format!("copy that of your network there; that of a new network is made by: {}", new())
+                }
+                _ => "give the path of a file that you may read".into(),
+            };
+            no("cannot be read").because(e).advise(advice)
+        })?;
         let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         match (mode & 0o077, secret.len()) {
             (0, SHORTEST_SECRET..) => Ok(Self(Sha256::digest(secret).into())),
-            (0, _) => Err(no("has fewer than 16 bytes, and could be guessed")),
-            _ => Err(no("may be read or changed by others on this machine")),
+            (0, _) => Err(no("has fewer than 16 bytes, and could be guessed")
+                .advise(format!("a longer one, for all nodes, is made by: {}", new()))),
+            _ => Err(no("may be read or changed by others on this machine")
+                .advise(format!("make it yours alone: chmod 600 {path}"))),
         }
     }
 

@@ -18,6 +18,12 @@ pub const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(10);
 /// How long a conversation between peers may rest between two of its messages.
 pub const REST_TIME: Duration = Duration::from_secs(60);
 
+/// How long a manager may be silent before a peer takes it for dead, however rarely it pings.
+pub const SILENCE: Duration = Duration::from_secs(60);
+
+/// How many of its pings in a row a peer must miss for that.
+pub const MISSED_PINGS: u32 = 5;
+
 /// The slowest payload that is still worth waiting for, in bytes per second.
 pub const PAYLOAD_RATE: u64 = 1 << 20;
 

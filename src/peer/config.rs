@@ -59,7 +59,7 @@ pub struct UploadSettings {
     /// How fast to download at most, all together
     #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_rate)]
     pub down: Option<u64>,
-    /// How many others to serve pieces for their rates; one more is chosen at random
+    /// How many peers to serve because they give the most; one more is chosen at random
     #[arg(long, global = true, value_name = "N", default_value_t = UNCHOKE, value_parser = value_parser!(u16).map(usize::from))]
     pub unchoke: usize,
     /// How many times faster the rounds of choking are: 10 makes ten seconds one

@@ -164,7 +164,10 @@ impl ManagerClient {
                 drop(connection);
                 self.ask(question)
             }
-            Err(e) if matches!(e.code(), Code::Failed | Code::BadMessage) => Err(e),
+            Err(e) if e.code() == Code::BadMessage => {
+                Err(e.advise(format!("see whether {} is the address of a manager", self.addr)))
+            }
+            Err(e) if e.code() == Code::Failed => Err(e),
             answered => {
                 self.connection = Some(connection);
                 answered

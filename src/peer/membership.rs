@@ -40,13 +40,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The pause that is not exceeded.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 
-/// How long a manager may be silent before it is taken for dead, until its pings have shown how often it
-/// speaks.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// How many pings in a row may be missed.
-const MISSED_PINGS: u32 = 5;
-
 /// How short the time for that may get.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
 
@@ -80,8 +73,8 @@ fn converse(wings: &Wings) -> Result<Infallible> {
         match connection.receive(Some(talk.silence))? {
             Received::Message(message) => talk.hear(message)?,
             Received::End => {
-                return Err(Error::failed(format!("the manager at {manager} ended the conversation"))
-                    .advise("see whether it is being restarted, and try again"));
+                return Err(Error::failed(format!("the manager at {manager} closed the connection"))
+                    .advise("see whether it is being restarted"));
             }
             Received::Silence => {
                 return Err(Error::failed(format!("the manager at {manager} has fallen silent"))
@@ -188,7 +181,7 @@ impl Talk<'_> {
             return Err(Error::failed("this peer has left meanwhile"));
         }
         info!("registered as number {peer}");
-        self.silence = SILENCE;
+        self.silence = limits::SILENCE;
         library.tell_again();
         Ok(())
     }
@@ -205,7 +198,7 @@ impl Talk<'_> {
         }
         self.line.send(&ToManager::Ok(said.bounded()));
         if let Some(last) = self.last_ping.replace(Instant::now()) {
-            self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, SILENCE);
+            self.silence = (last.elapsed() * limits::MISSED_PINGS).clamp(SHORTEST_SILENCE, limits::SILENCE);
         }
         self.wings.serving.buffers.tidy();
     }

@@ -147,10 +147,17 @@ impl Network {
         credentials.token.is_some_and(|token| token.pass(peer, file) == *pass)
     }
 
-    /// Whether this is the key of an examination: the manager made it of this peer's token.
+    /// Whether this is the key of an examination: the manager made it of this peer's token. One that comes shows that the
+    /// manager can connect to this peer: what it warned of is over.
     pub(crate) fn is_exam(&self, lease: LeaseId, key: &Key) -> bool {
-        let Credentials { peer, token } = self.credentials();
-        token.is_some_and(|token| token.of_lease(lease, peer) == *key)
+        let mut known = self.known.lock();
+        let Credentials { peer, token } = &known.credentials;
+        let is_exam = token.as_ref().is_some_and(|token| token.of_lease(lease, *peer) == *key);
+        if is_exam && known.standing.number.is_some() && known.standing.trouble.take().is_some() {
+            drop(known);
+            warn!("the manager at {} can connect to this peer now: all is well", self.config.manager);
+        }
+        is_exam
     }
 
     /// This peer's number; waits for it for `patience`.

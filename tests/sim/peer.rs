@@ -17,7 +17,7 @@ use rand::RngExt;
 use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
 use super::orders::Replication;
 use super::orders::WORKERS;
-use super::watch::Watch;
+use super::watch::{Look, Watch};
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::admission::Admission;
@@ -581,7 +581,7 @@ impl Peer {
         };
         let look = self.watch.look(&there, &offered, known);
         if look.is_disaster(offered.len(), 0)
-            && look.is_disaster(offered.len(), found_again(disk, &look.read, &look.vanished, &offered))
+            && look.is_disaster(offered.len(), found_again(disk, &look, &offered))
         {
             self.replication.pause(Some("files have vanished".into()));
             return;
@@ -1419,15 +1419,11 @@ fn fails(failures: &BTreeMap<FileName, Failure>, file: &FileName, stamp: Option<
     failures.get(file).is_some_and(|failure| failure.stamp == stamp && now < failure.again)
 }
 
-fn found_again(
-    disk: &Disk,
-    read: &[(FileName, Stamp)],
-    vanished: &[FileName],
-    offered: &[(FileName, FileId)],
-) -> usize {
-    let there = read.iter().filter_map(|(name, _)| disk.files.get(name).map(|file| &file.content));
+fn found_again(disk: &Disk, look: &Look, offered: &[(FileName, FileId)]) -> usize {
+    let new = look.read.iter().map(|(name, _)| name).chain(look.moving.iter().map(|(name, _)| name));
+    let there = new.filter_map(|name| disk.files.get(name).map(|file| &file.content));
     let new: Vec<FileId> = there.filter(|it| !it.bytes.is_empty()).map(|it| it.id()).collect();
-    offered.iter().filter(|(file, id)| vanished.contains(file) && new.contains(id)).count()
+    offered.iter().filter(|(file, id)| look.vanished.contains(file) && new.contains(id)).count()
 }
 
 /// What the peer of a node calls itself.

@@ -251,10 +251,10 @@ function showLeases(state) {
   const done = state.done ?? [];
   $("done").hidden = done.length === 0;
   list($("done-list"), [...done].reverse(), (one) => one.lease, () => document.createElement("li"), (node, one) => {
-    const job = one.progress, products = job.products.length, again = (job.again ?? []).slice(0, 3);
-    say(node, `${called(one.name, one.peer)} multiplied ${job.rows} × ${job.inner} by ${job.inner} × ${job.cols} `
-      + `in ${(one.took_ms / 1000).toFixed(one.took_ms < 10000 ? 2 : 1)} s${products > 0 ? `, ${plural(products, "product")}` : ""}`
-      + again.map(([number, why]) => ` — ↻ ${product(number, power(products)).name} again: ${why}`).join(""));
+    const job = one.progress, products = count(job), again = (job.again ?? []).slice(0, 3);
+    say(node, `${called(one.name, one.peer)} multiplied ${job.rows} × ${job.inner} by ${job.inner} × ${job.cols}`
+      + `${one.took_ms > 0 ? ` in ${(one.took_ms / 1000).toFixed(one.took_ms < 10000 ? 2 : 1)} s` : ""}${products > 0 ? `, ${plural(products, "product")}` : ""}`
+      + again.map(([number, why]) => ` — ↻ ${product(number, products).name} again: ${why}`).join(""));
   });
 }
 
@@ -270,28 +270,29 @@ function product(i, all) {
   return { name: `M${digits.join(".")}`, left, right, stands: whole };
 }
 
-/** How many products a multiply has of which so many are told: a power of seven. */
-const power = (told) => { let all = 1; while (all < told) all *= 7; return all; };
+/** How many products a multiply has; of many it tells the first. */
+const count = (job) => job?.all ?? job?.products.length ?? 0;
 
 /** Whether a product was begun before and came to nothing. */
 const isAgain = (one) => one.attempts > (one.state === "waiting" ? 0 : 1);
 
 function showCells(card, job) {
   const products = job?.products ?? [], cells = part(card, "cells");
-  const all = power(products.length), again = (job?.again ?? []).slice(0, 3);
+  const all = count(job), again = (job?.again ?? []).slice(0, 3);
   say(part(card, "again"), again.map(([number, why]) => `↻ ${product(number, all).name} again: ${why}`).join(" — "));
   cells.classList.toggle("dense", products.length > 14);
   cells.classList.toggle("lots", products.length > 49);
-  const count = { waiting: 0, sent: 0, computing: 0, checked: 0 };
+  const states = { waiting: 0, sent: 0, computing: 0, checked: 0 };
   let redone = 0;
   for (const one of products) {
-    count[one.state] += 1;
+    states[one.state] += 1;
     if (isAgain(one)) redone += 1;
   }
-  const words = Object.entries(count).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state}`);
+  const words = all > products.length ? [`${all - (job.unchecked ?? 0)} checked`]
+    : Object.entries(states).filter(([, n]) => n > 0).map(([state, n]) => `${n} ${state}`);
   if (redone > 0) words.push(`${redone} done again`);
   if (products.length > CELLS) words.push(`the first ${CELLS} are shown`);
-  say(part(card, "count"), products.length > 0 ? `${products.length} products: ${words.join(", ")}` : "");
+  say(part(card, "count"), products.length > 0 ? `${all} products: ${words.join(", ")}` : "");
   cells.hidden = products.length === 0;
   list(cells, products.slice(0, CELLS), (one) => one.product, () => make("t-cell"), (cell, one) => {
     const by = one.peer ? called(one.name, one.peer) : "";
@@ -501,7 +502,7 @@ function showGives(box, state, file) {
       tag(part(to, "tag"), called(null, one.peer));
       const age = span(now() - sinceWhen(`${row.peer} ${one.peer} ${one.file} ${one.state}`, one.since_ms_ago));
       say(part(to, "rate"), one.state === "choked" ? age : `${bytes(one.up)}/s`);
-      mark(to, "title", { regular: "served: among the first by rate", optimistic: "served: drawn at random (the optimist's place)",
+      mark(to, "title", { regular: "served: among the first by rate", optimistic: "served: drawn at random (optimistic unchoke)",
         owes: "waits behind the others: it owes more than it gave or passed on",
         choked: "choked: other peers have higher rates" }[one.state] + ` (for ${age}; gives ${bytes(one.down)}/s)`);
     });
@@ -573,7 +574,7 @@ function showAll() {
   showRate(state);
   const manager = state.manager;
   if (manager) {
-    say($("about"), `The manager runs since ${clock(manager.since)}; a lease lasts ${span(manager.quantum_ms)}; `
+    say($("about"), `The manager has been running since ${clock(manager.since)}; a lease lasts ${span(manager.quantum_ms)}; `
       + `copies of each file: ${manager.replicas}. Times are those of this computer's clock.`);
   }
 }
@@ -587,7 +588,7 @@ function showLife() {
   banner.hidden = is !== "gone";
   if (is !== "gone") return;
   const since = new Date(page.gone).toLocaleTimeString("en-GB");
-  say(banner, `✕ The manager at ${location.host} does not answer since ${since} (${Math.floor((Date.now() - page.gone) / 1000)} s). `
+  say(banner, `✕ The manager at ${location.host} has not answered since ${since} (${Math.floor((Date.now() - page.gone) / 1000)} s). `
     + (page.state ? "What is shown is from then. " : "") + "Leases and transfers between peers go on without it. Trying again every second.");
 }
 

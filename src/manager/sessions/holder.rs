@@ -25,7 +25,7 @@ use crate::manager::state::roster::Wish;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
 use crate::net::message::{
-    Credentials, FromManager, LeaseId, NOBODY, PeerCard, PeerId, ToManager, unexpected,
+    Credentials, FromManager, LeaseId, NOBODY, PeerCard, PeerId, Progress, ToManager, unexpected,
 };
 use crate::net::outbox::Outbox;
 use crate::share::units::counted;
@@ -37,8 +37,8 @@ const WAIT_NOTICE: Duration = Duration::from_secs(1);
 enum Step<'a> {
     /// It has asked for slots.
     Wait(Wish),
-    /// They are granted, until then.
-    Hold(Ticket<'a>, Millis, Vec<PeerCard>),
+    /// They are granted.
+    Hold(Ticket<'a>),
     /// It holds nothing; this was its last lease.
     Rest(LeaseId),
     /// It is gone.
@@ -52,8 +52,6 @@ struct Leaseholder<'a> {
     line: Outbox,
     /// Its own number, as its last request showed.
     asker: PeerId,
-    /// When the multiply began that it is at: with the first of the leases that it holds one after another.
-    began: Option<Millis>,
 }
 
 /// Serves one that wants slots, beginning with its first request.
@@ -68,12 +66,12 @@ pub(super) fn serve_holder(
     avoid: Vec<PeerId>,
 ) -> Result<()> {
     let line = connection.outbox();
-    let mut holder = Leaseholder { desk, connection, line, asker: NOBODY, began: None };
+    let mut holder = Leaseholder { desk, connection, line, asker: NOBODY };
     let mut step = holder.wish(who, slots, avoid)?;
     loop {
         step = match step {
             Step::Wait(wish) => holder.wait(wish)?,
-            Step::Hold(ticket, until, slots) => holder.hold(ticket, until, slots)?,
+            Step::Hold(ticket) => holder.hold(ticket)?,
             Step::Rest(last) => holder.rest(last)?,
             Step::End => return Ok(()),
         }
@@ -132,9 +130,7 @@ impl<'a> Leaseholder<'a> {
                     }
                 }
                 TicketStanding::Leased { .. } if self.connection.is_gone() => return Ok(Step::End),
-                TicketStanding::Leased { until, slots } => {
-                    return Ok(ticket.map_or(Step::End, |ticket| Step::Hold(ticket, until, slots)));
-                }
+                TicketStanding::Leased { .. } => return Ok(ticket.map_or(Step::End, Step::Hold)),
                 TicketStanding::Infeasible { leasable } => {
                     self.connection.refuse(&infeasible(leasable));
                     return Ok(Step::Rest(lease));
@@ -156,25 +152,21 @@ impl<'a> Leaseholder<'a> {
     }
 
     /// Holding a lease: until it gives it back, or its time is over.
-    fn hold(&mut self, ticket: Ticket<'a>, mut until: Millis, slots: Vec<PeerCard>) -> Result<Step<'a>> {
+    fn hold(&mut self, ticket: Ticket<'a>) -> Result<Step<'a>> {
         let lease = ticket.number;
-        self.grant(lease, until, slots);
-        let began = *self.began.get_or_insert(self.desk.clock.now());
+        let Some(mut until) = self.grant(lease) else { return Ok(Step::Rest(lease)) };
         let (did, answer) = loop {
             let left = Duration::from_millis(until.saturating_sub(self.desk.clock.now()));
             match self.connection.receive_by(Instant::now() + left)? {
                 // It may have come while the lease was granted.
                 Received::Message(ToManager::Ok(_)) => {}
-                Received::Message(ToManager::Renew {}) => until = self.renew(&ticket).unwrap_or(until),
+                Received::Message(ToManager::Renew {}) => until = self.renew(lease).unwrap_or(until),
                 Received::Message(ToManager::Blame { peer, reason }) => {
                     let blamed = self.desk.change(|table, now| table.blame(lease, peer, &reason, now));
                     blamed.unwrap_or_else(|no| self.connection.refuse(&no));
                 }
-                Received::Message(ToManager::Progress(progress)) => {
-                    self.desk.change(|table, _| table.book.progress(lease, began, progress));
-                }
+                Received::Message(ToManager::Progress(progress)) => self.progress(lease, progress),
                 Received::Message(ToManager::Release {}) => {
-                    self.began = None;
                     break ("gave back its slots", Some(FromManager::Released {}));
                 }
                 Received::Message(other) => {
@@ -193,21 +185,32 @@ impl<'a> Leaseholder<'a> {
         Ok(Step::Rest(lease))
     }
 
-    /// Tells it, and the board, what it has.
-    fn grant(&self, lease: LeaseId, until: Millis, slots: Vec<PeerCard>) {
+    /// Tells it, and the board, what it has; says when it ends.
+    fn grant(&self, lease: LeaseId) -> Option<Millis> {
+        let (until, slots) = self.tell_leased(lease)?;
         let count: u32 = slots.iter().map(|card| card.slots).sum();
         let at: Vec<String> = slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
         self.tell(&format!("leased {} ({})", counted(count, "slot"), at.join(", ")));
-        self.line.send(&leased(lease, until, self.desk.clock.now(), slots));
+        Some(until)
     }
 
     /// Extends the lease if that can be; says when it ends now.
-    fn renew(&self, ticket: &Ticket<'_>) -> Option<Millis> {
-        let lease = ticket.number;
+    fn renew(&self, lease: LeaseId) -> Option<Millis> {
         self.desk.change(|table, now| table.book.renew(lease, now));
-        let TicketStanding::Leased { until, slots } = ticket.standing() else { return None };
-        self.line.send(&leased(lease, until, self.desk.clock.now(), slots));
-        Some(until)
+        Some(self.tell_leased(lease)?.0)
+    }
+
+    /// Tells it until when it has what. That is posted in the change that looks: of a peer that is gone before, it is
+    /// told `lost` before, and the peer is not among these slots; of one that is gone later, it is told later.
+    fn tell_leased(&self, lease: LeaseId) -> Option<(Millis, Vec<PeerCard>)> {
+        let told = self.desk.change(|table, now| {
+            let TicketStanding::Leased { until, slots } = table.standing(lease, now) else { return None };
+            let for_ms = until.saturating_sub(now);
+            self.line.post(&FromManager::Leased { lease, for_ms, slots: slots.clone() });
+            Some((until, slots))
+        });
+        self.line.flush();
+        told
     }
 
     /// Holding nothing, after `last`: until it asks again, goes away, or says nothing for
@@ -218,7 +221,8 @@ impl<'a> Leaseholder<'a> {
                 Received::Message(ToManager::Lease { who, slots, avoid }) => {
                     return self.wish(&who, slots, avoid);
                 }
-                Received::Message(ToManager::Ok(_) | ToManager::Progress(_)) => {}
+                Received::Message(ToManager::Progress(progress)) => self.progress(last, progress),
+                Received::Message(ToManager::Ok(_)) => {}
                 Received::Message(ToManager::Renew {}) => {
                     self.line.send(&FromManager::Expired { lease: last });
                 }
@@ -231,6 +235,10 @@ impl<'a> Leaseholder<'a> {
                 Received::End | Received::Silence => return Ok(Step::End),
             }
         }
+    }
+
+    fn progress(&self, lease: LeaseId, progress: Progress) {
+        self.desk.change(|table, now| table.progress(lease, self.asker, progress, now));
     }
 
     fn tell(&self, did: &str) {
@@ -248,6 +256,42 @@ fn infeasible(leasable: u32) -> Error {
         .with_leasable(leasable)
 }
 
-fn leased(lease: LeaseId, until: Millis, now: Millis, slots: Vec<PeerCard>) -> FromManager {
-    FromManager::Leased { lease, for_ms: until.saturating_sub(now), slots }
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::manager::state::roster::Reach;
+    use crate::net::message::Replicas;
+
+    #[test]
+    fn a_peer_that_is_gone_before_the_lease_is_told_is_lost_before_and_not_among_its_slots() {
+        let desk = Desk::new(Duration::from_secs(9), Replicas::All, Duration::from_secs(9), None);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connect = || Connection::connect(addr, limits::LINE, None).unwrap();
+        let mut asker = connect();
+        let line = asker.outbox();
+        let peers = [1, 2].map(|n| {
+            let is =
+                json!({"version": 2, "name": format!("p{n}"), "addr": format!("127.0.0.1:{n}"), "slots": 1});
+            let peer = desk.admit(serde_json::from_value(is).unwrap(), &connect().outbox()).unwrap();
+            desk.change(|table, now| table.tried(peer, Reach::Yes, true, now));
+            peer
+        });
+        let holder = Leaseholder { desk: &desk, connection: &mut asker, line: line.clone(), asker: NOBODY };
+        let wish = Wish { asker: NOBODY, slots: 2, avoid: Vec::new() };
+        let ticket = desk.ask(&wish, &line, Duration::ZERO).unwrap();
+        assert!(matches!(ticket.wait_for_turn(Duration::ZERO), TicketStanding::Leased { .. }));
+        desk.strike(peers[0], "its connection broke");
+        holder.grant(ticket.number).unwrap();
+        let told = BufReader::new(listener.accept().unwrap().0).lines();
+        let mut told = told.map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+        assert_eq!(told.next(), Some(FromManager::Lost { lease: ticket.number, peer: peers[0] }));
+        let Some(FromManager::Leased { slots, .. }) = told.next() else { panic!("it is leased") };
+        assert_eq!(slots.iter().map(|card| card.peer).collect::<Vec<_>>(), peers[1..]);
+    }
 }

@@ -23,7 +23,6 @@
 //! # What is missing
 //! The hash of a whole file is not known here, except where a file has only one piece: then it is that piece's.
 
-use std::cmp::Reverse;
 use std::iter;
 
 use maud::{Markup, PreEscaped, html};
@@ -31,7 +30,7 @@ use sha2::{Digest, Sha256};
 
 use crate::manager::board::{Board, PAGE, POLICY};
 use crate::manager::desk::Desk;
-use crate::manager::state::{Table, few};
+use crate::manager::state::Table;
 use crate::net::http::answer::encode;
 use crate::net::http::{Answer, Request, Status};
 use crate::net::message::{FileState, Holder, NOBODY};
@@ -65,15 +64,8 @@ fn state(desk: &Desk, board: &Board, since: Option<&str>) -> Answer {
 /// Every file with its mirrors.
 fn files(desk: &Desk, by_size: bool) -> Answer {
     let (count, shown) = desk.change(|table, now| {
-        let files = table.files(false, now);
-        let count = files.len();
-        let mut shown = if by_size {
-            let mut files: Vec<FileState> = files.collect();
-            files.sort_by_key(|file| Reverse(file.size));
-            few(SHOWN, files.into_iter())
-        } else {
-            few(SHOWN, files)
-        };
+        let count = table.files(false, now).len();
+        let mut shown = if by_size { table.largest(SHOWN, now) } else { table.page(None, SHOWN, false, now) };
         shown.iter_mut().for_each(|file| file.holders.retain(|holder| is_mirror(table, holder)));
         (count, shown)
     });

@@ -50,6 +50,8 @@ pub(super) enum What {
     Gone,
     /// It was removed everywhere.
     Dropped,
+    /// One remembers that it was dropped before this manager began.
+    Remembered,
     /// One that was away still offers what was dropped.
     Refused,
     /// Somebody was asked to fetch it.
@@ -78,6 +80,9 @@ impl What {
             Self::Loses => format!("{who} has lost {files}: it asks for {them}"),
             Self::Gone => format!("nobody offers {files} any more"),
             Self::Dropped => format!("{who} dropped {files}: each peer moves {them} to its trash"),
+            Self::Remembered => {
+                format!("{who} remembers that {files} {were} dropped: each peer moves {them} to its trash")
+            }
             Self::Refused => {
                 format!("{who} still has {files}, which {were} dropped: it is told to drop {them}, too")
             }

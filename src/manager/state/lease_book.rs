@@ -42,9 +42,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use super::effect::Effect;
 use super::roster::{Exam, Member, Roster, Wish};
 use crate::clock::Millis;
-use crate::net::limits;
 use crate::net::message::{
-    Bound, FromManager, GRACE, LeaseId, LeaseState, NOBODY, PeerCard, PeerId, Progress, WaiterState, plain,
+    Bound, FromManager, GRACE, LeaseId, LeaseState, NOBODY, PeerCard, PeerId, Progress, WaiterState,
 };
 use crate::share::units::counted;
 
@@ -79,12 +78,12 @@ struct Waiter {
 }
 
 /// A lease that runs.
-pub(super) struct Grant {
-    pub(super) holder: PeerId,
+struct Grant {
+    holder: PeerId,
     until: Millis,
     slots: Vec<PeerCard>,
-    /// When its holder's multiply began, and how far it is, as it said last.
-    pub(super) progress: Option<(Millis, Progress)>,
+    /// How far its holder's multiply is, as it said last.
+    progress: Option<Progress>,
 }
 
 /// Slots of a lease that ended, whose peer has not yet said `unbound`.
@@ -135,6 +134,13 @@ impl LeaseBook {
     /// Whether a peer has a place in the queue already. Those that are not registered are not told apart.
     pub(crate) fn waits(&self, asker: PeerId) -> bool {
         asker != NOBODY && self.queue.iter().any(|waiter| waiter.wish.asker == asker)
+    }
+
+    /// A peer has another number now, by which it is known where it waits and where it holds slots.
+    pub(super) fn renumber(&mut self, former: PeerId, peer: PeerId) {
+        let waiting = self.queue.iter_mut().map(|waiter| &mut waiter.wish.asker);
+        let holding = self.leases.values_mut().map(|lease| &mut lease.holder);
+        waiting.chain(holding).filter(|number| **number == former).for_each(|number| *number = peer);
     }
 
     /// What is said to one whose other request waits: it would be the last.
@@ -257,8 +263,8 @@ impl LeaseBook {
     }
 
     /// A request that waits, or a lease that runs, is over: the requester released it, went away, or
-    /// its time is up. Gives the lease, if there was one.
-    pub(super) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) -> Option<Grant> {
+    /// its time is up.
+    pub(super) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) {
         if let Some(place) = self.place(ticket) {
             let left = self.queue.remove(place);
             self.place_left |= left.is_some_and(|waiter| waiter.wish.asker != NOBODY);
@@ -266,11 +272,9 @@ impl LeaseBook {
                 self.serve(roster, now);
             }
         }
-        let lease = self.leases.remove(&ticket)?;
-        for card in &lease.slots {
+        for card in self.leases.remove(&ticket).into_iter().flat_map(|lease| lease.slots) {
             self.unbind(card.peer, ticket, card.slots, now);
         }
-        Some(lease)
     }
 
     // lab 4
@@ -290,13 +294,10 @@ impl LeaseBook {
         lease.slots.iter().any(|card| card.peer == peer).then_some(lease.holder)
     }
 
-    /// The holder of a lease says how far its multiply is, which began at `began`.
-    pub(crate) fn progress(&mut self, lease: LeaseId, began: Millis, mut progress: Progress) {
-        progress.products.truncate(limits::PRODUCTS);
-        progress.again.truncate(limits::REDONE);
-        progress.again.iter_mut().for_each(|(_, why)| *why = plain(why));
+    /// The holder of a lease says how far its multiply is.
+    pub(crate) fn progress(&mut self, lease: LeaseId, progress: Progress) {
         if let Some(lease) = self.leases.get_mut(&lease) {
-            lease.progress = Some((began, progress));
+            lease.progress = Some(progress);
         }
     }
 
@@ -376,7 +377,7 @@ impl LeaseBook {
             name: roster.name(terms.holder).cloned(),
             until: terms.until,
             slots: terms.slots.iter().map(|card| PeerCard { key: None, ..card.clone() }).collect(),
-            progress: terms.progress.as_ref().map(|(_, progress)| progress.clone()),
+            progress: terms.progress.clone(),
         };
         self.leases.iter().map(state)
     }
@@ -393,8 +394,9 @@ impl LeaseBook {
     fn ends(&self, roster: &Roster, head: &Wish, now: Millis) -> Option<String> {
         let unbinding = self.unbinding.iter().map(|(&(peer, _), it)| (0, peer, peer, it.slots));
         let cards = self.leases.values().flat_map(|it| it.slots.iter().map(move |card| (it, card)));
+        let opens = |at| head.likes(at) && roster.peers.get(&at).is_some_and(|peer| peer.open() > 0);
         let leased = cards.map(|(it, card)| (it.until, it.holder, card.peer, card.slots));
-        let mut ends: Vec<_> = unbinding.chain(leased).filter(|&(_, _, at, _)| head.likes(at)).collect();
+        let mut ends: Vec<_> = unbinding.chain(leased).filter(|&(_, _, at, _)| opens(at)).collect();
         ends.sort_unstable();
         let mut free = self.free(roster, head);
         let enough = |&(.., slots): &(Millis, PeerId, PeerId, u32)| {
@@ -426,7 +428,7 @@ impl LeaseBook {
         } else if self.in_grace(now) {
             "the manager has just started, and peers may be on their way back".into()
         } else {
-            "the manager is trying to reach the peers that joined".into()
+            roster.closed(head).unwrap_or_default()
         };
         let missing = match head.slots {
             1 => "your slot is not free yet".into(),

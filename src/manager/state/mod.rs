@@ -18,6 +18,7 @@ mod replicator;
 pub(super) mod roster;
 mod view;
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{
-    Activity, Candidate, DoneState, FileState, FromManager, Holder, LeaseId, NOBODY, PeerId, ProductStage,
+    Activity, Candidate, DoneState, FileState, FromManager, Holder, LeaseId, NOBODY, PeerId, Progress,
     Refusal, Replicas, plain,
 };
 use crate::share::units::counted;
@@ -42,6 +43,10 @@ use roster::{Exam, Reach, Roster};
 
 /// How many of the multiplies that were finished are kept for the board.
 const DONE: usize = 5;
+
+/// How often at most the files of one peer are compared with what it says of them, in milliseconds: with 100,000 of them
+/// that takes a tenth of a second, in which nobody else is heard.
+const COMPARE_PAUSE: Millis = 500;
 
 /// Everything the manager knows.
 pub(super) struct Table {
@@ -111,8 +116,13 @@ impl Table {
         }
         let peer = self.book.next_number();
         let bound = std::mem::take(&mut candidate.bound);
-        candidate.former = None;
         let token = self.roster.key.token(peer);
+        // Also of one that was struck: it may wait in the queue, or hold a lease.
+        if let Some(former) = candidate.former.take()
+            && former.token == Some(self.roster.key.token(former.peer))
+        {
+            self.book.renumber(former.peer, peer);
+        }
         self.effects.push(Effect::Tell(peer, FromManager::Registered { peer, token }));
         let Candidate { name, addr, slots, .. } = &candidate;
         self.events.tell(now, format!("{name} joined from {addr} with {}", counted(*slots, "slot")));
@@ -160,8 +170,16 @@ impl Table {
     }
 
     /// A peer said `ok`, and what it is at. If its list of files is not the one that is kept here, it is to tell
-    /// them again.
-    pub(super) fn heard(&mut self, peer: PeerId, said: Activity, now: Millis) {
+    /// them again. A peer may say `ok` as often as it likes: what concerns all its files is looked at every
+    /// [`COMPARE_PAUSE`].
+    pub(super) fn heard(&mut self, peer: PeerId, mut said: Activity, now: Millis) {
+        let Some(row) = self.roster.peers.get_mut(&peer) else { return };
+        if now < row.compared + COMPARE_PAUSE {
+            said.list = None;
+            said.paused.clone_from(&row.said.paused);
+        } else {
+            row.compared = now;
+        }
         let list = said.list;
         self.replicator.signs(peer, &said.downloads, &self.catalogue, now);
         let Some(before) = self.roster.heard(peer, said, now) else { return };
@@ -191,8 +209,12 @@ impl Table {
         if (&row.reach, row.proven) == (&reach, proven) {
             return; // It is tried again and again, and nobody need hear that.
         }
-        (row.reach, row.proven) = (reach, proven);
+        row.proven = proven;
+        let before = std::mem::replace(&mut row.reach, reach);
         let Reach::No(why) = &row.reach else {
+            if let (Reach::No(_), 1..) = (before, row.is.slots) {
+                self.events.tell(now, format!("{} can be reached now", row.is.name));
+            }
             self.replicator.due = true;
             self.catalogue.touch_files_of(peer);
             return self.book.serve(&self.roster, now);
@@ -217,19 +239,27 @@ impl Table {
         self.book.standing(&self.roster, ticket, now)
     }
 
-    /// A ticket is given back. A multiply that was finished with it is kept for the board.
+    /// A ticket is given back.
     pub(super) fn leave(&mut self, ticket: LeaseId, now: Millis) {
-        let Some(lease) = self.book.leave(&self.roster, ticket, now) else { return };
-        let (peer, Some((began, progress))) = (lease.holder, lease.progress) else { return };
-        if progress.products.iter().any(|product| product.state != ProductStage::Checked) {
-            return;
+        self.book.leave(&self.roster, ticket, now);
+    }
+
+    /// The holder of a lease says how far its multiply is. One that is finished is kept for the board; its last product may
+    /// have come after the end of its lease.
+    pub(super) fn progress(&mut self, lease: LeaseId, peer: PeerId, mut progress: Progress, now: Millis) {
+        progress.products.truncate(limits::PRODUCTS);
+        progress.again.truncate(limits::REDONE);
+        progress.again.iter_mut().for_each(|(_, why)| *why = plain(why));
+        self.done.retain(|done| done.lease != lease);
+        if progress.is_done() {
+            if self.done.len() == DONE {
+                self.done.pop_front();
+            }
+            let (name, took_ms, progress) =
+                (self.roster.name(peer).cloned(), progress.age_ms, progress.clone());
+            self.done.push_back(DoneState { lease, peer, name, at: now, took_ms, progress });
         }
-        if self.done.len() == DONE {
-            self.done.pop_front();
-        }
-        let name = self.roster.name(peer).cloned();
-        let took_ms = now.saturating_sub(began);
-        self.done.push_back(DoneState { lease: ticket, peer, name, at: now, took_ms, progress });
+        self.book.progress(lease, progress);
     }
 
     /// A peer is done with the last product of an ended lease.
@@ -388,8 +418,10 @@ impl Table {
         if !remembers && !self.catalogue.lists(file, id) {
             return Err(not_found(file));
         }
+        // What a person drops has no time yet.
+        let what = if remembers && at.is_some() { What::Remembered } else { What::Dropped };
         if let Some((id, at)) = self.catalogue.drop_file(file, id, at, now)? {
-            self.events.tell_of(now, self.roster.called(peer), What::Dropped, file, 0);
+            self.events.tell_of(now, self.roster.called(peer), what, file, 0);
             self.effects.push(Effect::TellAll(dropped(file, id, at)));
         }
         Ok(())
@@ -430,6 +462,13 @@ impl Table {
         few(room, self.catalogue.listings_after(last).map(|listing| self.row(listing, health, now)))
     }
 
+    /// The largest, as many as [`Table::page`] takes.
+    pub(super) fn largest(&self, room: usize, now: Millis) -> Vec<FileState> {
+        let mut largest: Vec<&ListedFile> = self.catalogue.listings().collect();
+        largest.sort_by_key(|listing| Reverse(listing.manifest.layout().size()));
+        few(room, largest.into_iter().map(|listing| self.row(listing, false, now)))
+    }
+
     fn row(&self, listing: &ListedFile, health: bool, now: Millis) -> FileState {
         let scene = Scene { catalogue: &self.catalogue, roster: &self.roster, now };
         let health = health.then(|| self.replicator.health(listing, scene));
@@ -438,7 +477,7 @@ impl Table {
 }
 
 /// The first of these files, until their rows and holders come to `room`.
-pub(super) fn few(mut room: usize, files: impl Iterator<Item = FileState>) -> Vec<FileState> {
+fn few(mut room: usize, files: impl Iterator<Item = FileState>) -> Vec<FileState> {
     let fits = |file: &FileState| {
         let before = room;
         room = room.saturating_sub(1 + file.holders.len());

@@ -20,7 +20,8 @@
 //!   same peer is asked for the same file again after [`PAUSE`], then after twice that, [`LONGEST_PAUSE`] at most.
 //! - **A peer that joins is asked for nothing** until the manager could connect to it and its own list has been quiet
 //!   for [`SETTLE`], because it may have the files already.
-//! - **A young manager that wants N copies waits** for [`GRACE`]: its peers are on their way back with theirs. (Where
+//! - **A young manager that wants N copies waits** for [`GRACE`]: its peers are on their way back with theirs. It waits
+//!   for [`YOUTH`] while one of them still tells what it has. (Where
 //!   all are to have all, nobody's absence makes a copy too many, and it need not wait.)
 //!
 //! # How it is cheap
@@ -74,6 +75,9 @@ const LONGEST_PAUSE: Millis = 60_000;
 
 /// How long the list of a peer that joined must be quiet, in milliseconds.
 const SETTLE: Millis = 500;
+
+/// How long a manager that has just started waits at most for peers that tell long lists, in milliseconds.
+const YOUTH: Millis = 60_000;
 
 /// What follows from a look at everything that changed: the peer was asked for the file, or an order failed.
 pub(super) type CopyPlan = Vec<(What, PeerId, FileNumber)>;
@@ -201,7 +205,8 @@ impl Replicator {
             self.look_again(number, scene);
         }
         let mut plan = self.ring(scene);
-        if self.policy != Replicas::All && now < self.started + GRACE {
+        let telling = now < self.started + YOUTH && !self.keepers.values().all(|it| it.is_settled(now));
+        if self.policy != Replicas::All && (telling || now < self.started + GRACE) {
             return plan;
         }
         // Those with the fewest orders and the fewest files first, one file each in turn.

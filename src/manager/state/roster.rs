@@ -82,6 +82,8 @@ pub(super) struct Member {
     failed: Option<String>,
     /// What it said of itself last.
     pub(super) said: Activity,
+    /// When that was last compared with what is known of its files.
+    pub(super) compared: Millis,
 }
 
 impl Member {
@@ -282,10 +284,20 @@ impl Roster {
 
     /// Writes a new row. Its former self must have been removed.
     pub(super) fn admit(&mut self, id: PeerId, candidate: Candidate, now: Millis) {
-        let (reach, said) = (Reach::Unknown, Activity::default());
+        let (reach, said, compared) = (Reach::Unknown, Activity::default(), 0);
         let (proven, accusers, failed) = (false, Vec::new(), None);
-        let peer =
-            Member { id, is: candidate, since: now, heard: now, reach, proven, accusers, failed, said };
+        let peer = Member {
+            id,
+            is: candidate,
+            since: now,
+            heard: now,
+            reach,
+            proven,
+            accusers,
+            failed,
+            said,
+            compared,
+        };
         self.peers.insert(id, peer);
     }
 
@@ -356,6 +368,12 @@ impl Roster {
             self.accused.push_back((id, now + AGAIN));
         }
         Some(peer.failed.replace(why.to_string()).is_some())
+    }
+
+    /// A peer whose slots are closed to a wish for a while, and why, in words.
+    pub(super) fn closed(&self, wish: &Wish) -> Option<String> {
+        let closed = self.liked(wish).find(|peer| peer.open() < peer.leasable())?;
+        Some(format!("{}: {}", closed.is.name, closed.obstacle()?))
     }
 
     /// Slots for a wish that could be leased some time.

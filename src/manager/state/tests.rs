@@ -3,7 +3,8 @@
 use super::roster::Wish;
 use super::roster::tests::candidate;
 use super::*;
-use crate::net::message::{Download, ProductState, Progress};
+use crate::net::message::{Credentials, Download, ProductStage, ProductState, Progress};
+use crate::share::fingerprint::Fingerprint;
 
 const QUANTUM: Millis = 1000;
 /// After the grace of a new manager.
@@ -53,6 +54,27 @@ fn lease(table: &mut Table, asker: PeerId, slots: u32) -> LeaseId {
 }
 
 #[test]
+fn one_that_comes_back_under_another_number_is_known_in_the_queue_and_by_its_lease() {
+    for (shows_it, struck) in [(true, false), (true, true), (false, true)] {
+        let mut table = table(&[1, 1]);
+        let held = lease(&mut table, 1, 1);
+        let waits = table.book.ask(&table.roster, Wish { asker: 1, slots: 1, avoid: Vec::new() }, NOW);
+        if struck {
+            table.strike(1, "its connection broke", NOW);
+        }
+        let token = if shows_it { table.roster.key.token(1) } else { Key::random() };
+        let former = Some(Credentials { peer: 1, token: Some(token) });
+        let back = table.admit(Candidate { former, ..candidate("p1", 1, 1) }, DEAD_AFTER, NOW).unwrap();
+        assert_eq!(table.book.waits(back), shows_it);
+        assert_eq!(table.book.holder(held, 2), Some(if shows_it { back } else { 1 }));
+        // The only slot that is free is its own.
+        table.tried(back, Reach::Yes, true, NOW);
+        let waits = matches!(table.standing(waits, NOW), TicketStanding::Waiting(_));
+        assert_eq!(waits, shows_it);
+    }
+}
+
+#[test]
 fn a_newcomer_is_told_its_token_and_everybody_the_new_list() {
     let mut table = table(&[4]);
     let peer = table.admit(candidate("new", 9, 1), DEAD_AFTER, NOW).unwrap();
@@ -82,7 +104,7 @@ fn whatever_peers_are_called_their_list_is_no_longer_than_a_line_may_be() {
     let refused = (0..9000).find_map(|n| table.admit(candidate(0xf000 + n), DEAD_AFTER, NOW).err()).unwrap();
     assert_eq!(refused.code(), Code::Busy);
     let first = *table.roster.peers.keys().next().unwrap();
-    let former = crate::net::message::Credentials { peer: first, token: Some(table.roster.key.token(first)) };
+    let former = Credentials { peer: first, token: Some(table.roster.key.token(first)) };
     let back = Candidate { former: Some(former), ..candidate(0xf000) };
     assert!(table.admit(back, DEAD_AFTER, NOW).is_ok(), "one that comes back has its place");
     let list = crate::net::message::encode(&table.take_list()).unwrap().len();
@@ -171,20 +193,41 @@ fn a_pause_is_told_once_and_so_is_its_end() {
     let mut table = table(&[1]);
     let said = |why: Option<&str>| Activity { paused: why.map(Into::into), ..Activity::default() };
     let mut last = String::new();
-    for (why, told) in [
+    for (turn, (why, told)) in (1..).zip([
         (None, ""),
         (Some("no disk"), "p1 has paused: no disk"),
         (Some("no disk"), ""),
         (None, "p1 goes on: its folder is as it was"),
-    ] {
+    ]) {
         table.replicator.due = false;
         let count = table.events.iter().len();
-        table.heard(1, said(why), NOW);
+        table.heard(1, said(why), NOW + turn * COMPARE_PAUSE);
         assert_eq!(table.events.iter().len(), count + usize::from(!told.is_empty()), "{told}");
         assert_eq!(table.is_plan_due(), !told.is_empty(), "copies are planned once more");
         last = if told.is_empty() { last } else { told.into() };
         assert!(last.is_empty() || last_event(&table) == last);
     }
+}
+
+#[test]
+fn however_often_a_peer_says_ok_its_files_are_compared_and_touched_twice_a_second() {
+    let mut table = table(&[1, 1]);
+    table.update(1, &manifest("a", 1), true, None, NOW).unwrap();
+    let paused = |turn: u64| turn.is_multiple_of(3).then(|| "no disk".to_owned());
+    let list = Some(Fingerprint::default());
+    let (mut touched, mut asked) = (0, 0);
+    for turn in 0..2_000 {
+        (table.catalogue.touched, table.effects) = Default::default();
+        table.heard(1, Activity { list, paused: paused(turn), ..Activity::default() }, NOW + turn);
+        touched += table.catalogue.touched.len();
+        asked += table.take_effects().len();
+        // Others are heard meanwhile.
+        table.heard(2, Activity::default(), NOW + turn);
+    }
+    // What differs is seen twice before it counts.
+    assert_eq!((touched, asked), (3, 1));
+    table.heard(1, Activity::default(), NOW + 2_000);
+    assert_eq!(table.roster.paused(1), None, "what was passed over is looked at with the next `ok`");
 }
 
 #[test]
@@ -200,6 +243,8 @@ fn one_that_cannot_be_reached_is_told_why_unless_it_came_for_one_command() {
         let is_told = |effect: &Effect| matches!(effect, Effect::Tell(1, FromManager::Error(_)));
         assert_eq!(effects.iter().filter(|effect| is_told(effect)).count(), usize::from(told), "{effects:?}");
         assert_eq!(last_event(&table).contains("p cannot be leased"), told);
+        (0..2).for_each(|_| table.tried(peer, Reach::Yes, false, NOW));
+        assert_eq!(last_event(&table) == "p can be reached now", told);
     }
 }
 
@@ -211,6 +256,9 @@ fn progress(stages: &[ProductStage]) -> Progress {
         inner: 1,
         cols: 1,
         products: (0..).zip(stages).map(product).collect(),
+        all: 0,
+        unchecked: 0,
+        age_ms: 7,
         again: Vec::new(),
     }
 }
@@ -219,23 +267,24 @@ fn progress(stages: &[ProductStage]) -> Progress {
 fn the_last_multiplies_that_were_finished_are_kept_and_no_others() {
     use ProductStage::{Checked, Computing};
     let mut table = table(&[1, 1]);
-    let mut multiply = |stages: Option<&[ProductStage]>| {
+    let mut multiply = |stages: Option<&[ProductStage]>, unchecked| {
         let ticket = lease(&mut table, 2, 1);
         if let Some(stages) = stages {
-            table.book.progress(ticket, NOW - 7, progress(stages));
+            table.progress(ticket, 2, Progress { unchecked, ..progress(stages) }, NOW);
         }
         table.leave(ticket, NOW);
         table.unbound(1, ticket, NOW);
         table.done.iter().map(|done| (done.lease, done.took_ms)).collect::<Vec<_>>()
     };
-    assert_eq!(multiply(None), []);
-    assert_eq!(multiply(Some(&[Checked, Computing])), []);
-    let first = multiply(Some(&[Checked, Checked]));
+    assert_eq!(multiply(None, 0), []);
+    assert_eq!(multiply(Some(&[Checked, Computing]), 0), []);
+    assert_eq!(multiply(Some(&[Checked; 343]), 2058), [], "of 2401 only the first are told");
+    let first = multiply(Some(&[Checked, Checked]), 0);
     assert_eq!(first.len(), 1);
     assert_eq!(first[0].1, 7);
-    let all: Vec<_> = (0..DONE).map(|_| multiply(Some(&[Checked])).len()).collect();
+    let all: Vec<_> = (0..DONE).map(|_| multiply(Some(&[Checked]), 0).len()).collect();
     assert_eq!(all, [2, 3, 4, 5, 5]);
-    assert!(!multiply(Some(&[Checked])).contains(&first[0]), "the oldest goes");
+    assert!(!multiply(Some(&[Checked]), 0).contains(&first[0]), "the oldest goes");
 }
 
 #[test]
@@ -310,6 +359,12 @@ fn what_is_not_listed_can_be_dropped_only_by_one_that_remembers_it() {
     assert_eq!(table.take_effects(), []);
     drop(&mut table, true).unwrap();
     assert_eq!(table.take_effects(), [Effect::TellAll(dropped(a.name(), a.id(), 5))]);
+    let moves = "each peer moves it to its trash";
+    assert_eq!(last_event(&table), format!("p1 remembers that a was dropped: {moves}"));
+    let b = manifest("b", 1);
+    table.update(1, &b, true, None, NOW).unwrap();
+    table.drop_file(1, b.name(), None, None, true, NOW).unwrap();
+    assert_eq!(last_event(&table), format!("p1 dropped b: {moves}"), "a person wants it now");
 }
 
 #[test]

@@ -303,9 +303,9 @@ pub struct DoneState {
     /// The holder's name, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
-    /// When its last lease ended.
+    /// When it was finished.
     pub at: Millis,
-    /// How long it took from its first lease on, in milliseconds.
+    /// How long it took from its first lease on, in milliseconds; 0 where its holder did not say.
     pub took_ms: u64,
     /// How it went.
     pub progress: Progress,
@@ -321,12 +321,29 @@ pub struct Progress {
     pub inner: u64,
     /// Columns of the right matrix.
     pub cols: u64,
-    /// Its products: one of the classical multiply, seven of Strassen's, forty-nine with two levels.
+    /// Its products: one of the classical multiply, seven of Strassen's, forty-nine with two levels. Of more than
+    /// [`limits::PRODUCTS`] the first.
     pub products: Vec<ProductState>,
+    /// How many products it has, those that are not told counted in.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub all: usize,
+    /// How many of all are not checked yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unchecked: usize,
+    /// How long ago its first lease began, in milliseconds: a multiply may hold one lease after another.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub age_ms: u64,
     /// The products that had to be done again last, and why: which peer had it, and what went wrong;
     /// [`limits::REDONE`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub again: Vec<(u32, String)>,
+}
+
+impl Progress {
+    /// Whether every product is checked.
+    pub fn is_done(&self) -> bool {
+        self.unchecked == 0 && self.products.iter().all(|product| product.state == ProductStage::Checked)
+    }
 }
 
 /// One product of a multiply.
@@ -419,6 +436,6 @@ pub struct Event {
     pub text: String,
 }
 
-fn is_zero(number: &usize) -> bool {
-    *number == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }

@@ -229,6 +229,9 @@ impl Multiplication<'_> {
         let (mut manager, mut peers) = (Absence::of(again), Absence::of(again));
         let mut wanted = slots;
         loop {
+            if self.question.is_stopped() {
+                return Err(stopped());
+            }
             let number = match manager.seen {
                 true => network.wait_for_number(ROUND_PAUSE),
                 false => network.first_number(),

@@ -25,10 +25,11 @@
 //! once, and once more at the end. Nobody waits for it, and it waits for nobody.
 //!
 //! # What is missing
-//! Of more than [`limits::PRODUCTS`] products (four levels and more) only the first are told to the manager.
+//! Of more than [`limits::PRODUCTS`] products (four levels and more) only the first are told to the manager; of the others, how many there are, and
+//! how many of all are not checked yet.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -119,6 +120,8 @@ pub(crate) struct Done {
 /// All products of one multiply.
 pub(super) struct Products {
     plan: Plan,
+    /// Since when it is told how far they are: with the first lease.
+    began: OnceLock<Instant>,
     rows: Mutex<Rows>,
     changed: Condvar,
 }
@@ -129,6 +132,7 @@ impl Products {
         let all = (0..plan.products()).map(|_| ProductRow::default()).collect();
         Self {
             plan,
+            began: OnceLock::new(),
             rows: Mutex::new(Rows { all, lowest: 0, again: VecDeque::new() }),
             changed: Condvar::new(),
         }
@@ -176,11 +180,13 @@ impl Products {
         tell_manager: impl Fn(Progress),
         tell_user: impl Fn(usize, String),
     ) {
+        let began = self.began.get_or_init(Instant::now);
         let (mut told, mut ended) = (None, false);
         loop {
             let progress = self.progress();
             if told.as_ref() != Some(&progress) {
-                tell_manager(progress.clone());
+                let age_ms = began.elapsed().as_millis() as u64;
+                tell_manager(Progress { age_ms, ..progress.clone() });
                 told = Some(progress);
             }
             let (done, text) = self.summary();
@@ -192,7 +198,7 @@ impl Products {
         }
     }
 
-    /// How far each is, for the manager's board.
+    /// How far each is, for the manager's board; its age is not told here.
     fn progress(&self) -> Progress {
         let (rows, inner, cols) = self.plan.shape();
         let told = |(product, row): (usize, &ProductRow)| ProductState {
@@ -204,7 +210,9 @@ impl Products {
         let table = self.rows.lock();
         let products = table.all.iter().take(limits::PRODUCTS).enumerate().map(told).collect();
         let again = table.again.iter().cloned().collect();
-        Progress { rows: rows as u64, inner: inner as u64, cols: cols as u64, products, again }
+        let unchecked = table.all.iter().filter(|row| row.stage != ProductStage::Checked).count();
+        let (rows, inner, cols) = (rows as u64, inner as u64, cols as u64);
+        Progress { rows, inner, cols, products, all: table.all.len(), unchecked, age_ms: 0, again }
     }
 
     /// How many are done, and for the bar: "sent 7, computed 5, checked 4 (ada 2, ben 2)".
@@ -380,6 +388,18 @@ mod tests {
         let progress = products(4).progress();
         assert_eq!((progress.rows, progress.inner, progress.cols), (4, 5, 6));
         assert_eq!(progress.products.len(), limits::PRODUCTS);
+        assert_eq!((progress.all, progress.unchecked), (2401, 2401), "all are counted");
+    }
+
+    #[test]
+    fn products_that_are_not_told_one_by_one_keep_a_multiply_from_being_done() {
+        let (products, ada) = (products(4), peer(11));
+        (0..2400).for_each(|_| takes(&products, &ada).finish());
+        let progress = products.progress();
+        assert!(progress.products.iter().all(|product| product.state == ProductStage::Checked));
+        assert!(progress.unchecked == 1 && !progress.is_done());
+        takes(&products, &ada).finish();
+        assert!(products.progress().is_done());
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Multiplication<'_> {
             if let Err(why) = self.compute(lease, &card, &mut connection, &attempt) {
                 // Then it was this program that closed the connection.
                 let given_up = why.code() != Code::Check && self.avoided.lock().contains_key(&card.peer);
-                let why = if given_up { Error::failed("it took too long, or had failed") } else { why };
+                let why = if given_up { Error::failed("it took too long, or failed before") } else { why };
                 let why = Error::new(why.code(), format!("{} at {}: {why}", card.name, card.addr));
                 let no_answer =
                     matches!(why.code(), Code::Failed | Code::BadMessage) && !connection.is_gone();

@@ -187,7 +187,8 @@ impl Folder {
 
     /// How many of the files that have vanished are there with the same bytes under new names.
     fn found_again(&self, look: &Look, offered: &[(FileName, FileId)]) -> usize {
-        let read = look.read.iter().filter_map(|(file, _)| self.replication.store.manifest(file).ok());
+        let new = look.read.iter().map(|(file, _)| file).chain(look.moving.iter().map(|(file, _)| file));
+        let read = new.filter_map(|file| self.replication.store.manifest(file).ok());
         let new: Vec<FileId> = read.filter(|new| new.layout().size() > 0).map(|new| new.id()).collect();
         offered.iter().filter(|(file, id)| look.vanished.contains(file) && new.contains(id)).count()
     }

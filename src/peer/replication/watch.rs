@@ -13,7 +13,7 @@
 //! - **A disaster is not a wish.** When more than half of the files, and at least three, have vanished at once,
 //!   nobody is told: it looks like a mistake, and telling would not help. The same where the folder has lost its
 //!   marker: then it is another folder, perhaps the empty place where a disk should be mounted. **A rename is no loss**:
-//!   a vanished name does not count where the same file (inode, size and time) has a new one.
+//!   a vanished name does not count where a new one has the same bytes.
 //!
 //! # An example
 //! Every 5 s. At 0 s `a` is there: read and offered. At 5 s `b` is there, too, with 1 MB. At 7.5 s it has 2 MB, at 10 s
@@ -24,7 +24,7 @@
 //! writes later is an edit. What was deleted while the peer was not running is not missed: it starts with what is
 //! there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::share::store::Stamp;
 use crate::share::{FileId, FileName};
@@ -45,14 +45,12 @@ pub(super) struct Look {
     pub(super) moving: Vec<(FileName, u32)>,
     /// Files that were offered and are gone.
     pub(super) vanished: Vec<FileName>,
-    /// How many of the vanished have another name now.
-    pub(super) renamed: usize,
 }
 
 impl Look {
-    /// Whether so many of `offered` files are lost that nobody should be told; `found` of them are known not to be.
+    /// Whether so many of `offered` files are lost that nobody should be told; `found` of the vanished are not.
     pub(super) fn is_disaster(&self, offered: usize, found: usize) -> bool {
-        let lost = self.vanished.len().saturating_sub(self.renamed.max(found));
+        let lost = self.vanished.len() - found;
         lost >= MANY && lost * 2 > offered
     }
 }
@@ -86,16 +84,6 @@ impl Watch {
         let before = std::mem::take(&mut self.seen);
         let gone = |name: &&FileName| there.binary_search_by(|(other, _)| other.cmp(name)).is_err();
         look.vanished = offered.iter().map(|(name, _)| name).filter(gone).cloned().collect();
-        let bytes = |stamp: &Stamp| (stamp.size > 0).then_some((stamp.file, stamp.size, stamp.written));
-        let new: BTreeSet<_> = there
-            .iter()
-            .filter(|(name, _)| !before.contains_key(name))
-            .filter_map(|(_, stamp)| bytes(stamp))
-            .collect();
-        let has_a_new_name = |name: &&FileName| {
-            before.get(name).and_then(|seen| bytes(&seen.stamp)).is_some_and(|it| new.contains(&it))
-        };
-        look.renamed = look.vanished.iter().filter(has_a_new_name).count();
         for (name, stamp) in there {
             let seen = match before.get(name) {
                 Some(seen) if seen.stamp == *stamp => Sighting { same: seen.same + 1, moved: 0, ..*seen },
@@ -135,11 +123,7 @@ mod tests {
     }
 
     fn there(list: &[(&str, u64)]) -> Vec<(FileName, Stamp)> {
-        list.iter().map(|(one, size)| (name(one), stamp(*size, 0))).collect()
-    }
-
-    fn stamp(size: u64, inode: u64) -> Stamp {
-        Stamp { size, file: (0, inode), ..Stamp::default() }
+        list.iter().map(|(one, size)| (name(one), Stamp { size: *size, ..Stamp::default() })).collect()
     }
 
     fn nothing(_: &FileName, _: &Stamp) -> bool {
@@ -191,21 +175,7 @@ mod tests {
             let look = Watch::default().look(&there(&left), &whole(&all[..offered]), |_, _| true);
             assert_eq!(look.vanished.len(), offered - left.len());
             assert_eq!(look.is_disaster(offered, 0), disaster, "{offered} offered, {} left", left.len());
-        }
-    }
-
-    #[test]
-    fn files_that_have_another_name_now_are_not_lost_but_empty_ones_tell_nothing() {
-        let files = |letters: [&str; 3], size| {
-            letters.iter().zip(1..).map(|(one, inode)| (name(one), stamp(size, inode))).collect::<Vec<_>>()
-        };
-        for (size, disaster) in [(5, false), (0, true)] {
-            let mut watch = Watch::default();
-            let offered = whole(&["a", "b", "c"]);
-            watch.look(&files(["a", "b", "c"], size), &offered, |_, _| true);
-            let look = watch.look(&files(["d", "e", "f"], size), &offered, nothing);
-            assert_eq!((look.vanished.len(), look.is_disaster(3, 0)), (3, disaster));
-            assert!(!look.is_disaster(3, 1), "one of them was found by its bytes");
+            assert!(!look.is_disaster(offered, look.vanished.len()), "all were found again");
         }
     }
 }

@@ -172,7 +172,7 @@ impl Transfer<'_> {
     /// Looks what is here already. To hash it may take a while, in which each piece that is found is a sign of life.
     fn look(&self) -> Result<()> {
         if self.partial.needs_look() {
-            self.note(format!("looking what of {} is here already", self.name()));
+            self.note(format!("checking which pieces of {} are here already", self.name()));
         }
         self.partial.look(|| {
             let have = self.partial.have().count();
@@ -215,7 +215,7 @@ impl Transfer<'_> {
     }
 
     fn stopped(&self) -> Error {
-        Error::failed(format!("{} is stopped; the pieces that are here are kept", self.name()))
+        Error::failed(format!("the download of {} was stopped; its pieces are kept", self.name()))
     }
 
     /// Sees to it that there are holders to listen to, until the download has come to an end.
@@ -313,7 +313,7 @@ impl Transfer<'_> {
         self.change(|state| {
             let is_lost = state.left(holder.peer) && !state.over;
             if let (Err(e), true) = (why, is_lost) {
-                self.note(format!("{} is lost: {e}", holder.name));
+                self.note(format!("{} is not asked any more: {}", holder.name, e.unadvised()));
             }
         });
     }

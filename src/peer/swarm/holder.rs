@@ -55,7 +55,7 @@ pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, asker: PeerId
         match fetcher.connection.receive(Some(patience))? {
             Received::Message(message) => fetcher.hear(message)?,
             Received::Silence => fetcher.bear_silence(patience)?,
-            Received::End => return Err(Error::failed("the conversation has ended")),
+            Received::End => return Err(Error::failed("it has left")),
         }
         patience = SILENCE;
     }

@@ -112,8 +112,9 @@ impl Store {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
         let mut store = Self { dir: dir.into(), ..Self::default() };
         store.make().map_err(|error| {
-            disk::error(format!("cannot keep files in {}", store.dir.display()), error)
-                .advise("choose another folder with --data, or `down -o`, or see to its permissions")
+            disk::error(format!("cannot keep files in {}", store.dir.display()), error).advise(
+                "see to its permissions, or choose another folder: with -o for `down`, else with --data",
+            )
         })?;
         Ok(store)
     }
@@ -137,8 +138,9 @@ impl Store {
     /// `busy` when another peer watches it.
     pub fn watch(&mut self) -> Result<()> {
         self.watched = self.lock_marker().ok_or_else(|| {
-            Error::new(Code::Busy, format!("another peer watches the folder {}", self.dir.display()))
-                .advise("give this one another --name, or another folder with --data")
+            Error::new(Code::Busy, format!("another peer watches the folder {}", self.dir.display())).advise(
+                "give this one another folder with --data; without --data it is called after its --name",
+            )
         })?;
         Ok(())
     }
@@ -342,8 +344,8 @@ impl Store {
     pub fn import(&self, path: &Path, stop: &AtomicBool) -> Result<Arc<Manifest>> {
         let failed = |error| disk::error(format!("cannot add {}", path.display()), error);
         let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| {
-            Error::failed(format!("{} has no name that is UTF-8", path.display()))
-                .advise("name a file, or rename it first")
+            Error::failed(format!("the name of {} is no UTF-8", path.display()))
+                .advise("rename it first, or name a file")
         })?;
         let name = name.parse::<FileName>()?;
         // What a person names may be a link; what it leads to may not be a FIFO.
@@ -492,5 +494,5 @@ fn changed(name: &FileName) -> Error {
 
 fn taken(name: &FileName) -> Error {
     Error::new(Code::Conflict, format!("another file is called {name} here"))
-        .advise("rename one of the two, or move that one to another folder")
+        .advise("rename one of the two, or move that one to another folder; `verify` mends a damaged one")
 }

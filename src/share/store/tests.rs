@@ -266,7 +266,7 @@ fn add_takes_the_same_twice_and_refuses_another_of_the_same_name() {
     assert_eq!(error.code(), Code::Conflict);
     assert_eq!(
         error.to_string(),
-        "another file is called a here; rename one of the two, or move that one to another folder"
+        "another file is called a here; rename one of the two, or move that one to another folder; `verify` mends a damaged one"
     );
     assert_eq!(fs::read(lab.shared("a")).unwrap(), b"one");
     assert_eq!(lab.private("incoming"), [""; 0]);

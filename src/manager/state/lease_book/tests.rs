@@ -241,7 +241,7 @@ fn a_lease_is_renewed_only_while_nobody_waits() {
     book.renew(ada, NOW + 800);
     assert_eq!(book.leases[&ada].until, NOW + 600 + QUANTUM, "somebody waits");
     assert_eq!(effects(&mut book), []);
-    assert_eq!(book.leave(&roster, ada, NOW + 1600).unwrap().holder, 0);
+    book.leave(&roster, ada, NOW + 1600);
     book.renew(ada, NOW + 1600);
     assert_eq!(book.standing(&roster, ada, NOW + 1600), TicketStanding::Over);
 }
@@ -274,6 +274,21 @@ fn a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
     let early = book.ask(&roster, wish(0, 7), GRACE - 1);
     assert!(matches!(book.standing(&roster, early, GRACE - 1), TicketStanding::Waiting(_)));
     assert_eq!(book.standing(&roster, early, GRACE), TicketStanding::Infeasible { leasable: 0 });
+}
+
+#[test]
+fn one_that_waits_for_a_peer_that_is_examined_is_told_so() {
+    let (mut roster, mut book) = desk(&[4]);
+    roster.blame(NOBODY, 99, 1, NOW);
+    let ticket = book.ask(&roster, wish(0, 1), NOW);
+    for _ in 0..2 {
+        let TicketStanding::Waiting(FromManager::Wait { reason, .. }) = book.standing(&roster, ticket, NOW)
+        else {
+            panic!("its slots are closed");
+        };
+        assert!(reason.ends_with("free yet; p1: it was blamed, and is examined first"), "{reason}");
+        book.examine(&roster, 1, NOW);
+    }
 }
 
 #[test]

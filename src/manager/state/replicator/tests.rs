@@ -372,6 +372,7 @@ fn says(world: &mut World, peer: PeerId, paused: Option<&str>, failed: &[(&str, 
     let failed =
         failed.iter().map(|(file, why)| FailedFile { file: file.parse().unwrap(), why: (*why).into() });
     let (paused, failed) = (paused.map(String::from), failed.collect());
+    world.now += 500; // Said earlier, its pause would be passed over.
     world.table.heard(peer, Activity { paused, failed, ..Activity::default() }, world.now);
 }
 
@@ -436,6 +437,32 @@ fn a_young_manager_that_wants_a_number_waits_for_its_peers() {
         world.put(2, &["a"]);
         assert_eq!(world.wait(PATIENCE - 1), [], "the second copy has come back");
     }
+}
+
+#[test]
+fn a_young_manager_that_wants_a_number_waits_for_long_lists_but_no_longer_than_a_minute() {
+    let start = || {
+        let mut world = World::new(Replicas::Some(2));
+        world.now = 0;
+        for name in ["ada", "ben", "cyd"] {
+            world.join(name);
+        }
+        world
+    };
+    let mut world = start();
+    for n in 0..30 {
+        // One begins with the first, the other with the last.
+        world.put(1, &[&format!("f{n:02}")]);
+        world.put(2, &[&format!("f{:02}", 29 - n)]);
+        assert_eq!(world.wait(400), [], "file {n}");
+    }
+    assert_eq!(world.wait(YOUTH), [], "there are two copies of each");
+    let mut world = start();
+    let first = (0..).find(|n| {
+        world.put(1, &[&format!("f{n:03}")]);
+        !world.wait(400).is_empty()
+    });
+    assert_eq!(first, Some(YOUTH / 400 - 1), "whose list has no end holds up nobody for longer");
 }
 
 #[test]
