@@ -76,7 +76,7 @@ fn ask_about<T>(
 pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)> {
     context.peer()?;
     let store = context.store(&context.config.data)?;
-    let lay_there = path.file_name().is_some_and(|name| store.dir().join(name).exists());
+    let lay_there = path.file_name().is_some_and(|name| store.dir.join(name).exists());
     let manifest = store.import(path, &context.work.stop)?;
     // To add is the wish: it counts from now on, also for a file that has lain there since before it was dropped.
     let put = store.put_at(manifest.name()).unwrap_or_default().max(Clock::new().now());
@@ -193,7 +193,7 @@ pub(super) fn down(
     let folder =
         output.unwrap_or_else(|| if context.stays { context.config.data.clone() } else { ".".into() });
     let offer = peer.wings.library.get(file).filter(|offer| offer.is_whole() && offer.open().is_ok());
-    let report = match offer.filter(|offer| offer.store().is_at(&folder)) {
+    let report = match offer.filter(|offer| offer.store.is_at(&folder)) {
         Some(offer) => nothing_to_do(&offer),
         None => fetch(context, file, &folder, order)?,
     };
@@ -233,7 +233,7 @@ fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Listing) -> Result<Option
     match store.manifest(name) {
         Ok(there) if there.id() == found.manifest.id() => {
             let offer = Arc::new(Offer::whole(store, there));
-            if offered_from_elsewhere(&peer.wings.library, name, store.dir()).is_none() {
+            if offered_from_elsewhere(&peer.wings.library, name, &store.dir).is_none() {
                 peer.wings.library.offer(Arc::clone(&offer));
             }
             Ok(Some(offer))
@@ -246,8 +246,8 @@ fn lies_there(peer: &Peer, store: &Arc<Store>, found: &Listing) -> Result<Option
 /// The report of a download that fetched nothing.
 fn nothing_to_do(offer: &Offer) -> DownloadReport {
     let file = offer.name();
-    tell(format!("{file} is here already: {}", offer.store().dir().join(file.as_str()).display()));
-    DownloadReport::of(offer.manifest())
+    tell(format!("{file} is here already: {}", offer.store.dir.join(file.as_str()).display()));
+    DownloadReport::of(&offer.manifest)
 }
 
 /// Downloads, with its progress on stderr.

@@ -90,10 +90,10 @@ impl Mirror<'_> {
     /// The files that are whole, in the order of their names, or as the request asks.
     fn files(&self, request: &Request) -> Vec<Listed> {
         let listed = |offer: Arc<Offer>| {
-            let is = fs::symlink_metadata(offer.store().dir().join(offer.name().as_str()));
+            let is = fs::symlink_metadata(offer.store.dir.join(offer.name().as_str()));
             let modified = is.and_then(|is| is.modified()).ok().and_then(datable);
-            let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest().layout().size());
-            Listed { file, id, size, modified, sha256: offer.manifest().sha256().map(|hash| hex(&hash)) }
+            let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest.layout().size());
+            Listed { file, id, size, modified, sha256: offer.manifest.sha256().map(|hash| hex(&hash)) }
         };
         let offers = self.library.offers().into_iter().filter(|offer| offer.is_whole());
         let mut files: Vec<Listed> = offers.map(listed).collect();
@@ -166,7 +166,7 @@ impl Mirror<'_> {
             let bytes = uploads.up.pass(left, || speaker.is_gone())?;
             whole.check().map(|()| bytes)
         };
-        let size = offer.manifest().layout().size();
+        let size = offer.manifest.layout().size();
         let answer = Answer::file(&media_type(name), file, size, pass).version(offer.id());
         let answer = changed.into_iter().fold(answer, Answer::modified);
         Ok(match is_harmless(name) {

@@ -454,7 +454,7 @@ impl Peer {
         let (whole, published) = (news.whole, news.published);
         let (message, payload) = match &news.offer {
             Some(offer) => {
-                let (layout, hashes) = (offer.manifest().layout(), offer.manifest().hashes().to_vec());
+                let (layout, hashes) = (offer.manifest.layout(), offer.manifest.hashes().to_vec());
                 let (size, piece_size, payload) =
                     (layout.size(), layout.piece_size().into(), hashes.len() as u64);
                 (ToManager::Update { who: asks, file, size, piece_size, whole, published, payload }, hashes)
@@ -1099,7 +1099,7 @@ impl Peer {
         now: Millis,
     ) {
         let (file, id) = (offer.name(), offer.id());
-        let Ok(piece) = offer.manifest().layout().piece(piece) else { return };
+        let Ok(piece) = offer.manifest.layout().piece(piece) else { return };
         let range = piece.offset() as usize..piece.offset() as usize + piece.len();
         let here = self.library.find(file, id).is_ok() && offer.have().contains(piece);
         let bytes = match disk.parts.get(&(file.clone(), id)) {

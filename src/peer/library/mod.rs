@@ -173,7 +173,7 @@ impl Library {
     /// `not_found` when it is no longer what it was.
     pub(crate) fn open(&self, offer: &Arc<Offer>) -> Result<Source> {
         offer.open().inspect_err(|no| {
-            if no.code() == Code::NotFound && !offer.store().is_watched() {
+            if no.code() == Code::NotFound && !offer.store.is_watched() {
                 self.take_back(offer);
             }
         })
@@ -203,7 +203,7 @@ impl Library {
     /// The answer to `get`.
     pub(super) fn list(&self) -> Vec<FromPeer> {
         let card = |offer: Arc<Offer>| {
-            let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest().layout().size());
+            let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest.layout().size());
             FromPeer::File { file, id, size, whole: offer.is_whole() }
         };
         self.offers().into_iter().map(card).chain([FromPeer::End {}]).collect()

@@ -29,8 +29,10 @@ enum Form {
 /// A file that is offered.
 #[derive(Debug)]
 pub struct Offer {
-    store: Arc<Store>,
-    manifest: Arc<Manifest>,
+    /// The folder that it lies in.
+    pub(crate) store: Arc<Store>,
+    /// What is known of it.
+    pub(crate) manifest: Arc<Manifest>,
     form: Mutex<Form>,
 }
 
@@ -50,7 +52,7 @@ impl Offer {
 
     /// A file that is being fetched.
     pub fn part(store: &Arc<Store>, partial: &Arc<Partial>) -> Self {
-        let manifest = Arc::clone(partial.manifest());
+        let manifest = Arc::clone(&partial.manifest);
         let form = Mutex::new(Form::Part(Arc::clone(partial)));
         Self { store: Arc::clone(store), manifest, form }
     }
@@ -65,11 +67,6 @@ impl Offer {
         *self.form.lock() = Form::Gone;
     }
 
-    /// What is known of it.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
     /// Its name.
     pub fn name(&self) -> &FileName {
         self.manifest.name()
@@ -78,11 +75,6 @@ impl Offer {
     /// Which bytes it is.
     pub fn id(&self) -> FileId {
         self.manifest.id()
-    }
-
-    /// The folder that it lies in.
-    pub fn store(&self) -> &Arc<Store> {
-        &self.store
     }
 
     /// Whether all of it is there.

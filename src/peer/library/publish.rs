@@ -31,7 +31,7 @@ impl Library {
         let mut manager = ManagerClient::new(&self.network.config);
         while let Some((who, news)) = self.next_news() {
             let answered = match &news.offer {
-                Some(offer) => manager.update(&who, offer.manifest(), news.whole, news.published),
+                Some(offer) => manager.update(&who, &offer.manifest, news.whole, news.published),
                 None => manager.lost(&who, &news.file).map(drop),
             };
             if self.answered(&who, news, answered).is_err() {

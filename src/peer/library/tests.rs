@@ -34,7 +34,7 @@ impl Lab {
     }
 
     fn manifest(&self, file: &str, bytes: &str) -> Arc<Manifest> {
-        fs::write(self.store.dir().join(file), bytes).unwrap();
+        fs::write(self.store.dir.join(file), bytes).unwrap();
         self.store.manifest(&name(file)).unwrap()
     }
 
@@ -49,7 +49,7 @@ impl Lab {
     /// Offers what is there of a download: nothing yet.
     fn offer_part(&self, file: &str, bytes: &str) -> Arc<Offer> {
         let manifest = self.manifest(file, bytes);
-        fs::remove_file(self.store.dir().join(file)).unwrap();
+        fs::remove_file(self.store.dir.join(file)).unwrap();
         let partial = Arc::new(self.store.begin(manifest).unwrap());
         let offer = Arc::new(Offer::part(&self.store, &partial));
         self.library.offer(Arc::clone(&offer));

@@ -151,7 +151,7 @@ impl Folder {
     /// Why nothing of it is to be believed.
     fn see(&mut self) -> Result<Look> {
         let store = &self.replication.store;
-        let dir = store.dir().display();
+        let dir = store.dir.display();
         if !store.has_marker() {
             return Err(Error::failed(format!(
                 "the folder {dir} has lost its marker (.peerlab/marker): is its disk mounted? Nothing is told or fetched \
@@ -160,7 +160,7 @@ impl Folder {
         }
         // Before the folder is read: what becomes whole meanwhile may not be seen there, and has not vanished.
         let mut offers = self.replication.library.offers();
-        offers.retain(|offer| offer.is_whole() && Arc::ptr_eq(offer.store(), store));
+        offers.retain(|offer| offer.is_whole() && Arc::ptr_eq(&offer.store, store));
         let offered: Vec<_> = offers.iter().map(|offer| (offer.name().clone(), offer.id())).collect();
         let scan = store
             .scan()
@@ -237,7 +237,7 @@ impl Folder {
             read => read,
         };
         let stamp = read.as_ref().map_or_else(|_| store.stamp(file), |(_, stamp)| Some(*stamp));
-        let offer = row.offer.filter(|offer| Arc::ptr_eq(offer.store(), store));
+        let offer = row.offer.filter(|offer| Arc::ptr_eq(&offer.store, store));
         let offered = match &offer {
             None => OnOffer::No,
             Some(offer) if offer.is_whole() => OnOffer::Whole(offer.id()),

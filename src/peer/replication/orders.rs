@@ -233,7 +233,7 @@ impl Replication {
             orders.waiting.clear();
             orders.stop_all();
         } else {
-            warn!("the folder {} is as it was: going on", self.store.dir().display());
+            warn!("the folder {} is as it was: going on", self.store.dir.display());
         }
         orders.paused = why;
         true
@@ -292,7 +292,7 @@ impl Replication {
         let Self { store, library, uploads, .. } = self;
         if !store.has_marker() {
             // The empty place where a disk should be mounted is not filled.
-            return Err(Error::failed(format!("{} has lost its marker", store.dir().display())));
+            return Err(Error::failed(format!("{} has lost its marker", store.dir.display())));
         }
         let who = library.network().credentials();
         let Ok(found) = manager.query(&who, file).inspect_err(|no| debug!("{file}: {no}")) else {

@@ -106,7 +106,7 @@ pub(crate) fn download(
 ) -> Result<DownloadReport> {
     let DownloadSettings { library, uploads, store, order, .. } = settings;
     let manifest = Arc::new(found.manifest);
-    let elsewhere = offered_from_elsewhere(library, manifest.name(), store.dir());
+    let elsewhere = offered_from_elsewhere(library, manifest.name(), &store.dir);
     let partial = Arc::new(begin(&settings, &manifest, elsewhere.as_deref())?);
     let offer = Arc::new(Offer::part(store, &partial));
     let began = Instant::now();
@@ -147,7 +147,7 @@ pub(crate) fn offered_from_elsewhere(
     folder: &Path,
 ) -> Option<Arc<Offer>> {
     let offer = library.get(file)?;
-    (!offer.store().is_at(folder) && offer.open().is_ok()).then_some(offer)
+    (!offer.store.is_at(folder) && offer.open().is_ok()).then_some(offer)
 }
 
 /// Begins a download on the disk, with what is there of it already: from a former run, in the file that it repairs, or in
@@ -211,7 +211,7 @@ impl Transfer<'_> {
     }
 
     fn name(&self) -> &FileName {
-        self.partial.manifest().name()
+        self.partial.manifest.name()
     }
 
     fn stopped(&self) -> Error {
@@ -279,7 +279,7 @@ impl Transfer<'_> {
         let found =
             manager.query_within(ANSWER_TIME, &who, self.name(), true).inspect_err(|no| debug!("{no}"));
         let Ok(found) = found else { return Ok((Vec::new(), NOBODY)) };
-        if found.manifest.id() != self.partial.manifest().id() {
+        if found.manifest.id() != self.partial.manifest.id() {
             let why = format!("{} stands for another content now", self.name());
             return Err(Error::new(Code::Expired, why).advise("run the command again for that"));
         }
@@ -293,7 +293,7 @@ impl Transfer<'_> {
     /// Starts a thread that listens to a holder, unless there is one.
     fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder, asker: PeerId) {
         let own = holder.peer == asker || holder.addr == self.settings.library.network().addr;
-        let piece_size = self.partial.manifest().layout().piece_size() as usize;
+        let piece_size = self.partial.manifest.layout().piece_size() as usize;
         let most = (IN_MEMORY / piece_size).clamp(4, NEIGHBOURS);
         if own || !self.neighbours.lock().admit(holder.peer, most) {
             return;

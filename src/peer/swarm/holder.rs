@@ -40,7 +40,7 @@ pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, asker: PeerId
     let secret = transfer.settings.library.network().config.admission.secret.as_ref();
     let mut connection = Connection::connect(holder.addr, limits::LINE, secret)?;
     let round_trip = began.elapsed();
-    let manifest = transfer.partial.manifest();
+    let manifest = &transfer.partial.manifest;
     // Before other threads can say anything to it: this opens the conversation.
     let (file, id, pass) = (manifest.name().clone(), manifest.id(), holder.pass.clone());
     let peer = if pass.is_some() { asker } else { NOBODY };
@@ -73,7 +73,7 @@ impl Fetcher<'_> {
             FromPeer::Have { piece } => {
                 let piece = self.layout.piece(piece)?;
                 transfer.change(|state| state.picker.gained(peer, piece));
-                let id = transfer.partial.manifest().id();
+                let id = transfer.partial.manifest.id();
                 transfer.settings.uploads.requesters.lock().holder_has(self.holder, id, piece);
             }
             FromPeer::Choke {} => transfer.change(|state| state.picker.choked(peer)),
@@ -152,7 +152,7 @@ impl Fetcher<'_> {
         {
             let mut requesters = transfer.settings.uploads.requesters.lock();
             requesters.register.came(transfer.download, self.holder, piece.len() as u64, Instant::now());
-            requesters.have(transfer.partial.manifest().id(), piece);
+            requesters.have(transfer.partial.manifest.id(), piece);
         }
         let holders = transfer.change(|state| {
             (state.last_piece, state.told_quiet, state.disk_full) = (Instant::now(), false, false);
@@ -174,7 +174,7 @@ impl Fetcher<'_> {
         });
         let (name, number) = (&self.holder.name, piece.index());
         self.transfer.note(format!("{name} sent wrong bytes for piece {number}: asking elsewhere"));
-        let reason = format!("wrong bytes for piece {number} of {}", self.transfer.partial.manifest().name());
+        let reason = format!("wrong bytes for piece {number} of {}", self.transfer.partial.manifest.name());
         let blame = ToManager::Blame { peer: self.holder.peer, reason };
         self.transfer.settings.library.network().tell_manager(&blame);
         match barred {

@@ -63,7 +63,7 @@ pub(super) struct Requester {
 impl Requester {
     /// How much may wait to be said to it: one that lets more pile up is served no more.
     fn room(&self) -> usize {
-        self.offer.manifest().layout().pieces() as usize + UNSAID
+        self.offer.manifest.layout().pieces() as usize + UNSAID
     }
 
     /// What people call it.
@@ -73,7 +73,7 @@ impl Requester {
 
     /// Whether its requests wait behind those of others.
     fn owes(&self, register: &Register) -> bool {
-        register.owes(&self.name, self.offer.manifest())
+        register.owes(&self.name, &self.offer.manifest)
     }
 
     fn say(&self, message: FromPeer) {
@@ -414,7 +414,7 @@ mod tests {
     fn one_that_owes_waits_also_when_it_comes_back_under_another_number() {
         let Asked { mut requesters, ben, told, now, .. } = asked(Some(1));
         let offer = Arc::clone(&requesters.all[&ben].offer);
-        let piece = |index| offer.manifest().layout().piece(index).unwrap();
+        let piece = |index| offer.manifest.layout().piece(index).unwrap();
         let served = |requesters: &mut Requesters, requester, index| {
             let file = offer.id();
             requesters.done(PieceRequest { requester, file, piece: piece(index) }, true, now);

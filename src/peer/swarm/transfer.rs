@@ -296,7 +296,7 @@ impl Transfer<'_> {
     /// holder is to blame.
     pub(super) fn why_quiet(&self, state: &Neighbours) -> String {
         let seconds = state.last_piece.elapsed().as_secs();
-        let piece = u64::from(self.partial.manifest().layout().piece_size());
+        let piece = u64::from(self.partial.manifest.layout().piece_size());
         match self.settings.library.network().config.upload.down {
             Some(rate) if rate.saturating_mul(seconds) < piece * state.count() as u64 => {
                 format!("nothing has come for {seconds} s: --down lets in {} a second", about(rate))

@@ -133,7 +133,7 @@ fn hear_wishes(
     offer: &Offer,
     name: impl Fn() -> Option<Name>,
 ) -> Result<()> {
-    let (layout, requesters) = (offer.manifest().layout(), &seat.uploads.requesters);
+    let (layout, requesters) = (offer.manifest.layout(), &seat.uploads.requesters);
     let mut named = false;
     loop {
         // A requester that has nothing to ask for says `interested` again now and then.

@@ -79,7 +79,7 @@ const COPIED: u64 = 64 << 20;
 /// A shared folder.
 #[derive(Debug, Default)]
 pub struct Store {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// The size of the pieces of files that are published here, if it is not
     /// [`piece_size_for`](super::manifest::piece_size_for).
     piece_size: Option<u64>,
@@ -161,10 +161,6 @@ impl Store {
         let marker = File::options().create(true).append(true).open(self.private("marker")).ok();
         let is_locked = marker.as_ref().is_some_and(|marker| disk::lock(marker).is_err());
         (!is_locked).then_some(marker)
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// Whether it is this folder, by whatever path.

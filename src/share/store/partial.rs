@@ -55,7 +55,7 @@ pub enum Written {
 /// A file that is being downloaded.
 #[derive(Debug)]
 pub struct Partial {
-    manifest: Arc<Manifest>,
+    pub(crate) manifest: Arc<Manifest>,
     pub(super) path: PathBuf,
     pub(super) bytes: File,
     /// Whether there were bytes when it began.
@@ -69,10 +69,6 @@ pub struct Partial {
 }
 
 impl Partial {
-    pub(crate) fn manifest(&self) -> &Arc<Manifest> {
-        &self.manifest
-    }
-
     /// The pieces that are there, verified.
     pub fn have(&self) -> Bitfield {
         self.have.lock().clone()

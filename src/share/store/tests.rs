@@ -38,7 +38,7 @@ fn open(home: &TempDir) -> Store {
 
 impl Lab {
     fn shared(&self, name: &str) -> PathBuf {
-        self.store.dir().join(name)
+        self.store.dir.join(name)
     }
 
     /// Whatever is there.
@@ -129,7 +129,7 @@ fn only_regular_files_with_plain_names_are_offered() {
     }
     fs::write(lab.shared(".hidden"), "x").unwrap();
     fs::write(lab.shared("two\nlines"), "x").unwrap();
-    fs::write(lab.store.dir().join(OsStr::from_bytes(b"not\xffutf8")), "x").unwrap();
+    fs::write(lab.store.dir.join(OsStr::from_bytes(b"not\xffutf8")), "x").unwrap();
     fs::create_dir(lab.shared("folder")).unwrap();
     symlink("/etc/passwd", lab.shared("link")).unwrap();
     symlink("/nowhere", lab.shared("dangling")).unwrap();
@@ -321,7 +321,7 @@ fn a_piece_counts_when_it_is_verified_and_a_file_appears_when_it_is_whole() {
     let lab = lab();
     let content = bytes(2500);
     let partial = lab.store.begin(manifest("a", &content)).unwrap();
-    let pieces: Vec<_> = partial.manifest().layout().iter().collect();
+    let pieces: Vec<_> = partial.manifest.layout().iter().collect();
     let open = partial.file().unwrap();
     assert_eq!(partial.write(pieces[1], &content[..PIECE]).unwrap(), Written::WrongHash);
     assert_eq!(partial.write(pieces[1], &[]).unwrap(), Written::WrongHash);
@@ -354,7 +354,7 @@ fn a_download_goes_on_with_what_is_there() {
     let begin = || lab.store.begin(manifest("a", &content)).unwrap();
     let partial = begin();
     assert!(!partial.needs_look());
-    for piece in partial.manifest().layout().iter().skip(2) {
+    for piece in partial.manifest.layout().iter().skip(2) {
         partial.write(piece, piece_of(&content, piece)).unwrap();
     }
     drop(partial);
@@ -431,8 +431,8 @@ fn publishing_replaces_no_file() {
     assert_eq!(lab.store.publish(partial.sync().unwrap()).unwrap_err().code(), Code::Conflict);
     assert_eq!(fs::read(lab.shared("a")).unwrap(), b"mine");
     let mine = lab.store.stamp(&name("a")).unwrap();
-    let aside = lab.store.set_aside(&name("a"), &mine, &ada(), partial.manifest().id()).unwrap().unwrap();
-    assert_eq!(aside.as_str(), format!("a.conflict-ada-{}", partial.manifest().id().short()));
+    let aside = lab.store.set_aside(&name("a"), &mine, &ada(), partial.manifest.id()).unwrap().unwrap();
+    assert_eq!(aside.as_str(), format!("a.conflict-ada-{}", partial.manifest.id().short()));
     lab.store.publish(partial.sync().unwrap()).unwrap();
     assert_eq!(fs::read(lab.shared("a")).unwrap(), content);
     assert_eq!(fs::read(lab.shared(aside.as_str())).unwrap(), b"mine", "nothing is lost");
@@ -518,7 +518,7 @@ fn a_full_disk_is_said_and_the_download_goes_on_when_there_is_room() {
     let lab = lab();
     let content = bytes(3000);
     let mut partial = lab.store.begin(manifest("a", &content)).unwrap();
-    let pieces: Vec<_> = partial.manifest().layout().iter().collect();
+    let pieces: Vec<_> = partial.manifest.layout().iter().collect();
     partial.write(pieces[0], piece_of(&content, pieces[0])).unwrap();
     let full = File::options().write(true).open("/dev/full").unwrap();
     let disk = std::mem::replace(&mut partial.bytes, full);
@@ -747,8 +747,8 @@ fn what_is_learned_while_the_folder_is_read_stays_known() {
 fn a_folder_that_lost_its_marker_is_noticed_and_opening_it_makes_one() {
     let lab = lab();
     assert!(lab.store.has_marker());
-    fs::remove_dir_all(lab.store.dir()).unwrap();
-    fs::create_dir(lab.store.dir()).unwrap();
+    fs::remove_dir_all(&lab.store.dir).unwrap();
+    fs::create_dir(&lab.store.dir).unwrap();
     assert!(!lab.store.has_marker(), "an empty mount point");
     open(&lab.home);
     assert!(lab.store.has_marker());
@@ -764,7 +764,7 @@ fn a_folder_into_which_a_file_was_only_saved_is_left_tidy() {
     fill(&partial, &content);
     lab.store.publish(partial.sync().unwrap()).unwrap();
     lab.store.tidy();
-    let left: Vec<_> = fs::read_dir(lab.store.dir()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(lab.store.dir).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["a"]);
 }
 
@@ -772,7 +772,7 @@ fn a_folder_into_which_a_file_was_only_saved_is_left_tidy() {
 fn nothing_is_left_of_a_download_that_is_given_up_unless_it_is_running() {
     let lab = lab();
     let begun = lab.store.begin(manifest("b", &bytes(3000))).unwrap();
-    let id = begun.manifest().id();
+    let id = begun.manifest.id();
     lab.store.forget_download(&name("b"), id);
     assert_eq!(lab.private("partial").len(), 2, "it is running");
     drop(begun);
@@ -977,7 +977,7 @@ proptest! {
         let begin = || lab.store.begin(manifest("a", &content)).unwrap();
         let partial = begin();
         let is_in = |set: u16, piece: Piece| set >> piece.index() & 1 == 1;
-        for piece in partial.manifest().layout().iter().filter(|&piece| is_in(written, piece)) {
+        for piece in partial.manifest.layout().iter().filter(|&piece| is_in(written, piece)) {
             partial.write(piece, piece_of(&content, piece)).unwrap();
             if is_in(spoilt, piece) {
                 partial.bytes.write_all_at(&[!content[piece.offset() as usize]], piece.offset()).unwrap();
@@ -994,7 +994,7 @@ proptest! {
         let good = |piece: &Piece| {
             is_in(written, *piece) && !is_in(spoilt, *piece) && piece.offset() as usize + piece.len() <= cut
         };
-        let there: Vec<u32> = again.manifest().layout().iter().filter(good).map(Piece::index).collect();
+        let there: Vec<u32> = again.manifest.layout().iter().filter(good).map(Piece::index).collect();
         prop_assert_eq!(found(&again), there);
     }
 }

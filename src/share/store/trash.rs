@@ -200,7 +200,7 @@ impl Store {
     /// # Errors
     /// When the disk does not let it, or something that is no file lies there. The repair can be gone on with.
     pub fn replace(&self, Synced(partial): Synced<'_>, peer: &PeerName) -> Result<Option<FileName>> {
-        let name = partial.manifest().name();
+        let name = partial.manifest.name();
         let whole = partial.path.with_extension(WHOLE);
         fs::rename(&partial.path, &whole)
             .and_then(|()| disk::sync_folder(&self.private("partial")))
@@ -212,7 +212,7 @@ impl Store {
     }
 
     fn take_the_place(&self, partial: &Partial, whole: &Path, peer: &PeerName) -> Result<Option<FileName>> {
-        let (name, mut kept) = (partial.manifest().name(), None);
+        let (name, mut kept) = (partial.manifest.name(), None);
         for _ in 0..SAVES {
             match self.appear(partial, whole) {
                 Err(no) if no.code() == Code::Conflict => {
