@@ -119,7 +119,7 @@ impl Work {
         *self.unfinished.lock() = file.to_owned();
     }
 
-    /// Leaves the network in order, which takes [`LEAVING`] at most; true when what was asked for is done.
+    /// Leaves the network in order, which takes two seconds at most; true when what was asked for is done.
     pub fn leave(&self) -> bool {
         if let Some(peer) = self.peer.get().map(Arc::clone) {
             let (left, has_left) = bounded::<()>(0);
