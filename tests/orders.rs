@@ -445,6 +445,14 @@ fn state_tells_of_the_manager_of_downloads_and_of_multiplies() {
         (&lease, &json!("ada"), &progress("checked"))
     );
     assert!(done["took_ms"].is_u64() && done["at"].is_u64());
+    // One that never held a lease has finished nothing.
+    let mut stranger = Wire::connect(lab.addr);
+    stranger.say(&json!({"type": "lease", "slots": 99}));
+    stranger.hear("error");
+    say(&mut stranger, "checked");
+    stranger.say(&json!({"type": "release"}));
+    stranger.hear("released");
+    assert_eq!(lab.state()["done"].as_array().unwrap().len(), 1);
 }
 
 #[test]

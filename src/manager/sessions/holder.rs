@@ -52,6 +52,8 @@ struct Leaseholder<'a> {
     line: Outbox,
     /// Its own number, as its last request showed.
     asker: PeerId,
+    /// The lease that it held last: its last product may come after that is over.
+    held: Option<LeaseId>,
 }
 
 /// Serves one that wants slots, beginning with its first request.
@@ -66,7 +68,7 @@ pub(super) fn serve_holder(
     avoid: Vec<PeerId>,
 ) -> Result<()> {
     let line = connection.outbox();
-    let mut holder = Leaseholder { desk, connection, line, asker: NOBODY };
+    let mut holder = Leaseholder { desk, connection, line, asker: NOBODY, held: None };
     let mut step = holder.wish(who, slots, avoid)?;
     loop {
         step = match step {
@@ -155,6 +157,7 @@ impl<'a> Leaseholder<'a> {
     fn hold(&mut self, ticket: Ticket<'a>) -> Result<Step<'a>> {
         let lease = ticket.number;
         let Some(mut until) = self.grant(lease) else { return Ok(Step::Rest(lease)) };
+        self.held = Some(lease);
         let (did, answer) = loop {
             let left = Duration::from_millis(until.saturating_sub(self.desk.clock.now()));
             match self.connection.receive_by(Instant::now() + left)? {
@@ -221,8 +224,10 @@ impl<'a> Leaseholder<'a> {
                 Received::Message(ToManager::Lease { who, slots, avoid }) => {
                     return self.wish(&who, slots, avoid);
                 }
-                Received::Message(ToManager::Progress(progress)) => self.progress(last, progress),
-                Received::Message(ToManager::Ok(_)) => {}
+                Received::Message(ToManager::Progress(progress)) if self.held == Some(last) => {
+                    self.progress(last, progress);
+                }
+                Received::Message(ToManager::Ok(_) | ToManager::Progress(_)) => {}
                 Received::Message(ToManager::Renew {}) => {
                     self.line.send(&FromManager::Expired { lease: last });
                 }
@@ -282,7 +287,13 @@ mod tests {
             desk.change(|table, now| table.tried(peer, Reach::Yes, true, now));
             peer
         });
-        let holder = Leaseholder { desk: &desk, connection: &mut asker, line: line.clone(), asker: NOBODY };
+        let holder = Leaseholder {
+            desk: &desk,
+            connection: &mut asker,
+            line: line.clone(),
+            asker: NOBODY,
+            held: None,
+        };
         let wish = Wish { asker: NOBODY, slots: 2, avoid: Vec::new() };
         let ticket = desk.ask(&wish, &line, Duration::ZERO).unwrap();
         assert!(matches!(ticket.wait_for_turn(Duration::ZERO), TicketStanding::Leased { .. }));
