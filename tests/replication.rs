@@ -324,6 +324,8 @@ fn what_cannot_be_restored_is_said_with_what_can_and_the_name_of_another_is_neve
         let id = row(&network, "a.txt").unwrap()["id"].as_str().unwrap().to_owned();
         network.command("eve", &["drop", "a.txt"]).outcome().assert(0, &[]);
         nowhere(&network, &["ada"], "a.txt");
+        let remembers = || text(&network, "ada", ".peerlab/drops").filter(|drops| drops.contains(&id));
+        until("the drop is remembered", PATIENCE, remembers);
         id
     });
     let short = ids.each_ref().map(|id| &id[..8]);
