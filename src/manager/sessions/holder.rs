@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::{Desk, Ticket};
+use crate::manager::state::Table;
 use crate::manager::state::lease_book::TicketStanding;
 use crate::manager::state::roster::Wish;
 use crate::net::connection::{Connection, Received};
@@ -188,29 +189,35 @@ impl<'a> Leaseholder<'a> {
         Ok(Step::Rest(lease))
     }
 
-    /// Tells it, and the board, what it has; says when it ends.
+    /// Tells the board, and then it, what it has; says when it ends.
     fn grant(&self, lease: LeaseId) -> Option<Millis> {
-        let (until, slots) = self.tell_leased(lease)?;
-        let count: u32 = slots.iter().map(|card| card.slots).sum();
-        let at: Vec<String> = slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
-        self.tell(&format!("leased {} ({})", counted(count, "slot"), at.join(", ")));
-        Some(until)
+        self.tell_leased(lease, |table, slots, now| {
+            let count: u32 = slots.iter().map(|card| card.slots).sum();
+            let at: Vec<String> =
+                slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
+            let did = format!("leased {} ({})", counted(count, "slot"), at.join(", "));
+            table.tell_of(self.asker, &did, now);
+        })
     }
 
     /// Extends the lease if that can be; says when it ends now.
     fn renew(&self, lease: LeaseId) -> Option<Millis> {
         self.desk.change(|table, now| table.book.renew(lease, now));
-        Some(self.tell_leased(lease)?.0)
+        self.tell_leased(lease, |_, _, _| {})
     }
 
     /// Tells it until when it has what. That is posted in the change that looks: of a peer that is gone before, it is
     /// told `lost` before, and the peer is not among these slots; of one that is gone later, it is told later.
-    fn tell_leased(&self, lease: LeaseId) -> Option<(Millis, Vec<PeerCard>)> {
+    fn tell_leased(
+        &self,
+        lease: LeaseId,
+        tell_board: impl FnOnce(&mut Table, &[PeerCard], Millis),
+    ) -> Option<Millis> {
         let told = self.desk.change(|table, now| {
             let TicketStanding::Leased { until, slots } = table.standing(lease, now) else { return None };
-            let for_ms = until.saturating_sub(now);
-            self.line.post(&FromManager::Leased { lease, for_ms, slots: slots.clone() });
-            Some((until, slots))
+            tell_board(table, &slots, now);
+            self.line.post(&FromManager::Leased { lease, for_ms: until.saturating_sub(now), slots });
+            Some(until)
         });
         self.line.flush();
         told

@@ -32,7 +32,7 @@
 //! The manager believes what holders say of themselves, though not what they say of others. One that lists
 //! itself and has nothing is noticed only by those that ask it. And the first to use a name owns it until no whole holder is left.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 
 use super::events::What;
@@ -51,6 +51,9 @@ const NAMED: usize = 3;
 /// How long nobody must have all of a file, and no part of it grow, until another content may take its name, in
 /// milliseconds.
 const IDLE: Millis = 60_000;
+
+/// How many files are remembered that went with their last holder.
+const GONE: usize = 64;
 
 /// How long a list that is told again must not have grown until what it does not tell is taken off, in milliseconds.
 const QUIET: Millis = 10_000;
@@ -139,7 +142,13 @@ pub(super) struct Catalogue {
     peers: HashMap<PeerId, Holdings>,
     pub(super) versions: Versions,
     hashes: u64,
+    /// Files that went with their last holder, the latest last.
+    gone: VecDeque<Gone>,
 }
+
+/// A file that is not listed any more, and who had all of it last: a part of it may be told a moment later, and keeps its
+/// name from everybody but that one.
+type Gone = (FileName, FileId, Option<Name>);
 
 impl Catalogue {
     /// Without files, and with room for so many drops.
@@ -260,7 +269,11 @@ impl Catalogue {
         self.hashes -= listing.manifest.hashes().len() as u64;
         self.names.remove(file);
         self.versions.forget(file, id);
-        Some(self.files.remove(&number)?.manifest.name().clone())
+        let ListedFile { manifest, last_whole, .. } = self.files.remove(&number)?;
+        let file = manifest.name().clone();
+        self.gone.push_back((file.clone(), id, last_whole));
+        self.gone.drain(..self.gone.len().saturating_sub(GONE));
+        Some(file)
     }
 
     /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody
@@ -308,7 +321,9 @@ impl Catalogue {
         self.hashes = hashes;
         self.names.insert(manifest.name().clone(), self.next);
         let (number, manifest) = (self.next, manifest.clone());
-        let (holders, last_whole) = (BTreeMap::new(), None);
+        let is_it = |gone: &&Gone| (&gone.0, gone.1) == (manifest.name(), manifest.id());
+        let last_whole = self.gone.iter().rev().find(is_it).and_then(|(.., last_whole)| last_whole.clone());
+        let holders = BTreeMap::new();
         let listing =
             ListedFile { number, manifest, holders, last_whole, idle_since: now, was_spread: false };
         self.files.insert(self.next, listing);

@@ -260,8 +260,8 @@ pub fn conflict_name(name: &FileName, peer: &PeerName, id: FileId) -> FileName {
 /// Whether this is a conflict copy that the peer of this name has made.
 pub fn is_conflict_copy(name: &FileName, peer: &PeerName) -> bool {
     let mark = format!(".conflict-{peer}-");
-    // The file may have had the mark in its own name.
-    name.as_str().match_indices(&mark).any(|(at, _)| begins_with_hash(&name.as_str()[at + mark.len()..]))
+    // The file may have had the mark in its own name, before its own end.
+    name.as_str().rmatch_indices(&mark).any(|(at, _)| begins_with_hash(&name.as_str()[at + mark.len()..]))
 }
 
 /// Whether this looks like the conflict copy of any peer.

@@ -222,16 +222,29 @@ fn the_last_whole_holder_may_replace_what_others_have_in_part_only() {
     let roster = roster();
     let mut catalogue = Catalogue::new(limits::DROPS);
     let (old, [by_cyd, by_ben]) = (file("a", b"one"), [b"two", b"six"].map(|bytes| file("a", bytes)));
-    for peer in [ADA, BEN] {
-        catalogue.update(peer, &old, true, None, &roster, LATE).unwrap();
+    for told_late in [false, true] {
+        for peer in [ADA, BEN] {
+            catalogue.update(peer, &old, true, None, &roster, LATE).unwrap();
+        }
+        // Both have edited it: ada is taken off first, hears that ben has it, and begins to fetch it again.
+        assert_eq!(holders(&mut catalogue, ADA, "a").unwrap(), [(BEN, true)]);
+        let begins = |catalogue: &mut Catalogue| {
+            catalogue.update(ADA, &old, false, None, &roster, LATE).unwrap();
+        };
+        // Its part may be told when the file is not listed any more.
+        if told_late {
+            assert_eq!(holders(&mut catalogue, BEN, "a"), None);
+            begins(&mut catalogue);
+        } else {
+            begins(&mut catalogue);
+            assert_eq!(holders(&mut catalogue, BEN, "a").unwrap(), [(ADA, false)]);
+        }
+        let no = catalogue.update(CYD, &by_cyd, true, None, &roster, LATE).unwrap_err();
+        assert_eq!(no.code(), Code::Conflict);
+        assert_eq!(catalogue.update(BEN, &by_ben, true, None, &roster, LATE).unwrap(), Some(What::Offers));
+        assert_eq!(holders(&mut catalogue, CYD, "a").unwrap(), [(BEN, true)]);
+        catalogue.leave(BEN, LATE);
     }
-    // Both have edited it: ada is taken off first, hears that ben has it, and begins to fetch it again.
-    assert_eq!(holders(&mut catalogue, ADA, "a").unwrap(), [(BEN, true)]);
-    catalogue.update(ADA, &old, false, None, &roster, LATE).unwrap();
-    assert_eq!(holders(&mut catalogue, BEN, "a").unwrap(), [(ADA, false)]);
-    assert_eq!(catalogue.update(CYD, &by_cyd, true, None, &roster, LATE).unwrap_err().code(), Code::Conflict);
-    assert_eq!(catalogue.update(BEN, &by_ben, true, None, &roster, LATE).unwrap(), Some(What::Offers));
-    assert_eq!(holders(&mut catalogue, CYD, "a").unwrap(), [(BEN, true)]);
 }
 
 #[test]
@@ -317,6 +330,8 @@ proptest! {
         let mut catalogue = Catalogue::new(limits::DROPS);
         let mut model: BTreeMap<String, Modelled> = BTreeMap::new();
         let mut dropped: BTreeMap<(String, u8), Millis> = BTreeMap::new();
+        // Who had all of a file last that is not listed any more.
+        let mut gone: BTreeMap<(String, u8), Option<PeerId>> = BTreeMap::new();
         for (now, (act, peer, what, whole)) in (1..).zip(acts) {
             let (name, content) = (format!("f{}", what / 2), what % 2);
             match act {
@@ -329,15 +344,16 @@ proptest! {
                         let in_part = held.values().all(|whole| !whole);
                         *other != content && in_part && (*last == Some(peer) || held.keys().all(|it| *it == peer))
                     });
-                    if gives_way {
-                        model.remove(&name);
+                    if gives_way && let Some((other, _, last)) = model.remove(&name) {
+                        gone.insert((name.clone(), other), last);
                     }
                     let fits = match model.get(&name) {
                         Some((other, ..)) => *other == content,
                         None => !stays_away,
                     };
                     if fits {
-                        let entry = model.entry(name.clone()).or_insert((content, BTreeMap::new(), None));
+                        let last = gone.get(&(name.clone(), content)).copied().flatten();
+                        let entry = model.entry(name.clone()).or_insert((content, BTreeMap::new(), last));
                         entry.1.insert(peer, whole);
                         dropped.remove(&(name.clone(), content));
                     }
@@ -345,10 +361,14 @@ proptest! {
                     prop_assert_eq!(done.is_ok(), fits);
                 }
                 3 => {
-                    let gone = model.remove(&name);
+                    let drops = model.remove(&name);
                     let done = catalogue.drop_file(&name.parse().unwrap(), None, None, now);
-                    prop_assert_eq!(done.is_ok(), gone.is_some());
-                    dropped.extend(gone.map(|(content, ..)| ((name, content), now)));
+                    prop_assert_eq!(done.is_ok(), drops.is_some());
+                    if let Some((content, held, last)) = drops {
+                        let whole = held.iter().filter(|(_, whole)| **whole).map(|(peer, _)| *peer);
+                        gone.insert((name.clone(), content), whole.max().or(last));
+                        dropped.insert((name, content), now);
+                    }
                 }
                 2 => {
                     let lost = model.get_mut(&name).is_some_and(|(_, holders, last)| {
@@ -366,6 +386,9 @@ proptest! {
                     }
                     catalogue.leave(peer, LATE);
                 }
+            }
+            for (name, (content, ..)) in model.iter().filter(|(_, (_, holders, _))| holders.is_empty()) {
+                gone.insert((name.clone(), *content), model[name].2);
             }
             model.retain(|_, (_, holders, _)| !holders.is_empty());
         }
