@@ -122,7 +122,13 @@ impl Known {
     /// The manager has answered to a piece of news; true when it does not list a file that is whole here.
     fn told(&mut self, News { file, offer, whole, .. }: &News, answered: Result<()>) -> Result<bool> {
         match (offer, answered) {
-            (Some(offer), Ok(())) => self.tell(file, Some((offer.id(), *whole))),
+            (Some(offer), Ok(())) => {
+                self.tell(file, Some((offer.id(), *whole)));
+                // It may be offered no more, and even forgotten, since it was sent.
+                if !self.row(file).offer.as_ref().is_some_and(|now| Arc::ptr_eq(now, offer)) {
+                    self.stale.insert(file.clone());
+                }
+            }
             (Some(offer), Err(no)) if matches!(no.code(), Code::Conflict | Code::Busy | Code::Expired) => {
                 warn!("{file} is not offered to others: {no}");
                 self.row(file).refused = Some((offer.id(), Refusal::from(&no)));

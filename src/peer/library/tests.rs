@@ -100,6 +100,19 @@ fn what_is_offered_is_told_once_and_again_when_the_manager_has_forgotten_it() {
 }
 
 #[test]
+fn what_is_offered_no_more_is_taken_back_also_where_its_update_is_answered_after_all_was_forgotten() {
+    let lab = Lab::new();
+    lab.offer("a", "1");
+    let (who, news) = lab.library.news().unwrap();
+    lab.library.withdraw(&name("a"));
+    lab.library.tell_again();
+    assert!(lab.library.news().is_none());
+    lab.library.answered(&who, news, Ok(())).unwrap();
+    assert_eq!(lab.tell(Ok(())), Some(("a".into(), None)), "the manager lists it");
+    assert_eq!((lab.tell(Ok(())), lab.library.fingerprint()), (None, None));
+}
+
+#[test]
 fn an_answer_of_a_manager_that_has_forgotten_this_peer_says_nothing() {
     let lab = Lab::new();
     lab.offer("a", "1");
