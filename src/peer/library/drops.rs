@@ -13,7 +13,8 @@
 //! # What is missing
 //! The time of a drop is the manager's, that of a file is the time of its last change of status (ctime) by the clock of
 //! its own machine. Where the two differ by a minute, the one that is ahead wins for a minute. And a peer that fetches
-//! a file and never heard of its drop cannot tell that it was published later: a query does not answer when.
+//! a file and never heard of its drop cannot tell when it was published: a query does not answer that. When the peer is
+//! restarted, its copy looks as if it was published when it was fetched.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
