@@ -92,11 +92,9 @@ impl Error {
         self
     }
 
-    /// Without what to do next: for a failure that is made good already.
-    #[must_use]
-    pub(crate) fn unadvised(mut self) -> Self {
-        self.advice = None;
-        self
+    /// What failed, and why; not what to do next: for a failure that is made good already.
+    pub(crate) fn unadvised(&self) -> String {
+        self.cause.as_ref().map_or_else(|| self.what.clone(), |cause| format!("{}: {cause}", self.what))
     }
 
     /// Adds how many slots could be leased at all, to a failure of the code [`Code::Infeasible`].
@@ -144,10 +142,7 @@ fn usual_advice(cause: &str) -> Option<&'static str> {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        if let Some(cause) = &self.cause {
-            write!(f, ": {cause}")?;
-        }
+        f.write_str(&self.unadvised())?;
         if let Some(advice) = &self.advice {
             write!(f, "; {advice}")?;
         }

@@ -44,7 +44,8 @@ impl Multiplication<'_> {
                 // Then it was this program that closed the connection.
                 let given_up = why.code() != Code::Check && self.avoided.lock().contains_key(&card.peer);
                 let why = if given_up { Error::failed("it took too long, or failed before") } else { why };
-                let why = Error::new(why.code(), format!("{} at {}: {why}", card.name, card.addr));
+                let at = |why: String| format!("{} at {}: {why}", card.name, card.addr);
+                let (told, why) = (at(why.unadvised()), Error::new(why.code(), at(why.to_string())));
                 let no_answer =
                     matches!(why.code(), Code::Failed | Code::BadMessage) && !connection.is_gone();
                 let lied = why.code() == Code::Check;
@@ -53,13 +54,13 @@ impl Multiplication<'_> {
                     self.avoid(lease, card.peer, lied);
                 }
                 if lied || no_answer {
-                    lease.line.send(&ToManager::Blame { peer: card.peer, reason: why.to_string() });
+                    lease.line.send(&ToManager::Blame { peer: card.peer, reason: told.clone() });
                 }
                 if !self.question.is_stopped() {
                     let name = self.question.plan.name(attempt.product);
-                    self.note(format!("{name} must be done again: {why}"));
+                    self.note(format!("{name} must be done again: {told}"));
                 }
-                attempt.failed(plain(&why.to_string()));
+                attempt.failed(plain(&told));
                 return Err(why);
             }
             attempt.finish();
