@@ -89,7 +89,7 @@ impl Clock {
     }
 
     /// When it shows that.
-    fn when(&self, shown: Millis) -> Millis {
+    pub(crate) fn when(&self, shown: Millis) -> Millis {
         (shown.saturating_sub(self.base) * 4).div_ceil(self.quarters)
     }
 }
@@ -178,25 +178,31 @@ impl Net {
         }
     }
 
-    /// All cables carry from now on.
+    /// All cables carry and all nodes are awake from now on.
     pub(crate) fn mend(&mut self) {
         self.cables.clear();
         for node in 0..self.frozen.len() {
             // What waits for it to wake comes now, before all that is said from now on.
-            let thaws = std::mem::take(&mut self.frozen[node]);
-            let waits =
-                |&(at, _): &(Millis, u64), (its, ..): &mut (NodeId, u32, Input)| *its == node && at == thaws;
-            let waiting: Vec<_> = self.queue.extract_if(.., waits).map(|(_, input)| input).collect();
-            if waiting.iter().any(|(.., input)| matches!(input, Input::Woken)) {
-                self.alarms[node] = self.now;
-            }
-            waiting.into_iter().for_each(|(node, life, input)| self.push(self.now, node, life, input));
+            self.thaw_at(node, self.now);
+            self.frozen[node] = 0;
         }
     }
 
     /// A node hears nothing for so long.
     pub(crate) fn freeze(&mut self, node: NodeId, time: Millis) {
-        self.frozen[node] = self.frozen[node].max(self.now + time);
+        self.thaw_at(node, self.frozen[node].max(self.now + time));
+    }
+
+    /// A node wakes then. What waited for its waking before keeps its order, and comes before all that is said later.
+    fn thaw_at(&mut self, node: NodeId, thaws: Millis) {
+        let before = std::mem::replace(&mut self.frozen[node], thaws);
+        let waits =
+            |&(at, _): &(Millis, u64), (its, ..): &mut (NodeId, u32, Input)| *its == node && at == before;
+        let waiting: Vec<_> = self.queue.extract_if(.., waits).map(|(_, input)| input).collect();
+        if self.alarms[node] == before {
+            self.alarms[node] = thaws;
+        }
+        waiting.into_iter().for_each(|(node, life, input)| self.push(thaws, node, life, input));
     }
 
     /// Whether a connection from one node to another would succeed now.
