@@ -206,13 +206,13 @@ fn fetch(context: &Context, file: &FileName, folder: &Path, order: PickOrder) ->
     // Nothing is made on the disk for a file that nobody offers. Of what this peer offers from another folder it is a holder
     // itself; so it asks as nobody, and finds itself in the list, too.
     let peer = context.peer()?;
-    let copies = offered_from_elsewhere(&peer.wings.library, file, folder).is_some();
+    let library = &peer.wings.library;
+    let copies = offered_from_elsewhere(library, file, folder).is_some();
     let mut manager = context.manager();
     let found = ask_about(context, &mut manager, |manager| match copies {
-        true => manager.query(&Credentials::default(), file),
-        false => peer.network().ask(|who| manager.query(who, file)),
+        true => library.look_up(manager, &Credentials::default(), file),
+        false => peer.network().ask(|who| library.look_up(manager, who, file)),
     })?;
-    peer.wings.library.put_back(file, found.manifest.id());
     let store = context.store(folder)?;
     let report = match lies_there(peer, &store, &found)? {
         Some(offer) => Ok(nothing_to_do(&offer)),
@@ -288,7 +288,7 @@ fn summary(report: &DownloadReport, folder: &Path) -> String {
 pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
     let network = context.peer()?.network();
     ask_about(context, &mut context.manager(), |manager| {
-        network.ask(|who| manager.drop_file(who, file, None))
+        network.ask(|who| manager.drop_file(who, file, None, None))
     })?;
     let text = format!("{file} is dropped: every peer moves it into its trash (DIR/.peerlab/trash)");
     Ok(Outcome::new(json!({"file": file, "dropped": true}), text))
@@ -327,7 +327,7 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
                 .advise("another peer watches this folder: `verify` at its prompt mends it, or stop it and `verify` again"));
         }
         tell(format!("{file}: {wrong} (number {}), to be mended from others", list.join(", ")));
-        context.peer()?.wings.library.put_back(file, id);
+        let found = context.peer()?.wings.library.look_up(&mut manager, &Credentials::default(), file)?;
         run_download(context, &store, PickOrder::default(), true, &mut manager, found)
             .map_err(|e| Error::new(Code::Check, format!("{file} has {wrong}")).because(e))?;
     }

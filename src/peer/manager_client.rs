@@ -110,13 +110,20 @@ impl ManagerClient {
         })
     }
 
-    /// Removes a file everywhere; with `id` only if it is these bytes.
+    /// Removes a file everywhere; with `id` only if it is these bytes, and with `at` only if nobody has put them there
+    /// later than that.
     ///
     /// # Errors
     /// `not_found` when nobody offers it.
-    pub(crate) fn drop_file(&mut self, who: &Credentials, file: &FileName, id: Option<FileId>) -> Result<()> {
+    pub(crate) fn drop_file(
+        &mut self,
+        who: &Credentials,
+        file: &FileName,
+        id: Option<FileId>,
+        at: Option<Millis>,
+    ) -> Result<()> {
         self.ask(|connection| {
-            let drop = ToManager::Drop { who: who.clone(), file: file.clone(), id, at: None };
+            let drop = ToManager::Drop { who: who.clone(), file: file.clone(), id, at };
             match connection.ask(&drop, limits::MESSAGE_TIME)? {
                 FromManager::Dropped {} => Ok(()),
                 other => Err(no_answer(&other, "drop")),
@@ -203,7 +210,7 @@ mod tests {
         });
         let mut client = ManagerClient { addr, secret: None, connection: None };
         for _ in 0..3 {
-            client.drop_file(&Credentials::default(), &"a".parse().unwrap(), None).unwrap();
+            client.drop_file(&Credentials::default(), &"a".parse().unwrap(), None, None).unwrap();
             is_closed.recv().unwrap();
             assert!(client.connection.is_some(), "it does not know yet");
         }

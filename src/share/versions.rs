@@ -42,11 +42,10 @@
 //! **The peer's library**, with a row for each name in its folder or on its way there. It merges what it reads from
 //! its disk at the start, what it is told, and its own `drop`. A file that it finds is a publication at the time at
 //! which it was put there; if that loses, it goes to the trash. A file that the manager lists although this peer
-//! remembers its drop of 10 was put there since, at a time that nobody tells: the peer marks it as published at 11,
-//! the first moment after the drop, and tells that time with the file. Else nobody would know when the publisher has
-//! left and the manager is a new one, and any peer that still remembers the drop would be believed. A drop of `t`
-//! that waits for its turn is
-//! *void* if by then [`Versions::published`] is later than `t`.
+//! remembers its drop of 10, and has told it so, was put there since, at a time that nobody tells: the peer marks it as
+//! published at 11, the first moment after the drop, and tells that time with the file. Else nobody would know when the
+//! publisher has left and the manager is a new one, and any peer that still remembers the drop would be believed. A drop
+//! of `t` that waits for its turn is *void* if by then [`Versions::published`] is later than `t`.
 //!
 //! All of this is plain state: no socket, no thread, no clock.
 //!

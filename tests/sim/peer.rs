@@ -69,7 +69,9 @@ enum Talk {
     /// The folder drops the former version of its own conflict copy.
     DropCopy(Arc<Manifest>),
     /// An order asks who has a file.
-    Query(FileName),
+    Query(FileName, Option<(FileId, Millis)>),
+    /// The manager lists what this peer remembers as dropped then: it is told.
+    Remind(FileName, FileId, Millis),
     /// A download asks again.
     QueryAgain(FileName),
     /// A person drops a file.
@@ -512,10 +514,28 @@ impl Peer {
                 }
             }
             Talk::Drop(file) if answer.is_ok() => net.remark(self.node, format!("{file} is dropped")),
-            Talk::Query(file) => {
+            Talk::Query(file, reminded) => {
                 let found = answer.and_then(|answer| listing(&file, answer, payload));
-                self.begin_fetch(net, disk, &file, found, now);
+                let id = found.as_ref().ok().map(|(found, _)| found.id());
+                let dropped = id.and_then(|id| Some((id, self.library.when_dropped(&file, id)?)));
+                match (dropped, reminded) {
+                    (Some((id, at)), None) => {
+                        let who = self.network.credentials();
+                        let drop = ToManager::Drop { who, file: file.clone(), id: Some(id), at: Some(at) };
+                        self.ask(net, now, Talk::Remind(file, id, at), &drop, &[]);
+                    }
+                    (_, reminded) => {
+                        if let Some((id, at)) = reminded.filter(|(dropped, _)| Some(*dropped) == id) {
+                            self.library.published(&file, id, at + 1);
+                        }
+                        self.begin_fetch(net, disk, &file, found, now);
+                    }
+                }
             }
+            Talk::Remind(file, id, at) => match answer {
+                Ok(_) => drop(self.query(net, &file, now, Talk::Query(file.clone(), Some((id, at))))),
+                Err(_) => self.done(&file, None),
+            },
             Talk::QueryAgain(file) => {
                 let found = answer.and_then(|answer| listing(&file, answer, payload));
                 let Some(order) = self.orders.get_mut(&file) else { return };
@@ -763,14 +783,13 @@ impl Peer {
             }
             let Some((file, stop)) = self.replication.next_order() else { return };
             self.orders.insert(file.clone(), Order { stop, fetch: None });
-            self.query(net, &file, now, false);
+            self.query(net, &file, now, Talk::Query(file.clone(), None));
         }
     }
 
-    fn query(&mut self, net: &mut Net, file: &FileName, now: Millis, again: bool) -> ConnId {
+    fn query(&mut self, net: &mut Net, file: &FileName, now: Millis, talk: Talk) -> ConnId {
         let who = self.network.credentials();
         let query = ToManager::Query { who, file: file.clone(), has: true };
-        let talk = if again { Talk::QueryAgain(file.clone()) } else { Talk::Query(file.clone()) };
         self.ask(net, now, talk, &query, &[])
     }
 
@@ -884,7 +903,7 @@ impl Peer {
                 self.end_fetch(net, disk, &file, Err(why), now);
             } else if fetch.asked.is_none() && now >= fetch.next_query {
                 fetch.next_query = now + QUERY_PAUSE;
-                let asked = self.query(net, &file, now, true);
+                let asked = self.query(net, &file, now, Talk::QueryAgain(file.clone()));
                 if let Some(fetch) = self.orders.get_mut(&file).and_then(|order| order.fetch.as_mut()) {
                     fetch.asked = Some(asked);
                 }
@@ -1030,7 +1049,7 @@ impl Peer {
                     disk.parts.remove(&(file.clone(), id));
                 }
                 if why.code() == Code::Expired {
-                    self.query(net, file, now, false);
+                    self.query(net, file, now, Talk::Query(file.clone(), None));
                 } else {
                     self.done(file, Some(why));
                 }

@@ -419,7 +419,7 @@ impl Table {
             return Err(not_found(file));
         }
         // What a person drops has no time yet.
-        let what = if remembers && at.is_some() { What::Remembered } else { What::Dropped };
+        let what = if at.is_some() { What::Remembered } else { What::Dropped };
         if let Some((id, at)) = self.catalogue.drop_file(file, id, at, now)? {
             self.events.tell_of(now, self.roster.called(peer), what, file, 0);
             self.effects.push(Effect::TellAll(dropped(file, id, at)));

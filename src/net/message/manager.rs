@@ -124,8 +124,8 @@ pub enum ToManager {
         health: bool,
     },
     /// "Remove this file everywhere." Answered by `dropped`, or by `not_found`. With `id` and `at` it is a peer
-    /// that tells a manager, which may have been restarted, of a drop that it remembers, in the conversation in which it
-    /// is registered.
+    /// that tells a manager, which may have been restarted, of a drop that it remembers: of any file in the conversation in
+    /// which it is registered, of one that is listed in others, too.
     Drop {
         /// The peer that wants it; nobody where the conversation says it.
         #[serde(flatten)]

@@ -35,10 +35,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use self::drops::Dropped;
 use self::offer::{Offer, Source};
+use super::manager_client::{Listing, ManagerClient};
 use super::network::Network;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
-use crate::net::message::{FromPeer, Refusal};
+use crate::net::message::{Credentials, FromPeer, Refusal};
 use crate::share::fingerprint::Fingerprint;
 use crate::share::versions::{Mark, Versions};
 use crate::share::{FileId, FileName};
@@ -327,16 +328,36 @@ impl Library {
     pub(crate) fn published(&self, file: &FileName, id: FileId, at: Millis) {
         let mut known = self.known.lock();
         let dropped = known.versions.dropped(file, id).is_some();
-        known.unsaved |= known.versions.merge(file, id, Mark::published(at)) && dropped;
+        if known.versions.merge(file, id, Mark::published(at)) && dropped {
+            known.unsaved = true;
+            // What is offered was not told, because it was dropped.
+            known.stale.insert(file.clone());
+            self.changed.notify_all();
+        }
     }
 
-    /// The manager lists these bytes though this peer remembers their drop, if it does: so somebody has put them there
-    /// since, and they count as published in the moment after the drop.
-    pub(crate) fn put_back(&self, file: &FileName, id: FileId) {
-        if let Some(at) = self.when_dropped(file, id) {
+    /// What the manager lists under a name. Where this peer remembers that those bytes were dropped, a manager that was
+    /// restarted may not have heard of it yet: it is told here, too. What it lists all the same was put there since, and
+    /// counts as published in the moment after the drop.
+    ///
+    /// # Errors
+    /// As [`ManagerClient::query`].
+    pub(crate) fn look_up(
+        &self,
+        manager: &mut ManagerClient,
+        who: &Credentials,
+        file: &FileName,
+    ) -> Result<Listing> {
+        let found = manager.query(who, file)?;
+        let id = found.manifest.id();
+        let Some(at) = self.when_dropped(file, id) else { return Ok(found) };
+        manager.drop_file(&self.network.credentials(), file, Some(id), Some(at))?;
+        let found = manager.query(who, file)?;
+        if found.manifest.id() == id {
             info!("{file} is there again after it was dropped");
             self.published(file, id, at + 1);
         }
+        Ok(found)
     }
 
     // What is to be decided.

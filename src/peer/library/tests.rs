@@ -1,11 +1,14 @@
 //! What follows from each event: news for the manager, and names whose fate is to be decided.
 
-use std::fs;
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::{fs, thread};
 
 use super::publish::News;
 use super::*;
 use crate::net::key::Key;
-use crate::net::message::Credentials;
+use crate::net::message::{FileState, FromManager, encode};
+use crate::peer::config::Config;
 use crate::peer::network::tests::alone;
 use crate::share::Manifest;
 use crate::share::store::Store;
@@ -293,12 +296,42 @@ fn what_is_dropped_is_settled_told_to_nobody_and_remembered() {
     assert_eq!(lab.library.when_dropped(&name("a"), id), Some(11));
     lab.library.tell_again();
     assert!(lab.library.news().is_none());
-    lab.library.put_back(&name("a"), id);
+    lab.library.published(&name("a"), id, 12);
     assert_eq!(lab.library.when_dropped(&name("a"), id), None);
-    assert!(lab.library.news().is_none(), "to put it back is the manager's word");
-    lab.library.tell_again();
     let (_, News { published, .. }) = lab.library.news().unwrap();
-    assert_eq!(published, Some(12), "in the moment after the drop");
+    assert_eq!(published, Some(12), "what is offered still is told again");
+}
+
+#[test]
+fn what_is_listed_though_it_was_dropped_counts_as_put_back_when_the_manager_was_told_and_lists_it_still() {
+    let lab = Lab::new();
+    let (manifest, other) = (lab.manifest("a", "1"), lab.manifest("a", "2"));
+    let line = |message: &FromManager| encode(message).unwrap();
+    let holders = |there: &Manifest| {
+        let found = FileState::of(there, Vec::new(), None);
+        [&line(&FromManager::Holders { found, payload: 32 })[..], there.hashes()].concat()
+    };
+    let gone = line(&FromManager::Error(Refusal::from(&Error::new(Code::NotFound, "nobody offers it"))));
+    for (at, then) in [(10, holders(&manifest)), (20, holders(&other)), (30, gone)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = Config { manager: listener.local_addr().unwrap(), ..lab.library.network.config.clone() };
+        let answers = [holders(&manifest), line(&FromManager::Dropped {}), then].concat();
+        let asked = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&answers).unwrap();
+            io::read_to_string(stream).unwrap()
+        });
+        lab.drop_at(at, "a", manifest.id());
+        let mut manager = ManagerClient::new(&config);
+        let found = lab.library.look_up(&mut manager, &Credentials::default(), &name("a"));
+        drop(manager);
+        let (asked, told) = (asked.join().unwrap(), format!("\"id\":\"{}\",\"at\":{at}", manifest.id()));
+        assert!(asked.contains(&told), "{asked} should contain {told}");
+        let found = found.map(|found| found.manifest.id()).map_err(|no| no.code());
+        let is_put_back = found == Ok(manifest.id());
+        assert_eq!(is_put_back, at == 10, "{found:?}");
+        assert_eq!(lab.library.when_dropped(&name("a"), manifest.id()).is_none(), is_put_back);
+    }
 }
 
 #[test]

@@ -392,7 +392,7 @@ impl Folder {
     ) -> Result<bool> {
         if self.is_own_copy(file) {
             let who = self.replication.library.network().credentials();
-            match self.manager.drop_file(&who, file, former) {
+            match self.manager.drop_file(&who, file, former, None) {
                 Err(e) if e.code() != Code::NotFound => return Err(e),
                 _ => info!("{file} has changed: its former version is dropped"),
             }

@@ -161,11 +161,7 @@ impl Replication {
         let mut orders = self.orders.lock();
         let Some(fetch) = orders.running.get_mut(file) else { return true };
         fetch.id = Some(id);
-        let wanted = !fetch.dropped.contains(&id);
-        if wanted {
-            self.library.put_back(file, id);
-        }
-        wanted
+        !fetch.dropped.contains(&id)
     }
 
     /// The next file to fetch, and a flag that says when to stop; `None` when this peer leaves.
@@ -295,7 +291,7 @@ impl Replication {
             return Err(Error::failed(format!("{} has lost its marker", store.dir.display())));
         }
         let who = library.network().credentials();
-        let Ok(found) = manager.query(&who, file).inspect_err(|no| debug!("{file}: {no}")) else {
+        let Ok(found) = library.look_up(manager, &who, file).inspect_err(|no| debug!("{file}: {no}")) else {
             return Ok(()); // The manager orders the file again when it is back.
         };
         let id = found.manifest.id();

@@ -115,8 +115,8 @@ fn a_drop_that_waits_is_void_when_the_file_was_fetched_again_meanwhile() {
         lab.drop_at(10, &name, &manifest);
         assert_eq!(lab.when_dropped(&name, &manifest), Some(10), "known at once");
         if fetched_again {
-            // As every download does when it begins.
-            lab.library().put_back(&name, manifest.id());
+            // As every download does that finds it listed all the same.
+            lab.library().published(&name, manifest.id(), 11);
         }
         lab.settle_all();
         assert_eq!((lab.has(file), lab.is_offered(file)), (fetched_again, fetched_again), "{file}");
