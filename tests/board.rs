@@ -76,7 +76,7 @@ fn peers_with_their_slots_appear_and_go() {
     network.add_peer("ada", 3);
     browser.reads(".peer", "ada");
     browser.until("three free slots", "document.querySelectorAll('.peer .slot.free').length === 3");
-    browser.reads("#figures", "1 peers 0/3 slots in use");
+    browser.reads("#figures", "1 peer 0/3 slots in use");
     browser.reads(".event", "ada joined");
     let mut holder = Wire::connect(network.addr);
     holder.ask(2);

@@ -562,10 +562,11 @@ function showAll() {
   for (const [key, one] of page.began) if (now() - one.shown > 10000) page.began.delete(key);
   for (const peer of state.peers) if (peer.slots > 0) colour(peer.name);
   const sum = (key) => state.peers.reduce((sum, peer) => sum + peer[key], 0);
-  say($("n-peers"), state.peers.length + (state.peers_left_out ?? 0));
+  const count = (id, n, what) => (say($(id), n), say($(id).nextElementSibling, n === 1 ? what : `${what}s`));
+  count("n-peers", state.peers.length + (state.peers_left_out ?? 0), "peer");
   say($("n-slots"), `${sum("used")}/${sum("slots")}`);
   say($("n-queue"), state.queue.length + (state.queue_left_out ?? 0));
-  say($("n-files"), state.files.length + (state.files_left_out ?? 0));
+  count("n-files", state.files.length + (state.files_left_out ?? 0), "file");
   showPeers(state);
   showQueue(state);
   showLeases(state);
