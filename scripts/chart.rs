@@ -7,8 +7,8 @@
 //! there may be three seconds with none.
 //!
 //! # What is missing
-//! Payloads are not logged: that the bytes of a piece came, only the next message shows. And a line is logged when it is
-//! handed to the system, not when it is on the cable.
+//! Payloads are not logged: that the bytes of a piece came, only the next message shows. And a line is logged when it
+//! is handed to the system, not when it is on the cable.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -43,8 +43,8 @@ pub(crate) type ShowLines = Arc<dyn Fn(&str) + Send + Sync>;
 
 static SHOW: Mutex<Option<ShowLines>> = Mutex::new(None);
 
-/// From now on `show` is given what is said on stderr, because a line is being typed, or there is a bar. It must not say
-/// anything itself.
+/// From now on `show` is given what is said on stderr, because a line is being typed, or there is a bar. It must not
+/// say anything itself.
 pub(crate) fn show_lines(show: Option<ShowLines>) {
     *SHOW.lock() = show;
 }
@@ -103,8 +103,8 @@ impl Papers {
     }
 }
 
-/// Runs a program, with its log and as many open connections as the system allows. Says what failed on stderr, and gives
-/// the exit status.
+/// Runs a program, with its log and as many open connections as the system allows. Says what failed on stderr, and
+/// gives the exit status.
 pub fn run(program: &str, work: impl FnOnce() -> Result<()>) -> ExitCode {
     start_log();
     raise_descriptor_limit();
@@ -124,7 +124,8 @@ fn start_log() {
         .init();
 }
 
-/// `[2026-08-01T12:00:00Z INFO ] what happened`, in colours on a terminal; to the microsecond where the wire is logged, too.
+/// `[2026-08-01T12:00:00Z INFO ] what happened`, in colours on a terminal; to the microsecond where the wire is logged,
+/// too.
 fn write_record(out: &mut Formatter, record: &log::Record<'_>) -> io::Result<()> {
     let exact = log::max_level() == log::LevelFilter::Trace;
     let time = if exact { humantime::format_rfc3339_micros } else { humantime::format_rfc3339_seconds };
@@ -177,8 +178,8 @@ pub fn tell(text: impl Display) {
     let _ = Log.write_all(format!("{text}\n").as_bytes());
 }
 
-/// A channel that hears by which signal the program is told to stop: SIGINT, SIGTERM or SIGHUP. One that was ignored when the
-/// program began stays ignored: so `nohup` starts a node that outlives its terminal.
+/// A channel that hears by which signal the program is told to stop: SIGINT, SIGTERM or SIGHUP. One that was ignored
+/// when the program began stays ignored: so `nohup` starts a node that outlives its terminal.
 ///
 /// # Errors
 /// When the system does not let signals be handled.
@@ -201,8 +202,8 @@ fn ignored_signals() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// An address, such as `127.0.0.1:7000`, `lab-pc-3:7000`, or `http://127.0.0.1:7000/` as it is copied from a browser. Of a
-/// host with several addresses it is the first of IPv4, if there is one.
+/// An address, such as `127.0.0.1:7000`, `lab-pc-3:7000`, or `http://127.0.0.1:7000/` as it is copied from a browser.
+/// Of a host with several addresses it is the first of IPv4, if there is one.
 ///
 /// # Errors
 /// A usage error that shows how.

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 /// What every fallible function of the library returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The reason of a failure, as it is named on the wire. The last two never leave home: should one be sent all the same, `Usage`
-/// goes as `bad_message` and `Check` as `failed`, and none that is read becomes one of them.
+/// The reason of a failure, as it is named on the wire. The last two never leave home: should one be sent all the same,
+/// `Usage` goes as `bad_message` and `Check` as `failed`, and none that is read becomes one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
@@ -127,8 +127,8 @@ impl Error {
     }
 }
 
-/// What to do when the system says this, unless somebody knows better. Its number stands in the words of the cause, also
-/// where a crate has put words of its own around them.
+/// What to do when the system says this, unless somebody knows better. Its number stands in the words of the cause,
+/// also where a crate has put words of its own around them.
 fn usual_advice(cause: &str) -> Option<&'static str> {
     let (_, number) = cause.rsplit_once("(os error ")?;
     let number = number.split(')').next().and_then(|number| number.parse().ok())?;

@@ -18,11 +18,11 @@
 //! | what is computed, what is shared | [`matrix`], [`share`] |
 //! | the ground | [`error`], [`clock`], [`thread`] |
 //!
-//! Both sides are built alike: what is *known* (plain state, without sockets, threads or a clock; time and randomness are
-//! passed in), one *lock* around it, and the *conversations* that wait. In the manager these are `manager/state`, `desk`
-//! and `sessions`. A wing of the peer is a chapter of the report, its state first: `serve` has bindings, `multiply`
-//! products, the `library` a row for each name, `swarm` requesters, `replication` the table of `decide`. What thinks can
-//! be tested as tables, by properties and by the million.
+//! Both sides are built alike: what is *known* (plain state, without sockets, threads or a clock; time and randomness
+//! are passed in), one *lock* around it, and the *conversations* that wait. In the manager these are `manager/state`,
+//! `desk` and `sessions`. A wing of the peer is a chapter of the report, its state first: `serve` has bindings,
+//! `multiply` products, the `library` a row for each name, `swarm` requesters, `replication` the table of `decide`.
+//! What thinks can be tested as tables, by properties and by the million.
 //!
 //! # Where something new goes
 //! | what | where |
@@ -82,8 +82,8 @@
 //! | `leave_on_signal` | one a prompt or command | stops the command of a prompt, or leaves in order, when a signal comes |
 //!
 //! # The order of locks
-//! Almost every lock here is alone: a thread that holds it takes no other. The exceptions, in the order in which they are
-//! taken:
+//! Almost every lock here is alone: a thread that holds it takes no other. The exceptions, in the order in which they
+//! are taken:
 //!
 //! 1. the last states of the board (`manager::board`), then the manager's table (`manager::desk`), then a listener's
 //!    [`net::outbox::Outbox`], whose lock is held for a copy in memory;

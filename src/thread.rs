@@ -103,8 +103,8 @@ pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The bytes of this machine's caches: a core's first for data, its second, and the third. Those of a usual machine where
-/// it does not say.
+/// The bytes of this machine's caches: a core's first for data, its second, and the third. Those of a usual machine
+/// where it does not say.
 pub fn caches() -> [usize; 3] {
     static CACHES: LazyLock<[usize; 3]> = LazyLock::new(|| {
         let mut caches = [32 << 10, 1 << 20, 32 << 20];

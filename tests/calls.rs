@@ -1,5 +1,5 @@
-//! Calls of the system that fail: once each, in a short day of a small network. `scripts/faults.sh calls` lets many more
-//! fail.
+//! Calls of the system that fail: once each, in a short day of a small network. `scripts/faults.sh calls` lets many
+//! more fail.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Faults that real engineers make, each as a patch in `tests/planted`, and the test that is to catch each.
 //!
-//! A suite that is green says nothing as long as nobody knows what would make it red. `scripts/faults.sh planted` puts one
-//! fault after another into a copy of the project, and runs the test that the patch names: it must fail. This file
+//! A suite that is green says nothing as long as nobody knows what would make it red. `scripts/faults.sh planted` puts
+//! one fault after another into a copy of the project, and runs the test that the patch names: it must fail. This file
 //! builds nothing; it only sees to it that the patches keep up with the source.
 //!
 //! A new fault: change one file of `src`, write `git diff` to `tests/planted/NAME.patch`, and put two lines above it:

@@ -835,7 +835,8 @@ fn a_file_that_grows_is_published_when_nobody_writes_to_it_any_more() {
         (row(&network, "grows.txt")?["size"] == 1900).then_some(())
     });
     ids.remove(&1900);
-    // Looks are 100 ms apart while a file changes: where this test itself was held up for so long, nobody did write to it.
+    // Looks are 100 ms apart while a file changes: where this test itself was held up for so long, nobody did write to
+    // it.
     assert!(ids.is_empty() || longest >= Duration::from_millis(100), "published while it grew: {ids:?}");
 }
 

@@ -864,9 +864,9 @@ fn number(page: &Path) -> Option<&str> {
     (is_number || number.len() == 1 && number.bytes().all(|b| b.is_ascii_lowercase())).then_some(number)
 }
 
-/// How many words the chapters may have, the appendices, and all pages with everything in them. The last is the length of
-/// the report before it had a lab, answers, charts and a frame (46,917), and 1,283 for chapter 11: what is new takes the
-/// place of something.
+/// How many words the chapters may have, the appendices, and all pages with everything in them. The last is the length
+/// of the report before it had a lab, answers, charts and a frame (46,917), and 1,283 for chapter 11: what is new takes
+/// the place of something.
 const LENGTHS: [usize; 3] = [24_000, 9_000, 48_200];
 
 fn check_length(report: &[(PathBuf, String)]) -> Vec<String> {

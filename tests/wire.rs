@@ -19,9 +19,10 @@
 //! ```
 //!
 //! What differs from run to run has a name instead: numbers of peers and leases are `N1`, `N2`, ... in the order
-//! in which they appear, tokens, keys and passes are `K1`, `K2`, ..., times are `TIME` or `DATE`, remaining times are `MS`, ports are `$NAME`, or `PORT` if they have no
-//! name. `scripts/conform.sh` plays them with any other program; then what is said to people (`text`, `reason`, `events`)
-//! need not have the same words. Between the lines, pings and waits are answered with `ok`, and lists are passed over.
+//! in which they appear, tokens, keys and passes are `K1`, `K2`, ..., times are `TIME` or `DATE`, remaining times are
+//! `MS`, ports are `$NAME`, or `PORT` if they have no name. `scripts/conform.sh` plays them with any other program;
+//! then what is said to people (`text`, `reason`, `events`) need not have the same words. Between the lines, pings and
+//! waits are answered with `ok`, and lists are passed over.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,7 +1,7 @@
 //! The logs of several nodes as one: an arrow for each message, though both ends logged it.
 //!
-//! Messages go through a connection in order, and a connection is known by its two addresses. So what was heard at one end
-//! is the first line of the same text that was said at the other and is not heard yet.
+//! Messages go through a connection in order, and a connection is known by its two addresses. So what was heard at one
+//! end is the first line of the same text that was said at the other and is not heard yet.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -138,8 +138,8 @@ fn pair(logs: &[Log], homes: &HashMap<SocketAddr, usize>) -> Vec<Arrow> {
     arrows
 }
 
-/// Several computers have several clocks. Where a message was heard before it was said, one of them is wrong: it is set by
-/// the fastest messages each way, which took equally long (Cristian's rule). Says which clocks were set.
+/// Several computers have several clocks. Where a message was heard before it was said, one of them is wrong: it is set
+/// by the fastest messages each way, which took equally long (Cristian's rule). Says which clocks were set.
 fn align_clocks(chart: &mut Chart) -> Vec<String> {
     let mut words = Vec::new();
     let mut right = vec![0];

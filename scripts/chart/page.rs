@@ -1,7 +1,8 @@
 //! Where everything stands on the page: lanes from left to right, moments from top to bottom.
 //!
-//! Each end of an arrow has a place of its own, in the order of time. So at each lane things stand in the order in which
-//! they happened there, and an arrow is steep where others were faster. A gap stands for a time in which nothing happens.
+//! Each end of an arrow has a place of its own, in the order of time. So at each lane things stand in the order in
+//! which they happened there, and an arrow is steep where others were faster. A gap stands for a time in which nothing
+//! happens.
 
 use super::bands::Band;
 use super::merge::{Arrow, Chart};

@@ -19,8 +19,8 @@ pub(crate) struct Choice {
     pub(crate) pings: bool,
 }
 
-/// Leaves out what was not asked for, and lanes at which nothing is left; says how many messages that were. Of `wait`s that
-/// only repeat one place in the queue, the first stays: the band beside the lane says how long it was.
+/// Leaves out what was not asked for, and lanes at which nothing is left; says how many messages that were. Of `wait`s
+/// that only repeat one place in the queue, the first stays: the band beside the lane says how long it was.
 pub(crate) fn select(chart: &mut Chart, choice: &Choice) -> usize {
     let all = chart.arrows.len();
     let in_time =

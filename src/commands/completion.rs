@@ -1,8 +1,8 @@
 //! What Tab offers at the prompt: whatever can stand there.
 //!
 //! The grammar of the commands says what that is (`clap_complete` reads it): the name of a command, an option of the
-//! command that is typed, a value that it may have, a path, or the name of a file that somebody offers. Nothing is listed
-//! here by hand, so a new command is completed, too.
+//! command that is typed, a value that it may have, a path, or the name of a file that somebody offers. Nothing is
+//! listed here by hand, so a new command is completed, too.
 //!
 //! The names of offered files are asked of the manager, at most once a second, and not waited for long: the person who
 //! types must not wait for a manager that is away.

@@ -1,13 +1,13 @@
-//! The verbs for files. `add`, `down`, `drop` and `verify` move them; `get` and `files` list them. ([`restore`](super::restore)
-//! has a file of its own.)
+//! The verbs for files. `add`, `down`, `drop` and `verify` move them; `get` and `files` list them.
+//! ([`restore`](super::restore) has a file of its own.)
 //!
 //! `get` and `files` look alike, but their answers come from different places. `get` is the sources' GET (E6): it asks
 //! the peers themselves, all at once, a thread each; so it says what is really offered now, and of a peer that does not
 //! answer only on stderr. `files` asks the manager alone: it says what the catalogue holds, which may be a moment
 //! behind, and with `--health` whether that is enough and what is done about it.
 //!
-//! A peer that came for one command has something to do after its answer, too: a file that it added or restored it serves until
-//! others have it ([`serve_until_copied`]), and `down --stay` serves it until a signal ([`serve_on`]).
+//! A peer that came for one command has something to do after its answer, too: a file that it added or restored it
+//! serves until others have it ([`serve_until_copied`]), and `down --stay` serves it until a signal ([`serve_on`]).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -108,8 +108,8 @@ pub(super) fn offer(
     Ok((Outcome::new(json!({"file": file, "id": id, "size": size, "pieces": pieces}), text), file))
 }
 
-/// After `add` and `restore`: serves the file until as many others have all of it as the manager's policy asks; where it asks for
-/// none, until a signal.
+/// After `add` and `restore`: serves the file until as many others have all of it as the manager's policy asks; where
+/// it asks for none, until a signal.
 pub(super) fn serve_until_copied(context: &Context, file: &FileName) -> Result<()> {
     let peer = context.peer()?;
     let mut manager = context.manager();
@@ -170,7 +170,8 @@ pub(super) fn serve_on(context: &Context, file: &FileName) -> Result<()> {
     }
 }
 
-/// Looks whether a file is still offered: it may have been dropped, changed or deleted, or the manager may refuse it now.
+/// Looks whether a file is still offered: it may have been dropped, changed or deleted, or the manager may refuse it
+/// now.
 fn still_offered(peer: &Peer, file: &FileName) -> Result<()> {
     let library = &peer.wings.library;
     // What is not there any more is not offered after this.
@@ -203,8 +204,8 @@ pub(super) fn down(
 
 /// Downloads a file into a folder, unless it lies there.
 fn fetch(context: &Context, file: &FileName, folder: &Path, order: PickOrder) -> Result<DownloadReport> {
-    // Nothing is made on the disk for a file that nobody offers. Of what this peer offers from another folder it is a holder
-    // itself; so it asks as nobody, and finds itself in the list, too.
+    // Nothing is made on the disk for a file that nobody offers. Of what this peer offers from another folder it is a
+    // holder itself; so it asks as nobody, and finds itself in the list, too.
     let peer = context.peer()?;
     let library = &peer.wings.library;
     let copies = offered_from_elsewhere(library, file, folder).is_some();

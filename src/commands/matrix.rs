@@ -1,9 +1,9 @@
 //! The verbs for matrices: `make` and `multiply`, from files to files, and `show`, to the screen.
 //!
-//! The product itself is computed elsewhere ([`multiply`](mod@multiply) by leased slots, [`strassen`](crate::matrix::strassen) on
-//! this machine). What is here is what stands around it, and it is much of what a user meets: a name that is no file,
-//! shapes that do not fit, a matrix with an entry that is no number, a place where nothing can be written. All of that
-//! is looked at before another peer works for the answer.
+//! The product itself is computed elsewhere ([`multiply`](mod@multiply) by leased slots,
+//! [`strassen`](crate::matrix::strassen) on this machine). What is here is what stands around it, and it is much of
+//! what a user meets: a name that is no file, shapes that do not fit, a matrix with an entry that is no number, a place
+//! where nothing can be written. All of that is looked at before another peer works for the answer.
 //!
 //! An answer appears under its name only when it is whole and on the disk; a multiply that is interrupted leaves the
 //! former file as it was.
@@ -336,8 +336,8 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// Writes a matrix to a file, which appears under its name only when it is whole and on the disk. What is
-/// no plain file, such as a pipe or `/dev/null`, is written to and not replaced. Where somebody has saved something there
-/// since [`check_place`], the matrix gets another name, which is said and returned.
+/// no plain file, such as a pipe or `/dev/null`, is written to and not replaced. Where somebody has saved something
+/// there since [`check_place`], the matrix gets another name, which is said and returned.
 fn save(work: &Work, matrix: &Matrix, path: &Path, force: bool) -> Result<Option<PathBuf>> {
     let place = write(work, matrix, path, force).map_err(|e| cannot_write(path, e))?;
     if let Some(place) = &place {

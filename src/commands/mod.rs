@@ -1,10 +1,10 @@
 //! The verbs, one function each, used by the prompt and by the command line alike.
 //!
-//! A verb returns a result, and does not know how it is shown: it has data for programs (one JSON object, with `--json`)
-//! and a text for people. One function, `show`, puts one of them on stdout; everything else goes to stderr, so that a
-//! script can read the one and a person the other. What can go wrong is an [`Error`] that says what to do next;
-//! nobody but `main` and the prompt decides what happens then. The keys of a JSON object stand in alphabetical order, but
-//! those of `multiply` and `down` in the order in which they are read.
+//! A verb returns a result, and does not know how it is shown: it has data for programs (one JSON object, with
+//! `--json`) and a text for people. One function, `show`, puts one of them on stdout; everything else goes to stderr,
+//! so that a script can read the one and a person the other. What can go wrong is an [`Error`] that says what to do
+//! next; nobody but `main` and the prompt decides what happens then. The keys of a JSON object stand in alphabetical
+//! order, but those of `multiply` and `down` in the order in which they are read.
 //!
 //! Which verbs there are says [`command`]; where they run, [`context`]; here each is found, its result shown, and what
 //! comes after it begun. The verbs stand by families in `matrix`, `network` and `files`, and [`prompt`] reads one line
@@ -68,7 +68,8 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
     }
 }
 
-/// A file is offered from now on. A peer that came for this serves it until others have it; at the prompt it does anyway.
+/// A file is offered from now on. A peer that came for this serves it until others have it; at the prompt it does
+/// anyway.
 fn offered(context: &Context, (outcome, file): (Outcome, FileName), json: bool) -> Result<()> {
     show(outcome, json)?;
     if context.stays { Ok(()) } else { files::serve_until_copied(context, &file) }

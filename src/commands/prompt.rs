@@ -1,8 +1,8 @@
 //! The interactive peer: a line is read, its command is run, and so on.
 //!
-//! On a terminal there is line editing, a history and completion, and a failure is told and forgotten. Ctrl-C clears the
-//! line that is being typed, and stops the command that runs; twice within a second, or Ctrl-D, leaves. Several lines that are pasted at once are
-//! several commands.
+//! On a terminal there is line editing, a history and completion, and a failure is told and forgotten. Ctrl-C clears
+//! the line that is being typed, and stops the command that runs; twice within a second, or Ctrl-D, leaves. Several
+//! lines that are pasted at once are several commands.
 //!
 //! Where stdin is not a terminal it is a script: it stops at the first failure with its exit status, and
 //! ends in order at its end. Lines that are empty or begin with `#` are passed over.

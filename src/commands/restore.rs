@@ -1,15 +1,15 @@
 //! The verb that takes a drop back.
 //!
-//! After a `drop` every peer that had the file has it in its trash. `restore` takes it out of there at *one* peer, under
-//! its name or a new one, and offers it as published now; so all others fetch it as they fetch any new file.
+//! After a `drop` every peer that had the file has it in its trash. `restore` takes it out of there at *one* peer,
+//! under its name or a new one, and offers it as published now; so all others fetch it as they fetch any new file.
 //!
 //! - **The right bytes.** Each peer remembers what was dropped: name, id and time. The file whose hashes give that
 //!   id is taken, whatever number it has in the trash, and no other.
 //! - **Never over a file**, neither one of this folder nor other bytes that the manager lists under that name.
 //! - **Later than the drop.** It counts as published at what the manager's clock shows, and after the drop in any case.
 //!
-//! In the folder of a running peer it works as `add` does: this peer, which came for one command, offers the file, and the
-//! one that watches the folder finds it there.
+//! In the folder of a running peer it works as `add` does: this peer, which came for one command, offers the file, and
+//! the one that watches the folder finds it there.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

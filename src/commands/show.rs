@@ -48,8 +48,8 @@ pub(super) fn show(outcome: Outcome<impl Serialize>, json: bool) -> Result<()> {
     say(text)
 }
 
-/// Does some work, and shows what it tells until it ends, on a bar that is hidden where there is no terminal. What is said
-/// meanwhile is shown above the bar.
+/// Does some work, and shows what it tells until it ends, on a bar that is hidden where there is no terminal. What is
+/// said meanwhile is shown above the bar.
 pub(super) fn show_work<E: Send, T>(
     show: impl FnOnce(&ProgressBar, Receiver<E>) + Send,
     work: impl FnOnce(Sender<E>) -> Result<T>,

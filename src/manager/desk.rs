@@ -12,7 +12,8 @@
 //! ([`Effect`]): it wakes the tickets whose standing changed, and no others.
 //!
 //! # Why no wake-up is lost
-//! 1. A waiter tests its standing and goes to sleep under the lock (`wait_until` lets go of it and falls asleep in one step).
+//! 1. A waiter tests its standing and goes to sleep under the lock (`wait_until` lets go of it and falls asleep in one
+//!    step).
 //! 2. The thread that grants changes the standing under the same lock, and notifies before it lets go.
 //! 3. So either the test sees the grant, or the sleeper is there to be woken. There is no moment between.
 //!
@@ -153,8 +154,8 @@ impl Desk {
         });
     }
 
-    /// Takes a ticket for slots. Its end in any way gives back what it took. While another request of the same peer waits,
-    /// this one waits here, for `at_most` so long, and has no ticket yet.
+    /// Takes a ticket for slots. Its end in any way gives back what it took. While another request of the same peer
+    /// waits, this one waits here, for `at_most` so long, and has no ticket yet.
     pub(super) fn ask(&self, wish: &Wish, line: &Outbox, at_most: Duration) -> Option<Ticket<'_>> {
         drop(self.wait(&self.place_left, at_most, |locked| !locked.table.book.waits(wish.asker)));
         let turn = Arc::new(Condvar::new());
@@ -180,8 +181,8 @@ impl Desk {
         self.wait(&self.plan_due, left.unwrap_or(Duration::MAX), due).is_some()
     }
 
-    /// Waits until a peer that was blamed can be examined, and begins; `None` when the manager stops. When the time of one
-    /// comes, the next change of the table notices it: the heartbeat makes many a second.
+    /// Waits until a peer that was blamed can be examined, and begins; `None` when the manager stops. When the time of
+    /// one comes, the next change of the table notices it: the heartbeat makes many a second.
     pub(super) fn next_exam(&self) -> Option<Exam> {
         let due = |locked: &Locked| locked.table.is_exam_due(self.clock.now());
         loop {

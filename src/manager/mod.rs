@@ -134,8 +134,8 @@ impl Drop for Manager {
     }
 }
 
-/// Asks every peer whether it is there, a part of them at each of [`BEATS`], and strikes those that have been silent for
-/// too long, or have not given back their slots.
+/// Asks every peer whether it is there, a part of them at each of [`BEATS`], and strikes those that have been silent
+/// for too long, or have not given back their slots.
 ///
 /// A manager that was itself stopped, by a signal or by a machine with too much to do, has heard nobody
 /// meanwhile. That is its own fault: the time by which it came late is not counted against its peers.
@@ -144,8 +144,8 @@ fn heartbeat(desk: &Desk, ping: Duration) {
     let mut looked = Instant::now();
     let mut next = looked;
     for beat in (0..BEATS).cycle() {
-        // From beat to beat, however long the work of one takes. Beats that were missed are not made up for: where there is
-        // too much to do, all is asked less often, and all of the delay is excused.
+        // From beat to beat, however long the work of one takes. Beats that were missed are not made up for: where
+        // there is too much to do, all is asked less often, and all of the delay is excused.
         next = (next + beat_time).max(looked);
         if !desk.sleep(next.saturating_duration_since(Instant::now())) {
             return;

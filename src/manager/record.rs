@@ -5,10 +5,10 @@
 //! manager has stopped, it shows nothing. A log has the events, and nobody sees in it who waited for whom.
 //!
 //! # The rule
-//! `manager --record FILE` writes one HTML file. It begins with the board's own page and a player; then a `script` element
-//! of a type that no browser runs begins, and is never closed. HTML allows that at the end of a file. So the file can be opened at
-//! any moment, while the manager runs or after it was killed, and nothing has to be written at the end. It asks for
-//! nothing from anywhere. In the element stands one JSON object a line:
+//! `manager --record FILE` writes one HTML file. It begins with the board's own page and a player; then a `script`
+//! element of a type that no browser runs begins, and is never closed. HTML allows that at the end of a file. So the
+//! file can be opened at any moment, while the manager runs or after it was killed, and nothing has to be written at
+//! the end. It asks for nothing from anywhere. In the element stands one JSON object a line:
 //!
 //! ```text
 //! {"at":1764475425000,"state":{...}}         all that the board showed from that moment on, as `/state` answers
@@ -16,20 +16,20 @@
 //! {"at":1764475425412,"event":"ben left: ..."}   what happened, and why
 //! ```
 //!
-//! `at` is in milliseconds since 1970. A player needs at least one `state`; it skips what it cannot read, such as a last line
-//! of which only half was written. `<` is written `\u003c`, so no text ends the element. `grep '^{"at"' FILE | jq .` reads
-//! the same lines.
+//! `at` is in milliseconds since 1970. A player needs at least one `state`; it skips what it cannot read, such as a
+//! last line of which only half was written. `<` is written `\u003c`, so no text ends the element. `grep '^{"at"' FILE
+//! | jq .` reads the same lines.
 //!
-//! - **Twice a second, and only what has changed.** The recorder looks at the table as one more browser does. When the changes
-//!   since the last whole state have become longer than that state, the next one is written whole. So a file is at most about
-//!   twice as long as its changes, and a jump to any moment reads little.
-//! - **It is never in the way.** A thread of its own looks at the table under its lock, and writes after it has let go. When
-//!   the disk is full, it says so, and the recording ends there; the manager goes on.
+//! - **Twice a second, and only what has changed.** The recorder looks at the table as one more browser does. When the
+//!   changes since the last whole state have become longer than that state, the next one is written whole. So a file is
+//!   at most about twice as long as its changes, and a jump to any moment reads little.
+//! - **It is never in the way.** A thread of its own looks at the table under its lock, and writes after it has let go.
+//!   When the disk is full, it says so, and the recording ends there; the manager goes on.
 //!
 //! # What is missing
-//! Of more than two hundred events within half a second only the last are recorded, and files that change together are one
-//! event ([`events`](crate::manager::state)). What the page itself remembers, such as the line of the rates, begins again
-//! where a reader jumps to.
+//! Of more than two hundred events within half a second only the last are recorded, and files that change together are
+//! one event ([`events`](crate::manager::state)). What the page itself remembers, such as the line of the rates, begins
+//! again where a reader jumps to.
 
 use std::fs::File;
 use std::io::{self, Write};

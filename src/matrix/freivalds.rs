@@ -52,8 +52,8 @@
 //!
 //! (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., theorem 23.2: a bound by the largest
 //! entries of the whole operands. No bound by the entries of one row exists for Strassen.) l is what
-//! [`local_levels`](super::strassen::local_levels) gives, because the serving peer runs the same program. Doubled, this leaves
-//! room for kernels that add in another order.
+//! [`local_levels`](super::strassen::local_levels) gives, because the serving peer runs the same program. Doubled, this
+//! leaves room for kernels that add in another order.
 //!
 //! A row of P·x sums n such errors. They were made without knowing the signs of x, so they add up like
 //! coins: by Hoeffding's inequality the sum exceeds 10 √n e with a probability below 10^-21, and it never

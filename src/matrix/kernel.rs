@@ -26,8 +26,8 @@
 //! The micro-kernel, for the vectors that the processor has, is in `micro.rs`, with all the `unsafe` there
 //! is. It also asks the memory for what it will need next.
 //!
-//! What is missing: the block sizes follow from the caches, and are not measured at run time. Very thin products (a row times
-//! a matrix) are limited by memory and gain nothing from packing, but pay for it.
+//! What is missing: the block sizes follow from the caches, and are not measured at run time. Very thin products (a row
+//! times a matrix) are limited by memory and gain nothing from packing, but pay for it.
 
 use super::micro::{self, LINE, Target, TileProduct, TileSize};
 use super::{Operand, View};
@@ -50,7 +50,8 @@ impl Blocks {
     /// - Each tile of C is read and written once per KC steps, so KC is long. Where NR columns of 256 rows of B fill no
     ///   more than half of L1 (AVX2: 16 of 32 KiB), KC is 256. Where they are larger (AVX-512: 48), B comes from L2
     ///   anyway, asked for some steps ahead, and KC is 512. On an idle machine 1024 is as quick; where several peers
-    ///   share its cores, as in the lab, their blocks push each other out of the caches, and 512 takes a tenth less time.
+    ///   share its cores, as in the lab, their blocks push each other out of the caches, and 512 takes a tenth less
+    ///   time.
     /// - MC x KC of A are a quarter of L2; two panels of B, the one in use and the next, and C are there, too.
     /// - KC x NC of B are an eighth of L3, and at most 4 MiB, so that three peers with two threads each, as in the lab,
     ///   fill three quarters of 32 MiB.

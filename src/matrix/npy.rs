@@ -7,10 +7,10 @@
 //!     \x93NUMPY 1 0 | length | {'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), } | entries
 //! ```
 //!
-//! The entries go straight between the file and the matrix, at the speed of memory. Read is every type that loses nothing
-//! as an `f64`: reals of 2, 4 and 8 bytes, whole numbers of 1 to 8 with a sign or without, and truth values, in either byte
-//! order, in C order (row after row) and in Fortran order (column after column). Written is `<f8` in C order, which every
-//! NumPy reads back bit for bit.
+//! The entries go straight between the file and the matrix, at the speed of memory. Read is every type that loses
+//! nothing as an `f64`: reals of 2, 4 and 8 bytes, whole numbers of 1 to 8 with a sign or without, and truth values, in
+//! either byte order, in C order (row after row) and in Fortran order (column after column). Written is `<f8` in C
+//! order, which every NumPy reads back bit for bit.
 //!
 //! A header may say anything, so nothing is believed, and nothing allocated, before it agrees with the
 //! length of the file. Every refusal says what to do next.

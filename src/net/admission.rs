@@ -6,10 +6,10 @@
 //!
 //! # The rule
 //! With `--secret-file` every node has the same secret, and none ever sends it. After the first line of a conversation
-//! the node that was reached draws a number that was never used, the *nonce*. It reads on, and understands that line, only
-//! when the other side has shown what HMAC-SHA-256 makes of nonce and line under the secret
-//! ([`key`](super::key)). The line is in it, so that a proof is worth nothing for another line; the nonce, so that it is
-//! worth nothing another time. A payload is sent after the proof.
+//! the node that was reached draws a number that was never used, the *nonce*. It reads on, and understands that line,
+//! only when the other side has shown what HMAC-SHA-256 makes of nonce and line under the secret ([`key`](super::key)).
+//! The line is in it, so that a proof is worth nothing for another line; the nonce, so that it is worth nothing another
+//! time. A payload is sent after the proof.
 //!
 //! ```text
 //! > {"type":"state"}
@@ -19,9 +19,9 @@
 //! {"type":"state","peers":[...]}
 //! ```
 //!
-//! The side that began may ask for the same in return, by a nonce of its own, and the programs here do: else any program
-//! that takes the port of a dead manager could give its peers orders. The two are made for two purposes, so that neither
-//! can be sent back as the other; and a manager's for a third, so that nobody can fetch it from a peer.
+//! The side that began may ask for the same in return, by a nonce of its own, and the programs here do: else any
+//! program that takes the port of a dead manager could give its peers orders. The two are made for two purposes, so
+//! that neither can be sent back as the other; and a manager's for a third, so that nobody can fetch it from a peer.
 //!
 //! All of this is done by the [`Connection`](super::connection::Connection), so that no conversation knows of it. HTTP,
 //! which only reads, stays open. A node without a secret listens on loopback only, unless it is told `--open`.
@@ -71,7 +71,8 @@ impl Admission {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Handshake {
-    /// "Show that you know the secret": what that makes of this number, which was never used before, and your first line.
+    /// "Show that you know the secret": what that makes of this number, which was never used before, and your first
+    /// line.
     Challenge { nonce: Key },
     /// "This is what it makes of them." With a nonce of one's own: "show that you know it, too".
     Proof { mac: Key, nonce: Option<Key> },

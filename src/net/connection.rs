@@ -16,8 +16,8 @@
 //!
 //! # Before the first answer
 //! Where a network has a secret, both sides of a connection show that they know it, as [`admission`](super::admission)
-//! says. The side that was reached does so when it has read the first line; the side that connects when the answer begins
-//! to come, or before it sends a payload. So a conversation sees nothing of it.
+//! says. The side that was reached does so when it has read the first line; the side that connects when the answer
+//! begins to come, or before it sends a payload. So a conversation sees nothing of it.
 //!
 //! # What is missing
 //! Messages are parsed from a whole line; a peer that sends long lines slowly costs a thread each.
@@ -99,7 +99,8 @@ impl Connection {
         Ok(Self { entry, ..Self::new(Writer::new(stream).map_err(failed)?, longest_line) })
     }
 
-    /// A connection that a listener accepted, whose lines may be as long as `speaks`, from one that must know this secret.
+    /// A connection that a listener accepted, whose lines may be as long as `speaks`, from one that must know this
+    /// secret.
     pub(super) fn accepted(writer: Writer, speaks: usize, secret: Option<&Key>) -> Self {
         Self { guard: secret.cloned(), speaks, ..Self::new(writer, limits::LINE) }
     }
@@ -288,7 +289,8 @@ impl Connection {
         }
     }
 
-    /// Reads up to the next newline. The line is not kept: a conversation that rests takes no memory for its longest one.
+    /// Reads up to the next newline. The line is not kept: a conversation that rests takes no memory for its longest
+    /// one.
     fn read_line(&mut self) -> Result<Vec<u8>> {
         match next_line(&mut self.reader, self.longest_line) {
             Err(e) if is_timeout(&e) => {

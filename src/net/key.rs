@@ -2,9 +2,9 @@
 //!
 //! # The rule
 //! No key is sent to a node that could not know it anyway. Where a node is to show that it knows one, it shows what
-//! HMAC-SHA-256 (RFC 2104) makes of that key and of what is asked for; from that nobody learns the key, and for anything
-//! else it is worth nothing. A manager makes all keys from one that it draws when it starts, so it need not keep them,
-//! and they end with it:
+//! HMAC-SHA-256 (RFC 2104) makes of that key and of what is asked for; from that nobody learns the key, and for
+//! anything else it is worth nothing. A manager makes all keys from one that it draws when it starts, so it need not
+//! keep them, and they end with it:
 //! - the **token** of a peer, of its number: shown to the manager alone, by one that speaks as that peer;
 //! - the **key** of a lease at a peer, of both numbers: told to the holder, and to the peer, with which it is compared;
 //! - the key of a new peer's first **examination**, of the same numbers, under the *peer's* token: it takes no slot;

@@ -21,9 +21,6 @@ pub const REST_TIME: Duration = Duration::from_secs(60);
 /// How long a manager may be silent before a peer takes it for dead, however rarely it pings.
 pub const SILENCE: Duration = Duration::from_secs(60);
 
-/// How many of its pings in a row a peer must miss for that.
-pub const MISSED_PINGS: u32 = 5;
-
 /// The slowest payload that is still worth waiting for, in bytes per second.
 pub const PAYLOAD_RATE: u64 = 1 << 20;
 
@@ -42,8 +39,9 @@ pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(10);
 /// How an answer over HTTP must be taken. People have slower links than peers.
 pub const HTTP_PACE: Pace = Pace { start: Duration::from_secs(10), rate: 16 << 10, stall: STALL_TIME };
 
-/// What the kernel may hold of an answer over HTTP, in bytes (it doubles this, for needs of its own): what it holds counts
-/// as taken. It would hold megabytes, and a reader of 1,000 bytes a second would have three minutes; so it has 46 s.
+/// What the kernel may hold of an answer over HTTP, in bytes (it doubles this, for needs of its own): what it holds
+/// counts as taken. It would hold megabytes, and a reader of 1,000 bytes a second would have three minutes; so it has
+/// 46 s.
 pub const HTTP_BUFFER: usize = 128 << 10;
 
 /// How long connecting to a node may take.
@@ -59,9 +57,9 @@ pub const OUTBOX: usize = 4 << 20;
 /// Connections that the kernel may hold ready for `accept` (std asks for 128 only).
 pub const BACKLOG: i32 = 4096;
 
-/// Conversations that one node carries on at once: five thousand registered peers, and strangers. Strangers have at most
-/// half of them; one more takes the place of the least useful one of the party that has most
-/// (`net/places.rs`). Each costs a thread and some 20 KiB.
+/// Conversations that one node carries on at once: five thousand registered peers, and strangers. Strangers have at
+/// most half of them; one more takes the place of the least useful one of the party that has most (`net/places.rs`).
+/// Each costs a thread and some 20 KiB.
 pub const CONNECTIONS: usize = 8192;
 
 /// The most slots one peer may offer.

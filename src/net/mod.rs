@@ -25,9 +25,10 @@
 //! ```
 //!
 //! # What is missing
-//! Nothing is encrypted: a machine on the way reads everything, tokens and keys ([`key`]), too. All that know the secret of
-//! a network can speak to its nodes, and where it has none, all that can reach a port ([`admission`]). A line is read as a
-//! whole before it is understood, so a message costs its sender's bandwidth and [`limits::LINE`] bytes of our memory.
+//! Nothing is encrypted: a machine on the way reads everything, tokens and keys ([`key`]), too. All that know the
+//! secret of a network can speak to its nodes, and where it has none, all that can reach a port ([`admission`]). A line
+//! is read as a whole before it is understood, so a message costs its sender's bandwidth and [`limits::LINE`] bytes of
+//! our memory.
 
 pub mod admission;
 pub mod connection;

@@ -7,9 +7,9 @@
 //! # The rule
 //! A *party* is a peer that has shown that it is this peer, else an address: a whole class may share one. Strangers
 //! together have at most half of the places, so the other half is there for those that are registered.
-//! While there is room, nobody gives way. A newcomer that finds none takes the place of *the least useful one of the party
-//! that has most*, its own party included. What is useful, the caller says. Where that gains nothing, because nobody has
-//! more than one place, the newcomer is the one to go.
+//! While there is room, nobody gives way. A newcomer that finds none takes the place of *the least useful one of the
+//! party that has most*, its own party included. What is useful, the caller says. Where that gains nothing, because
+//! nobody has more than one place, the newcomer is the one to go.
 //!
 //! # An example
 //! Of 8 places one program at 10.0.0.7 has 3, and 10.0.0.8 has 1. A fifth stranger comes from 10.0.0.9: the one of the

@@ -2,19 +2,19 @@
 //!
 //! # The rule
 //! Every connection gets a thread of its own, so a slow one delays nobody. There are bounds to that:
-//! at most [`limits::CONNECTIONS`] at once, half of them for strangers. One more takes the place of the one of its party
-//! that has rested for longest, or of another party that has more (`net/places.rs`): so a program that opens
-//! thousands ends its own. Where nobody gives way, the newcomer is told `busy` in words. Running out of
-//! descriptors or threads costs the new connection, never the old ones, and never the loop: an accept
-//! that fails would fail again at once, so the loop rests for a moment before it goes on.
+//! at most [`limits::CONNECTIONS`] at once, half of them for strangers. One more takes the place of the one of its
+//! party that has rested for longest, or of another party that has more (`net/places.rs`): so a program that opens
+//! thousands ends its own. Where nobody gives way, the newcomer is told `busy` in words. Running out of descriptors or
+//! threads costs the new connection, never the old ones, and never the loop: an accept that fails would fail again at
+//! once, so the loop rests for a moment before it goes on.
 //!
 //! Browsers open connections in advance, and say nothing. Such a one ends after [`limits::FIRST_MESSAGE_TIME`]
 //! (`net/http`).
 //!
 //! # How it stops
-//! A flag is set and the listener is shut down, which wakes `accept`; that takes no descriptor, so it works where there is
-//! none left. Every open socket is closed, which wakes its reader. Then all threads are joined: after [`Server::stop`] no
-//! conversation goes on.
+//! A flag is set and the listener is shut down, which wakes `accept`; that takes no descriptor, so it works where there
+//! is none left. Every open socket is closed, which wakes its reader. Then all threads are joined: after
+//! [`Server::stop`] no conversation goes on.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -81,8 +81,8 @@ impl Open {
 /// Listens on `addr`; port 0 takes any free port.
 ///
 /// # Errors
-/// A usage error where every program of other machines could join; and when the address is not one of this machine's, or
-/// the port is in use.
+/// A usage error where every program of other machines could join; and when the address is not one of this machine's,
+/// or the port is in use.
 pub fn listen(addr: SocketAddr, admission: &Admission) -> Result<TcpListener> {
     admission.allow(addr)?;
     let listener = TcpListener::bind(addr).and_then(|listener| {

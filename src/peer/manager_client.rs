@@ -88,7 +88,8 @@ impl ManagerClient {
     /// This peer has a file, whole or in part; `published` is when a person put it there, if one did.
     ///
     /// # Errors
-    /// `conflict` when the name stands for other bytes, `expired` when these were dropped, `busy` when there is no room.
+    /// `conflict` when the name stands for other bytes, `expired` when these were dropped, `busy` when there is no
+    /// room.
     pub(crate) fn update(
         &mut self,
         who: &Credentials,

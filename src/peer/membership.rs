@@ -40,6 +40,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The pause that is not exceeded.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 
+/// How many of its pings in a row must be missed until a manager is taken for dead.
+const MISSED_PINGS: u32 = 5;
+
 /// How short the time for that may get.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
 
@@ -186,8 +189,8 @@ impl Talk<'_> {
         Ok(())
     }
 
-    /// "I am still here", with what the manager can compare with its own list, and what others are to know. How often it pings says how long a
-    /// silence means that it is dead.
+    /// "I am still here", with what the manager can compare with its own list, and what others are to know. How often
+    /// it pings says how long a silence means that it is dead.
     fn answer_ping(&mut self) {
         let Wings { library, uploads, replication, .. } = self.wings;
         let ReplicationStatus { paused, failed, .. } =
@@ -198,7 +201,7 @@ impl Talk<'_> {
         }
         self.line.send(&ToManager::Ok(said.bounded()));
         if let Some(last) = self.last_ping.replace(Instant::now()) {
-            self.silence = (last.elapsed() * limits::MISSED_PINGS).clamp(SHORTEST_SILENCE, limits::SILENCE);
+            self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, limits::SILENCE);
         }
         self.wings.serving.buffers.tidy();
     }

@@ -2,9 +2,9 @@
 //!
 //! # What it owns
 //! A server that answers other peers (`sessions`), the thread that keeps its `membership`, and the `Wings`, which
-//! both share: what is known of the `network`, and the state of each wing. Each wing is a chapter: `serve` computes products for others, `multiply` has them computed; the
-//! `library` is what it offers, `swarm` moves pieces, `replication` keeps copies, and `http` serves browsers.
-//! What a user asks of it is in [`commands`](crate::commands).
+//! both share: what is known of the `network`, and the state of each wing. Each wing is a chapter: `serve` computes
+//! products for others, `multiply` has them computed; the `library` is what it offers, `swarm` moves pieces,
+//! `replication` keeps copies, and `http` serves browsers. What a user asks of it is in [`commands`](crate::commands).
 //!
 //! # Both sides of one program
 //! ```text

@@ -113,8 +113,8 @@ impl Network {
         self.known.lock().credentials.clone()
     }
 
-    /// Asks the manager something in this peer's name. One that was restarted meanwhile, and so knows nothing of this peer,
-    /// or did not answer, is asked once more when this peer has registered there.
+    /// Asks the manager something in this peer's name. One that was restarted meanwhile, and so knows nothing of this
+    /// peer, or did not answer, is asked once more when this peer has registered there.
     ///
     /// # Errors
     /// Why this peer is not registered, and what `ask` says.
@@ -147,8 +147,8 @@ impl Network {
         credentials.token.is_some_and(|token| token.pass(peer, file) == *pass)
     }
 
-    /// Whether this is the key of an examination: the manager made it of this peer's token. One that comes shows that the
-    /// manager can connect to this peer: what it warned of is over.
+    /// Whether this is the key of an examination: the manager made it of this peer's token. One that comes shows that
+    /// the manager can connect to this peer: what it warned of is over.
     pub(crate) fn is_exam(&self, lease: LeaseId, key: &Key) -> bool {
         let mut known = self.known.lock();
         let Credentials { peer, token } = &known.credentials;
@@ -173,8 +173,8 @@ impl Network {
     /// # Errors
     /// Why this peer is not registered.
     pub fn first_number(&self) -> Result<PeerId> {
-        // A program that was restarted may have to wait for the end of its former self; one that has lost its manager, for
-        // the next one.
+        // A program that was restarted may have to wait for the end of its former self; one that has lost its manager,
+        // for the next one.
         let enough = |known: &Contact| known.attempts > 0 && !known.busy && !known.ever_joined;
         let patience =
             if self.known.lock().ever_joined { BACK } else { limits::CONNECT_TIME + limits::MESSAGE_TIME };

@@ -3,27 +3,28 @@
 //! # The problem
 //! Tit-for-tat alone does not make it worth while to give. A seed receives nothing, so it cannot tell a peer that gives
 //! from one that does not. And a piece that it sends to a peer that gives nothing must be sent again, to another peer,
-//! because nobody passes it on. Peers that download have idle links at moments when they want nothing from each other; a
-//! peer that only takes always wants something, and gets them. Without a ledger such a peer was often done first.
+//! because nobody passes it on. Peers that download have idle links at moments when they want nothing from each other;
+//! a peer that only takes always wants something, and gets them. Without a ledger such a peer was often done first.
 //!
 //! # The rules
 //! The requests of a peer that owes wait behind those of all others ([`Uplink`](super::uplink::Uplink)). A peer owes
-//! - **for a file that is whole here**, when it has three loans (`LOANS`). The first peer that is sent a piece has it on loan.
-//!   The loan is paid back when another peer says that it has the piece, too (`have`). It is never paid back when the
-//!   piece had to be sent from here again before that.
-//! - **for a file that is fetched here**, when it was sent the bytes of two pieces (`IMBALANCE`) more than came from it.
+//! - **for a file that is whole here**, when it has three loans (`LOANS`). The first peer that is sent a piece has it
+//!   on loan. The loan is paid back when another peer says that it has the piece, too (`have`). It is never paid back
+//!   when the piece had to be sent from here again before that.
+//! - **for a file that is fetched here**, when it was sent the bytes of two pieces (`IMBALANCE`) more than came from
+//!   it.
 //!
 //! A peer that owes is served when nobody else asks, and when its request was passed over often enough. So a newcomer,
 //! which has nothing to give, gets its first pieces, and the last peers of a swarm are served by all.
 //!
 //! # An example
-//! The seed sends piece 1 to Ada, 2 to Ben, 3 to Eve. Ada passes 1 on to Ben, and Ben says so: Ada has no loan any more.
-//! Nobody says that it has 3, so the seed sends 3 to Ada, too. Now Eve cannot pay that loan back.
+//! The seed sends piece 1 to Ada, 2 to Ben, 3 to Eve. Ada passes 1 on to Ben, and Ben says so: Ada has no loan any
+//! more. Nobody says that it has 3, so the seed sends 3 to Ada, too. Now Eve cannot pay that loan back.
 //!
 //! # What is missing
-//! A debt is written to a name. A peer that takes another name each time has no debts, and all that show no name are one
-//! debtor. Where there are two seeds, a piece that came from the other seed pays loans back, too. A loan
-//! that cannot be paid back is kept until nobody asks for the file any more. And peers that say `have` for pieces that they
+//! A debt is written to a name. A peer that takes another name each time has no debts, and all that show no name are
+//! one debtor. Where there are two seeds, a piece that came from the other seed pays loans back, too. A loan that
+//! cannot be paid back is kept until nobody asks for the file any more. And peers that say `have` for pieces that they
 //! do not have pay each other's loans back with words.
 
 use std::collections::HashMap;
@@ -89,7 +90,8 @@ impl<P: Clone + Default + Eq + Hash> Ledger<P> {
         owed.is_some_and(|&owed| owed >= LOANS)
     }
 
-    /// Whether a peer that asks for a file that is fetched here, in pieces of this size, owes so much that it has to wait.
+    /// Whether a peer that asks for a file that is fetched here, in pieces of this size, owes so much that it has to
+    /// wait.
     pub(crate) fn owes_bytes(&self, peer: &P, piece_size: u64) -> bool {
         self.balance.get(peer).is_some_and(|&bytes| bytes >= (IMBALANCE * piece_size) as i64)
     }

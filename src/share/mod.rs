@@ -29,7 +29,8 @@
 //! * [`Bitfield`]: a set of pieces, as it travels on the wire.
 //! * [`store`]: the shared folder; pieces that survive a kill, files that appear only when whole.
 //! * [`picker`]: which piece to ask of which neighbour.
-//! * [`choker`]: which peers are served, and [`uplink`]: which of their requests is next; [`ledger`]: who owes, and waits.
+//! * [`choker`]: which peers are served, and [`uplink`]: which of their requests is next; [`ledger`]: who owes, and
+//!   waits.
 //! * [`versions`]: which files were published and which were removed everywhere; the later wins.
 //! * [`fingerprint`]: one number for a whole list of files.
 //! * [`limiter`]: how fast. [`theory`]: how fast it could be at best. [`units`]: how people write that.

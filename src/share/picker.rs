@@ -9,7 +9,8 @@
 //!   have. Were all to ask from the front, the end of the file would be at its first neighbour alone, and lost with
 //!   it; and no peer would have anything to give to the others. Among equally rare ones the order is random, for each
 //!   downloader another: they would all fetch the same piece otherwise, and again have nothing to give to each other.
-//!   A neighbour counts from the moment when it first unchokes us: what lies at one that never gives can be had nowhere.
+//!   A neighbour counts from the moment when it first unchokes us: what lies at one that never gives can be had
+//!   nowhere.
 //! - **Other orders**, to compare: [`PickOrder::Sequential`] asks from the front. [`PickOrder::Split`] is the
 //!   sources' "part i of n": neighbour i of n begins at part i and goes on, round the end of the file; so it takes
 //!   over what a slow or lost neighbour left undone.
@@ -26,8 +27,8 @@
 //! - **Endgame.** When nothing is open any more, the download lasts as long as the slowest neighbour takes for what
 //!   it owes, while the fast ones have nothing to do. So a neighbour with nothing to do is asked for a piece that
 //!   another owes: the one that lies deepest in a queue, because it would come last. At most [`COPIES`] are asked for
-//!   one piece, and a neighbour for one such piece at a time. The loser hears from us that we `have` the piece, and then
-//!   sends it no more ([`Picker::taken_back`]). If it has begun to, its answer is ignored and counted
+//!   one piece, and a neighbour for one such piece at a time. The loser hears from us that we `have` the piece, and
+//!   then sends it no more ([`Picker::taken_back`]). If it has begun to, its answer is ignored and counted
 //!   ([`Waste::duplicates`]).
 //!
 //! A piece that is missing is *open*, or some neighbour owes it, or it has arrived and is being *checked*. The picker

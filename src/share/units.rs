@@ -1,9 +1,9 @@
 //! Sizes and rates as people write them: `8MiB`, `20M`, `1048576`, `50mbit`; and how many there are of something.
 //!
 //! A size is a number of bytes, a rate a number of bytes per second. `k`, `M`, `G`, `T` are powers of 1000,
-//! `Ki`, `Mi`, `Gi`, `Ti` powers of 1024; a `B` may follow. Case does not matter, so `b` is a byte too; bits are written
-//! out, as in `50Mbit/s`, and eight are a byte. A fraction is welcome where whole bytes come out: `1.5MiB`. A rate may end in
-//! `/s`.
+//! `Ki`, `Mi`, `Gi`, `Ti` powers of 1024; a `B` may follow. Case does not matter, so `b` is a byte too; bits are
+//! written out, as in `50Mbit/s`, and eight are a byte. A fraction is welcome where whole bytes come out: `1.5MiB`. A
+//! rate may end in `/s`.
 //!
 //! ```
 //! use peerlab::share::units::Bytes;

@@ -10,8 +10,8 @@
 //! - **A few pieces at a time**: one where the link is slow (`--up`), more where it is the machine that limits.
 //! - **A peer that owes waits** behind all others: the [`ledger`](super::ledger) says which one does. When nobody else
 //!   asks, it is served.
-//! - Among the others **what was sent least often comes first.** As long as the seed has not sent every piece once, each
-//!   byte that it sends twice is a byte too many: F / u_s is a bound ([`theory`](super::theory)).
+//! - Among the others **what was sent least often comes first.** As long as the seed has not sent every piece once,
+//!   each byte that it sends twice is a byte too many: F / u_s is a bound ([`theory`](super::theory)).
 //! - Among those: **the requester that was served longest ago**, so that all are served alike; then the one that
 //!   asked first.
 //! - **No request waits for ever**: a request that was passed over [`PATIENCE`] times comes first. A peer that

@@ -44,8 +44,8 @@
 //! which it was put there; if that loses, it goes to the trash. A file that the manager lists although this peer
 //! remembers its drop of 10, and has told it so, was put there since, at a time that nobody tells: the peer marks it as
 //! published at 11, the first moment after the drop, and tells that time with the file. Else nobody would know when the
-//! publisher has left and the manager is a new one, and any peer that still remembers the drop would be believed. A drop
-//! of `t` that waits for its turn is *void* if by then [`Versions::published`] is later than `t`.
+//! publisher has left and the manager is a new one, and any peer that still remembers the drop would be believed. A
+//! drop of `t` that waits for its turn is *void* if by then [`Versions::published`] is later than `t`.
 //!
 //! All of this is plain state: no socket, no thread, no clock.
 //!
@@ -171,8 +171,8 @@ impl Versions {
         }
     }
 
-    /// All drops, those of what was seen here last, and else oldest first: what is written to the disk, and told to a new
-    /// manager.
+    /// All drops, those of what was seen here last, and else oldest first: what is written to the disk, and told to a
+    /// new manager.
     pub fn drops(&self) -> impl DoubleEndedIterator<Item = (Millis, &FileName, FileId)> {
         self.drops.iter().map(|(_, at, file, id)| (*at, file, *id))
     }

@@ -2,8 +2,8 @@
 //! added, copied and downloaded, a product, a drop.
 //!
 //! `tests/failing.rs` is loaded into the program that is to suffer, and lets the call fail. The rest is looked at from
-//! the outside: nobody crashes; what ends in a failure names the cause and says what to do; what is done again is right;
-//! the file is everywhere, and then nowhere; and no thread, descriptor, slot or temporary file is left.
+//! the outside: nobody crashes; what ends in a failure names the cause and says what to do; what is done again is
+//! right; the file is everywhere, and then nowhere; and no thread, descriptor, slot or temporary file is left.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -16,8 +16,8 @@ use tempfile::TempDir;
 use super::wire::Wire;
 use super::{PATIENCE, until};
 
-/// Starts what follows with signals as they are usually. A shell ignores SIGINT for what it runs in the background, tests
-/// too, and what is ignored stays ignored.
+/// Starts what follows with signals as they are usually. A shell ignores SIGINT for what it runs in the background,
+/// tests too, and what is ignored stays ignored.
 const DEFAULT_SIGNALS: &[&str] = &["env", "--default-signal=HUP,INT"];
 
 /// What plays `any manager` or `any peer` if it is not our own program: words for a shell.
@@ -63,8 +63,8 @@ impl Outcome {
 }
 
 impl Node {
-    /// Starts `program` in the folder `dir`, with `log` as its `RUST_LOG`: `manager`, `peer`, `nohup manager`, `python3`; or `any
-    /// manager`, `any peer`, which are those that `scripts/conform.sh` is given, and else the same.
+    /// Starts `program` in the folder `dir`, with `log` as its `RUST_LOG`: `manager`, `peer`, `nohup manager`,
+    /// `python3`; or `any manager`, `any peer`, which are those that `scripts/conform.sh` is given, and else the same.
     pub(crate) fn start(program: &str, dir: &Path, log: &str, args: &[&str]) -> Self {
         Self::start_with(program, dir, log, args, &[])
     }

@@ -1,4 +1,5 @@
-//! A program on a terminal: keys go in, and what the screen was sent comes out. `script` (util-linux) makes the terminal.
+//! A program on a terminal: keys go in, and what the screen was sent comes out. `script` (util-linux) makes the
+//! terminal.
 
 use std::io::{Read, Write};
 use std::path::Path;

@@ -198,7 +198,8 @@ impl Wire {
     }
 }
 
-/// A peer whose manager is the test, `peer serve` or any other: the peer, its conversation with the manager, its address.
+/// A peer whose manager is the test, `peer serve` or any other: the peer, its conversation with the manager, its
+/// address.
 pub(crate) fn peer_of_mine(dir: &Path, slots: u32) -> (Node, Wire, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (manager, slots) = (listener.local_addr().unwrap().to_string(), slots.to_string());

@@ -1,18 +1,18 @@
 //! Everything that somebody else writes and a program here reads: what must hold whatever the bytes are.
 //!
 //! # The problem
-//! A node reads what strangers send, files that other programs wrote, and what a person types. A test by hand tries what
-//! its author thought of.
+//! A node reads what strangers send, files that other programs wrote, and what a person types. A test by hand tries
+//! what its author thought of.
 //!
 //! # The rule
-//! There is one function for each [input](INPUTS). It takes any bytes, reads them as the programs do, and panics where a
-//! promise is broken: not only "it does not crash", but what the type promises. What was understood is understood in the
-//! same way when it is written again; a range lies in its file; a name has no slash; a bitfield has a bit for each piece.
-//! What is made of an input is in proportion to its length.
+//! There is one function for each [input](INPUTS). It takes any bytes, reads them as the programs do, and panics where
+//! a promise is broken: not only "it does not crash", but what the type promises. What was understood is understood in
+//! the same way when it is written again; a range lies in its file; a name has no slash; a bitfield has a bit for each
+//! piece. What is made of an input is in proportion to its length.
 //!
 //! `cargo fuzz` calls these functions millions of times, with bytes that it makes from those that reached new code
-//! (`scripts/faults.sh fuzz`). The most telling are kept in `corpus`, with those that broke something once and with some
-//! made by hand; `cargo test` gives each of them to its function again.
+//! (`scripts/faults.sh fuzz`). The most telling are kept in `corpus`, with those that broke something once and with
+//! some made by hand; `cargo test` gives each of them to its function again.
 //!
 //! # What is missing
 //! What is said in which order, which the golden dialogues look at; and the files that only a peer writes itself.

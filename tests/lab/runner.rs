@@ -1,7 +1,7 @@
 //! Runs the checks of an exercise of the lab and says what is wrong in the exercise's own words.
 //!
-//! `scripts/lab.sh` puts this file and the checks into a copy of the project, where they are modules of the file that is
-//! worked on. Each check is a function of a seed, which panics with a sentence for the student.
+//! `scripts/lab.sh` puts this file and the checks into a copy of the project, where they are modules of the file that
+//! is worked on. Each check is a function of a seed, which panics with a sentence for the student.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -15,8 +15,8 @@ pub(crate) type Check = (u32, &'static str, fn(u64));
 /// How long a check may take: a program that waits for ever is wrong, too.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs all checks, with every seed in `PEERLAB_LAB_SEEDS`. A line for each goes to a file, named after the module, in the
-/// folder `PEERLAB_LAB`: its points, what it says, and what is wrong, if anything is, parted by tabs.
+/// Runs all checks, with every seed in `PEERLAB_LAB_SEEDS`. A line for each goes to a file, named after the module, in
+/// the folder `PEERLAB_LAB`: its points, what it says, and what is wrong, if anything is, parted by tabs.
 ///
 /// # Panics
 /// When a check fails.

@@ -2,8 +2,9 @@
 //! both when the power fails.
 //!
 //! # The rule
-//! What the program publishes is on the disk before it has its name, as [`Store`](crate::share::store::Store) does it. What
-//! a person saves is in memory for [`WRITEBACK`]: a power cut takes it away. Every change gives a file another stamp.
+//! What the program publishes is on the disk before it has its name, as [`Store`](crate::share::store::Store) does it.
+//! What a person saves is in memory for [`WRITEBACK`]: a power cut takes it away. Every change gives a file another
+//! stamp.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;

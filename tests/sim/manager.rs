@@ -1,8 +1,8 @@
 //! A manager in virtual time: the program's own table, and around it what its threads do.
 //!
 //! # What is the program's, and what is not
-//! Every decision is [`Table`]'s. Here stands what `desk` and `sessions` do around it: which verb a message calls, who is
-//! told what follows ([`Effect`]), and when somebody who waits is looked after again.
+//! Every decision is [`Table`]'s. Here stands what `desk` and `sessions` do around it: which verb a message calls, who
+//! is told what follows ([`Effect`]), and when somebody who waits is looked after again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,26 +1,28 @@
-//! A simulated network: a manager, three to five peers, their disks, clocks and cables, all in one thread and in virtual time.
+//! A simulated network: a manager, three to five peers, their disks, clocks and cables, all in one thread and in
+//! virtual time.
 //!
 //! # The problem
-//! What goes wrong in a network goes wrong when several things happen at once, and real time shows few of those moments: a
-//! thousand kills take minutes, and none of them happens twice. Here one number, the *seed*, decides everything. A second
-//! shows hundreds of schedules, and the one that went wrong can be played again.
+//! What goes wrong in a network goes wrong when several things happen at once, and real time shows few of those
+//! moments: a thousand kills take minutes, and none of them happens twice. Here one number, the *seed*, decides
+//! everything. A second shows hundreds of schedules, and the one that went wrong can be played again.
 //!
 //! # The rules
-//! - **The program's own state decides**: the manager's table, the library, `decide`, the picker, the bindings. The nodes
-//!   around it ([`manager`](crate::manager::sim), [`peer`](crate::peer::replication::sim)) do what its threads do.
-//! - **A schedule** is some two hundred things that happen: people save, edit, rename, delete, drop and restore files and
-//!   multiply; nodes are killed, lose their power, freeze and come back; cables hold or break; disks are full; peers lie.
-//!   Each clock runs at its own speed.
+//! - **The program's own state decides**: the manager's table, the library, `decide`, the picker, the bindings. The
+//!   nodes around it ([`manager`](crate::manager::sim), [`peer`](crate::peer::replication::sim)) do what its threads
+//!   do.
+//! - **A schedule** is some two hundred things that happen: people save, edit, rename, delete, drop and restore files
+//!   and multiply; nodes are killed, lose their power, freeze and come back; cables hold or break; disks are full;
+//!   peers lie. Each clock runs at its own speed.
 //! - **After each event** the promises of the README are looked at. When the schedule is over, everything that fails is
 //!   mended, and the network must come to rest within [`REST`]: all peers have the same files, and nobody waits.
 //! - **A failing schedule shrinks**: what can be left out without mending it is left out.
 //!
-//! `scripts/faults.sh sim N` plays as many as asked, draws the chart of the first that fails, and records what the board
-//! showed; `SIM_SEED=7` before it plays that one alone.
+//! `scripts/faults.sh sim N` plays as many as asked, draws the chart of the first that fails, and records what the
+//! board showed; `SIM_SEED=7` before it plays that one alone.
 //!
 //! # What is missing
-//! The threads, the locks and the sockets are not simulated: tests with real processes are for them. A conversation over TCP
-//! is not repeated or reordered, only cut and held.
+//! The threads, the locks and the sockets are not simulated: tests with real processes are for them. A conversation
+//! over TCP is not repeated or reordered, only cut and held.
 
 pub(crate) mod disk;
 pub(crate) mod net;
@@ -572,7 +574,8 @@ impl World {
         layout.iter().all(|piece| parts.iter().any(|part| part.contains(piece)))
     }
 
-    /// What was dropped, and put there by nobody since, is not there. By clocks that differ nobody can say which was first.
+    /// What was dropped, and put there by nobody since, is not there. By clocks that differ nobody can say which was
+    /// first.
     fn check_dropped(&self) {
         let Some(manager) = &self.manager else { return };
         let one = self.plan.clocks[MANAGER];
@@ -673,17 +676,20 @@ mod tests {
     /// Each has found a fault once.
     #[test]
     fn what_was_found_once_stays_mended() {
-        // A file was saved with bytes that were dropped since, or so it seemed by a slow clock: it was offered, and told to
-        // nobody.
+        // A file was saved with bytes that were dropped since, or so it seemed by a slow clock: it was offered, and
+        // told to nobody.
         const EDITED_TO_WHAT_WAS_DROPPED: [u64; 2] = [787, 797];
-        // A part was refused, because its name was in use; then it was whole, the name was free, and it was told to nobody.
+        // A part was refused, because its name was in use; then it was whole, the name was free, and it was told to
+        // nobody.
         const REFUSED_IN_PART: [u64; 1] = [13_670];
-        // The manager asked for the whole list while the answer to an update was on its way; what that had told was offered
-        // no more by then, and stayed listed for ever.
+        // The manager asked for the whole list while the answer to an update was on its way; what that had told was
+        // offered no more by then, and stayed listed for ever.
         const ANSWERED_LATE: [u64; 1] = [6_855];
-        // A peer woke, heard of a drop, and of the same bytes again before it had moved its own away: it kept and told them not.
+        // A peer woke, heard of a drop, and of the same bytes again before it had moved its own away: it kept and told
+        // them not.
         const PUT_BACK_AT_ONCE: [u64; 1] = [23_318];
-        // A new manager listed what was dropped: a peer took that for put back before its own word of the drop had arrived.
+        // A new manager listed what was dropped: a peer took that for put back before its own word of the drop had
+        // arrived.
         const NOT_HEARD_OF_YET: [u64; 1] = [20_840];
         let found = EDITED_TO_WHAT_WAS_DROPPED.into_iter().chain(REFUSED_IN_PART).chain(ANSWERED_LATE);
         for seed in found.chain(PUT_BACK_AT_ONCE).chain(NOT_HEARD_OF_YET) {
@@ -733,8 +739,8 @@ mod tests {
         assert!(failed.is_empty());
     }
 
-    /// Writes the log of each node into a folder, as the programs log with `RUST_LOG=trace`, so that a chart can be drawn; and
-    /// what the board showed, as `manager --record` writes it.
+    /// Writes the log of each node into a folder, as the programs log with `RUST_LOG=trace`, so that a chart can be
+    /// drawn; and what the board showed, as `manager --record` writes it.
     fn write_story(world: &World, folder: &Path) {
         fs::create_dir_all(folder).unwrap();
         let mut logs = BTreeMap::<String, String>::new();

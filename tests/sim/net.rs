@@ -1,10 +1,10 @@
 //! The cables, the clocks, and the queue of everything that is still to happen.
 //!
 //! # The rule
-//! A connection keeps the order of what is said over it, as TCP does, and carries lines as they are on the wire. A cable that
-//! *holds* delivers late what was said meanwhile. One that *breaks* loses it, and lets no new connection through; who
-//! talked over it hears of that when the connection is used again, or never. A node that is frozen hears everything when
-//! it wakes. One that is killed answers no more: the other side hears the end.
+//! A connection keeps the order of what is said over it, as TCP does, and carries lines as they are on the wire. A
+//! cable that *holds* delivers late what was said meanwhile. One that *breaks* loses it, and lets no new connection
+//! through; who talked over it hears of that when the connection is used again, or never. A node that is frozen hears
+//! everything when it wakes. One that is killed answers no more: the other side hears the end.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

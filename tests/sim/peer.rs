@@ -2,8 +2,8 @@
 //!
 //! # What is the program's, and what is not
 //! The program's own are the library with its versions, the orders, the table of `decide`, what a look into the folder
-//! means, the picker, a download's check of each piece, the bindings, and its place in the network. Here stands what the
-//! threads do around them: which message calls what, and what `folder` does to a disk. The disk itself is
+//! means, the picker, a download's check of each piece, the bindings, and its place in the network. Here stands what
+//! the threads do around them: which message calls what, and what `folder` does to a disk. The disk itself is
 //! [`Disk`](crate::sim::disk).
 
 use std::collections::{BTreeMap, VecDeque};

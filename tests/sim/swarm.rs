@@ -1,21 +1,21 @@
 //! A swarm in virtual time: picker, choker, uplink, ledger and nothing else, against the lecture's bound.
 //!
-//! Every node here is a [`Picker`], an [`Uplink`], a [`Ledger`] and the [`choker`](super::choker)'s contenders; the rest
-//! is a queue of events in the order of their times. A link carries blocks of 64 KiB, in turn for the pieces
-//! that it sends at once, or whole pieces where it sends one at a time. A run of 16 peers takes 10 ms, and the same seed
+//! Every node here is a [`Picker`], an [`Uplink`], a [`Ledger`] and the [`choker`](super::choker)'s contenders; the
+//! rest is a queue of events in the order of their times. A link carries blocks of 64 KiB, in turn for the pieces that
+//! it sends at once, or whole pieces where it sends one at a time. A run of 16 peers takes 10 ms, and the same seed
 //! gives the same run.
 //!
 //! # A hundred thousand
 //! A peer says `have` to each of its neighbours, for each piece: with 40 neighbours, 64 pieces and 100,000 peers these
 //! are 256 million messages. So
-//! - what a node says to all its neighbours is *one* event. Where all know all, each hears it at a moment of its own, as in
-//!   the real network: who is first to ask decides much among few peers;
+//! - what a node says to all its neighbours is *one* event. Where all know all, each hears it at a moment of its own,
+//!   as in the real network: who is first to ask decides much among few peers;
 //! - a node knows its neighbours by the places of a list, and a message says its place in the list of the receiver:
 //!   nothing is looked up;
 //! - a bitfield is not sent: its receiver takes it from the sender when the message arrives.
 //!
-//! What is left is the program's own: picker, ledger and uplink take most of the time, waiting for memory. A peer takes 25 KB,
-//! and one of thousands about ten milliseconds in all.
+//! What is left is the program's own: picker, ledger and uplink take most of the time, waiting for memory. A peer takes
+//! 25 KB, and one of thousands about ten milliseconds in all.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
@@ -46,8 +46,8 @@ const MIB: u64 = 1 << 20;
 const SECOND: Micros = 1_000_000;
 const BLOCK: u64 = 64 << 10;
 
-/// How long a message takes: between one and one and a quarter of this. What is one event for many takes the longest, so
-/// that it does not overtake what was said before.
+/// How long a message takes: between one and one and a quarter of this. What is one event for many takes the longest,
+/// so that it does not overtake what was said before.
 const LATENCY: Micros = 300;
 
 /// How often one that gives nothing tries something.
@@ -69,7 +69,8 @@ struct Plan {
     pace: bool,
     /// Whether a neighbour that hears that the requester has the piece sends it no more.
     take_back: bool,
-    /// How many others a peer connects to, and so many others connect to it on the average; all where there are no more.
+    /// How many others a peer connects to, and so many others connect to it on the average; all where there are no
+    /// more.
     connects: usize,
     /// How many times faster the choker's rounds come.
     time_scale: u64,
@@ -502,7 +503,8 @@ impl Swarm {
         self.partners(new).into_iter().for_each(|(other, _)| self.meet(new, other));
     }
 
-    /// A peer that has lost many neighbours asks the tracker for others; one whose neighbours have nothing for it, for one.
+    /// A peer that has lost many neighbours asks the tracker for others; one whose neighbours have nothing for it, for
+    /// one.
     fn ask_tracker(&mut self, id: NodeId) {
         let here = self.nodes[id].neighbours.iter().filter(|known| known.here);
         let (count, useful) = (here.clone().count(), here.clone().any(|known| known.interested));

@@ -11,10 +11,10 @@
 //! - **The browser asks, the manager answers.** Twice a second the page asks for `/state`, the same state
 //!   that a `state` message is answered with. The answer carries a version ([`Snapshot::version`]), and a
 //!   browser that has that version already is told so in a hundred bytes. A page that nobody looks at does not ask.
-//! - **Only what has changed is sent.** While anything runs, something changes, and a state of two hundred files is some
-//!   hundred kilobytes. So the page names the version that it has, and is sent the difference ([`change`]). The last
-//!   states are kept for that, and shared by all that look, as texts ([`Board`]): a state is made and written once, for
-//!   one browser or a hundred. Of a version that is not kept any more, all is sent.
+//! - **Only what has changed is sent.** While anything runs, something changes, and a state of two hundred files is
+//!   some hundred kilobytes. So the page names the version that it has, and is sent the difference ([`change`]). The
+//!   last states are kept for that, and shared by all that look, as texts ([`Board`]): a state is made and written
+//!   once, for one browser or a hundred. Of a version that is not kept any more, all is sent.
 //! - **A name is never markup.** `<b>` is a legal name of a file. The script puts all text from the network
 //!   in as text. And should it ever forget to: the page's policy lets a browser run this one script
 //!   and no other, known by its hash, load nothing, and refuse every assignment of markup (trusted types).

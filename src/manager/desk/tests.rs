@@ -99,7 +99,8 @@ fn a_wake_up_without_a_reason_ends_no_wait() {
 #[test]
 fn no_wake_up_is_lost() {
     let (desk, line, peer) = desk();
-    // With so many peers a look takes a while. After that a lock that is let go of goes to the thread that waits for it.
+    // With so many peers a look takes a while. After that a lock that is let go of goes to the thread that waits for
+    // it.
     for port in 10_000..13_000 {
         let other = format!(r#"{{"version":2,"name":"p{port}","addr":"127.0.0.1:{port}","slots":0}}"#);
         desk.admit(serde_json::from_str(&other).unwrap(), &line).unwrap();

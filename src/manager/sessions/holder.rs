@@ -96,8 +96,8 @@ impl<'a> Leaseholder<'a> {
         Err(Error::new(Code::BadMessage, no).advise(advice))
     }
 
-    /// In the queue: until it is its turn, or it goes away. When it leaves the queue its ticket ends here; kept while it
-    /// rests, the ticket would hold up those behind it.
+    /// In the queue: until it is its turn, or it goes away. When it leaves the queue its ticket ends here; kept while
+    /// it rests, the ticket would hold up those behind it.
     fn wait(&mut self, wish: Wish) -> Result<Step<'a>> {
         let mut ticket = self.desk.ask(&wish, &self.line, Duration::ZERO);
         let mut pause = Duration::ZERO;

@@ -70,8 +70,8 @@ pub(super) fn serve_member(desk: &Desk, connection: &mut Connection, mut candida
     connection.stays(peer);
     let mut registration = Registration { desk, peer, why: BROKE };
     std::thread::scope(|scope| {
-        // The peer leaves the table when the conversation is over; the probe, which hears of that by `_over`, may take a
-        // moment longer.
+        // The peer leaves the table when the conversation is over; the probe, which hears of that by `_over`, may take
+        // a moment longer.
         let (_over, over) = bounded(0);
         thread::start_scoped(scope, "probe", move || probe(desk, peer, &over))?;
         let ended = stay_known(desk, connection, peer);

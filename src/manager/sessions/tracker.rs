@@ -8,8 +8,8 @@
 //! state            state: the whole table
 //! ```
 //!
-//! The files are told in pages, in the order of their names. What is listed all the while is told once; what comes or goes
-//! meanwhile may be told or not.
+//! The files are told in pages, in the order of their names. What is listed all the while is told once; what comes or
+//! goes meanwhile may be told or not.
 //!
 //! Anybody may look; who speaks as a peer, or wants something changed, shows the peer's token, else it is
 //! `unauthorised`.

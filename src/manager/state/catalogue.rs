@@ -8,9 +8,9 @@
 //! # The rules
 //! - **Query and update** (C1). An update adds a holder; a query is answered by the list of all holders but the
 //!   asker, an unknown file by `not_found` (C2).
-//! - **A peer that asks for what it has, has lost it** (C3): a query from a whole holder takes it off, unless it says that
-//!   it `has` it. One that holds a part asks because it wants the rest, and stays. Who asks is shown by its token: else
-//!   anybody could take others off.
+//! - **A peer that asks for what it has, has lost it** (C3): a query from a whole holder takes it off, unless it says
+//!   that it `has` it. One that holds a part asks because it wants the rest, and stays. Who asks is shown by its token:
+//!   else anybody could take others off.
 //! - **A name stands for one content.** An update of the same name with another id is a `conflict`, and the
 //!   answer names the holders of what was there first. A content that nobody has whole any more gives its name up: at
 //!   once to the peer that had it last, which has edited it; to any other when its parts have not grown for a minute.
@@ -30,7 +30,8 @@
 //!
 //! # What is missing
 //! The manager believes what holders say of themselves, though not what they say of others. One that lists
-//! itself and has nothing is noticed only by those that ask it. And the first to use a name owns it until no whole holder is left.
+//! itself and has nothing is noticed only by those that ask it. And the first to use a name owns it until no whole
+//! holder is left.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
@@ -103,8 +104,8 @@ impl ListedFile {
         self.holders.get(&peer) == Some(&true)
     }
 
-    /// Whether it gives its name up to another content that `peer` has. Nobody has all of it any more, and this peer was
-    /// the last that had; or all that is left is a part that this peer gave up; or the parts have not grown for
+    /// Whether it gives its name up to another content that `peer` has. Nobody has all of it any more, and this peer
+    /// was the last that had; or all that is left is a part that this peer gave up; or the parts have not grown for
     /// [`IDLE`]: until then five parts together may still hold every piece.
     fn gives_way(&self, peer: PeerId, name: &Name, id: FileId, now: Millis) -> bool {
         let is_left = self.manifest.id() != id && self.whole_holders().next().is_none();
@@ -146,8 +147,8 @@ pub(super) struct Catalogue {
     gone: VecDeque<Gone>,
 }
 
-/// A file that is not listed any more, and who had all of it last: a part of it may be told a moment later, and keeps its
-/// name from everybody but that one.
+/// A file that is not listed any more, and who had all of it last: a part of it may be told a moment later, and keeps
+/// its name from everybody but that one.
 type Gone = (FileName, FileId, Option<Name>);
 
 impl Catalogue {
@@ -278,8 +279,8 @@ impl Catalogue {
 
     /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody
     /// wants it now, and nothing that is listed was published later. Nobody drops later than now: such a drop could
-    /// never be taken back. Says which bytes were dropped, and when, if that is news: everybody is to be told. Of bytes that
-    /// are not listed it is a rumour.
+    /// never be taken back. Says which bytes were dropped, and when, if that is news: everybody is to be told. Of bytes
+    /// that are not listed it is a rumour.
     ///
     /// # Errors
     /// `not_found` when no `id` is given and the name stands for nothing.
@@ -361,8 +362,8 @@ impl Catalogue {
     }
 
     /// A peer says what its list comes to; true when it is to send its files again. An `update` may be on its
-    /// way while the peer speaks, so a difference must be seen twice, unchanged, to count. A list that was told again takes
-    /// off everything that it does not tell.
+    /// way while the peer speaks, so a difference must be seen twice, unchanged, to count. A list that was told again
+    /// takes off everything that it does not tell.
     pub(super) fn differs(&mut self, peer: PeerId, claim: Fingerprint, now: Millis) -> bool {
         let holdings = self.peers.entry(peer).or_default();
         if claim == holdings.print {

@@ -1,9 +1,9 @@
 //! Whether enough peers have a file, in one word and in plain words: for `files --health` and the board.
 //!
 //! A file is *whole* when as many peers as the policy asks have all of it, *missing* when nobody has all of it,
-//! *spreading* when it is new and was never whole, and else *healing*. A word alone would leave the question that everybody asks next: why is it not done? So each
-//! peer that lacks its copy is named, with what it waits for. A copy at a peer that has paused is not counted, and
-//! the peer is named with what it says of itself.
+//! *spreading* when it is new and was never whole, and else *healing*. A word alone would leave the question that
+//! everybody asks next: why is it not done? So each peer that lacks its copy is named, with what it waits for. A copy
+//! at a peer that has paused is not counted, and the peer is named with what it says of itself.
 
 use super::catalogue::ListedFile;
 use super::replicator::{Keeper, ORDERS, Replicator, Scene, can_fetch, has_source};

@@ -15,8 +15,8 @@
 //!   its time, and the former holder queues again for what it has left: round-robin.
 //! - **Fencing.** Each peer is told what it serves (`bind`) and what no longer (`unbind`); it refuses
 //!   products of leases that are over. A slot is free again only when its peer says `unbound`, that is
-//!   when the last product under the old lease is done. So no slot ever serves two. With `bind` it is told a key, which only
-//!   the holder is told, too: to know the number of a lease is not enough.
+//!   when the last product under the old lease is done. So no slot ever serves two. With `bind` it is told a key, which
+//!   only the holder is told, too: to know the number of a lease is not enough.
 //! - **No false hope.** Asking for more than all others own is `infeasible` at once, also for one that
 //!   waits when peers leave. Only a manager that has just started lets such a request wait, because its
 //!   peers are on their way back.
@@ -33,8 +33,8 @@
 //! is passed in.
 //!
 //! # What is missing
-//! A slow peer is leased like a fast one; how slow it is, only the holder sees, which can `avoid` it. There are no priorities,
-//! and one that is not registered may queue as often as it likes.
+//! A slow peer is leased like a fast one; how slow it is, only the holder sees, which can `avoid` it. There are no
+//! priorities, and one that is not registered may queue as often as it likes.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -2,9 +2,9 @@
 //!
 //! # The rule
 //! Who is here ([`roster`]), who may use which slots ([`lease_book`]), which files there are and who has them
-//! ([`catalogue`]), who should fetch what ([`replicator`]), and what happened last ([`events`]) are plain state, each with
-//! rules of its own. [`Table`] holds them together: what concerns several of them (a peer that leaves has slots, files and orders)
-//! is a verb of the table, in this file; what concerns one alone is asked of that one.
+//! ([`catalogue`]), who should fetch what ([`replicator`]), and what happened last ([`events`]) are plain state, each
+//! with rules of its own. [`Table`] holds them together: what concerns several of them (a peer that leaves has slots,
+//! files and orders) is a verb of the table, in this file; what concerns one alone is asked of that one.
 //!
 //! A verb is told the time, changes the table, and leaves behind what follows from that ([`effect`]): no socket, no
 //! thread, no clock. The lock and the sockets are in [`desk`](super::desk).
@@ -44,8 +44,8 @@ use roster::{Exam, Reach, Roster};
 /// How many of the multiplies that were finished are kept for the board.
 const DONE: usize = 5;
 
-/// How often at most the files of one peer are compared with what it says of them, in milliseconds: with 100,000 of them
-/// that takes a tenth of a second, in which nobody else is heard.
+/// How often at most the files of one peer are compared with what it says of them, in milliseconds: with 100,000 of
+/// them that takes a tenth of a second, in which nobody else is heard.
 const COMPARE_PAUSE: Millis = 500;
 
 /// Everything the manager knows.
@@ -244,8 +244,8 @@ impl Table {
         self.book.leave(&self.roster, ticket, now);
     }
 
-    /// The holder of a lease says how far its multiply is. One that is finished is kept for the board; its last product may
-    /// have come after the end of its lease.
+    /// The holder of a lease says how far its multiply is. One that is finished is kept for the board; its last product
+    /// may have come after the end of its lease.
     pub(super) fn progress(&mut self, lease: LeaseId, peer: PeerId, mut progress: Progress, now: Millis) {
         progress.products.truncate(limits::PRODUCTS);
         progress.again.truncate(limits::REDONE);
@@ -294,8 +294,8 @@ impl Table {
         self.roster.accused.iter().any(|(peer, at)| *at <= now && self.book.is_free(&self.roster, *peer))
     }
 
-    /// Begins the next examination. It takes a slot like a lease, but waits in no queue: until it is over the peer is leased
-    /// to nobody, so that one that keeps its slots holds up nobody but itself.
+    /// Begins the next examination. It takes a slot like a lease, but waits in no queue: until it is over the peer is
+    /// leased to nobody, so that one that keeps its slots holds up nobody but itself.
     pub(super) fn begin_exam(&mut self, now: Millis) -> Option<Exam> {
         let due = |&(peer, at): &(PeerId, Millis)| at <= now && self.book.is_free(&self.roster, peer);
         let place = self.roster.accused.iter().position(due)?;
@@ -401,8 +401,8 @@ impl Table {
     }
 
     /// A peer wants a file removed everywhere, and everybody is told. It may want that of what is listed; what is not,
-    /// nobody here can want away, else names could be remembered without end that were never there. One that `remembers`
-    /// a drop from before this manager began tells it of any file.
+    /// nobody here can want away, else names could be remembered without end that were never there. One that
+    /// `remembers` a drop from before this manager began tells it of any file.
     ///
     /// # Errors
     /// `not_found` when it is not listed, or when nobody said which bytes, and the name stands for nothing.
@@ -450,8 +450,8 @@ impl Table {
         self.catalogue.listings().map(move |listing| self.row(listing, health, now))
     }
 
-    /// Those after the file `last`, or all, of which so many are taken that their rows and holders come to about `room`.
-    /// Who takes them page by page holds no table of 100,000 rows.
+    /// Those after the file `last`, or all, of which so many are taken that their rows and holders come to about
+    /// `room`. Who takes them page by page holds no table of 100,000 rows.
     pub(super) fn page(
         &self,
         last: Option<&FileName>,

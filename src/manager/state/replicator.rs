@@ -12,8 +12,8 @@
 //! - **An order** is a peer and a file: "fetch it". From whom, in which pieces, is the download's business. It is done
 //!   when the peer is listed as a whole holder, and void when the peer or the file is gone.
 //! - **At most [`ORDERS`] run at each peer.** The next is given when one is done, at once.
-//! - **The file with the fewest copies first**, orders that run counted as copies, among the next [`WINDOW`]. So what is
-//!   most in danger is copied first, and two empty peers fetch different files, then each from the other. Peers take
+//! - **The file with the fewest copies first**, orders that run counted as copies, among the next [`WINDOW`]. So what
+//!   is most in danger is copied first, and two empty peers fetch different files, then each from the other. Peers take
 //!   turns, those with the fewest orders and files first.
 //! - **Only what can be had is ordered**: somebody else has all of it, and can be reached.
 //! - **An order fails** that shows no sign of life for [`PATIENCE`], or no progress for [`STALL`]. The
@@ -35,8 +35,8 @@
 //! or from cyd. dan joins, whose disk is full: its four orders have failed after five seconds, and it is asked for
 //! them again after 5, 10, 20, 40 and every 60 seconds.
 //!
-//! All of this is plain state: no socket, no thread, no clock. The orders are sent by [`Table::replicate`](super::Table::replicate),
-//! the words about a file's health are in [`health`](super::health).
+//! All of this is plain state: no socket, no thread, no clock. The orders are sent by
+//! [`Table::replicate`](super::Table::replicate), the words about a file's health are in [`health`](super::health).
 //!
 //! # What is missing
 //! Copies too many are never removed: a peer that was away while N others were found for its files comes back as one
@@ -289,7 +289,8 @@ impl Replicator {
         self.alarms.insert((running.deadline(), peer, number));
     }
 
-    /// A file was touched: it is new or gone, or has other holders. So orders are done, void, or have shown a sign of life.
+    /// A file was touched: it is new or gone, or has other holders. So orders are done, void, or have shown a sign of
+    /// life.
     fn look_again(&mut self, number: FileNumber, scene: Scene) {
         let listing = scene.catalogue.files.get(&number);
         for (&peer, keeper) in &mut self.keepers {

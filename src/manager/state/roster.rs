@@ -12,18 +12,19 @@
 //!   peer in another conversation. So it does when it comes back before its loss was noticed, and takes the place of
 //!   its former self. A program that was restarted has lost its token, and waits until its former self was silent for
 //!   too long.
-//! - A row can be leased once the manager has connected back to its address. One that has *shown* that it computes there
-//!   holds the address, and is leased before all others. So one that only pretends to be a peer is leased when there is
-//!   nobody else.
-//! - **Who is blamed is examined**: until the manager has asked it for a product itself, it is leased to nobody. If that is
-//!   wrong, it is in quarantine until it joins again; if none comes, until one does: it is asked every five seconds. If it
-//!   is right, the blame was false. Who blames falsely in [`FALSE_BLAMES`] leases is not heard for an hour.
+//! - A row can be leased once the manager has connected back to its address. One that has *shown* that it computes
+//!   there holds the address, and is leased before all others. So one that only pretends to be a peer is leased when
+//!   there is nobody else.
+//! - **Who is blamed is examined**: until the manager has asked it for a product itself, it is leased to nobody. If
+//!   that is wrong, it is in quarantine until it joins again; if none comes, until one does: it is asked every five
+//!   seconds. If it is right, the blame was false. Who blames falsely in [`FALSE_BLAMES`] leases is not heard for an
+//!   hour.
 //!
 //! All of this is plain state: no socket, no thread, no clock. The time is passed in.
 //!
 //! # What is missing
-//! A peer that serves slowly is leased like one that serves fast; only the requester notices. And an examination is a small
-//! product: a peer that lies in large ones alone passes it, and its accusers count as false. What they saw still
+//! A peer that serves slowly is leased like one that serves fast; only the requester notices. And an examination is a
+//! small product: a peer that lies in large ones alone passes it, and its accusers count as false. What they saw still
 //! helps themselves, because they avoid it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -92,8 +93,8 @@ impl Member {
         if self.reach == Reach::Yes && self.accusers.is_empty() { self.leasable() } else { 0 }
     }
 
-    /// Slots that could be leased some time. One whose address is being tried counts, and one that is to be examined: that
-    /// is a matter of milliseconds.
+    /// Slots that could be leased some time. One whose address is being tried counts, and one that is to be examined:
+    /// that is a matter of milliseconds.
     fn leasable(&self) -> u32 {
         match self.reach {
             Reach::Yes | Reach::Unknown if self.failed.is_none() => self.is.slots,
@@ -175,8 +176,8 @@ pub(crate) struct Roster {
     pub(super) peers: BTreeMap<PeerId, Member>,
     /// Who was blamed and is not being examined yet, and from when on it can be.
     pub(super) accused: VecDeque<(PeerId, Millis)>,
-    /// In how many leases somebody of this name blamed falsely, in which last, and when. All that are not registered are
-    /// one.
+    /// In how many leases somebody of this name blamed falsely, in which last, and when. All that are not registered
+    /// are one.
     false_blames: HashMap<Option<Name>, (u32, LeaseId, Millis)>,
 }
 
@@ -347,8 +348,8 @@ impl Roster {
         true
     }
 
-    /// A peer was examined; where it `passed`, its accusers blamed falsely. Says whether this only repeats what was found
-    /// before; `None` when the peer is gone.
+    /// A peer was examined; where it `passed`, its accusers blamed falsely. Says whether this only repeats what was
+    /// found before; `None` when the peer is gone.
     pub(super) fn examined(&mut self, id: PeerId, passed: &Result<()>, now: Millis) -> Option<bool> {
         let peer = self.peers.get_mut(&id)?;
         let Err(why) = passed else {

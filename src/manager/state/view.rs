@@ -5,8 +5,8 @@
 //! thousand peers. An answer that is refused by its reader because of its length shows nothing at all.
 //!
 //! # The rule
-//! Every list has a share of the line and shows as many entries as fit into it, measured as they are written; the others are
-//! counted. The files come last, and have what all others have left.
+//! Every list has a share of the line and shows as many entries as fit into it, measured as they are written; the
+//! others are counted. The files come last, and have what all others have left.
 
 use serde::Serialize;
 

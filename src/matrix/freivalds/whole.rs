@@ -9,10 +9,10 @@
 //!
 //! # Digits
 //! A product of 53 and 60 bits is no number that a processor multiplies quickly. But sums and products of
-//! floating-point numbers are exact while they stay below 2^53. So numbers are cut into digits: x (and y = R·x, modulo p)
-//! into three of base 2^20, an entry, if it is too large for one, into two of base 2^27. Digits have signs, so they are
-//! at most half a base. A product of two of them is at most 2^26 2^20, and [`STRETCH`] / 4 of them, which is what one
-//! lane of a vector adds up, at most 2^53. After so many entries the sums are put together to one number modulo p.
+//! floating-point numbers are exact while they stay below 2^53. So numbers are cut into digits: x (and y = R·x, modulo
+//! p) into three of base 2^20, an entry, if it is too large for one, into two of base 2^27. Digits have signs, so they
+//! are at most half a base. A product of two of them is at most 2^26 2^20, and [`STRETCH`] / 4 of them, which is what
+//! one lane of a vector adds up, at most 2^53. After so many entries the sums are put together to one number modulo p.
 
 use rand::{Rng, RngExt};
 

@@ -16,7 +16,8 @@
 //! | `If-Modified-Since: DATE`, where there is no `If-None-Match` | "only if it has changed since" | 304, no body |
 //! | `If-Range: "v1"` | "a part, if the version is this" | the whole |
 //!
-//! A date that is none counts as absent. In `If-Range` a date is answered with the whole: two versions may have the same.
+//! A date that is none counts as absent. In `If-Range` a date is answered with the whole: two versions may have the
+//! same.
 //!
 //! - `Range: bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LENGTH` asks for a part: 206 with `Content-Range`. Of a
 //!   file of 100 bytes `bytes=90-` and `bytes=-10` are the last ten. A LAST beyond the end means the end.

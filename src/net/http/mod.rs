@@ -114,7 +114,8 @@ fn serve_request(connection: &mut Connection, route: impl FnOnce(&Request) -> An
     Ok(())
 }
 
-/// Reads up to the first empty line, and with it; less where the first line is not one of HTTP, or the head is too large.
+/// Reads up to the first empty line, and with it; less where the first line is not one of HTTP, or the head is too
+/// large.
 pub(crate) fn read_head(from: &mut impl BufRead, head: &mut Vec<u8>) -> io::Result<()> {
     loop {
         let line = head.len();

@@ -84,7 +84,8 @@ pub enum ToManager {
     /// "This is how far my multiply is", from the holder of a lease, for the board. Not answered.
     Progress(Progress),
     /// "Who has this file?" (C1). Answered by `holders`, or by `not_found`. From a peer that is listed as
-    /// a whole holder it means that it has lost the file (C3), and takes it off the list, unless it says that it has it.
+    /// a whole holder it means that it has lost the file (C3), and takes it off the list, unless it says that it has
+    /// it.
     Query {
         /// The requester.
         #[serde(flatten)]
@@ -124,8 +125,8 @@ pub enum ToManager {
         health: bool,
     },
     /// "Remove this file everywhere." Answered by `dropped`, or by `not_found`. With `id` and `at` it is a peer
-    /// that tells a manager, which may have been restarted, of a drop that it remembers: of any file in the conversation in
-    /// which it is registered, of one that is listed in others, too.
+    /// that tells a manager, which may have been restarted, of a drop that it remembers: of any file in the
+    /// conversation in which it is registered, of one that is listed in others, too.
     Drop {
         /// The peer that wants it; nobody where the conversation says it.
         #[serde(flatten)]
@@ -151,8 +152,8 @@ pub enum FromManager {
     Registered {
         /// The peer's own number.
         peer: PeerId,
-        /// What shows to this manager that another conversation is this peer's. It is told to nobody else, and kept on no
-        /// disk.
+        /// What shows to this manager that another conversation is this peer's. It is told to nobody else, and kept on
+        /// no disk.
         token: Key,
     },
     /// All peers that are here; sent at every change, whole, so that no peer needs to keep count.

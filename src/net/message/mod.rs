@@ -10,10 +10,10 @@
 //!   be follows from the message itself (an eighth of the pieces, 32 for each piece, 8 for each number), and is checked
 //!   before anything is allocated.
 //! - **The first message says which conversation it is**; a node needs one port only.
-//! - **A secret**, where the network has one, is proved between the first message and its answer, by messages of their own
-//!   ([`admission`](super::admission)).
-//! - **In whose name** something is said is shown, not told: to the manager by a token, to a peer by the key of a lease or
-//!   by a pass ([`key`](super::key)). Without a number it is nobody's, which is enough to look and to lease.
+//! - **A secret**, where the network has one, is proved between the first message and its answer, by messages of their
+//!   own ([`admission`](super::admission)).
+//! - **In whose name** something is said is shown, not told: to the manager by a token, to a peer by the key of a lease
+//!   or by a pass ([`key`](super::key)). Without a number it is nobody's, which is enough to look and to lease.
 //! - **`error` is an answer everywhere**, and the same everywhere ([`Refusal`]).
 //!
 //! Numbers of peers and leases start from the manager's start time in microseconds and only grow, across
@@ -40,8 +40,8 @@
 //!
 //! # What is missing
 //! An object *within* a message may also come as the list of its members, in the order in which they stand here: serde
-//! understands that. Nobody here writes it. And versions that understand each other: a `register` with another [`VERSION`] is refused, and the other conversations
-//! do not say which they speak.
+//! understands that. Nobody here writes it. And versions that understand each other: a `register` with another
+//! [`VERSION`] is refused, and the other conversations do not say which they speak.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -102,8 +102,8 @@ pub(crate) fn shown(line: &[u8]) -> String {
     parts.join("\"")
 }
 
-/// Logs a line on the wire, which went the `way` `>` or `<`, and both ends of its connection: so it is known again in the
-/// log of the other side, and `scripts/chart.sh` draws one arrow for both.
+/// Logs a line on the wire, which went the `way` `>` or `<`, and both ends of its connection: so it is known again in
+/// the log of the other side, and `scripts/chart.sh` draws one arrow for both.
 pub(crate) fn trace_line(stream: &TcpStream, way: char, other: SocketAddr, line: &[u8]) {
     trace!("{} {way} {other} {}", stream.local_addr().unwrap_or(other), shown(line));
 }

@@ -1,7 +1,7 @@
 //! What peers say to each other: products under a lease, which files they offer, and pieces of a file.
 //!
-//! A peer that asks speaks [`ToPeer`], and hears [`FromPeer`]. It is the same program on both sides: a peer that fetches
-//! pieces over one connection serves them over another.
+//! A peer that asks speaks [`ToPeer`], and hears [`FromPeer`]. It is the same program on both sides: a peer that
+//! fetches pieces over one connection serves them over another.
 
 use serde::{Deserialize, Serialize};
 
@@ -57,8 +57,8 @@ pub enum ToPeer {
         /// Its number, counted from 0.
         piece: u32,
     },
-    /// "What you sent as this piece has another hash." The holder looks at its own file; if the fault is there, it answers
-    /// `error`. Not answered otherwise.
+    /// "What you sent as this piece has another hash." The holder looks at its own file; if the fault is there, it
+    /// answers `error`. Not answered otherwise.
     Wrong {
         /// Its number, counted from 0.
         piece: u32,

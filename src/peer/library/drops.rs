@@ -7,8 +7,8 @@
 //!
 //! # The rule
 //! Drops stand in `DIR/.peerlab/drops`, one line of JSON each, oldest first. The file is written whole, under another
-//! name first. A line that cannot be read is passed over. A manager hears of them in the conversation in which this peer
-//! is *registered*: elsewhere nobody is believed about a file that the manager has never listed.
+//! name first. A line that cannot be read is passed over. A manager hears of them in the conversation in which this
+//! peer is *registered*: elsewhere nobody is believed about a file that the manager has never listed.
 //!
 //! # What is missing
 //! The time of a drop is the manager's, that of a file is the time of its last change of status (ctime) by the clock of

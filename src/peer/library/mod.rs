@@ -10,15 +10,16 @@
 //! are *wanted* in its place; and one record of [`Versions`], which says of each content when it was published or
 //! dropped. All of it stands behind one lock, which is held for a moment and never across I/O.
 //!
-//! - **Told follows offered.** A thread that changes what is offered notes the name as *stale*: so one more file costs the
-//!   same, however many there are. The thread `publish` tells the differences, one `update` each; a file that is told
-//!   and not there any more, by a `query` (C3). After a new registration, or when the manager asks (`list`), nothing
-//!   counts as told. What was dropped is not told. A file that is refused is not told again until the next
+//! - **Told follows offered.** A thread that changes what is offered notes the name as *stale*: so one more file costs
+//!   the same, however many there are. The thread `publish` tells the differences, one `update` each; a file that is
+//!   told and not there any more, by a `query` (C3). After a new registration, or when the manager asks (`list`),
+//!   nothing counts as told. What was dropped is not told. A file that is refused is not told again until the next
 //!   registration, or until it is offered again.
 //! - **A fate is decided elsewhere.** A drop, a refusal, a file in the way: each only notes the name as *unsettled*.
 //!   The thread `scan_folder` takes it from there ([`replication`](super::replication)).
-//! - **A drop counts when it is heard.** Of a file that it lists for this peer the manager has compared the times by its
-//!   own clock before it says `drop`, so this drop wins also where our own mark is later. Of another file the later wins.
+//! - **A drop counts when it is heard.** Of a file that it lists for this peer the manager has compared the times by
+//!   its own clock before it says `drop`, so this drop wins also where our own mark is later. Of another file the later
+//!   wins.
 //! - With each `ok` goes a [`Fingerprint`] of what was told. So if a list is ever lost, it is noticed.
 
 pub(crate) mod drops;
@@ -135,8 +136,8 @@ impl Library {
         self.changed.notify_all();
     }
 
-    /// An offered file has become whole. That is news, also where the part was refused. Where it was dropped in that very
-    /// moment, it is not to stay.
+    /// An offered file has become whole. That is news, also where the part was refused. Where it was dropped in that
+    /// very moment, it is not to stay.
     pub(crate) fn completed(&self, file: &FileName) {
         let known = &mut *self.known.lock();
         let row = known.row(file);
@@ -167,8 +168,8 @@ impl Library {
         self.changed.notify_all();
     }
 
-    /// Opens what is offered. Where nobody watches the folder, this is where it is seen that it was changed or deleted: then
-    /// it is offered no more.
+    /// Opens what is offered. Where nobody watches the folder, this is where it is seen that it was changed or deleted:
+    /// then it is offered no more.
     ///
     /// # Errors
     /// `not_found` when it is no longer what it was.
@@ -337,8 +338,8 @@ impl Library {
     }
 
     /// What the manager lists under a name. Where this peer remembers that those bytes were dropped, a manager that was
-    /// restarted may not have heard of it yet: it is told here, too. What it lists all the same was put there since, and
-    /// counts as published in the moment after the drop.
+    /// restarted may not have heard of it yet: it is told here, too. What it lists all the same was put there since,
+    /// and counts as published in the moment after the drop.
     ///
     /// # Errors
     /// As [`ManagerClient::query`].

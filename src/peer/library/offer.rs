@@ -109,7 +109,8 @@ impl Offer {
         }
     }
 
-    /// A requester says that a piece from here was wrong. Of a part nothing is offered that was not read and found right.
+    /// A requester says that a piece from here was wrong. Of a part nothing is offered that was not read and found
+    /// right.
     ///
     /// # Errors
     /// `not_found` when the fault is here.

@@ -61,12 +61,12 @@ pub(crate) struct HeldLease {
 
 impl HeldLease {
     /// Asks the manager for `slots` slots of others than this peer, and than those that it is to `avoid`, and waits for
-    /// them. `on_wait` hears the place in the queue (1 is the head), and in words what is waited for, and what would end
-    /// that.
+    /// them. `on_wait` hears the place in the queue (1 is the head), and in words what is waited for, and what would
+    /// end that.
     ///
     /// # Errors
-    /// `infeasible` when there are too few slots; `expired` when it is to `stop`; a plain failure when the manager is not
-    /// there.
+    /// `infeasible` when there are too few slots; `expired` when it is to `stop`; a plain failure when the manager is
+    /// not there.
     pub(crate) fn ask(
         network: &Network,
         slots: u32,
@@ -177,8 +177,8 @@ impl HeldLease {
         terms.left().is_some() && !terms.lost.contains(&peer)
     }
 
-    /// No product is begun at a peer any more, and none that runs there is waited for; that wakes its slots. False when it
-    /// was so already.
+    /// No product is begun at a peer any more, and none that runs there is waited for; that wakes its slots. False when
+    /// it was so already.
     pub(super) fn give_up(&self, peer: PeerId) -> bool {
         let mut terms = self.terms.lock();
         terms.close(|of| of == peer);

@@ -7,17 +7,17 @@
 //! - Each slot takes the next product when it is free, so a fast peer does more of them.
 //! - One that failed waits again, and its count of attempts stays. The lowest number that waits is next: so one that
 //!   failed comes before all that were never begun.
-//! - While another slot might still fail, a slot that finds nothing to do waits instead of leaving, also when its lease is
-//!   over. And it does not wait for ever: a peer that takes more than [`OVERTAKE`] times as long as the slowest answer, and than [`LEAST`], is given up,
-//!   and others do its products.
+//! - While another slot might still fail, a slot that finds nothing to do waits instead of leaving, also when its lease
+//!   is over. And it does not wait for ever: a peer that takes more than [`OVERTAKE`] times as long as the slowest
+//!   answer, and than [`LEAST`], is given up, and others do its products.
 //! - A slot holds its product as an [`Attempt`]. Unless it is finished it goes back to the others, also when the slot's
 //!   thread panics: they wait for it.
 //!
 //! # The Condvar
 //! A slot waits for "one product was given back, or checked". It looks for work and begins to wait under one lock; an
-//! attempt ends under that lock, and notifies afterwards: so no end falls between the look and the wait, but where a peer is
-//! given up in between: so a slot looks again every [`PAUSE`]. The lock is
-//! alone: whether the lease still runs is looked at before it is taken, and again after each wait.
+//! attempt ends under that lock, and notifies afterwards: so no end falls between the look and the wait, but where a
+//! peer is given up in between: so a slot looks again every [`PAUSE`]. The lock is alone: whether the lease still runs
+//! is looked at before it is taken, and again after each wait.
 //!
 //! # What is told
 //! The table changes thousands of times a second where products are small, and an eye cannot see that. So one thread,
@@ -25,8 +25,8 @@
 //! once, and once more at the end. Nobody waits for it, and it waits for nobody.
 //!
 //! # What is missing
-//! Of more than [`limits::PRODUCTS`] products (four levels and more) only the first are told to the manager; of the others, how many there are, and
-//! how many of all are not checked yet.
+//! Of more than [`limits::PRODUCTS`] products (four levels and more) only the first are told to the manager; of the
+//! others, how many there are, and how many of all are not checked yet.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -138,9 +138,9 @@ impl Products {
         }
     }
 
-    /// The next product for a slot of this peer; if there is none, waits until something changes, and has a peer given up
-    /// that takes too long. `None` when nothing is left. A slot that may not begin another one waits for those that others
-    /// have begun: one of their peers may be late, too.
+    /// The next product for a slot of this peer; if there is none, waits until something changes, and has a peer given
+    /// up that takes too long. `None` when nothing is left. A slot that may not begin another one waits for those that
+    /// others have begun: one of their peers may be late, too.
     pub(super) fn next(
         &self,
         peer: &Arc<PeerCard>,

@@ -6,14 +6,14 @@
 //! from the library in between. For each it gathers the facts at that moment, and does what the table says
 //! ([`decide`](super::decide)).
 //!
-//! - **Found.** A new file is offered, with the time at which a person put it there (its ctime: a copy makes a new one).
-//!   If the same bytes of this name were dropped later than that, it goes to the trash instead.
+//! - **Found.** A new file is offered, with the time at which a person put it there (its ctime: a copy makes a new
+//!   one). If the same bytes of this name were dropped later than that, it goes to the trash instead.
 //! - **Edited in place.** Published content never changes. The new content becomes `STEM.conflict-PEER-HASH.EXT` and
 //!   is published as such; the original is not here any more, and heals. Only where nobody else has all of the
-//!   original, the new content takes its name: there is nothing from which it could heal. The manager settles that in one
-//!   step, so of two that edit the same file one keeps the name.
-//! - **A conflict copy that goes on changing**, because a program still writes to it, is left until it has been still for
-//!   a minute. Then its former version is dropped everywhere, and the new one takes its name.
+//!   original, the new content takes its name: there is nothing from which it could heal. The manager settles that in
+//!   one step, so of two that edit the same file one keeps the name.
+//! - **A conflict copy that goes on changing**, because a program still writes to it, is left until it has been still
+//!   for a minute. Then its former version is dropped everywhere, and the new one takes its name.
 //! - **Refused.** The manager lists another content under this name: it is set aside. The first keeps the name.
 //! - **Vanished.** It is offered no more, the manager is told, and orders it again.
 //! - **Dropped.** It goes to the trash, and what was on its way is thrown away.
@@ -316,8 +316,8 @@ impl Folder {
         self.replication.library.offer(Arc::new(Offer::whole(store, manifest)));
     }
 
-    /// It stays where it is if it cannot go to the trash, but is not offered to a manager that has dropped it. False when
-    /// somebody has saved another one since.
+    /// It stays where it is if it cannot go to the trash, but is not offered to a manager that has dropped it. False
+    /// when somebody has saved another one since.
     fn trash(&self, file: &FileName, was: &Stamp, why: &str) -> Result<bool> {
         let moved = self.replication.store.trash(file, was);
         self.replication.library.withdraw(file);
@@ -327,8 +327,8 @@ impl Folder {
         Ok(place.is_some())
     }
 
-    /// The manager takes this peer off a file, and says whether others have all of a content that is not the one that is
-    /// `here` now; `None` when it cannot be asked.
+    /// The manager takes this peer off a file, and says whether others have all of a content that is not the one that
+    /// is `here` now; `None` when it cannot be asked.
     fn taken_off(&mut self, file: &FileName, here: FileId) -> Option<bool> {
         let network = self.replication.library.network();
         network.number()?;
@@ -344,8 +344,8 @@ impl Folder {
         Some(elsewhere)
     }
 
-    /// An offered file has other bytes now; `elsewhere` says whether others have those that were offered. False when somebody
-    /// has saved it once more meanwhile.
+    /// An offered file has other bytes now; `elsewhere` says whether others have those that were offered. False when
+    /// somebody has saved it once more meanwhile.
     fn replace(&mut self, file: &FileName, found: &Found, former: FileId, elsewhere: bool) -> Result<bool> {
         let (manifest, was) = found;
         let dropped = self.replication.library.when_dropped(file, manifest.id()).is_some();
@@ -365,7 +365,8 @@ impl Folder {
         Ok(true)
     }
 
-    /// The bytes of a file have changed, and nobody has written them. It goes to the trash and heals, if others have it.
+    /// The bytes of a file have changed, and nobody has written them. It goes to the trash and heals, if others have
+    /// it.
     fn give_up_rotten(&mut self, file: &FileName, (rotten, was): &Found) -> Result<bool> {
         let why = "its bytes have changed although nobody has written to it";
         let Some(elsewhere) = self.taken_off(file, rotten.id()) else { return Ok(false) };
@@ -381,8 +382,8 @@ impl Folder {
         Ok(moved)
     }
 
-    /// A file that is not the one of its name is offered under another; the original heals. A conflict copy of this peer
-    /// keeps its name, and its `former` version is dropped. False when somebody has saved it once more meanwhile.
+    /// A file that is not the one of its name is offered under another; the original heals. A conflict copy of this
+    /// peer keeps its name, and its `former` version is dropped. False when somebody has saved it once more meanwhile.
     fn set_aside(
         &mut self,
         file: &FileName,

@@ -6,9 +6,9 @@
 //! it the library's may be taken, so that a drop is heard either before the tracker has said which bytes a download is
 //! of, or after.
 //!
-//! The manager decides which peer should have what, and bounds how many orders run at a peer. A worker takes the next one,
-//! asks the tracker which peers have it (on a connection that serves one order after another), and downloads it as `down` would.
-//! One that fails is not repeated here: the manager does that, after a pause.
+//! The manager decides which peer should have what, and bounds how many orders run at a peer. A worker takes the next
+//! one, asks the tracker which peers have it (on a connection that serves one order after another), and downloads it as
+//! `down` would. One that fails is not repeated here: the manager does that, after a pause.
 //!
 //! Here is kept, too, why nothing is done, if so, and what `status` is to show.
 
@@ -51,8 +51,8 @@ const QUEUE: usize = 10_000;
 /// How long an ordered download without any holder waits for one: others wait for the place it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many rounds of choking an ordered download may get no piece: in three, a requester that was choked has had a chance.
-/// The manager will order it again; until then another file has the place.
+/// How many rounds of choking an ordered download may get no piece: in three, a requester that was choked has had a
+/// chance. The manager will order it again; until then another file has the place.
 const STALL_ROUNDS: u32 = 3;
 
 /// The rounds are this peer's own, and a holder may have longer ones: however short they are made (`--time-scale`), a
@@ -142,9 +142,9 @@ impl Replication {
         self.changed.notify_one();
     }
 
-    /// The manager said `drop`: the library remembers it at once, and a download of those bytes ends; one of others under
-    /// the same name goes on. One that waits in the queue need not be ended: the tracker will say which bytes it is
-    /// to fetch, if any.
+    /// The manager said `drop`: the library remembers it at once, and a download of those bytes ends; one of others
+    /// under the same name goes on. One that waits in the queue need not be ended: the tracker will say which bytes it
+    /// is to fetch, if any.
     pub(crate) fn dropped(&self, drop: &Dropped) {
         let mut orders = self.orders.lock();
         self.library.dropped(drop);
@@ -156,7 +156,8 @@ impl Replication {
         }
     }
 
-    /// An order is one of these bytes, which the manager lists; false when they were dropped while it was asked for them.
+    /// An order is one of these bytes, which the manager lists; false when they were dropped while it was asked for
+    /// them.
     pub(super) fn fetches(&self, file: &FileName, id: FileId) -> bool {
         let mut orders = self.orders.lock();
         let Some(fetch) = orders.running.get_mut(file) else { return true };

@@ -12,8 +12,8 @@
 //! - **What was offered and is not there any more has vanished.** The manager is told, and it heals.
 //! - **A disaster is not a wish.** When more than half of the files, and at least three, have vanished at once,
 //!   nobody is told: it looks like a mistake, and telling would not help. The same where the folder has lost its
-//!   marker: then it is another folder, perhaps the empty place where a disk should be mounted. **A rename is no loss**:
-//!   a vanished name does not count where a new one has the same bytes.
+//!   marker: then it is another folder, perhaps the empty place where a disk should be mounted. **A rename is no
+//!   loss**: a vanished name does not count where a new one has the same bytes.
 //!
 //! # An example
 //! Every 5 s. At 0 s `a` is there: read and offered. At 5 s `b` is there, too, with 1 MB. At 7.5 s it has 2 MB, at 10 s
@@ -72,8 +72,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Judges what lies in the folder, in the order of names. `is_known` says whether nothing is to be done about a file
-    /// that has this stamp; `offered` are the whole files that are offered from the folder.
+    /// Judges what lies in the folder, in the order of names. `is_known` says whether nothing is to be done about a
+    /// file that has this stamp; `offered` are the whole files that are offered from the folder.
     pub(super) fn look(
         &mut self,
         there: &[(FileName, Stamp)],

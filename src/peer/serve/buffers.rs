@@ -7,10 +7,10 @@
 //! A buffer holds what its last user left in it: each user writes all of it before it reads any.
 //!
 //! # Measured
-//! The same product by three peers on two busy cores, with this and with fresh memory for each block, in turn (medians of
-//! eleven ratios and more): fresh memory takes 22 % more of the peers' processor time at n = 2048 and 16 % more at 4096,
-//! and the whole product takes a tenth to a fifth longer. Pages of 2 MiB for the answers changed neither by more than
-//! the noise (processor time by -1 to 2 %), so there are none.
+//! The same product by three peers on two busy cores, with this and with fresh memory for each block, in turn (medians
+//! of eleven ratios and more): fresh memory takes 22 % more of the peers' processor time at n = 2048 and 16 % more at
+//! 4096, and the whole product takes a tenth to a fifth longer. Pages of 2 MiB for the answers changed neither by more
+//! than the noise (processor time by -1 to 2 %), so there are none.
 
 use std::time::{Duration, Instant};
 

@@ -92,8 +92,8 @@ impl Serving {
         self.bindings.lock().still_bound(self.clock.now())
     }
 
-    /// Begins a product, if its lease allows it. A product may overtake its `bind` by a moment. A small one by which the
-    /// manager finds out whether this peer computes takes no slot.
+    /// Begins a product, if its lease allows it. A product may overtake its `bind` by a moment. A small one by which
+    /// the manager finds out whether this peer computes takes no slot.
     fn begin(&self, lease: LeaseId, key: &Key, payload: u64) -> Result<Option<InService<'_>>> {
         let end = Instant::now() + BIND_LAG;
         let mut bindings = self.bindings.lock();

@@ -5,10 +5,10 @@
 //! fall silent. The file is to be here soon, and right.
 //!
 //! # The rule
-//! One thread for each holder ([`fetch_from`]) listens to it. The [`Picker`] behind one lock knows which holder has what
-//! and owes what; a change to that also asks for more ([`transfer`](super::transfer)). The thread of the download itself
-//! sees to it that there are holders to listen to, and says why nothing comes. It gives up when it is told to, or when
-//! no holder has been there for long.
+//! One thread for each holder ([`fetch_from`]) listens to it. The [`Picker`] behind one lock knows which holder has
+//! what and owes what; a change to that also asks for more ([`transfer`](super::transfer)). The thread of the download
+//! itself sees to it that there are holders to listen to, and says why nothing comes. It gives up when it is told to,
+//! or when no holder has been there for long.
 //!
 //! A piece counts when its hash is right and it is written. A wrong one is thrown away, its sender remembered,
 //! and after the second no longer asked. What a lost holder owed is open again (E8). Holders that appear
@@ -95,9 +95,9 @@ impl DownloadReport {
 /// Fetches a file that the tracker has found.
 ///
 /// # Errors
-/// `conflict` when another file of its name is in the way; `expired` when the name stands for another content now; `busy` when it is being fetched already, or the
-/// disk is full; `not_found` when no holder has been there for `settings.patience`; a plain failure when the disk
-/// fails or it is given up.
+/// `conflict` when another file of its name is in the way; `expired` when the name stands for another content now;
+/// `busy` when it is being fetched already, or the disk is full; `not_found` when no holder has been there for
+/// `settings.patience`; a plain failure when the disk fails or it is given up.
 pub(crate) fn download(
     settings: DownloadSettings<'_>,
     manager: &mut ManagerClient,
@@ -150,8 +150,8 @@ pub(crate) fn offered_from_elsewhere(
     (!offer.store.is_at(folder) && offer.open().is_ok()).then_some(offer)
 }
 
-/// Begins a download on the disk, with what is there of it already: from a former run, in the file that it repairs, or in
-/// another folder of this peer.
+/// Begins a download on the disk, with what is there of it already: from a former run, in the file that it repairs, or
+/// in another folder of this peer.
 fn begin(
     settings: &DownloadSettings<'_>,
     manifest: &Arc<Manifest>,
@@ -272,8 +272,8 @@ impl Transfer<'_> {
         Err(Error::new(Code::NotFound, why).advise("the pieces are kept; try again when a holder is back"))
     }
 
-    /// Who has the file now. A manager that is away, or stopped, delays only newcomers: the last piece may come meanwhile,
-    /// so an answer is not waited for long.
+    /// Who has the file now. A manager that is away, or stopped, delays only newcomers: the last piece may come
+    /// meanwhile, so an answer is not waited for long.
     fn query_again(&self, manager: &mut ManagerClient) -> Result<(Vec<Holder>, PeerId)> {
         let who = self.settings.library.network().credentials();
         let found =

@@ -6,9 +6,10 @@
 //! pieces each holder gave.
 //!
 //! # The rule
-//! A piece that is here, and right, is written down once ([`Register::came`]). The three answers are views of that. Bytes
-//! are counted over the last so many seconds ([`Rate`]): for the choker a round, for the board [`WINDOW`]. That is long
-//! enough that the number does not jump with each piece, and short enough that a holder that falls silent is seen.
+//! A piece that is here, and right, is written down once ([`Register::came`]). The three answers are views of that.
+//! Bytes are counted over the last so many seconds ([`Rate`]): for the choker a round, for the board [`WINDOW`]. That
+//! is long enough that the number does not jump with each piece, and short enough that a holder that falls silent is
+//! seen.
 //!
 //! Beside it stands the [`Ledger`]: what the others owe. A debt is written to a name, so a peer that comes back under
 //! another number still has it; all requesters that are not registered have one name together.
@@ -20,8 +21,8 @@
 //! with 1000 each second: after seven it is 1000, and from Ben alone.
 //!
 //! # What is missing
-//! What a peer gave to a download counts for it until that ends, for its rate at most for a round: between two downloads
-//! this peer remembers nothing.
+//! What a peer gave to a download counts for it until that ends, for its rate at most for a round: between two
+//! downloads this peer remembers nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};

@@ -233,7 +233,8 @@ impl Requesters {
         true
     }
 
-    /// Whether a requester may say that a piece was wrong: no more often than it was sent one, and than an honest one does.
+    /// Whether a requester may say that a piece was wrong: no more often than it was sent one, and than an honest one
+    /// does.
     pub(super) fn may_complain(&mut self, requester: RequesterId) -> bool {
         let Some(known) = self.all.get_mut(&requester) else { return false };
         known.complaints += 1;

@@ -129,9 +129,9 @@ impl Neighbours {
         Self { picker, all, avoided, last_seen, made_room, last_piece, told_quiet, disk_full, over, failed }
     }
 
-    /// A thread is to listen to this holder, unless one does, or the holder is left alone, or there are `most` already. When
-    /// none of those has anything for us, the one that has been silent for longest makes room, one a second: so a holder is
-    /// asked when it is listed later.
+    /// A thread is to listen to this holder, unless one does, or the holder is left alone, or there are `most` already.
+    /// When none of those has anything for us, the one that has been silent for longest makes room, one a second: so a
+    /// holder is asked when it is listed later.
     pub(super) fn admit(&mut self, holder: PeerId, most: usize) -> bool {
         let now = Instant::now();
         let avoided = self.avoided.get(&holder).is_some_and(|until| now < *until);
@@ -151,8 +151,8 @@ impl Neighbours {
         true
     }
 
-    /// Ends the conversation with the neighbour that has been silent for longest, and for so long that it would have said
-    /// which pieces it has.
+    /// Ends the conversation with the neighbour that has been silent for longest, and for so long that it would have
+    /// said which pieces it has.
     fn make_room(&mut self) {
         let silent = self.all.values_mut().filter(|it| it.heard.elapsed() >= USELESS);
         let Some(silent) = silent.min_by_key(|it| it.heard) else { return };
@@ -175,8 +175,8 @@ impl Neighbours {
         }
     }
 
-    /// No thread listens to a holder any more. It is left alone for as long as it was silent, within limits. False when it
-    /// was to make room for another.
+    /// No thread listens to a holder any more. It is left alone for as long as it was silent, within limits. False when
+    /// it was to make room for another.
     pub(super) fn left(&mut self, holder: PeerId) -> bool {
         self.picker.left(holder);
         let Some(gone) = self.all.remove(&holder) else { return true };
@@ -228,8 +228,8 @@ impl Neighbours {
         neighbour.urgent = true;
     }
 
-    /// A piece has come from a neighbour. Those that owe it, too, hear that at once, so that they do not send it; the others
-    /// with the next that is said to them.
+    /// A piece has come from a neighbour. Those that owe it, too, hear that at once, so that they do not send it; the
+    /// others with the next that is said to them.
     pub(super) fn tell_have(&mut self, piece: Piece, giver: PeerId, losers: &[PeerId]) {
         for (peer, neighbour) in self.all.iter_mut().filter(|(peer, _)| **peer != giver) {
             neighbour.untold.push(piece.index());

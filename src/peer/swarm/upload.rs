@@ -18,8 +18,8 @@
 //! Bytes go from the file to the socket inside the kernel, so a peer's memory does not grow with what it serves.
 //!
 //! # What is missing
-//! A requester without a pass is served as nobody: it is not ranked by what it gave, and all such requesters have one account
-//! of debts together. A pass shows which peer asks, and not that it is only one: a user may run two peers.
+//! A requester without a pass is served as nobody: it is not ranked by what it gave, and all such requesters have one
+//! account of debts together. A pass shows which peer asks, and not that it is only one: a user may run two peers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -350,8 +350,8 @@ fn an_empty_file_is_done_at_once() {
     assert!(Picker::new(set(0, &[]), PickOrder::Rarest, 1).is_done());
 }
 
-/// What a request costs among so many pieces of 50 neighbours, in the middle: other programs may have had the processor now
-/// and then.
+/// What a request costs among so many pieces of 50 neighbours, in the middle: other programs may have had the processor
+/// now and then.
 fn cost_of_a_request(pieces: u32) -> std::time::Duration {
     let mut picker = picker(set(pieces, &[]), PickOrder::Rarest, 4);
     let mut turns: Vec<NeighbourId> = (0..50).collect();

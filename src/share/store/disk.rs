@@ -107,9 +107,9 @@ pub(super) fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// Renames what people may save to at any moment, unless there is something of the new name. Where the file system cannot
-/// do it in one step (NFS), an empty file is there first, and stays if this program is killed then: what is moved is what has
-/// the name in that moment.
+/// Renames what people may save to at any moment, unless there is something of the new name. Where the file system
+/// cannot do it in one step (NFS), an empty file is there first, and stays if this program is killed then: what is
+/// moved is what has the name in that moment.
 ///
 /// # Errors
 /// [`ErrorKind::AlreadyExists`] when there is something.
@@ -127,8 +127,8 @@ fn rename_over_empty(from: &Path, to: &Path) -> io::Result<()> {
     })
 }
 
-/// Renames a file to which nobody else writes under its old name, so that nobody sees anything but all of it under the new
-/// one. Where the file system cannot do it in one step, both names are there for a moment.
+/// Renames a file to which nobody else writes under its old name, so that nobody sees anything but all of it under the
+/// new one. Where the file system cannot do it in one step, both names are there for a moment.
 ///
 /// # Errors
 /// [`ErrorKind::AlreadyExists`] when there is something of the new name.

@@ -217,8 +217,8 @@ impl Store {
             ErrorKind::AlreadyExists => taken(name),
             _ => disk::error(format!("cannot publish {name}"), error),
         });
-        // Also where it has its name, and only the folder was not brought to the disk. If it stays, it is removed when the
-        // folder is opened.
+        // Also where it has its name, and only the folder was not brought to the disk. If it stays, it is removed when
+        // the folder is opened.
         if matches!(path.try_exists(), Ok(false)) {
             let _ = fs::remove_file(path.with_extension(MANIFEST));
         }

@@ -38,9 +38,9 @@ pub struct Thrown {
 }
 
 impl Store {
-    /// Moves a file to the trash, if it is still the one that looked like this, and says where it is now. `None`: somebody
-    /// has saved another one since. Of a conflict copy the last version is kept there: a program that goes on writing
-    /// to one would fill it.
+    /// Moves a file to the trash, if it is still the one that looked like this, and says where it is now. `None`:
+    /// somebody has saved another one since. Of a conflict copy the last version is kept there: a program that goes on
+    /// writing to one would fill it.
     ///
     /// # Errors
     /// `not_found` when there is none; others when there can be no trash. The file is as it was then, and known.
@@ -65,9 +65,9 @@ impl Store {
         Ok(place)
     }
 
-    /// Whether what was moved to a place is the file that looked like this. Another one, which somebody has saved since, gets
-    /// its name back, unless that was saved once more: to look before it is moved would be too early. Some file systems
-    /// give a file another inode with another name.
+    /// Whether what was moved to a place is the file that looked like this. Another one, which somebody has saved
+    /// since, gets its name back, unless that was saved once more: to look before it is moved would be too early. Some
+    /// file systems give a file another inode with another name.
     fn is_it(&self, name: &FileName, place: &Path, was: &Stamp) -> bool {
         let is = fs::symlink_metadata(place).map(|meta| Stamp::of(&meta));
         let it = is.is_ok_and(|is| (is.size, is.written) == (was.size, was.written));
@@ -124,8 +124,8 @@ impl Store {
         Ok(manifest)
     }
 
-    /// Sets a file aside that is not the one of this name, if it still looks like this: it becomes a conflict copy, with the
-    /// name that is returned ([`conflict_name`]). `None`: somebody has saved another one since.
+    /// Sets a file aside that is not the one of this name, if it still looks like this: it becomes a conflict copy,
+    /// with the name that is returned ([`conflict_name`]). `None`: somebody has saved another one since.
     ///
     /// # Errors
     /// `not_found` when there is none.
@@ -148,8 +148,8 @@ impl Store {
         aside.file_name().unwrap_or_default().to_string_lossy().parse()
     }
 
-    /// The numbers of the pieces of a file that are not what the manifest says, or cannot be read. Of a file that is only
-    /// too long it is the last one. After each one `go_on` is asked.
+    /// The numbers of the pieces of a file that are not what the manifest says, or cannot be read. Of a file that is
+    /// only too long it is the last one. After each one `go_on` is asked.
     ///
     /// # Errors
     /// `not_found` when there is no such file; a plain failure when it shall not go on.

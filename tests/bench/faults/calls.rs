@@ -1,5 +1,5 @@
-//! System calls that fail, each once, one after another: files that cannot be opened, read, written, brought to the disk
-//! or renamed; ports that cannot be had; connections that break; threads that cannot be started.
+//! System calls that fail, each once, one after another: files that cannot be opened, read, written, brought to the
+//! disk or renamed; ports that cannot be had; connections that break; threads that cannot be started.
 //!
 //! First a day without a failure shows how many calls of each kind each program makes. Then a day for each failure, at
 //! calls that are spread evenly over them.

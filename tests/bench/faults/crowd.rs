@@ -154,8 +154,8 @@ fn memory(network: &Network, which: &str) -> u64 {
     memory_kib(network.manager.pid(), which) / 1024
 }
 
-/// How long a question takes to be answered, in milliseconds, asked again and again for half of [`QUIET`]. Of one that is
-/// refused there is none, but pings go on meanwhile.
+/// How long a question takes to be answered, in milliseconds, asked again and again for half of [`QUIET`]. Of one that
+/// is refused there is none, but pings go on meanwhile.
 fn answer_times(network: &Network, question: &str, answer: &str) -> Vec<f64> {
     let (mut times, began) = (Vec::new(), Instant::now());
     let mut lines = Lines::connect(network.addr).unwrap();

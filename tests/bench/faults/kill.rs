@@ -214,7 +214,8 @@ impl Lane {
         fs::rename(beside, self.folder(peer).join(name)).unwrap();
     }
 
-    /// Waits until a file has these bytes at each of these peers. What has a file's own name and other bytes is corrupt.
+    /// Waits until a file has these bytes at each of these peers. What has a file's own name and other bytes is
+    /// corrupt.
     fn whole_at_all(&mut self, name: &str, content: &[u8]) {
         for peer in 0..self.network.peers.len() {
             let path = self.folder(peer).join(name);

@@ -35,8 +35,8 @@ const DOWNLOADS: usize = 8;
 /// (5 s) to give up a payload that stands still.
 const QUANTUM: &str = "700ms";
 
-/// How long others may wait for the slots of one that sleeps: a quantum, the time after which a payload that stands still
-/// is given up (5 s), and two seconds for a machine that is busy.
+/// How long others may wait for the slots of one that sleeps: a quantum, the time after which a payload that stands
+/// still is given up (5 s), and two seconds for a machine that is busy.
 const SLOTS_FREE: Duration = Duration::from_millis(7700);
 
 const PEERS: u32 = 3;

@@ -34,7 +34,8 @@ fn checks() {
 
 const WORDS: [&str; 6] = ["apple", "pear", "plum", "cherry", "fig", "lime"];
 
-/// A server on a thread of its own, which sends back what `answers` makes of each datagram; it ends when this is dropped.
+/// A server on a thread of its own, which sends back what `answers` makes of each datagram; it ends when this is
+/// dropped.
 struct Server {
     addr: SocketAddr,
     heard: Arc<Mutex<Vec<Vec<u8>>>>,

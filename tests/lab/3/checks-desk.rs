@@ -195,8 +195,8 @@ fn none_lost(_: u64) {
     none_lost_while_it_sends();
     const A_MOMENT: Duration = Duration::from_millis(5);
     let (desk, line) = desk();
-    // With so many peers a look takes longer than a millisecond. After that the lock goes to the one that waits for it, and
-    // not to the one that lets go of it and takes it again.
+    // With so many peers a look takes longer than a millisecond. After that the lock goes to the one that waits for it,
+    // and not to the one that lets go of it and takes it again.
     for port in 10_000..12_000 {
         let other = format!(r#"{{"version":2,"name":"p{port}","addr":"127.0.0.1:{port}","slots":0}}"#);
         desk.admit(serde_json::from_str(&other).unwrap(), &line).unwrap();

@@ -3,9 +3,10 @@
     ///
     /// Wrong products are to be found, whatever is wrong with them. So draw each entry from `rng` such that
     ///
-    /// - a single wrong entry of P cannot hide: its row of P·x moves by x_j times the error, so no x_j may be near zero;
-    /// - two errors in one row do not cancel, neither equal ones nor opposite ones, but by a rare accident: so no single
-    ///   value of an entry is likely;
+    /// - a single wrong entry of P cannot hide: its row of P·x moves by x_j times the error, so no x_j may be near
+    ///   zero;
+    /// - two errors in one row do not cancel, neither equal ones nor opposite ones, but by a rare accident: so no
+    ///   single value of an entry is likely;
     /// - plus and minus are equally likely.
     ///
     /// Its magnitude is at least half of `scale`, and below `scale`. `rng.random::<f64>()` is drawn evenly from [0, 1),
@@ -18,8 +19,8 @@
 /// Exercise 6, second part: is P the product of L and R? Compare P·x with L·(R·x), row by row.
 ///
 /// R·x is there already: `self.right`. Both methods multiply rows by a vector, and `Times` does that:
-/// `times.pass(rows, cols, cols, &vector, self.threads)` multiplies the next rows, of `cols` entries each, and writes a sum for
-/// each of them into `times.sums`, behind those of the rows that have passed before.
+/// `times.pass(rows, cols, cols, &vector, self.threads)` multiplies the next rows, of `cols` entries each, and writes a
+/// sum for each of them into `times.sums`, behind those of the rows that have passed before.
 impl<N: Numbers> Probe for ProbeOf<'_, N> {
     /// The next rows of L, of `depth` entries each: L·(R·x) goes into `self.left`.
     fn left(&mut self, rows: &[f64]) {
@@ -30,10 +31,10 @@ impl<N: Numbers> Probe for ProbeOf<'_, N> {
 
     /// The next rows of P, of `cols` entries each: are they right? Keep these rules:
     ///
-    /// - Multiply them by x, which is `self.shared.x`, into `got`. Look at each number once: what is slower than that costs as
-    ///   much as to multiply again.
-    /// - An answer comes in portions. `self.judged` rows were judged in earlier calls, so what these rows should give begins at
-    ///   `self.left.sums[self.judged]`. Count on.
+    /// - Multiply them by x, which is `self.shared.x`, into `got`. Look at each number once: what is slower than that
+    ///   costs as much as to multiply again.
+    /// - An answer comes in portions. `self.judged` rows were judged in earlier calls, so what these rows should give
+    ///   begins at `self.left.sums[self.judged]`. Count on.
     /// - Rounding moves a right product a little: two sums agree when `N::distance(one, other)` is not larger than
     ///   `N::tolerance(self)`. What is not a number agrees with nothing.
     /// - `Verdict::Wrong` names the first wrong row, counted from the first row of P.

@@ -71,7 +71,8 @@ fn named(holders: &Holders) -> String {
     if holders.is_empty() { "nobody".into() } else { holders.iter().map(one).collect::<Vec<_>>().join(", ") }
 }
 
-/// What `asker` is told: `None` for "not found"; and whether it is said to have lost the file. `story` begins a sentence.
+/// What `asker` is told: `None` for "not found"; and whether it is said to have lost the file. `story` begins a
+/// sentence.
 fn asks(
     catalogue: &mut Catalogue,
     asker: PeerId,

@@ -4,11 +4,12 @@
 /// `seeding` says that the file is whole here, `unchoke` how many are served for their rates. Keep these rules:
 ///
 /// - Only a peer that is interested takes a place.
-/// - The best `unchoke` of them by rate are [`Service::Regular`]. The rate is what the peer gives us (`received`); a seeder needs
-///   nothing, and ranks by what it sends.
-/// - Between equals, one that is served now stays: every choke voids requests. Among those that are still equal, draw at random.
-/// - On [`Occasion::Change`] a peer with a regular place keeps it, however good the others are, and free places are filled at once
-///   with the best of the others. On the two other occasions all are ranked again.
+/// - The best `unchoke` of them by rate are [`Service::Regular`]. The rate is what the peer gives us (`received`); a
+///   seeder needs nothing, and ranks by what it sends.
+/// - Between equals, one that is served now stays: every choke voids requests. Among those that are still equal, draw
+///   at random.
+/// - On [`Occasion::Change`] a peer with a regular place keeps it, however good the others are, and free places are
+///   filled at once with the best of the others. On the two other occasions all are ranked again.
 /// - [`optimist`] chooses one of those that are left; it is [`Service::Optimistic`].
 ///
 /// ```
