@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::fake::{FakePeer, HONEST};
-use crate::common::files::{bytes, put, row, whole_at};
+use crate::common::files::{bytes, folder, put, row, whole_at};
 use crate::common::node::{Network, Node};
 use crate::common::wire::{Heard, Wire};
 use crate::common::{PATIENCE, until};
@@ -847,6 +847,18 @@ fn a_download_waits_while_the_disk_is_full_and_goes_on_when_there_is_room() {
     let report = cyd.outcome().assert(0, &[]).json();
     assert_eq!(fs::read(disk.0.join("file.bin")).unwrap(), data);
     assert_eq!((given(&report, "ada"), report["refetched"].as_u64()), (16, Some(0)));
+}
+
+#[test]
+fn an_ordered_copy_that_meets_a_full_disk_is_given_up_at_once_and_its_peer_says_why() {
+    let network = Network::start(&["--dead-after", "60s"], &[]);
+    let Some(_disk) = SmallDisk::mount(folder(&network, "ben"), "1m") else { return };
+    put(&network, "ada", "file.bin", &bytes(4 * MIB, 15));
+    let _peers = ["ada", "ben"].map(|name| serve(&network, name, &[]));
+    until("ben says what it lacks, and why", PATIENCE, || {
+        let why = r#""file":"file.bin","why":"cannot fetch it: the disk is full"#;
+        network.state()["peers"].to_string().contains(why).then_some(())
+    });
 }
 
 #[test]

@@ -262,6 +262,9 @@ impl Transfer<'_> {
         if self.settings.is_stopped() {
             return Err(self.stopped());
         }
+        if stall.is_some() && state.disk_full {
+            return Err(Error::new(Code::Busy, "the disk is full").advise("make room there"));
+        }
         if stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {
             return Err(Error::failed(self.why_quiet(state)).advise("the pieces are kept"));
         }

@@ -56,7 +56,8 @@ pub(crate) struct DownloadSettings<'a> {
     pub(crate) repair: bool,
     /// How long it waits for a holder when there is none.
     pub(crate) patience: Duration,
-    /// How long no piece may come before it is given up; without it a person waits as long as they like.
+    /// How long no piece may come before it is given up, a full disk at once; without it a person waits as long as they
+    /// like.
     pub(crate) stall: Option<Duration>,
     /// Whether it is not wanted any more.
     pub(crate) stop: Option<&'a AtomicBool>,
