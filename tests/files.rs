@@ -805,6 +805,18 @@ fn no_more_is_taken_in_a_second_than_down_allows() {
     assert!(seconds > 1.9, "{report}");
 }
 
+#[test]
+fn a_piece_that_takes_longer_than_a_stall_may_last_comes_all_the_same_over_a_slow_link() {
+    let network = network();
+    let data = bytes(64 * KIB, 16);
+    put(&network, "ada", "file.bin", &data);
+    let _ada = serve(&network, "ada", &["--up", "12kB"]);
+    whole_at(&network, "file.bin", 1);
+    let (report, got) = down(&network, "cyd", "file.bin", &[]);
+    assert_eq!((got, given(&report, "ada")), (data, 1));
+    assert!(report["seconds"].as_f64().unwrap() > 5.0, "{report}");
+}
+
 /// Mounts a small file system in memory for a test; `None` where that is not allowed.
 struct SmallDisk(PathBuf);
 
@@ -853,7 +865,7 @@ fn a_download_waits_while_the_disk_is_full_and_goes_on_when_there_is_room() {
 fn an_ordered_copy_that_meets_a_full_disk_is_given_up_at_once_and_its_peer_says_why() {
     let network = Network::start(&["--dead-after", "60s"], &[]);
     let Some(_disk) = SmallDisk::mount(folder(&network, "ben"), "1m") else { return };
-    put(&network, "ada", "file.bin", &bytes(4 * MIB, 15));
+    put(&network, "ada", "file.bin", bytes(4 * MIB, 15));
     let _peers = ["ada", "ben"].map(|name| serve(&network, name, &[]));
     until("ben says what it lacks, and why", PATIENCE, || {
         let why = r#""file":"file.bin","why":"cannot fetch it: the disk is full"#;

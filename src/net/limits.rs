@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The longest line a node takes from anybody but its manager, in bytes: room for the longest message
-/// of a well-behaved peer a hundred times over, and cheap to lose.
+/// The longest line a node takes from anybody but its manager, in bytes: room for twice the longest message of a
+/// well-behaved peer, which says how far the products of three levels are; and cheap to lose.
 pub const LINE: usize = 64 << 10;
 
 /// The longest line a manager may send, in bytes: its list of peers takes about 100 bytes a peer.
@@ -15,7 +15,8 @@ pub const MESSAGE_TIME: Duration = Duration::from_secs(10);
 /// How long a new connection may stay silent before it has said what it wants.
 pub const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(10);
 
-/// How long a conversation between peers may rest between two of its messages.
+/// How long a conversation may rest between two of its messages: between peers, or with a manager about leases and
+/// files.
 pub const REST_TIME: Duration = Duration::from_secs(60);
 
 /// How long a manager may be silent before a peer takes it for dead, however rarely it pings.
@@ -131,5 +132,5 @@ impl Pace {
 /// How a payload must go: at [`PAYLOAD_RATE`], after [`MESSAGE_TIME`].
 pub const PAYLOAD_PACE: Pace = Pace { start: MESSAGE_TIME, rate: PAYLOAD_RATE, stall: STALL_TIME };
 
-/// How a piece of a file must come: a peer that serves may have a low `--up`, and sends 64 KiB at a time.
-pub const PIECE_PACE: Pace = Pace { start: MESSAGE_TIME, rate: 16 << 10, stall: STALL_TIME };
+/// How a piece of a file must come: a peer that serves may have a low `--up`, of which many have a share.
+pub const PIECE_PACE: Pace = Pace { start: MESSAGE_TIME, rate: 1 << 10, stall: STALL_TIME };

@@ -13,7 +13,11 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result};
 use crate::share::limiter::Limiter;
 
-/// What passes in one step where there is a limit, in bytes; the burst of a token bucket.
+/// The bytes of how long pass in one step where there is a limit. Threads take turns, and whoever waits for bytes gives
+/// up after [`STALL_TIME`](crate::net::limits::STALL_TIME): so 250 may send at the same time, however slow the link is.
+const STEP_TIME: Duration = Duration::from_millis(20);
+
+/// The most that passes in one step where there is a limit, in bytes; the burst of a token bucket.
 const STEP: u64 = 64 << 10;
 
 /// What passes in one step where there is none.
@@ -34,7 +38,7 @@ pub(crate) struct Lane {
 impl Lane {
     /// So many bytes per second; `None` is no limit, and zero lets nothing pass.
     pub(super) fn new(rate: Option<u64>) -> Self {
-        let step = if rate.is_some() { STEP } else { FREE_STEP };
+        let step = rate.map_or(FREE_STEP, |rate| (rate * STEP_TIME.as_millis() as u64 / 1000).clamp(1, STEP));
         Self { bucket: Mutex::new(Limiter::new(rate)), step, began: Instant::now() }
     }
 
@@ -61,16 +65,17 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::limits;
 
     #[test]
     fn without_a_limit_a_megabyte_passes_at_once_and_with_one_a_step_that_waits_its_turn() {
-        let (up, down) = (Lane::new(None), Lane::new(Some(1 << 20)));
+        let (up, down) = (Lane::new(None), Lane::new(Some(4 << 20)));
         assert_eq!(up.pass(5 << 20, || false).unwrap(), FREE_STEP);
         assert_eq!(up.pass(5, || false).unwrap(), 5);
         let began = Instant::now();
         let passed: u64 = (0..4).map(|_| down.pass(1 << 20, || false).unwrap()).sum();
         assert_eq!(passed, 4 * STEP);
-        let least = Duration::from_millis(3 * 1000 / 16);
+        let least = Duration::from_millis(3 * 1000 / 64);
         assert!(
             began.elapsed() >= least,
             "{:?}: three steps after the first one had to wait",
@@ -79,10 +84,19 @@ mod tests {
     }
 
     #[test]
+    fn however_slow_the_link_nobody_of_two_hundred_waits_for_a_byte_until_it_gives_up() {
+        for rate in [500, 10_000, 100_000, 1 << 20, 100 << 20] {
+            let step = Lane::new(Some(rate)).step;
+            assert!(200 * step <= rate * limits::STALL_TIME.as_secs(), "{step} bytes at {rate} a second");
+        }
+    }
+
+    #[test]
     fn bytes_for_one_that_is_gone_are_given_back() {
         let up = Lane::new(Some(STEP));
+        up.bucket.lock().take(STEP, up.began.elapsed());
+        let before = *up.bucket.lock();
         assert!(up.pass(STEP, || true).is_err());
-        let wait = up.bucket.lock().take(1, up.began.elapsed());
-        assert!(wait < Duration::from_millis(500), "{wait:?}: a second's bytes are not owed");
+        assert_eq!(*up.bucket.lock(), before);
     }
 }
