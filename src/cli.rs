@@ -1,4 +1,4 @@
-//! What both programs share: how they start, say that they are ready, fail, and are told to stop.
+//! What all programs share: how they start, say that they are ready, fail, and are told to stop.
 //!
 //! A script must be able to trust a program. So results go to stdout and everything else to stderr; a
 //! node says on one line of JSON when it is ready, and where; every failure has an exit status; and

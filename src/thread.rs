@@ -1,4 +1,5 @@
-//! Starting a thread: each has a name, each is joined, and one that cannot be started is an error and no panic.
+//! Starting a thread: each has a name, each is joined or let go on purpose, and one that cannot be started is an error
+//! and no panic.
 //!
 //! # The problem
 //! A thread without a name is a number in a debugger. One that nobody joins goes on after its owner is gone, and one
@@ -7,8 +8,8 @@
 //!
 //! # The rule
 //! Every thread of the project is started here, by the name of the function that it runs. A [`Thread`] is joined when
-//! it is dropped; a scoped one by its scope. Work that comes in parts is done by `on_threads`. `lib.rs` has a table of
-//! all names, and a test holds it against the calls.
+//! it is dropped, unless it was `detach`ed; a scoped one by its scope. Work that comes in parts is done by
+//! `on_threads`. `lib.rs` has a table of all names, and a test holds it against the calls.
 
 use std::fs;
 use std::panic::resume_unwind;

@@ -6,7 +6,8 @@
 //! anything else it is worth nothing. A manager makes all keys from one that it draws when it starts, so it need not
 //! keep them, and they end with it:
 //! - the **token** of a peer, of its number: shown to the manager alone, by one that speaks as that peer;
-//! - the **key** of a lease at a peer, of both numbers: told to the holder, and to the peer, with which it is compared;
+//! - the **key** of a lease at a peer, of both numbers: told to the holder, which shows it, and to the peer, which
+//!   compares;
 //! - the key of a new peer's first **examination**, of the same numbers, under the *peer's* token: it takes no slot;
 //! - the **pass** to a holder of a file, of the requester's number and the file's id, under the *holder's* token, which
 //!   both the manager and that holder know.

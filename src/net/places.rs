@@ -28,7 +28,7 @@ use crate::error::{Code, Error, Result};
 /// Who takes a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Party {
-    /// The peer of this number, which has shown that it is.
+    /// The peer of this number, which has shown that it is; at a peer that computes, the lease of this number.
     Peer(PeerId),
     /// Anybody at this address.
     Stranger(IpAddr),

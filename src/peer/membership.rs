@@ -11,7 +11,8 @@
 //! seconds; and it is jittered, so that a thousand peers do not come back in the same millisecond. What
 //! is served for others goes on meanwhile; `register` tells the new manager of it.
 //!
-//! A peer that is refused at its first attempt (its name is taken, say) stops: waiting would not help.
+//! A peer that is refused before it has ever joined stops: waiting would not help. (A name or an address that is
+//! another's counts at the third attempt only: its former self may still be listed.)
 //!
 //! # What is missing
 //! A peer knows one manager. Were there a second one to turn to, this is the place where it would.
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
-use super::library::drops::{self, Dropped};
+use super::library::drops;
 use super::manager_client::reach_manager;
 use super::network::Network;
 use super::replication::orders::ReplicationStatus;
@@ -43,7 +44,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(1500);
 /// How many of its pings in a row must be missed until a manager is taken for dead.
 const MISSED_PINGS: u32 = 5;
 
-/// How short the time for that may get.
+/// The shortest silence after which a manager counts as dead, however often it pings.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
 
 /// One conversation after another, with growing pauses, until this peer leaves or is refused.
@@ -150,18 +151,12 @@ impl Talk<'_> {
                 }
             }
             FromManager::Fetch { file } if let Some(replication) = replication => replication.fetch(file),
-            FromManager::Drop { file, id: Some(id), at: Some(at) } => {
-                let dropped = Dropped { file, id, at };
-                match replication {
-                    Some(replication) => replication.dropped(&dropped),
-                    None => library.end(&dropped),
-                }
-            }
+            FromManager::Drop(dropped) => match replication {
+                Some(replication) => replication.dropped(&dropped),
+                None => library.end(&dropped),
+            },
             // A peer that came for one command keeps nothing, and is asked for nothing.
             FromManager::Fetch { .. } => {}
-            FromManager::Drop { file, .. } => {
-                info!("{file} was dropped, it is not said which bytes, or when")
-            }
             FromManager::List {} => {
                 info!("the manager asks for the files again");
                 library.tell_again();

@@ -250,8 +250,8 @@ impl Network {
         Ok(())
     }
 
-    /// The conversation has ended; true when this peer was registered in it. A peer that is refused at its first
-    /// attempt stops: to wait would not help.
+    /// The conversation has ended; true when this peer was registered in it. A peer that is refused before it has ever
+    /// joined stops: to wait would not help.
     pub(super) fn parted(&self, why: &Error) -> bool {
         let mut known = self.known.lock();
         let joined = known.standing.number.take().is_some();

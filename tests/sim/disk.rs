@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::clock::Millis;
-use crate::peer::library::drops::Dropped;
+use crate::net::message::Dropped;
 use crate::share::store::{Stamp, conflict_name};
 use crate::share::{FileId, FileName, Layout, Manifest, PeerName};
 

@@ -15,8 +15,8 @@ use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::key::Key;
 use crate::net::message::{
-    Candidate, Credentials, FileState, FromManager, FromPeer, LeaseId, PeerCard, PeerId, Refusal, Replicas,
-    State, ToManager, ToPeer, plain, unexpected,
+    Candidate, Credentials, Dropped, FileState, FromManager, FromPeer, LeaseId, PeerCard, PeerId, Refusal,
+    Replicas, State, ToManager, ToPeer, plain, unexpected,
 };
 use crate::share::{FileId, FileName, Manifest};
 use crate::sim::net::{ConnId, Input, Line, MANAGER, Net};
@@ -510,7 +510,7 @@ impl Manager {
                         self.of_ticket(lease).iter().for_each(|&conn| net.say(conn, MANAGER, &message, &[]));
                     }
                     Effect::TellAll(message) => {
-                        if let FromManager::Drop { file, id: Some(id), at: Some(at) } = &message {
+                        if let FromManager::Drop(Dropped { file, id, at }) = &message {
                             self.dropped.push((file.clone(), *id, *at));
                         }
                         self.lines.values().for_each(|&conn| net.say(conn, MANAGER, &message, &[]));

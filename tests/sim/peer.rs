@@ -22,12 +22,11 @@ use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::admission::Admission;
 use crate::net::message::{
-    Activity, Candidate, Credentials, Download, FromManager, FromPeer, Holder, LeaseId, NOBODY, Name,
-    PeerCard, PeerId, Refusal, ToManager, ToPeer, VERSION,
+    Activity, Candidate, Credentials, Download, Dropped, FromManager, FromPeer, Holder, LeaseId, NOBODY,
+    Name, PeerCard, PeerId, Refusal, ToManager, ToPeer, VERSION,
 };
 use crate::peer::config::{Config, UploadSettings};
 use crate::peer::library::Library;
-use crate::peer::library::drops::Dropped;
 use crate::peer::library::offer::Offer;
 use crate::peer::library::publish::News;
 use crate::peer::network::Network;
@@ -432,9 +431,7 @@ impl Peer {
                 self.replication.fetch(file);
                 self.orders_due = true;
             }
-            FromManager::Drop { file, id: Some(id), at: Some(at) } => {
-                self.replication.dropped(&Dropped { file, id, at });
-            }
+            FromManager::Drop(dropped) => self.replication.dropped(&dropped),
             FromManager::List {} => self.library.tell_again(),
             FromManager::Error(no) => {
                 if let Err(why) = self.network.warned(no.into()) {

@@ -26,9 +26,10 @@
 //! ```text
 //! GET /state                                  200, ETag "6f1c...", {"type":"state","peers":[...],...}
 //! GET /state, If-None-Match: "6f1c..."        304, as long as nothing has changed
-//! GET /state?since=6f1c...                    200, ETag "93aa...", {"since":"6f1c...","change":{"queue":[[1,4,null]]}}
+//! GET /state?since=6f1c...                    200, ETag "93aa...", {"since":"6f1c...","change":{"leases":[[1,4,null]]}}
 //! ```
-//! The head of the queue has left, and nothing else has changed: the new queue is the rows 1 to 3 of the old one.
+//! The first lease has ended: the new list of leases is the rows 1 to 3 of the old one. (What else changes with it is
+//! left out here.)
 //!
 //! # What is missing
 //! The difference is found by comparing two states as a whole, a few milliseconds for each look. A table that counted

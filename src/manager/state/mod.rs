@@ -29,8 +29,8 @@ use crate::error::{Code, Error, Result};
 use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{
-    Activity, Candidate, DoneState, FileState, FromManager, Holder, LeaseId, NOBODY, PeerId, Progress,
-    Refusal, Replicas, plain,
+    Activity, Candidate, DoneState, Dropped, FileState, FromManager, Holder, LeaseId, NOBODY, PeerId,
+    Progress, Refusal, Replicas, plain,
 };
 use crate::share::units::counted;
 use crate::share::{FileId, FileName, Manifest};
@@ -487,7 +487,7 @@ fn few(mut room: usize, files: impl Iterator<Item = FileState>) -> Vec<FileState
 }
 
 fn dropped(file: &FileName, id: FileId, at: Millis) -> FromManager {
-    FromManager::Drop { file: file.clone(), id: Some(id), at: Some(at) }
+    FromManager::Drop(Dropped { file: file.clone(), id, at })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Who should fetch what, so that every file is on as many peers as the policy asks for (B1, B2).
+//! Who should fetch what, so that every file is on as many peers as the policy asks for (B3, B4).
 //!
 //! # The problem
 //! Peers come, go, and lose files; each time, copies are missing somewhere. A hundred thousand files on a hundred peers

@@ -284,21 +284,10 @@ impl Roster {
     }
 
     /// Writes a new row. Its former self must have been removed.
-    pub(super) fn admit(&mut self, id: PeerId, candidate: Candidate, now: Millis) {
-        let (reach, said, compared) = (Reach::Unknown, Activity::default(), 0);
+    pub(super) fn admit(&mut self, id: PeerId, is: Candidate, now: Millis) {
+        let (since, heard, reach, said, compared) = (now, now, Reach::Unknown, Activity::default(), 0);
         let (proven, accusers, failed) = (false, Vec::new(), None);
-        let peer = Member {
-            id,
-            is: candidate,
-            since: now,
-            heard: now,
-            reach,
-            proven,
-            accusers,
-            failed,
-            said,
-            compared,
-        };
+        let peer = Member { id, is, since, heard, reach, proven, accusers, failed, said, compared };
         self.peers.insert(id, peer);
     }
 

@@ -2,13 +2,14 @@
 //!
 //! Both enums list their messages in the order of the conversations: first those of a peer that stays (`register` to
 //! `quit`), then those of a holder (`lease` to `progress`), then those about files (`query` to `drop`), then the one
-//! look (`state`).
+//! look (`state`). (`FromManager` has `fetch`, `drop` and `list`, which a peer that stays is told, with those about
+//! files.)
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Bound, Credentials, LeaseId, Name, PeerCard, PeerId, Refusal, yes};
+use super::parts::{Bound, Credentials, Dropped, LeaseId, Name, PeerCard, PeerId, Refusal, yes};
 use super::state::{Activity, FileState, Progress, State};
 use crate::clock::Millis;
 use crate::net::key::Key;
@@ -219,18 +220,8 @@ pub enum FromManager {
         /// The file.
         file: FileName,
     },
-    /// "These bytes were dropped": the peer puts them into its trash, ends what it fetches of them, and
-    /// remembers it. The two last fields are always given by this manager.
-    Drop {
-        /// What the file was called.
-        file: FileName,
-        /// Which bytes were dropped.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        id: Option<FileId>,
-        /// When, in milliseconds since 1970.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        at: Option<Millis>,
-    },
+    /// "These bytes were dropped": the peer puts them into its trash, ends what it fetches of them, and remembers it.
+    Drop(Dropped),
     /// "Tell me your files again": what the manager lists for a peer is not what the peer believes.
     List {},
     /// Who has the file that was asked for. The payload is the SHA-256 of each piece.

@@ -25,7 +25,7 @@
 //!
 //! | first message | what it is about | what follows |
 //! |---|---|---|
-//! | `register` | a peer's stay | `registered`; then `peers`, `ping`, `bind`, `unbind`, `fetch`, `drop`, `list` from the manager, `ok` and `unbound` from the peer, until `quit` |
+//! | `register` | a peer's stay | `registered`; then `peers`, `ping`, `bind`, `unbind`, `fetch`, `drop`, `list` from the manager, `ok`, `unbound`, `blame` and `drop` from the peer, until `quit` |
 //! | `lease` | slots | `wait`, each answered by `ok`; `leased`; then `renew`, `release`, `blame`, `progress` from the holder, `lost`, `expired` from the manager |
 //! | `query`, `update`, `files` or `drop` | who has which file | `holders`; `updated`; `file` for each, and `end`; `dropped`; any number, one after another |
 //! | `state` | a look at everything (`message/state.rs`) | `state`, as often as it is asked |
@@ -57,7 +57,9 @@ mod peers;
 mod state;
 
 pub use manager::{Candidate, FromManager, ToManager};
-pub use parts::{Bound, Credentials, Holder, LeaseId, NOBODY, Name, PeerCard, PeerId, Refusal, plain};
+pub use parts::{
+    Bound, Credentials, Dropped, Holder, LeaseId, NOBODY, Name, PeerCard, PeerId, Refusal, plain,
+};
 pub use peers::{FromPeer, ToPeer};
 pub use state::{
     Activity, Condition, DoneState, Download, Event, FailedFile, FileState, GRACE, Health, LeaseState,

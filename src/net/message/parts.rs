@@ -4,16 +4,30 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Millis;
 use crate::error::{Code, Error};
 use crate::net::key::Key;
 use crate::net::limits;
 pub use crate::share::PeerName as Name;
+use crate::share::{FileId, FileName};
 
 /// A peer's number, given by the manager when it joins.
 pub type PeerId = u64;
 
 /// A lease's number, given by the manager when it is asked for.
 pub type LeaseId = u64;
+
+/// A file that was dropped.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropped {
+    /// What it was called.
+    pub file: FileName,
+    /// Which bytes it was.
+    pub id: FileId,
+    /// When.
+    pub at: Millis,
+}
 
 /// An error on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,46 +6,34 @@
 //! here before it was dropped, or after? What wins is said in [`versions`](crate::share::versions).
 //!
 //! # The rule
-//! Drops stand in `DIR/.peerlab/drops`, one line of JSON each, oldest first. The file is written whole, under another
-//! name first. A line that cannot be read is passed over. A manager hears of them in the conversation in which this
-//! peer is *registered*: elsewhere nobody is believed about a file that the manager has never listed.
+//! Drops stand in `DIR/.peerlab/drops`, one line of JSON each: rumours first, then what was seen here, each oldest
+//! first. The file is written whole, under another name first. A line that cannot be read is passed over. A manager
+//! hears of them in the conversation in which this peer is *registered*: elsewhere nobody is believed about a file that
+//! the manager has never listed.
 //!
 //! # What is missing
-//! The time of a drop is the manager's, that of a file is the time of its last change of status (ctime) by the clock of
-//! its own machine. Where the two differ by a minute, the one that is ahead wins for a minute. And a peer that fetches
-//! a file and never heard of its drop cannot tell when it was published: a query does not answer that. When the peer is
-//! restarted, its copy looks as if it was published when it was fetched.
+//! Which drops are rumours is not written down: after a restart all count as seen here. The time of a drop is the
+//! manager's, that of a file is the time of its last change of status (ctime) by the clock of its own machine. Where
+//! the two differ by a minute, the one that is ahead wins for a minute. And a peer that fetches a file and never heard
+//! of its drop cannot tell when it was published: a query does not answer that. When the peer is restarted, its copy
+//! looks as if it was published when it was fetched.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use log::warn;
-use serde::{Deserialize, Serialize};
 
-use crate::clock::Millis;
 use crate::error::{Error, Result};
 use crate::net::limits;
-use crate::net::message::{Credentials, ToManager, decode, encode};
+use crate::net::message::{Credentials, Dropped, ToManager, decode, encode};
 use crate::net::outbox::Outbox;
-use crate::share::{FileId, FileName};
+use crate::share::store::sync_folder;
 
 /// How many bytes of drops a manager is told at once: half of what may wait for one listener, so that a slow
 /// manager is not taken for one that never reads. The newest go first; all of them fit unless their names are
 /// very long.
 const TOLD: usize = limits::OUTBOX / 2;
-
-/// A file that was dropped.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Dropped {
-    /// What it was called.
-    pub(crate) file: FileName,
-    /// Which bytes it was.
-    pub(crate) id: FileId,
-    /// When.
-    pub(crate) at: Millis,
-}
 
 /// The drops in a file; none where there is none.
 pub(super) fn load(path: &Path) -> Vec<Dropped> {
@@ -83,7 +71,7 @@ pub(super) fn save(path: &Path, drops: &[Dropped]) -> Result<()> {
         file.write_all(&lines)?;
         file.sync_all()?;
         fs::rename(new, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        path.parent().map_or(Ok(()), sync_folder)
     };
     write().map_err(|e| {
         Error::failed(format!("cannot write {}", path.display()))
@@ -114,9 +102,11 @@ mod tests {
     use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
     use super::*;
+    use crate::clock::Millis;
     use crate::net::connection::Connection;
     use crate::peer::library::Library;
     use crate::peer::network::tests::alone;
+    use crate::share::FileId;
 
     fn drop_of(file: &str, id: u8, at: Millis) -> Dropped {
         Dropped { file: file.parse().unwrap(), id: FileId::from([id; 32]), at }

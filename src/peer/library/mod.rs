@@ -34,13 +34,12 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use self::drops::Dropped;
 use self::offer::{Offer, Source};
 use super::manager_client::{Listing, ManagerClient};
 use super::network::Network;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
-use crate::net::message::{Credentials, FromPeer, Refusal};
+use crate::net::message::{Credentials, Dropped, FromPeer, Refusal};
 use crate::share::fingerprint::Fingerprint;
 use crate::share::versions::{Mark, Versions};
 use crate::share::{FileId, FileName};
@@ -286,7 +285,7 @@ impl Library {
         }
     }
 
-    /// All drops that are remembered, oldest first.
+    /// All drops that are remembered: rumours first, then what was seen here, each oldest first.
     pub(crate) fn drops(&self) -> Vec<Dropped> {
         all_drops(&self.known.lock().versions)
     }

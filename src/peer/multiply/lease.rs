@@ -49,7 +49,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub(crate) struct HeldLease {
     /// To be named in every product.
     pub(crate) number: LeaseId,
-    /// Where they are.
+    /// Where its slots are.
     pub(crate) slots: Vec<PeerCard>,
     /// The conversation with the manager about it.
     pub(super) line: Outbox,
@@ -145,7 +145,7 @@ impl HeldLease {
         self.terms.lock().left()
     }
 
-    /// Why it ended before its time, if it did.
+    /// Why it has ended, as far as somebody has said so; `None` also where only its time is over.
     pub(crate) fn over(&self) -> Option<&'static str> {
         self.terms.lock().over
     }
@@ -217,7 +217,7 @@ struct Terms {
     until: Instant,
     /// More time was asked for, or need not be: another request waits.
     renewing: bool,
-    /// Why it ended before its time, if it did.
+    /// Why it has ended, as far as somebody has said so.
     over: Option<&'static str>,
     lost: HashSet<PeerId>,
     /// Weak: a connection that is given up is closed, and the peer sees it.

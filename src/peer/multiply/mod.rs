@@ -16,7 +16,8 @@
 //! | its user presses Ctrl-C | the connections to the leased peers are closed, and the lease is given back |
 //! | the manager dies | work goes on under the lease; a new lease is asked for when it is back |
 //!
-//! Only when `FRUITLESS_ROUNDS` leases in a row bring nothing is the multiply given up.
+//! It is given up when `FRUITLESS_ROUNDS` leases in a row bring nothing, when no peer that can be leased is there for
+//! five seconds, or no manager for a minute.
 //!
 //! # What is missing
 //! A product that runs on a slow peer is taken from it, never given to two at once: what it has computed is lost.
@@ -87,7 +88,8 @@ impl<'a> Question<'a> {
     /// Refuses matrices whose product could overflow: no peer shall be blamed for an infinity.
     ///
     /// # Errors
-    /// What is wrong with them; `plan.levels()` counts.
+    /// `infeasible` when sums on the way could overflow, or when more than two levels cut a side into less than single
+    /// numbers.
     pub(crate) fn new(a: &'a Matrix, b: &'a Matrix, plan: Plan, stop: &'a AtomicBool) -> Result<Self> {
         let entries = Entries::of(a, b);
         let infeasible = |what, advice| Err(Error::new(Code::Infeasible, what).advise(advice));

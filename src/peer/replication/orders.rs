@@ -22,9 +22,8 @@ use log::{debug, info, warn};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Code, Error, Result};
-use crate::net::message::FailedFile;
+use crate::net::message::{Dropped, FailedFile};
 use crate::peer::library::Library;
-use crate::peer::library::drops::Dropped;
 use crate::peer::manager_client::ManagerClient;
 use crate::peer::swarm::download::download;
 use crate::peer::swarm::transfer::DownloadSettings;

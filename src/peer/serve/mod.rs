@@ -4,8 +4,9 @@
 //! in and gives their answers out. But it *computes* one at a time, on all its cores, because two products that
 //! share a core both take twice as long. So while one product computes, the operands of the next arrive.
 //!
-//! A "no" does not end the conversation: the payload of a refused product is read and thrown away, and
-//! the next request is heard. Only what is no message at all ends it.
+//! A product that its lease does not allow does not end the conversation: its payload is read and thrown away, and the
+//! next request is heard. What ends it is a line that is no message, a payload that is not the operands, and want of
+//! memory for them.
 
 pub(super) mod bindings;
 mod buffers;

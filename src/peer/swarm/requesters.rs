@@ -45,8 +45,8 @@ pub(super) struct Requester {
     peer: PeerId,
     /// Where it comes from, and its name once the list of peers has it.
     addr: SocketAddr,
-    party: Party,
     name: Option<Name>,
+    party: Party,
     offer: Arc<Offer>,
     interested: bool,
     service: Service,

@@ -3,8 +3,8 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::clock::Millis;
+use crate::net::message::Dropped;
 use crate::peer::library::Library;
-use crate::peer::library::drops::Dropped;
 use crate::peer::network::tests::alone;
 use crate::peer::swarm::upload::Uploads;
 use crate::share::store::Store;
