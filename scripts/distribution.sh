@@ -9,6 +9,8 @@
 #        scripts/distribution.sh virtual [N] [--write]
 #                                               swarms of up to N peers in virtual time, and up to 1000 of which some give
 #                                               nothing; without N up to 10000. No program is started (see below)
+#        scripts/distribution.sh virtual rules [--write]
+#                                               what each rule is worth there, and how one fares that gives nothing
 #
 # One seed has 32 MiB and uploads 8 MiB/s; N peers want it and upload 4 MiB/s each. Three ways:
 #   client-server   the peers serve nobody (--up 0): every copy comes from the seed
@@ -29,7 +31,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 cd "$root"
 set -- "${words[@]}"
-[[ $* =~ ^((--quick|--rounds)?|virtual(\ [1-9][0-9]*)?|--one\ (swarm|churn|client-server)\ [1-9][0-9]*)$ ]] || wrong "it does not know $*"
+[[ $* =~ ^((--quick|--rounds)?|virtual(\ ([1-9][0-9]*|rules))?|--one\ (swarm|churn|client-server)\ [1-9][0-9]*)$ ]] || wrong "it does not know $*"
 
 mib=32 seed_up=8MiB peer_up=4MiB scale=1
 
@@ -137,20 +139,24 @@ everything() {
     for peers in 1 2 4 8 16 32; do run_and_say client-server "$peers" 1; done
 }
 
-# virtual N: swarms in virtual time, as two tables.
+# virtual N, or rules: swarms in virtual time, as two tables.
 virtual() {
-    local table test columns
-    for table in size riders; do
+    local table test columns tables=(swarm-size swarm-riders)
+    [[ $1 != rules ]] || tables=(swarm-rules free-riding)
+    for table in "${tables[@]}"; do
         case $table in
-        size) test=a_swarm_of_any_size_is_done_soon_after_the_bound columns=way,peers,seconds,median,bound,twice ;;
-        riders) test=however_many_give_nothing_the_ledger_spares_the_honest columns=rules,percent,honest,rider ;;
+        swarm-size) test=a_swarm_of_any_size_is_done_soon_after_the_bound columns=way,peers,seconds,median,bound,twice ;;
+        swarm-riders) test=however_many_give_nothing_the_ledger_spares_the_honest columns=rules,percent,honest,rider ;;
+        swarm-rules) test=every_rule_earns_its_place columns=without,share ;;
+        free-riding) test=one_that_gives_nothing columns=who,seed,unchoke,honest,rules,rider,honest_cost ;;
         esac
         {
             echo "# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown); scripts/distribution.sh virtual $1"
             echo "$columns"
-            PEERLAB_SWARM=$1 cargo test --locked --quiet --lib "share::swarm::$test" -- --nocapture | sed -n "s/^$table,//p"
-        } >"$work/swarm-$table.csv"
-        keep "$work/swarm-$table.csv"
+            PEERLAB_SWARM=${1/rules/1} cargo test --locked --quiet --lib "share::swarm::$test" -- --nocapture |
+                sed -n "s/^$table,//p" | sort
+        } >"$work/$table.csv"
+        keep "$work/$table.csv"
     done
     cargo run --release --locked --quiet --features measure --example figures -- "$results"
 }

@@ -675,17 +675,18 @@ fn every_rule_earns_its_place() {
     let peers = 16;
     let cost = |plan: Plan| mean_and_worst(Plan { peers, ..plan }, 10).0;
     let goal = cost(GOAL);
+    println!("swarm-rules,nothing,{goal:.3}");
     for (without, plan, at_least) in [
-        ("requests that are taken back", Plan { take_back: false, ..GOAL }, 0.005),
-        ("one in flight where answers take long", Plan { pace: false, ..GOAL }, 0.004),
-        ("either", Plan { take_back: false, pace: false, ..GOAL }, 0.02),
-        ("one piece at a time", Plan { at_once: 5, ..GOAL }, 0.02),
-        ("any of them, and with five in flight", FIVE, 0.10),
-        ("rarest first, split", Plan { order: PickOrder::Split, ..GOAL }, 0.30),
-        ("rarest first, sequential", Plan { order: PickOrder::Sequential, ..GOAL }, 0.30),
+        ("taking-back", Plan { take_back: false, ..GOAL }, 0.005),
+        ("pacing", Plan { pace: false, ..GOAL }, 0.004),
+        ("both", Plan { take_back: false, pace: false, ..GOAL }, 0.02),
+        ("one-at-a-time", Plan { at_once: 5, ..GOAL }, 0.02),
+        ("all-three", FIVE, 0.10),
+        ("rarest-first-but-split", Plan { order: PickOrder::Split, ..GOAL }, 0.30),
+        ("rarest-first-but-sequential", Plan { order: PickOrder::Sequential, ..GOAL }, 0.30),
     ] {
         let ratio = cost(plan);
-        println!("without {without}: {ratio:.3} instead of {goal:.3}");
+        println!("swarm-rules,{without},{ratio:.3}");
         assert!(ratio > goal + at_least, "without {without}: {ratio:.3}, with it {goal:.3}");
     }
 }
@@ -759,7 +760,10 @@ fn with_and_without(honest: usize, seed: u64, plan: Plan) -> Fare {
         let fare = fare(honest, seed, Plan { ledger, ..plan });
         let who = if plan.selfish { "leave" } else { "stay" };
         let rules = if ledger { "ledger" } else { "none" };
-        println!("row,{who},{seed},{},{honest},{rules},{:.3},{:.3}", plan.unchoke, fare.rider, fare.honest);
+        println!(
+            "free-riding,{who},{seed},{},{honest},{rules},{:.3},{:.3}",
+            plan.unchoke, fare.rider, fare.honest
+        );
         fare
     });
     assert!(with.rider > without.rider && with.honest < without.honest, "the ledger helps the honest");
@@ -831,7 +835,7 @@ fn a_swarm_of_any_size_is_done_soon_after_the_bound() {
             let began = std::time::Instant::now();
             let Outcome { times, seconds, ratio, duplicates } = run(plan);
             let twice = duplicates as f64 / (times.len() * 64) as f64;
-            println!("size,{way},{peers},{seconds:.2},{:.2},{bound:.2},{twice:.4}", median(times));
+            println!("swarm-size,{way},{peers},{seconds:.2},{:.2},{bound:.2},{twice:.4}", median(times));
             eprintln!("{peers} peers, {way}: {ratio:.3} of D_p2p; computed in {:.1?}", began.elapsed());
             ratio
         });
@@ -853,7 +857,7 @@ fn however_many_give_nothing_the_ledger_spares_the_honest() {
             let mut honest = run(Plan { riders, ..plan }).times;
             let rider = median(honest.split_off(peers - riders)) / alone;
             let honest = median(honest) / alone;
-            println!("riders,{rules},{percent},{honest:.3},{rider:.3}");
+            println!("swarm-riders,{rules},{percent},{honest:.3},{rider:.3}");
             (honest, rider)
         };
         (10..=60).step_by(10).map(fare).collect::<Vec<_>>()
