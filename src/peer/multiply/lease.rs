@@ -76,13 +76,14 @@ impl HeldLease {
     ) -> Result<Self> {
         network.ask(|who| {
             let lease = ToManager::Lease { who: who.clone(), slots, avoid: avoid.to_vec() };
-            Self::wait(&network.config, &lease, stop, &mut on_wait)
+            Self::wait(&network.config, &lease, slots, stop, &mut on_wait)
         })
     }
 
     fn wait(
         config: &Config,
         lease: &ToManager,
+        most: u32,
         stop: &AtomicBool,
         on_wait: &mut dyn FnMut(usize, String),
     ) -> Result<Self> {
@@ -108,7 +109,10 @@ impl HeldLease {
                 }
                 // It died while the lease was granted, and is not among its slots.
                 FromManager::Lost { .. } => {}
-                FromManager::Leased { lease, for_ms, slots } => {
+                // Each slot is a thread here: it is not the manager that says how many.
+                FromManager::Leased { lease, for_ms, slots }
+                    if slots.iter().map(|card| u64::from(card.slots)).sum::<u64>() <= most.into() =>
+                {
                     return Self::keep(connection, line, lease, slots, for_ms);
                 }
                 other => return Err(no_answer(&other, "lease")),
@@ -289,10 +293,36 @@ fn keep_lease(mut connection: Connection, line: &Outbox, terms: &Mutex<Terms>, _
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::path::Path;
 
     use super::*;
+    use crate::net::key::Key;
+    use crate::net::message::{Credentials, encode};
+    use crate::peer::network::tests::alone;
+
+    #[test]
+    fn more_slots_than_were_asked_for_are_no_answer() {
+        for slots in [8, u32::MAX] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut config = alone(Path::new("nowhere")).config.clone();
+            config.manager = listener.local_addr().unwrap();
+            let manager = std::thread::spawn(move || {
+                let (mut stream, addr) = listener.accept().unwrap();
+                let (name, key) = ("x".parse().unwrap(), Some(Key::random()));
+                let card = PeerCard { peer: 6, name, addr, slots, key };
+                let slots = vec![PeerCard { slots: 7, ..card.clone() }, card];
+                let leased = FromManager::Leased { lease: 9, for_ms: 1, slots };
+                stream.write_all(&encode(&leased).unwrap()).unwrap();
+            });
+            let ask = ToManager::Lease { who: Credentials::default(), slots: 7, avoid: Vec::new() };
+            let stop = AtomicBool::new(false);
+            let no = HeldLease::wait(&config, &ask, 7, &stop, &mut |_, _| ()).err().unwrap();
+            assert_eq!(no.code(), Code::BadMessage, "{no}");
+            manager.join().unwrap();
+        }
+    }
 
     #[test]
     fn a_connection_that_is_given_up_is_closed_though_the_lease_goes_on() {
