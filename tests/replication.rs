@@ -526,7 +526,7 @@ fn a_program_that_goes_on_writing_to_a_file_that_was_set_aside_leaves_one_confli
         assert_eq!(versions(&network, peer).len(), 2, "{:?}", versions(&network, peer));
     }
     let trash = fs::read_dir(folder(&network, "ben").join(".peerlab/trash")).unwrap();
-    assert_eq!(trash.count(), 1, "the last of the two former versions of a conflict copy");
+    assert_eq!(trash.count(), 2, "both former versions of a conflict copy");
 }
 
 #[test]

@@ -463,15 +463,17 @@ fn what_was_saved_since_it_was_looked_at_is_neither_trashed_nor_set_aside() {
 }
 
 #[test]
-fn of_a_conflict_copy_the_trash_has_the_last_version_and_of_what_only_sounds_like_one_all() {
+fn of_a_conflict_copy_the_trash_has_the_first_versions_and_the_last_and_of_what_only_sounds_like_one_all() {
     let lab = lab();
-    for (file, kept) in [("a.conflict-ada-0123abcd.txt", 1), ("a.conflict-of-interest.txt", 3)] {
-        for content in ["one", "two", "three"] {
-            fs::write(lab.shared(file), content).unwrap();
+    for (file, kept) in [("a.conflict-ada-0123abcd.txt", 10), ("a.conflict-of-interest.txt", 13)] {
+        for content in 0..13 {
+            fs::write(lab.shared(file), content.to_string()).unwrap();
             let place = lab.trash(file).unwrap();
-            assert_eq!(fs::read_to_string(place).unwrap(), content);
+            assert_eq!(fs::read_to_string(place).unwrap(), content.to_string());
         }
         assert_eq!(lab.private("trash").len(), kept, "{file}");
+        let first = lab.store.private("trash").join(file);
+        assert_eq!(fs::read_to_string(first).unwrap(), "0", "nobody can push it out");
         fs::remove_dir_all(lab.store.private("trash")).unwrap();
     }
 }

@@ -21,6 +21,9 @@ const ENDING: usize = 32;
 /// How many files of one name the trash, and conflicts of one file, are numbered up to.
 const NUMBERED: u32 = 10_000;
 
+/// How many versions of a conflict copy the trash keeps: the first ones, which nobody can push out, and the last.
+const VERSIONS: usize = 10;
+
 /// How many of its places are looked at to see whether the trash has a file.
 const GLANCE: usize = 10;
 
@@ -39,7 +42,7 @@ pub struct Thrown {
 
 impl Store {
     /// Moves a file to the trash, if it is still the one that looked like this, and says where it is now. `None`:
-    /// somebody has saved another one since. Of a conflict copy the last version is kept there: a program that goes on
+    /// somebody has saved another one since. Of a conflict copy [`VERSIONS`] are kept there: a program that goes on
     /// writing to one would fill it.
     ///
     /// # Errors
@@ -49,9 +52,12 @@ impl Store {
         if !self.is_it(name, &place, was) {
             return Ok(None);
         }
-        let first = self.private("trash").join(name.as_str());
-        let last = is_any_conflict_copy(name) && fs::rename(&place, &first).is_ok();
-        Ok(Some(if last { first } else { place }))
+        let mut kept: Vec<PathBuf> = places(&self.private("trash"), name).take(VERSIONS).collect();
+        if !is_any_conflict_copy(name) || kept.contains(&place) {
+            return Ok(Some(place));
+        }
+        let last = kept.pop().filter(|last| fs::rename(&place, last).is_ok());
+        Ok(Some(last.unwrap_or(place)))
     }
 
     /// Moves what has a name to a free place in the trash.
