@@ -49,7 +49,7 @@ pub(super) fn restore(
     is_free(context, &store, file, &thrown)?;
     let now = context.manager().state()?.manager.map_or(0, |manager| manager.now);
     let manifest = store.restore(thrown)?;
-    let after = library.when_dropped(&name, manifest.id()).map_or(0, |at| at + 1);
+    let after = library.when_dropped(&name, manifest.id()).map_or(0, |at| at.saturating_add(1));
     let offered = files::offer(context, &store, manifest, now.max(after), false)?;
     if !store.is_watched_elsewhere() {
         // The peer that watches this folder next need not know better.

@@ -279,8 +279,9 @@ impl Catalogue {
 
     /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody
     /// wants it now, and nothing that is listed was published later. Nobody drops later than now: such a drop could
-    /// never be taken back. Says which bytes were dropped, and when, if that is news: everybody is to be told. Of bytes
-    /// that are not listed it is a rumour.
+    /// never be taken back. One that is remembered from a time to come says nothing of what was put there meanwhile. Says
+    /// which bytes were dropped, and when, if everybody is to be told. Of bytes that are not listed it is a rumour, which
+    /// the manager keeps to itself: whoever has them tells them first, and is told then.
     ///
     /// # Errors
     /// `not_found` when no `id` is given and the name stands for nothing.
@@ -294,10 +295,15 @@ impl Catalogue {
         let number = self.number(file);
         let listed = number.map(|number| self.files[&number].manifest.id());
         let Some(id) = id.or(listed) else { return Err(not_found(file)) };
+        let is_ahead = at.is_some_and(|at| at > now);
         let at = at.map_or(now, |at| at.min(now));
         let Some(number) = number.filter(|_| listed == Some(id)) else {
-            return Ok(self.versions.hear_say(file, id, at).then_some((id, at)));
+            self.versions.hear_say(file, id, at);
+            return Ok(None);
         };
+        if is_ahead && self.versions.published(file, id).is_some_and(|put| put > 0) {
+            return Ok(None);
+        }
         let mut news = self.versions.merge(file, id, Mark::dropped(at));
         // A drop that there is no room for is no news, but removes what is listed.
         if self.versions.published(file, id).is_none() {

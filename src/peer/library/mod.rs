@@ -59,7 +59,7 @@ pub(super) struct Title {
     /// The bytes that are to be fetched, and found others in their way.
     pub(super) wanted: Option<FileId>,
     /// Which bytes were dropped since somebody looked.
-    pub(super) dropped: Vec<FileId>,
+    pub(super) dropped: BTreeSet<FileId>,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +87,23 @@ impl Known {
         for (id, whole) in before.into_iter().chain(what) {
             self.print.toggle(file, id, whole);
         }
+    }
+
+    /// These bytes were dropped. Where the manager listed them for this peer, it does so no more.
+    fn heard(&mut self, Dropped { file, id, at }: &Dropped) {
+        let mut at = *at;
+        let row = self.rows.get(file);
+        let told = row.is_some_and(|row| row.told.is_some_and(|(told, _)| told == *id));
+        let offered = row.and_then(|row| row.offer.as_ref()).is_some_and(|offer| offer.id() == *id);
+        if told {
+            at = at.max(self.versions.published(file, *id).unwrap_or_default());
+            self.tell(file, None);
+            self.row(file).refused = None;
+        }
+        self.unsaved |= match told || offered {
+            true => self.versions.merge(file, *id, Mark::dropped(at)),
+            false => self.versions.hear_say(file, *id, at),
+        };
     }
 
     fn forget_told(&mut self) {
@@ -290,32 +307,17 @@ impl Library {
         all_drops(&self.known.lock().versions)
     }
 
-    /// The manager has said `drop`. Where it listed these bytes for this peer, it does so no more.
+    /// The manager has said `drop`.
     pub(super) fn dropped(&self, drop: &Dropped) {
-        let Dropped { file, id, at } = drop;
         let mut known = self.known.lock();
-        let mut at = *at;
-        let told = known.row(file).told.is_some_and(|(told, _)| told == *id);
-        let seen = told || known.row(file).offer.as_ref().is_some_and(|offer| offer.id() == *id);
-        if told {
-            at = at.max(known.versions.published(file, *id).unwrap_or_default());
-            known.tell(file, None);
-            known.row(file).refused = None;
-        }
-        let dropped = &mut known.row(file).dropped;
-        if !dropped.contains(id) {
-            dropped.push(*id);
-        }
-        known.unsaved |= match seen {
-            true => known.versions.merge(file, *id, Mark::dropped(at)),
-            false => known.versions.hear_say(file, *id, at),
-        };
-        self.unsettle(known, file);
+        known.heard(drop);
+        known.row(&drop.file).dropped.insert(drop.id);
+        self.unsettle(known, &drop.file);
     }
 
     /// The same, at a peer that came for one command: it has no folder to look after, and only offers them no more.
     pub(super) fn end(&self, drop: &Dropped) {
-        self.dropped(drop);
+        self.known.lock().heard(drop);
         self.find(&drop.file, drop.id).iter().for_each(|offer| self.take_back(offer));
     }
 
@@ -355,7 +357,7 @@ impl Library {
         let found = manager.query(who, file)?;
         if found.manifest.id() == id {
             info!("{file} is there again after it was dropped");
-            self.published(file, id, at + 1);
+            self.published(file, id, at.saturating_add(1));
         }
         Ok(found)
     }

@@ -239,7 +239,7 @@ fn what_the_manager_forgets_is_not_what_is_still_to_be_decided() {
     lab.library.withdraw(&name("a"));
     lab.library.tell_again();
     assert_eq!(lab.library.take_unsettled(&name("wanted"), false).wanted, Some(id));
-    assert_eq!(lab.library.take_unsettled(&name("dropped"), false).dropped, [id]);
+    assert_eq!(lab.library.take_unsettled(&name("dropped"), false).dropped, [id].into());
     assert!(lab.library.known.lock().rows.is_empty(), "of what was withdrawn nothing is left");
 }
 
@@ -286,11 +286,11 @@ fn what_is_dropped_is_settled_told_to_nobody_and_remembered() {
     lab.drop_at(11, "a", id);
     assert_eq!(lab.library.fingerprint(), None, "the manager lists it for nobody");
     assert_eq!(lab.unsettled(), [name("a")]);
-    assert_eq!(lab.library.take_unsettled(&name("a"), true).dropped, [], "while the folder is paused");
+    assert_eq!(lab.library.take_unsettled(&name("a"), true).dropped, [].into(), "while the folder is paused");
     lab.library.unsettle_dropped();
     assert_eq!(lab.unsettled(), [name("a")]);
-    assert_eq!(lab.library.take_unsettled(&name("a"), false).dropped, [id], "once");
-    assert_eq!(lab.library.take_unsettled(&name("a"), false).dropped, []);
+    assert_eq!(lab.library.take_unsettled(&name("a"), false).dropped, [id].into(), "once");
+    assert_eq!(lab.library.take_unsettled(&name("a"), false).dropped, [].into());
     lab.library.unsettle_dropped();
     assert!(lab.library.is_settled());
     assert_eq!(lab.library.when_dropped(&name("a"), id), Some(11));
@@ -332,6 +332,19 @@ fn what_is_listed_though_it_was_dropped_counts_as_put_back_when_the_manager_was_
         assert_eq!(is_put_back, at == 10, "{found:?}");
         assert_eq!(lab.library.when_dropped(&name("a"), manifest.id()).is_none(), is_put_back);
     }
+}
+
+#[test]
+fn one_that_came_for_a_command_offers_no_more_what_is_dropped_and_keeps_nothing_of_other_drops() {
+    let lab = Lab::new();
+    let id = lab.offer("a", "1");
+    lab.tell(Ok(()));
+    for n in 0..3 {
+        lab.library.end(&Dropped { file: name(&format!("other {n}")), id, at: 10 });
+    }
+    assert_eq!((lab.unsettled().len(), lab.library.known.lock().rows.len()), (0, 1));
+    lab.library.end(&Dropped { file: name("a"), id, at: 10 });
+    assert!(lab.library.get(&name("a")).is_none() && lab.library.fingerprint().is_none());
 }
 
 #[test]

@@ -287,11 +287,13 @@ fn nobody_drops_or_publishes_later_than_now() {
     let notes = file("notes.pdf", b"x");
     let (name, id) = (notes.name(), notes.id());
     catalogue.update(ADA, &notes, true, Some(5), &roster, 5).unwrap();
-    assert_eq!(catalogue.drop_file(name, Some(id), Some(u64::MAX), 9).unwrap(), Some((id, 9)));
+    assert_eq!(catalogue.drop_file(name, None, None, 9).unwrap(), Some((id, 9)));
     assert_eq!(
         catalogue.update(ADA, &notes, true, Some(u64::MAX), &roster, 10).unwrap(),
         Some(What::BringsBack)
     );
+    assert_eq!(catalogue.drop_file(name, Some(id), Some(u64::MAX), 10).unwrap(), None, "nobody can know yet");
+    assert_eq!(catalogue.files.len(), 1);
     // One that has it, too, and whose clock is wrong.
     catalogue.update(BEN, &notes, true, Some(u64::MAX), &roster, 11).unwrap();
     assert_eq!(catalogue.drop_file(name, None, None, 12).unwrap(), Some((id, 12)));
