@@ -201,7 +201,7 @@ fn free_riding(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(68)
-        .build_cartesian_2d(1.0..1.3, 0.7..1.5)?;
+        .build_cartesian_2d(1.0..1.35, 0.7..1.5)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -210,7 +210,7 @@ fn free_riding(rows: &[Row], to: &Path) -> Result<(), Box<dyn Error>> {
         .label_style(FONT)
         .axis_desc_style(FONT)
         .draw()?;
-    chart.draw_series(LineSeries::new([(1.0, 1.0), (1.3, 1.0)], BLACK.stroke_width(2)))?;
+    chart.draw_series(LineSeries::new([(1.0, 1.0), (1.35, 1.0)], BLACK.stroke_width(2)))?;
     let points = |who, rules| -> Result<Vec<(f64, f64)>, Box<dyn Error>> {
         let rows = rows.iter().filter(|row| is(row, &[("who", who), ("rules", rules)]));
         rows.map(|row| Ok((row["honest_cost"].parse()?, row["rider"].parse()?))).collect()

@@ -564,7 +564,7 @@ fn loosened(shown: &[&str]) -> String {
 /// A line with a `#` for each number and for what else may differ: times, ports, ids, rates, days, the unit of a
 /// size. Spaces do not count, nor the order of a list, nor the words for how a connection broke.
 fn loosened_line(line: &str) -> String {
-    let broke = [" is lost: ", " must be done again: "].into_iter().find_map(|words| line.find(words));
+    let broke = [" is not asked any more: ", " must be done again: "].into_iter().find_map(|words| line.find(words));
     let line = &line[..broke.unwrap_or(line.len())];
     let mut tokens: Vec<&str> = Vec::new();
     let mut rest = line.trim_start();
@@ -1221,8 +1221,8 @@ mod tests {
             ("10 %\n20 %, 3 MiB/s\n30 %, 4 MiB/s\nthere", "9 %\n29 %, 800 KiB/s\nthere"),
             ("[joe] 10 %\n$ a\n[joe] 20 %\n[ida] is here", "[ida] is here\n[joe] 15 %\n$ a"),
             (
-                "[joe] hal is lost: it closed the connection",
-                "[joe] hal is lost: reset by peer (os error 104)",
+                "[joe] hal is not asked any more: it closed the connection",
+                "[joe] hal is not asked any more: reset by peer (os error 104)",
             ),
         ] {
             assert_eq!(check(a, b), 0, "{a}\n{b}");

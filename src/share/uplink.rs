@@ -28,13 +28,13 @@
 //! | | N = 16 |
 //! |---|---|
 //! | as it is: one piece at a time, one request in flight where answers take long, requests are taken back | 1.06 |
-//! | the same, but two requests in flight | 1.10 |
+//! | the same, but two requests in flight | 1.09 |
 //! | the same, but requests are not taken back | 1.07 |
-//! | neither of the two | 1.11 |
+//! | neither of the two | 1.10 |
 //! | as it is, but five pieces at a time | 1.10 |
-//! | five pieces at a time, five in flight, not taken back | 1.26 |
+//! | five pieces at a time, five in flight, not taken back | 1.27 |
 //! | as it is, but split instead of rarest first | 1.59 |
-//! | as it is, but sequential instead of rarest first | 1.67 |
+//! | as it is, but sequential instead of rarest first | 1.66 |
 //!
 //! For N = 3 and 8 it is 1.02 and 1.05. What is left is mostly the first half second, in which most peers
 //! have nothing yet to pass on. A request is *taken back* without a message of its own: a peer that hears
