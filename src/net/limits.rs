@@ -75,7 +75,8 @@ pub const PRODUCT: u64 = 4 << 30;
 /// The hashes of one file's pieces, in bytes: 32 for each of 65,536.
 pub const HASHES: u64 = 2 << 20;
 
-/// How many files one manager lists; they take some 300 bytes each in its memory, without their hashes.
+/// How many files one manager lists; they take some 300 bytes each in its memory, without their hashes. One more takes
+/// the place of one of the peer that has most for itself alone (`manager/state/catalogue.rs`).
 pub const FILES: usize = 100_000;
 
 /// The hashes of all files that one manager lists, in bytes.

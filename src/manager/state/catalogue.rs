@@ -18,6 +18,9 @@
 //!   is no file.
 //! - **What was dropped stays away** until somebody puts it there again later than it was dropped: of a publication and
 //!   a drop the later wins ([`versions`](crate::share::versions)).
+//! - **Where the list is full**, a newcomer takes the place of the last file of the peer that has most of it for itself
+//!   alone, if that is more than the newcomer's own with it: the rule of [`places`](crate::net::places). What others
+//!   have, too, stays.
 //! - **Files are numbered** in the order in which they came, and the catalogue remembers which of them were touched
 //!   since it was last asked. So the [`replicator`](super::replicator), which plans copies, looks at what changed and
 //!   not at everything.
@@ -31,7 +34,8 @@
 //! # What is missing
 //! The manager believes what holders say of themselves, though not what they say of others. One that lists
 //! itself and has nothing is noticed only by those that ask it. And the first to use a name owns it until no whole
-//! holder is left.
+//! holder is left. One under two names that lists all files twice fills the list for good, and so does one whose files
+//! the others have copied: a person has to drop them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
@@ -128,6 +132,10 @@ struct Holdings {
     claimed: Option<(Fingerprint, Fingerprint)>,
     /// Since when it says that.
     claimed_since: Millis,
+    /// Files that nobody else has.
+    alone: BTreeSet<FileNumber>,
+    /// What these take.
+    share: u64,
     /// What it has not told again since it was asked to tell all its files again.
     untold: BTreeSet<FileNumber>,
 }
@@ -163,7 +171,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// `conflict` when the name stands for another content; `expired` when the file was dropped, and not put there
-    /// later; `busy` when the catalogue is full.
+    /// later; `busy` when the catalogue is full, and nothing gives way.
     pub(super) fn update(
         &mut self,
         peer: PeerId,
@@ -189,7 +197,7 @@ impl Catalogue {
                 if let Some(at) = dropped.filter(|&at| mark.at <= at) {
                     return Err(dropped_at(file, at));
                 }
-                self.list(manifest, now)?;
+                self.list(peer, manifest, now)?;
                 Some(if dropped.is_some() { What::BringsBack } else { What::Offers })
             }
         };
@@ -247,6 +255,7 @@ impl Catalogue {
         if before != Some(whole) {
             self.touched.insert(number);
         }
+        self.note_alone(peer, number);
         before
     }
 
@@ -264,17 +273,32 @@ impl Catalogue {
             listing.idle_since = now;
         }
         self.touched.insert(number);
-        if !listing.holders.is_empty() {
+        self.note_alone(peer, number);
+        if !self.files[&number].holders.is_empty() {
             return None;
         }
-        self.hashes -= listing.manifest.hashes().len() as u64;
-        self.names.remove(file);
-        self.versions.forget(file, id);
         let ListedFile { manifest, last_whole, .. } = self.files.remove(&number)?;
         let file = manifest.name().clone();
+        self.hashes -= manifest.hashes().len() as u64;
+        self.names.remove(&file);
+        self.versions.forget(&file, id);
         self.gone.push_back((file.clone(), id, last_whole));
         self.gone.drain(..self.gone.len().saturating_sub(GONE));
         Some(file)
+    }
+
+    /// A holder came to a file, or left it: notes who has it alone now.
+    fn note_alone(&mut self, peer: PeerId, number: FileNumber) {
+        let ListedFile { holders, manifest, .. } = &self.files[&number];
+        let other = holders.keys().find(|holder| **holder != peer);
+        for one in [Some(&peer), other].into_iter().flatten() {
+            let Some(holdings) = self.peers.get_mut(one) else { continue };
+            if holders.keys().eq([one]) {
+                holdings.share += if holdings.alone.insert(number) { room(manifest) } else { 0 };
+            } else {
+                holdings.share -= if holdings.alone.remove(&number) { room(manifest) } else { 0 };
+            }
+        }
     }
 
     /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody
@@ -318,14 +342,14 @@ impl Catalogue {
         self.named(file).is_some_and(|listing| id.is_none_or(|id| listing.manifest.id() == id))
     }
 
-    /// Lists a new file, if there is room for it.
-    fn list(&mut self, manifest: &Manifest, now: Millis) -> Result<()> {
-        let hashes = self.hashes + manifest.hashes().len() as u64;
-        if self.files.len() >= limits::FILES || hashes > limits::ALL_HASHES {
-            let no = format!("the manager lists {} files already", self.files.len());
-            return Err(Error::new(Code::Busy, no).advise("share several small files as one archive"));
+    /// Lists a new file of this peer, if there is room for it, or others give way.
+    fn list(&mut self, peer: PeerId, manifest: &Manifest, now: Millis) -> Result<()> {
+        let hashes = manifest.hashes().len() as u64;
+        while self.files.len() >= limits::FILES || self.hashes + hashes > limits::ALL_HASHES {
+            let number = self.gives_way(peer, manifest)?;
+            self.strike(number, now);
         }
-        self.hashes = hashes;
+        self.hashes += hashes;
         self.names.insert(manifest.name().clone(), self.next);
         let (number, manifest) = (self.next, manifest.clone());
         let is_it = |gone: &&Gone| (&gone.0, gone.1) == (manifest.name(), manifest.id());
@@ -336,6 +360,20 @@ impl Catalogue {
         self.files.insert(self.next, listing);
         self.next += 1;
         Ok(())
+    }
+
+    /// The file that gives way to a new one: the last one that is alone at the peer that has most of these.
+    fn gives_way(&self, newcomer: PeerId, manifest: &Manifest) -> Result<FileNumber> {
+        let own = self.peers.get(&newcomer).map_or(0, |holdings| holdings.share) + room(manifest);
+        let most = self.peers.values().max_by_key(|holdings| holdings.share).filter(|most| most.share > own);
+        most.and_then(|most| most.alone.last().copied()).ok_or_else(|| {
+            let no = format!("the manager lists {} files already", self.files.len());
+            Error::new(
+                Code::Busy,
+                no + ", and no other peer has more of them for itself alone than you would",
+            )
+            .advise("drop what nobody needs, or share several small files as one archive")
+        })
     }
 
     /// Takes all holders off a file, and so the file off the list.
@@ -414,6 +452,11 @@ impl Catalogue {
         let after = last.map_or(Bound::Unbounded, Bound::Excluded);
         self.names.range((after, Bound::Unbounded)).map(|(_, number)| &self.files[number])
     }
+}
+
+/// What a file takes in the list, in bytes: its hashes, and for all else as much as there is for each.
+fn room(manifest: &Manifest) -> u64 {
+    manifest.hashes().len() as u64 + limits::ALL_HASHES / limits::FILES as u64
 }
 
 /// Holders as others see them: those that have paused are not seen.

@@ -19,7 +19,8 @@
 //!   only the holder is told, too: to know the number of a lease is not enough.
 //! - **No false hope.** Asking for more than all others own is `infeasible` at once, also for one that
 //!   waits when peers leave. Only a manager that has just started lets such a request wait, because its
-//!   peers are on their way back.
+//!   peers are on their way back. Slots at an address that is still being tried count for [`TRIAL`], however often
+//!   another peer joins at an address that nobody can reach.
 //!
 //! # An example
 //! Three peers of four slots, and one of them asks for seven: its own do not count, and the seven are spread over
@@ -42,6 +43,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use super::effect::Effect;
 use super::roster::{Exam, Member, Roster, Wish};
 use crate::clock::Millis;
+use crate::net::limits;
 use crate::net::message::{
     Bound, FromManager, GRACE, LeaseId, LeaseState, NOBODY, PeerCard, PeerId, Progress, WaiterState,
 };
@@ -49,6 +51,10 @@ use crate::share::units::counted;
 
 /// How many quanta a peer may take to finish what runs under an ended lease before it is dropped.
 const PATIENCE: u64 = 10;
+
+/// How long a request waits for slots at addresses that are being tried, in milliseconds: as long as it takes to
+/// connect to one, and a second for what a new peer is asked for then.
+const TRIAL: Millis = limits::CONNECT_TIME.as_millis() as Millis + 1_000;
 
 /// Where a request stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -252,8 +258,8 @@ impl LeaseBook {
             return TicketStanding::Leased { until: lease.until, slots: lease.slots.clone() };
         }
         let Some(place) = self.place(ticket) else { return TicketStanding::Over };
-        let wish = &self.queue[place].wish;
-        let (asked, leasable) = (wish.slots, roster.leasable(wish));
+        let (wish, tried) = (&self.queue[place].wish, self.hopes(&self.queue[place], now));
+        let (asked, leasable) = (wish.slots, roster.leasable(wish, tried));
         if asked > leasable && !self.in_grace(now) {
             self.leave(roster, ticket, now);
             return TicketStanding::Infeasible { leasable };
@@ -344,8 +350,10 @@ impl LeaseBook {
     /// There are fewer slots than before: wake all that asked for more than there is.
     pub(super) fn capacity_fell(&mut self, roster: &Roster, now: Millis) {
         if !self.in_grace(now) {
-            let hopeless = self.queue.iter().filter(|it| it.wish.slots > roster.leasable(&it.wish));
-            self.effects.extend(hopeless.map(|waiter| Effect::Turn(waiter.ticket)));
+            let leasable = |it: &Waiter| roster.leasable(&it.wish, self.hopes(it, now));
+            let hopeless = self.queue.iter().filter(|it| it.wish.slots > leasable(it));
+            let turns: Vec<_> = hopeless.map(|waiter| Effect::Turn(waiter.ticket)).collect();
+            self.effects.extend(turns);
         }
         self.serve(roster, now);
     }
@@ -384,6 +392,12 @@ impl LeaseBook {
 
     fn in_grace(&self, now: Millis) -> bool {
         now < self.started + GRACE
+    }
+
+    /// Whether slots at addresses that are being tried count for this request. Its own time counts, not theirs: there
+    /// may always be another that is new.
+    fn hopes(&self, waiter: &Waiter, now: Millis) -> bool {
+        now < waiter.since.max(self.started + GRACE) + TRIAL
     }
 
     fn place(&self, ticket: LeaseId) -> Option<usize> {
@@ -428,7 +442,7 @@ impl LeaseBook {
         } else if self.in_grace(now) {
             "the manager has just started, and peers may be on their way back".into()
         } else {
-            roster.closed(head).unwrap_or_default()
+            roster.closed(head, self.hopes(&self.queue[0], now)).unwrap_or_default()
         };
         let missing = match head.slots {
             1 => "your slot is not free yet".into(),

@@ -18,6 +18,10 @@
 //! - **Only what can be had is ordered**: somebody else has all of it, and can be reached.
 //! - **An order fails** that shows no sign of life for [`PATIENCE`], or no progress for [`STALL`]. The
 //!   same peer is asked for the same file again after [`PAUSE`], then after twice that, [`LONGEST_PAUSE`] at most.
+//! - **What has failed comes after what has not**, at each peer. First it counts for how many files an order failed that
+//!   the same peer gives (of several that give a file, the one with the fewest counts), and then how often it did for the
+//!   file itself. So a peer that lists a thousand files and sends none holds up the others' until four orders have
+//!   failed; and what failed is tried again whenever there is room.
 //! - **A peer that joins is asked for nothing** until the manager could connect to it and its own list has been quiet
 //!   for [`SETTLE`], because it may have the files already.
 //! - **A young manager that wants N copies waits** for [`GRACE`]: its peers are on their way back with theirs. It waits
@@ -41,7 +45,8 @@
 //! # What is missing
 //! Copies too many are never removed: a peer that was away while N others were found for its files comes back as one
 //! more. The manager does not know how much room a peer has, nor how fast it is. And nothing keeps N copies
-//! from being N peers on one machine. A peer that comes and goes is given four orders each time.
+//! from being N peers on one machine. A peer that comes and goes is given four orders each time. One that sends nothing
+//! and comes again under new names is new each time, and four orders have to fail once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -109,13 +114,19 @@ impl RunningOrder {
 }
 
 /// What came of the orders for one file at one peer: nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Pause {
     /// How often.
     pub(super) times: u32,
     /// When it may be ordered again.
     pub(super) until: Millis,
+    /// Who gave it when the last one failed.
+    givers: Vec<PeerId>,
 }
+
+/// How late a file comes at a peer: for how many files an order failed that the best of its givers gives, and how often
+/// one for this file did.
+type Rank = (usize, u32);
 
 /// A peer that keeps replicas.
 #[derive(Default)]
@@ -124,16 +135,59 @@ pub(super) struct Keeper {
     told: Millis,
     /// Its walk: every file with a smaller number was looked at.
     walk: FileNumber,
-    /// Files behind that which changed since.
-    again: BTreeSet<FileNumber>,
+    /// Files behind that which are to be looked at again: they changed since, or others came first.
+    again: BTreeSet<(Rank, FileNumber)>,
+    /// Those of them that come late.
+    late: BTreeMap<FileNumber, Rank>,
     pub(super) running: BTreeMap<FileNumber, RunningOrder>,
     pub(super) paused: BTreeMap<FileNumber, Pause>,
+    /// How many of these each peer gives.
+    owed: BTreeMap<PeerId, usize>,
 }
 
 impl Keeper {
     /// Whether its list was quiet for long enough once.
     pub(super) fn is_settled(&self, now: Millis) -> bool {
         now >= self.told + SETTLE
+    }
+
+    /// How late this file comes here.
+    fn rank(&self, listing: &ListedFile, roster: &Roster) -> Rank {
+        let owed = listing.givers(roster).map(|giver| self.owed.get(&giver).copied().unwrap_or_default());
+        (owed.min().unwrap_or_default(), self.paused.get(&listing.number).map_or(0, |pause| pause.times))
+    }
+
+    /// The file is to be looked at again when it is its turn.
+    fn look_again(&mut self, number: FileNumber, rank: Rank) {
+        self.look_no_more(number);
+        self.again.insert((rank, number));
+        if rank > Rank::default() {
+            self.late.insert(number, rank);
+        }
+    }
+
+    /// It was looked at, or is of no interest any more.
+    fn look_no_more(&mut self, number: FileNumber) {
+        let rank = self.late.remove(&number).unwrap_or_default();
+        self.again.remove(&(rank, number));
+    }
+
+    /// An order failed for a file that these give; says when it may be given again.
+    fn fail(&mut self, number: FileNumber, givers: Vec<PeerId>, now: Millis) -> Millis {
+        self.running.remove(&number);
+        let times = self.forgive(number) + 1;
+        let until = now + pause_after(times);
+        givers.iter().for_each(|giver| *self.owed.entry(*giver).or_default() += 1);
+        self.paused.insert(number, Pause { times, until, givers });
+        until
+    }
+
+    /// The file is there, or gone; says how often orders for it had failed.
+    fn forgive(&mut self, number: FileNumber) -> u32 {
+        let Some(Pause { times, givers, .. }) = self.paused.remove(&number) else { return 0 };
+        givers.iter().for_each(|giver| *self.owed.entry(*giver).or_insert(1) -= 1);
+        self.owed.retain(|_, owed| *owed > 0);
+        times
     }
 }
 
@@ -233,13 +287,13 @@ impl Replicator {
         later.chain(self.alarms.first().map(|&(alarm, ..)| alarm)).min()
     }
 
-    /// The next file for this peer: of those it could fetch now, the one with the fewest copies.
+    /// The next file for this peer: of those it could fetch now and that failed least, the one with the fewest copies.
     fn choose(&mut self, peer: PeerId, scene: Scene) -> Option<FileNumber> {
         if self.keepers.get(&peer)?.running.len() >= ORDERS {
             return None;
         }
-        // (copies, file)
-        let mut window: Vec<(usize, FileNumber)> = Vec::new();
+        // (rank, copies, file)
+        let mut window: Vec<(Rank, usize, FileNumber)> = Vec::new();
         let mut looks = 0;
         while window.len() < WINDOW {
             if looks == LOOK {
@@ -247,15 +301,22 @@ impl Replicator {
                 break;
             }
             looks += 1;
-            let Some(number) = self.next_of(peer, scene.catalogue) else { break };
+            let Some((turn, number)) = self.next_of(peer, scene.catalogue) else { break };
             let Some(listing) = scene.catalogue.files.get(&number) else { continue };
-            if self.should_fetch(peer, listing, scene) {
-                window.push((listing.givers(scene.roster).count() + self.under_way(number), number));
+            if !self.should_fetch(peer, listing, scene) {
+                continue;
+            }
+            let copies = listing.givers(scene.roster).count() + self.under_way(number);
+            let keeper = self.keepers.get_mut(&peer)?;
+            match keeper.rank(listing, scene.roster) {
+                rank if rank > turn => keeper.look_again(number, rank),
+                rank => window.push((rank, copies, number)),
             }
         }
-        let &(_, chosen) = window.iter().min()?;
-        let rest = window.into_iter().map(|(_, number)| number).filter(|number| *number != chosen);
-        self.keepers.get_mut(&peer)?.again.extend(rest);
+        let &(.., chosen) = window.iter().min()?;
+        let keeper = self.keepers.get_mut(&peer)?;
+        let rest = window.into_iter().filter(|(.., number)| *number != chosen);
+        rest.for_each(|(rank, _, number)| keeper.look_again(number, rank));
         Some(chosen)
     }
 
@@ -271,15 +332,17 @@ impl Replicator {
             && has_source(listing, peer, scene.roster)
     }
 
-    /// The next file that this peer has to look at.
-    fn next_of(&mut self, peer: PeerId, catalogue: &Catalogue) -> Option<FileNumber> {
+    /// The next file that this peer has to look at, and whose turn it is: what failed comes after the walk.
+    fn next_of(&mut self, peer: PeerId, catalogue: &Catalogue) -> Option<(Rank, FileNumber)> {
         let keeper = self.keepers.get_mut(&peer)?;
-        if let Some(number) = keeper.again.pop_first() {
-            return Some(number);
+        let first = keeper.again.first().copied();
+        if first.is_none_or(|(rank, _)| rank > Rank::default())
+            && let Some((&number, _)) = catalogue.files.range(keeper.walk..).next()
+        {
+            keeper.walk = number + 1;
+            return Some((Rank::default(), number));
         }
-        let (&number, _) = catalogue.files.range(keeper.walk..).next()?;
-        keeper.walk = number + 1;
-        Some(number)
+        first.inspect(|&(_, number)| keeper.look_no_more(number))
     }
 
     fn order(&mut self, peer: PeerId, number: FileNumber, now: Millis) {
@@ -295,8 +358,8 @@ impl Replicator {
         let listing = scene.catalogue.files.get(&number);
         for (&peer, keeper) in &mut self.keepers {
             let Some(listing) = listing.filter(|listing| !listing.is_whole_at(peer)) else {
-                keeper.again.remove(&number);
-                keeper.paused.remove(&number);
+                keeper.look_no_more(number);
+                keeper.forgive(number);
                 keeper.running.remove(&number);
                 self.running.remove(&(number, peer));
                 continue;
@@ -306,7 +369,7 @@ impl Replicator {
                 Some(running) if running.sign.is_none() && listing.holders.contains_key(&peer) => {
                     running.sign = Some(scene.now);
                 }
-                None if number < keeper.walk => drop(keeper.again.insert(number)),
+                None if number < keeper.walk => keeper.look_again(number, Rank::default()),
                 _ => {}
             }
         }
@@ -321,15 +384,14 @@ impl Replicator {
             self.alarms.pop_first();
             let Some(keeper) = self.keepers.get_mut(&peer) else { continue };
             match keeper.running.get(&number).map(RunningOrder::deadline) {
-                None => drop(keeper.again.insert(number)),
+                None => keeper.look_again(number, Rank::default()),
                 Some(deadline) if deadline > now => drop(self.alarms.insert((deadline, peer, number))),
                 Some(_) => {
-                    keeper.running.remove(&number);
                     self.running.remove(&(number, peer));
-                    let times = keeper.paused.get(&number).map_or(0, |pause| pause.times) + 1;
-                    let pause = Pause { times, until: now + pause_after(times) };
-                    keeper.paused.insert(number, pause);
-                    self.alarms.insert((pause.until, peer, number));
+                    let listing = scene.catalogue.files.get(&number);
+                    let givers = listing.into_iter().flat_map(|it| it.givers(scene.roster)).collect();
+                    let until = keeper.fail(number, givers, now);
+                    self.alarms.insert((until, peer, number));
                     failed.push((What::Failed, peer, number));
                     // Somebody else may fetch it meanwhile.
                     self.look_again(number, scene);

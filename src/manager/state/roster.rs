@@ -94,7 +94,7 @@ impl Member {
     }
 
     /// Slots that could be leased some time. One whose address is being tried counts, and one that is to be examined:
-    /// that is a matter of milliseconds.
+    /// for an honest peer that is a matter of milliseconds.
     fn leasable(&self) -> u32 {
         match self.reach {
             Reach::Yes | Reach::Unknown if self.failed.is_none() => self.is.slots,
@@ -360,15 +360,18 @@ impl Roster {
         Some(peer.failed.replace(why.to_string()).is_some())
     }
 
-    /// A peer whose slots are closed to a wish for a while, and why, in words.
-    pub(super) fn closed(&self, wish: &Wish) -> Option<String> {
-        let closed = self.liked(wish).find(|peer| peer.open() < peer.leasable())?;
+    /// A peer whose slots are closed to a wish for a while, and why, in words. See [`Roster::leasable`] for `tried`.
+    pub(super) fn closed(&self, wish: &Wish, tried: bool) -> Option<String> {
+        let mut hoped_for = self.liked(wish).filter(|peer| tried || peer.reach == Reach::Yes);
+        let closed = hoped_for.find(|peer| peer.open() < peer.leasable())?;
         Some(format!("{}: {}", closed.is.name, closed.obstacle()?))
     }
 
-    /// Slots for a wish that could be leased some time.
-    pub(super) fn leasable(&self, wish: &Wish) -> u32 {
-        self.liked(wish).map(Member::leasable).sum()
+    /// Slots for a wish that could be leased some time; those at an address that is being tried only if `tried` says
+    /// that they count.
+    pub(super) fn leasable(&self, wish: &Wish, tried: bool) -> u32 {
+        let hoped_for = self.liked(wish).filter(|peer| tried || peer.reach == Reach::Yes);
+        hoped_for.map(Member::leasable).sum()
     }
 
     /// Everybody whose slots will do for a wish: those that have shown that they compute, if they have as many.

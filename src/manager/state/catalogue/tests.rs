@@ -74,6 +74,46 @@ fn a_full_catalogue_takes_no_more() {
 }
 
 #[test]
+fn where_the_list_is_full_the_peer_that_has_most_for_itself_alone_gives_way() {
+    let roster = roster();
+    let mut catalogue = Catalogue::new(limits::DROPS);
+    let adds = |catalogue: &mut Catalogue, peer, name: &str, bytes: &[u8]| {
+        catalogue
+            .update(peer, &file(name, bytes), true, None, &roster, LATE)
+            .map(drop)
+            .map_err(|no| no.code())
+    };
+    let lists = |catalogue: &Catalogue, name: &str| catalogue.lists(&name.parse().unwrap(), None);
+    for n in 0..limits::FILES {
+        adds(&mut catalogue, ADA, &n.to_string(), b"").unwrap();
+    }
+    let last = |n: usize| (limits::FILES - n).to_string();
+    adds(&mut catalogue, CYD, &last(1), b"").unwrap();
+    adds(&mut catalogue, BEN, "note", b"").unwrap();
+    assert!(lists(&catalogue, &last(1)), "two have it");
+    assert!(!lists(&catalogue, &last(2)) && lists(&catalogue, &last(3)));
+    assert_eq!(catalogue.peers[&ADA].files.len(), limits::FILES - 1);
+    assert_eq!(adds(&mut catalogue, ADA, &last(2), b""), Err(Code::Busy), "of all she has most");
+    catalogue.query(CYD, &last(1).parse().unwrap(), false, LATE);
+    adds(&mut catalogue, BEN, "another", b"").unwrap();
+    assert!(!lists(&catalogue, &last(1)), "she has it alone again");
+    // Up to her share and no further, one gains what the other loses.
+    let more = (0..).take_while(|n| adds(&mut catalogue, BEN, &format!("b{n}"), b"").is_ok()).count();
+    assert_eq!((more + 2, catalogue.files.len()), (limits::FILES / 2, limits::FILES));
+    assert_eq!(catalogue.peers[&ADA].alone.len(), limits::FILES / 2);
+    assert_eq!(adds(&mut catalogue, ADA, &last(1), b""), Err(Code::Busy), "nor back");
+    // Where the hashes have no room, it is they that count.
+    catalogue.hashes = limits::ALL_HASHES - 32;
+    adds(&mut catalogue, CYD, "c", b"x").unwrap();
+    catalogue.leave(ADA, LATE);
+    catalogue.leave(BEN, LATE);
+    let shares = |catalogue: &Catalogue| catalogue.peers.values().map(|it| it.share).collect::<Vec<_>>();
+    assert_eq!(shares(&catalogue), [room(&file("c", b"x"))]);
+    catalogue.hashes = limits::ALL_HASHES;
+    assert_eq!(adds(&mut catalogue, BEN, "d", b"yz"), Err(Code::Busy), "as much as the one that has most");
+}
+
+#[test]
 fn an_unknown_file_and_one_that_only_the_asker_had_are_not_found() {
     let (roster, notes) = (roster(), file("notes.pdf", b"x"));
     let mut catalogue = Catalogue::new(limits::DROPS);

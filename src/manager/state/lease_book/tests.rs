@@ -277,6 +277,44 @@ fn a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
 }
 
 #[test]
+fn slots_at_addresses_that_are_being_tried_are_waited_for_only_as_long_as_that_may_take() {
+    for (started, end) in [(0, NOW + TRIAL), (NOW, NOW + GRACE + TRIAL)] {
+        let (mut roster, mut book) = desk(&[4]);
+        book.started = started;
+        let [head, next] = [7, 1].map(|slots| book.ask(&roster, wish(0, slots), NOW));
+        // There is always one that is being tried, but never one for long.
+        for now in (NOW..end).step_by(500).chain([end - 1]) {
+            roster.peers.retain(|&id, _| id == 1);
+            roster.admit(now, candidate("phantom", 9, 1000), now);
+            book.capacity_fell(&roster, now);
+            assert!(granted(&mut book).is_empty());
+            let standing = book.standing(&roster, head, now);
+            assert!(matches!(standing, TicketStanding::Waiting(_)), "{standing:?}");
+        }
+        book.capacity_fell(&roster, end);
+        assert_eq!(granted(&mut book), [head], "it is woken to be told");
+        assert_eq!(book.standing(&roster, head, end), TicketStanding::Infeasible { leasable: 4 });
+        assert_eq!(granted(&mut book), [next], "it holds up nobody");
+        finish(&roster, &mut book, next, end);
+        let less = book.ask(&roster, wish(0, 4), end);
+        assert!(matches!(book.standing(&roster, less, end), TicketStanding::Leased { .. }));
+    }
+}
+
+#[test]
+fn one_that_has_waited_for_long_is_told_of_no_address_that_is_being_tried() {
+    let (mut roster, mut book) = desk(&[4, 4]);
+    roster.peers.get_mut(&1).unwrap().reach = Reach::Unknown;
+    roster.blame(NOBODY, 99, 2, NOW);
+    let ticket = book.ask(&roster, wish(0, 4), NOW);
+    for (now, why) in [(NOW, "p1: its address is being tried"), (NOW + TRIAL, "p2: it was blamed")] {
+        let standing = book.standing(&roster, ticket, now);
+        let TicketStanding::Waiting(FromManager::Wait { reason, .. }) = standing else { panic!() };
+        assert!(reason.contains(why), "{reason}");
+    }
+}
+
+#[test]
 fn one_that_waits_for_a_peer_that_is_examined_is_told_so() {
     let (mut roster, mut book) = desk(&[4]);
     roster.blame(NOBODY, 99, 1, NOW);

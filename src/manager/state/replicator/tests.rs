@@ -303,6 +303,40 @@ fn an_order_that_failed_is_repeated_after_growing_pauses() {
 }
 
 #[test]
+fn a_peer_that_lists_much_and_sends_nothing_holds_up_nobody_elses_files() {
+    let mut world = World::of(Replicas::All, 2);
+    let evil = world.join_unreached("evil", false);
+    world.reach(evil, Reach::Yes);
+    let phantoms: Vec<String> = (0..60).map(|n| format!("phantom{n}")).collect();
+    phantoms.iter().for_each(|file| world.put(evil, &[file]));
+    world.put(1, &["first"]);
+    assert!(world.wait(PATIENCE).contains(&(2, "first".into())), "four orders have failed");
+    world.update(2, "first", true);
+    world.put(1, &["later", "too large"]);
+    assert!(world.wait(PATIENCE).contains(&(2, "later".into())), "others failed before");
+    world.update(2, "later", true);
+    let asked = |world: &World, file: &str| world.given.get(&(2, file.into())).map_or(0, Vec::len);
+    world.wait(600_000);
+    // Five seconds of patience each, and pauses of 5, 10, 20, 40, 60, ... seconds between: as if it were alone.
+    assert_eq!(asked(&world, "too large"), 12);
+    assert!(phantoms.iter().all(|file| asked(&world, file) > 1), "in the end each is tried");
+}
+
+#[test]
+fn of_the_files_of_one_peer_those_that_were_never_tried_come_first() {
+    let mut world = World::of(Replicas::All, 2);
+    let files: Vec<String> = (0..20).map(|n| format!("f{n}")).collect();
+    files.iter().for_each(|file| world.put(1, &[file]));
+    let orders = world.wait(4 * PATIENCE);
+    let first: BTreeSet<_> = orders.iter().take(files.len()).map(|(_, file)| file).collect();
+    assert_eq!(first.len(), files.len(), "{orders:?}");
+    assert_eq!(world.table.replicator.keepers[&2].owed, BTreeMap::from([(1, files.len() - ORDERS)]));
+    files.iter().for_each(|file| world.update(2, file, true));
+    world.plan();
+    assert!(world.table.replicator.keepers[&2].owed.is_empty(), "what came in the end is forgiven");
+}
+
+#[test]
 fn a_download_that_goes_on_has_not_failed_and_one_that_stalls_has() {
     let mut world = World::of(Replicas::All, 2);
     world.put(1, &["a"]);
