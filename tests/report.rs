@@ -564,7 +564,8 @@ fn loosened(shown: &[&str]) -> String {
 /// A line with a `#` for each number and for what else may differ: times, ports, ids, rates, days, the unit of a
 /// size. Spaces do not count, nor the order of a list, nor the words for how a connection broke.
 fn loosened_line(line: &str) -> String {
-    let broke = [" is not asked any more: ", " must be done again: "].into_iter().find_map(|words| line.find(words));
+    let broke =
+        [" is not asked any more: ", " must be done again: "].into_iter().find_map(|words| line.find(words));
     let line = &line[..broke.unwrap_or(line.len())];
     let mut tokens: Vec<&str> = Vec::new();
     let mut rest = line.trim_start();
