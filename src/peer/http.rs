@@ -17,7 +17,8 @@
 //! - **What is served is what was hashed.** Before every step it is seen whether the file was written to since; then
 //!   the answer ends early, and its announced length tells the client.
 //! - **Nothing is held in memory**: bytes go from the file to the socket inside the kernel. `--up` holds for
-//!   mirrors, too; pieces and mirrors share one bucket. A peer that may send nothing (`--up 0`) answers 503.
+//!   mirrors, too: pieces have half of it, and all that read here together the other half. A peer that may send
+//!   nothing (`--up 0`) answers 503.
 //!
 //! # What is missing
 //! Bytes are hashed when they come in, not when they go out. A client that must know that they are right compares
@@ -163,7 +164,7 @@ impl Mirror<'_> {
         let changed = changed.filter(|at| *at <= SystemTime::now()).and_then(datable).map(date);
         let uploads = Arc::clone(self.uploads);
         let pass = move |left| {
-            let bytes = uploads.up.pass(left, || speaker.is_gone())?;
+            let bytes = uploads.up.pass_for_http(left, || speaker.is_gone())?;
             whole.check().map(|()| bytes)
         };
         let size = offer.manifest.layout().size();
