@@ -16,8 +16,9 @@
 //!   harmless is shown; everything else is saved (`is_harmless`).
 //! - **What is served is what was hashed.** Before every step it is seen whether the file was written to since; then
 //!   the answer ends early, and its announced length tells the client.
-//! - **Nothing is held in memory**: bytes go from the file to the socket inside the kernel. `--up` holds for
-//!   mirrors, too; pieces and mirrors share one bucket. A peer that may send nothing (`--up 0`) answers 503.
+//! - **Little is held in memory**: bytes go from the file to the socket inside the kernel, and a line of the list is
+//!   made when those before it are sent. `--up` holds for mirrors, too: pieces have half of it, and all that read here
+//!   together the other half. A peer that may send nothing (`--up 0`) answers 503.
 //!
 //! # What is missing
 //! Bytes are hashed when they come in, not when they go out. A client that must know that they are right compares
@@ -33,6 +34,7 @@ use std::time::{Duration, SystemTime};
 use log::info;
 use maud::{Markup, html};
 use serde::Serialize;
+use serde_json::json;
 
 use super::library::Library;
 use super::library::offer::{Offer, Source};
@@ -40,7 +42,7 @@ use super::swarm::upload::Uploads;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::connection::Writer;
-use crate::net::http::answer::encode;
+use crate::net::http::answer::{ROWS, encode};
 use crate::net::http::{Answer, Request, Status};
 use crate::net::message::Name;
 use crate::share::units::about;
@@ -54,6 +56,9 @@ pub(super) struct Mirror<'a> {
     pub(super) library: &'a Library,
     pub(super) uploads: &'a Arc<Uploads>,
 }
+
+/// What an answer that is not read yet holds of a file: what is offered, and when that was last written to.
+type Shown = (Arc<Offer>, Option<Millis>);
 
 /// A line of the listing.
 #[derive(Serialize)]
@@ -73,11 +78,8 @@ impl Mirror<'_> {
     pub(super) fn answer(&self, request: &Request, other: SocketAddr, speaker: Writer) -> Answer {
         match request.path()[..] {
             [""] | ["data"] => Answer::moved("/data/"),
-            ["data", ""] if request.has("json") => {
-                let files = serde_json::json!({"peer": self.name(), "files": self.files(request)});
-                Answer::bytes("application/json", files.to_string().into_bytes()).versioned()
-            }
-            ["data", ""] => self.listing(request),
+            ["data", ""] if request.has("json") => self.json(self.files(request)),
+            ["data", ""] => self.listing(self.files(request)),
             ["data", name] => self.file(name, other, speaker).unwrap_or_else(|no| Answer::from(&no)),
             _ => Answer::no(Status::NOT_FOUND, "there is nothing here; the files are in /data/"),
         }
@@ -88,29 +90,37 @@ impl Mirror<'_> {
     }
 
     /// The files that are whole, in the order of their names, or as the request asks.
-    fn files(&self, request: &Request) -> Vec<Listed> {
-        let listed = |offer: Arc<Offer>| {
+    fn files(&self, request: &Request) -> Arc<[Shown]> {
+        let shown = |offer: Arc<Offer>| {
             let is = fs::symlink_metadata(offer.store.dir.join(offer.name().as_str()));
             let modified = is.and_then(|is| is.modified()).ok().and_then(datable);
-            let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest.layout().size());
-            Listed { file, id, size, modified, sha256: offer.manifest.sha256().map(|hash| hex(&hash)) }
+            (offer, modified)
         };
         let offers = self.library.offers().into_iter().filter(|offer| offer.is_whole());
-        let mut files: Vec<Listed> = offers.map(listed).collect();
+        let mut files: Vec<Shown> = offers.map(shown).collect();
         if request.has("sort=size") {
-            files.sort_by_key(|file| Reverse(file.size));
+            files.sort_by_key(|(offer, _)| Reverse(offer.manifest.layout().size()));
         } else if request.has("sort=time") {
-            files.sort_by_key(|file| Reverse(file.modified));
+            files.sort_by_key(|(_, modified)| Reverse(*modified));
         }
-        files
+        files.into()
+    }
+
+    fn json(&self, files: Arc<[Shown]>) -> Answer {
+        let text = format!("{{\"files\":[{ROWS}],\"peer\":{}}}", json!(self.name()));
+        let rows = 0..files.len();
+        let row = move |i: usize| {
+            let comma = if i == 0 { "" } else { "," };
+            format!("{comma}{}", json!(Listed::of(&files[i])))
+        };
+        Answer::bytes("application/json", text.into_bytes()).rows(rows.map(row))
     }
 
     /// It has no links but those to the files: `wget -r` follows every link that it finds, and no button.
-    fn listing(&self, request: &Request) -> Answer {
-        let lines = self.files(request);
+    fn listing(&self, files: Arc<[Shown]>) -> Answer {
         let title = format!("The files of the peer {}", self.name());
         let board = format!("http://{}/", self.library.network().config.manager);
-        let size: u64 = lines.iter().map(|line| line.size).sum();
+        let size: u64 = files.iter().map(|(offer, _)| offer.manifest.layout().size()).sum();
         let content = html! {
             h1 { (title) }
             form.soft {
@@ -121,23 +131,24 @@ impl Mirror<'_> {
                 button name="sort" value="time" { "time" } "."
             }
             p.soft {
-                @match lines.len() {
+                @match files.len() {
                     0 => { "None yet. What is put into its folder appears here." }
                     1 => { "1 file, " (about(size)) "." }
-                    files => { (files) " files, " (about(size)) " in all." }
+                    count => { (count) " files, " (about(size)) " in all." }
                 }
                 " " code { "sha256sum" } " checks a file of one piece; the id of a larger one is the SHA-256 of its list of "
                 "pieces, and " code { "peer verify NAME" } " checks it."
                 @if self.is_silent() { " This peer sends nothing now (" code { "--up 0" } ")." }
             }
-            @if !lines.is_empty() {
+            @if !files.is_empty() {
                 table {
                     thead { tr { th { "file" } th.number { "size" } th.time { "last changed (UTC)" } } }
-                    tbody { @for line in &lines { (row(line)) } }
+                    tbody { (ROWS) }
                 }
             }
         };
-        Answer::page(&title, &content).versioned()
+        let rows = 0..files.len();
+        Answer::page(&title, &content).rows(rows.map(move |i| row(&Listed::of(&files[i])).into_string()))
     }
 
     /// Whether this peer may send nothing.
@@ -163,7 +174,7 @@ impl Mirror<'_> {
         let changed = changed.filter(|at| *at <= SystemTime::now()).and_then(datable).map(date);
         let uploads = Arc::clone(self.uploads);
         let pass = move |left| {
-            let bytes = uploads.up.pass(left, || speaker.is_gone())?;
+            let bytes = uploads.up.pass_for_http(left, || speaker.is_gone())?;
             whole.check().map(|()| bytes)
         };
         let size = offer.manifest.layout().size();
@@ -173,6 +184,13 @@ impl Mirror<'_> {
             true => answer,
             false => answer.with("Content-Disposition", save_as(name)),
         })
+    }
+}
+
+impl Listed {
+    fn of((offer, modified): &Shown) -> Self {
+        let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest.layout().size());
+        Self { file, id, size, modified: *modified, sha256: offer.manifest.sha256().map(|hash| hex(&hash)) }
     }
 }
 
@@ -236,6 +254,18 @@ fn save_as(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::network::tests::alone;
+
+    #[test]
+    fn a_listing_is_made_while_it_is_sent_so_one_that_does_not_read_takes_little_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = Library::new(Arc::new(alone(dir.path())));
+        let uploads = Arc::new(Uploads::new(library.network().config.upload));
+        let mirror = Mirror { library: &library, uploads: &uploads };
+        let files = mirror.files(&Request::parse(b"GET /data/ HTTP/1.0\r\n\r\n").unwrap());
+        assert!(mirror.json(Arc::clone(&files)).is_made_while_sent());
+        assert!(mirror.listing(files).is_made_while_sent());
+    }
 
     #[test]
     fn what_a_browser_could_run_is_saved() {

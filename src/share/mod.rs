@@ -145,8 +145,31 @@ impl fmt::Display for FileName {
     }
 }
 
+/// Characters that nobody sees, by which two names could look alike: those that Unicode calls format characters (Cf)
+/// or ignorable, and a blank that counts as a symbol.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
+        | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// A peer's name: 1 to 64 bytes, and otherwise like that of a file. It stands in messages, on screens and in the names
 /// of conflict copies.
+///
+/// In a sentence of the board it must look like no other peer's name, and not go on as the sentence would. So it is
+/// words of visible characters with single spaces between them, without the signs that part a sentence. (Letters of
+/// two scripts may look alike all the same.)
+///
+/// ```
+/// use peerlab::share::PeerName;
+/// assert!("Jörg's laptop".parse::<PeerName>().is_ok());
+/// for bad in ["ada ", "ada\u{200b}", "\u{202e}ada", "ada left: timeout", "ada; ben"] {
+///     assert!(bad.parse::<PeerName>().is_err());
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PeerName(String);
@@ -164,7 +187,17 @@ impl FromStr for PeerName {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        check_name(name, PEER_NAME, "a peer's name").map(|()| Self(name.to_owned()))
+        check_name(name, PEER_NAME, "a peer's name")?;
+        let visible = |c: char| !c.is_whitespace() && !is_invisible(c);
+        let plain = |word: &str| !word.is_empty() && word.chars().all(visible);
+        let what = if !name.split(' ').all(plain) {
+            "there are invisible characters in it, or spaces too many; write words with single spaces between them"
+        } else if name.contains(';') || name.split(' ').any(|word| word.ends_with(':')) {
+            "there is a semicolon in it, or a colon at the end of a word; leave that out"
+        } else {
+            return Ok(Self(name.to_owned()));
+        };
+        Err(Error::new(Code::BadMessage, format!("{name:.80?} cannot be a peer's name")).advise(what))
     }
 }
 
@@ -272,6 +305,52 @@ mod tests {
             assert_eq!(error.code(), Code::BadMessage, "{bad:?}");
             assert!(error.to_string().ends_with("no control character and no dot in front"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_peers_name_is_visible_words_that_end_no_sentence() {
+        for good in [
+            "a",
+            "ada",
+            "Jörg's laptop",
+            "a b c",
+            "山田 太郎",
+            "אדה",
+            "عدا",
+            "a:b",
+            "10:30",
+            "🙂",
+            "a\u{301}",
+            "<b>&",
+        ] {
+            assert_eq!(good.parse::<PeerName>().unwrap().to_string(), good);
+        }
+        let invisible = [
+            "ad\u{ad}a",
+            "ada\u{200b}",
+            "\u{202e}ada",
+            "a\u{2066}da",
+            "\u{feff}ada",
+            "ada\u{fe0f}",
+            "\u{3164}",
+        ];
+        let spaces = [" ", "ada ", " ada", "a  b", "ada\u{a0}", "a\u{2003}b", "a\u{2028}b", "ada\u{3000}"];
+        let sentences =
+            ["ada dropped exam.pdf: each peer moves it to its trash;", "ada: left", "ada:", "ada;"];
+        for (bad, says) in [
+            (&invisible[..], "invisible characters"),
+            (&spaces, "with single spaces between them"),
+            (&sentences, "leave that out"),
+        ] {
+            for bad in bad {
+                let no = bad.parse::<PeerName>().unwrap_err();
+                assert_eq!(no.code(), Code::BadMessage, "{bad:?}");
+                assert!(no.to_string().contains(says), "{bad:?}: {no}");
+                assert!(bad.parse::<FileName>().is_ok(), "a file may be called {bad:?}");
+            }
+        }
+        let error = "../ada".parse::<PeerName>().unwrap_err();
+        assert!(error.to_string().ends_with("no dot in front"), "{error}");
     }
 
     #[test]

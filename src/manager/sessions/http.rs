@@ -23,15 +23,12 @@
 //! # What is missing
 //! The hash of a whole file is not known here, except where a file has only one piece: then it is that piece's.
 
-use std::iter;
-
 use maud::{Markup, PreEscaped, html};
-use sha2::{Digest, Sha256};
 
 use crate::manager::board::{Board, PAGE, POLICY};
 use crate::manager::desk::Desk;
 use crate::manager::state::Table;
-use crate::net::http::answer::encode;
+use crate::net::http::answer::{ROWS, encode};
 use crate::net::http::{Answer, Request, Status};
 use crate::net::message::{FileState, Holder, NOBODY};
 use crate::share::units::about;
@@ -133,17 +130,11 @@ fn metalink(desk: &Desk, name: &str) -> Answer {
                       lists those that there are";
         return Answer::no(Status::NOT_FOUND, reason);
     };
-    // No name has such a byte in it. The id stands for all hashes, so the frame's own hash is a version of the whole.
-    let place = format!("\0{}", manifest.id());
-    let (frame, pieces) = (frame(&manifest, &mirrors, &place).into_string(), manifest.layout().pieces());
-    let (start, end) = frame.split_once(&place).unwrap_or((&frame, ""));
-    let [start, end] = [start, end].map(str::to_owned);
-    let size = start.len() + pieces as usize * piece_hash(&Hash::default()).len() + end.len();
+    let (frame, pieces) = (frame(&manifest, &mirrors).into_string(), manifest.layout().pieces());
     let hash = move |piece| piece_hash(&manifest.hashes()[piece as usize * size_of::<Hash>()..]);
-    let parts = iter::once(start).chain((0..pieces).map(hash)).chain(iter::once(end));
-    Answer::parts("application/metalink4+xml", size as u64, parts)
+    Answer::bytes("application/metalink4+xml", frame.into_bytes())
         .with("Content-Disposition", format!("attachment; filename*=UTF-8''{}", encode(name)))
-        .version(hex(&Sha256::digest(&frame)[..16]))
+        .rows((0..pieces).map(hash))
 }
 
 /// The hash of a piece, the first of these.
@@ -151,9 +142,8 @@ fn piece_hash(hashes: &[u8]) -> String {
     format!("<hash>{}</hash>", hex(&hashes[..size_of::<Hash>()]))
 }
 
-/// A Metalink but for the hashes of the pieces, which may take 5 MB: they are made while they are sent, and have their
-/// `place`.
-fn frame(manifest: &Manifest, mirrors: &[Holder], place: &str) -> Markup {
+/// A Metalink but for the hashes of the pieces, which may take 5 MB: they are made while they are sent.
+fn frame(manifest: &Manifest, mirrors: &[Holder]) -> Markup {
     let (file, layout) = (manifest.name(), manifest.layout());
     // XML knows neither of these two characters, not even escaped.
     let name = file.as_str().replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
@@ -166,7 +156,7 @@ fn frame(manifest: &Manifest, mirrors: &[Holder], place: &str) -> Markup {
                 @if let Some(whole) = manifest.sha256() { hash type="sha-256" { (hex(&whole)) } }
                 @if layout.pieces() > 0 {
                     pieces length=(layout.piece_size()) type="sha-256" {
-                        (place)
+                        (ROWS)
                     }
                 }
                 @for holder in mirrors { url priority="1" { (url(holder, file)) } }

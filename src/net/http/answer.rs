@@ -29,6 +29,7 @@
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -54,6 +55,9 @@ const STYLE: &str = include_str!("page.css");
 pub(crate) fn encode(name: &str) -> impl fmt::Display + '_ {
     utf8_percent_encode(name, ESCAPED)
 }
+
+/// Where the rows stand in a text that is sent with them ([`Answer::rows`]). No name has this character.
+pub(crate) const ROWS: &str = "\0";
 
 /// What is asked before each step of a file that is sent, and told how many bytes are left: it waits, and says
 /// how many of them may pass now, or why no more may.
@@ -88,11 +92,6 @@ impl Answer {
         let bytes = bytes.into();
         let size = bytes.len() as u64;
         Self::new(Status::OK, kind, Body::Bytes(bytes), size)
-    }
-
-    /// Parts of this media type that together are `size` bytes long; each is made when those before it are sent.
-    pub(crate) fn parts(kind: &str, size: u64, parts: impl Iterator<Item = String> + 'static) -> Self {
-        Self::new(Status::OK, kind, Body::Parts(Box::new(parts)), size)
     }
 
     /// A file of `size` bytes, which can be asked for in parts. It is sent in steps, before each of which `gate` is
@@ -174,6 +173,23 @@ impl Answer {
         let Body::Bytes(bytes) = &self.body else { return self };
         let hash = Sha256::digest(bytes);
         self.version(hex(&hash[..16]))
+    }
+
+    /// Its text with these rows where it has [`ROWS`], and the whole as the version. Each row is made when those before
+    /// it are sent, and once before, for the size and the version.
+    #[must_use]
+    pub(crate) fn rows(mut self, rows: impl Iterator<Item = String> + Clone + 'static) -> Self {
+        let Body::Bytes(text) = &self.body else { return self };
+        let text = String::from_utf8_lossy(text);
+        let (start, end) = text.split_once(ROWS).unwrap_or((&text, ""));
+        let parts = iter::once(start.to_owned()).chain(rows).chain(iter::once(end.to_owned()));
+        let (mut size, mut hash) = (0, Sha256::new());
+        for part in parts.clone() {
+            size += part.len() as u64;
+            hash.update(part);
+        }
+        (self.body, self.part) = (Body::Parts(Box::new(parts)), 0..size);
+        self.version(hex(&hash.finalize()[..16]))
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -311,6 +327,7 @@ fn lists(versions: &str, is_one: impl Fn(&str) -> bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -318,6 +335,10 @@ mod tests {
     use super::*;
 
     impl Answer {
+        pub(crate) fn is_made_while_sent(&self) -> bool {
+            matches!(self.body, Body::Parts(_))
+        }
+
         fn text(&self) -> String {
             let Body::Bytes(bytes) = &self.body else { panic!("a file") };
             String::from_utf8(bytes[self.part.start as usize..self.part.end as usize].to_vec()).unwrap()
@@ -361,6 +382,24 @@ mod tests {
             Answer::no(Status::NOT_FOUND, "no").with("Location", "/a\r\nSet-Cookie: x=y\r\n\r\n<html>");
         assert_eq!(head(&answer).matches("\r\n\r\n").count(), 1, "{}", head(&answer));
         assert!(!head(&answer).contains("\nSet-Cookie"));
+    }
+
+    #[test]
+    fn rows_are_made_when_it_is_their_turn_and_the_answer_is_that_of_the_whole() {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let row = |i| {
+            MADE.fetch_add(1, Ordering::SeqCst);
+            format!("<{i}>")
+        };
+        let answer = Answer::bytes("text/plain", format!("a{ROWS}z").into_bytes()).rows((0..100).map(row));
+        let whole = format!("a{}z", (0..100).map(|i| format!("<{i}>")).collect::<String>());
+        let same = Answer::bytes("text/plain", whole.clone().into_bytes()).versioned();
+        assert_eq!(head(&answer), head(&same), "its size and its version");
+        let Body::Parts(mut parts) = answer.body else { panic!() };
+        let before = MADE.load(Ordering::SeqCst);
+        let start: String = parts.by_ref().take(3).collect();
+        assert_eq!((&*start, MADE.load(Ordering::SeqCst)), ("a<0><1>", before + 2));
+        assert_eq!(start + &parts.collect::<String>(), whole);
     }
 
     #[test]

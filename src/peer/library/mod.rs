@@ -27,6 +27,8 @@ pub mod offer;
 pub(super) mod publish;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,6 +48,9 @@ use crate::share::{FileId, FileName};
 
 /// How many drops a peer remembers, some 300 bytes each; when there are more, the oldest go.
 const ROOM: usize = 10_000;
+
+/// How many offers are taken at a time for one that asks what is offered.
+const PAGE: usize = 500;
 
 /// What is known of one name.
 #[derive(Clone, Debug, Default)]
@@ -218,13 +223,28 @@ impl Library {
         })
     }
 
-    /// The answer to `get`.
-    pub(super) fn list(&self) -> Vec<FromPeer> {
+    /// The answer to `get`. Each page is taken when the one before it is sent: a requester that does not read costs a
+    /// page.
+    pub(super) fn list(&self) -> impl Iterator<Item = FromPeer> {
+        let mut last: Option<FileName> = None;
+        let pages = iter::from_fn(move || {
+            let page = self.page(last.as_ref());
+            last = Some(page.last()?.name().clone());
+            Some(page)
+        });
         let card = |offer: Arc<Offer>| {
             let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest.layout().size());
             FromPeer::File { file, id, size, whole: offer.is_whole() }
         };
-        self.offers().into_iter().map(card).chain([FromPeer::End {}]).collect()
+        pages.flatten().map(card).chain([FromPeer::End {}])
+    }
+
+    /// The first [`PAGE`] offers after the last one that was taken.
+    fn page(&self, last: Option<&FileName>) -> Vec<Arc<Offer>> {
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let known = self.known.lock();
+        let rows = known.rows.range::<FileName, _>((after, Bound::Unbounded));
+        rows.filter_map(|(_, row)| row.offer.clone()).take(PAGE).collect()
     }
 
     // What the manager knows.

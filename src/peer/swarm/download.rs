@@ -11,14 +11,16 @@
 //! or when no holder has been there for long.
 //!
 //! A piece counts when its hash is right and it is written. A wrong one is thrown away, its sender remembered,
-//! and after the second no longer asked. What a lost holder owed is open again (E8). Holders that appear
-//! while it runs are asked, too: the tracker is queried every second, and more often at the start.
+//! and after the second no longer asked. What a lost holder owed is open again (E8). One that owes pieces and has sent
+//! none for a minute is lost, too, whatever else it says. Holders that appear while it runs are asked, too: the tracker
+//! is queried every second, and more often at the start.
 //!
 //! The part that is here is offered from the beginning, and the manager is told of it.
 //!
 //! # What is missing
 //! A neighbour hears that we have a piece, and then does not send it a second time. But from one that has begun to send
-//! it, a piece may come twice in the endgame. It is counted.
+//! it, a piece may come twice in the endgame. It is counted. And a neighbour that sends a piece as slowly as it may,
+//! a KiB a second, is waited for: where two in the endgame do that with the same piece, no third is asked meanwhile.
 
 use std::path::Path;
 use std::sync::Arc;

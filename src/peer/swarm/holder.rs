@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::transfer::{DownloadEvent, SILENCE, Transfer};
+use super::transfer::{DownloadEvent, Transfer};
 use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
@@ -50,14 +50,20 @@ pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, asker: PeerId
     }
     let (layout, last_piece, slow, bytes) = (manifest.layout(), None, true, Vec::new());
     let mut fetcher = Fetcher { transfer, holder, layout, connection, round_trip, last_piece, slow, bytes };
-    let mut patience = FIRST_WORD;
+    let mut heard = fetcher.connection.receive(Some(FIRST_WORD))?;
+    if let Received::Silence = heard {
+        let what =
+            format!("it owes word which pieces it has, and has said nothing for {} s", FIRST_WORD.as_secs());
+        return Err(Error::failed(what).advise("others are asked"));
+    }
     loop {
-        match fetcher.connection.receive(Some(patience))? {
+        match heard {
             Received::Message(message) => fetcher.hear(message)?,
-            Received::Silence => fetcher.bear_silence(patience)?,
+            Received::Silence => {}
             Received::End => return Err(Error::failed("it has left")),
         }
-        patience = SILENCE;
+        let patience = transfer.neighbours.lock().patience(holder.peer)?;
+        heard = fetcher.connection.receive(Some(patience))?;
     }
 }
 
@@ -87,19 +93,6 @@ impl Fetcher<'_> {
             other => return Err(no_answer(&other, "join")),
         }
         Ok(())
-    }
-
-    /// A holder has said nothing for as long as we had patience: that is right when it has said which pieces it has,
-    /// and owes none.
-    fn bear_silence(&self, patience: Duration) -> Result<()> {
-        let owes_pieces = self.transfer.neighbours.lock().picker.owes(self.holder.peer);
-        let owes = match (patience < SILENCE, owes_pieces) {
-            (true, _) => "word which pieces it has",
-            (false, true) => "pieces",
-            (false, false) => return Ok(()),
-        };
-        let what = format!("it owes {owes} and has said nothing for {} s", patience.as_secs());
-        Err(Error::failed(what).advise("others are asked"))
     }
 
     fn receive_bitfield(&mut self, payload: u64) -> Result<Bitfield> {
@@ -156,6 +149,7 @@ impl Fetcher<'_> {
         }
         let holders = transfer.change(|state| {
             (state.last_piece, state.told_quiet, state.disk_full) = (Instant::now(), false, false);
+            state.gave(peer);
             let losers = state.picker.verified(piece);
             state.tell_have(piece, peer, &losers);
             losers.into_iter().for_each(|loser| state.picker.taken_back(loser, piece));

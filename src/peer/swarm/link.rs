@@ -5,10 +5,13 @@
 //!
 //! A thread that has bytes to move asks again and again how many may [`pass`](Lane::pass). Where there is a limit, that
 //! is a small step: so threads that send at the same time take turns, and each sees soon when its other side is gone.
+//!
+//! All that read files over HTTP have one place among those threads, in which they take turns
+//! ([`pass_for_http`](Lane::pass_for_http)): so however many browsers read here, the swarm has half of the link.
 
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::share::limiter::Limiter;
@@ -31,6 +34,8 @@ const NAP: Duration = Duration::from_millis(100);
 pub(crate) struct Lane {
     bucket: Mutex<Limiter>,
     step: u64,
+    /// Whose turn it is among the readers over HTTP, where there is a limit.
+    http: Option<Mutex<()>>,
     /// The bucket's time zero.
     began: Instant,
 }
@@ -39,7 +44,8 @@ impl Lane {
     /// So many bytes per second; `None` is no limit, and zero lets nothing pass.
     pub(super) fn new(rate: Option<u64>) -> Self {
         let step = rate.map_or(FREE_STEP, |rate| (rate * STEP_TIME.as_millis() as u64 / 1000).clamp(1, STEP));
-        Self { bucket: Mutex::new(Limiter::new(rate)), step, began: Instant::now() }
+        let (bucket, http) = (Mutex::new(Limiter::new(rate)), rate.map(|_| Mutex::new(())));
+        Self { bucket, step, http, began: Instant::now() }
     }
 
     /// Waits until some of `left` bytes may pass, and says how many.
@@ -59,6 +65,15 @@ impl Lane {
             }
         }
         Ok(bytes)
+    }
+
+    /// As [`Lane::pass`], for a reader over HTTP.
+    pub(crate) fn pass_for_http(&self, left: u64, gone: impl Fn() -> bool) -> Result<u64> {
+        let turn = self.http.as_ref().map(Mutex::lock);
+        let passed = self.pass(left, gone);
+        // To the one that has waited for longest.
+        turn.into_iter().for_each(MutexGuard::unlock_fair);
+        passed
     }
 }
 
@@ -89,6 +104,23 @@ mod tests {
             let step = Lane::new(Some(rate)).step;
             assert!(200 * step <= rate * limits::STALL_TIME.as_secs(), "{step} bytes at {rate} a second");
         }
+    }
+
+    #[test]
+    fn however_many_read_over_http_they_have_one_place_on_the_link() {
+        let up = Lane::new(Some(STEP));
+        up.bucket.lock().take(60 * STEP, up.began.elapsed());
+        let mut one_waits = *up.bucket.lock();
+        one_waits.take(up.step, up.began.elapsed());
+        let alone = || {
+            assert_eq!(*up.bucket.lock(), one_waits);
+            true
+        };
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..4).map(|_| scope.spawn(|| up.pass_for_http(STEP, alone))).collect();
+            readers.into_iter().for_each(|reader| assert!(reader.join().unwrap().is_err(), "it was gone"));
+        });
+        assert!(Lane::new(None).http.is_none(), "without a limit nobody waits for another");
     }
 
     #[test]

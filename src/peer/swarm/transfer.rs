@@ -17,7 +17,7 @@ use log::debug;
 use parking_lot::{Condvar, Mutex};
 
 use super::upload::Uploads;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::net::message::{PeerId, ToPeer};
 use crate::net::outbox::Outbox;
 use crate::peer::library::Library;
@@ -29,8 +29,9 @@ use crate::share::units::about;
 /// How long a download that a person asked for waits for a holder when there is none.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a holder that owes a piece may say nothing, and the longest time for which one is left alone.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
+/// How long a holder that owes a piece may send none, and the longest time for which one is left alone. A link of
+/// 10 kB/s that two share needs a minute for a piece of 256 KiB.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long a holder is left alone at least whose conversation failed, or with which none began.
 const LOST_PAUSE: Duration = Duration::from_secs(2);
@@ -89,7 +90,8 @@ pub(crate) enum DownloadEvent {
 struct Neighbour {
     /// `None` until it is connected.
     line: Option<Outbox>,
-    /// When it said something last.
+    /// When it showed last that it can be counted on: by a word or, while it owes a piece, by that alone. From the
+    /// moment when it is asked on it has as long as any other.
     heard: Instant,
     /// Whether we are interested, as it was told last, and when.
     told: (bool, Instant),
@@ -169,11 +171,33 @@ impl Neighbours {
         !self.over
     }
 
-    /// A holder has said something.
+    /// A holder has said something. Words are not what it owes: two that owe the same piece, and only talk, would keep
+    /// it from all others.
     pub(super) fn heard(&mut self, holder: PeerId) {
+        if !self.picker.owes(holder) {
+            self.gave(holder);
+        }
+    }
+
+    /// A holder has given a piece.
+    pub(super) fn gave(&mut self, holder: PeerId) {
         if let Some(neighbour) = self.all.get_mut(&holder) {
             neighbour.heard = Instant::now();
         }
+    }
+
+    /// How long a holder may go on as it does now.
+    ///
+    /// # Errors
+    /// When it has owed pieces for long, and sent none.
+    pub(super) fn patience(&self, holder: PeerId) -> Result<Duration> {
+        let owes = self.all.get(&holder).filter(|_| self.picker.owes(holder));
+        let patience = owes.map_or(SILENCE, |it| SILENCE.saturating_sub(it.heard.elapsed()));
+        if patience.is_zero() {
+            let what = format!("it owes pieces, and has sent none for {} s", SILENCE.as_secs());
+            return Err(Error::failed(what).advise("others are asked"));
+        }
+        Ok(patience)
     }
 
     /// No thread listens to a holder any more. It is left alone for as long as it was silent, within limits. False when
@@ -241,10 +265,13 @@ impl Neighbours {
     /// Posts to each neighbour what it can be told and asked for now. Returns the lines to flush.
     fn post(&mut self) -> Vec<Outbox> {
         let mut posted = Vec::new();
-        for (&holder, Neighbour { line, told, untold, urgent, .. }) in &mut self.all {
+        for (&holder, Neighbour { line, heard, told, untold, urgent, .. }) in &mut self.all {
             let Some(line) = line else { continue };
-            let interested = self.picker.interested(holder);
+            let (interested, owed) = (self.picker.interested(holder), self.picker.owes(holder));
             let wanted: Vec<_> = std::iter::from_fn(|| self.picker.next(holder)).collect();
+            if !owed && !wanted.is_empty() {
+                *heard = Instant::now();
+            }
             let tell = told.0 != interested || told.1.elapsed() >= STILL_HERE;
             if !std::mem::take(urgent) && !tell && wanted.is_empty() && untold.len() < UNTOLD {
                 continue;
@@ -330,6 +357,38 @@ mod tests {
         assert!(state.why_quiet().ends_with("no holder can be reached"), "{}", state.why_quiet());
         state.disk_full = true;
         assert!(state.why_quiet().ends_with("the disk is full; make room there"), "{}", state.why_quiet());
+    }
+
+    #[test]
+    fn a_neighbour_that_owes_a_piece_is_left_when_it_sends_none_for_a_minute_whatever_it_says() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let layout = Layout::of(10 << 20).unwrap();
+        let picker = Picker::new(Bitfield::empty(layout), PickOrder::default(), 7);
+        let mut state = Neighbours::new(picker, Instant::now());
+        let mut here = Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap();
+        assert!(state.admit(1, 1) && state.connected(1, here.outbox()));
+        let a_minute_passes =
+            |state: &mut Neighbours| state.all.get_mut(&1).unwrap().heard = Instant::now() - SILENCE;
+        state.picker.joined(1, Bitfield::full(layout));
+        a_minute_passes(&mut state);
+        assert_eq!(state.patience(1).unwrap(), SILENCE, "it was asked for nothing");
+        state.picker.unchoked(1);
+        state.post();
+        assert!(state.picker.owes(1) && state.patience(1).is_ok(), "it was asked just now");
+        a_minute_passes(&mut state);
+        state.heard(1);
+        state.picker.paced(1, false);
+        assert_eq!(state.post().len(), 1, "it is asked for a second piece");
+        let no = state.patience(1).unwrap_err().to_string();
+        assert!(no.starts_with("it owes pieces, and has sent none for 60 s"), "{no}");
+        state.gave(1);
+        assert!(state.patience(1).is_ok(), "it has given a piece");
+        a_minute_passes(&mut state);
+        state.picker.choked(1);
+        assert_eq!(state.patience(1).unwrap(), SILENCE, "it owes nothing any more");
+        a_minute_passes(&mut state);
+        state.heard(1);
+        assert!(state.all[&1].heard.elapsed() < SILENCE, "while it owes nothing, words count");
     }
 
     #[test]
