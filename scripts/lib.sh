@@ -118,7 +118,7 @@ start() {
     local deadline=$((SECONDS + 20))
     until [[ $(cat "$out") == *'}' ]]; do
         if ! kill -0 "$pid" 2>/dev/null || ((SECONDS > deadline)); then
-            echo "$name did not get ready" >&2
+            echo "$name did not get ready${hint:-}" >&2
             exit 1
         fi
         sleep 0.05

@@ -11,8 +11,12 @@ manager=${1:-127.0.0.1:7000}
 names=(manager ada ben cyd)
 build
 secret "$PWD/peerlab-secret"
+hint="; for another address: scripts/up.sh 127.0.0.1:7001"
 start manager env "RUST_LOG=${RUST_LOG:-info}" "$bin/manager" --listen "$manager" "${@:2}"
+hint=
 manager=$addr
+copies="appears in all"
+[[ " ${*:2}" != *" --replicas"[\ =][0-9]* ]] || copies="is copied to as many as --replicas says"
 echo
 echo "The board, for a browser: http://$manager/"
 for name in "${names[@]:1}"; do
@@ -21,7 +25,7 @@ done
 cat <<END
 
 ada, ben and cyd serve four slots each. Their shared folders are ./peerlab-ada, ./peerlab-ben
-and ./peerlab-cyd: a file that is put into one appears in all.
+and ./peerlab-cyd: a file that is put into one $copies.
 
 Only programs that know the secret in ./peerlab-secret can join.
 

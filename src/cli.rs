@@ -103,6 +103,18 @@ impl Papers {
     }
 }
 
+/// The grammar of a program, whose messages show how a command is typed. By itself clap would show there every option
+/// that the environment gives, as if it had to be typed.
+pub fn grammar(mut grammar: clap::Command) -> clap::Command {
+    fn with_usage(mut command: clap::Command) -> clap::Command {
+        let usage = command.render_usage().ansi().to_string();
+        let usage = usage.split_once(' ').map_or_else(String::new, |(_title, usage)| usage.to_owned());
+        command.override_usage(usage)
+    }
+    grammar.build();
+    with_usage(grammar).mut_subcommands(with_usage)
+}
+
 /// Runs a program, with its log and as many open connections as the system allows. Says what failed on stderr, and
 /// gives the exit status.
 pub fn run(program: &str, work: impl FnOnce() -> Result<()>) -> ExitCode {

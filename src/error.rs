@@ -92,6 +92,13 @@ impl Error {
         self
     }
 
+    /// Names what gave a value that is wrong: the variable of the environment where it has this value, else the option.
+    #[must_use]
+    pub fn given_by(self, option: &str, variable: &str, value: &str) -> Self {
+        let by = if std::env::var(variable).is_ok_and(|set| set == value) { variable } else { option };
+        Self::new(self.code, by).because(self)
+    }
+
     /// What failed, and why; not what to do next: for a failure that is made good already.
     pub(crate) fn unadvised(&self) -> String {
         self.cause.as_ref().map_or_else(|| self.what.clone(), |cause| format!("{}: {cause}", self.what))

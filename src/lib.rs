@@ -76,6 +76,7 @@
 //! | `show_progress` | one a multiply or download | the bar on the terminal |
 //! | `serve_client` | one a client of `uppercase` | answers its lines |
 //! | `show_lines` | one a prompt on a terminal | shows warnings above the line that is typed |
+//! | `say_wait` | one for each question to the manager for which a person waits | says that it takes long, if it does |
 //! | `ask_names` | one a Tab, briefly | asks the manager for the names of files |
 //! | `hear_signals` | one a program | hears SIGINT, SIGTERM and SIGHUP, but those that were ignored at the start |
 //! | `leave` | one a prompt or command, at its end | lets its peer leave, for which nobody waits long |

@@ -363,7 +363,7 @@ fn what_a_peer_says_of_itself_is_seen_with_reasons_and_marks() {
     let eve = says(network.addr, 4, json!({"uploads": uploads}));
     browser.reads(".peer .note", "‖ has paused: its disk is away; put it back");
     browser.reads(".peer .note", "✕ lacks file-0000.bin: it cannot fetch it: the disk is full");
-    browser.reads(".file .note", "lab-002 has paused: its disk is away; put it back");
+    browser.reads(".file .note", "lab-002 has paused");
     browser.reads(".file .note", "lab-003 cannot fetch it: the disk is full");
     browser.reads(".give", "lab-004 → lab-001 1.0 KiB/s ★ lab-002 1.0 KiB/s ⊘ lab-003 ");
     browser.reads(".rare", "availability: 5 of 8 pieces at 1 peer only");

@@ -325,7 +325,10 @@ fn a_multiply_that_is_interrupted_or_killed_frees_its_slots_at_once() {
         assert_eq!(next.hear("wait")["position"], 1);
         next.say(&json!({"type": "ok"}));
         asker.signal(signal);
-        assert_eq!(asker.outcome().status, status);
+        let outcome = asker.outcome();
+        assert_eq!(outcome.status, status, "{outcome:#?}");
+        let says = outcome.stderr.contains("stopped: there is no product");
+        assert_eq!(says, status.is_some(), "{outcome:#?}");
         // Far within the quantum, and the running products are abandoned.
         next.hear("leased");
         until("the asker is off the list", PATIENCE, || network.row("asker").is_none().then_some(()));

@@ -332,7 +332,11 @@ fn bad_pieces_are_named_and_repaired_from_others() {
     };
     verify(0, &["1 wrong piece (number 1)"]);
     assert_eq!(fs::read(&path).unwrap(), data);
-    assert!(verify(0, &[]).stdout.contains("all 4 pieces are right"));
+    let down = |output: &str| network.command("cyd", &["down", "file.bin", "-o", output]).outcome();
+    put(&network, "ben", "../a.npy", "not a folder");
+    down("a.npy").assert(1, &["a.npy is a file, and no folder", "with -o for `down`"]);
+    network.command("cyd", &["add", "."]).outcome().assert(1, &[". is a folder; add the files in it"]);
+    assert!(verify(0, &[]).stdout.contains("nothing is wrong in 4 pieces"));
     fs::write(&path, &data[..MIB - 1]).unwrap();
     verify(0, &["1 wrong piece (number 3)"]);
     assert_eq!(fs::read(&path).unwrap(), data);

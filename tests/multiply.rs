@@ -29,7 +29,8 @@ fn numbers(summary: &Value, field: &str) -> Vec<u64> {
 #[test]
 fn a_large_product_of_whole_numbers_is_exact_by_seven_peers_of_one_slot() {
     let network = Network::start(&[], &[1; 7]);
-    let outcome = multiplies(&network, (1000, 700, 1300), &["--json"]);
+    let outcome = multiplies(&network, (1000, 700, 1300), &["--json", "--slots", "13"]);
+    assert!(outcome.stderr.contains("there is work for 7 slots only: one product each"), "{outcome:#?}");
     let summary = outcome.json();
     // `--json` prints exactly these fields.
     let fields = |value: &Value| {

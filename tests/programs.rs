@@ -289,7 +289,13 @@ fn a_usage_that_makes_no_sense_ends_with_status_2() {
         .assert(2, &["nonsense", "write a host and a port, such as 127.0.0.1:7000"]);
     peer(dir.path(), &["lease", "7"]).assert(2, &["at the prompt only"]);
     peer(dir.path(), &["release"]).assert(3, &["you hold no slots"]);
-    peer(dir.path(), &["quit"]).assert(2, &["no prompt to leave"]);
+    peer(dir.path(), &["quit"]).assert(2, &["no prompt to leave; `peer help` shows the commands"]);
+    let whole = ["write a whole number, such as 1000"];
+    for words in [&["a", "-5"][..], &["a", "3", "-5"], &["a", "10x10"], &["a", "3", "--seed", "-1"]] {
+        peer(dir.path(), &[&["make"], words].concat()).assert(2, &whole);
+    }
+    let never = ["--size", "1M", "--seed-up", "0", "--peer-up", "1M", "--peers", "2"];
+    peer(dir.path(), &[&["bounds"], &never[..]].concat()).assert(4, &["it never ends", "a rate above 0"]);
     let manager = |args: &[&str]| run("manager", dir.path(), args);
     manager(&["--listen", "0.0.0.0:0"])
         .assert(2, &["0.0.0.0:0 can be reached from other machines", "--open"]);
@@ -301,6 +307,59 @@ fn a_usage_that_makes_no_sense_ends_with_status_2() {
     let (open, addr) = start_manager(dir.path(), "0.0.0.0:0", &["--open"]);
     assert!(addr.ip().is_unspecified());
     drop(open);
+}
+
+/// Runs `peer` with these variables of the environment.
+fn peer_with(manager: &str, secret: &str, dir: &Path, args: &[&str]) -> Outcome {
+    let mut peer = std::process::Command::new(env!("CARGO_BIN_EXE_peer"));
+    let set = peer.env("PEERLAB_MANAGER", manager).env("PEERLAB_SECRET_FILE", secret).env("COLUMNS", "200");
+    let out = set.args(args).current_dir(dir).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Outcome { status: out.status.code(), stdout: text(out.stdout), stderr: text(out.stderr) }
+}
+
+#[test]
+fn what_the_environment_gives_is_not_shown_as_if_it_had_to_be_typed() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = |args: &[&str]| peer_with("127.0.0.1:1", "secret", dir.path(), args);
+    peer(&["make", "a"]).assert(2, &["Usage: peer make [OPTIONS] <NAME> <ROWS> [COLS]\n"]);
+    peer(&["--nonsense"]).assert(2, &["Usage: peer [OPTIONS] [COMMAND]\n"]);
+    let help = peer(&["make", "--help"]).assert(0, &[]).stdout;
+    assert!(help.contains("[env: PEERLAB_MANAGER=127.0.0.1:1]"), "{help}");
+    assert!(help.contains("Usage: peer make [OPTIONS] <NAME> <ROWS> [COLS]\n"), "{help}");
+}
+
+#[test]
+fn what_is_wrong_in_the_environment_is_named_and_harms_no_command_that_needs_no_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = |args: &[&str]| peer_with("nonsense", "no-such-file", dir.path(), args);
+    peer(&["make", "a", "3"]).assert(0, &[]);
+    peer(&["show", "a.npy"]).assert(0, &[]);
+    peer(&["multiply", "a.npy", "a.npy", "--local"]).assert(0, &[]);
+    peer(&["bounds", "--size", "1M", "--seed-up", "1M", "--peer-up", "1M", "--peers", "2"]).assert(0, &[]);
+    for command in [&["peers"][..], &["multiply", "a.npy", "a.npy"], &["serve"], &[]] {
+        peer(command).assert(2, &["PEERLAB_MANAGER: \"nonsense\" is not an address"]);
+        let typed = [&["--manager", "127.0.0.1:1"], command].concat();
+        peer(&typed).assert(2, &["PEERLAB_SECRET_FILE: the secret in no-such-file cannot be read"]);
+        let typed = [&["--manager", "127.0.0.1:1", "--secret-file", "other"], command].concat();
+        peer(&typed).assert(2, &["--secret-file: the secret in other cannot be read"]);
+    }
+}
+
+#[test]
+fn one_that_waits_long_for_the_manager_says_so() {
+    let network = Network::start(&["--dead-after", "60s"], &[]);
+    let says = format!("waiting for the manager at {}", network.addr);
+    // One that only asks, and one that joins.
+    for command in ["peers", "status"] {
+        network.manager.signal(Signal::STOP);
+        let mut peer = network.command("ada", &[command]);
+        peer.hears(&says);
+        network.manager.signal(Signal::CONT);
+        peer.outcome().assert(0, &[]);
+    }
+    let quick = network.command("ada", &["peers"]).outcome().assert(0, &[]);
+    assert!(!quick.stderr.contains(&says), "{quick:#?}");
 }
 
 #[test]

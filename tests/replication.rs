@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
-use crate::common::files::{folder, put, row, whole_at};
+use crate::common::files::{bytes, folder, put, row, whole_at};
 use crate::common::node::{Network, Node};
 use crate::common::wire::Wire;
 use crate::common::{PATIENCE, until};
@@ -343,10 +343,12 @@ fn what_cannot_be_restored_is_said_with_what_can_and_the_name_of_another_is_neve
     put(&network, "ben", "a.txt", "three");
     let ben = serve(&network, "ben");
     whole_at(&network, "a.txt", 1);
-    peer(&["a.txt"]).outcome().assert(4, &["the name a.txt is in use", "`restore a.txt --as NEW`"]);
+    let three = row(&network, "a.txt").unwrap()["id"].as_str().unwrap()[..8].to_owned();
+    let used = format!("the name a.txt is in use at other peers (id {three})");
+    peer(&["a.txt"]).outcome().assert(4, &[&used, "`restore a.txt --as NEW`"]);
     stop(ben);
     put(&network, "ada", "c.txt", "mine");
-    peer(&["a.txt", "--as", "c.txt"]).outcome().assert(4, &["the name c.txt is in use"]);
+    peer(&["a.txt", "--as", "c.txt"]).outcome().assert(4, &["the name c.txt is in use here"]);
     assert_eq!(text(&network, "ada", "c.txt").as_deref(), Some("mine"));
     // Nobody watches this folder now. What was dropped last comes first; the other by its id.
     for (args, name, says) in
@@ -368,6 +370,8 @@ fn what_cannot_be_restored_is_said_with_what_can_and_the_name_of_another_is_neve
     in_trash(&network, "ada", "d.txt");
     ada.type_line("restore d.txt");
     whole_at(&network, "d.txt", 1);
+    let already = format!("d.txt is offered already (id {})", short[0]);
+    peer(&["d.txt"]).outcome().assert(4, &[&already, "`files` shows who has it"]);
     ada.end_input();
     ada.outcome().assert(0, &[]);
     assert_eq!(text(&network, "ada", "d.txt").as_deref(), Some("one"));
@@ -442,6 +446,22 @@ fn what_becomes_whole_while_the_folder_is_looked_at_has_not_vanished() {
     until("all at ben", PATIENCE, || (names(&network, "ben").len() == 400).then_some(()));
     whole_at(&network, "f399", 2);
     assert_eq!(ben.stderr().matches(" is gone from ").count(), 0, "{}", ben.stderr());
+}
+
+#[test]
+fn add_says_once_what_it_waits_for_and_then_how_many_have_it() {
+    let network = Network::start(&["--dead-after", "60s", "--replicas", "2"], &[]);
+    let _ada = serve(&network, "ada");
+    // It is not done before the test is.
+    let mut ben = network.command("ben", &[&["--down", "1kB"], &SCAN[..]].concat());
+    ben.ready();
+    fs::write(network.path("a.bin"), bytes(300_000, 1)).unwrap();
+    let mut eve = network.command("eve", &["--up", "200kB", "add", "a.bin"]);
+    eve.hears("until all of it is at 2 other peers, or Ctrl-C\n");
+    eve.hears("all of a.bin is at 1 of 2 other peers\n");
+    assert_eq!(eve.stderr().matches("serving a.bin at").count(), 1, "{}", eve.stderr());
+    eve.signal(Signal::TERM);
+    eve.outcome().assert(0, &[]);
 }
 
 #[test]
@@ -612,7 +632,7 @@ fn a_folder_that_lost_its_marker_pauses_tells_nobody_and_goes_on_when_it_is_back
     whole_at(&network, "b.txt", 1);
     // The others are told that it has paused: it is no holder now, and nothing is lost by it.
     whole_at(&network, "a.txt", 1);
-    health(&network, "a.txt", "ada has paused: the folder");
+    health(&network, "a.txt", "ada has paused");
     assert!(fs::read_dir(folder(&network, "ada")).unwrap().next().is_none(), "nothing was written there");
     fs::remove_dir(folder(&network, "ada")).unwrap();
     fs::rename(&away, folder(&network, "ada")).unwrap();
@@ -728,12 +748,13 @@ fn a_folder_that_suddenly_lost_most_of_its_files_pauses_and_says_what_to_do() {
     assert_eq!(names(&network, "ben"), ["d"], "nothing is fetched");
     // The others are told, and nobody takes it for a holder while its mirror has nothing.
     ["a", "b", "c", "d"].iter().for_each(|file| whole_at(&network, file, 1));
-    health(&network, "a", "ben has paused: 3 of 4 files have vanished");
+    health(&network, "a", "ben has paused");
     let metalink = http(network.addr, "/files/a.meta4");
     assert_eq!(metalink.matches("<url").count(), 1, "{metalink}");
     for question in [&["why"][..], &["files", "--health"]] {
         let said = network.command("eve", question).outcome().assert(0, &[]).stdout;
-        assert!(said.contains("ben has paused: 3 of 4 files") && said.contains("Put them back"), "{said}");
+        assert_eq!(said.matches("ben has paused: 3 of 4 files").count(), 1, "{said}");
+        assert_eq!(said.matches("Put them back").count(), 1, "not for each file: {said}");
     }
     put(&network, "ben", "a", "a");
     put(&network, "ben", "b", "b");

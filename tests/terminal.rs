@@ -5,6 +5,7 @@ use crate::common::files::{bytes, put, whole_at};
 use crate::common::node::Network;
 use crate::common::terminal::{CTRL_C, Terminal};
 use crate::common::{PATIENCE, integers, save, until};
+use rustix::process::Signal;
 
 /// A manager that asks for no copies, and peers with these slots.
 fn network(slots: &[u32]) -> Network {
@@ -31,6 +32,11 @@ fn ctrl_c_stops_a_download_and_the_prompt_goes_on() {
     ada.shows("nothing waits");
     ada.types("\x04");
     until("it leaves", PATIENCE, || ada.has_ended().filter(|status| *status == 0));
+    // One that came for this alone says as much.
+    let mut ben = network.command("ben", &["down", "big.bin", "-o", "there"]);
+    until("it has begun", PATIENCE, || network.path("there/.peerlab/partial").exists().then_some(()));
+    ben.signal(Signal::INT);
+    ben.outcome().assert(130, &["the pieces of big.bin that came are kept, and the same command goes on"]);
 }
 
 #[test]
@@ -149,6 +155,24 @@ fn warnings_are_shown_above_the_line_that_is_typed_and_so_is_the_end_of_a_lease(
     ada.shows("make half");
     ada.types(" 3\r");
     ada.shows("half.npy: 3 x 3 reals");
+}
+
+#[test]
+fn the_bar_of_a_multiply_names_peers_where_there_is_room_for_them() {
+    let network = network(&[1]);
+    save(&integers(20, 20, 1), &network.path("a.npy"));
+    let silent = FakePeer::join(network.addr, "silent", 1, Manners { answer: Answer::Silence, ..HONEST });
+    network.all_leasable(2);
+    for (columns, named) in [(100, true), (80, false)] {
+        let words = format!("--manager {} --name me multiply a.npy a.npy --slots 2", network.addr);
+        let mut me = Terminal::of_columns(columns, network.dir.path(), &words);
+        me.shows("checked 6");
+        me.types(CTRL_C);
+        until("it leaves", PATIENCE, || me.has_ended());
+        assert_eq!(me.screen().contains("(p0 6)"), named, "{columns} columns");
+        assert!(me.screen().contains("stopped: there is no product"), "{columns} columns");
+    }
+    drop(silent);
 }
 
 #[test]

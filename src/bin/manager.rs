@@ -8,7 +8,7 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use peerlab::cli;
 use peerlab::error::{Code, Error, Result};
 use peerlab::manager::{Manager, Settings};
@@ -30,12 +30,15 @@ struct ManagerOptions {
 }
 
 fn main() -> ExitCode {
-    let options = ManagerOptions::parse();
-    cli::run("manager", || run(&options))
+    let mut grammar = cli::grammar(ManagerOptions::command());
+    let typed = grammar.get_matches_mut();
+    let options = ManagerOptions::from_arg_matches(&typed).unwrap_or_else(|e| e.format(&mut grammar).exit());
+    cli::run("manager", || run(options))
 }
 
-fn run(ManagerOptions { manager, papers }: &ManagerOptions) -> Result<()> {
+fn run(ManagerOptions { mut manager, papers }: ManagerOptions) -> Result<()> {
     papers.print(ManagerOptions::command())?;
+    manager.admission.read_secret()?;
     if manager.ping >= manager.dead_after {
         let what = "with --ping as long as --dead-after every peer would seem dead";
         return Err(Error::new(Code::Usage, what).advise("make --dead-after several times --ping"));
@@ -46,7 +49,7 @@ fn run(ManagerOptions { manager, papers }: &ManagerOptions) -> Result<()> {
         return Err(Error::new(Code::Usage, what).advise(format!("make --ping {rarest:?} or less")));
     }
     let stop = cli::on_signal()?;
-    let manager = Manager::start(manager)?;
+    let manager = Manager::start(&manager)?;
     let addr = manager.addr();
     cli::say_ready("manager", "manager", addr)?;
     if io::stderr().is_terminal() {

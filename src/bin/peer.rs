@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use crossbeam_channel::Receiver;
 use peerlab::cli;
 use peerlab::commands::command::{Command, in_lower_case};
@@ -43,6 +43,15 @@ const SLOW: u64 = 10_000;
                   Example: peer serve --name ada"
 )]
 struct PeerOptions {
+    /// Where the manager listens
+    #[arg(
+        long,
+        global = true,
+        env = "PEERLAB_MANAGER",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7000"
+    )]
+    manager: String,
     #[command(flatten)]
     config: Config,
     /// Print the result as one JSON object
@@ -57,13 +66,20 @@ struct PeerOptions {
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let program = words.next();
-    let words = in_lower_case(words, &PeerOptions::command());
-    let options = PeerOptions::parse_from(program.into_iter().chain(words));
+    let mut grammar = cli::grammar(PeerOptions::command());
+    let words = in_lower_case(words, &grammar);
+    let typed = grammar.clone().get_matches_from(program.into_iter().chain(words));
+    let options = PeerOptions::from_arg_matches(&typed).unwrap_or_else(|e| e.format(&mut grammar).exit());
     cli::run("peer", || run(options))
 }
 
-fn run(PeerOptions { mut config, json, papers, command }: PeerOptions) -> Result<()> {
+fn run(PeerOptions { manager, mut config, json, papers, command }: PeerOptions) -> Result<()> {
     papers.print(PeerOptions::command())?;
+    if !command.as_ref().is_some_and(Command::is_local) {
+        let found = cli::parse_addr(&manager);
+        config.manager = found.map_err(|no| no.given_by("--manager", "PEERLAB_MANAGER", &manager))?;
+        config.admission.read_secret()?;
+    }
     let stop = cli::on_signal()?;
     if config.data.as_os_str().is_empty() {
         config.data = format!("peerlab-{}", config.name).into();
@@ -83,7 +99,7 @@ fn run(PeerOptions { mut config, json, papers, command }: PeerOptions) -> Result
             // It comes for one thing, and offers nothing meanwhile.
             let config = Config { slots: 0, keeps: false, ..config };
             let mut context = Context::for_one_command(config);
-            leave_on_signal(stop, &context)?;
+            leave_on_signal(stop, &context, Some(command.when_stopped()))?;
             let done = commands::run(&mut context, command, json);
             context.leave();
             done
@@ -96,7 +112,7 @@ fn run(PeerOptions { mut config, json, papers, command }: PeerOptions) -> Result
 fn open_prompt(config: Config, stop: Receiver<i32>) -> Result<()> {
     let peer = Arc::new(Peer::start(config)?);
     let context = Context::for_prompt(Arc::clone(&peer));
-    leave_on_signal(stop, &context)?;
+    leave_on_signal(stop, &context, None)?;
     // Without a manager some commands still work, and it may come.
     if let Err(no) = peer.network().first_number() {
         if no.code() != Code::Failed {
@@ -132,8 +148,8 @@ fn say_ready(peer: &Peer) -> Result<()> {
 }
 
 /// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command. At a prompt on a
-/// terminal the first Ctrl-C only stops the command.
-fn leave_on_signal(stop: Receiver<i32>, context: &Context) -> Result<()> {
+/// terminal the first Ctrl-C only stops the command. `says` is what is told of a command that was not done.
+fn leave_on_signal(stop: Receiver<i32>, context: &Context, says: Option<String>) -> Result<()> {
     // The prompt may have the terminal in another mode when the signal comes.
     let terminal = rustix::termios::tcgetattr(io::stdin()).ok();
     let (work, stays) = (Arc::clone(&context.work), context.stays && io::stdin().is_terminal());
@@ -144,6 +160,7 @@ fn leave_on_signal(stop: Receiver<i32>, context: &Context) -> Result<()> {
         if let Some(terminal) = terminal {
             let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &terminal);
         }
+        says.filter(|_| !work.has_done()).iter().for_each(cli::tell);
         std::process::exit(if work.leave() { 0 } else { INTERRUPTED });
     };
     thread::start("leave_on_signal", leave).map(Thread::detach)

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
@@ -135,6 +136,29 @@ pub enum Command {
     Quit,
 }
 
+impl Command {
+    /// What is said when a signal ends a program that came for this one.
+    pub fn when_stopped(&self) -> String {
+        match self {
+            Self::Make(_) => "stopped: nothing is written".into(),
+            Self::Multiply(_) => "stopped: there is no product".into(),
+            Self::Down { file, .. } => {
+                format!(
+                    "stopped: the pieces of {file} that came are kept, and the same command goes on from there"
+                )
+            }
+            Self::Add { path } => format!("stopped: {} may not be offered", path.display()),
+            _ => "stopped".into(),
+        }
+    }
+
+    /// Whether it needs neither a manager nor a secret, wrong as these may be.
+    pub fn is_local(&self) -> bool {
+        let alone = matches!(self, Self::Multiply(options) if options.local);
+        alone || matches!(self, Self::Make(_) | Self::Show { .. } | Self::Bounds { .. })
+    }
+}
+
 /// Which matrix to make, and where.
 #[derive(Debug, Args)]
 pub struct MakeOptions {
@@ -142,11 +166,13 @@ pub struct MakeOptions {
     #[arg(value_name = "NAME")]
     pub(super) matrix: PathBuf,
     /// How many rows
+    #[arg(allow_negative_numbers = true, value_parser = whole::<usize>)]
     pub(super) rows: usize,
     /// How many columns; as many as rows if absent
+    #[arg(allow_negative_numbers = true, value_parser = whole::<usize>)]
     pub(super) cols: Option<usize>,
     /// Makes the same matrix again
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = whole::<u64>)]
     pub(super) seed: Option<u64>,
     /// Whole numbers from -9 to 9, whose products are exact
     #[arg(long)]
@@ -154,6 +180,11 @@ pub struct MakeOptions {
     /// Replace a file of this name, whatever it is
     #[arg(long)]
     pub(super) force: bool,
+}
+
+/// A number of rows, say.
+fn whole<N: FromStr>(text: &str) -> Result<N, &'static str> {
+    text.parse().map_err(|_| "write a whole number, such as 1000")
 }
 
 /// What to multiply, and how.

@@ -1,13 +1,15 @@
 //! What Tab offers at the prompt: whatever can stand there.
 //!
 //! The grammar of the commands says what that is (`clap_complete` reads it): the name of a command, an option of the
-//! command that is typed, a value that it may have, a path, or the name of a file that somebody offers. Nothing is
+//! command that is typed, a value that it may have, a path, or the name of a file that somebody offers, or
+//! that can be restored. Nothing is
 //! listed here by hand, so a new command is completed, too.
 //!
 //! The names of offered files are asked of the manager, at most once a second, and not waited for long: the person who
 //! types must not wait for a manager that is away.
 
 use std::any::TypeId;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,8 +26,10 @@ use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 
 use super::command::in_lower_case;
+use crate::peer::Peer;
 use crate::peer::config::Config;
 use crate::peer::manager_client::ManagerClient;
+use crate::peer::wings::Wings;
 use crate::share::FileName;
 use crate::thread::{self, Thread};
 
@@ -56,11 +60,13 @@ impl Completion {
     pub(crate) fn new(
         grammar: Command,
         offered: impl Fn() -> Vec<String> + Clone + Send + Sync + 'static,
+        thrown: impl Fn() -> Vec<String> + Clone + Send + Sync + 'static,
     ) -> Self {
-        let argument = move |arg: Arg| {
-            let (kind, offered) = (arg.get_value_parser().type_id(), offered.clone());
-            if kind == TypeId::of::<FileName>() {
-                let named = move || offered().into_iter().map(CompletionCandidate::new).collect::<Vec<_>>();
+        let argument = |restores: bool, arg: Arg| {
+            let (kind, offered, thrown) = (arg.get_value_parser().type_id(), offered.clone(), thrown.clone());
+            if kind == TypeId::of::<FileName>() && arg.is_positional() {
+                let names = move || if restores { thrown() } else { offered() };
+                let named = move || names().into_iter().map(CompletionCandidate::new).collect::<Vec<_>>();
                 arg.add(ArgValueCandidates::new(named))
             } else if kind == TypeId::of::<PathBuf>() {
                 arg.add(ArgValueCompleter::new(|_: &_| vec![CompletionCandidate::new(PATHS)]))
@@ -68,7 +74,10 @@ impl Completion {
                 arg
             }
         };
-        let grammar = grammar.mut_subcommands(|command| command.mut_args(argument.clone()));
+        let grammar = grammar.mut_subcommands(|command| {
+            let restores = command.get_name() == "restore";
+            command.mut_args(|arg| argument(restores, arg))
+        });
         Self { grammar, paths: FilenameCompleter::new() }
     }
 
@@ -129,6 +138,20 @@ pub(super) fn names_from(config: Config) -> impl Fn() -> Vec<String> + Clone + S
     }
 }
 
+/// The names of all files that were dropped and are in the trash of this peer.
+pub(super) fn names_in_trash(peer: Option<Arc<Peer>>) -> impl Fn() -> Vec<String> + Clone + Send + Sync {
+    move || {
+        let Some(Wings { library, replication: Some(own), .. }) = peer.as_ref().map(|peer| &*peer.wings)
+        else {
+            return Vec::new();
+        };
+        let there =
+            library.drops().into_iter().map(|drop| drop.file).filter(|file| own.store.has_thrown(file));
+        let names: BTreeSet<String> = there.map(|file| file.to_string()).collect();
+        names.into_iter().collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
@@ -148,7 +171,8 @@ mod tests {
     /// What the last word of this line may become.
     fn words(line: &str) -> Vec<String> {
         let offered = || ["a.bin".to_owned(), "two words.txt".to_owned()].to_vec();
-        Completion::new(Line::command(), offered).candidates(line).1
+        let thrown = || vec!["old.txt".to_owned()];
+        Completion::new(Line::command(), offered, thrown).candidates(line).1
     }
 
     #[test]
@@ -165,6 +189,8 @@ mod tests {
             assert_eq!(words(line), ["a.bin", "two words.txt"], "{line:?}");
         }
         assert_eq!(words("down a"), ["a.bin"]);
+        assert_eq!(words("restore "), ["old.txt"], "what can be restored is not what is offered");
+        assert_eq!(words("restore old.txt --as "), [""; 0], "a new name");
         assert_eq!(words(r"down two\ w"), ["two words.txt"]);
         for line in ["add ", "show m", "multiply a.npy ", "multiply a b -o ", "multiply a b --output c"] {
             assert_eq!(words(line), [PATHS], "{line:?}");

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::error::Result;
 use crate::peer::Peer;
 use crate::peer::config::Config;
-use crate::peer::manager_client::ManagerClient;
+use crate::peer::manager_client::{ManagerClient, say_wait};
 use crate::peer::multiply::lease::HeldLease;
 use crate::share::store::Store;
 use crate::thread::{self, Thread};
@@ -71,13 +71,13 @@ impl Context {
             return Ok(peer);
         }
         let peer = Arc::new(Peer::start(self.config.clone())?);
-        peer.network().first_number()?;
+        say_wait(self.config.manager, || peer.network().first_number())?;
         Ok(self.work.peer.get_or_init(|| peer))
     }
 
     /// A way to the manager.
     pub(super) fn manager(&self) -> ManagerClient {
-        ManagerClient::new(&self.config)
+        ManagerClient::for_person(&self.config)
     }
 
     /// A shared folder: the peer's own, if it is that, else one that is opened for this command.
@@ -94,6 +94,11 @@ impl Work {
     /// What was asked for is done: from now on a signal is the ordinary end.
     pub(super) fn is_done(&self) {
         self.done.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether what was asked for is done.
+    pub fn has_done(&self) -> bool {
+        self.done.load(Ordering::SeqCst)
     }
 
     /// A command begins: the next Ctrl-C is its first.
@@ -132,7 +137,7 @@ impl Work {
             }
         }
         let _ = fs::remove_file(&*self.unfinished.lock());
-        self.done.load(Ordering::SeqCst)
+        self.has_done()
     }
 }
 

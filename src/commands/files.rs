@@ -28,7 +28,7 @@ use crate::net::connection::Connection;
 use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{
-    Credentials, FileState, FromPeer, GRACE, Health, ManagerState, Replicas, ToPeer, no_answer,
+    Condition, Credentials, FileState, FromPeer, GRACE, Health, ManagerState, Replicas, ToPeer, no_answer,
 };
 use crate::peer::Peer;
 use crate::peer::library::offer::Offer;
@@ -122,9 +122,12 @@ pub(super) fn serve_until_copied(context: &Context, file: &FileName) -> Result<(
                 tell(format!("all of {file} is at {}: leaving", counted(there, "other peer")));
                 return Ok(());
             }
-            Ok(now @ (Some(wanted), _)) if said.replace(now) != Some(now) => {
+            Ok(now @ (Some(wanted), there)) if said != Some(now) => {
                 let (addr, others) = (peer.addr(), counted(wanted, "other peer"));
-                tell(format!("serving {file} at {addr} until all of it is at {others}, or Ctrl-C"));
+                tell(match said.replace(now) {
+                    None => format!("serving {file} at {addr} until all of it is at {others}, or Ctrl-C"),
+                    Some(_) => format!("all of {file} is at {there} of {others}"),
+                });
             }
             Ok(_) => {}
             // The manager may be away for a while.
@@ -325,7 +328,7 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
         let wrong = counted(bad.len(), "wrong piece");
         if store.is_watched_elsewhere() {
             return Err(Error::new(Code::Check, format!("{file} has {wrong} (number {})", list.join(", ")))
-                .advise("another peer watches this folder: `verify` at its prompt mends it, or stop it and `verify` again"));
+                .advise("another peer watches this folder: `verify` at its prompt mends it, if it has one; else end it first"));
         }
         tell(format!("{file}: {wrong} (number {}), to be mended from others", list.join(", ")));
         let found = context.peer()?.wings.library.look_up(&mut manager, &Credentials::default(), file)?;
@@ -333,7 +336,7 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
             .map_err(|e| Error::new(Code::Check, format!("{file} has {wrong}")).because(e))?;
     }
     let text = match bad.len() {
-        0 => format!("{file}: all {pieces} pieces are right"),
+        0 => format!("{file}: nothing is wrong in {}", counted(pieces, "piece")),
         some => format!("{file}: mended {}", counted(some, "piece")),
     };
     let data = json!({"file": file, "id": id, "pieces": pieces, "bad": bad, "repaired": bad.len()});
@@ -406,8 +409,16 @@ fn enter(offered: &mut BTreeMap<(FileName, FileId), Offered>, file: FromPeer, pe
 
 /// Lists the manager's catalogue.
 pub(super) fn files(context: &Context, health: bool) -> Result<Outcome> {
-    let files = context.manager().files(health)?;
-    Ok(Outcome::new(json!({"files": files}), catalogue(&files)))
+    let mut manager = context.manager();
+    let files = manager.files(health)?;
+    let mut text = catalogue(&files);
+    if health {
+        // For every file above it would be the same.
+        let peers = manager.state()?.peers;
+        let paused = peers.iter().filter_map(|peer| Some((&peer.name, peer.said.paused.as_ref()?)));
+        text.extend(paused.map(|(name, why)| format!("\n{name} has paused: {why}")));
+    }
+    Ok(Outcome::new(json!({"files": files}), text))
 }
 
 fn catalogue(files: &[FileState]) -> String {
@@ -424,7 +435,9 @@ fn catalogue(files: &[FileState]) -> String {
         match &file.health {
             // A condition in one word, as programs have it.
             Some(Health { state, reason }) => {
-                format!("{:8} {line}; {reason}", json!(state).as_str().unwrap_or_default())
+                let line = format!("{:8} {line}", json!(state).as_str().unwrap_or_default());
+                // Of a whole file the reason is who has it, and that stands there already.
+                if *state == Condition::Whole { line } else { line + "; " + reason }
             }
             None => line,
         }
@@ -444,7 +457,7 @@ fn at_whom(whole: &[String], partial: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::message::{Condition, Holder};
+    use crate::net::message::Holder;
     use crate::peer::swarm::rate::Share;
     use crate::share::picker::Waste;
 
@@ -480,6 +493,9 @@ mod tests {
             catalogue(&files[1..]),
             "missing  b.bin                       3.0 MiB  aaaaaaaa  at nobody; nobody has it"
         );
+        files[0].health = Some(Health { state: Condition::Whole, reason: "ada and cyd have it".into() });
+        let whole = "whole    a.bin                       3.0 MiB  aaaaaaaa  at ada, cyd, in part at ben";
+        assert_eq!(catalogue(&files[..1]), whole, "who has it is said once");
     }
 
     #[test]

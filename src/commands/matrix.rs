@@ -131,9 +131,13 @@ fn compute(
         return Ok(Default::default()); // C is zeros already.
     }
     let Some(peer) = peer else { return question.multiply_here(c).map(|()| Default::default()) };
+    let products = question.plan.products();
     let slots = slots.unwrap_or(if question.plan.levels() == 0 { 1 } else { 7 });
+    if slots as usize > products {
+        tell(format_args!("there is work for {} only: one product each", counted(products, "slot")));
+    }
     show_work(
-        |bar, events| show_products(bar, events, question.plan.products()),
+        |bar, events| show_products(bar, events, products),
         |events| multiply::multiply(peer.network(), question, c, slots, events),
     )
 }

@@ -55,7 +55,7 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
         Command::Verify { file } => show(files::verify(context, &file)?, json),
         Command::Bounds { size, seed_up, peer_up, peer_down, peers } => {
             let down = peer_down.map(|rate| rate.0);
-            show(network::bounds(&Setting::alike(size.0, seed_up.0, peers, peer_up.0, down)), json)
+            show(network::bounds(&Setting::alike(size.0, seed_up.0, peers, peer_up.0, down))?, json)
         }
         Command::Peers => show(network::peers(context)?, json),
         Command::Status => show(network::status(context)?, json),
@@ -64,7 +64,11 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
             Code::Usage,
             if context.stays { "this peer is serving already" } else { "there is no prompt to leave" },
         )
-        .advise("`help` shows the commands")),
+        .advise(if context.stays {
+            "`help` shows the commands"
+        } else {
+            "`peer help` shows the commands"
+        })),
     }
 }
 

@@ -219,17 +219,24 @@ fn place_in_queue(waiter: &WaiterState, now: Millis) -> String {
 }
 
 /// The lecture's two bounds.
-pub(super) fn bounds(setting: &Setting) -> Outcome {
+///
+/// # Errors
+/// `infeasible` where a link that is needed has no rate at all.
+pub(super) fn bounds(setting: &Setting) -> Result<Outcome> {
     let Setting { size, peers, seed_up, .. } = *setting;
     let mut text = format!("F = {}, N = {peers}, u_s = {}/s", about(size), about(seed_up));
     let mut data = json!({});
     let bounds = [("client_server", "D_cs", client_server(setting)), ("p2p", "D_p2p", swarm(setting))];
     for (key, name, LowerBound { seconds, term }) in bounds {
         let [formula, because] = term.texts();
+        if !seconds.is_finite() {
+            return Err(Error::new(Code::Infeasible, format!("it never ends: {because}, at a rate of 0"))
+                .advise("give a rate above 0, such as 2Mbit"));
+        }
         data[key] = json!({"seconds": seconds, "term": formula, "because": because});
         text += &format!("\n{name:6} >= {seconds:10.3} s = {formula:22} {because}");
     }
-    Outcome::new(data, text)
+    Ok(Outcome::new(data, text))
 }
 
 #[cfg(test)]
@@ -300,7 +307,7 @@ mod tests {
 
     #[test]
     fn bounds_are_shown_as_a_formula_each_and_as_numbers() {
-        let outcome = bounds(&Setting::alike(32 << 20, 8 << 20, 16, 4 << 20, None));
+        let outcome = bounds(&Setting::alike(32 << 20, 8 << 20, 16, 4 << 20, None)).unwrap();
         assert_eq!(
             outcome.text,
             "F = 32.0 MiB, N = 16, u_s = 8.0 MiB/s\n\
@@ -317,5 +324,9 @@ mod tests {
             },
         });
         assert_eq!(outcome.data, data);
+        for (seed, down, because) in [(0, None, "the server must upload"), (1, Some(0), "the slowest peer")] {
+            let never = bounds(&Setting::alike(1, seed, 1, 1, down)).unwrap_err();
+            assert!(never.to_string().contains(because) && never.code() == Code::Infeasible, "{never}");
+        }
     }
 }

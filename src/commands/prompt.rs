@@ -10,14 +10,14 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::sync::Arc;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use crossbeam_channel::unbounded;
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor, ExternalPrinter};
 
 use super::command::{Command, in_lower_case};
-use super::completion::{Completion, names_from};
+use super::completion::{Completion, names_from, names_in_trash};
 use super::context::Context;
 use super::run as run_command;
 use crate::cli::{ShowLines, show_lines, tell};
@@ -36,6 +36,21 @@ pub(crate) struct Typed {
     json: bool,
     #[command(subcommand)]
     command: Command,
+}
+
+/// The grammar of a line. Its examples are without the name of the program, and without the options that are given to
+/// the program once.
+fn grammar() -> clap::Command {
+    Typed::command().mut_subcommands(|command| {
+        let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let Some(shell) = example.strip_prefix("Example: peer ") else { return command };
+        let known = |word: &&str| {
+            let long = word.strip_prefix("--");
+            long.is_none() || command.get_arguments().any(|arg| arg.get_long() == long)
+        };
+        let words: Vec<&str> = shell.split(' ').take_while(known).collect();
+        command.after_help(format!("Example: {}", words.join(" ")))
+    })
 }
 
 /// Runs the prompt until its user leaves, or the script ends or fails.
@@ -103,7 +118,9 @@ fn editor(context: &Context) -> Result<Editor<Completion, DefaultHistory>, Readl
     let lists =
         Config::builder().completion_type(CompletionType::List).completion_show_all_if_ambiguous(true);
     let mut editor = Editor::with_config(lists.build())?;
-    editor.set_helper(Some(Completion::new(Typed::command(), names_from(context.config.clone()))));
+    let (offered, thrown) =
+        (names_from(context.config.clone()), names_in_trash(context.work.peer.get().cloned()));
+    editor.set_helper(Some(Completion::new(grammar(), offered, thrown)));
     Ok(editor)
 }
 
@@ -144,7 +161,9 @@ pub(crate) fn parse(line: &str) -> Result<Option<Typed>> {
         (Some(home), Some(rest)) => home.join(rest).into_os_string(),
         _ => word.into(),
     });
-    match Typed::try_parse_from(in_lower_case(words, &Typed::command())) {
+    let grammar = grammar();
+    let typed = grammar.clone().try_get_matches_from(in_lower_case(words, &grammar));
+    match typed.and_then(|typed| Typed::from_arg_matches(&typed)) {
         Ok(typed) => Ok(Some(typed)),
         Err(e) if e.use_stderr() => {
             // Up to the first empty line: what is wrong, and with which arguments. Then perhaps what was meant.
@@ -182,6 +201,20 @@ mod tests {
         assert_eq!(parsed("\u{feff}exit"), "Quit");
         let home = std::env::home_dir().unwrap();
         assert!(parsed("add ~/notes.txt").contains(home.join("notes.txt").to_str().unwrap()));
+    }
+
+    #[test]
+    fn every_example_in_the_help_of_a_command_can_be_typed_here() {
+        for command in grammar().get_subcommands() {
+            let example = command.get_after_help().unwrap().to_string();
+            let line = example.trim_start_matches("Example: ").trim_start_matches("Example, at the prompt: ");
+            assert!(matches!(parse(line), Ok(Some(_))), "{example}: {}", parsed(line));
+        }
+        assert!(
+            parsed("make a -5").contains("write a whole number, such as 1000"),
+            "{}",
+            parsed("make a -5")
+        );
     }
 
     #[test]

@@ -44,9 +44,16 @@ pub(super) fn restore(
     drops.sort_by_key(|drop| Reverse(drop.at));
     let drops: Vec<_> = drops.into_iter().map(|drop| (drop.file, drop.id)).collect();
     let last = drops.iter().find(|(dropped, _)| dropped == file).map(|(_, id)| id.to_string());
+    let (wanted, listed) = (id.or(last), listed(context, &name)?);
+    if let Some((id, true)) = listed
+        && wanted.as_ref().is_none_or(|wanted| id.to_string().starts_with(wanted))
+    {
+        return Err(Error::new(Code::Conflict, format!("{name} is offered already (id {})", id.short()))
+            .advise("`files` shows who has it"));
+    }
     let thrown = store.thrown(file, &name, &context.work.stop)?;
-    let thrown = choose(thrown, file, id.or(last), drops.iter().filter(|(file, _)| store.has_thrown(file)))?;
-    is_free(context, &store, file, &thrown)?;
+    let thrown = choose(thrown, file, wanted, drops.iter().filter(|(file, _)| store.has_thrown(file)))?;
+    is_free(listed.map(|(id, _)| id), &store, file, &thrown)?;
     let now = context.manager().state()?.manager.map_or(0, |manager| manager.now);
     let manifest = store.restore(thrown)?;
     let after = library.when_dropped(&name, manifest.id()).map_or(0, |at| at.saturating_add(1));
@@ -90,20 +97,26 @@ fn choose<'a>(
         .advise("--id chooses among several; another peer may have it: `restore` it there"))
 }
 
-/// Looks whether the name that a file is to get is free, here and in the network.
+/// What the manager lists under this name: its id, and whether any peer has all of it.
+fn listed(context: &Context, name: &FileName) -> Result<Option<(FileId, bool)>> {
+    match context.manager().query(&Credentials::default(), name) {
+        Ok(there) => Ok(Some((there.manifest.id(), there.holders.iter().any(|holder| holder.whole)))),
+        Err(no) if no.code() == Code::NotFound => Ok(None),
+        Err(no) => Err(no),
+    }
+}
+
+/// Looks whether the name that a file is to get is free, here and in the network, where it is `listed` for these bytes.
 ///
 /// # Errors
 /// `conflict` when it is not.
-fn is_free(context: &Context, store: &Store, file: &FileName, thrown: &Thrown) -> Result<()> {
+fn is_free(listed: Option<FileId>, store: &Store, file: &FileName, thrown: &Thrown) -> Result<()> {
     let (name, id) = (thrown.manifest.name(), thrown.manifest.id());
-    let elsewhere = match context.manager().query(&Credentials::default(), name) {
-        Ok(there) => there.manifest.id() != id,
-        Err(no) if no.code() == Code::NotFound => false,
-        Err(no) => return Err(no),
+    let place = match listed.filter(|other| *other != id) {
+        Some(other) => format!("at other peers (id {})", other.short()),
+        None if store.is_free(name).is_err() => "here".into(),
+        None => return Ok(()),
     };
-    if elsewhere || store.is_free(name).is_err() {
-        return Err(Error::new(Code::Conflict, format!("the name {name} is in use, here or at other peers"))
-            .advise(format!("`restore {file} --as NEW` gives this one another name")));
-    }
-    Ok(())
+    Err(Error::new(Code::Conflict, format!("the name {name} is in use {place}"))
+        .advise(format!("`restore {file} --as NEW` gives this one another name")))
 }

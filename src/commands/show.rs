@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -19,6 +20,9 @@ use crate::peer::multiply::MultiplyEvent;
 use crate::peer::swarm::transfer::DownloadEvent;
 use crate::share::units::{about, counted};
 use crate::thread;
+
+/// On a terminal with fewer columns a multiply's bar leaves out who did how many products.
+const WIDE: u16 = 100;
 
 /// How often a bar moves although nothing happened, to show that the program lives.
 const TICK: Duration = Duration::from_millis(200);
@@ -101,7 +105,9 @@ pub(super) fn show_products(bar: &ProgressBar, events: Receiver<MultiplyEvent>, 
             MultiplyEvent::SoFar { done, text } => {
                 bar.set_style(working.clone());
                 bar.set_position(done as u64);
-                bar.set_message(text);
+                let narrow = tcgetwinsize(io::stderr()).is_ok_and(|size| size.ws_col < WIDE);
+                let shown = text.split_once(" (").filter(|_| narrow).map_or(&*text, |(counts, _by)| counts);
+                bar.set_message(shown.to_owned());
             }
             MultiplyEvent::Note(text) => {
                 place = None; // A later wait begins again, at whatever place.
@@ -127,7 +133,8 @@ pub(super) fn show_download(bar: &ProgressBar, events: Receiver<DownloadEvent>) 
                 bar.reset_eta();
                 tenth = tenths();
                 if have > 0 {
-                    tell(format!("{have} of {pieces} pieces are here already"));
+                    let are = if have == 1 { "is" } else { "are" };
+                    tell(format!("{have} of {} {are} here already", counted(pieces, "piece")));
                 }
             }
             DownloadEvent::Piece { bytes, holders } => {

@@ -44,7 +44,10 @@ use crate::error::{Code, Error, Result};
 #[derive(Clone, Debug, Default, Args)]
 pub struct Admission {
     /// The file with the secret of the network; the same on every node
-    #[arg(long = "secret-file", global = true, env = "PEERLAB_SECRET_FILE", value_name = "FILE", value_parser = Key::from_file)]
+    #[arg(long, global = true, env = "PEERLAB_SECRET_FILE", value_name = "FILE")]
+    pub secret_file: Option<String>,
+    /// What is in it, once it is needed.
+    #[arg(skip)]
     pub secret: Option<Key>,
     /// Listen on an address that others can reach, also without a secret: any program may join
     #[arg(long, global = true)]
@@ -52,6 +55,19 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// Reads the secret, if there is to be one.
+    ///
+    /// # Errors
+    /// A usage error when that is not possible, with what named the file.
+    pub fn read_secret(&mut self) -> Result<()> {
+        let read = |file: &String| {
+            let said = |no: Error| no.given_by("--secret-file", "PEERLAB_SECRET_FILE", file);
+            Key::from_file(file).map_err(said)
+        };
+        self.secret = self.secret_file.as_ref().map(read).transpose()?;
+        Ok(())
+    }
+
     /// Whether a node may listen on `addr`.
     ///
     /// # Errors
@@ -316,7 +332,7 @@ mod tests {
             ("0.0.0.0:0", None, true, true),
             ("0.0.0.0:0", Some(secret), false, true),
         ] {
-            let asked = Admission { secret, open }.allow(addr.parse().unwrap());
+            let asked = Admission { secret, open, secret_file: None }.allow(addr.parse().unwrap());
             assert_eq!(asked.is_ok(), allowed, "{addr}");
             let no = asked.err().map_or(2, |no| no.exit_status());
             assert_eq!(no, 2, "a usage error");

@@ -17,8 +17,8 @@ use crate::share::units::Bytes;
 /// How a peer is to behave. The text of each is its help.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
-    /// Where the manager listens
-    #[arg(long, global = true, env = "PEERLAB_MANAGER", value_name = "ADDR", default_value = "127.0.0.1:7000", value_parser = cli::parse_addr)]
+    /// Where the manager listens, once that is needed: its name may have to be looked up.
+    #[arg(skip = SocketAddr::from(([127, 0, 0, 1], 7000)))]
     pub manager: SocketAddr,
     /// Where to listen; port 0 takes any free port
     #[arg(long, global = true, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = cli::parse_addr)]

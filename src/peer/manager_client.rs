@@ -6,7 +6,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use log::debug;
+
 use super::config::Config;
+use crate::cli::tell;
 use crate::clock::Millis;
 use crate::error::{Code, Result};
 use crate::net::connection::Connection;
@@ -14,6 +18,7 @@ use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{Credentials, FileState, FromManager, Holder, PeerId, State, ToManager, no_answer};
 use crate::share::{FileId, FileName, Manifest};
+use crate::thread::{self, Thread};
 
 /// A connection to the manager at this address.
 ///
@@ -39,12 +44,38 @@ pub struct ManagerClient {
     addr: SocketAddr,
     secret: Option<Key>,
     connection: Option<Connection>,
+    /// Whether a person waits for the answer.
+    says_wait: bool,
+}
+
+/// After how long a person is told what is waited for.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Does what a person waits for, and says on stderr that it is the manager that takes long, if it does.
+pub(crate) fn say_wait<T>(manager: SocketAddr, ask: impl FnOnce() -> T) -> T {
+    let (answered, is_answered) = bounded::<()>(0);
+    let say = move || {
+        if is_answered.recv_timeout(QUIET) == Err(RecvTimeoutError::Timeout) {
+            tell(format_args!("waiting for the manager at {manager}"));
+        }
+    };
+    let said = thread::start("say_wait", say).map(Thread::detach);
+    said.unwrap_or_else(|e| debug!("nobody is told what is waited for: {e}"));
+    let answer = ask();
+    drop(answered);
+    answer
 }
 
 impl ManagerClient {
     /// To the manager of a peer that is to behave so; connects when it is asked something.
     pub(crate) fn new(config: &Config) -> Self {
-        Self { addr: config.manager, secret: config.admission.secret.clone(), connection: None }
+        let secret = config.admission.secret.clone();
+        Self { addr: config.manager, secret, connection: None, says_wait: false }
+    }
+
+    /// For a person, who is told when the manager takes long.
+    pub(crate) fn for_person(config: &Config) -> Self {
+        Self { says_wait: true, ..Self::new(config) }
     }
 
     /// Who else has a file, and what its bytes are.
@@ -164,13 +195,20 @@ impl ManagerClient {
     /// Asks, on the open connection if there is one; a failure there may only mean that it has rested too long. A
     /// refusal does not end the conversation; a failure, and an answer that is none, do.
     fn ask<T>(&mut self, question: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
+        if self.says_wait {
+            return say_wait(self.addr, || self.ask_quietly(question));
+        }
+        self.ask_quietly(question)
+    }
+
+    fn ask_quietly<T>(&mut self, question: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
         let rested = self.connection.is_some();
         let reach = || reach_manager(self.addr, self.secret.as_ref());
         let mut connection = self.connection.take().map_or_else(reach, Ok)?;
         match question(&mut connection) {
             Err(e) if e.code() == Code::Failed && rested => {
                 drop(connection);
-                self.ask(question)
+                self.ask_quietly(question)
             }
             Err(e) if e.code() == Code::BadMessage => {
                 Err(e.advise(format!("see whether {} is the address of a manager", self.addr)))
@@ -190,8 +228,6 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    use crossbeam_channel::bounded;
-
     use super::*;
 
     #[test]
@@ -209,7 +245,7 @@ mod tests {
                 closed.send(()).unwrap();
             }
         });
-        let mut client = ManagerClient { addr, secret: None, connection: None };
+        let mut client = ManagerClient { addr, secret: None, connection: None, says_wait: true };
         for _ in 0..3 {
             client.drop_file(&Credentials::default(), &"a".parse().unwrap(), None, None).unwrap();
             is_closed.recv().unwrap();

@@ -81,8 +81,9 @@ fn converse(wings: &Wings) -> Result<Infallible> {
                     .advise("see whether it is being restarted"));
             }
             Received::Silence => {
-                return Err(Error::failed(format!("the manager at {manager} has fallen silent"))
-                    .advise("see whether it is stopped or overloaded"));
+                return Err(Error::failed(format!("the manager at {manager} has fallen silent")).advise(
+                    "see whether it is stopped or overloaded, or whether this program was stopped (Ctrl-Z)",
+                ));
             }
         }
         // Many short leases come and go at once: what they ask for is answered in one go.

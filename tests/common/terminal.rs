@@ -26,8 +26,14 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts `peer` with these words in the folder `dir`.
     pub(crate) fn start(dir: &Path, words: &str) -> Self {
+        Self::of_columns(100, dir, words)
+    }
+
+    /// The same, on a terminal of so many columns.
+    pub(crate) fn of_columns(columns: usize, dir: &Path, words: &str) -> Self {
         let peer = env!("CARGO_BIN_EXE_peer");
-        let command = format!("stty cols 100 rows 40; exec env --default-signal=HUP,INT {peer} {words}");
+        let command =
+            format!("stty cols {columns} rows 40; exec env --default-signal=HUP,INT {peer} {words}");
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
             .current_dir(dir)

@@ -308,7 +308,7 @@ pub fn prompt(bytes: &[u8]) {
         }
     }
     let offered = || ["two words.txt".to_owned()].to_vec();
-    let (start, _) = Completion::new(prompt::Typed::command(), offered).candidates(&line);
+    let (start, _) = Completion::new(prompt::Typed::command(), offered, Vec::new).candidates(&line);
     assert!(line.is_char_boundary(start), "a word that begins at {start} of {line:?}");
 }
 

@@ -201,7 +201,7 @@ impl Peer {
             data: "".into(),
             keeps: true,
             scan: Duration::from_millis(SCAN),
-            admission: Admission { secret: None, open: false },
+            admission: Admission::default(),
             upload,
         };
         let network = Arc::new(Network::new(config, addr));

@@ -3,7 +3,8 @@
 //! A file is *whole* when as many peers as the policy asks have all of it, *missing* when nobody has all of it,
 //! *spreading* when it is new and was never whole, and else *healing*. A word alone would leave the question that
 //! everybody asks next: why is it not done? So each peer that lacks its copy is named, with what it waits for. A copy
-//! at a peer that has paused is not counted, and the peer is named with what it says of itself.
+//! at a peer that has paused is not counted, and the peer is named. Why it has stands in its own row: it would be said
+//! again for every file.
 
 use super::catalogue::ListedFile;
 use super::replicator::{Keeper, ORDERS, Replicator, Scene, can_fetch, has_source};
@@ -22,7 +23,7 @@ impl Replicator {
             let parts = listing.holders.iter().filter(|(_, whole)| !**whole).map(|(&peer, _)| peer);
             let parts = format!("{} a part", has(parts, scene.roster));
             let paused = listing.holders.keys().filter_map(|&peer| {
-                Some(format!("{} has paused: {}", scene.roster.called(peer), scene.roster.paused(peer)?))
+                scene.roster.paused(peer).map(|_| format!("{} has paused", scene.roster.called(peer)))
             });
             let why = paused.take(NAMED).reduce(|all, one| format!("{all}; {one}")).unwrap_or(parts);
             let reason = format!("nobody has all of it; {why}");
@@ -72,8 +73,8 @@ impl Replicator {
 fn waits_for(id: PeerId, keeper: &Keeper, listing: &ListedFile, scene: Scene) -> String {
     let Scene { roster, now, .. } = scene;
     let seconds = |ms: Millis| ms.div_ceil(1000);
-    if let Some(why) = roster.paused(id) {
-        return format!("has paused: {why}");
+    if roster.paused(id).is_some() {
+        return "has paused".into();
     }
     let row = roster.peers.get(&id);
     let failed = row.and_then(|row| row.said.failed.iter().find(|one| one.file == *listing.manifest.name()));

@@ -112,6 +112,10 @@ impl Store {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
         let mut store = Self { dir: dir.into(), ..Self::default() };
         store.make().map_err(|error| {
+            if store.dir.is_file() {
+                return Error::failed(format!("{} is a file, and no folder", store.dir.display()))
+                    .advise("give the folder into which files go: with -o for `down`, else with --data");
+            }
             disk::error(format!("cannot keep files in {}", store.dir.display()), error).advise(
                 "see to its permissions, or choose another folder: with -o for `down`, else with --data",
             )
@@ -339,6 +343,10 @@ impl Store {
     /// is full; others when it is no regular file, has no plain name, or cannot be read, and when it is to `stop`.
     pub fn import(&self, path: &Path, stop: &AtomicBool) -> Result<Arc<Manifest>> {
         let failed = |error| disk::error(format!("cannot add {}", path.display()), error);
+        if path.is_dir() {
+            return Err(Error::failed(format!("{} is a folder", path.display()))
+                .advise("add the files in it one by one, or pack it into one file"));
+        }
         let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| {
             Error::failed(format!("the name of {} is no UTF-8", path.display()))
                 .advise("rename it first, or name a file")
