@@ -58,7 +58,7 @@ pub(super) struct Mirror<'a> {
 }
 
 /// What an answer that is not read yet holds of a file: what is offered, and when that was last written to.
-type Shown = (Arc<Offer>, Option<Millis>);
+type Listable = (Arc<Offer>, Option<Millis>);
 
 /// A line of the listing.
 #[derive(Serialize)]
@@ -90,14 +90,14 @@ impl Mirror<'_> {
     }
 
     /// The files that are whole, in the order of their names, or as the request asks.
-    fn files(&self, request: &Request) -> Arc<[Shown]> {
+    fn files(&self, request: &Request) -> Arc<[Listable]> {
         let shown = |offer: Arc<Offer>| {
             let is = fs::symlink_metadata(offer.store.dir.join(offer.name().as_str()));
             let modified = is.and_then(|is| is.modified()).ok().and_then(datable);
             (offer, modified)
         };
         let offers = self.library.offers().into_iter().filter(|offer| offer.is_whole());
-        let mut files: Vec<Shown> = offers.map(shown).collect();
+        let mut files: Vec<Listable> = offers.map(shown).collect();
         if request.has("sort=size") {
             files.sort_by_key(|(offer, _)| Reverse(offer.manifest.layout().size()));
         } else if request.has("sort=time") {
@@ -106,7 +106,7 @@ impl Mirror<'_> {
         files.into()
     }
 
-    fn json(&self, files: Arc<[Shown]>) -> Answer {
+    fn json(&self, files: Arc<[Listable]>) -> Answer {
         let text = format!("{{\"files\":[{ROWS}],\"peer\":{}}}", json!(self.name()));
         let rows = 0..files.len();
         let row = move |i: usize| {
@@ -117,7 +117,7 @@ impl Mirror<'_> {
     }
 
     /// It has no links but those to the files: `wget -r` follows every link that it finds, and no button.
-    fn listing(&self, files: Arc<[Shown]>) -> Answer {
+    fn listing(&self, files: Arc<[Listable]>) -> Answer {
         let title = format!("The files of the peer {}", self.name());
         let board = format!("http://{}/", self.library.network().config.manager);
         let size: u64 = files.iter().map(|(offer, _)| offer.manifest.layout().size()).sum();
@@ -188,7 +188,7 @@ impl Mirror<'_> {
 }
 
 impl Listed {
-    fn of((offer, modified): &Shown) -> Self {
+    fn of((offer, modified): &Listable) -> Self {
         let (file, id, size) = (offer.name().clone(), offer.id(), offer.manifest.layout().size());
         Self { file, id, size, modified: *modified, sha256: offer.manifest.sha256().map(|hash| hex(&hash)) }
     }
