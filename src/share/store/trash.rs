@@ -42,7 +42,7 @@ pub struct Thrown {
 
 impl Store {
     /// Moves a file to the trash, if it is still the one that looked like this, and says where it is now. `None`:
-    /// somebody has saved another one since. Of a conflict copy [`VERSIONS`] are kept there: a program that goes on
+    /// somebody has saved another one since. Of a conflict copy ten versions are kept there: a program that goes on
     /// writing to one would fill it.
     ///
     /// # Errors
