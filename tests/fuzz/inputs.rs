@@ -254,7 +254,10 @@ pub fn name(bytes: &[u8]) {
         (1..=most).contains(&text.len()) && !text.starts_with('.') && !text.contains(bad)
     };
     let (file, peer) = (same::<FileName>(text), same::<Name>(text));
-    assert_eq!((file.is_some(), peer.is_some()), (is_plain(FILE_NAME), is_plain(PEER_NAME)));
+    assert_eq!(file.is_some(), is_plain(FILE_NAME));
+    let is_said = !text.contains(';') && text.split(' ').all(|word| !word.is_empty() && !word.ends_with(':'));
+    assert!(peer.is_none() || is_plain(PEER_NAME) && is_said, "{text:?} is a peer's name");
+    assert!(peer.is_some() || !is_plain(PEER_NAME) || !is_said || !text.is_ascii(), "{text:?} is none");
     if let Some(file) = file {
         assert_eq!(file.as_str(), text);
         let id = FileId::from([0xab; 32]);
