@@ -39,6 +39,9 @@ const WAIT: Duration = Duration::from_millis(300);
 /// How long the names of files that it told are used.
 const AGE: Duration = Duration::from_secs(1);
 
+/// Of how many drops it is looked whether the trash has the file.
+const MOST_THROWN: usize = 100;
+
 /// Stands for all paths on this machine.
 const PATHS: &str = "/";
 
@@ -145,8 +148,9 @@ pub(super) fn names_in_trash(peer: Option<Arc<Peer>>) -> impl Fn() -> Vec<String
         else {
             return Vec::new();
         };
-        let there =
-            library.drops().into_iter().map(|drop| drop.file).filter(|file| own.store.has_thrown(file));
+        // A key that is pressed does not wait for ten thousand looks at the disk: the newest come last.
+        let newest = library.drops().into_iter().rev().take(MOST_THROWN).map(|drop| drop.file);
+        let there = newest.filter(|file| own.store.has_thrown(file));
         let names: BTreeSet<String> = there.map(|file| file.to_string()).collect();
         names.into_iter().collect()
     }

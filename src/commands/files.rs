@@ -214,7 +214,7 @@ fn fetch(context: &Context, file: &FileName, folder: &Path, order: PickOrder) ->
     let copies = offered_from_elsewhere(library, file, folder).is_some();
     let mut manager = context.manager();
     let found = ask_about(context, &mut manager, |manager| match copies {
-        true => library.look_up(manager, &Credentials::default(), file),
+        true => peer.network().ask(|_| library.look_up(manager, &Credentials::default(), file)),
         false => peer.network().ask(|who| library.look_up(manager, who, file)),
     })?;
     let store = context.store(folder)?;
@@ -331,7 +331,8 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
                 .advise("another peer watches this folder: `verify` at its prompt mends it, if it has one; else end it first"));
         }
         tell(format!("{file}: {wrong} (number {}), to be mended from others", list.join(", ")));
-        let found = context.peer()?.wings.library.look_up(&mut manager, &Credentials::default(), file)?;
+        let (network, library) = (context.peer()?.network(), &context.peer()?.wings.library);
+        let found = network.ask(|_| library.look_up(&mut manager, &Credentials::default(), file))?;
         run_download(context, &store, PickOrder::default(), true, &mut manager, found)
             .map_err(|e| Error::new(Code::Check, format!("{file} has {wrong}")).because(e))?;
     }

@@ -18,9 +18,8 @@
 //!   is no file.
 //! - **What was dropped stays away** until somebody puts it there again later than it was dropped: of a publication and
 //!   a drop the later wins ([`versions`](crate::share::versions)).
-//! - **Where the list is full**, a newcomer takes the place of the last file of the peer that has most of it for itself
-//!   alone, if that is more than the newcomer's own with it: the rule of [`places`](crate::net::places). What others
-//!   have, too, stays.
+//! - **A share of the list.** Files that one peer alone has take half of the list at most: so there is room for others.
+//!   What others have, too, does not count.
 //! - **Files are numbered** in the order in which they came, and the catalogue remembers which of them were touched
 //!   since it was last asked. So the [`replicator`](super::replicator), which plans copies, looks at what changed and
 //!   not at everything.
@@ -34,8 +33,8 @@
 //! # What is missing
 //! The manager believes what holders say of themselves, though not what they say of others. One that lists
 //! itself and has nothing is noticed only by those that ask it. And the first to use a name owns it until no whole
-//! holder is left. One under two names that lists all files twice fills the list for good, and so does one whose files
-//! the others have copied: a person has to drop them.
+//! holder is left. One under two names fills the list, and so does one whose files the others have copied: a person has
+//! to drop them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
@@ -171,7 +170,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// `conflict` when the name stands for another content; `expired` when the file was dropped, and not put there
-    /// later; `busy` when the catalogue is full, and nothing gives way.
+    /// later; `busy` when the catalogue is full, or half of it is this peer's alone.
     pub(super) fn update(
         &mut self,
         peer: PeerId,
@@ -303,9 +302,9 @@ impl Catalogue {
 
     /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody
     /// wants it now, and nothing that is listed was published later. Nobody drops later than now: such a drop could
-    /// never be taken back. One that is remembered from a time to come says nothing of what was put there meanwhile. Says
-    /// which bytes were dropped, and when, if everybody is to be told. Of bytes that are not listed it is a rumour, which
-    /// the manager keeps to itself: whoever has them tells them first, and is told then.
+    /// never be taken back. One that is remembered from so far ahead says nothing of what was put there within as long
+    /// before now. Says which bytes were dropped, and when, if that is news. Of bytes that are not listed it is a
+    /// rumour.
     ///
     /// # Errors
     /// `not_found` when no `id` is given and the name stands for nothing.
@@ -319,13 +318,13 @@ impl Catalogue {
         let number = self.number(file);
         let listed = number.map(|number| self.files[&number].manifest.id());
         let Some(id) = id.or(listed) else { return Err(not_found(file)) };
-        let is_ahead = at.is_some_and(|at| at > now);
+        let ahead = at.map_or(0, |at| at.saturating_sub(now));
         let at = at.map_or(now, |at| at.min(now));
         let Some(number) = number.filter(|_| listed == Some(id)) else {
-            self.versions.hear_say(file, id, at);
-            return Ok(None);
+            return Ok(self.versions.hear_say(file, id, at).then_some((id, at)));
         };
-        if is_ahead && self.versions.published(file, id).is_some_and(|put| put > 0) {
+        let put = self.versions.published(file, id).unwrap_or_default();
+        if put > 0 && put.saturating_add(ahead) >= now && ahead > 0 {
             return Ok(None);
         }
         let mut news = self.versions.merge(file, id, Mark::dropped(at));
@@ -342,14 +341,18 @@ impl Catalogue {
         self.named(file).is_some_and(|listing| id.is_none_or(|id| listing.manifest.id() == id))
     }
 
-    /// Lists a new file of this peer, if there is room for it, or others give way.
+    /// Lists a new file of this peer, if there is room for it.
     fn list(&mut self, peer: PeerId, manifest: &Manifest, now: Millis) -> Result<()> {
-        let hashes = manifest.hashes().len() as u64;
-        while self.files.len() >= limits::FILES || self.hashes + hashes > limits::ALL_HASHES {
-            let number = self.gives_way(peer, manifest)?;
-            self.strike(number, now);
+        let hashes = self.hashes + manifest.hashes().len() as u64;
+        let own = self.peers.get(&peer).map_or(0, |holdings| holdings.share) + room(manifest);
+        let advise = |no| Err(Error::new(Code::Busy, no).advise("share several small files as one archive"));
+        if self.files.len() >= limits::FILES || hashes > limits::ALL_HASHES {
+            return advise(format!("the manager lists {} files already", self.files.len()));
         }
-        self.hashes += hashes;
+        if own > limits::ALL_HASHES / 2 {
+            return advise("half of what the manager can list is what only you have".into());
+        }
+        self.hashes = hashes;
         self.names.insert(manifest.name().clone(), self.next);
         let (number, manifest) = (self.next, manifest.clone());
         let is_it = |gone: &&Gone| (&gone.0, gone.1) == (manifest.name(), manifest.id());
@@ -360,20 +363,6 @@ impl Catalogue {
         self.files.insert(self.next, listing);
         self.next += 1;
         Ok(())
-    }
-
-    /// The file that gives way to a new one: the last one that is alone at the peer that has most of these.
-    fn gives_way(&self, newcomer: PeerId, manifest: &Manifest) -> Result<FileNumber> {
-        let own = self.peers.get(&newcomer).map_or(0, |holdings| holdings.share) + room(manifest);
-        let most = self.peers.values().max_by_key(|holdings| holdings.share).filter(|most| most.share > own);
-        most.and_then(|most| most.alone.last().copied()).ok_or_else(|| {
-            let no = format!("the manager lists {} files already", self.files.len());
-            Error::new(
-                Code::Busy,
-                no + ", and no other peer has more of them for itself alone than you would",
-            )
-            .advise("drop what nobody needs, or share several small files as one archive")
-        })
     }
 
     /// Takes all holders off a file, and so the file off the list.

@@ -48,6 +48,9 @@ const DONE: usize = 5;
 /// them that takes a tenth of a second, in which nobody else is heard.
 const COMPARE_PAUSE: Millis = 500;
 
+/// How many drops of files that nobody lists all peers are told in a second.
+const RUMOURS: u32 = 1000;
+
 /// Everything the manager knows.
 pub(super) struct Table {
     pub(super) roster: Roster,
@@ -57,6 +60,8 @@ pub(super) struct Table {
     events: Events,
     /// The multiplies that were finished last, oldest first.
     done: VecDeque<DoneState>,
+    /// In the second that began then: how many rumours came.
+    rumours: (Millis, u32),
     /// Whether the list of peers is not the one that was told last.
     pub(super) list_changed: bool,
     effects: Vec<Effect>,
@@ -76,6 +81,7 @@ impl Table {
             replicator,
             events: Events::default(),
             done: VecDeque::new(),
+            rumours: (started, 0),
             list_changed: false,
             effects: Vec::new(),
         }
@@ -107,8 +113,13 @@ impl Table {
         dead_after: Duration,
         now: Millis,
     ) -> Result<PeerId> {
+        let mut was_reached = false;
         match self.roster.former_self(&candidate, dead_after.as_millis() as Millis, now)? {
-            Some(former) => self.strike(former, "it came back", now),
+            Some(former) => {
+                let former_row = &self.roster.peers[&former];
+                was_reached = former_row.is.addr == candidate.addr && former_row.reach == Reach::Yes;
+                self.strike(former, "it came back", now);
+            }
             None if self.roster.has_room() => {}
             None => {
                 return Err(Error::new(Code::Busy, "the list of peers is full").advise("try again later"));
@@ -130,6 +141,10 @@ impl Table {
             self.replicator.join(peer, now);
         }
         self.roster.admit(peer, candidate, now);
+        if was_reached && let Some(row) = self.roster.peers.get_mut(&peer) {
+            // It counts as such until that is tried again: nobody who waits for its slots is to give up meanwhile.
+            row.reach = Reach::Yes;
+        }
         self.list_changed = true;
         for bound in bound {
             self.book.still_bound(&self.roster, peer, &bound, now);
@@ -402,7 +417,8 @@ impl Table {
 
     /// A peer wants a file removed everywhere, and everybody is told. It may want that of what is listed; what is not,
     /// nobody here can want away, else names could be remembered without end that were never there. One that
-    /// `remembers` a drop from before this manager began tells it of any file.
+    /// `remembers` a drop from before this manager began tells it of any file. Of such rumours others are told
+    /// [`RUMOURS`] a second: with more of them one peer could have all others hung up on.
     ///
     /// # Errors
     /// `not_found` when it is not listed, or when nobody said which bytes, and the name stands for nothing.
@@ -415,16 +431,29 @@ impl Table {
         remembers: bool,
         now: Millis,
     ) -> Result<()> {
-        if !remembers && !self.catalogue.lists(file, id) {
+        let is_listed = self.catalogue.lists(file, id);
+        if !remembers && !is_listed {
             return Err(not_found(file));
         }
         // What a person drops has no time yet.
         let what = if at.is_some() { What::Remembered } else { What::Dropped };
-        if let Some((id, at)) = self.catalogue.drop_file(file, id, at, now)? {
+        if let Some((id, at)) = self.catalogue.drop_file(file, id, at, now)?
+            && (is_listed || self.may_spread(now))
+        {
             self.events.tell_of(now, self.roster.called(peer), what, file, 0);
             self.effects.push(Effect::TellAll(dropped(file, id, at)));
         }
         Ok(())
+    }
+
+    /// Whether one more rumour may be told to all: the second that runs has had fewer than [`RUMOURS`].
+    fn may_spread(&mut self, now: Millis) -> bool {
+        let (since, told) = &mut self.rumours;
+        if now >= *since + 1000 {
+            (*since, *told) = (now, 0);
+        }
+        *told += 1;
+        *told <= RUMOURS
     }
 
     /// Whether copies are to be planned: files or peers have changed since that was last done.

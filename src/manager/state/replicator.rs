@@ -18,10 +18,10 @@
 //! - **Only what can be had is ordered**: somebody else has all of it, and can be reached.
 //! - **An order fails** that shows no sign of life for [`PATIENCE`], or no progress for [`STALL`]. The
 //!   same peer is asked for the same file again after [`PAUSE`], then after twice that, [`LONGEST_PAUSE`] at most.
-//! - **What has failed comes after what has not**, at each peer. First it counts for how many files an order failed that
-//!   the same peer gives (of several that give a file, the one with the fewest counts), and then how often it did for the
-//!   file itself. So a peer that lists a thousand files and sends none holds up the others' until four orders have
-//!   failed; and what failed is tried again whenever there is room.
+//! - **What has failed comes after what has not**, at each peer. First it counts for how many files an order failed
+//!   that the same peer gives (of several that give a file, the one with the fewest counts), and then how often it did
+//!   for the file itself. So a peer that lists a thousand files and sends none holds up the others' until four orders
+//!   have failed; and what failed is tried again whenever there is room.
 //! - **A peer that joins is asked for nothing** until the manager could connect to it and its own list has been quiet
 //!   for [`SETTLE`], because it may have the files already.
 //! - **A young manager that wants N copies waits** for [`GRACE`]: its peers are on their way back with theirs. It waits

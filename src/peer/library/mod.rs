@@ -373,7 +373,10 @@ impl Library {
         let found = manager.query(who, file)?;
         let id = found.manifest.id();
         let Some(at) = self.when_dropped(file, id) else { return Ok(found) };
-        manager.drop_file(&self.network.credentials(), file, Some(id), Some(at))?;
+        match manager.drop_file(&self.network.credentials(), file, Some(id), Some(at)) {
+            Err(no) if no.code() != Code::NotFound => return Err(no),
+            _ => {}
+        }
         let found = manager.query(who, file)?;
         if found.manifest.id() == id {
             info!("{file} is there again after it was dropped");

@@ -85,8 +85,9 @@ impl Fetcher<'_> {
             FromPeer::Choke {} => transfer.change(|state| state.picker.choked(peer)),
             FromPeer::Unchoke {} => transfer.change(|state| state.picker.unchoked(peer)),
             FromPeer::Piece { piece, payload } => {
-                let piece = self.layout.piece(piece)?;
+                let (piece, began) = (self.layout.piece(piece)?, Instant::now());
                 self.receive_piece(piece, payload)?;
+                transfer.neighbours.lock().was_sending(peer, began.elapsed());
                 self.take(piece)?;
             }
             FromPeer::Error(no) => return Err(no.into()),

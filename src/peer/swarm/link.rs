@@ -70,7 +70,10 @@ impl Lane {
     /// As [`Lane::pass`], for a reader over HTTP.
     pub(crate) fn pass_for_http(&self, left: u64, gone: impl Fn() -> bool) -> Result<u64> {
         let turn = self.http.as_ref().map(Mutex::lock);
-        let passed = self.pass(left, gone);
+        let passed = match turn.is_some() && gone() {
+            true => Err(Error::failed("the other side is gone")),
+            false => self.pass(left, gone),
+        };
         // To the one that has waited for longest.
         turn.into_iter().for_each(MutexGuard::unlock_fair);
         passed
@@ -79,6 +82,8 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::net::limits;
 
@@ -112,14 +117,22 @@ mod tests {
         up.bucket.lock().take(60 * STEP, up.began.elapsed());
         let mut one_waits = *up.bucket.lock();
         one_waits.take(up.step, up.began.elapsed());
-        let alone = || {
-            assert_eq!(*up.bucket.lock(), one_waits);
-            true
+        let reads = || {
+            // It is there when its turn comes, and gone while it waits for the bytes.
+            let looks = Cell::new(0);
+            up.pass_for_http(STEP, || {
+                let is_waiting = looks.replace(looks.get() + 1) > 0;
+                assert!(!is_waiting || *up.bucket.lock() == one_waits);
+                is_waiting
+            })
         };
         std::thread::scope(|scope| {
-            let readers: Vec<_> = (0..4).map(|_| scope.spawn(|| up.pass_for_http(STEP, alone))).collect();
+            let readers: Vec<_> = (0..4).map(|_| scope.spawn(reads)).collect();
             readers.into_iter().for_each(|reader| assert!(reader.join().unwrap().is_err(), "it was gone"));
         });
+        let before = *up.bucket.lock();
+        assert!(up.pass_for_http(STEP, || true).is_err());
+        assert_eq!(*up.bucket.lock(), before, "one that is gone when its turn comes takes nothing");
         assert!(Lane::new(None).http.is_none(), "without a limit nobody waits for another");
     }
 

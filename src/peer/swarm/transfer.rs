@@ -186,6 +186,12 @@ impl Neighbours {
         }
     }
 
+    /// A holder was sending a piece for so long, if perhaps one that is not needed any more: in that time it was not
+    /// silent.
+    pub(super) fn was_sending(&mut self, holder: PeerId, time: Duration) {
+        self.all.get_mut(&holder).into_iter().for_each(|neighbour| neighbour.heard += time);
+    }
+
     /// How long a holder may go on as it does now.
     ///
     /// # Errors
