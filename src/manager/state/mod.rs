@@ -113,13 +113,10 @@ impl Table {
         dead_after: Duration,
         now: Millis,
     ) -> Result<PeerId> {
-        let mut was_reached = false;
-        match self.roster.former_self(&candidate, dead_after.as_millis() as Millis, now)? {
-            Some(former) => {
-                let former_row = &self.roster.peers[&former];
-                was_reached = former_row.is.addr == candidate.addr && former_row.reach == Reach::Yes;
-                self.strike(former, "it came back", now);
-            }
+        let former = self.roster.former_self(&candidate, dead_after.as_millis() as Millis, now)?;
+        let was_reached = former.is_some_and(|former| self.roster.is_reached(former, candidate.addr));
+        match former {
+            Some(former) => self.strike(former, "it came back", now),
             None if self.roster.has_room() => {}
             None => {
                 return Err(Error::new(Code::Busy, "the list of peers is full").advise("try again later"));

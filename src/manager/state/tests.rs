@@ -75,6 +75,21 @@ fn one_that_comes_back_under_another_number_is_known_in_the_queue_and_by_its_lea
 }
 
 #[test]
+fn one_that_comes_back_where_it_was_reached_counts_as_reached_and_nobody_gives_up_waiting_for_it() {
+    for (port, counts) in [(1, true), (9, false)] {
+        let mut table = table(&[4, 3]);
+        lease(&mut table, NOBODY, 7);
+        let wish = Wish { asker: NOBODY, slots: 7, avoid: Vec::new() };
+        let waits = table.book.ask(&table.roster, wish, NOW);
+        let former = Some(Credentials { peer: 1, token: Some(table.roster.key.token(1)) });
+        let later = NOW + 600_000;
+        table.admit(Candidate { former, ..candidate("p1", port, 4) }, DEAD_AFTER, later).unwrap();
+        let standing = table.standing(waits, later);
+        assert_eq!(matches!(standing, TicketStanding::Waiting(_)), counts, "{standing:?}");
+    }
+}
+
+#[test]
 fn a_newcomer_is_told_its_token_and_everybody_the_new_list() {
     let mut table = table(&[4]);
     let peer = table.admit(candidate("new", 9, 1), DEAD_AFTER, NOW).unwrap();

@@ -312,10 +312,16 @@ fn what_is_listed_though_it_was_dropped_counts_as_put_back_when_the_manager_was_
         [&line(&FromManager::Holders { found, payload: 32 })[..], there.hashes()].concat()
     };
     let gone = line(&FromManager::Error(Refusal::from(&Error::new(Code::NotFound, "nobody offers it"))));
-    for (at, then) in [(10, holders(&manifest)), (20, holders(&other)), (30, gone)] {
+    let dropped = line(&FromManager::Dropped {});
+    for (at, told, then) in [
+        (10, &dropped, holders(&manifest)),
+        (20, &dropped, holders(&other)),
+        (30, &dropped, gone.clone()),
+        (40, &gone, holders(&other)),
+    ] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let config = Config { manager: listener.local_addr().unwrap(), ..lab.library.network.config.clone() };
-        let answers = [holders(&manifest), line(&FromManager::Dropped {}), then].concat();
+        let answers = [holders(&manifest), told.clone(), then].concat();
         let asked = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(&answers).unwrap();
@@ -328,6 +334,7 @@ fn what_is_listed_though_it_was_dropped_counts_as_put_back_when_the_manager_was_
         let (asked, told) = (asked.join().unwrap(), format!("\"id\":\"{}\",\"at\":{at}", manifest.id()));
         assert!(asked.contains(&told), "{asked} should contain {told}");
         let found = found.map(|found| found.manifest.id()).map_err(|no| no.code());
+        assert_eq!(found == Ok(other.id()), at == 20 || at == 40, "what the name stands for now");
         let is_put_back = found == Ok(manifest.id());
         assert_eq!(is_put_back, at == 10, "{found:?}");
         assert_eq!(lab.library.when_dropped(&name("a"), manifest.id()).is_none(), is_put_back);
