@@ -102,12 +102,11 @@ pub(super) fn show_products(bar: &ProgressBar, events: Receiver<MultiplyEvent>, 
                     bar.set_message(text);
                 }
             }
-            MultiplyEvent::SoFar { done, text } => {
+            MultiplyEvent::SoFar { done, text, by } => {
                 bar.set_style(working.clone());
                 bar.set_position(done as u64);
                 let narrow = tcgetwinsize(io::stderr()).is_ok_and(|size| size.ws_col < WIDE);
-                let shown = text.split_once(" (").filter(|_| narrow).map_or(&*text, |(counts, _by)| counts);
-                bar.set_message(shown.to_owned());
+                bar.set_message(if narrow { text } else { text + &by });
             }
             MultiplyEvent::Note(text) => {
                 place = None; // A later wait begins again, at whatever place.

@@ -131,9 +131,7 @@ struct Holdings {
     claimed: Option<(Fingerprint, Fingerprint)>,
     /// Since when it says that.
     claimed_since: Millis,
-    /// Files that nobody else has.
-    alone: BTreeSet<FileNumber>,
-    /// What these take.
+    /// What the files take that nobody else has.
     share: u64,
     /// What it has not told again since it was asked to tell all its files again.
     untold: BTreeSet<FileNumber>,
@@ -254,7 +252,9 @@ impl Catalogue {
         if before != Some(whole) {
             self.touched.insert(number);
         }
-        self.note_alone(peer, number);
+        if before.is_none() {
+            self.share_out(peer, number, true);
+        }
         before
     }
 
@@ -272,7 +272,7 @@ impl Catalogue {
             listing.idle_since = now;
         }
         self.touched.insert(number);
-        self.note_alone(peer, number);
+        self.share_out(peer, number, false);
         if !self.files[&number].holders.is_empty() {
             return None;
         }
@@ -286,18 +286,17 @@ impl Catalogue {
         Some(file)
     }
 
-    /// A holder came to a file, or left it: notes who has it alone now.
-    fn note_alone(&mut self, peer: PeerId, number: FileNumber) {
+    /// A holder came to a file, or left it: it has the file alone then or had, or the one other has or had.
+    fn share_out(&mut self, peer: PeerId, number: FileNumber, came: bool) {
         let ListedFile { holders, manifest, .. } = &self.files[&number];
-        let other = holders.keys().find(|holder| **holder != peer);
-        for one in [Some(&peer), other].into_iter().flatten() {
-            let Some(holdings) = self.peers.get_mut(one) else { continue };
-            if holders.keys().eq([one]) {
-                holdings.share += if holdings.alone.insert(number) { room(manifest) } else { 0 };
-            } else {
-                holdings.share -= if holdings.alone.remove(&number) { room(manifest) } else { 0 };
-            }
-        }
+        let mut others = holders.keys().copied().filter(|holder| *holder != peer);
+        let (one, alone) = match (others.next(), others.next()) {
+            (None, _) => (peer, came),
+            (Some(other), None) => (other, !came),
+            _ => return,
+        };
+        let Some(holdings) = self.peers.get_mut(&one) else { return };
+        holdings.share = holdings.share.wrapping_add_signed(if alone { 1 } else { -1 } * room(manifest) as i64);
     }
 
     /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody

@@ -365,18 +365,20 @@ impl Roster {
         Some(peer.failed.replace(why.to_string()).is_some())
     }
 
-    /// A peer whose slots are closed to a wish for a while, and why, in words. See [`Roster::leasable`] for `tried`.
+    /// A peer whose slots are closed to a wish for a while, and why, in words; `tried` as for [`Roster::leasable`].
     pub(super) fn closed(&self, wish: &Wish, tried: bool) -> Option<String> {
-        let mut hoped_for = self.liked(wish).filter(|peer| tried || peer.reach == Reach::Yes);
-        let closed = hoped_for.find(|peer| peer.open() < peer.leasable())?;
+        let closed = self.hoped_for(wish, tried).find(|peer| peer.open() < peer.leasable())?;
         Some(format!("{}: {}", closed.is.name, closed.obstacle()?))
     }
 
     /// Slots for a wish that could be leased some time; those at an address that is being tried only if `tried` says
     /// that they count.
     pub(super) fn leasable(&self, wish: &Wish, tried: bool) -> u32 {
-        let hoped_for = self.liked(wish).filter(|peer| tried || peer.reach == Reach::Yes);
-        hoped_for.map(Member::leasable).sum()
+        self.hoped_for(wish, tried).map(Member::leasable).sum()
+    }
+
+    fn hoped_for(&self, wish: &Wish, tried: bool) -> impl Iterator<Item = &Member> {
+        self.liked(wish).filter(move |peer| tried || peer.reach == Reach::Yes)
     }
 
     /// Everybody whose slots will do for a wish: those that have shown that they compute, if they have as many.

@@ -67,8 +67,8 @@ const ROUND_PAUSE: Duration = Duration::from_millis(300);
 pub(crate) enum MultiplyEvent {
     /// It waits for slots, at this place in the queue (1 is the head); and in words, for what.
     Waiting { position: usize, text: String },
-    /// How many products are done, and more of it in words; told a few times a second.
-    SoFar { done: usize, text: String },
+    /// How many products are done; more of it in words, and by whom; told a few times a second.
+    SoFar { done: usize, text: String, by: String },
     /// Something that a person wants to know.
     Note(String),
 }
@@ -317,8 +317,8 @@ impl Multiplication<'_> {
         std::thread::scope(|scope| {
             let tell = move || {
                 let tell_manager = |progress| lease.line.send(&ToManager::Progress(progress));
-                let tell_user = |done, text| {
-                    self.tell(MultiplyEvent::SoFar { done, text });
+                let tell_user = |done, text, by| {
+                    self.tell(MultiplyEvent::SoFar { done, text, by });
                     if self.question.is_stopped() {
                         lease.stop();
                     }

@@ -178,7 +178,7 @@ impl Products {
         &self,
         over: &Receiver<()>,
         tell_manager: impl Fn(Progress),
-        tell_user: impl Fn(usize, String),
+        tell_user: impl Fn(usize, String, String),
     ) {
         let began = self.began.get_or_init(Instant::now);
         let (mut told, mut ended) = (None, false);
@@ -189,8 +189,8 @@ impl Products {
                 tell_manager(Progress { age_ms, ..progress.clone() });
                 told = Some(progress);
             }
-            let (done, text) = self.summary();
-            tell_user(done, text);
+            let (done, text, by) = self.summary();
+            tell_user(done, text, by);
             if ended {
                 return;
             }
@@ -215,8 +215,8 @@ impl Products {
         Progress { rows, inner, cols, products, all: table.all.len(), unchecked, age_ms: 0, again }
     }
 
-    /// How many are done, and for the bar: "sent 7, computed 5, checked 4 (ada 2, ben 2)".
-    fn summary(&self) -> (usize, String) {
+    /// How many are done; and for the bar "sent 7, computed 5, checked 4", and by whom: " (ada 2, ben 2)".
+    fn summary(&self) -> (usize, String, String) {
         let rows = self.rows.lock();
         let (mut sent, mut computed, mut by) = (0, 0, BTreeMap::new());
         for row in &rows.all {
@@ -229,7 +229,7 @@ impl Products {
         let checked = by.values().sum();
         let by: Vec<String> = by.iter().map(|(name, count)| format!("{name} {count}")).collect();
         let by = if by.is_empty() { String::new() } else { format!(" ({})", by.join(", ")) };
-        (checked, format!("sent {sent}, computed {computed}, checked {checked}{by}"))
+        (checked, format!("sent {sent}, computed {computed}, checked {checked}"), by)
     }
 
     /// What is told of a multiply that is done.
@@ -358,7 +358,7 @@ mod tests {
         one.computed();
         one.finish();
         assert_eq!(told(&products, 1), (12, ProductStage::Checked, 2));
-        assert_eq!(products.summary(), (1, "sent 1, computed 1, checked 1 (p12 1)".into()));
+        assert_eq!(products.summary(), (1, "sent 1, computed 1, checked 1".into(), " (p12 1)".into()));
         zero.finish();
         (2..7).for_each(|_| takes(&products, &ada).finish());
         assert!(products.next(&ada, || true, |_| {}).is_none());
@@ -411,7 +411,7 @@ mod tests {
         std::thread::scope(|scope| {
             let products = &products;
             scope.spawn(move || {
-                products.tell_progress(&over, |news| tell.send(news).unwrap(), |_, _| ());
+                products.tell_progress(&over, |news| tell.send(news).unwrap(), |_, _, _| ());
             });
             while told.len() < 3 {
                 drop(takes(products, &peer(11)));
@@ -434,7 +434,7 @@ mod tests {
         std::thread::scope(|scope| {
             let products = &products;
             scope.spawn(move || {
-                products.tell_progress(&over, |news| tell.send(news).unwrap(), |_, _| look.send(()).unwrap());
+                products.tell_progress(&over, |news| tell.send(news).unwrap(), |_, _, _| look.send(()).unwrap());
             });
             (0..2).for_each(|_| looks.recv().unwrap());
             drop(ends);
