@@ -225,9 +225,7 @@ fn read_line(from: &mut impl BufRead, longest: usize) -> io::Result<Option<Vec<u
     if line.is_empty() {
         return Ok(None);
     }
-    if line.last() == Some(&b'\n') {
-        line.pop();
-    }
+    line.pop_if(|last| *last == b'\n');
     if line.len() > longest {
         return Err(io::Error::new(ErrorKind::InvalidData, format!("a line longer than {longest} bytes")));
     }

@@ -60,15 +60,13 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
         Command::Peers => show(network::peers(context)?, json),
         Command::Status => show(network::status(context)?, json),
         Command::Why => show(network::why(context)?, json),
-        Command::Serve { .. } | Command::Quit => Err(Error::new(
-            Code::Usage,
-            if context.stays { "this peer is serving already" } else { "there is no prompt to leave" },
-        )
-        .advise(if context.stays {
-            "`help` shows the commands"
-        } else {
-            "`peer help` shows the commands"
-        })),
+        Command::Serve { .. } | Command::Quit => {
+            let (no, advice) = match context.stays {
+                true => ("this peer is serving already", "`help` shows the commands"),
+                false => ("there is no prompt to leave", "`peer help` shows the commands"),
+            };
+            Err(Error::new(Code::Usage, no).advise(advice))
+        }
     }
 }
 

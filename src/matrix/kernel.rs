@@ -115,10 +115,6 @@ impl Kernel {
         debug_assert!(result.is_ok(), "nobody abandons this product");
     }
 
-    fn blocks(self) -> Blocks {
-        Blocks::fit(self.run(TileSize), caches())
-    }
-
     /// The five loops around a micro-kernel of MR x NR. `keep_going` is asked before every block of loop 3.
     pub(super) fn compute(
         &self,
@@ -129,7 +125,7 @@ impl Kernel {
         let MultiplyAdd { left, right, into } = product;
         let (rows, inner, cols) = (left.rows(), left.cols(), right.cols());
         let (mr, nr) = self.run(TileSize);
-        let Blocks { kc, mc, nc } = self.blocks();
+        let Blocks { kc, mc, nc } = Blocks::fit((mr, nr), caches());
         let a_pack = aligned(&mut packs.left, rows.min(mc).next_multiple_of(mr) * inner.min(kc));
         let b_pack = aligned(&mut packs.right, cols.min(nc).next_multiple_of(nr) * inner.min(kc));
         // Loop 5: columns of B and C.

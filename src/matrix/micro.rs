@@ -357,7 +357,6 @@ fn fetch(address: *const f64) {
 /// Asks the operating system for pages of 2 MiB instead of 4 KiB behind a large vector: fewer faults when
 /// it is first touched, and fewer entries in the processor's table of pages when blocks with long strides
 /// are read. A hint; refused, it changes nothing.
-#[cfg(target_os = "linux")]
 pub(crate) fn prefer_huge_pages(data: &[f64]) {
     use rustix::mm::{Advice, madvise};
     const HUGE: usize = 2 << 20;
@@ -369,7 +368,3 @@ pub(crate) fn prefer_huge_pages(data: &[f64]) {
         let _ = unsafe { madvise(start as *mut _, end - start, Advice::LinuxHugepage) };
     }
 }
-
-/// Other systems choose the size of pages themselves.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn prefer_huge_pages(_: &[f64]) {}

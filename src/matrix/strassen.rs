@@ -148,7 +148,7 @@ impl Plan {
     pub fn right<'a>(&self, i: usize, b: View<'a>) -> Operand<'a> {
         let (_, inner, cols) = self.block();
         assert_eq!((b.rows(), b.cols()), (self.inner, self.cols), "the right matrix of the plan");
-        sum(self.right_blocks(i), b, inner, cols)
+        sum(self.blocks(i, |product| product.right), b, inner, cols)
     }
 
     /// Into how many blocks a side of each matrix is cut: 2^levels.
@@ -156,17 +156,12 @@ impl Plan {
         1 << self.levels
     }
 
-    /// The blocks of B whose sum is the right operand of product `i`: (sign, block row, block column).
-    pub(super) fn right_blocks(&self, i: usize) -> Vec<(f64, usize, usize)> {
-        self.blocks(i, |product| product.right)
-    }
-
     // lab 5
     /// The blocks that take part in product `i` on one side: (sign, block row, block column).
     ///
     /// Level by level: `i` written in base 7 names one of the seven at each level, the most significant
     /// digit the outermost; each halves the block that the levels before it arrived at, and signs multiply.
-    fn blocks(&self, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<(f64, usize, usize)> {
+    pub(super) fn blocks(&self, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<(f64, usize, usize)> {
         assert!(i < self.products(), "product {i} of {}", self.products());
         let mut blocks = vec![(1.0, 0, 0)];
         for level in (0..self.levels).rev() {

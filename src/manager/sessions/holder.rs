@@ -183,7 +183,7 @@ impl<'a> Leaseholder<'a> {
             }
         };
         drop(ticket);
-        self.tell(did);
+        self.desk.change(|table, now| table.tell_of(self.asker, did, now));
         let Some(answer) = answer else { return Ok(Step::End) };
         self.line.send(&answer);
         Ok(Step::Rest(lease))
@@ -251,10 +251,6 @@ impl<'a> Leaseholder<'a> {
 
     fn progress(&self, lease: LeaseId, progress: Progress) {
         self.desk.change(|table, now| table.progress(lease, self.asker, progress, now));
-    }
-
-    fn tell(&self, did: &str) {
-        self.desk.change(|table, now| table.tell_of(self.asker, did, now));
     }
 }
 

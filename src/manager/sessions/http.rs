@@ -131,15 +131,13 @@ fn metalink(desk: &Desk, name: &str) -> Answer {
         return Answer::no(Status::NOT_FOUND, reason);
     };
     let (frame, pieces) = (frame(&manifest, &mirrors).into_string(), manifest.layout().pieces());
-    let hash = move |piece| piece_hash(&manifest.hashes()[piece as usize * size_of::<Hash>()..]);
+    let hash = move |piece| {
+        let from = piece as usize * size_of::<Hash>();
+        format!("<hash>{}</hash>", hex(&manifest.hashes()[from..][..size_of::<Hash>()]))
+    };
     Answer::bytes("application/metalink4+xml", frame.into_bytes())
         .with("Content-Disposition", format!("attachment; filename*=UTF-8''{}", encode(name)))
         .rows((0..pieces).map(hash))
-}
-
-/// The hash of a piece, the first of these.
-fn piece_hash(hashes: &[u8]) -> String {
-    format!("<hash>{}</hash>", hex(&hashes[..size_of::<Hash>()]))
 }
 
 /// A Metalink but for the hashes of the pieces, which may take 5 MB: they are made while they are sent.

@@ -296,7 +296,8 @@ impl Catalogue {
             _ => return,
         };
         let Some(holdings) = self.peers.get_mut(&one) else { return };
-        holdings.share = holdings.share.wrapping_add_signed(if alone { 1 } else { -1 } * room(manifest) as i64);
+        let room = room(manifest);
+        holdings.share = if alone { holdings.share + room } else { holdings.share - room };
     }
 
     /// A file is to be removed everywhere. With `id` and `at` somebody remembers that it was; without, somebody

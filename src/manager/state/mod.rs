@@ -114,13 +114,12 @@ impl Table {
         now: Millis,
     ) -> Result<PeerId> {
         let former = self.roster.former_self(&candidate, dead_after.as_millis() as Millis, now)?;
-        let was_reached = former.is_some_and(|former| self.roster.is_reached(former, candidate.addr));
+        let before = former.and_then(|former| self.roster.peers.get(&former));
+        let was_reached = before.is_some_and(|it| it.is.addr == candidate.addr && it.reach == Reach::Yes);
         match former {
             Some(former) => self.strike(former, "it came back", now),
             None if self.roster.has_room() => {}
-            None => {
-                return Err(Error::new(Code::Busy, "the list of peers is full").advise("try again later"));
-            }
+            None => return Err(Error::new(Code::Busy, "the list of peers is full").advise("try again later")),
         }
         let peer = self.book.next_number();
         let bound = std::mem::take(&mut candidate.bound);

@@ -176,7 +176,8 @@ impl Keeper {
     fn fail(&mut self, number: FileNumber, givers: Vec<PeerId>, now: Millis) -> Millis {
         self.running.remove(&number);
         let times = self.forgive(number) + 1;
-        let until = now + pause_after(times);
+        // The pause grows with each time.
+        let until = now + (PAUSE << (times - 1).min(16)).min(LONGEST_PAUSE);
         givers.iter().for_each(|giver| *self.owed.entry(*giver).or_default() += 1);
         self.paused.insert(number, Pause { times, until, givers });
         until
@@ -435,11 +436,6 @@ pub(super) fn can_fetch(peer: &Member) -> bool {
 pub(super) fn has_source(listing: &ListedFile, peer: PeerId, roster: &Roster) -> bool {
     let reachable = |id| roster.peers.get(&id).is_some_and(|row| !matches!(row.reach, Reach::No(_)));
     listing.givers(roster).any(|holder| holder != peer && reachable(holder))
-}
-
-/// How long a file is not ordered again that was ordered so often without success.
-fn pause_after(times: u32) -> Millis {
-    (PAUSE << (times - 1).min(16)).min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]

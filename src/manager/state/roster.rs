@@ -283,11 +283,6 @@ impl Roster {
         list + 2 * (CARD + PEER_NAME) <= limits::MANAGER_LINE
     }
 
-    /// Whether a peer is listed at this address, and could be reached there.
-    pub(super) fn is_reached(&self, peer: PeerId, addr: SocketAddr) -> bool {
-        self.peers.get(&peer).is_some_and(|it| it.is.addr == addr && it.reach == Reach::Yes)
-    }
-
     /// Writes a new row. Its former self must have been removed.
     pub(super) fn admit(&mut self, id: PeerId, is: Candidate, now: Millis) {
         let (since, heard, reach, said, compared) = (now, now, Reach::Unknown, Activity::default(), 0);

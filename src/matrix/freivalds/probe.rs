@@ -106,7 +106,7 @@ impl<N: Numbers> Shared<N> {
         // A block beyond the last column has no entries.
         let width = cols.div_ceil(in_block);
         // The right operand times x: the sum of its blocks, each times x.
-        let blocks = self.plan.right_blocks(i);
+        let blocks = self.plan.blocks(i, |product| product.right);
         let row = |j| {
             let inside = blocks.iter().filter(|(_, p, q)| p * depth + j < inner && *q < width);
             inside.fold(N::Sum::default(), |sum, (sign, p, q)| {

@@ -44,8 +44,7 @@ use crate::matrix::freivalds::{self, Entries, Verdict, Witness};
 use crate::matrix::strassen::{self, Assembly, Plan};
 use crate::net::key::Key;
 use crate::net::limits;
-use crate::net::message::PeerId;
-use crate::net::message::ToManager;
+use crate::net::message::{PeerId, ToManager};
 use crate::share::units::counted;
 use crate::thread::{self, cores};
 

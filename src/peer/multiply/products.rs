@@ -434,7 +434,11 @@ mod tests {
         std::thread::scope(|scope| {
             let products = &products;
             scope.spawn(move || {
-                products.tell_progress(&over, |news| tell.send(news).unwrap(), |_, _, _| look.send(()).unwrap());
+                products.tell_progress(
+                    &over,
+                    |news| tell.send(news).unwrap(),
+                    |_, _, _| look.send(()).unwrap(),
+                );
             });
             (0..2).for_each(|_| looks.recv().unwrap());
             drop(ends);
