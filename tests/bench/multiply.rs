@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `who` is `numpy`, `dask`, `local`, `network`, or `fresh` for the first product of peers that have just
-//! started; memory is the peak that the operating system counted (`VmHWM`), for the requester in all, for the
+//! started. Those are the seconds of the product alone; `numpy-files`, `local-files` and `network-files` read both
+//! operands and write the answer, too: by NumPy in a Python that runs already, and by the whole command `peer`. Memory is the peak that the operating system counted (`VmHWM`), for the requester in all, for the
 //! serving peers the largest share of a slot. A peak never falls again, so the one that counts for one level
 //! is that of fresh peers. At the end
 //! stand the ratios of medians beside the goals, on stderr. NumPy and Dask take part when
@@ -21,7 +22,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 mod nodes;
 
@@ -80,8 +81,9 @@ fn peak_kib(pid: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Runs a peer's command to its end: what it printed as JSON, and its peak memory in KiB.
-fn command(args: &[&str]) -> (serde_json::Value, u64) {
+/// Runs a peer's command to its end: what it printed as JSON, its peak memory in KiB, and its seconds in all.
+fn command(args: &[&str]) -> (serde_json::Value, u64, f64) {
+    let began = Instant::now();
     let mut child = Command::new(PEER)
         .args(args)
         .arg("--json")
@@ -94,9 +96,10 @@ fn command(args: &[&str]) -> (serde_json::Value, u64) {
         peak = peak.max(peak_kib(child.id()).unwrap_or(0));
         thread::sleep(Duration::from_millis(3));
     }
+    let seconds = began.elapsed().as_secs_f64();
     let output = child.wait_with_output().expect("it ended");
     assert!(output.status.success(), "{args:?}");
-    (serde_json::from_slice(&output.stdout).expect("JSON"), peak)
+    (serde_json::from_slice(&output.stdout).expect("JSON"), peak, seconds)
 }
 
 /// A manager and its peers, which have SLOTS slots or a few more in all.
@@ -119,7 +122,7 @@ impl Network {
     /// One product: seconds, the requester's peak memory, the peers' peak memory for each slot.
     fn multiply(&self, a: &str, b: &str, levels: u32) -> (f64, u64, u64) {
         let (at, levels) = (self.manager.addr.to_string(), levels.to_string());
-        let (report, peak) = command(&["--manager", &at, "multiply", a, b, "--levels", &levels]);
+        let (report, peak, _) = command(&["--manager", &at, "multiply", a, b, "--levels", &levels]);
         let slots = u64::from(SLOTS.div_ceil(self.peers.len() as u32));
         let peers = self.peers.iter().filter_map(|peer| peak_kib(peer.child.id())).max().unwrap_or(0);
         (report["seconds"].as_f64().expect("a number"), peak, peers / slots)
@@ -145,7 +148,7 @@ fn main() {
     }
     let folder = tempfile::tempdir_in("/dev/shm").expect("/dev/shm is there");
     let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
-    let (a, b) = (file("a.npy"), file("b.npy"));
+    let (a, b, c) = (file("a.npy"), file("b.npy"), file("c.npy"));
     println!("who,n,levels,peers,seconds,requester_kib,peer_kib_per_slot");
     // Seconds of (who, n, levels, peers).
     let mut seen: BTreeMap<(&str, usize, u32, u32), Vec<f64>> = BTreeMap::new();
@@ -173,8 +176,20 @@ fn main() {
                     let (seconds, own, slot) = network.multiply(&a, &b, levels);
                     note("network", n, levels, peers, seconds, own, slot);
                 }
-                let (report, own) = command(&["multiply", &a, &b, "--local"]);
+                let (report, own, _) = command(&["multiply", &a, &b, "--local"]);
                 note("local", n, 0, 0, report["seconds"].as_f64().expect("a number"), own, 0);
+                if peers != 3 {
+                    continue;
+                }
+                if let Some(rivals) = &mut rivals {
+                    let seconds = rivals.ask(&format!("files {a} {b} {c}")).parse().expect("a number");
+                    note("numpy-files", n, 0, 0, seconds, 0, 0);
+                }
+                let (_, own, seconds) = command(&["multiply", &a, &b, "--local", "-o", &c, "--force"]);
+                note("local-files", n, 0, 0, seconds, own, 0);
+                let at = network.manager.addr.to_string();
+                let (_, own, seconds) = command(&["--manager", &at, "multiply", &a, &b, "-o", &c, "--force"]);
+                note("network-files", n, 1, peers, seconds, own, 0);
             }
         }
         if let (Some(rivals), true) = (&mut rivals, n >= 1024) {
@@ -188,15 +203,19 @@ fn main() {
     for &n in sizes {
         let (network, local) = (of("network", n, 1, 3), of("local", n, 0, 0));
         let (numpy, dask) = (of("numpy", n, 0, 0), of("dask", n, 0, 0));
+        let files = of("numpy-files", n, 0, 0);
         eprintln!(
-            "n={n}: network/numpy {:.2}, local/numpy {:.2}, network/dask {:.2}, network/local {:.2}",
+            "n={n}: network/numpy {:.2}, local/numpy {:.2}, network/dask {:.2}, network/local {:.2}; from files to \
+             files: local/numpy {:.2}, network/numpy {:.2}",
             network / numpy,
             local / numpy,
             network / dask,
-            network / local
+            network / local,
+            of("local-files", n, 0, 0) / files,
+            of("network-files", n, 1, 3) / files,
         );
     }
     eprintln!(
-        "goals at n=4096: network/numpy 1.0, local/numpy 0.7, network/dask 0.25; at n=8192: network/numpy 0.8"
+        "goals from files to files: local/numpy 1.00 at n=4096, 0.95 at 8192; network/numpy 1.15 and 1.05"
     );
 }
