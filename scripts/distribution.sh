@@ -5,6 +5,8 @@
 #                                               it they go into a folder in /tmp, whose name is said
 #        scripts/distribution.sh --quick        swarm and churn for 3, 8 and 16 peers, once each
 #        scripts/distribution.sh --one WAY N    one run; WAY is swarm, churn or client-server
+#        scripts/distribution.sh riders [--write]
+#                                               what one fares that gives nothing, among six or seven that do
 #        scripts/distribution.sh --rounds       128 MiB with the rounds of choking ten times as fast
 #        scripts/distribution.sh virtual [N] [--write]
 #                                               swarms of up to N peers in virtual time, and up to 1000 of which some give
@@ -17,6 +19,9 @@
 #   swarm           the peers pass on what they have, and stay
 #   churn           the same, but a third of the peers leaves at the moment when its own file is whole (D5)
 #
+# For `riders` it is 20 MiB, 1 MiB/s for each, a seed of one or two, two places (`--unchoke 2`), and rounds ten times as
+# fast; the last peer uploads nothing. Honest peers stay, or leave when they are done.
+#
 # A fair start: every peer is a prompt that reads its commands from a pipe. When all of them have joined, each
 # is given the same line at the same moment; from then on the clock runs. The time is that of the last peer,
 # when it says that its file is whole (verified, and on the disk, which is memory here: /dev/shm). So what is
@@ -25,15 +30,16 @@
 # In virtual time (tests/sim/swarm.rs) a swarm is the program's own picker, choker, uplink and ledger: 16 MiB, a seed of
 # 2 MiB/s, peers of 1 MiB/s with 40 neighbours each on the average, and rounds of choking every second.
 #
-# All of it takes ten minutes, because one server needs long for 32 copies. Nothing else should run meanwhile.
+# All of it takes ten minutes, because one server needs long for 32 copies, and `riders` six. Nothing else should run
+# meanwhile.
 set -euo pipefail
 [[ ! -w /dev/shm ]] || export TMPDIR=/dev/shm
 source "$(dirname "$0")/lib.sh"
 cd "$root"
 set -- "${words[@]}"
-[[ $* =~ ^((--quick|--rounds)?|virtual(\ ([1-9][0-9]*|rules))?|--one\ (swarm|churn|client-server)\ [1-9][0-9]*)$ ]] || wrong "it does not know $*"
+[[ $* =~ ^((--quick|--rounds|riders)?|virtual(\ ([1-9][0-9]*|rules))?|--one\ (swarm|churn|client-server)\ [1-9][0-9]*)$ ]] || wrong "it does not know $*"
 
-mib=32 seed_up=8MiB peer_up=4MiB scale=1
+mib=32 seed_up=8MiB peer_up=4MiB swarm=(--time-scale 1)
 
 # The lecture's bound for N peers in one of the three ways, in seconds.
 bound() {
@@ -50,11 +56,13 @@ from_pipe() {
     exec "$@" <"$pipe" 2>"$log"
 }
 
-# measure WAY N: one run, in a network of its own. The time is in $seconds then, what came twice in $twice.
+# measure WAY N [rider]: one run, in a network of its own; a rider is one more. The time is in $seconds then, each
+# peer's in `times`, what came twice in $twice.
 measure() {
-    local way=$1 peers=$2 up=$peer_up manager began i pipe fd last=0 done=0 at ends
+    local way=$1 peers=$2 rider=${3:-} up=$peer_up manager began i pipe fd done=0 at ends
     local folder="$work/$way-$peers" pipes=() outs=() lines=()
     [[ $way != client-server ]] || up=0
+    [[ ! $rider ]] || peers=$((peers + 1))
     mkdir -p "$folder/seed"
     head -c "${mib}M" /dev/urandom >"$folder/seed/file.bin"
     pids=()
@@ -62,17 +70,18 @@ measure() {
     start manager "$bin/manager" --listen 127.0.0.1:0 --replicas 0
     manager=$addr
     start seed "$bin/peer" serve --name seed --manager "$manager" --data "$folder/seed" \
-        --up "$seed_up" --time-scale "$scale"
+        --up "$seed_up" "${swarm[@]}"
     for ((i = 1; i <= peers; i++)); do
         pipe="$folder/$i.in"
         mkfifo "$pipe"
         exec {fd}<>"$pipe"
         pipes+=("$fd")
+        [[ ! $rider ]] || ((i < peers)) || up=0
         start "p$i" from_pipe "$pipe" "$folder/$i.log" "$bin/peer" --name "p$i" --manager "$manager" --data "$folder/$i" \
-            --up "$up" --time-scale "$scale"
+            --up "$up" "${swarm[@]}"
         outs+=("$work/p$i.ready")
         lines+=('down file.bin --json')
-        [[ $way != churn ]] || ((i > peers / 3)) || lines[i - 1]+=$'\nquit'
+        [[ $way != leave ]] && { [[ $way != churn ]] || ((i > peers / 3)); } || lines[i - 1]+=$'\nquit'
     done
     until "$bin/peer" --manager "$manager" files --json | grep -q '"whole":true'; do sleep 0.05; done
 
@@ -94,11 +103,11 @@ measure() {
         fi
     done
     # Each has written its last line when its file was whole.
+    times=()
     for at in $(stat -c %.6Y "${outs[@]}"); do
-        at=$((${at/./} - ${began/./}))
-        ((at <= last)) || last=$at
+        times+=("$(awk "BEGIN { print ($at - $began) }")")
     done
-    seconds=$(awk "BEGIN { print $last / 1e6 }")
+    seconds=$(printf '%s\n' "${times[@]}" | sort -n | tail -n 1)
     twice=$(cat "${outs[@]}" | sed -nE 's/.*"duplicates":([0-9]+).*/\1/p' | awk '{ n += $1 } END { print n }')
     for fd in "${pipes[@]}"; do exec {fd}>&-; done
     finish "$folder"
@@ -137,6 +146,32 @@ everything() {
         done
     done
     for peers in 1 2 4 8 16 32; do run_and_say client-server "$peers" 1; done
+}
+
+# riders: each row of that table.
+riders() {
+    local run setting way seed honest bound median without
+    echo "# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown); scripts/distribution.sh riders"
+    echo "who,seed,unchoke,honest,run,median,rider,without"
+    mib=20 peer_up=1MiB swarm=(--time-scale 10 --unchoke 2)
+    for run in 1 2 3; do
+        for setting in "stay 1 6" "stay 2 7" "leave 2 7"; do
+            read -r way seed honest <<<"$setting"
+            seed_up=${seed}MiB
+            bound=$(bound swarm "$honest")
+            measure "$way" "$honest"
+            without=$(printf '%s\n' "${times[@]}" | median)
+            measure "$way" "$honest" rider
+            median=$(printf '%s\n' "${times[@]:0:honest}" | median)
+            echo "$way, seed of $seed MiB/s, $honest honest: median $median s, $without s without the rider, rider ${times[honest]} s" >&2
+            echo "$way,$seed,2,$honest,$run,$median,${times[honest]},$without"
+        done
+    done
+}
+
+# The median of the numbers on standard input, one on each line.
+median() {
+    sort -n | awk '{ all[NR] = $1 } END { print (all[int((NR + 1) / 2)] + all[int(NR / 2) + 1]) / 2 }'
 }
 
 # virtual N, or rules: swarms in virtual time, as two tables.
@@ -180,8 +215,12 @@ case ${1:-} in
     done
     ;;
 --one) run_and_say "$2" "$3" 1 ;;
+riders)
+    riders >"$work/riders.csv"
+    keep "$work/riders.csv"
+    ;;
 --rounds)
-    mib=128 scale=10
+    mib=128 swarm=(--time-scale 10)
     for peers in 3 8 16; do run_and_say swarm "$peers" 1; done
     ;;
 esac

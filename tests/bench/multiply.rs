@@ -9,11 +9,11 @@
 //!
 //! `who` is `numpy`, `dask`, `local`, `network`, or `fresh` for the first product of peers that have just
 //! started. Those are the seconds of the product alone; `numpy-files`, `local-files` and `network-files` read both
-//! operands and write the answer, too: by NumPy in a Python that runs already, and by the whole command `peer`. Memory is the peak that the operating system counted (`VmHWM`), for the requester in all, for the
-//! serving peers the largest share of a slot. A peak never falls again, so the one that counts for one level
-//! is that of fresh peers. At the end
-//! stand the ratios of medians beside the goals, on stderr. NumPy and Dask take part when
-//! `PEERLAB_PYTHON` names a Python that has them; files lie on `/dev/shm`, so that no disk is measured.
+//! operands and write the answer, too: by NumPy in a Python that runs already, and by the whole command `peer`. Memory
+//! is the peak that the operating system counted (`VmHWM`), for the requester in all, for the serving peers the largest
+//! share of a slot. A peak never falls again, so the one that counts for one level is that of fresh peers. At the end
+//! stand the ratios of medians beside the goals, on stderr. NumPy and Dask take part when `PEERLAB_PYTHON` names a
+//! Python that has them; files lie on `/dev/shm`, so that no disk is measured.
 
 use std::collections::BTreeMap;
 use std::env;

@@ -45,8 +45,9 @@
 //! # What is missing
 //! Copies too many are never removed: a peer that was away while N others were found for its files comes back as one
 //! more. The manager does not know how much room a peer has, nor how fast it is. And nothing keeps N copies
-//! from being N peers on one machine. A peer that comes and goes is given four orders each time. One that sends nothing
-//! and comes again under new names is new each time, and four orders have to fail once more.
+//! from being N peers on one machine. A peer that comes and goes is given four orders each time: to damp that saved
+//! four short messages a life, less than the two lists that its coming and going cost. One that sends nothing and comes
+//! again under new names is new each time, and four orders have to fail once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +61,10 @@ use crate::net::message::{Download, GRACE, PeerId, Replicas};
 /// large one does not share its peer's link with many.
 pub(super) const ORDERS: usize = 4;
 
-/// Among how many of its next files a peer is given the one with the fewest copies.
+/// Among how many of its next files a peer is given the one with the fewest copies. Planned for one peer with 600 files
+/// and two that lack them, where each sends two files in a step, all is done after 304 steps; if each is given simply
+/// its next file, both fetch the same, and it takes 600. For eight that lack them it is 720 and 1200. Among 64 files it
+/// would be 595, but a plan would cost twice as much.
 const WINDOW: usize = 16;
 
 /// How many files are looked at for one peer before the table is let go for others.
