@@ -345,12 +345,12 @@ impl Catalogue {
     fn list(&mut self, peer: PeerId, manifest: &Manifest, now: Millis) -> Result<()> {
         let hashes = self.hashes + manifest.hashes().len() as u64;
         let own = self.peers.get(&peer).map_or(0, |holdings| holdings.share) + room(manifest);
-        let advise = |no| Err(Error::new(Code::Busy, no).advise("share several small files as one archive"));
+        let full = |no| Err(Error::new(Code::Busy, no).advise("share several small files as one archive"));
         if self.files.len() >= limits::FILES || hashes > limits::ALL_HASHES {
-            return advise(format!("the manager lists {} files already", self.files.len()));
+            return full(format!("the manager lists {} files already", self.files.len()));
         }
         if own > limits::ALL_HASHES / 2 {
-            return advise("half of what the manager can list is what only you have".into());
+            return full("half of what the manager can list is what only you have".into());
         }
         self.hashes = hashes;
         self.names.insert(manifest.name().clone(), self.next);
