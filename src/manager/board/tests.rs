@@ -139,6 +139,60 @@ fn what_has_not_changed_is_not_sent_and_rows_are_known_again() {
     assert_eq!((change(&age(5), &age(9)), change(&age(9), &age(5))), (json!({}), age(5)));
 }
 
+/// Forty peers that copy two hundred files, four each at a time, after so many half seconds. Each says every second how
+/// far it is, one half of them in one half of the second; and five files a half second become whole at one peer more.
+fn forty_peers_copy_two_hundred_files(tick: u64) -> State {
+    let (peer, file) = (|n: u64| n % 40 + 1, |n: u64| format!("lecture-{:03}.pdf", n % 200));
+    let card = |n| json!({"peer": peer(n), "name": format!("peer-{}", peer(n)), "addr": format!("10.0.0.{}:7000", peer(n))});
+    let row = |n: u64| {
+        let told = tick - (tick + n) % 2;
+        let download = |slot: u64| {
+            let pieces = told + 10 * slot;
+            let have = pieces % 40;
+            json!({"file": file(5 * n + slot + 4 * (pieces / 40)), "have": have, "pieces": 40, "since_ms_ago": 500 * have,
+                "bytes_per_s": 400_000 + 7919 * (told + n + slot) % 99_991, "from": [peer(n + 1), peer(n + slot), peer(n + told / 8)],
+                "map": format!("{:010x}", (0xff_ffff_ffff_u64 >> have) ^ 0xff_ffff_ffff)})
+        };
+        let upload = |slot: u64| {
+            json!({"peer": peer(n + slot), "file": file(5 * n + slot), "state": "regular",
+            "since_ms_ago": 500 * told, "up": 7919 * (told + slot) % 99_991, "down": 7907 * (told + slot) % 99_991})
+        };
+        let mut row = card(n);
+        let more = json!({"slots": 4, "used": 0, "since": 1, "leasable": true, "reason": "", "up": 4 << 20,
+            "downloads": (0..4).map(download).collect::<Value>(), "uploads": (1..6).map(upload).collect::<Value>()});
+        row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        row
+    };
+    let listed = |n: u64| {
+        let copies = (tick + n) / 40 % 20 + 1;
+        let mut holders: Vec<Value> = (0..copies + 4).map(|at| card(n + at)).collect();
+        holders.iter_mut().enumerate().for_each(|(at, holder)| holder["whole"] = json!((at as u64) < copies));
+        json!({"file": file(n), "id": format!("{n:064}"), "size": 10 << 20, "piece_size": 256 << 10, "holders": holders,
+            "health": {"state": "spreading", "reason": format!("{copies} of 40 copies are there; 36 more lack it")}})
+    };
+    let mut state = state(500 * tick);
+    state.peers = serde_json::from_value((0..40).map(row).collect()).unwrap();
+    state.files = serde_json::from_value((0..200).map(listed).collect()).unwrap();
+    state
+}
+
+#[test]
+fn forty_peers_that_copy_two_hundred_files_cost_a_browser_less_than_50_kb_a_second() {
+    assert!(SCRIPT.contains("const PAUSE = 500;"), "twice a second it asks");
+    let (board, seconds) = (Board::default(), 10);
+    let (all, mut version) = board.since(None, || forty_peers_copy_two_hundred_files(100)).unwrap();
+    let mut sent = 0;
+    for tick in 101..=100 + 2 * seconds {
+        board.0.lock()[0].at -= SHARED;
+        let (change, next) =
+            board.since(Some(&version), || forty_peers_copy_two_hundred_files(tick)).unwrap();
+        sent += change.len();
+        version = next;
+    }
+    let a_second = sent / seconds as usize;
+    assert!(all.len() > 150_000 && a_second < 50_000, "{} bytes are all, {a_second} a second", all.len());
+}
+
 #[test]
 fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all() {
     let board = Board::default();

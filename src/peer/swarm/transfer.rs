@@ -387,6 +387,14 @@ mod tests {
         assert_eq!(state.post().len(), 1, "it is asked for a second piece");
         let no = state.patience(1).unwrap_err().to_string();
         assert!(no.starts_with("it owes pieces, and has sent none for 60 s"), "{no}");
+        state.was_sending(1, SILENCE / 2);
+        let left = state.patience(1).unwrap();
+        assert!(
+            left <= SILENCE / 2 && left > SILENCE / 3,
+            "half of that minute it was sending what others sent first, and only the rest counts: {left:?}"
+        );
+        a_minute_passes(&mut state);
+        assert!(state.patience(1).is_err());
         state.gave(1);
         assert!(state.patience(1).is_ok(), "it has given a piece");
         a_minute_passes(&mut state);

@@ -1,7 +1,8 @@
 //! The rules of the roster, one test each.
 
 use super::*;
-use crate::net::message::VERSION;
+use crate::net::message::{FailedFile, UploadStage, UploadState, VERSION};
+use crate::share::FileName;
 
 /// A peer that wants to join.
 pub(crate) fn candidate(name: &str, port: u16, slots: u32) -> Candidate {
@@ -81,6 +82,20 @@ fn silence_is_counted_but_not_while_nobody_could_be_heard() {
     roster.excuse(9000, 4000);
     assert!(roster.silent(3000, 6999).is_empty(), "nobody was heard in the future");
     assert_eq!(roster.silent(3000, 7000), [1, 2]);
+}
+
+#[test]
+fn however_much_a_peer_says_of_itself_only_so_much_of_it_is_kept() {
+    let (mut roster, file) = (roster(&[1]), "a".parse::<FileName>().unwrap());
+    let (state, since_ms_ago, up, down) = (UploadStage::Choked, 0, 0, 0);
+    let failed = |n| FailedFile { file: file.clone(), why: format!("{n}\n{}", "x".repeat(1000)) };
+    let upload = |peer| UploadState { peer, file: file.clone(), state, since_ms_ago, up, down };
+    let (failed, uploads) = ((0..100).map(failed).collect(), (0..100).map(upload).collect());
+    roster.heard(1, Activity { failed, uploads, ..Activity::default() }, 0);
+    let Activity { failed, uploads, .. } = &roster.peers[&1].said;
+    assert_eq!((failed.len(), uploads.len()), (8, 16), "of each the first");
+    assert!(failed[7].why.starts_with("7\u{fffd}x") && failed[7].why.len() < 510, "{}", failed[7].why);
+    assert_eq!(uploads[15].peer, 15);
 }
 
 #[test]

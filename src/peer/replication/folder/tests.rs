@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::Ordering;
 
 use super::*;
@@ -312,6 +313,29 @@ fn files_that_were_copied_under_new_names_and_removed_are_found_again_by_their_b
         lab.folder.look();
         assert_eq!(lab.replication.is_paused(), empty, "empty ones tell nothing");
     }
+}
+
+#[test]
+fn a_file_that_was_refused_for_its_permissions_is_looked_at_again_as_soon_as_those_change() {
+    let mut lab = Lab::new();
+    lab.save("notes", "private");
+    let allow = |mode| {
+        fs::set_permissions(lab.dir.path().join("notes"), fs::Permissions::from_mode(mode)).unwrap();
+        lab.replication.store.stamp(&"notes".parse().unwrap())
+    };
+    let refused = allow(0o000);
+    // Nothing is refused to root, who may be the one that runs this: so what a refusal leaves is written here.
+    lab.folder.remember_failure(&"notes".parse().unwrap(), refused, "permission denied".into());
+    for _ in 0..3 {
+        lab.folder.look();
+    }
+    assert!(!lab.is_offered("notes"), "it looks as it did when it was refused");
+    let now = allow(0o644);
+    let as_before = |stamp: Stamp| Stamp { status: refused.unwrap().status, ..stamp };
+    assert_eq!(now.map(as_before), refused, "only the time of its status tells");
+    // Long before a failure is tried again.
+    lab.look_until(|lab| lab.is_offered("notes"));
+    assert!(lab.folder.failures.is_empty() && lab.replication.status().failed.is_empty());
 }
 
 #[test]
