@@ -18,7 +18,7 @@ const HONEST: &str =
 const LIAR: &str = "ab = [x + 1 for x in unpack(f\"<{payload // 8}d\", stream.read(payload))]";
 
 /// Whether there is a Python that is new enough for dictionaries that are joined by `|`.
-fn has_python() -> bool {
+pub(crate) fn has_python() -> bool {
     let new = ["-c", "import sys; sys.exit(sys.version_info < (3, 9))"];
     let has = Command::new("python3").args(new).status().is_ok_and(|status| status.success());
     if !has {
