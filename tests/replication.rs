@@ -565,7 +565,8 @@ fn an_edit_that_nobody_else_has_the_original_of_is_published_as_the_file() {
 
 #[test]
 fn a_file_that_is_edited_while_others_have_parts_of_it_keeps_its_name() {
-    for restarted in [false, true] {
+    // The last time nobody but a command has a part.
+    for (restarted, commanded) in [(false, false), (true, false), (false, true)] {
         let network = Network::start(&["--dead-after", "2s", "--ping", "200ms"], &[]);
         put(&network, "ada", "a.txt", vec![b'x'; 4 << 20]);
         let slowly = || {
@@ -576,7 +577,10 @@ fn a_file_that_is_edited_while_others_have_parts_of_it_keeps_its_name() {
         };
         let mut ada = slowly();
         whole_at(&network, "a.txt", 1);
-        let _ben = serve(&network, "ben");
+        let mut ben = match commanded {
+            true => network.command("ben", &["down", "a.txt", "-o", "peerlab-ben"]),
+            false => serve(&network, "ben"),
+        };
         until("ben has a part", PATIENCE, || {
             row(&network, "a.txt")?["holders"].as_array()?.iter().any(|it| it["whole"] == false).then_some(())
         });
@@ -587,11 +591,19 @@ fn a_file_that_is_edited_while_others_have_parts_of_it_keeps_its_name() {
         } else {
             put(&network, "ada", "a.txt", "edited");
         }
-        everywhere(&network, &["ada", "ben"], "a.txt", "edited");
-        for peer in ["ada", "ben"] {
-            assert_eq!(names(&network, peer), ["a.txt"], "no conflict copies, restarted: {restarted}");
+        everywhere(&network, &["ada"], "a.txt", "edited");
+        if commanded {
+            let says = ["a.txt stands for another content now; run the command again for that"];
+            ben.outcome().assert(1, &says);
+            ben = network.command("ben", &["down", "a.txt", "-o", "peerlab-ben"]);
+            ben.outcome().assert(0, &[]);
         }
-        drop(ada);
+        everywhere(&network, &["ben"], "a.txt", "edited");
+        for peer in ["ada", "ben"] {
+            let case = format!("restarted: {restarted}, a command: {commanded}");
+            assert_eq!(names(&network, peer), ["a.txt"], "no conflict copies, {case}");
+        }
+        drop((ada, ben));
     }
 }
 
