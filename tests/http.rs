@@ -261,7 +261,9 @@ fn a_part_is_what_was_asked_for_and_a_head_is_all_but_the_body() {
     let network = network();
     let all = bytes(700_000, 7);
     put(&network, "ada", "a.bin", &all);
-    put(&network, "ada", "empty", b"");
+    let of_tomorrow = put(&network, "ada", "empty", b"");
+    let tomorrow = std::time::SystemTime::now() + std::time::Duration::from_secs(24 * 60 * 60);
+    fs::File::options().write(true).open(of_tomorrow).unwrap().set_modified(tomorrow).unwrap();
     let (_ada, addr) = serve(&network, "ada", &[]);
     whole_at(&network, "empty", 1);
     let whole = get(addr, "/data/a.bin");
@@ -307,6 +309,9 @@ fn a_part_is_what_was_asked_for_and_a_head_is_all_but_the_body() {
     }
     let head = say(addr, format!("HEAD /data/a.bin HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes());
     assert_eq!((head.status, head.body.len()), (200, 0));
+    // No change is told of that is later than the answer.
+    let empty = get(addr, "/data/empty");
+    assert_eq!(["Date", "Last-Modified"].map(|name| empty.header(name).is_some()), [true, false]);
     for same in ["Content-Length", "ETag", "Content-Type", "Last-Modified", "Accept-Ranges"] {
         assert_eq!(head.header(same), whole.header(same), "{same}");
     }
