@@ -88,9 +88,10 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let addr = manager.ready()["addr"].as_str().unwrap().parse().unwrap();
     let status = fs::read_to_string(format!("/proc/{}/status", manager.pid())).unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
-    let hangup = u64::from_str_radix(ignored, 16).unwrap() & 1;
-    assert_eq!(hangup, 1, "SIGHUP is the first signal, and ignored: {ignored}");
+    let first_two = u64::from_str_radix(ignored, 16).unwrap() & 0b11;
+    assert_eq!(first_two, 0b11, "SIGHUP and SIGINT are the first signals, and ignored: {ignored}");
     manager.signal(Signal::HUP);
+    manager.signal(Signal::INT);
     let mut wire = Wire::connect(addr);
     wire.say(&json!({"type": "state"}));
     wire.hear("state");
@@ -557,6 +558,36 @@ fn a_script_that_is_asked_for_help_or_called_wrongly_says_its_usage_and_runs_not
         assert!(!ran_all.contains("cargo"), "{name} built something before it looked at its arguments");
         let _ = fs::remove_file(&ran);
     }
+}
+
+#[test]
+fn what_a_script_has_measured_goes_into_the_report_with_write_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir_all(path("scripts")).unwrap();
+    fs::create_dir_all(path("report/data")).unwrap();
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/lib.sh");
+    fs::copy(library, path("scripts/lib.sh")).unwrap();
+    let script = "set -euo pipefail\n. \"${0%/*}/lib.sh\"\nkeep \"${words[0]}\"\n";
+    fs::write(path("scripts/measure.sh"), script).unwrap();
+    fs::write(path("report/data/table.csv"), "before").unwrap();
+    fs::write(path("table.csv"), "after").unwrap();
+    let report = || fs::read_to_string(path("report/data/table.csv")).unwrap();
+    // What it says is where the table is.
+    let written_by = |words: &[&str]| {
+        let mut bash = std::process::Command::new("bash");
+        let done = bash.arg(path("scripts/measure.sh")).args(words).current_dir(dir.path()).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        let said = String::from_utf8(done.stderr).unwrap();
+        let place = said.trim().strip_prefix("written: ").unwrap().split(';').next().unwrap();
+        assert_eq!(fs::read_to_string(place).unwrap(), "after", "{said}");
+        Path::new(place).to_owned()
+    };
+    let elsewhere = written_by(&["table.csv"]);
+    assert_eq!(report(), "before");
+    fs::remove_dir_all(elsewhere.ancestors().nth(2).unwrap()).unwrap();
+    written_by(&["table.csv", "--write"]);
+    assert_eq!(report(), "after");
 }
 
 #[test]
