@@ -2,10 +2,12 @@
 
 use crate::common::fake::{Answer, FakePeer, HONEST, Manners};
 use crate::common::files::{bytes, put, whole_at};
-use crate::common::node::Network;
+use crate::common::node::{Network, Node};
 use crate::common::terminal::{CTRL_C, Terminal};
+use crate::common::wire::Wire;
 use crate::common::{PATIENCE, integers, save, until};
 use rustix::process::Signal;
+use serde_json::json;
 
 /// A manager that asks for no copies, and peers with these slots.
 fn network(slots: &[u32]) -> Network {
@@ -91,9 +93,14 @@ fn ctrl_c_ends_a_multiply_that_runs_and_its_lease() {
 }
 
 #[test]
-fn ctrl_c_twice_within_a_second_leaves_also_in_the_middle_of_a_command() {
+fn ctrl_c_clears_a_line_and_twice_within_a_second_leaves_also_in_the_middle_of_a_command() {
     let network = network(&[1]);
     let mut ben = Terminal::prompt(&network, "ben", "--slots 0");
+    ben.types("quit half");
+    ben.shows("quit half");
+    ben.types(CTRL_C);
+    ben.shows("Ctrl-C once more, or `quit`, leaves");
+    ben.shows("ben> ");
     ben.types("lease 1\r");
     ben.shows("leased 1 slot");
     let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
@@ -165,7 +172,7 @@ fn the_bar_of_a_multiply_names_peers_where_there_is_room_for_them() {
     network.all_leasable(2);
     for (columns, named) in [(100, true), (80, false)] {
         let words = format!("--manager {} --name me multiply a.npy a.npy --slots 2", network.addr);
-        let mut me = Terminal::of_columns(columns, network.dir.path(), &words);
+        let mut me = Terminal::peer(columns, network.dir.path(), &words);
         me.shows("checked 6");
         me.types(CTRL_C);
         until("it leaves", PATIENCE, || me.has_ended());
@@ -189,4 +196,22 @@ fn a_multiply_that_waits_shows_its_whole_reason() {
     ada.shows("at the latest");
     ben.types("release\r");
     ada.shows("the product: 20 x 20 in");
+}
+
+#[test]
+fn a_manager_says_where_its_board_is_and_with_which_words_a_peer_joins() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut manager = Terminal::manager(dir.path(), "--listen 127.0.0.1:0");
+    manager.shows("A peer joins with `");
+    manager.shows("`");
+    let screen = manager.screen();
+    let told = |begins: &str, ends: &str| {
+        screen.split_once(begins).unwrap().1.split_once(ends).unwrap().0.to_owned()
+    };
+    let board = told("The board is at http://", "/. ");
+    let mut wire = Wire::connect(board.parse().unwrap());
+    wire.say(&json!({"type": "state"}));
+    wire.hear("state");
+    let words = told("A peer joins with `peer ", "`");
+    Node::start("peer", dir.path(), "warn", &words.split(' ').collect::<Vec<_>>()).ready();
 }

@@ -15,7 +15,7 @@ use super::{PATIENCE, until};
 /// The key Ctrl-C.
 pub(crate) const CTRL_C: &str = "\x03";
 
-/// A running `peer` that has a terminal of 100 columns. Dropped, it is hung up on.
+/// A running program that has a terminal, of 100 columns unless it is said. Dropped, it is hung up on.
 pub(crate) struct Terminal {
     child: Child,
     screen: Arc<Mutex<String>>,
@@ -24,16 +24,18 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Starts `peer` with these words in the folder `dir`.
-    pub(crate) fn start(dir: &Path, words: &str) -> Self {
-        Self::of_columns(100, dir, words)
+    /// Starts `manager` with these words in the folder `dir`.
+    pub(crate) fn manager(dir: &Path, words: &str) -> Self {
+        Self::start(100, dir, &format!("{} {words}", env!("CARGO_BIN_EXE_manager")))
     }
 
-    /// The same, on a terminal of so many columns.
-    pub(crate) fn of_columns(columns: usize, dir: &Path, words: &str) -> Self {
-        let peer = env!("CARGO_BIN_EXE_peer");
-        let command =
-            format!("stty cols {columns} rows 40; exec env --default-signal=HUP,INT {peer} {words}");
+    /// Starts `peer`, on a terminal of so many columns.
+    pub(crate) fn peer(columns: usize, dir: &Path, words: &str) -> Self {
+        Self::start(columns, dir, &format!("{} {words}", env!("CARGO_BIN_EXE_peer")))
+    }
+
+    fn start(columns: usize, dir: &Path, program: &str) -> Self {
+        let command = format!("stty cols {columns} rows 40; exec env --default-signal=HUP,INT {program}");
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
             .current_dir(dir)
@@ -58,7 +60,7 @@ impl Terminal {
     #[track_caller]
     pub(crate) fn prompt(network: &Network, name: &str, options: &str) -> Self {
         let words = format!("--manager {} --name {name} {options}", network.addr);
-        let mut terminal = Self::start(network.dir.path(), &words);
+        let mut terminal = Self::peer(100, network.dir.path(), &words);
         terminal.shows(&format!("{name}> "));
         terminal
     }
