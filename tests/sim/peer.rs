@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
+use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide, replaced};
 use super::orders::Replication;
 use super::orders::WORKERS;
 use super::watch::{Look, Watch};
@@ -676,11 +676,7 @@ impl Peer {
             (Action::LookAgain, ..) => return false,
             (Action::Withdraw, ..) => self.library.withdraw(file),
             (Action::Offer, Ok(there), _) => self.offer(there),
-            (Action::Trash, ..) => {
-                disk.trash(file);
-                self.stamps.remove(file);
-                self.library.withdraw(file);
-            }
+            (Action::Trash, ..) => self.trash(disk, file),
             (Action::SetAside, Ok(there), _) => {
                 self.set_aside(net, disk, file, &there, None, now);
                 if facts.wanted.is_some() {
@@ -717,6 +713,12 @@ impl Peer {
         self.library.offer(Arc::new(Offer::whole(&self.replication.store, there)));
     }
 
+    fn trash(&mut self, disk: &mut Disk, file: &FileName) {
+        disk.trash(file);
+        self.stamps.remove(file);
+        self.library.withdraw(file);
+    }
+
     #[expect(clippy::too_many_arguments, reason = "it is what the folder had in hand when it asked")]
     fn replace(
         &mut self,
@@ -730,20 +732,17 @@ impl Peer {
     ) {
         let dropped = self.library.when_dropped(file, there.id()).is_some();
         let own_copy = is_conflict_copy(file, &name_of(self.node));
-        let trashes = dropped && (!elsewhere || own_copy);
-        let moves = trashes || elsewhere && !own_copy;
-        if moves && disk.files.get(file).is_none_or(|now| now.content.id() != there.id()) {
+        let action = replaced(dropped, elsewhere, own_copy);
+        let moves = action == Action::Trash || action == Action::SetAside && !own_copy;
+        match action {
             // Somebody has saved it once more meanwhile.
-            self.library.withdraw(file);
-            self.settled = false;
-        } else if trashes {
-            disk.trash(file);
-            self.stamps.remove(file);
-            self.library.withdraw(file);
-        } else if elsewhere {
-            self.set_aside(net, disk, file, there, Some(former), now);
-        } else {
-            self.offer(Arc::clone(there));
+            _ if moves && disk.files.get(file).is_none_or(|now| now.content.id() != there.id()) => {
+                self.library.withdraw(file);
+                self.settled = false;
+            }
+            Action::Trash => self.trash(disk, file),
+            Action::SetAside => self.set_aside(net, disk, file, there, Some(former), now),
+            _ => self.offer(Arc::clone(there)),
         }
     }
 

@@ -118,6 +118,17 @@ pub(super) fn decide(facts: &Facts) -> Action {
     }
 }
 
+/// What [`Action::Replace`] comes to when the manager has answered whether others have all of the original `elsewhere`.
+/// Bytes that were dropped since may not take the name, nor keep it, as a conflict copy of this peer does: they go to
+/// the trash.
+pub(super) fn replaced(dropped: bool, elsewhere: bool, own_copy: bool) -> Action {
+    match elsewhere {
+        _ if dropped && (own_copy || !elsewhere) => Action::Trash,
+        true => Action::SetAside,
+        false => Action::Offer,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +184,24 @@ mod tests {
         assert_eq!(of(there(), whole, |facts| facts.refused = Some(Code::Expired)), Action::Trash);
         assert_eq!(of(there(), whole, |facts| facts.refused = Some(Code::Conflict)), Action::SetAside);
         assert_eq!(of(there(), whole, |facts| facts.refused = Some(Code::Busy)), Action::Leave);
+    }
+
+    #[test]
+    fn an_edit_takes_the_name_where_nobody_else_has_the_original_unless_its_bytes_were_dropped() {
+        let [yes, no] = [true, false];
+        for (dropped, elsewhere, own_copy, action) in [
+            (no, no, no, Action::Offer),
+            (no, no, yes, Action::Offer),
+            (no, yes, no, Action::SetAside),
+            (no, yes, yes, Action::SetAside),
+            (yes, no, no, Action::Trash),
+            (yes, no, yes, Action::Trash),
+            (yes, yes, no, Action::SetAside),
+            (yes, yes, yes, Action::Trash),
+        ] {
+            let told = format!("dropped {dropped}, elsewhere {elsewhere}, own copy {own_copy}");
+            assert_eq!(replaced(dropped, elsewhere, own_copy), action, "{told}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info};
 
-use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide};
+use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide, replaced};
 use super::orders::Replication;
 use super::watch::{Look, Watch};
 use crate::error::{Code, Error, Result};
@@ -349,19 +349,20 @@ impl Folder {
     fn replace(&mut self, file: &FileName, found: &Found, former: FileId, elsewhere: bool) -> Result<bool> {
         let (manifest, was) = found;
         let dropped = self.replication.library.when_dropped(file, manifest.id()).is_some();
-        if dropped && (!elsewhere || self.is_own_copy(file)) {
-            if !self.trash(file, was, "these bytes were dropped since")? {
-                return Ok(false);
+        let note = match replaced(dropped, elsewhere, self.is_own_copy(file)) {
+            Action::SetAside => return self.set_aside(file, found, Some(former), "was edited here"),
+            Action::Trash => {
+                if !self.trash(file, was, "these bytes were dropped since")? {
+                    return Ok(false);
+                }
+                "is in the trash: these very bytes were dropped since"
             }
-            self.replication.note(format!("{file} is in the trash: these very bytes were dropped since"));
-        } else if elsewhere {
-            return self.set_aside(file, found, Some(former), "was edited here");
-        } else {
-            self.replication.note(format!(
-                "{file} was edited, and nobody else has all of what it was: it is offered as it is now"
-            ));
-            self.offer(Arc::clone(manifest));
-        }
+            _ => {
+                self.offer(Arc::clone(manifest));
+                "was edited, and nobody else has all of what it was: it is offered as it is now"
+            }
+        };
+        self.replication.note(format!("{file} {note}"));
         Ok(true)
     }
 
