@@ -1435,10 +1435,8 @@ fn fails(failures: &BTreeMap<FileName, Failure>, file: &FileName, stamp: Option<
 }
 
 fn found_again(disk: &Disk, look: &Look, offered: &[(FileName, FileId)]) -> usize {
-    let new = look.read.iter().map(|(name, _)| name).chain(look.moving.iter().map(|(name, _)| name));
-    let there = new.filter_map(|name| disk.files.get(name).map(|file| &file.content));
-    let new: Vec<FileId> = there.filter(|it| !it.bytes.is_empty()).map(|it| it.id()).collect();
-    offered.iter().filter(|(file, id)| look.vanished.contains(file) && new.contains(id)).count()
+    let there = look.changed().filter_map(|name| disk.files.get(name).map(|file| &file.content));
+    look.found_again(offered, there.filter(|it| !it.bytes.is_empty()).map(|it| it.id()).collect())
 }
 
 /// What the peer of a node calls itself.

@@ -187,10 +187,8 @@ impl Folder {
 
     /// How many of the files that have vanished are there with the same bytes under new names.
     fn found_again(&self, look: &Look, offered: &[(FileName, FileId)]) -> usize {
-        let new = look.read.iter().map(|(file, _)| file).chain(look.moving.iter().map(|(file, _)| file));
-        let read = new.filter_map(|file| self.replication.store.manifest(file).ok());
-        let new: Vec<FileId> = read.filter(|new| new.layout().size() > 0).map(|new| new.id()).collect();
-        offered.iter().filter(|(file, id)| look.vanished.contains(file) && new.contains(id)).count()
+        let read = look.changed().filter_map(|file| self.replication.store.manifest(file).ok());
+        look.found_again(offered, read.filter(|new| new.layout().size() > 0).map(|new| new.id()).collect())
     }
 
     /// Writes the drops to the disk, if there are new ones.

@@ -13,7 +13,7 @@
 //! - **A disaster is not a wish.** When more than half of the files, and at least three, have vanished at once,
 //!   nobody is told: it looks like a mistake, and telling would not help. The same where the folder has lost its
 //!   marker: then it is another folder, perhaps the empty place where a disk should be mounted. **A rename is no
-//!   loss**: a vanished name does not count where a new one has the same bytes.
+//!   loss**: a vanished name does not count where a new one has the same bytes, one new name for each.
 //!
 //! # An example
 //! Every 5 s. At 0 s `a` is there: read and offered. At 5 s `b` is there, too, with 1 MB. At 7.5 s it has 2 MB, at 10 s
@@ -52,6 +52,19 @@ impl Look {
     pub(super) fn is_disaster(&self, offered: usize, found: usize) -> bool {
         let lost = self.vanished.len() - found;
         lost >= MANY && lost * 2 > offered
+    }
+
+    /// The names of what is new or changed.
+    pub(super) fn changed(&self) -> impl Iterator<Item = &FileName> {
+        self.read.iter().map(|(name, _)| name).chain(self.moving.iter().map(|(name, _)| name))
+    }
+
+    /// How many of the `offered` files that have vanished are among the bytes that are `new`. Each new file is at most
+    /// one of them.
+    pub(super) fn found_again(&self, offered: &[(FileName, FileId)], mut new: Vec<FileId>) -> usize {
+        let mut take =
+            |id: &FileId| new.iter().position(|there| there == id).map(|at| new.swap_remove(at));
+        offered.iter().filter(|(name, id)| self.vanished.contains(name) && take(id).is_some()).count()
     }
 }
 
@@ -163,6 +176,23 @@ mod tests {
         }
         watch.look(&there(&[("a", 2)]), &[], nothing);
         assert!(!watch.is_still(&name("a")));
+    }
+
+    #[test]
+    fn one_new_file_is_one_of_those_that_vanished_and_not_all_that_had_its_bytes() {
+        let offered = whole(&["a", "b", "c", "d"]);
+        let look = Watch::default().look(&there(&[("new", 1)]), &offered, nothing);
+        let [same, other] = [0, 1].map(|n| FileId::from([n; 32]));
+        for (new, found) in [
+            (vec![], 0),
+            (vec![other], 0),
+            (vec![same], 1),
+            (vec![same, other, same], 2),
+            (vec![same; 9], 4),
+        ] {
+            assert_eq!(look.found_again(&offered, new), found);
+        }
+        assert!(look.is_disaster(4, 1), "three are lost");
     }
 
     #[test]
