@@ -40,7 +40,13 @@ fn names(network: &Network, name: &str) -> Vec<String> {
 /// A peer that serves, ready.
 #[track_caller]
 fn serve(network: &Network, name: &str) -> Node {
-    let mut node = network.command_with_log("info", name, &[&SCAN[..], &["serve"]].concat());
+    serve_looking(network, name, SCAN[1])
+}
+
+/// One that looks into its folder so often.
+#[track_caller]
+fn serve_looking(network: &Network, name: &str, scan: &str) -> Node {
+    let mut node = network.command_with_log("info", name, &["--scan", scan, "serve"]);
     node.ready();
     node
 }
@@ -521,7 +527,8 @@ fn of_two_that_edit_the_same_file_exactly_one_keeps_its_name() {
 fn a_program_that_goes_on_writing_to_a_file_that_was_set_aside_leaves_one_conflict_copy() {
     let network = network();
     put(&network, "ada", "a.txt", "original");
-    let _peers = serve_all(&network, ["ada", "ben"]);
+    // A "minute" of theirs is short.
+    let _peers = ["ada", "ben"].map(|name| serve_looking(&network, name, "100ms"));
     whole_at(&network, "a.txt", 2);
     // It keeps the file open: what it writes goes where the file goes.
     let mut file = fs::OpenOptions::new().append(true).open(folder(&network, "ada").join("a.txt")).unwrap();

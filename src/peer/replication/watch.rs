@@ -33,8 +33,8 @@ use crate::share::{FileId, FileName};
 const MANY: usize = 3;
 
 /// How many looks must have seen the same of a conflict copy until it is believed that nobody goes on writing to it: a
-/// minute at the usual pace.
-const STILL: u32 = 12;
+/// minute at the usual pace, since each comes after half the time while it is not settled.
+const STILL: u32 = 24;
 
 /// What one look has shown.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_still_when_twelve_looks_have_seen_the_same() {
+    fn a_file_is_still_when_so_many_looks_have_seen_the_same() {
         let mut watch = Watch::default();
         for look in 1..=STILL {
             watch.look(&there(&[("a", 1)]), &[], nothing);

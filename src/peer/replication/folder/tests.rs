@@ -353,6 +353,21 @@ fn a_file_that_somebody_goes_on_writing_to_is_offered_for_three_looks_more() {
 }
 
 #[test]
+fn a_conflict_copy_is_left_until_it_has_stood_still_for_a_minute() {
+    let mut lab = Lab::new();
+    let (name, copy) = lab.put("notes.conflict-ben-0123abcd");
+    lab.offer(&copy, None);
+    lab.folder.look();
+    lab.save(name.as_str(), "one line more");
+    let mut waited = lab.folder.look();
+    while !lab.folder.watch.is_still(&name) {
+        waited += lab.folder.look();
+    }
+    let minute = lab.library().network().config.scan * 60 / 5;
+    assert_eq!(waited, minute, "what is a minute where a look comes every five seconds");
+}
+
+#[test]
 fn what_cannot_be_trashed_is_said_once_not_offered_and_tried_again() {
     let mut lab = Lab::new();
     let (name, manifest) = lab.put("a");
