@@ -258,7 +258,8 @@ impl Folder {
             rotted: stamp.is_some_and(|stamp| store.has_rotted(file, &stamp)),
             failed: fails(&self.failures, file, stamp),
             unsteady_copy: self.is_own_copy(file) && !self.watch.is_still(file),
-            paused,
+            // The disk may have gone since the last look, or while the file was read.
+            paused: paused || !store.has_marker(),
         };
         (facts, stamp, read)
     }

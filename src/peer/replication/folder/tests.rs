@@ -282,6 +282,24 @@ fn while_the_folder_is_paused_what_was_dropped_is_withdrawn_and_goes_to_the_tras
 }
 
 #[test]
+fn without_its_marker_nothing_in_the_folder_is_touched_also_before_a_look_has_missed_it() {
+    let mut lab = Lab::new();
+    let (name, manifest) = lab.put("a");
+    lab.look_until(|lab| lab.is_offered("a"));
+    lab.put("new");
+    let marker = lab.dir.path().join(".peerlab/marker");
+    let text = fs::read(&marker).unwrap();
+    fs::remove_file(&marker).unwrap();
+    lab.drop_at(Millis::MAX, &name, &manifest);
+    lab.settle_all();
+    assert!(lab.folder.settle(&"new".parse().unwrap(), Sight::default()));
+    assert!(lab.has("a") && !lab.is_offered("a") && !lab.is_offered("new"));
+    assert!(!lab.replication.is_paused(), "no look has come since");
+    fs::write(&marker, text).unwrap();
+    lab.look_until(|lab| !lab.has("a") && lab.is_offered("new"));
+}
+
+#[test]
 fn a_batch_of_renamed_files_does_not_pause_the_folder_and_a_batch_of_lost_ones_does() {
     let mut lab = Lab::new();
     let files = ["a", "b", "c", "d"];
