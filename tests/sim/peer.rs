@@ -448,7 +448,7 @@ impl Peer {
         if self.publishing.is_some() || now < self.publish_at {
             return;
         }
-        let Some((who, news)) = self.library.news() else { return };
+        let Some((who, news)) = self.library.news(now) else { return };
         let (asks, file) = (who.clone(), news.file.clone());
         let (whole, published) = (news.whole, news.published);
         let (message, payload) = match &news.offer {
@@ -662,7 +662,7 @@ impl Peer {
             offered,
             dropped: id.is_some_and(|id| self.library.when_dropped(file, id).is_some()),
             rotted: false,
-            refused: row.refused.filter(|(refused, _)| Some(*refused) == id).map(|(_, no)| no.code),
+            refused: row.refused.filter(|(refused, ..)| Some(*refused) == id).map(|(_, no, _)| no.code),
             wanted: row.wanted,
             failed: fails(&self.failures, file, stamp, now),
             unsteady_copy: own_copy && !self.watch.is_still(file),

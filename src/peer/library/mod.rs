@@ -14,7 +14,7 @@
 //!   the same, however many there are. The thread `publish` tells the differences, one `update` each; a file that is
 //!   told and not there any more, by a `query` (C3). After a new registration, or when the manager asks (`list`),
 //!   nothing counts as told. What was dropped is not told. A file that is refused is not told again until the next
-//!   registration, or until it is offered again.
+//!   registration, or until it is offered again; one that is refused as `busy`, after a minute: there may be room then.
 //! - **A fate is decided elsewhere.** A drop, a refusal, a file in the way: each only notes the name as *unsettled*.
 //!   The thread `scan_folder` takes it from there ([`replication`](super::replication)).
 //! - **A drop counts when it is heard.** Of a file that it lists for this peer the manager has compared the times by
@@ -26,7 +26,7 @@ pub(crate) mod drops;
 pub mod offer;
 pub(super) mod publish;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::iter;
 use std::ops::Bound;
 use std::path::Path;
@@ -59,8 +59,8 @@ pub(super) struct Title {
     pub(super) offer: Option<Arc<Offer>>,
     /// What the manager lists for this peer, and whether as whole.
     told: Option<(FileId, bool)>,
-    /// Which bytes it does not list, and why.
-    pub(super) refused: Option<(FileId, Refusal)>,
+    /// Which bytes it does not list, why, and until when they are not told again.
+    pub(super) refused: Option<(FileId, Refusal, Millis)>,
     /// The bytes that are to be fetched, and found others in their way.
     pub(super) wanted: Option<FileId>,
     /// Which bytes were dropped since somebody looked.
@@ -75,6 +75,8 @@ struct Known {
     unsaved: bool,
     /// Names of which the manager may have been told something else.
     stale: BTreeSet<FileName>,
+    /// Names that are told again, and from when on, the next one first.
+    busy: VecDeque<(Millis, FileName)>,
     /// Names whose fate is to be decided.
     unsettled: BTreeSet<FileName>,
     print: Fingerprint,
@@ -282,7 +284,7 @@ impl Library {
             if row.told == Some((offer.id(), offer.is_whole())) {
                 return Ok(());
             }
-            if let Some((_, why)) = row.refused.as_ref().filter(|(id, _)| *id == offer.id()) {
+            if let Some((_, why, _)) = row.refused.as_ref().filter(|(id, ..)| *id == offer.id()) {
                 return Err(why.clone().into());
             }
             if self.changed.wait_until(&mut known, end).timed_out() {

@@ -7,7 +7,7 @@ use log::{info, warn};
 
 use super::offer::Offer;
 use super::{Known, Library};
-use crate::clock::Millis;
+use crate::clock::{Clock, Millis};
 use crate::error::{Code, Result};
 use crate::net::message::{Credentials, Refusal};
 use crate::peer::manager_client::ManagerClient;
@@ -16,6 +16,9 @@ use crate::share::FileName;
 /// The pause after a conversation with the manager that broke.
 const PAUSE: Duration = Duration::from_millis(300);
 
+/// How long after it was refused as `busy` a file is told again, in milliseconds.
+const BUSY: Millis = 60_000;
+
 /// One thing that the manager is to be told.
 pub(in crate::peer) struct News {
     pub(in crate::peer) file: FileName,
@@ -23,13 +26,15 @@ pub(in crate::peer) struct News {
     pub(in crate::peer) offer: Option<Arc<Offer>>,
     pub(in crate::peer) whole: bool,
     pub(in crate::peer) published: Option<Millis>,
+    /// When it is told.
+    at: Millis,
 }
 
 impl Library {
     /// Tells the manager what is new until the peer leaves.
     pub(crate) fn publish(&self) {
-        let mut manager = ManagerClient::new(&self.network.config);
-        while let Some((who, news)) = self.next_news() {
+        let (mut manager, clock) = (ManagerClient::new(&self.network.config), Clock::new());
+        while let Some((who, news)) = self.next_news(&clock) {
             let answered = match &news.offer {
                 Some(offer) => manager.update(&who, &offer.manifest, news.whole, news.published),
                 None => manager.lost(&who, &news.file).map(drop),
@@ -43,13 +48,13 @@ impl Library {
 
     /// What the manager does not know yet, if this peer is registered.
     #[cfg(test)]
-    pub(in crate::peer) fn news(&self) -> Option<(Credentials, News)> {
-        self.next(&mut self.known.lock())
+    pub(in crate::peer) fn news(&self, now: Millis) -> Option<(Credentials, News)> {
+        self.next(&mut self.known.lock(), now)
     }
 
-    fn next(&self, known: &mut Known) -> Option<(Credentials, News)> {
+    fn next(&self, known: &mut Known, now: Millis) -> Option<(Credentials, News)> {
         self.network.number()?;
-        known.next_news().map(|news| (self.network.credentials(), news))
+        known.next_news(now).map(|news| (self.network.credentials(), news))
     }
 
     /// The manager has answered to a piece of news.
@@ -79,13 +84,13 @@ impl Library {
     }
 
     /// Waits for news; `None` when this peer leaves.
-    fn next_news(&self) -> Option<(Credentials, News)> {
+    fn next_news(&self, clock: &Clock) -> Option<(Credentials, News)> {
         let mut known = self.known.lock();
         while !known.over {
-            if let Some(news) = self.next(&mut known) {
+            if let Some(news) = self.next(&mut known, clock.now()) {
                 return Some(news);
             }
-            self.changed.wait(&mut known);
+            self.changed.wait_for(&mut known, Duration::from_millis(BUSY));
         }
         None
     }
@@ -93,34 +98,37 @@ impl Library {
 
 impl Known {
     /// The next thing that the manager does not know, or knows otherwise.
-    fn next_news(&mut self) -> Option<News> {
+    fn next_news(&mut self, at: Millis) -> Option<News> {
+        while let Some((_, file)) = self.busy.pop_front_if(|(again, _)| at >= *again) {
+            self.stale.insert(file);
+        }
         while let Some(file) = self.stale.pop_first() {
             let Some(row) = self.rows.get(&file) else { continue };
             let Some(offer) = &row.offer else {
                 // One that has a part stays listed: its pieces are still on the disk.
                 if row.told.is_some_and(|(_, whole)| whole) {
-                    return Some(News { file, offer: None, whole: false, published: None });
+                    return Some(News { file, offer: None, whole: false, published: None, at });
                 }
                 continue;
             };
             let (id, whole) = (offer.id(), offer.is_whole());
-            let refused = row.refused.as_ref().is_some_and(|(no, _)| *no == id);
+            let refused = row.refused.as_ref().is_some_and(|(no, _, again)| *no == id && at < *again);
             if row.told == Some((id, whole)) || refused || self.versions.dropped(&file, id).is_some() {
                 continue;
             }
             if row.told.is_some_and(|(told, _)| told != id) {
                 // A name stands for one content: first the old one is taken off.
                 self.stale.insert(file.clone());
-                return Some(News { file, offer: None, whole: false, published: None });
+                return Some(News { file, offer: None, whole: false, published: None, at });
             }
             let (offer, published) = (Some(Arc::clone(offer)), self.versions.published(&file, id));
-            return Some(News { file, offer, whole, published });
+            return Some(News { file, offer, whole, published, at });
         }
         None
     }
 
     /// The manager has answered to a piece of news; true when it does not list a file that is whole here.
-    fn told(&mut self, News { file, offer, whole, .. }: &News, answered: Result<()>) -> Result<bool> {
+    fn told(&mut self, News { file, offer, whole, at, .. }: &News, answered: Result<()>) -> Result<bool> {
         match (offer, answered) {
             (Some(offer), Ok(())) => {
                 self.tell(file, Some((offer.id(), *whole)));
@@ -130,9 +138,16 @@ impl Known {
                 }
             }
             (Some(offer), Err(no)) if matches!(no.code(), Code::Conflict | Code::Busy | Code::Expired) => {
-                warn!("{file} is not offered to others: {no}");
-                self.row(file).refused = Some((offer.id(), Refusal::from(&no)));
-                return Ok(*whole);
+                let busy = (no.code() == Code::Busy).then_some(at + BUSY);
+                self.busy.extend(busy.map(|again| (again, file.clone())));
+                let refused = (offer.id(), Refusal::from(&no), busy.unwrap_or(Millis::MAX));
+                let before = self.row(file).refused.replace(refused);
+                // Each minute the same is no news.
+                let is_news = before.is_none_or(|(id, why, _)| (id, why.code) != (offer.id(), no.code()));
+                if is_news {
+                    warn!("{file} is not offered to others: {no}");
+                }
+                return Ok(*whole && is_news);
             }
             (None, Ok(())) => self.tell(file, None),
             (None, Err(no)) if no.code() == Code::NotFound => self.tell(file, None),

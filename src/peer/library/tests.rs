@@ -61,7 +61,11 @@ impl Lab {
 
     /// The next news as (file, whole), which the manager answers so.
     fn tell(&self, answer: Result<()>) -> Option<(String, Option<bool>)> {
-        let (who, news) = self.library.news()?;
+        self.tell_at(0, answer)
+    }
+
+    fn tell_at(&self, now: Millis, answer: Result<()>) -> Option<(String, Option<bool>)> {
+        let (who, news) = self.library.news(now)?;
         let told = (news.file.to_string(), news.offer.as_ref().map(|_| news.whole));
         let _ = self.library.answered(&who, news, answer);
         Some(told)
@@ -83,7 +87,7 @@ fn no(code: Code) -> Result<()> {
 #[test]
 fn what_is_offered_is_told_once_and_again_when_the_manager_has_forgotten_it() {
     let lab = Lab::new();
-    assert!(lab.library.news().is_none());
+    assert!(lab.library.news(0).is_none());
     assert_eq!(lab.library.fingerprint(), None, "nothing was told");
     lab.offer("a", "1");
     assert_eq!(lab.tell(Ok(())), Some(("a".into(), Some(true))));
@@ -99,17 +103,17 @@ fn what_is_offered_is_told_once_and_again_when_the_manager_has_forgotten_it() {
     assert_eq!(lab.library.fingerprint(), Some(print));
     lab.library.network.parted(&Error::failed("gone"));
     lab.library.tell_again();
-    assert!(lab.library.news().is_none(), "there is nobody to tell it to");
+    assert!(lab.library.news(0).is_none(), "there is nobody to tell it to");
 }
 
 #[test]
 fn what_is_offered_no_more_is_taken_back_also_where_its_update_is_answered_after_all_was_forgotten() {
     let lab = Lab::new();
     lab.offer("a", "1");
-    let (who, news) = lab.library.news().unwrap();
+    let (who, news) = lab.library.news(0).unwrap();
     lab.library.withdraw(&name("a"));
     lab.library.tell_again();
-    assert!(lab.library.news().is_none());
+    assert!(lab.library.news(0).is_none());
     lab.library.answered(&who, news, Ok(())).unwrap();
     assert_eq!(lab.tell(Ok(())), Some(("a".into(), None)), "the manager lists it");
     assert_eq!((lab.tell(Ok(())), lab.library.fingerprint()), (None, None));
@@ -119,7 +123,7 @@ fn what_is_offered_no_more_is_taken_back_also_where_its_update_is_answered_after
 fn an_answer_of_a_manager_that_has_forgotten_this_peer_says_nothing() {
     let lab = Lab::new();
     lab.offer("a", "1");
-    let (_, news) = lab.library.news().unwrap();
+    let (_, news) = lab.library.news(0).unwrap();
     let stranger = Credentials { peer: 8, token: None };
     lab.library.answered(&stranger, news, Ok(())).unwrap();
     assert_eq!(lab.library.fingerprint(), None);
@@ -186,20 +190,41 @@ fn what_is_refused_is_settled_if_it_is_whole_and_told_again_when_it_is_offered_a
         let id = lab.offer("a", "1");
         lab.tell(no(code));
         assert_eq!(lab.unsettled().len(), usize::from(refuses), "{code:?}");
-        assert_eq!(lab.library.news().is_none(), refuses);
+        assert_eq!(lab.library.news(0).is_none(), refuses);
         let row = lab.library.take_unsettled(&name("a"), false);
-        assert_eq!(row.refused.map(|(refused, no)| (refused, no.code)), refuses.then_some((id, code)));
+        assert_eq!(row.refused.map(|(refused, no, _)| (refused, no.code)), refuses.then_some((id, code)));
         lab.offer("a", "1");
-        assert!(lab.library.news().is_some());
+        assert!(lab.library.news(0).is_some());
     }
     let lab = Lab::new();
     let offer = lab.offer_part("a", "1");
     lab.tell(no(Code::Conflict));
     assert!(lab.unsettled().is_empty(), "a part lies in nobody's way");
-    assert!(lab.library.news().is_none());
+    assert!(lab.library.news(0).is_none());
     offer.complete();
     lab.library.completed(&name("a"));
-    assert!(lab.library.news().is_some());
+    assert!(lab.library.news(0).is_some());
+}
+
+#[test]
+fn what_is_refused_as_busy_is_told_again_after_a_minute_and_what_is_refused_for_good_is_not() {
+    for (code, again) in [(Code::Busy, true), (Code::Conflict, false), (Code::Expired, false)] {
+        let lab = Lab::new();
+        lab.offer("a", "1");
+        lab.tell_at(1_000, no(code));
+        // Offered again, it is refused again, and the minute begins again.
+        lab.offer("a", "1");
+        lab.tell_at(2_000, no(code));
+        assert_eq!(lab.unsettled(), [name("a")], "{code:?}");
+        assert_eq!(lab.tell_at(61_999, Ok(())), None, "{code:?}");
+        for now in [62_000, 122_000] {
+            assert_eq!(lab.tell_at(now, no(code)).is_some(), again, "{code:?} at {now}");
+            assert_eq!(lab.tell_at(now, Ok(())), None, "{code:?} at {now}");
+            assert!(lab.unsettled().is_empty(), "{code:?}: the same is no news");
+        }
+        assert_eq!(lab.tell_at(182_000, Ok(())).is_some(), again);
+        assert_eq!((lab.tell_at(Millis::MAX, Ok(())), lab.library.fingerprint().is_some()), (None, again));
+    }
 }
 
 #[test]
@@ -258,7 +283,7 @@ fn of_another_content_that_is_offered_the_former_publication_is_forgotten() {
     let first = lab.offer("a", "1");
     lab.library.published(&name("a"), first, 20);
     lab.offer("a", "1");
-    let (_, News { published, .. }) = lab.library.news().unwrap();
+    let (_, News { published, .. }) = lab.library.news(0).unwrap();
     assert_eq!(published, Some(20), "the same content");
     lab.offer("a", "two");
     lab.drop_at(5, "a", first);
@@ -295,10 +320,10 @@ fn what_is_dropped_is_settled_told_to_nobody_and_remembered() {
     assert!(lab.library.is_settled());
     assert_eq!(lab.library.when_dropped(&name("a"), id), Some(11));
     lab.library.tell_again();
-    assert!(lab.library.news().is_none());
+    assert!(lab.library.news(0).is_none());
     lab.library.published(&name("a"), id, 12);
     assert_eq!(lab.library.when_dropped(&name("a"), id), None);
-    let (_, News { published, .. }) = lab.library.news().unwrap();
+    let (_, News { published, .. }) = lab.library.news(0).unwrap();
     assert_eq!(published, Some(12), "what is offered still is told again");
 }
 

@@ -253,7 +253,7 @@ impl Folder {
             on_disk: sight.of(&read),
             offered,
             dropped: id.is_some_and(|id| library.when_dropped(file, id).is_some()),
-            refused: row.refused.filter(|(refused, _)| Some(*refused) == id).map(|(_, no)| no.code),
+            refused: row.refused.filter(|(refused, ..)| Some(*refused) == id).map(|(_, no, _)| no.code),
             wanted: row.wanted,
             rotted: stamp.is_some_and(|stamp| store.has_rotted(file, &stamp)),
             failed: fails(&self.failures, file, stamp),
