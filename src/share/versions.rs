@@ -19,7 +19,7 @@
 //!   else it would be news each time it is told. Of all drops those go first that are only a *rumour*
 //!   ([`Versions::hear_say`]): nobody here has ever seen that file, so who tells invented ones pushes out no real one.
 //! - The mark of a publication needs no room of its own, since it lives as long as the file's row: with the row goes
-//!   the mark ([`Versions::forget`]).
+//!   the mark ([`Versions::forget`], [`Versions::forget_others`]).
 //! - To ask for one mark, or to change one, does not look at all of them.
 //!
 //! # An example
@@ -169,6 +169,21 @@ impl Versions {
         if self.published(file, id).is_some() {
             self.marks.remove(&(file.clone(), id));
         }
+    }
+
+    /// How many marks there are.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Of this name, other publications than that of these bytes are forgotten.
+    pub fn forget_others(&mut self, file: &FileName, id: Option<FileId>) {
+        let [first, last] = [0, u8::MAX].map(|byte| (file.clone(), FileId::from([byte; 32])));
+        let is_other = |(_, its): &(FileName, FileId), mark: &mut Mark| {
+            mark.act == Act::Published && Some(*its) != id
+        };
+        self.marks.extract_if(first..=last, is_other).for_each(drop);
     }
 
     /// All drops, those of what was seen here last, and else oldest first: what is written to the disk, and told to a

@@ -94,6 +94,7 @@ impl Known {
         for (id, whole) in before.into_iter().chain(what) {
             self.print.toggle(file, id, whole);
         }
+        self.tidy(file);
     }
 
     /// These bytes were dropped. Where the manager listed them for this peer, it does so no more.
@@ -104,8 +105,8 @@ impl Known {
         let offered = row.and_then(|row| row.offer.as_ref()).is_some_and(|offer| offer.id() == *id);
         if told {
             at = at.max(self.versions.published(file, *id).unwrap_or_default());
-            self.tell(file, None);
             self.row(file).refused = None;
+            self.tell(file, None);
         }
         self.unsaved |= match told || offered {
             true => self.versions.merge(file, *id, Mark::dropped(at)),
@@ -114,12 +115,23 @@ impl Known {
     }
 
     fn forget_told(&mut self) {
-        self.rows.retain(|_, row| {
-            (row.told, row.refused) = (None, None);
-            row.offer.is_some() || row.wanted.is_some() || !row.dropped.is_empty()
-        });
+        self.rows.values_mut().for_each(|row| (row.told, row.refused) = (None, None));
         self.stale = self.rows.keys().cloned().collect();
         self.print = Fingerprint::default();
+        for file in self.stale.clone() {
+            self.tidy(&file);
+        }
+    }
+
+    /// A row goes of which nothing is left, and with it when its bytes were published. A drop is remembered.
+    fn tidy(&mut self, file: &FileName) {
+        let is_left = |row: &Title| {
+            row.offer.is_some() || row.told.is_some() || row.wanted.is_some() || !row.dropped.is_empty()
+        };
+        if self.rows.get(file).is_some_and(|row| !is_left(row)) {
+            self.rows.remove(file);
+            self.versions.forget_others(file, None);
+        }
     }
 }
 
@@ -151,10 +163,8 @@ impl Library {
         (row.refused, row.wanted) = (None, None);
         if let Some(before) = row.offer.replace(offer) {
             before.end();
-            if before.id() != id {
-                known.versions.forget(&file, before.id());
-            }
         }
+        known.versions.forget_others(&file, Some(id));
         known.stale.insert(file);
         self.changed.notify_all();
     }
@@ -418,9 +428,7 @@ impl Library {
             true => taken.dropped.clear(),
             false => row.dropped.clear(),
         }
-        if row.offer.is_none() && row.told.is_none() && row.dropped.is_empty() {
-            known.rows.remove(file);
-        }
+        known.tidy(file);
         taken
     }
 

@@ -109,6 +109,7 @@ impl Known {
                 if row.told.is_some_and(|(_, whole)| whole) {
                     return Some(News { file, offer: None, whole: false, published: None, at });
                 }
+                self.tidy(&file);
                 continue;
             };
             let (id, whole) = (offer.id(), offer.is_whole());

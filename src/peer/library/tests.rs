@@ -291,6 +291,48 @@ fn of_another_content_that_is_offered_the_former_publication_is_forgotten() {
 }
 
 #[test]
+fn a_publication_is_forgotten_with_its_row_or_for_other_bytes_and_a_drop_is_not() {
+    let lab = Lab::new();
+    let left = |lab: &Lab| {
+        let known = lab.library.known.lock();
+        (known.rows.len(), known.versions.count())
+    };
+    let put = |at, text: &str| {
+        let id = lab.manifest("a", text).id();
+        lab.library.published(&name("a"), id, at);
+        lab.offer("a", text)
+    };
+    for at in 1..9 {
+        put(at, &format!("version {at}"));
+        assert_eq!(left(&lab), (1, 1), "an edit in place");
+    }
+    lab.tell(Ok(()));
+    lab.library.withdraw(&name("a"));
+    assert_eq!(left(&lab), (1, 1), "the manager lists it");
+    lab.tell(Ok(()));
+    assert_eq!(left(&lab), (0, 0));
+    // It was never told, or the manager has forgotten it.
+    put(10, "new");
+    lab.library.withdraw(&name("a"));
+    assert_eq!((lab.tell(Ok(())), left(&lab)), (None, (0, 0)));
+    put(11, "new");
+    lab.library.withdraw(&name("a"));
+    lab.library.tell_again();
+    assert_eq!(left(&lab), (0, 0));
+    // What was dropped comes back when it is put here later, and only then.
+    let id = put(12, "new");
+    lab.tell(Ok(()));
+    lab.drop_at(20, "a", id);
+    lab.library.withdraw(&name("a"));
+    lab.library.take_unsettled(&name("a"), false);
+    assert_eq!((lab.tell(Ok(())), left(&lab)), (None, (0, 1)));
+    for (at, dropped) in [(19, Some(20)), (20, Some(20)), (21, None)] {
+        lab.library.published(&name("a"), id, at);
+        assert_eq!(lab.library.when_dropped(&name("a"), id), dropped, "put back at {at}");
+    }
+}
+
+#[test]
 fn drops_of_what_nobody_here_has_seen_push_out_none_of_what_was_offered() {
     let lab = Lab::new();
     let offered = lab.offer("a", "1");
