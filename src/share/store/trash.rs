@@ -21,7 +21,8 @@ const ENDING: usize = 32;
 /// How many files of one name the trash, and conflicts of one file, are numbered up to.
 const NUMBERED: u32 = 10_000;
 
-/// How many versions of a conflict copy the trash keeps: the first ones, which nobody can push out, and the last.
+/// How many versions of a conflict copy the trash keeps: the first ones, which nobody can push out, and the last. With
+/// the last alone, another peer could destroy an edit: drop the copy, offer other bytes under its name, and drop these.
 const VERSIONS: usize = 10;
 
 /// How many of its places are looked at to see whether the trash has a file.
