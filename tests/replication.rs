@@ -455,6 +455,24 @@ fn what_becomes_whole_while_the_folder_is_looked_at_has_not_vanished() {
 }
 
 #[test]
+fn what_is_copied_into_a_folder_while_it_is_fetched_is_not_fetched_to_its_end() {
+    let network = network();
+    let [_ada, _ben] = ["ada", "ben"].map(|name| {
+        // It is not done before the test is.
+        let mut node =
+            network.command_with_log("info", name, &[&["--down", "300kB"], &SCAN[..], &["serve"]].concat());
+        node.ready();
+        node
+    });
+    fs::write(folder(&network, "ada").join("a.bin"), bytes(4_000_000, 1)).unwrap();
+    let parts = || fs::read_dir(folder(&network, "ben").join(".peerlab/partial")).unwrap().count();
+    until("a part at ben", PATIENCE, || (parts() > 0).then_some(()));
+    fs::write(folder(&network, "ben").join("a.bin"), bytes(4_000_000, 1)).unwrap();
+    whole_at(&network, "a.bin", 2);
+    until("no part at ben", PATIENCE, || (parts() == 0).then_some(()));
+}
+
+#[test]
 fn add_says_once_what_it_waits_for_and_then_how_many_have_it() {
     let network = Network::start(&["--dead-after", "60s", "--replicas", "2"], &[]);
     let _ada = serve(&network, "ada");

@@ -180,9 +180,8 @@ impl Versions {
     /// Of this name, other publications than that of these bytes are forgotten.
     pub fn forget_others(&mut self, file: &FileName, id: Option<FileId>) {
         let [first, last] = [0, u8::MAX].map(|byte| (file.clone(), FileId::from([byte; 32])));
-        let is_other = |(_, its): &(FileName, FileId), mark: &mut Mark| {
-            mark.act == Act::Published && Some(*its) != id
-        };
+        let is_other =
+            |(_, its): &(FileName, FileId), mark: &mut Mark| mark.act == Act::Published && Some(*its) != id;
         self.marks.extract_if(first..=last, is_other).for_each(drop);
     }
 

@@ -647,11 +647,12 @@ impl Peer {
         let offered = match &row.offer {
             None => OnOffer::No,
             Some(offer) if offer.is_whole() => OnOffer::Whole(offer.id()),
-            Some(_) => OnOffer::Part,
+            Some(offer) => OnOffer::Part(offer.id()),
         };
         let id = read.as_ref().map_or(row.offer.as_ref().map(|offer| offer.id()), |there| Some(there.id()));
         if let Ok(there) = &read
-            && ![OnOffer::Whole(there.id()), OnOffer::Part].contains(&offered)
+            && !matches!(offered, OnOffer::Part(_))
+            && offered != OnOffer::Whole(there.id())
         {
             let at = stamp.map_or(0, |stamp| (stamp.status.0 * 1000 + stamp.status.1 / 1_000_000) as Millis);
             self.library.published(file, there.id(), at);
@@ -710,7 +711,9 @@ impl Peer {
     }
 
     fn offer(&self, there: Arc<Manifest>) {
+        let (file, id) = (there.name().clone(), there.id());
         self.library.offer(Arc::new(Offer::whole(&self.replication.store, there)));
+        self.replication.is_here(&file, id);
     }
 
     fn trash(&mut self, disk: &mut Disk, file: &FileName) {
@@ -1041,7 +1044,9 @@ impl Peer {
                 self.library.take_back(&fetch.offer);
                 if why.code() == Code::Conflict {
                     self.library.in_the_way(file, id);
-                } else if stop.load(Ordering::SeqCst) && self.library.when_dropped(file, id).is_some() {
+                } else if stop.load(Ordering::SeqCst)
+                    && (self.library.when_dropped(file, id).is_some() || self.library.find(file, id).is_ok())
+                {
                     disk.parts.remove(&(file.clone(), id));
                 }
                 if why.code() == Code::Expired {

@@ -40,8 +40,8 @@ pub(super) enum OnDisk {
 pub(super) enum OnOffer {
     /// Nothing, or something from another folder.
     No,
-    /// What is there of a download.
-    Part,
+    /// What is there of a download of these bytes.
+    Part(FileId),
     /// All of these bytes.
     Whole(FileId),
 }
@@ -106,7 +106,8 @@ pub(super) fn decide(facts: &Facts) -> Action {
         (Nothing { .. }, _) => Leave,
         (Changing { looks }, OnOffer::Whole(_)) if looks >= PATIENT_LOOKS || dropped => Withdraw,
         (Changing { .. }, _) => LookAgain,
-        (Bytes(_), OnOffer::Part) => Leave, // The download finds it in its way.
+        (Bytes(id), OnOffer::Part(fetched)) if id == fetched && !dropped => Offer, // The download ends.
+        (Bytes(_), OnOffer::Part(_)) => Leave, // The download finds it in its way.
         (Bytes(_), _) if rotted => Trash,
         (Bytes(id), OnOffer::Whole(known)) if id != known && unsteady_copy => LookAgain,
         (Bytes(id), OnOffer::Whole(known)) if id != known => Replace,
@@ -168,7 +169,16 @@ mod tests {
             Action::Offer,
             "these very bytes"
         );
-        assert_eq!(of(there(), OnOffer::Part, |facts| facts.dropped = true), Action::Leave);
+    }
+
+    #[test]
+    fn bytes_beside_a_part_are_left_to_its_download_unless_they_are_what_it_fetches() {
+        let [same, other] = [1, 2].map(|n| OnOffer::Part(id(n)));
+        assert_eq!(of(there(), same, |_| ()), Action::Offer);
+        assert_eq!(of(there(), same, |facts| facts.dropped = true), Action::Leave, "the drop ends it");
+        assert_eq!(of(there(), same, |facts| facts.paused = true), Action::Leave);
+        assert_eq!(of(there(), other, |_| ()), Action::Leave);
+        assert_eq!(of(there(), other, |facts| facts.dropped = true), Action::Leave);
     }
 
     #[test]
@@ -211,7 +221,7 @@ mod tests {
         assert_eq!(of(glance, whole, |_| ()), Action::Leave);
         assert_eq!(of(look, whole, |_| ()), Action::Withdraw);
         assert_eq!(of(glance, whole, |facts| facts.dropped = true), Action::Withdraw);
-        assert_eq!(of(look, OnOffer::Part, |_| ()), Action::Leave);
+        assert_eq!(of(look, OnOffer::Part(id(1)), |_| ()), Action::Leave);
         assert_eq!(of(look, OnOffer::No, |_| ()), Action::Leave);
     }
 
@@ -243,7 +253,7 @@ mod tests {
             OnDisk::Changing { looks: 9 },
         ];
         for on_disk in all {
-            for offered in [OnOffer::No, OnOffer::Part, OnOffer::Whole(id(1))] {
+            for offered in [OnOffer::No, OnOffer::Part(id(1)), OnOffer::Whole(id(1))] {
                 for dropped in [false, true] {
                     let action =
                         of(on_disk, offered, |facts| (facts.paused, facts.dropped) = (true, dropped));

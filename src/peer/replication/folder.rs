@@ -15,6 +15,7 @@
 //! - **A conflict copy that goes on changing**, because a program still writes to it, is left until it has been still
 //!   for a minute. Then its former version is dropped everywhere, and the new one takes its name.
 //! - **Refused.** The manager lists another content under this name: it is set aside. The first keeps the name.
+//! - **Copied in while it is fetched.** It is offered, and the download ends.
 //! - **Vanished.** It is offered no more, the manager is told, and orders it again.
 //! - **Dropped.** It goes to the trash, and what was on its way is thrown away.
 //! - **What fails is tried again** after 5, 10, ... 60 s, or when the file changes; the reason is said once.
@@ -239,11 +240,12 @@ impl Folder {
         let offered = match &offer {
             None => OnOffer::No,
             Some(offer) if offer.is_whole() => OnOffer::Whole(offer.id()),
-            Some(_) => OnOffer::Part,
+            Some(offer) => OnOffer::Part(offer.id()),
         };
         let id = read.as_ref().map_or(offer.map(|offer| offer.id()), |(there, _)| Some(there.id()));
         if let Ok((there, stamp)) = &read
-            && ![OnOffer::Whole(there.id()), OnOffer::Part].contains(&offered)
+            && !matches!(offered, OnOffer::Part(_))
+            && offered != OnOffer::Whole(there.id())
             && let Some(put) = stamp.put_at()
         {
             // A person has put it there then; what was fetched is offered already.
@@ -310,9 +312,12 @@ impl Folder {
         self.failures.insert(file.clone(), failure);
     }
 
+    /// These bytes are offered as they lie there, and need not be fetched.
     fn offer(&self, manifest: Arc<Manifest>) {
-        let store = &self.replication.store;
-        self.replication.library.offer(Arc::new(Offer::whole(store, manifest)));
+        let (file, id) = (manifest.name().clone(), manifest.id());
+        let Replication { store, library, .. } = &*self.replication;
+        library.offer(Arc::new(Offer::whole(store, manifest)));
+        self.replication.is_here(&file, id);
     }
 
     /// It stays where it is if it cannot go to the trash, but is not offered to a manager that has dropped it. False

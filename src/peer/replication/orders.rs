@@ -164,6 +164,13 @@ impl Replication {
         !fetch.dropped.contains(&id)
     }
 
+    /// These bytes lie in the folder: an order that fetches them ends.
+    pub(super) fn is_here(&self, file: &FileName, id: FileId) {
+        let orders = self.orders.lock();
+        let fetch = orders.running.get(file).filter(|fetch| fetch.id == Some(id));
+        fetch.iter().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
+    }
+
     /// The next file to fetch, and a flag that says when to stop; `None` when this peer leaves.
     pub(super) fn next_order(&self) -> Option<(FileName, Arc<AtomicBool>)> {
         let mut orders = self.orders.lock();
@@ -313,8 +320,10 @@ impl Replication {
             if no.code() == Code::Conflict && is_whole_somewhere {
                 // Where nobody has all of it, what lies here may be the better copy.
                 library.in_the_way(file, id);
-            } else if stop.load(Ordering::SeqCst) && library.when_dropped(file, id).is_some() {
-                store.forget_download(file, id);
+            } else if stop.load(Ordering::SeqCst)
+                && (library.when_dropped(file, id).is_some() || library.find(file, id).is_ok())
+            {
+                store.forget_download(file, id); // What it has is nobody's wish, or lies there.
             }
         })?;
         info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);

@@ -62,8 +62,7 @@ impl Look {
     /// How many of the `offered` files that have vanished are among the bytes that are `new`. Each new file is at most
     /// one of them.
     pub(super) fn found_again(&self, offered: &[(FileName, FileId)], mut new: Vec<FileId>) -> usize {
-        let mut take =
-            |id: &FileId| new.iter().position(|there| there == id).map(|at| new.swap_remove(at));
+        let mut take = |id: &FileId| new.iter().position(|there| there == id).map(|at| new.swap_remove(at));
         offered.iter().filter(|(name, id)| self.vanished.contains(name) && take(id).is_some()).count()
     }
 }
@@ -183,13 +182,9 @@ mod tests {
         let offered = whole(&["a", "b", "c", "d"]);
         let look = Watch::default().look(&there(&[("new", 1)]), &offered, nothing);
         let [same, other] = [0, 1].map(|n| FileId::from([n; 32]));
-        for (new, found) in [
-            (vec![], 0),
-            (vec![other], 0),
-            (vec![same], 1),
-            (vec![same, other, same], 2),
-            (vec![same; 9], 4),
-        ] {
+        for (new, found) in
+            [(vec![], 0), (vec![other], 0), (vec![same], 1), (vec![same, other, same], 2), (vec![same; 9], 4)]
+        {
             assert_eq!(look.found_again(&offered, new), found);
         }
         assert!(look.is_disaster(4, 1), "three are lost");

@@ -40,7 +40,7 @@ fn all() -> Vec<Facts> {
     let disks = [one(), Unreadable].into_iter().chain(absent).chain(changing);
     let mut all = Vec::new();
     for on_disk in disks {
-        for offered in [No, Part, Whole(id(1)), Whole(id(2))] {
+        for offered in [No, Part(id(1)), Part(id(2)), Whole(id(1)), Whole(id(2))] {
             for refused in [None, Some(Code::Busy), Some(Code::Expired), Some(Code::Conflict)] {
                 for wanted in [None, Some(id(1)), Some(id(2))] {
                     let with = |bits: u32| {
@@ -93,7 +93,8 @@ fn told(facts: &Facts) -> String {
     };
     text += match offered {
         No => ", nothing is offered",
-        Part => ", a part of a download is offered",
+        Part(which) if which == id(1) => ", a part of a download of the bytes 1 is offered",
+        Part(_) => ", a part of a download of the bytes 2 is offered",
         Whole(which) if which == id(1) => ", the bytes 1 are offered",
         Whole(_) => ", the bytes 2 are offered",
     };
@@ -177,10 +178,14 @@ fn bytes(facts: &Facts) -> bool {
 
 fn part_or_rotten(_: u64) {
     let rule = "A download of this name is on its way and finds the file when it is whole: leave it";
-    holds(rule, Leave, |facts| bytes(facts) && facts.offered == Part);
+    holds(rule, Leave, |facts| bytes(facts) && facts.offered == Part(id(2)));
+    let rule = "These very bytes are being fetched, and lie there: they are offered, and the download ends";
+    holds(rule, Offer, |facts| bytes(facts) && facts.offered == Part(id(1)) && !facts.dropped);
+    let rule = "What was dropped is not offered; the drop ends the download, too: leave it until then";
+    holds(rule, Leave, |facts| bytes(facts) && facts.offered == Part(id(1)) && facts.dropped);
     let rule = "The bytes have changed and nobody has written them: that is a rotten disk and no edit, so they go to the trash, and \
                 the file heals";
-    holds(rule, Trash, |facts| bytes(facts) && facts.offered != Part && facts.rotted);
+    holds(rule, Trash, |facts| bytes(facts) && !matches!(facts.offered, Part(_)) && facts.rotted);
 }
 
 /// Bytes that somebody has written in the place of those that are offered.

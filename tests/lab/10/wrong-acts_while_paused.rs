@@ -12,7 +12,8 @@ pub(super) fn decide(facts: &Facts) -> Action {
         (Nothing { .. }, _) => Leave,
         (Changing { looks }, OnOffer::Whole(_)) if looks >= PATIENT_LOOKS || dropped => Withdraw,
         (Changing { .. }, _) => LookAgain,
-        (Bytes(_), OnOffer::Part) => Leave, // The download finds it in its way.
+        (Bytes(id), OnOffer::Part(fetched)) if id == fetched && !dropped => Offer, // The download ends.
+        (Bytes(_), OnOffer::Part(_)) => Leave, // The download finds it in its way.
         (Bytes(_), _) if rotted => Trash,
         (Bytes(id), OnOffer::Whole(known)) if id != known && unsteady_copy => LookAgain,
         (Bytes(id), OnOffer::Whole(known)) if id != known => Replace,

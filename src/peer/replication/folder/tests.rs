@@ -243,6 +243,26 @@ fn a_download_that_is_whole_in_the_moment_when_it_is_dropped_does_not_stay() {
 }
 
 #[test]
+fn bytes_that_are_copied_in_while_they_are_fetched_end_the_download_and_others_do_not() {
+    for same in [true, false] {
+        let mut lab = Lab::new();
+        let (name, manifest) = lab.put("film");
+        fs::remove_file(lab.dir.path().join("film")).unwrap();
+        lab.replication.fetch(name.clone());
+        let (_, stop) = lab.replication.next_order().unwrap();
+        assert!(lab.replication.fetches(&name, manifest.id()));
+        let store = Arc::clone(&lab.replication.store);
+        let part = Arc::new(Offer::part(&store, &Arc::new(store.begin(manifest).unwrap())));
+        lab.library().offer(Arc::clone(&part));
+        lab.save("film", if same { "film" } else { "another" });
+        lab.folder.look();
+        assert_eq!((stop.load(Ordering::SeqCst), lab.library().get(&name).unwrap().is_whole()), (same, same));
+        lab.library().take_back(&part);
+        assert_eq!(lab.is_offered("film"), same, "the download takes back its own offer alone");
+    }
+}
+
+#[test]
 fn a_drop_ends_a_download_of_those_bytes_and_of_no_others() {
     let lab = Lab::new();
     let name: FileName = "notes".parse().unwrap();
