@@ -1,18 +1,21 @@
 //! Who may join: programs that have the network's secret, and no others.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::Mutex;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::common::node::{Node, Outcome, start_manager};
-use crate::common::wire::Wire;
+use crate::common::wire::{Wire, detour};
 use crate::common::{PATIENCE, assert_is_product, integers, save, until};
 
 /// What stands in the file `secret`, and in `other`.
@@ -71,10 +74,34 @@ impl Guarded {
     }
 }
 
+/// Every file in a folder and in those below it, and what it says.
+fn files_below(folder: &Path) -> Vec<(PathBuf, String)> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| match fs::read(&path) {
+        _ if path.is_dir() => files_below(&path),
+        bytes => vec![(path, String::from_utf8_lossy(&bytes.unwrap()).into_owned())],
+    };
+    paths.flat_map(below).collect()
+}
+
 #[test]
-fn those_with_the_secret_multiply_and_share_and_the_secret_is_never_shown() {
-    let network = Guarded::start();
-    let mut peers = network.serving("trace", &["ada", "ben", "cyd"]);
+fn those_with_the_secret_multiply_and_share_and_neither_it_nor_a_token_is_shown_to_others() {
+    let mut network = Guarded::start();
+    // All that the manager and its peers say to each other, and all that others and ada do.
+    let [with_manager, with_ada] = [(); 2].map(|()| Arc::<Mutex<String>>::default());
+    let overhear = |outside, inside, all: &Arc<Mutex<String>>| {
+        let all = Arc::clone(all);
+        detour(outside, inside, move |said| all.lock().push_str(&String::from_utf8_lossy(said)));
+    };
+    let [outside, before_ada] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let manager = std::mem::replace(&mut network.addr, outside.local_addr().unwrap());
+    overhear(outside, manager, &with_manager);
+    let at = before_ada.local_addr().unwrap().to_string();
+    let serve = ["--secret-file", "secret", "--scan", "200ms", "--advertise", &at, "serve"];
+    let mut ada = network.peer("trace", "ada", &serve);
+    overhear(before_ada, ada.ready()["addr"].as_str().unwrap().parse().unwrap(), &with_ada);
+    let mut peers = network.serving("trace", &["ben", "cyd"]);
+    peers.insert(0, ada);
     network.multiplies(60);
     fs::write(network.path("peerlab-ada/film"), "a film").unwrap();
     for name in ["ben", "cyd"] {
@@ -93,6 +120,22 @@ fn those_with_the_secret_multiply_and_share_and_the_secret_is_never_shown() {
         assert!(!node.stderr().contains(SECRETS[0].1), "{} shows the secret", node.name);
     }
     assert!(peers[0].stderr().contains("{\"type\":\"proof\""), "every line was shown");
+    let (with_manager, with_ada) = (with_manager.lock(), with_ada.lock());
+    let tokens = with_manager.split("\"token\":\"").skip(1).map(|rest| &rest[..64]);
+    let tokens: BTreeSet<&str> = tokens.collect();
+    assert!(tokens.len() >= peers.len(), "{tokens:?}");
+    for kind in ["multiply", "join"] {
+        assert!(with_ada.contains(&format!("\"type\":\"{kind}\"")), "nobody asked ada to {kind}");
+    }
+    let files = files_below(network.dir.path());
+    assert!(files.iter().any(|(path, _)| path.components().any(|part| part.as_os_str() == ".peerlab")));
+    for token in tokens {
+        assert!(!with_ada.contains(token));
+        for (path, text) in &files {
+            assert!(!text.contains(token), "a token in {}", path.display());
+        }
+        assert!(peers.iter().all(|node| !node.stderr().contains(token)));
+    }
 }
 
 #[test]

@@ -277,6 +277,27 @@ fn where_every_peer_lies_there_is_no_answer_and_the_check_is_named() {
 }
 
 #[test]
+fn a_liar_that_passes_its_examination_is_not_leased_again_by_the_multiply_that_found_it() {
+    let network = Network::start(&["--quantum", "60s"], &[]);
+    let _honest = FakePeer::join(network.addr, "honest", 7, HONEST);
+    network.all_leasable(1);
+    let mut holder = Wire::connect(network.addr);
+    holder.ask(7);
+    holder.hear("leased");
+    // Its slots are the only ones that are free.
+    let _liar = FakePeer::join(network.addr, "liar", 7, answering(Answer::Sly));
+    network.all_leasable(2);
+    let (a, b) = matrices(&network, 100);
+    let mut asker = multiply(&network, "asker", "c.npy", &[]);
+    asker.hears("asking for another");
+    holder.say(&json!({"type": "release"}));
+    let outcome = asker.outcome().assert(0, &["leased 7 slots: 7 at liar", "leased 7 slots: 7 at honest"]);
+    assert_eq!(leases(&outcome), 2, "{outcome:#?}");
+    assert_is_product(&network.path("c.npy"), &a, &b);
+    assert_eq!(network.row("liar").unwrap()["leasable"], true, "the manager knows nothing of it");
+}
+
+#[test]
 fn a_peer_that_answers_with_anything_but_a_product_only_delays() {
     for answer in [Answer::OtherShape, Answer::Garbage, Answer::Torn, Answer::Nothing] {
         let network = Network::start(&[], &[MINORITY]);

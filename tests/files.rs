@@ -15,6 +15,7 @@ use crate::common::node::{Network, Node};
 use crate::common::wire::{Heard, Wire};
 use crate::common::{PATIENCE, until};
 use crate::python::has_python;
+use peerlab::net::limits;
 use peerlab::share::{Bitfield, Layout, Manifest};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -594,6 +595,40 @@ fn a_file_that_is_not_offered_cannot_be_joined() {
     assert_eq!(refused("a.bin", &json!("0".repeat(64))), "not_found");
     assert_eq!(refused("../a.bin", &id), "bad_message");
     assert_eq!(refused("a.bin", &json!("short")), "bad_message");
+}
+
+#[test]
+fn one_that_joins_as_a_peer_shows_its_pass_and_then_gives_way_to_no_stranger() {
+    let network = network();
+    put(&network, "ada", "a.bin", b"x");
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "a.bin", 1);
+    let (ada, eve) = (addr(&network, "ada"), FakePeer::join(network.addr, "eve", 0, HONEST));
+    let mut tracker = Wire::connect(network.addr);
+    tracker.say(&json!({"type": "query", "peer": eve.number, "file": "a.bin"}));
+    let found = tracker.hear("holders");
+    let holder = &found["holders"][0];
+    let join = |peer: &Value, pass: &Value| {
+        let mut wire = Wire::connect(ada);
+        wire.say(&json!({"type": "join", "peer": peer, "file": "a.bin", "id": found["id"], "pass": pass}));
+        wire
+    };
+    let (eve, wrong) = (json!(eve.number), json!("ab".repeat(32)));
+    for (peer, pass) in [(&eve, &Value::Null), (&eve, &wrong), (&holder["peer"], &holder["pass"])] {
+        assert_eq!(join(peer, pass).hear("error")["code"], "unauthorised");
+    }
+    let joined = |peer: &Value, pass: &Value| {
+        let mut wire = join(peer, pass);
+        wire.hear("bitfield");
+        wire.payload(1).unwrap();
+        wire
+    };
+    let mut eve = joined(&eve, &holder["pass"]);
+    // Nobody wants anything yet, and eve is here for longest.
+    let mut strangers: Vec<Wire> = (0..=limits::JOINS / 2).map(|_| joined(&json!(0), &Value::Null)).collect();
+    assert_eq!(strangers[0].hear("error")["code"], "busy");
+    eve.say(&json!({"type": "interested", "on": true}));
+    eve.hear("unchoke");
 }
 
 #[test]

@@ -200,6 +200,13 @@ fn the_table_in_lib_rs_lists_every_thread_that_is_started_and_no_other() {
     assert_eq!(listed, started);
 }
 
+#[test]
+fn keys_are_compared_in_a_time_that_does_not_depend_on_where_they_differ() {
+    let code = files().remove(&["net", "key"].map(String::from)[..]).unwrap();
+    let by_hand = code.split("impl PartialEq for Key {").nth(1).unwrap_or_default();
+    assert!(by_hand.split("impl ").next().unwrap_or_default().contains("CtOutput"), "not in constant time");
+}
+
 /// How many crates a build of the two programs may compile beside this one: all that they stand on, however indirectly,
 /// each version once, with macros and what builds need, without tests and measurements.
 const CRATES: usize = 90;

@@ -1,7 +1,7 @@
 //! Leases, seen from the outside: plain JSON over sockets, and peers that count what is bound to them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::fake::{Answer, FakePeer, HONEST};
 use crate::common::node::Network;
-use crate::common::wire::{Heard, Wire};
+use crate::common::wire::{Heard, Wire, detour};
 use crate::common::{PATIENCE, until};
 use peerlab::net::message::VERSION;
 use rand::rngs::StdRng;
@@ -313,16 +313,8 @@ fn a_peer_that_can_be_connected_back_to_after_all_has_no_trouble_any_more() {
     let walled = until("it has heard of the wall", PATIENCE, || {
         Some(status()).filter(|said| said["trouble"].to_string().contains("cannot connect to"))
     });
-    let (gate, inside) = (TcpListener::bind(outside).unwrap(), walled["addr"].as_str().unwrap().to_owned());
-    thread::spawn(move || {
-        for outer in gate.incoming().flatten() {
-            let inner = TcpStream::connect(&inside).unwrap();
-            let copies = [(outer.try_clone().unwrap(), inner.try_clone().unwrap()), (inner, outer)];
-            for (mut from, mut to) in copies {
-                thread::spawn(move || std::io::copy(&mut from, &mut to).and(to.shutdown(Shutdown::Write)));
-            }
-        }
-    });
+    let inside = walled["addr"].as_str().unwrap().parse().unwrap();
+    detour(TcpListener::bind(outside).unwrap(), inside, |_| ());
     network.all_leasable(1);
     until("its trouble is over", PATIENCE, || status()["trouble"].is_null().then_some(()));
     assert!(event(&network, &["walled can be reached now"]).is_some());

@@ -1,7 +1,7 @@
 //! Whole multiplications by real programs: whatever the shapes, levels and slots, the answer is exact.
 
 use crate::common::node::{Network, Outcome};
-use crate::common::wire::Wire;
+use crate::common::wire::{Heard, Wire};
 use crate::common::{PATIENCE, assert_is_product, integers, load, save, until};
 use peerlab::matrix::Matrix;
 use serde_json::{Value, json};
@@ -103,6 +103,25 @@ fn a_line_that_asks_for_much_and_brings_nothing_takes_no_memory() {
     // Its answer has a gigabyte and a half of zeros.
     slot.hear("product");
     assert!(network.peers[0].peak_memory() < 200 << 10, "{} KiB", network.peers[0].peak_memory());
+}
+
+#[test]
+fn a_product_is_computed_for_one_that_has_the_key_of_the_lease_and_for_no_other() {
+    let network = Network::start(&[], &[1]);
+    let mut holder = Wire::connect(network.addr);
+    holder.ask(1);
+    let leased = holder.hear("leased");
+    let (lease, slot) = (&leased["lease"], &leased["slots"][0]);
+    let mut wire = Wire::connect(slot["addr"].as_str().unwrap().parse().unwrap());
+    let mut multiply = |key: &Value| {
+        wire.say(&json!({"type": "multiply", "lease": lease, "key": key, "product": 0,
+            "rows": 1, "inner": 1, "cols": 1, "payload": 16}));
+        wire.say_raw(&[0; 16]);
+        let Heard::Line(answer) = wire.next(PATIENCE) else { panic!("no answer") };
+        answer
+    };
+    assert_eq!(multiply(&json!("ab".repeat(32)))["code"], "unauthorised");
+    assert_eq!(multiply(&slot["key"])["type"], "product");
 }
 
 #[test]

@@ -456,7 +456,7 @@ fn state_tells_of_the_manager_of_downloads_and_of_multiplies() {
 }
 
 #[test]
-fn a_state_of_more_than_fits_into_a_line_is_cut_and_counted() {
+fn a_state_of_more_than_fits_into_a_line_is_cut_and_counted_and_lists_that_nobody_reads_take_no_memory() {
     let lab = Lab::new(&["--replicas", "0"]);
     let mut ada = lab.join("ada");
     for n in 0..4000 {
@@ -470,6 +470,15 @@ fn a_state_of_more_than_fits_into_a_line_is_cut_and_counted() {
     let length = state.to_string().len();
     assert!((700_000..1 << 20).contains(&length), "{length} bytes");
     ada.is_left_alone(1);
+    let manager = lab.manager.as_ref().unwrap();
+    let before = manager.peak_memory();
+    let mut deaf: Vec<Wire> = (0..30).map(|_| Wire::connect(lab.addr)).collect();
+    deaf.iter_mut().for_each(|wire| wire.say_raw("{\"type\":\"files\"}\n".repeat(20).as_bytes()));
+    // Each has been told a part of a list of two megabytes.
+    deaf.iter_mut().for_each(|wire| drop(wire.hear("file")));
+    ada.has("one more");
+    let grown = manager.peak_memory() - before;
+    assert!(grown < 24 << 10, "{grown} KiB");
 }
 
 #[test]

@@ -279,6 +279,24 @@ fn a_name_that_is_taken_ends_a_peer_with_status_4() {
 }
 
 #[test]
+fn a_program_that_comes_back_without_its_token_waits_until_its_former_self_is_off_the_list() {
+    let network = Network::start(&["--ping", "200ms", "--dead-after", "1s"], &[]);
+    let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (mut former, number) = Wire::register(network.addr, "ada", at, 0);
+    let mut peer = network.command("ada", &["--listen", &at.to_string(), "serve"]);
+    // It is silent from then on.
+    until("it is told to wait", PATIENCE, || {
+        if let Heard::Line(message) = former.next(Duration::from_millis(1)) {
+            (message["type"] == "ping").then(|| former.say(&json!({"type": "ok"})));
+        }
+        assert!(!peer.has_ended(), "it gives up: {}", peer.stderr());
+        peer.stderr().contains("taken off the list if it stays silent").then_some(())
+    });
+    peer.ready();
+    assert_ne!(network.row("ada").unwrap()["peer"], number);
+}
+
+#[test]
 fn a_usage_that_makes_no_sense_ends_with_status_2() {
     let dir = tempfile::tempdir().unwrap();
     peer(dir.path(), &["frobnicate"]).assert(2, &["frobnicate"]);
@@ -588,6 +606,34 @@ fn what_a_script_has_measured_goes_into_the_report_with_write_only() {
     fs::remove_dir_all(elsewhere.ancestors().nth(2).unwrap()).unwrap();
     written_by(&["table.csv", "--write"]);
     assert_eq!(report(), "after");
+}
+
+#[test]
+fn the_network_of_up_sh_has_a_secret_that_is_its_owners_alone_and_lets_in_nobody_without_it() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let (here, path) = (dir.path().display().to_string(), std::env::var("PATH").unwrap());
+    // It takes the programs of these tests for those that `cargo` built.
+    symlink("/bin/true", dir.path().join("cargo")).unwrap();
+    symlink(Path::new(env!("CARGO_BIN_EXE_peer")).parent().unwrap(), dir.path().join("release")).unwrap();
+    let env = [("PATH", format!("{here}:{path}")), ("CARGO_TARGET_DIR", here)];
+    let up = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/up.sh");
+    let mut script = Node::start_with("bash", dir.path(), "warn", &[up, "127.0.0.1:0"], &env);
+    let said = until("all nodes run", PATIENCE, || {
+        let is_over = script.has_ended() || script.stdout().contains("Ctrl-C here ends all");
+        is_over.then(|| script.stdout())
+    });
+    let manager = said.split(['/', ' ']).find(|word| word.starts_with("127.0.0.1:")).unwrap_or_default();
+    let peers = |secret| run("peer", dir.path(), &["--manager", manager, "--secret-file", secret, "peers"]);
+    let seen = [run("peer", dir.path(), &["--manager", manager, "peers"]), peers("peerlab-secret")];
+    let secret = fs::metadata(dir.path().join("peerlab-secret"));
+    // Whatever was seen, its nodes end before it is judged.
+    script.signal(Signal::TERM);
+    script.outcome().assert(143, &[]);
+    let [without, with] = seen;
+    without.assert(4, &["asks for a secret, and none was given here", "--secret-file"]);
+    assert!(with.assert(0, &[]).stdout.contains("cyd"));
+    assert_eq!(secret.unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]

@@ -6,12 +6,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::common::files::{bytes, folder, put, row, whole_at};
 use crate::common::node::{Network, Node};
-use crate::common::wire::Wire;
+use crate::common::wire::{Wire, detour};
 use crate::common::{PATIENCE, until};
+use parking_lot::Mutex;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -303,8 +305,20 @@ fn what_one_peer_restores_is_back_at_all_also_at_those_that_were_away_and_after_
     stop(dan); // It hears of the drop only, and will tell a new manager of it.
     // From the trash of a peer that watches its folder.
     let restore = ["--json", "restore", "a.txt", "--data", "peerlab-ben"];
-    let outcome = network.command("eve", &restore).outcome().assert(0, &["all of a.txt is at 2 other peers"]);
+    // By the manager's clock, which shows eve a far later time than her own.
+    let (outside, said) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::<Mutex<String>>::default());
+    let (manager, told) = (outside.local_addr().unwrap().to_string(), Arc::clone(&said));
+    detour(outside, network.addr, move |bytes| {
+        told.lock().push_str(&String::from_utf8_lossy(bytes));
+        if let Some(at) = bytes.windows(7).position(|part| part == b"\"now\":1") {
+            bytes[at + 6] = b'2';
+        }
+    });
+    let words = [&["--manager", &manager, "--name", "eve"], &restore[..]].concat();
+    let outcome = Node::start("peer", network.dir.path(), "info", &words).outcome();
+    let outcome = outcome.assert(0, &["all of a.txt is at 2 other peers"]);
     assert_eq!(outcome.json(), json!({"file": "a.txt", "id": id, "size": 14, "pieces": 1}));
+    assert!(said.lock().contains("\"published\":2"), "{}", said.lock());
     everywhere(&network, &["ada", "ben"], "a.txt", "work of a year");
     assert_eq!(text(&network, "ben", ".peerlab/trash/a.txt"), None, "it was moved");
     let _cyd = serve(&network, "cyd");

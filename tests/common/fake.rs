@@ -24,6 +24,8 @@ pub(crate) enum Answer {
     Right,
     /// The product with one wrong entry.
     Wrong,
+    /// The same, but to an examination, which is small, the product.
+    Sly,
     /// A product of another shape.
     OtherShape,
     /// A line that is no message.
@@ -275,7 +277,8 @@ fn serve(mut wire: Wire, shared: &Shared) {
         let mut header = json!({"type": "product", "product": message["product"], "rows": rows, "cols": cols, "payload": 8 * rows * cols});
         match answer {
             Answer::Right | Answer::Late | Answer::Silence => {}
-            Answer::Wrong => c.as_mut_slice()[rows * cols / 2] += 1.0,
+            Answer::Sly if rows <= 8 => {}
+            Answer::Wrong | Answer::Sly => c.as_mut_slice()[rows * cols / 2] += 1.0,
             Answer::OtherShape => {
                 (header["rows"], header["cols"], header["payload"]) = (json!(1), json!(1), json!(8));
                 c = Matrix::zeros(1, 1);

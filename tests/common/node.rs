@@ -63,9 +63,9 @@ impl Outcome {
 }
 
 impl Node {
-    /// Starts `program` in the folder `dir`, with `log` as its `RUST_LOG`: `manager`, `peer`, `python3`; `nohup manager`,
-    /// as a script starts it in the background; or `any manager`, `any peer`, which are those that `scripts/conform.sh`
-    /// is given, and else the same.
+    /// Starts `program` in the folder `dir`, with `log` as its `RUST_LOG`: `manager`, `peer`, `python3`, `bash`;
+    /// `nohup manager`, as a script starts it in the background; or `any manager`, `any peer`, which are those that
+    /// `scripts/conform.sh` is given, and else the same.
     pub(crate) fn start(program: &str, dir: &Path, log: &str, args: &[&str]) -> Self {
         Self::start_with(program, dir, log, args, &[])
     }
@@ -84,7 +84,7 @@ impl Node {
             "manager" => &[DEFAULT_SIGNALS, &[env!("CARGO_BIN_EXE_manager")]].concat(),
             "nohup manager" => &["env", "--ignore-signal=INT", "nohup", env!("CARGO_BIN_EXE_manager")],
             "peer" => &[DEFAULT_SIGNALS, &[env!("CARGO_BIN_EXE_peer")]].concat(),
-            "python3" => &[DEFAULT_SIGNALS, &["python3"]].concat(),
+            program @ ("python3" | "bash") => &[DEFAULT_SIGNALS, &[program]].concat(),
             other => panic!("no program {other}"),
         };
         let mut child = Command::new(words[0])

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::LazyLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -196,6 +197,35 @@ impl Wire {
         }
         Some(self.unread.drain(..bytes).collect())
     }
+}
+
+/// Another way to the node at `inside`: what comes to `outside`. What is said on it passes through `look`, which may
+/// change it.
+pub(crate) fn detour(
+    outside: TcpListener,
+    inside: SocketAddr,
+    look: impl Fn(&mut [u8]) + Clone + Send + 'static,
+) {
+    let carry = move |mut from: TcpStream, mut to: TcpStream| {
+        let look = look.clone();
+        thread::spawn(move || {
+            let mut bytes = vec![0; 64 << 10];
+            while let Ok(n @ 1..) = from.read(&mut bytes) {
+                look(&mut bytes[..n]);
+                if to.write_all(&bytes[..n]).is_err() {
+                    break;
+                }
+            }
+            to.shutdown(Shutdown::Write)
+        });
+    };
+    thread::spawn(move || {
+        for outer in outside.incoming().flatten() {
+            let Ok(inner) = TcpStream::connect(inside) else { continue };
+            carry(outer.try_clone().unwrap(), inner.try_clone().unwrap());
+            carry(inner, outer);
+        }
+    });
 }
 
 /// A peer whose manager is the test, `peer serve` or any other: the peer, its conversation with the manager, its

@@ -46,3 +46,45 @@ pub(super) fn serve_node(desk: &Desk, board: &Board, connection: &mut Connection
         other => Err(unexpected(&other, "register, lease, query, update, files, drop or state")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{Shutdown, TcpListener};
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::net::limits;
+    use crate::net::message::Replicas;
+    use crate::net::places::Party;
+
+    #[test]
+    fn the_place_at_which_a_peer_shows_its_token_counts_as_its_own() {
+        let desk = Desk::new(Duration::from_secs(9), Replicas::All, Duration::from_secs(9), None);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || {
+            let here = Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap();
+            (here, listener.accept().unwrap().0)
+        };
+        let (mut member, there) = connect();
+        let is = json!({"version": 2, "name": "ada", "addr": "127.0.0.1:9", "slots": 0});
+        let peer = desk.admit(serde_json::from_value(is).unwrap(), &member.outbox()).unwrap();
+        let told = BufReader::new(there).lines().map(|line| line.unwrap().parse::<Value>().unwrap());
+        let token = told.map(|told| told["token"].clone()).find(|token| !token.is_null()).unwrap();
+        for mut question in [
+            json!({"type": "lease", "slots": 1}),
+            json!({"type": "query", "file": "a"}),
+            json!({"type": "update", "file": "a", "size": 0, "piece_size": 1024, "whole": true, "payload": 0}),
+            json!({"type": "drop", "file": "a"}),
+        ] {
+            (question["peer"], question["token"]) = (json!(peer), token.clone());
+            let (mut here, mut there) = connect();
+            writeln!(there, "{question}").unwrap();
+            there.shutdown(Shutdown::Write).unwrap();
+            serve_node(&desk, &Board::default(), &mut here).unwrap();
+            assert_eq!(here.party(), Party::Peer(peer), "{question}");
+        }
+    }
+}
