@@ -280,7 +280,7 @@ fn a_name_that_is_taken_ends_a_peer_with_status_4() {
 
 #[test]
 fn a_program_that_comes_back_without_its_token_waits_until_its_former_self_is_off_the_list() {
-    let network = Network::start(&["--ping", "200ms", "--dead-after", "1s"], &[]);
+    let network = Network::start(&["--ping", "200ms", "--dead-after", "2s"], &[]);
     let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (mut former, number) = Wire::register(network.addr, "ada", at, 0);
     let mut peer = network.command("ada", &["--listen", &at.to_string(), "serve"]);

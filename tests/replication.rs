@@ -305,7 +305,7 @@ fn what_one_peer_restores_is_back_at_all_also_at_those_that_were_away_and_after_
     stop(dan); // It hears of the drop only, and will tell a new manager of it.
     // From the trash of a peer that watches its folder.
     let restore = ["--json", "restore", "a.txt", "--data", "peerlab-ben"];
-    // By the manager's clock, which shows eve a far later time than her own.
+    // By the manager's clock, which shows eve a far later time than its own.
     let (outside, said) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::<Mutex<String>>::default());
     let (manager, told) = (outside.local_addr().unwrap().to_string(), Arc::clone(&said));
     detour(outside, network.addr, move |bytes| {
