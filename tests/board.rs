@@ -115,6 +115,11 @@ fn a_multiply_is_seen_product_by_product_and_who_waits_is_told_why() {
         ".waiter",
         "is told: you are the head of the queue; 0 of your 3 slots are free; the lease of fay ends",
     );
+    let note = browser.ask("document.querySelector('.lease .note:not(.bad)').innerText");
+    assert!(
+        note.as_str().unwrap().ends_with(", for others wait"),
+        "the lease's own time is told as it is now: {note}"
+    );
     assert_fits(&mut browser);
     // It ends its silence.
     slow.set(|manners| *manners = HONEST);

@@ -244,7 +244,7 @@ function showLeases(state) {
       ? `multiplies ${job.rows} × ${job.inner} by ${job.inner} × ${job.cols}`
       : `holds ${plural(slots, "slot")}`);
     say(part(card, "slots"), `${places(lease.slots)};`);
-    say(part(card, "left"), `the lease ends in ${span(left)}${state.queue.length === 0 ? " unless it is renewed" : ", for others wait"}`);
+    say(part(card, "ends"), `the lease ends in ${span(left)}${state.queue.length === 0 ? " unless it is renewed" : ", for others wait"}`);
     scale(part(card, "time").firstElementChild, left / quantum);
     showCells(card, job);
   }, state.leases_left_out);
