@@ -12,8 +12,24 @@ use crate::common::wire::Wire;
 use crate::common::{PATIENCE, integers, save, until};
 use serde_json::{Value, json};
 
-/// The two sizes for which the page is made.
-const SIZES: [(u32, u32); 2] = [(1280, 900), (400, 900)];
+/// The three sizes for which the page is made.
+const SIZES: [(u32, u32); 3] = [(1280, 900), (400, 900), (1920, 1080)];
+
+/// The texts whose colour is not far enough from that behind it: 4.5 is the least contrast that the web's rules of
+/// access (WCAG 2) allow. What is drawn behind a copy is no colour of its own, so copies are left out.
+const FAINT: &str = "(() => { \
+    const light = (colour) => { \
+        const [r, g, b] = colour.match(/[\\d.]+/g).map((part) => ((part / 255 + .055) / 1.055) ** 2.4); \
+        return .2126 * r + .7152 * g + .0722 * b + .05; }; \
+    const behind = (node) => { \
+        const colour = getComputedStyle(node).backgroundColor; \
+        return colour === 'rgba(0, 0, 0, 0)' ? behind(node.parentElement) : colour; }; \
+    const ratio = (node) => light(getComputedStyle(node).color) / light(behind(node)); \
+    const isDark = matchMedia('(prefers-color-scheme: dark)').matches; \
+    const said = (node) => [...node.childNodes].some((it) => it.nodeType === Node.TEXT_NODE && it.data.trim()); \
+    const faint = (node) => Math.max(ratio(node), 1 / ratio(node)) < 4.5; \
+    const nodes = [...document.body.querySelectorAll('*:not(.copy, .copy *)')].filter((node) => said(node) && faint(node)); \
+    return [...isDark === ratio(document.body) > 1 ? [] : ['the page'], ...nodes.map((node) => node.outerHTML.slice(0, 120))]; })()";
 
 /// A name that is a file's, and would be much else if it were not taken as text.
 const WILD: &str = "<b>bold<img src=x onerror=alert(1)> \"quoted\" 100% \u{1f600}.txt";
@@ -38,9 +54,13 @@ fn assert_kept_to_itself(browser: &Browser, manager: SocketAddr) {
     assert_eq!(browser.requests.iter().find(foreign), None);
 }
 
-/// Fails if anything stands out of the window at either size.
+/// Fails if anything stands out of the window at any size, or cannot be read, by day or in the dark.
 #[track_caller]
 fn assert_fits(browser: &mut Browser) {
+    for scheme in ["dark", "light"] {
+        browser.light(scheme);
+        assert_eq!(browser.ask(FAINT), json!([]), "cannot be read where it is {scheme}");
+    }
     for (width, height) in SIZES {
         browser.resize(width, height);
         let wide = browser.ask(
@@ -372,7 +392,15 @@ fn what_a_peer_says_of_itself_is_seen_with_reasons_and_marks() {
     browser.reads(".file .note", "lab-003 cannot fetch it: the disk is full");
     browser.reads(".give", "lab-004 → lab-001 1.0 KiB/s ★ lab-002 1.0 KiB/s ⊘ lab-003 ");
     browser.reads(".rare", "availability: 5 of 8 pieces at 1 peer only");
+    browser.reads(".peer .flow", "↑ 3.0 KiB/s ↓ 0 B/s");
+    browser.reads(".peer .flow", "↑ 0 B/s ↓ 2.0 KiB/s");
     browser.reads("#figures", "2.0 KiB/s file traffic");
+    // From nothing, in the last rows of the picture, to the most that there was, in the first.
+    let drawn = "(() => { const line = document.getElementById('rate-line'), { width, height } = line; \
+        const pen = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true }); \
+        pen.drawImage(line, 0, 0); \
+        return [2, height - 3].every((y) => pen.getImageData(0, y, width, 1).data.some((part) => part > 0)); })()";
+    browser.until("the line of the rate rises", drawn);
     let names = "getComputedStyle(document.querySelector('.peer .tag')).fontSize";
     let reasons = "getComputedStyle(document.querySelector('.peer .note')).fontSize";
     let large = format!("parseFloat({reasons}) > .9 * parseFloat({names})");
@@ -411,16 +439,28 @@ fn one_card_is_shown_alone_by_the_link_that_the_page_shows() {
 #[test]
 fn with_twelve_peers_the_multiply_is_on_the_first_screen_of_a_projector() {
     let Some((network, mut browser)) = board(&[], &[]) else { return };
-    let few = "document.querySelector('#peer-list.tiles') === null";
-    browser.until("no tiles for few", few);
-    let peers: Vec<FakePeer> =
-        (0..12).map(|i| FakePeer::join(network.addr, &format!("p{i}"), 4, silent(Answer::Silence))).collect();
+    let join = |i| FakePeer::join(network.addr, &format!("p{i}"), 4, silent(Answer::Silence));
+    let mut peers: Vec<FakePeer> = (0..6).map(join).collect();
+    peers.iter().for_each(|peer| offers(network.addr, peer.number, 1));
+    let copies = "document.querySelectorAll('.file .copies:not([hidden]) > .copy[data-is=whole]').length";
+    browser.until("six copies, one by one", &format!("{copies} === 6"));
+    peers.push(join(6));
+    offers(network.addr, peers[6].number, 1);
+    browser.reads(".file.line .health", "✓ whole at 7 peers");
+    assert_eq!(browser.ask(copies), 0, "from seven copies on a whole file is one line");
+    let shown = |list: &str, peers: usize| {
+        format!("document.querySelectorAll('#peer-list{list} > .peer').length === {peers}")
+    };
+    browser.until("seven peers have a row each", &shown(":not(.tiles)", 7));
+    peers.push(join(7));
+    browser.until("eight are a grid", &shown(".tiles", 8));
+    peers.extend((8..12).map(join));
     network.all_leasable(12);
     save(&integers(8, 8, 1), &network.path("a.npy"));
     let mut fay = network.command("fay", &["multiply", "a.npy", "a.npy"]);
     browser.reads(".lease .count", "7 products: 7 computing");
     browser.resize(1920, 1080);
-    browser.until("a grid", "document.querySelectorAll('#peer-list.tiles > .peer').length === 12");
+    browser.until("a grid", &shown(".tiles", 12));
     let bottom = browser.ask("Math.max(...[...document.querySelectorAll('.lease .cell')].map((node) => node.getBoundingClientRect().bottom))");
     assert!(bottom.as_f64().unwrap() <= 1080.0, "the products end at {bottom}");
     browser.reads(".lease .cell:nth-child(7)", "M7");
@@ -536,8 +576,7 @@ fn the_board_has_its_picture_taken() {
         browser.picture_of_all(&beside("narrow"));
         browser.resize(1280, 900);
         browser.picture_of_all(&beside("whole"));
-        let dark = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
-        browser.call("Emulation.setEmulatedMedia", dark);
+        browser.light("dark");
         browser.picture(&beside("dark"));
     }
 }

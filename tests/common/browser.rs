@@ -177,6 +177,12 @@ impl Browser {
         self.call("Emulation.setDeviceMetricsOverride", size);
     }
 
+    /// Makes the reader's system prefer `light` pages or `dark` ones.
+    pub(crate) fn light(&mut self, scheme: &str) {
+        let preferred = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.call("Emulation.setEmulatedMedia", preferred);
+    }
+
     /// The value of an expression in the page.
     #[track_caller]
     pub(crate) fn ask(&mut self, expression: &str) -> Value {
