@@ -89,9 +89,9 @@ const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 /** A size; a large number needs no tenths, where there is little room. */
 function bytes(n, tenths = 1) {
   for (const [unit, scale] of [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]]) {
-    if (n >= (tenths > 0 ? scale : .97 * scale)) return `${(n / scale).toFixed(n / scale < 10 ? 1 : tenths)} ${unit}`;
+    if (n >= (tenths > 0 ? scale : .97 * scale)) return `${(n / scale).toFixed(n / scale < 10 ? 1 : tenths)}\u00a0${unit}`;
   }
-  return `${n} B`;
+  return `${n}\u00a0B`;
 }
 
 function span(ms) {
@@ -166,7 +166,7 @@ function showPeers(state) {
     showSlots(part(row, "slots"), peer, leased.get(peer.peer) ?? []);
     say(part(row, "caps"), caps(peer));
     const up = total(peer.uploads, "up"), down = total(peer.downloads, "bytes_per_s");
-    say(part(row, "flow"), up + down > 0 ? `↑ ${bytes(up, 0)}/s ↓ ${bytes(down, 0)}/s` : "");
+    say(part(row, "flow"), up + down > 0 ? `↑\u00a0${bytes(up, 0)}/s ↓\u00a0${bytes(down, 0)}/s` : "");
     say(part(row, "note"), notes(peer).join(" — "));
     row.classList.toggle("noted", notes(peer).length > 0);
   }, state.peers_left_out);
