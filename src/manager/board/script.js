@@ -193,8 +193,8 @@ const total = (rows, key) => (rows ?? []).reduce((sum, row) => sum + row[key], 0
 
 function caps(peer) {
   const words = [];
-  if (peer.up != null) words.push(`up ≤ ${bytes(peer.up)}/s`);
-  if (peer.down != null) words.push(`down ≤ ${bytes(peer.down)}/s`);
+  if (peer.up != null) words.push(`up\u00a0≤\u00a0${bytes(peer.up)}/s`);
+  if (peer.down != null) words.push(`down\u00a0≤\u00a0${bytes(peer.down)}/s`);
   return words.join(", ");
 }
 
