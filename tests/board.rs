@@ -54,7 +54,14 @@ fn assert_kept_to_itself(browser: &Browser, manager: SocketAddr) {
     assert_eq!(browser.requests.iter().find(foreign), None);
 }
 
-/// Fails if anything stands out of the window at any size, or cannot be read, by day or in the dark.
+/// What has little room beside something else, and lies on it.
+const COVERED: &str = "[['.legend span', 'a.alone'], ['.flow', '.slot']].filter((pair) => { \
+    const [ones, others] = pair.map((name) => \
+        [...document.querySelectorAll(name)].flatMap((node) => [...node.getClientRects()])); \
+    return ones.some((one) => others.some((other) => one.left < other.right && other.left < one.right \
+        && one.top < other.bottom && other.top < one.bottom)); })";
+
+/// Fails if anything stands out of the window at any size, covers another, or cannot be read, by day or in the dark.
 #[track_caller]
 fn assert_fits(browser: &mut Browser) {
     for scheme in ["dark", "light"] {
@@ -68,6 +75,7 @@ fn assert_fits(browser: &mut Browser) {
              && node.getBoundingClientRect().right > innerWidth + .5).map((node) => node.outerHTML.slice(0, 120))",
         );
         assert_eq!(wide, json!([]), "stands out at a width of {width}");
+        assert_eq!(browser.ask(COVERED), json!([]), "one lies on the other at a width of {width}");
         assert_eq!(browser.ask("document.documentElement.scrollWidth"), width, "at a width of {width}");
     }
     browser.resize(SIZES[0].0, SIZES[0].1);
@@ -372,8 +380,9 @@ fn what_a_peer_says_of_itself_is_seen_with_reasons_and_marks() {
     let ada = joins(network.addr, 0);
     let number = network.state()["peers"][0]["peer"].as_u64().unwrap();
     offers(network.addr, number, 1);
-    let fetches = json!({"file": "file-0000.bin", "have": 3, "pieces": 8, "since_ms_ago": 4000, "bytes_per_s": 2048, "from": [number], "map": "b0"});
-    let ben = says(network.addr, 1, json!({"downloads": [fetches]}));
+    let fetches = json!({"file": "file-0000.bin", "have": 3, "pieces": 8, "since_ms_ago": 4000, "bytes_per_s": 300 << 10, "from": [number], "map": "b0"});
+    let gives = json!({"peer": number, "file": "file-0000.bin", "state": "regular", "since_ms_ago": 2000, "up": 123 << 10, "down": 0});
+    let ben = says(network.addr, 1, json!({"downloads": [fetches], "uploads": [gives]}));
     let cyd = says(network.addr, 2, json!({"paused": "its disk is away; put it back"}));
     let failed = json!([{"file": "file-0000.bin", "why": "cannot fetch it: the disk is full"}]);
     let dan = says(network.addr, 3, json!({"failed": failed}));
@@ -393,8 +402,8 @@ fn what_a_peer_says_of_itself_is_seen_with_reasons_and_marks() {
     browser.reads(".give", "lab-004 → lab-001 1.0 KiB/s ★ lab-002 1.0 KiB/s ⊘ lab-003 ");
     browser.reads(".rare", "availability: 5 of 8 pieces at 1 peer only");
     browser.reads(".peer .flow", "↑ 3.0 KiB/s ↓ 0 B/s");
-    browser.reads(".peer .flow", "↑ 0 B/s ↓ 2.0 KiB/s");
-    browser.reads("#figures", "2.0 KiB/s file traffic");
+    browser.reads(".peer .flow", "↑ 123 KiB/s ↓ 300 KiB/s");
+    browser.reads("#figures", "300.0 KiB/s file traffic");
     // From nothing, in the last rows of the picture, to the most that there was, in the first.
     let drawn = "(() => { const line = document.getElementById('rate-line'), { width, height } = line; \
         const pen = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true }); \
