@@ -28,8 +28,9 @@ const FAINT: &str = "(() => { \
     const isDark = matchMedia('(prefers-color-scheme: dark)').matches; \
     const said = (node) => [...node.childNodes].some((it) => it.nodeType === Node.TEXT_NODE && it.data.trim()); \
     const faint = (node) => Math.max(ratio(node), 1 / ratio(node)) < 4.5; \
-    const nodes = [...document.body.querySelectorAll('*:not(.copy, .copy *)')].filter((node) => said(node) && faint(node)); \
-    return [...isDark === ratio(document.body) > 1 ? [] : ['the page'], ...nodes.map((node) => node.outerHTML.slice(0, 120))]; })()";
+    const nodes = [...document.body.querySelectorAll('*:not(.copy, .copy *)')].filter(said).filter(faint); \
+    const wrong = isDark === ratio(document.body) > 1 ? [] : ['the page']; \
+    return [...wrong, ...nodes.map((node) => node.outerHTML.slice(0, 120))]; })()";
 
 /// A name that is a file's, and would be much else if it were not taken as text.
 const WILD: &str = "<b>bold<img src=x onerror=alert(1)> \"quoted\" 100% \u{1f600}.txt";
