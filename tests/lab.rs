@@ -41,17 +41,23 @@ fn files_of(text: &str) -> Vec<String> {
     files
 }
 
+/// The texts of an exercise that stand in for parts: the stub, what is wrong, and the solution where it has one.
+fn texts(exercise: usize) -> Vec<PathBuf> {
+    let paths = fs::read_dir(lab(exercise)).unwrap().map(|entry| entry.unwrap().path());
+    let stands_in = |path: &PathBuf| {
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        stem.starts_with("wrong-") || ["stub", "solution"].contains(&stem)
+    };
+    paths.filter(stands_in).collect()
+}
+
 /// All variants of an exercise.
 fn variants(exercise: usize) -> Vec<Variant> {
     let dir = lab(exercise);
     let mut variants = Vec::new();
-    for path in fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()) {
+    for path in texts(exercise) {
         let stem = path.file_stem().unwrap().to_str().unwrap();
-        let name = match stem.strip_prefix("wrong-") {
-            Some(wrong) => format!("wrong_{wrong}"),
-            None if ["stub", "solution"].contains(&stem) => stem.to_owned(),
-            None => continue,
-        };
+        let name = stem.replace("wrong-", "wrong_");
         let text = read(&path);
         let spliced = |file: String| {
             let spliced = Command::new("scripts/lab.sh")
@@ -76,6 +82,33 @@ fn variants(exercise: usize) -> Vec<Variant> {
         variants.push(Variant { exercise, name: "solution".into(), words: None, files });
     }
     variants
+}
+
+/// The head of the first item in a text, to where its body begins: what can be seen from where, its name and its types.
+fn head(text: &str) -> Vec<&str> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("//") && !line.starts_with("#["));
+    lines.flat_map(str::split_whitespace).take_while(|word| !["{", "="].contains(word)).collect()
+}
+
+#[test]
+fn each_part_has_the_head_of_the_item_in_whose_place_it_stands() {
+    let mut heads = 0;
+    for (exercise, path) in (1..=EXERCISES).flat_map(|n| texts(n).into_iter().map(move |path| (n, path))) {
+        let text = read(&path);
+        for part in text.split("//@ ").skip(1) {
+            let (place, part) = part.split_once('\n').unwrap();
+            let (file, number) = place.split_once(' ').unwrap_or((place, "1"));
+            let source = read(&Path::new(ROOT).join(file));
+            let below = source.split(&format!("// lab {exercise}\n")).nth(number.parse().unwrap());
+            let below = below.unwrap_or_else(|| panic!("{file} has no part {number} of exercise {exercise}"));
+            let (head, wanted) = (head(part), head(below));
+            // What is not used may be `_`. Were anything else different, those that call it would not be built with it.
+            let same = head.iter().zip(&wanted).all(|(word, wanted)| word == wanted || *word == "_:");
+            assert!(same && head.len() == wanted.len(), "{}: {head:?}, not {wanted:?}", path.display());
+            heads += 1;
+        }
+    }
+    assert!(heads > 60, "{heads} parts");
 }
 
 /// Copies the sources without their tests, which would only cost time.

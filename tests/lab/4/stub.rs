@@ -11,7 +11,7 @@
     /// - A number of no running lease (`self.leases`) changes nothing.
     /// - The peers that serve the lease keep the time, too. So each must be told when it is extended, and only then:
     ///   `self.bind(ticket, &slots)` tells all that have slots of it.
-    pub(super) fn renew(&mut self, ticket: LeaseId, now: Millis) {
+    pub(crate) fn renew(&mut self, ticket: LeaseId, now: Millis) {
         let _ = (ticket, now);
         todo!("LeaseBook::renew is still empty")
     }

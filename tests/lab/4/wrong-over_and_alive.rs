@@ -1,7 +1,7 @@
 //# what is over stays over
 //@ src/manager/state/lease_book.rs
     /// Nobody waits, so why not?
-    pub(super) fn renew(&mut self, ticket: LeaseId, now: Millis) {
+    pub(crate) fn renew(&mut self, ticket: LeaseId, now: Millis) {
         let Some(lease) = self.leases.get_mut(&ticket) else { return };
         if self.queue.is_empty() {
             lease.until = now + self.quantum;

@@ -42,7 +42,7 @@ pub const SEVEN: [Product; 7] = [
     ///
     /// An example with two levels: product 9 is 12 in base 7, so M2 outside and M3 inside. The left side of M2 is A21 +
     /// A22. That of M3 is A11, so it takes the first quadrant of each: (1.0, 2, 0) and (1.0, 2, 2).
-    fn blocks(&self, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<(f64, usize, usize)> {
+    pub(super) fn blocks(&self, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<(f64, usize, usize)> {
         assert!(i < self.products(), "product {i} of {}", self.products());
         let _ = signs;
         todo!("Plan::blocks is still empty")

@@ -1,7 +1,7 @@
 //# You begin with the last digit
 //@ src/matrix/strassen.rs 2
     /// The last digit is the outermost.
-    fn blocks(&self, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<(f64, usize, usize)> {
+    pub(super) fn blocks(&self, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<(f64, usize, usize)> {
         let mut blocks = vec![(1.0, 0, 0)];
         let mut rest = i;
         for _ in 0..self.levels {

@@ -1,7 +1,7 @@
 //# Each level halves the block
 //@ src/matrix/strassen.rs 2
     /// A level goes on by one block, in place of halving.
-    fn blocks(&self, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<(f64, usize, usize)> {
+    pub(super) fn blocks(&self, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<(f64, usize, usize)> {
         let mut blocks = vec![(1.0, 0, 0)];
         for level in (0..self.levels).rev() {
             let signs = signs(&SEVEN[i / 7usize.pow(level) % 7]);

@@ -1,7 +1,7 @@
 //# the signs of the levels are multiplied
 //@ src/matrix/strassen.rs 2
     /// Signs are added up.
-    fn blocks(&self, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<(f64, usize, usize)> {
+    pub(super) fn blocks(&self, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<(f64, usize, usize)> {
         let mut blocks = vec![(0.0, 0, 0)];
         for level in (0..self.levels).rev() {
             let signs = signs(&SEVEN[i / 7usize.pow(level) % 7]);
