@@ -5,7 +5,9 @@
 //! compiled at once: `lease_book.rs` with the wrong part `barging` of exercise 3 is `lease_book_lab3_barging.rs`.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -303,4 +305,33 @@ fn an_exercise_is_begun_in_an_empty_folder_its_hints_come_one_by_one_and_the_sol
     }
     let (_, list) = lab_sh(&["list"]);
     assert_eq!(list.lines().filter(|line| line.contains("Difficulty")).count(), EXERCISES, "{list}");
+}
+
+#[test]
+fn what_does_not_build_is_shown_from_its_first_error_on() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("lease");
+    assert_eq!(lab_sh(&["start", "4", dir.to_str().unwrap()]).0, 0);
+    let copied = read(&dir.join("Cargo.toml"));
+    // Else each build would begin with a warning that is not the student's.
+    assert!(copied.contains("[lints.rust]\nunexpected_cfgs = ") && !copied.contains("clippy"), "{copied}");
+    let cargo = home.path().join("cargo");
+    let check = |says: &str| {
+        fs::write(&cargo, format!("#!/bin/sh\nprintf '{says}'\nexit 101\n")).unwrap();
+        fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", home.path().display(), env::var("PATH").unwrap());
+        let mut check = Command::new("scripts/lab.sh");
+        check.arg("check").arg(&dir).current_dir(ROOT).env("PATH", path);
+        let ran = check.env("CARGO_TARGET_DIR", home.path().join("target")).output().unwrap();
+        (ran.status.code(), String::from_utf8(ran.stdout).unwrap())
+    };
+    let (status, said) =
+        check("   Compiling log v0.4\\nwarning: unused\\nerror[E0425]: no `x`\\n --> src/a.rs:1:1\\n");
+    assert_eq!(status, Some(2), "{said}");
+    assert!(
+        said.starts_with("error[E0425]: no `x`\n --> src/a.rs:1:1\n== It does not build yet. "),
+        "{said}"
+    );
+    let (status, said) = check("cannot reach the registry\\n");
+    assert!(status == Some(2) && said.starts_with("cannot reach the registry\n== It does"), "{said}");
 }
