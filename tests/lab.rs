@@ -269,6 +269,15 @@ fn every_exercise_has_a_task_hints_and_three_wrong_solutions() {
     }
 }
 
+#[test]
+fn the_lecturer_is_shown_a_line_that_grade_could_print() {
+    let page = read(&Path::new(ROOT).join("report/lecturer.md"));
+    let line = page.split('`').find(|code| code.starts_with("{\"exercise\":")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(lab_sh(&["points", &line["exercise"].to_string()]).1, format!("{}\n", line["of"]));
+    assert!(line["points"].as_u64() < line["of"].as_u64() && line["reasons"].is_array(), "{line}");
+}
+
 fn lab_sh(args: &[&str]) -> (i32, String) {
     let ran = Command::new("scripts/lab.sh").args(args).current_dir(ROOT).output().unwrap();
     let said = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
