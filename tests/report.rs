@@ -448,6 +448,8 @@ struct Row {
     id: String,
     /// What the last column names.
     names: Vec<String>,
+    /// The words of each column.
+    cells: Vec<String>,
 }
 
 /// The rows of the tables whose first column is called `name`.
@@ -469,8 +471,9 @@ fn rows(text: &str, name: &str) -> Vec<Row> {
             }
             Event::End(TagEnd::TableHead) => wanted = cells[0].0 == name,
             Event::End(TagEnd::TableRow) if wanted => {
-                let names = cells.pop().unwrap().1;
-                rows.push(Row { id: cells[0].0.clone(), names });
+                let names = cells[cells.len() - 1].1.clone();
+                let cells: Vec<String> = cells.drain(..).map(|(words, _)| words).collect();
+                rows.push(Row { id: cells[0].clone(), names, cells });
             }
             _ => {}
         }
@@ -756,6 +759,38 @@ fn one_of(how: Option<&str>, mut values: Vec<f64>) -> Result<f64, String> {
         (Some("mean"), values) => Ok(values.iter().sum::<f64>() / values.len() as f64),
         (Some(how), _) => Err(format!("{how}: write median, mean, least, most, sum or count")),
     }
+}
+
+// Decisions.
+
+#[test]
+fn the_rows_of_decide_are_those_of_the_source() {
+    let source = fs::read_to_string(root().join("src/peer/replication/decide.rs")).unwrap();
+    let chapters = ["7-healing", "8-deleting"].map(|name| root().join(format!("report/{name}.md")));
+    let chapters: String = chapters.iter().map(|chapter| fs::read_to_string(chapter).unwrap()).collect();
+    none(&check_decisions(&source, &chapters));
+}
+
+/// What lies on the disk and what is done about it, in pairs: those of the arms in `decide` are those of the tables
+/// whose first column is called `on the disk`.
+fn check_decisions(source: &str, chapters: &str) -> Vec<String> {
+    let arms = source.lines().filter_map(|line| {
+        let (pattern, action) = line.trim().split_once(" => ")?;
+        let disk = pattern.trim_start_matches('(').split([',', ' ', '(']).next()?;
+        let disk = match disk {
+            "_" => "anything",
+            "Unreadable" => "a folder",
+            "Nothing" | "Changing" | "Bytes" => disk,
+            _ => return None,
+        };
+        Some(format!("{disk}: {}", action.split_once(',')?.0).to_lowercase())
+    });
+    let written = |action: &str| action.split(" (").next().unwrap_or_default().replace(' ', "");
+    let of_row = |row: &Row| format!("{}: {}", row.id.split(',').next().unwrap(), written(&row.cells[3]));
+    let arms: BTreeSet<String> = arms.collect();
+    let rows: BTreeSet<String> = rows(chapters, "on the disk").iter().map(of_row).collect();
+    let missing = arms.difference(&rows).map(|arm| format!("no row in chapters 7 and 8 is {arm}"));
+    missing.chain(rows.difference(&arms).map(|row| format!("no arm of `decide` is {row}"))).collect()
 }
 
 // Pictures.
@@ -1358,6 +1393,19 @@ mod tests {
         none(&check(&format!("{text}\n[d](../src/d.css)")));
         assert_eq!(check(text), ["no page leads to src/d.css"]);
         assert_eq!(check("`src/d.css`, src/a.rs, [c](../src)").len(), 4);
+    }
+
+    #[test]
+    fn what_is_decided_is_in_a_table_and_what_is_not_is_in_none() {
+        let source = "match facts {\n    _ if paused || failed => Leave,\n    (Unreadable, _) => Withdraw,\n    \
+                      (Nothing { .. }, _) => LookAgain, // Not yet.\n}\nmatch x { Some(x) => x, }\n";
+        let table = "| on the disk | offered | and | action |\n|---|---|---|---|\n| anything | | | leave (or not) |\n\
+                     | a folder, a link | | | withdraw |\n| nothing | | | look again |\n";
+        none(&check_decisions(source, table));
+        assert_eq!(
+            check_decisions(source, &table.replace("look again", "offer")),
+            ["no row in chapters 7 and 8 is nothing: lookagain", "no arm of `decide` is nothing: offer"]
+        );
     }
 
     #[test]
