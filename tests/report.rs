@@ -843,6 +843,35 @@ fn check_states(root: &Path, picture: &str) -> Vec<String> {
         .collect()
 }
 
+// The frame.
+
+#[test]
+fn the_report_has_the_frame_of_a_report_twelve_idioms_and_two_sessions() {
+    let headings = |page: &str| {
+        let text = fs::read_to_string(root().join("report").join(page)).unwrap();
+        let headings = text.lines().filter_map(|line| line.strip_prefix("## ").map(str::to_owned));
+        headings.collect::<Vec<_>>()
+    };
+    let report = headings("README.md");
+    let frame = [
+        "Abstract",
+        "How to read it",
+        "Test environment",
+        "Scenarios",
+        "Results",
+        "Conclusions",
+        "References",
+    ];
+    let missing: Vec<_> = frame.iter().filter(|wanted| !report.iter().any(|it| it == *wanted)).collect();
+    assert!(missing.is_empty(), "report/README.md has no {missing:?}");
+    for (page, begins, count) in [("idioms.md", "", 12), ("lecturer.md", "Session ", 2)] {
+        let numbers = headings(page).into_iter().filter_map(|heading| {
+            heading.strip_prefix(begins)?.split(['.', ':']).next()?.parse::<usize>().ok()
+        });
+        assert!(numbers.eq(1..=count), "report/{page}: {begins}1 to {count}, in order");
+    }
+}
+
 // What is read, and how much of it.
 
 #[test]
