@@ -2,14 +2,28 @@
 # Measures how soon many small files are everywhere, and how soon deleted ones are back, beside the goals: 1,000 files
 # of 10 kB put into one of three folders are on all peers within 15 s, 100 of them deleted are back within 12 s.
 # And what a peer costs that has 10,000 files and nothing to do: under 1 % of a core.
-# Usage: scripts/replication.sh [--no-build]
+# Usage: scripts/replication.sh [--no-build] [--write]     --write replaces report/data/replication.csv; without it the
+#                                                         table goes into a folder of its own
 #
 # TMPDIR=/dev/shm measures without a disk, TMPDIR=/some/disk with one: each file is brought to it (fsync).
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
+set -- "${words[@]}"
 [[ $* == "" || $* == --no-build ]] || wrong "it does not know $*"
 
 files=1000 deleted=100 many=10000
+table=$work/replication.csv
+{
+    echo "# $(date -u +%F), commit $(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+    echo "# scripts/replication.sh: seconds until all of these files are there; percent of a core of a peer that has nothing to do"
+    echo what,files,value
+} >"$table"
+
+# measured WHAT FILES VALUE UNIT GOAL: says it, and writes it into the table.
+measured() {
+    echo "$1: $3 $4 (goal: $5 $4)"
+    echo "${1// /-},$2,$3" >>"$table"
+}
 
 # since T: seconds since the time T, with tenths.
 since() {
@@ -50,7 +64,7 @@ head -c $((files * 10000)) /dev/urandom | (cd "$work/new" && split -b 10000 -a 4
 cp "$work/new"/* "$work/ada/"
 begun=$(date +%s%N)
 all_have $files "${peers[@]}"
-echo "on all peers after $(since "$begun") s (goal: 15 s)"
+measured "on all peers" $files "$(since "$begun")" s 15
 for peer in ben cyd; do
     diff -rq --exclude=.peerlab "$work/ada" "$work/$peer"
 done
@@ -60,7 +74,7 @@ of_ben=("$work/ben"/*)
 rm "${of_ben[@]:0:$deleted}"
 begun=$(date +%s%N)
 all_have $files ben
-echo "back after $(since "$begun") s (goal: 12 s)"
+measured "back again" $deleted "$(since "$begun")" s 12
 diff -rq --exclude=.peerlab "$work/ada" "$work/ben"
 
 heading "a peer with $many files that has nothing to do"
@@ -80,4 +94,7 @@ done
 sleep 2
 before=$(cpu "$pid")
 sleep 20
-echo "$(awk -v a="$before" -v b="$(cpu "$pid")" -v hz="$(getconf CLK_TCK)" 'BEGIN {printf "%.2f", (b - a) / hz / 20 * 100}') % of a core (goal: 1 %)"
+after=$(cpu "$pid")
+used=$(awk -v a="$before" -v b="$after" -v hz="$(getconf CLK_TCK)" 'BEGIN {printf "%.2f", (b - a) / hz / 20 * 100}')
+measured "idle" $many "$used" "% of a core" 1
+keep "$table"
