@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Writes again what the report takes from the program, excerpts and transcripts, so that nothing is copied by hand, and
-# prints it all into report/peerlab.pdf.
+# Writes again what the report takes from the program, excerpts, transcripts and sequence charts, so that nothing is copied
+# by hand, and prints it all into report/peerlab.pdf.
 # Look at `git diff` afterwards: the words around a changed excerpt may have to change too.
-# Usage: scripts/report.sh [PAGE]...            the pages whose transcripts are run; all, and the PDF, if none is named
+# Usage: scripts/report.sh [PAGE]...            the pages whose transcripts are run; all, the charts and the PDF, if none
+#                                               is named
 #        scripts/report.sh --check [PAGE]...    changes nothing, and fails where something differs by more than it may
 #        scripts/report.sh --pdf                the PDF alone
 # The PDF needs python3 with venv, and packages from the network the first time; else it is passed over.
@@ -51,6 +52,24 @@ fill_transcripts() {
     done <"$page" >"$again/$page"
 }
 
+# labels CHART: what its messages say, each once: how often one is sent, and its numbers, differ from run to run.
+labels() {
+    sed -nE 's|^<text class="label[^>]*>(.*)</text>$|\1|p' "$1" | sed -E 's/[0-9][0-9.]*/#/g' | LC_ALL=C sort -u
+}
+
+# check_charts: draws them again, elsewhere, and compares what is said in them.
+check_charts() {
+    local drawn chart differs=
+    drawn=$(scripts/charts.sh | sed -n 's/^drawn into //p')
+    for chart in "$drawn"/*.svg; do
+        chart=${chart##*/}
+        diff --label "report/figures/$chart" --label "drawn now" -u <(labels "report/figures/$chart") \
+            <(labels "$drawn/$chart") || differs+=" $chart"
+    done
+    [[ -z $differs ]] || { echo "report.sh: other messages in$differs; scripts/charts.sh --write draws again" >&2; exit 1; }
+    rm -r "$drawn"
+}
+
 # print_pdf: by packages that live in a folder of their own among what was built.
 print_pdf() {
     local tools=${bin%/release}/pdf pdf=report/peerlab.pdf
@@ -92,6 +111,11 @@ for page in "$@"; do
         [[ $task == check ]] || cat "$again/$page" >"$page"
     fi
 done
+
+if [[ -n $everything ]]; then
+    heading "Charts"
+    if [[ $task == check ]]; then check_charts; else scripts/charts.sh --write; fi
+fi
 
 if [[ $task == check ]]; then
     heading "Excerpts, transcripts, numbers, links, lengths"
