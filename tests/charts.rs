@@ -11,6 +11,7 @@ use crate::common::{PATIENCE, until};
 #[path = "../scripts/chart.rs"]
 mod chart;
 
+use chart::bands::{Lasting, bands};
 use chart::draw::draw;
 use chart::merge::{Chart, merge};
 use chart::records::Log;
@@ -110,6 +111,53 @@ fn what_both_ends_logged_is_one_arrow_and_all_stand_in_the_order_of_time() {
         );
         assert!(!svg.contains("9007") && svg.contains(r#"class="computes""#), "{svg}");
     }
+}
+
+/// Waits for slots, then for pieces: at first, and when it is choked; what is choked after it wants nothing does not wait.
+const DAN: &str = r#"
+[2026-08-01T12:00:00.000100Z TRACE] 127.0.0.1:5001 > 127.0.0.1:7000 {"type":"lease","slots":2}
+[2026-08-01T12:00:00.000200Z TRACE] 127.0.0.1:5001 < 127.0.0.1:7000 {"type":"wait","position":1,"free":0}
+[2026-08-01T12:00:00.000300Z TRACE] 127.0.0.1:5001 < 127.0.0.1:7000 {"type":"leased","lease":1,"for_ms":30000,"slots":[]}
+[2026-08-01T12:00:00.000400Z TRACE] 127.0.0.1:5001 > 127.0.0.1:7000 {"type":"lease","slots":1}
+[2026-08-01T12:00:00.000500Z TRACE] 127.0.0.1:5001 < 127.0.0.1:7000 {"type":"leased","lease":2,"for_ms":30000,"slots":[]}
+[2026-08-01T12:00:00.000600Z TRACE] 127.0.0.1:5002 > 127.0.0.1:6000 {"type":"interested","on":true}
+[2026-08-01T12:00:00.000700Z TRACE] 127.0.0.1:5002 < 127.0.0.1:6000 {"type":"unchoke"}
+[2026-08-01T12:00:00.000800Z TRACE] 127.0.0.1:5002 < 127.0.0.1:6000 {"type":"choke"}
+[2026-08-01T12:00:00.000900Z TRACE] 127.0.0.1:5002 < 127.0.0.1:6000 {"type":"unchoke"}
+[2026-08-01T12:00:00.001000Z TRACE] 127.0.0.1:5002 > 127.0.0.1:6000 {"type":"interested","on":false}
+[2026-08-01T12:00:00.001100Z TRACE] 127.0.0.1:5002 < 127.0.0.1:6000 {"type":"choke"}
+"#;
+
+#[test]
+fn a_band_shows_how_long_slots_and_pieces_were_waited_for() {
+    let (chart, words) = chart_of(&[("dan", DAN)]);
+    assert_eq!(words, [""; 0]);
+    let shown: Vec<_> = bands(&chart).iter().map(|it| (it.kind, it.lane, it.begins, it.ends)).collect();
+    let all =
+        [(Lasting::Waits, 0, 0, Some(2)), (Lasting::Choked, 0, 5, Some(6)), (Lasting::Choked, 0, 7, Some(8))];
+    assert_eq!(shown, all, "the second lease came at once");
+    let svg = draw(&chart, "Waiting");
+    for (class, times) in [("waits", 1), ("choked", 2), ("computes", 0)] {
+        // One more stands in the legend, where there are any.
+        let rects = svg.matches(&format!("<rect class=\"{class}\"")).count();
+        assert_eq!(rects, if times > 0 { times + 1 } else { 0 }, "{class} in {svg}");
+    }
+    assert!(svg.contains(">waits for slots<") && svg.contains(">is choked<"), "{svg}");
+}
+
+#[test]
+fn every_colour_has_another_one_in_a_dark_room() {
+    let svg = draw(&chart_of(&[("cyd", CYD)]).0, "A lease");
+    let style = svg.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+    let (light, dark) = style.split_once("@media (prefers-color-scheme:dark){").unwrap();
+    let coloured = |rules: &str| -> Vec<String> {
+        let rules = rules.split('}').filter_map(|rule| rule.split_once('{'));
+        let colours = rules.filter(|(_, how)| how.contains(":#"));
+        colours.flat_map(|(what, _)| what.trim().split(',').map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    let dark = coloured(dark);
+    let lacking: Vec<_> = coloured(light).into_iter().filter(|what| !dark.contains(what)).collect();
+    assert!(dark.len() > 20 && lacking == [""; 0], "{lacking:?} of {dark:?}");
 }
 
 #[test]
