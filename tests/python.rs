@@ -2,6 +2,7 @@
 //! dialogues played with another program (`scripts/conform.sh`). Where there is no Python, that is said.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -271,6 +272,34 @@ fn dialogues_are_played_with_any_program() {
     fs::write(dir.path().join("liar.py"), source().replace(HONEST, LIAR)).unwrap();
     let (holds, said) = plays("PEER", &format!("python3 {}/liar.py", dir.path().display()), products);
     assert!(!holds && said.contains("does not hold:\nexpected ada<< 19 22 43 50\nheard    ada<<"), "{said}");
+}
+
+#[test]
+fn the_script_says_which_dialogues_hold_and_which_do_not() {
+    if !has_python() {
+        return;
+    }
+    // What the script would build is there: it is this program.
+    let dir = tempfile::tempdir().unwrap();
+    let (cargo, tests) = (dir.path().join("cargo"), std::env::current_exe().unwrap());
+    let build = "case $* in *--no-run) exit ;; esac; until [ \"$1\" = -- ]; do shift; done; shift";
+    fs::write(&cargo, format!("#!/bin/sh\n{build}\nexec {tests:?} \"$@\"\n")).unwrap();
+    fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let conform = |command: &[&str]| {
+        let mut script = Command::new(format!("{ROOT}/scripts/conform.sh"));
+        let ran = script.arg("peer").args(command).current_dir(ROOT).env("PATH", &path).output().unwrap();
+        (ran.status.code(), String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap())
+    };
+    let (status, said) = conform(&["--", "python3", "report/peer.py"]);
+    assert!(status == Some(0) && said.contains("\n2 of 2 dialogues hold\n"), "{said}");
+    assert!(said.contains("holds   a peer serves products of a bound lease only\n"), "{said}");
+    let (status, said) = conform(&["--", "sh", "-c", "echo I am no peer; exit 3"]);
+    assert!(status == Some(1) && said.contains("\n0 of 2 dialogues hold\n"), "{said}");
+    let differs = said.split_once("differs a peer serves products of a bound lease only\n").unwrap().1;
+    assert!(differs.contains("ended before it registered"), "{said}");
+    let (status, said) = conform(&["python3"]);
+    assert!(status == Some(2) && said.contains("the command is missing"), "{said}");
 }
 
 #[test]
