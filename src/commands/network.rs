@@ -9,6 +9,7 @@
 //! At the prompt's end it is given back ([`Context::leave`]); when the program ends in another way, its connection ends
 //! with it, and that is a release too.
 
+use std::iter;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -126,12 +127,7 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     lines.push(format!("offers {}", counted(files, "file")));
     lines.extend(keeping.iter().flat_map(work_for_the_folder));
     let downloads = peer.wings.uploads.activity().downloads;
-    let up: u64 = uploads.iter().map(|upload| upload.row.up).sum();
-    let down: u64 = downloads.iter().map(|one| one.bytes_per_s).sum();
-    lines.push(format!("sends {}/s, receives {}/s", about(up), about(down)));
-    lines.extend(uploads.iter().map(|Upload { to, row, pieces }| {
-        format!("uploads {} to {to} ({}), which is {}", row.file, counted(*pieces, "piece"), seat(row))
-    }));
+    lines.extend(traffic(&uploads, downloads.iter().map(|one| one.bytes_per_s).sum()));
     let data = json!({
         "name": name, "addr": addr, "manager": manager, "peer": standing.number, "slots": slots,
         "serving": serving, "lease": held.map(|(lease, _)| terms(lease)),
@@ -139,6 +135,16 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
         "downloads": downloads, "keeping": keeping,
     });
     Ok(Outcome::new(data, lines.join("\n")))
+}
+
+/// What goes out and what comes in, and to whom what goes out is sent.
+fn traffic(uploads: &[Upload], received: u64) -> Vec<String> {
+    let sent: u64 = uploads.iter().map(|upload| upload.row.up).sum();
+    let sums = format!("sends {}/s, receives {}/s", about(sent), about(received));
+    let to = |Upload { to, row, pieces }: &Upload| {
+        format!("uploads {} to {to} ({}), which is {}", row.file, counted(*pieces, "piece"), seat(row))
+    };
+    iter::once(sums).chain(uploads.iter().map(to)).collect()
 }
 
 /// How a peer that wants pieces fares: "choked: other peers have higher rates (for 3 s; 0 B/s up, 5 KiB/s down)".
@@ -291,6 +297,34 @@ mod tests {
             "ada lets you wait for a.bin: waiting behind the others: it owes more than it gave or passed on \
              (for 3 s; 0 B/s up, 5.0 KiB/s down)\n\
              ada lets you wait for a.bin: choked: other peers have higher rates (for 3 s; 0 B/s up, 5.0 KiB/s down)"
+        );
+    }
+
+    #[test]
+    fn what_goes_out_and_comes_in_is_summed_and_told_for_each_that_wants_pieces() {
+        assert_eq!(traffic(&[], 0), ["sends 0 B/s, receives 0 B/s"]);
+        let upload = |to: &str, pieces, state, up| {
+            let row = UploadState {
+                peer: 8,
+                file: "a.bin".parse().unwrap(),
+                state,
+                since_ms_ago: 3500,
+                up,
+                down: 5120,
+            };
+            Upload { to: to.into(), pieces, row }
+        };
+        let uploads =
+            [upload("ben", 1, UploadStage::Optimistic, 1024), upload("cyd", 2, UploadStage::Choked, 2048)];
+        assert_eq!(
+            traffic(&uploads, 4096),
+            [
+                "sends 3.0 KiB/s, receives 4.0 KiB/s",
+                "uploads a.bin to ben (1 piece), which is served: it was drawn at random (the optimist's place) (for 3 s; \
+                 1.0 KiB/s up, 5.0 KiB/s down)",
+                "uploads a.bin to cyd (2 pieces), which is choked: other peers have higher rates (for 3 s; 2.0 KiB/s up, \
+                 5.0 KiB/s down)",
+            ]
         );
     }
 
