@@ -191,6 +191,7 @@ fn two_that_download_at_the_same_time_give_to_each_other() {
     }
     assert!(from_each_other >= 6, "{from_each_other} pieces from each other");
     ada.hears("sent piece");
+    assert!(!ada.stderr().contains("sent piece 24 "), "its 24 pieces count from 0");
 }
 
 /// How long a command may take after its last piece while its manager says nothing: it needs four seconds at most.

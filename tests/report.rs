@@ -627,7 +627,8 @@ fn sort_lists(tokens: &mut [&str]) {
     }
 }
 
-/// Whether a word may be another in the next run; `cut` says that it is an end of a longer one.
+/// Whether a word may be another in the next run, as a product may be M3 for M1; `cut` says that it is an end of a
+/// longer one.
 fn varies(word: &str, cut: bool) -> bool {
     const DAYS: &str = "Mon Tue Wed Thu Fri Sat Sun Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec";
     let digit = word.bytes().any(|b| b.is_ascii_digit());
@@ -635,6 +636,7 @@ fn varies(word: &str, cut: bool) -> bool {
     word.bytes().all(|b| b.is_ascii_digit())
         || hex && (digit || cut)
         || DAYS.split(' ').any(|day| day == word)
+        || matches!(word.as_bytes(), [b'M', b'1'..=b'7'])
 }
 
 /// Commands with what they print stand in transcripts. A block of commands alone has no `$` in front of them.
@@ -1288,6 +1290,7 @@ mod tests {
             ("(ada 1, ben 4, cyd 2)", "(cyd 3, ada 2, ben 2)"),
             ("10 %\n20 %, 3 MiB/s\n30 %, 4 MiB/s\nthere", "9 %\n29 %, 800 KiB/s\nthere"),
             ("[joe] 10 %\n$ a\n[joe] 20 %\n[ida] is here", "[ida] is here\n[joe] 15 %\n$ a"),
+            ("M1.7 must be done again: cyd", "M3.2 must be done again: cyd"),
             (
                 "[joe] hal is not asked any more: it closed the connection",
                 "[joe] hal is not asked any more: reset by peer (os error 104)",

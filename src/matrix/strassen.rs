@@ -117,12 +117,15 @@ impl Plan {
         7usize.pow(self.levels)
     }
 
-    /// What product `i` is called: M1 to M7, as in Strassen's paper; those of more levels are counted.
+    /// What product `i` is called: M1 to M7, as in Strassen's paper, and with more levels M3.5 for the fifth of the
+    /// seven that make M3. The board has the same names.
     pub(crate) fn name(&self, i: usize) -> String {
-        match self.levels {
-            1 => format!("M{}", i + 1),
-            _ => format!("product {} of {}", i + 1, self.products()),
+        if self.levels == 0 {
+            return "A · B".into();
         }
+        let digit = |level| (i / 7usize.pow(level) % 7 + 1).to_string();
+        let digits: Vec<String> = (0..self.levels).rev().map(digit).collect();
+        format!("M{}", digits.join("."))
     }
 
     /// The shape of every product: rows of the left operand, its columns, columns of the right operand.

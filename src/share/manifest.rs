@@ -155,7 +155,7 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Its number, counted from 0: what it is called on the wire.
+    /// Its number, counted from 0: what it is called on the wire, and to people.
     pub fn index(self) -> u32 {
         self.index
     }

@@ -197,3 +197,10 @@ fn a_product_nobody_waits_for_is_abandoned() {
     assert!(multiply(a.view(), a.view(), c.as_mut_slice(), 1, &stop).is_err());
     assert_eq!(asked.into_inner(), 3);
 }
+
+#[test]
+fn a_product_is_called_by_its_digits_in_base_7() {
+    let name = |levels, i| Plan::new(8, 8, 8, levels).name(i);
+    assert_eq!([name(0, 0), name(1, 0), name(1, 6)], ["A · B", "M1", "M7"]);
+    assert_eq!([name(2, 6), name(2, 9), name(3, 7)], ["M1.7", "M2.3", "M1.2.1"]);
+}

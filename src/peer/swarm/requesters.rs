@@ -200,7 +200,7 @@ impl Requesters {
             known.sent.add(request.piece.len() as u64, now);
             known.pieces += 1;
             self.register.ledger.sent(&known.name, request.file, request.piece, !self.register.is_seeding());
-            let (number, file, name) = (request.piece.index() + 1, known.offer.name(), known.called());
+            let (number, file, name) = (request.piece.index(), known.offer.name(), known.called());
             info!("sent piece {number} of {file} to {name}");
         }
         self.serve();
