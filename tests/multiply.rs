@@ -40,7 +40,7 @@ fn a_large_product_of_whole_numbers_is_exact_by_seven_peers_of_one_slot() {
     };
     assert_eq!(
         fields(&summary),
-        "checked cols inner levels load_seconds products rows save_seconds seconds wait_seconds"
+        "checked cols inner levels load_seconds products rounded rows save_seconds seconds wait_seconds"
     );
     assert_eq!(fields(&summary["products"][0]), "attempts bytes_in bytes_out peer product seconds");
     let sizes = ["rows", "inner", "cols", "levels"].map(|field| summary[field].as_u64().unwrap());

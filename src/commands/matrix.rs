@@ -64,7 +64,8 @@ pub(super) fn make(options: MakeOptions, work: &Work) -> Result<Outcome> {
 }
 
 /// A product. `load_seconds` is reading both operands and getting memory for the answer, `seconds` from then to the
-/// whole answer in it, waiting for leases excluded.
+/// whole answer in it, waiting for leases excluded. `rounded` says that the operands are whole numbers, and too large for
+/// an exact product.
 #[derive(Debug, Serialize)]
 pub(super) struct Multiplied {
     rows: usize,
@@ -76,6 +77,7 @@ pub(super) struct Multiplied {
     wait_seconds: f64,
     levels: u32,
     checked: bool,
+    rounded: bool,
     products: Vec<Done>,
 }
 
@@ -113,9 +115,10 @@ pub(super) fn multiply(
         wait_seconds: waited.as_secs_f64(),
         levels,
         checked: true,
+        rounded,
         products,
     };
-    let text = multiplied.text(output, rounded);
+    let text = multiplied.text(output);
     Ok(Outcome { aside: output.is_some_and(is_stdout), ..Outcome::new(multiplied, text) })
 }
 
@@ -143,13 +146,13 @@ fn compute(
 }
 
 impl Multiplied {
-    /// In words; the answer was written to `output`, and may be `rounded` although the operands are whole numbers.
-    fn text(&self, output: Option<&Path>, rounded: bool) -> String {
+    /// In words; the answer was written to `output`.
+    fn text(&self, output: Option<&Path>) -> String {
         let Self { rows, cols, seconds, wait_seconds, .. } = self;
         let target = output.map_or("the product".into(), Path::to_string_lossy);
         let by = by_whom(&self.products);
         let mut text = format!("{target}: {rows} x {cols} in {seconds:.3} s, {by}; checked by Freivalds");
-        if rounded {
+        if self.rounded {
             text += "\nthe whole numbers are too large for an exact product: sums on the way may exceed 2^53, and be rounded";
         }
         if *wait_seconds > 0.5 {
@@ -458,11 +461,36 @@ mod tests {
         );
         let data = serde_json::to_string(&outcome.data).unwrap();
         assert!(data.starts_with(r#"{"rows":4,"inner":4,"cols":4,"seconds":0."#), "{data}");
-        assert!(data.ends_with(r#""wait_seconds":0.0,"levels":0,"checked":true,"products":[]}"#), "{data}");
+        assert!(
+            data.ends_with(r#""wait_seconds":0.0,"levels":0,"checked":true,"rounded":false,"products":[]}"#),
+            "{data}"
+        );
         let answer = place("c.npy");
         options.output = Some(answer.clone());
         let outcome = multiply(&options, None, &work).unwrap().text;
         assert!(outcome.starts_with(answer.to_str().unwrap()) && !outcome.contains('\n'), "{outcome}");
+    }
+
+    #[test]
+    fn a_product_of_whole_numbers_that_may_be_rounded_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, work) = (dir.path().join("a.npy"), Work::default());
+        let options = MultiplyOptions {
+            a: file.clone(),
+            b: file.clone(),
+            output: None,
+            levels: 1,
+            slots: None,
+            local: true,
+            force: false,
+        };
+        for (entry, rounded) in [(1e6, false), (1e9, true)] {
+            save(&work, &Matrix::from_vec(1, 1, vec![entry]).unwrap(), &file, true).unwrap();
+            let outcome = multiply(&options, None, &work).unwrap();
+            let says = "the whole numbers are too large for an exact product";
+            assert_eq!(outcome.text.contains(says), rounded, "{}", outcome.text);
+            assert_eq!(json!(outcome.data)["rounded"], rounded);
+        }
     }
 
     #[test]
