@@ -158,6 +158,25 @@ fn a_file_is_found_at_once_after_a_restart_of_the_manager() {
 }
 
 #[test]
+fn a_command_that_comes_while_the_manager_is_restarted_waits_for_it() {
+    let mut network = Network::start(&["--replicas", "0"], &[]);
+    put(&network, "ada", "a.bin", bytes(1000, 1));
+    let _ada = serve(&network, "ada", &[]);
+    whole_at(&network, "a.bin", 1);
+    // One that only asks, and one that joins.
+    for words in [&["files"][..], &["down", "a.bin", "-o", "out"]] {
+        network.manager.kill();
+        let mut asker = network.command("asker", words);
+        asker.hears("nobody listens at");
+        // However long the new manager takes to start.
+        asker.signal(Signal::STOP);
+        network.restart_manager(&["--replicas", "0"]);
+        asker.signal(Signal::CONT);
+        asker.outcome().assert(0, &[]);
+    }
+}
+
+#[test]
 fn what_is_added_is_served_until_a_signal_which_is_the_ordinary_end() {
     let network = network();
     let data = bytes(600 * KIB, 2);

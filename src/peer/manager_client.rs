@@ -3,8 +3,10 @@
 //! One connection serves any number of questions, one after another. It is opened when it is needed, and once more when
 //! it broke meanwhile: a manager closes one that rests for a minute.
 
+use std::error::Error as _;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use log::debug;
@@ -12,7 +14,7 @@ use log::debug;
 use super::config::Config;
 use crate::cli::tell;
 use crate::clock::Millis;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::connection::Connection;
 use crate::net::key::Key;
 use crate::net::limits;
@@ -20,13 +22,41 @@ use crate::net::message::{Credentials, FileState, FromManager, Holder, PeerId, S
 use crate::share::{FileId, FileName, Manifest};
 use crate::thread::{self, Thread};
 
-/// A connection to the manager at this address.
+/// For how long a command tries again where nobody listens: a manager that is restarted is back within a second. Less
+/// than [`QUIET`], so that a person who waits in vain is told so once.
+const RESTART: Duration = Duration::from_millis(1500);
+
+/// The pause before it tries again.
+const RESTART_CHECK: Duration = Duration::from_millis(50);
+
+/// A connection to the manager at this address. Where nobody listens there, `pause` waits before another attempt, or
+/// says that there shall be none.
 ///
 /// # Errors
 /// When nobody listens there.
-pub(crate) fn reach_manager(addr: SocketAddr, secret: Option<&Key>) -> Result<Connection> {
-    Connection::connect(addr, limits::MANAGER_LINE, secret)
-        .map_err(|e| e.advise("start `manager` there, or give its address with --manager"))
+pub(crate) fn reach_manager(
+    addr: SocketAddr,
+    secret: Option<&Key>,
+    pause: impl Fn(Duration) -> bool,
+) -> Result<Connection> {
+    let end = Instant::now() + RESTART;
+    loop {
+        match Connection::connect(addr, limits::MANAGER_LINE, secret) {
+            Err(no) if is_refused(&no) && Instant::now() < end && pause(RESTART_CHECK) => {
+                debug!("nobody listens at {addr}: trying again");
+            }
+            reached => {
+                return reached
+                    .map_err(|e| e.advise("start `manager` there, or give its address with --manager"));
+            }
+        }
+    }
+}
+
+/// Whether the system there says that nobody listens.
+fn is_refused(no: &Error) -> bool {
+    let cause = no.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == ErrorKind::ConnectionRefused)
 }
 
 /// What the manager answers to a query.
@@ -203,7 +233,13 @@ impl ManagerClient {
 
     fn ask_quietly<T>(&mut self, question: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
         let rested = self.connection.is_some();
-        let reach = || reach_manager(self.addr, self.secret.as_ref());
+        let pause = |pause| {
+            if self.says_wait {
+                std::thread::sleep(pause);
+            }
+            self.says_wait
+        };
+        let reach = || reach_manager(self.addr, self.secret.as_ref(), pause);
         let mut connection = self.connection.take().map_or_else(reach, Ok)?;
         match question(&mut connection) {
             Err(e) if e.code() == Code::Failed && rested => {

@@ -68,7 +68,9 @@ pub(super) fn keep_membership(wings: &Wings) {
 fn converse(wings: &Wings) -> Result<Infallible> {
     let network = &wings.network;
     let manager = network.config.manager;
-    let mut connection = reach_manager(manager, network.config.admission.secret.as_ref())?;
+    // A peer that stays comes again by itself.
+    let pause = |pause| !network.config.keeps && network.pause(pause);
+    let mut connection = reach_manager(manager, network.config.admission.secret.as_ref(), pause)?;
     connection.send(&register(wings, advertised(network, &connection)?))?;
     let line = connection.outbox();
     network.connected(line.clone());

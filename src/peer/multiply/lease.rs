@@ -87,7 +87,8 @@ impl HeldLease {
         stop: &AtomicBool,
         on_wait: &mut dyn FnMut(usize, String),
     ) -> Result<Self> {
-        let mut connection = reach_manager(config.manager, config.admission.secret.as_ref())?;
+        // Where it is being restarted, `Network::ask` waits until this peer has joined it again.
+        let mut connection = reach_manager(config.manager, config.admission.secret.as_ref(), |_| false)?;
         connection.send(lease)?;
         let line = connection.outbox();
         loop {
