@@ -1134,4 +1134,7 @@ fn a_peer_that_limits_itself_is_told_that_it_does_so_and_no_holder_is_blamed() {
     let mut ben = network.command("ben", &["down", "a.bin", "-o", "out", "--down", "20"]);
     ben.hears("--down 20 is 20 bytes a second: for more write 20kB or 20MB");
     ben.hears("nothing has come for 10 s: --down lets in 20 B a second");
+    // A unit is advised only where none was typed.
+    let said = network.command("cyd", &["make", "m", "1", "--up", "5kB"]).outcome().assert(0, &[]).stderr;
+    assert_eq!(said, "--up 5kB is 5000 bytes a second\n");
 }

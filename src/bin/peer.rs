@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use crossbeam_channel::Receiver;
 use peerlab::cli;
 use peerlab::commands::command::{Command, in_lower_case};
@@ -20,6 +20,7 @@ use peerlab::commands::{self, prompt};
 use peerlab::error::{Code, Result};
 use peerlab::peer::Peer;
 use peerlab::peer::config::Config;
+use peerlab::share::units::Bytes;
 use peerlab::thread::{self, Thread};
 use rustix::termios::OptionalActions;
 use signal_hook::consts::SIGINT;
@@ -70,7 +71,22 @@ fn main() -> ExitCode {
     let words = in_lower_case(words, &grammar);
     let typed = grammar.clone().get_matches_from(program.into_iter().chain(words));
     let options = PeerOptions::from_arg_matches(&typed).unwrap_or_else(|e| e.format(&mut grammar).exit());
-    cli::run("peer", || run(options))
+    cli::run("peer", || {
+        ["up", "down"].iter().for_each(|option| tell_slow_rate(option, &typed));
+        run(options)
+    })
+}
+
+/// Says how slow a rate is that is perhaps meant in other units.
+fn tell_slow_rate(option: &str, typed: &ArgMatches) {
+    let rate = typed.get_raw(option).and_then(|mut raw| raw.next()?.to_str());
+    if let Some(rate) = rate
+        && let Ok(Bytes(bytes @ 1..SLOW)) = rate.parse()
+    {
+        let has_unit = rate.parse::<u64>().is_err();
+        let advice = if has_unit { String::new() } else { format!(": for more write {rate}kB or {rate}MB") };
+        cli::tell(format_args!("--{option} {rate} is {bytes} bytes a second{advice}"));
+    }
 }
 
 fn run(PeerOptions { manager, mut config, json, papers, command }: PeerOptions) -> Result<()> {
@@ -83,13 +99,6 @@ fn run(PeerOptions { manager, mut config, json, papers, command }: PeerOptions) 
     let stop = cli::on_signal()?;
     if config.data.as_os_str().is_empty() {
         config.data = format!("peerlab-{}", config.name).into();
-    }
-    for (option, rate) in [("--up", config.upload.up), ("--down", config.upload.down)] {
-        if let Some(rate @ 1..SLOW) = rate {
-            cli::tell(format_args!(
-                "{option} {rate} is {rate} bytes a second: for more write {rate}kB or {rate}MB"
-            ));
-        }
     }
     match command {
         Some(Command::Serve { slots }) => {
