@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::common::fake::{FakePeer, HONEST};
+use crate::common::files::{bytes, put, whole_at};
 use crate::common::node::{Network, Node, Outcome, start_manager};
 use crate::common::wire::{Heard, Wire, peer_of_mine};
 use crate::common::{PATIENCE, assert_is_product, integers, load, save, until};
@@ -483,6 +484,35 @@ fn a_peer_that_is_started_before_its_manager_joins_when_it_comes() {
     waiting.hears("trying again");
     waiting.signal(Signal::TERM);
     assert_eq!(waiting.outcome_within(LEAVING).status, Some(0));
+}
+
+#[test]
+fn a_peer_that_stays_says_what_it_shares_and_what_is_copied_before_that_is_done() {
+    let mut network = Network::start(&[], &[]);
+    let says = |name: &str| {
+        let manager = network.addr;
+        format!(
+            "at the manager {manager}: what lies in peerlab-{name} is shared with all peers, and the network's files \
+             are copied into it, as the manager's --replicas says\n"
+        )
+    };
+    put(&network, "ada", "diary.txt", bytes(1000, 1));
+    let mut ada = network.command("ada", &["serve"]);
+    ada.hears(&says("ada"));
+    whole_at(&network, "diary.txt", 1);
+    let mut ben = network.command_with_log("trace", "ben", &["serve"]);
+    ben.ready();
+    whole_at(&network, "diary.txt", 2);
+    let said = ben.stderr();
+    assert!(said.find(&says("ben")).unwrap() < said.find(r#"{"type":"fetch""#).unwrap(), "{said}");
+    assert_eq!(ben.stdout().lines().count(), 1, "that is for people: {}", ben.stdout());
+    // A peer that comes for one thing shares nothing.
+    let one = network.command("cyd", &["files"]).outcome().assert(0, &[]);
+    assert!(!one.stderr.contains("is shared"), "{one:#?}");
+    let says = says("script");
+    script(&network, "quit").assert(0, &[&says]);
+    network.manager.kill();
+    script(&network, "quit").assert(0, &["cannot connect", &says]);
 }
 
 #[test]

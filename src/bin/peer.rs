@@ -129,6 +129,7 @@ fn open_prompt(config: Config, stop: Receiver<i32>) -> Result<()> {
         }
         cli::tell(no);
     }
+    tell_shared(&peer);
     if !io::stdin().is_terminal() {
         say_ready(&peer)?;
     }
@@ -146,10 +147,20 @@ fn serve(config: Config, stop: &Receiver<i32>) -> Result<()> {
             return Ok(());
         }
     }
+    tell_shared(&peer);
     say_ready(&peer)?;
     // It ends when the handler says so; it cannot be dropped before.
     let _ = stop.recv();
     Ok(())
+}
+
+/// Says what a peer that stays gives to all, and what comes into its folder: its user may have meant neither. The manager
+/// asks for the first copy half a second after a peer has joined, so this is said before anything is copied.
+fn tell_shared(peer: &Peer) {
+    let Config { manager, data, .. } = &peer.network().config;
+    let shared =
+        format!("at the manager {manager}: what lies in {} is shared with all peers", data.display());
+    cli::tell(shared + ", and the network's files are copied into it, as the manager's --replicas says");
 }
 
 fn say_ready(peer: &Peer) -> Result<()> {
