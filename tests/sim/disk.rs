@@ -65,6 +65,21 @@ pub(crate) struct File {
     behind: Option<(Millis, Option<Saved>)>,
 }
 
+impl File {
+    fn is_unwritten(&self, now: Millis) -> bool {
+        self.behind.as_ref().is_some_and(|(since, _)| now < since + WRITEBACK)
+    }
+
+    /// What is left of it when the power fails; `keeps` draws whether it was written in time.
+    fn after_cut(mut self, now: Millis, keeps: impl FnOnce() -> bool) -> Option<Self> {
+        let is_lost = self.is_unwritten(now) && !keeps();
+        match self.behind.take() {
+            Some((_, old)) if is_lost => old.map(|(content, stamp)| Self { content, stamp, behind: None }),
+            _ => Some(self),
+        }
+    }
+}
+
 /// What is there of a download: its manifest, and its bytes with holes.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
@@ -77,12 +92,14 @@ pub(crate) struct Part {
 pub(crate) struct Disk {
     pub(crate) files: BTreeMap<FileName, File>,
     pub(crate) parts: BTreeMap<(FileName, FileId), Part>,
-    pub(crate) trash: Vec<(FileName, Rc<Content>)>,
+    trash: Vec<(FileName, File)>,
     pub(crate) drops: Vec<Dropped>,
     /// Nothing can be written until then.
     pub(crate) full_until: Millis,
+    /// What went to the trash since somebody took this.
+    pub(crate) thrown: Vec<(FileName, FileId)>,
     /// How many changes there were.
-    changes: i64,
+    pub(crate) changes: i64,
 }
 
 /// A manifest of these bytes.
@@ -117,6 +134,12 @@ impl Disk {
             .insert(name.clone(), File { content: Rc::new(bytes.into()), stamp, behind: Some((now, old)) });
     }
 
+    /// A person deletes a file.
+    pub(crate) fn delete(&mut self, name: &FileName) {
+        self.changes += 1;
+        self.files.remove(name);
+    }
+
     /// Renames a file unless the new name is taken; false when it is, or there is none.
     pub(crate) fn rename(&mut self, from: &FileName, to: &FileName, now: Millis) -> bool {
         if self.files.contains_key(to) {
@@ -144,8 +167,26 @@ impl Disk {
     /// Moves a file to the trash.
     pub(crate) fn trash(&mut self, name: &FileName) -> bool {
         let Some(file) = self.files.remove(name) else { return false };
-        self.trash.push((name.clone(), file.content));
+        self.changes += 1;
+        self.thrown.push((name.clone(), file.content.id()));
+        self.trash.push((name.clone(), file));
         true
+    }
+
+    /// Takes these bytes out of the trash, unless their name is taken.
+    pub(crate) fn restore(&mut self, name: &FileName, id: FileId, now: Millis) -> Option<Stamp> {
+        let is_it = |(its, file): &(FileName, File)| its == name && file.content.id() == id;
+        let place = self.trash.iter().position(is_it).filter(|_| !self.files.contains_key(name))?;
+        let (_, mut file) = self.trash.remove(place);
+        file.stamp = self.stamp(file.content.bytes.len(), now, None);
+        let stamp = file.stamp;
+        self.files.insert(name.clone(), file);
+        Some(stamp)
+    }
+
+    /// Whether these bytes lie here, under any name, or in the trash.
+    pub(crate) fn has(&self, id: FileId) -> bool {
+        self.files.values().chain(self.trash.iter().map(|(_, file)| file)).any(|it| it.content.id() == id)
     }
 
     /// Sets a file aside, and says under which name.
@@ -165,24 +206,21 @@ impl Disk {
         self.rename(name, &aside, now).then_some(aside)
     }
 
-    /// The files that are only in memory.
-    pub(crate) fn unwritten(&self, now: Millis) -> Vec<FileName> {
-        let unwritten = |file: &File| file.behind.as_ref().is_some_and(|(since, _)| now < since + WRITEBACK);
-        self.files.iter().filter(|(_, file)| unwritten(file)).map(|(name, _)| name.clone()).collect()
+    /// What a person has saved, and what is only in memory.
+    pub(crate) fn unwritten(&self, now: Millis) -> Vec<FileId> {
+        let all = self.files.values().chain(self.trash.iter().map(|(_, file)| file));
+        all.filter(|file| file.is_unwritten(now)).map(|file| file.content.id()).collect()
     }
 
     /// The power fails: what was only in memory is lost. Pieces that were written may be there, or not; `keeps` draws.
     pub(crate) fn lose_power(&mut self, now: Millis, mut keeps: impl FnMut() -> bool) {
+        self.changes += 1;
         let files = std::mem::take(&mut self.files);
-        for (name, mut file) in files {
-            match file.behind.take() {
-                Some((since, old)) if now < since + WRITEBACK && !keeps() => {
-                    let Some((content, stamp)) = old else { continue };
-                    self.files.insert(name, File { content, stamp, behind: None });
-                }
-                _ => drop(self.files.insert(name, file)),
-            }
-        }
+        let left = |(name, file): (_, File)| Some((name, file.after_cut(now, &mut keeps)?));
+        self.files = files.into_iter().filter_map(left).collect();
+        let thrown = std::mem::take(&mut self.trash);
+        let left = |(name, file): (_, File)| Some((name, file.after_cut(now, || false)?));
+        self.trash = thrown.into_iter().filter_map(left).collect();
         for part in self.parts.values_mut() {
             let pieces: Vec<_> = part.manifest.layout().iter().collect();
             for piece in pieces.into_iter().filter(|_| !keeps()) {

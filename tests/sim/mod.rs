@@ -13,8 +13,12 @@
 //! - **A schedule** is some two hundred things that happen: people save, edit, rename, delete, drop and restore files
 //!   and multiply; nodes are killed, lose their power, freeze and come back; cables hold or break; disks are full;
 //!   peers lie. Each clock runs at its own speed.
-//! - **After each event** the promises of the README are looked at. When the schedule is over, everything that fails is
-//!   mended, and the network must come to rest within [`REST`]: all peers have the same files, and nobody waits.
+//! - **After each event** these promises of the README are looked at: no peer computes more products than the manager
+//!   counts slots; no product begins under a lease that is over; no byte that a person has put somewhere is lost, unless
+//!   a person or a power cut took the last of it; nothing is in a trash that nobody dropped; only what has the right
+//!   hash gets a name; leases are granted in their order; a stranger hears nothing.
+//! - **When the schedule is over**, everything that fails is mended, and the network must come to rest within [`REST`]:
+//!   all peers have the same files, what was dropped is away, what was published is there, and nobody waits.
 //! - **A failing schedule shrinks**: what can be left out without mending it is left out.
 //!
 //! `scripts/faults.sh sim N` plays as many as asked, draws the chart of the first that fails, and records what the
@@ -253,9 +257,13 @@ struct World {
     peers: Vec<Option<Peer>>,
     disks: Vec<Disk>,
     /// Contents under names that nobody touches again, which the manager has listed.
-    published: BTreeSet<(FileName, FileId)>,
-    /// Names whose contents may be lost: they were saved shortly before a power cut.
-    excused: BTreeSet<FileName>,
+    kept: BTreeSet<(FileName, FileId)>,
+    /// Where the bytes are that people have put somewhere, until a person or a power cut takes the last of them.
+    places: BTreeMap<FileId, NodeId>,
+    /// Which changes of each disk were looked at.
+    seen: Vec<i64>,
+    /// What former managers told everybody to drop.
+    dropped: BTreeSet<(FileName, FileId)>,
     /// When people put which contents under which names, last.
     put: BTreeMap<(FileName, FileId), Millis>,
     print: u64,
@@ -272,8 +280,10 @@ impl World {
             manager: None,
             peers: (0..nodes).map(|_| None).collect(),
             disks: (0..nodes).map(|_| Disk::default()).collect(),
-            published: BTreeSet::new(),
-            excused: BTreeSet::new(),
+            kept: BTreeSet::new(),
+            places: BTreeMap::new(),
+            seen: vec![0; nodes],
+            dropped: BTreeSet::new(),
             put: BTreeMap::new(),
             print: 0,
             recording: tell.then(|| Recording::new(record::head().into_bytes())),
@@ -311,15 +321,19 @@ impl World {
         self.net.remark(node, "is killed".into());
         self.net.kill(node);
         match node {
-            MANAGER => self.manager = None,
+            MANAGER => {
+                let dropped = self.manager.take().into_iter().flat_map(|it| it.dropped().to_vec());
+                self.dropped.extend(dropped.map(|(name, id, _)| (name, id)));
+            }
             _ => self.peers[node] = None,
         }
         if power {
             let now = self.net.clock(node);
-            // What it had in memory only may be lost, though the manager has listed it.
-            self.excused.extend(self.disks[node].unwritten(now));
+            // What a person has saved just now may be lost, though the manager has listed it.
+            let unwritten = self.disks[node].unwritten(now);
             let rng = &mut self.net.rng;
             self.disks[node].lose_power(now, || rng.random());
+            self.check_disk(node, &unwritten);
         }
     }
 
@@ -339,11 +353,16 @@ impl World {
         }
         match action {
             Action::Save { peer, file, content: number, in_place } => {
-                let now = now(&self.net, peer);
+                let (now, before) = (now(&self.net, peer), self.lies_at(peer, file));
                 self.disks[peer].save(&file_name(file), &content(number), in_place, now);
+                self.check_disk(peer, &before);
                 self.note_put(peer, &file_name(file));
             }
-            Action::Delete { peer, file } => drop(self.disks[peer].files.remove(&file_name(file))),
+            Action::Delete { peer, file } => {
+                let before = self.lies_at(peer, file);
+                self.disks[peer].delete(&file_name(file));
+                self.check_disk(peer, &before);
+            }
             Action::Rename { peer, file, to } => {
                 let now = now(&self.net, peer);
                 self.disks[peer].rename(&file_name(file), &file_name(to), now);
@@ -383,7 +402,13 @@ impl World {
     fn note_put(&mut self, peer: NodeId, name: &FileName) {
         if let Some(file) = self.disks[peer].files.get(name) {
             self.put.insert((name.clone(), file.content.id()), self.net.now);
+            self.places.insert(file.content.id(), peer);
         }
+    }
+
+    /// What a person is about to overwrite or to delete.
+    fn lies_at(&self, peer: NodeId, file: u8) -> Vec<FileId> {
+        self.disks[peer].files.get(&file_name(file)).map(|file| file.content.id()).into_iter().collect()
     }
 
     /// A stranger speaks in the name of a peer, with a key that it has made up. It hears nothing but a refusal.
@@ -425,6 +450,7 @@ impl World {
         }
         if let Some(it) = &mut self.peers[peer] {
             does(it, &mut self.net, &mut self.disks[peer]);
+            self.check(peer);
         }
     }
 
@@ -444,26 +470,62 @@ impl World {
                 if let Some(peer) = &mut self.peers[node] {
                     peer.hear(&mut self.net, &mut self.disks[node], input);
                     let kept = |(name, _): &(FileName, FileId)| name.as_str().starts_with("kept");
-                    self.published.extend(peer.published.drain(..).filter(kept));
+                    self.kept.extend(peer.published.drain(..).filter(kept));
                 }
             }
         }
-        self.check();
+        self.check(node);
     }
 
-    /// What must hold at any moment.
-    fn check(&mut self) {
+    /// What must hold at any moment, after something has happened at a node.
+    fn check(&mut self, node: NodeId) {
+        self.check_disk(node, &[]);
         let Some(manager) = &self.manager else { return };
-        for (node, peer) in self.peers.iter().enumerate() {
-            let Some((Some(number), running @ 1..)) = peer.as_ref().map(Peer::load) else { continue };
+        let peers = if node == MANAGER { 1..self.peers.len() } else { node..node + 1 };
+        for peer in peers {
+            let Some((Some(number), running @ 1..)) = self.peers[peer].as_ref().map(Peer::load) else {
+                continue;
+            };
             if let Some(used) = manager.used(number) {
-                let name = name_of(node);
                 assert!(
                     running <= used,
-                    "{name} computes {running} products, and the manager counts {used} slots"
+                    "{} computes {running} products, and the manager counts {used} slots",
+                    name_of(peer)
                 );
             }
         }
+    }
+
+    /// No byte is lost: what lay on a node's disk lies on some disk, in the folder or in the trash, but for what a
+    /// person or a power cut has just `taken`. And nothing is in the trash that nobody has dropped.
+    fn check_disk(&mut self, node: NodeId, taken: &[FileId]) {
+        if std::mem::replace(&mut self.seen[node], self.disks[node].changes) == self.disks[node].changes {
+            return;
+        }
+        for (name, id) in std::mem::take(&mut self.disks[node].thrown) {
+            let told = self.manager.iter().flat_map(Manager::dropped);
+            let dropped = told.map(|(name, id, _)| (name, id)).any(|it| it == (&name, &id));
+            assert!(
+                dropped || self.dropped.contains(&(name.clone(), id)),
+                "{name} is in the trash of {}, and nobody has dropped it",
+                name_of(node)
+            );
+        }
+        let disks = &self.disks;
+        self.places.retain(|id, place| {
+            if *place != node || disks[node].has(*id) {
+                return true;
+            }
+            let other = disks.iter().position(|disk| disk.has(*id));
+            assert!(
+                other.is_some() || taken.contains(id),
+                "the bytes {} were last at {}, and are lost",
+                id.short(),
+                name_of(node)
+            );
+            *place = other.unwrap_or(node);
+            other.is_some()
+        });
     }
 
     fn run_until(&mut self, end: Millis) {
@@ -489,7 +551,6 @@ impl World {
         for (at, action) in actions {
             self.run_until(at);
             self.act(action);
-            self.check();
         }
         self.run_until(TIME);
         let rest = self.come_to_rest();
@@ -589,9 +650,9 @@ impl World {
         }
     }
 
-    /// What was published, and touched by nobody, is there.
+    /// What was published, touched by nobody, and not taken by a power cut before it was written, is there.
     fn check_kept(&self) {
-        for (name, id) in self.published.iter().filter(|(name, _)| !self.excused.contains(name)) {
+        for (name, id) in self.kept.iter().filter(|(_, id)| self.places.contains_key(id)) {
             let there = self.disks[1].files.get(name).map(|file| file.content.id());
             assert_eq!(there, Some(*id), "{name} was published, and is lost");
         }
@@ -695,6 +756,25 @@ mod tests {
         for seed in found.chain(PUT_BACK_AT_ONCE).chain(NOT_HEARD_OF_YET) {
             assert_eq!(play(&Plan::new(seed)).map(drop), Ok(()), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn bytes_that_no_person_took_are_missed_and_so_is_a_drop_that_nobody_said() {
+        let (plan, name) = (Plan::new(1), file_name(0));
+        let broken = |does: fn(&mut Disk, &FileName)| {
+            let mut world = World::new(&plan, false);
+            world.act(Action::Save { peer: 1, file: 0, content: 1, in_place: false });
+            does(&mut world.disks[1], &name);
+            let why = catch_unwind(AssertUnwindSafe(|| world.check(1)));
+            why.err().and_then(|why| why.downcast_ref::<String>().cloned())
+        };
+        assert_eq!(broken(|_, _| ()), None);
+        assert!(broken(|disk, name| disk.delete(name)).unwrap().ends_with("were last at ada, and are lost"));
+        assert!(broken(|disk, name| drop(disk.trash(name))).unwrap().ends_with("nobody has dropped it"));
+        let mut world = World::new(&plan, false);
+        world.act(Action::Save { peer: 1, file: 0, content: 1, in_place: false });
+        world.act(Action::Delete { peer: 1, file: 0 });
+        world.check(1);
     }
 
     #[test]

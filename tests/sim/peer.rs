@@ -7,7 +7,6 @@
 //! [`Disk`](crate::sim::disk).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -35,7 +34,7 @@ use crate::peer::swarm::upload::Uploads;
 use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Stamp, Store, Written, is_conflict_copy};
 use crate::share::{Bitfield, FileId, FileName, Manifest};
-use crate::sim::disk::{Content, Disk, Part, manifest};
+use crate::sim::disk::{Disk, Part, manifest};
 use crate::sim::net::{ConnId, Input, Line, MANAGER, Net, NodeId, port};
 use crate::sim::{answer_of, node_at};
 
@@ -1223,12 +1222,9 @@ impl Peer {
         let mut drops = self.library.drops();
         drops.sort_by_key(|drop| std::cmp::Reverse(drop.at));
         let last = drops.into_iter().find(|drop| drop.file == *file);
-        let Some(Dropped { id, at, .. }) = last.filter(|_| !disk.files.contains_key(file)) else { return };
-        let is_it = |(name, content): &(FileName, Rc<Content>)| name == file && content.id() == id;
-        let Some(place) = disk.trash.iter().position(is_it) else { return };
-        let (_, content) = disk.trash.remove(place);
-        let there = Arc::new(content.manifest(file));
-        if let Some(stamp) = disk.publish(&there, &content.bytes, now) {
+        let Some(Dropped { id, at, .. }) = last else { return };
+        if let Some(stamp) = disk.restore(file, id, now) {
+            let there = Arc::new(disk.files[file].content.manifest(file));
             self.stamps.insert(file.clone(), (stamp, Arc::clone(&there)));
             self.library.published(file, id, now.max(at + 1));
             self.offer(there);
