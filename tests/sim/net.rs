@@ -4,7 +4,8 @@
 //! A connection keeps the order of what is said over it, as TCP does, and carries lines as they are on the wire. A
 //! cable that *holds* delivers late what was said meanwhile. One that *breaks* loses it, and lets no new connection
 //! through; who talked over it hears of that when the connection is used again, or never. A node that is frozen hears
-//! everything when it wakes. One that is killed answers no more: the other side hears the end.
+//! everything when it wakes. One that is killed answers no more: the other side hears the end. A question whose answer
+//! is lost is asked again over another connection, and the two may arrive in any order.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -27,6 +28,9 @@ pub(crate) type ConnId = usize;
 
 /// How long nobody answers that wants to connect over a broken cable.
 const CONNECT_TIME: Millis = 2_000;
+
+/// One question in so many is repeated.
+const REPEATED: u32 = 50;
 
 /// One line on the wire, and what follows it.
 #[derive(Debug)]
@@ -98,6 +102,8 @@ impl Clock {
 pub(crate) struct Net {
     pub(crate) now: Millis,
     pub(crate) rng: SmallRng,
+    /// For what a schedule with `all_faults` has more, so that the others stay what they were.
+    pub(crate) more: Option<SmallRng>,
     pub(crate) clocks: Vec<Clock>,
     /// How often each node was started; `alive` says whether it runs.
     lives: Vec<u32>,
@@ -117,11 +123,12 @@ pub(crate) struct Net {
 
 impl Net {
     /// Between so many nodes, which do not run yet.
-    pub(crate) fn new(clocks: Vec<Clock>, seed: u64, tell: bool) -> Self {
+    pub(crate) fn new(clocks: Vec<Clock>, seed: u64, all_faults: bool, tell: bool) -> Self {
         let nodes = clocks.len();
         Self {
             now: 0,
             rng: SmallRng::seed_from_u64(seed),
+            more: all_faults.then(|| SmallRng::seed_from_u64(seed ^ 0x0e0e)),
             clocks,
             lives: vec![0; nodes],
             alive: vec![false; nodes],
@@ -222,6 +229,11 @@ impl Net {
         } else {
             self.rng.random_range(0..8)
         }
+    }
+
+    /// How often a question is asked: now and then twice, as by a node that has not heard the answer.
+    pub(crate) fn times(&mut self) -> usize {
+        1 + usize::from(self.more.as_mut().is_some_and(|more| more.random_ratio(1, REPEATED)))
     }
 
     /// Begins a conversation. What is said in it may be said at once; where nobody listens, its end is heard.

@@ -290,6 +290,12 @@ impl Peer {
     }
 
     fn ask(&mut self, net: &mut Net, now: Millis, talk: Talk, message: &ToManager, payload: &[u8]) -> ConnId {
+        for _ in 1..net.times() {
+            // Nobody hears the answer to this one.
+            let lost = net.connect(self.node, MANAGER);
+            net.say(lost, self.node, message, payload);
+            net.close(lost, self.node);
+        }
         let conn = net.connect(self.node, MANAGER);
         net.say(conn, self.node, message, payload);
         self.talks.insert(conn, talk);
@@ -395,7 +401,7 @@ impl Peer {
                 for Dropped { file, id, at } in self.library.drops().into_iter().rev() {
                     let who = Credentials::default();
                     let drop = ToManager::Drop { who, file, id: Some(id), at: Some(at) };
-                    net.say(conn, self.node, &drop, &[]);
+                    (0..net.times()).for_each(|_| net.say(conn, self.node, &drop, &[]));
                 }
                 self.network.registered(peer);
                 self.silent_at = now + SILENCE;
@@ -1340,8 +1346,8 @@ impl Peer {
                     job.left.push(product);
                     job.avoid.push(peer);
                     if let Some(manager) = job.conn {
-                        let reason = "a wrong product".into();
-                        net.say(manager, self.node, &ToManager::Blame { peer, reason }, &[]);
+                        let blame = ToManager::Blame { peer, reason: "a wrong product".into() };
+                        (0..net.times()).for_each(|_| net.say(manager, self.node, &blame, &[]));
                     }
                 }
             }
