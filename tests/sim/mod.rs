@@ -151,7 +151,8 @@ pub(crate) struct Plan {
     clocks: Vec<Clock>,
     slots: Vec<u32>,
     actions: Vec<(Millis, Action)>,
-    /// Whether also those faults happen that schedules had not from the beginning: questions are repeated.
+    /// Whether also those faults happen that schedules had not from the beginning: questions are repeated, and a full
+    /// disk refuses late.
     all_faults: bool,
 }
 
@@ -391,7 +392,10 @@ impl World {
                 let until = self.net.now + time;
                 self.net.cut(a, b, if holds { Cable::Holds(until) } else { Cable::Broken(until) });
             }
-            Action::Fill { peer, time } => self.disks[peer].full_until = now(&self.net, peer) + time,
+            Action::Fill { peer, time } => {
+                self.disks[peer].full_until = now(&self.net, peer) + time;
+                self.disks[peer].refuses_late = self.net.more.as_mut().is_some_and(|more| more.random());
+            }
             Action::Lie { peer, time } => {
                 let until = now(&self.net, peer) + time;
                 self.at(peer, |it, _, _| it.lies_until = until);

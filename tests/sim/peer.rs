@@ -34,7 +34,7 @@ use crate::peer::swarm::upload::Uploads;
 use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Stamp, Store, Written, is_conflict_copy};
 use crate::share::{Bitfield, FileId, FileName, Manifest};
-use crate::sim::disk::{Disk, Part, manifest};
+use crate::sim::disk::{Disk, Part};
 use crate::sim::net::{ConnId, Input, Line, MANAGER, Net, NodeId, port};
 use crate::sim::{answer_of, node_at};
 
@@ -247,6 +247,7 @@ impl Peer {
     /// Hears something, and does all that follows.
     pub(crate) fn hear(&mut self, net: &mut Net, disk: &mut Disk, input: Input) {
         let now = net.clock(self.node);
+        disk.now = now;
         match input {
             Input::Said(conn, line) => self.said(net, disk, conn, &line, now),
             Input::Ended(conn) => self.ended(net, disk, conn, now),
@@ -258,6 +259,7 @@ impl Peer {
     /// All that is due, and when to look again.
     pub(crate) fn follow(&mut self, net: &mut Net, disk: &mut Disk) {
         let now = net.clock(self.node);
+        disk.now = now;
         let late: Vec<_> =
             self.deadlines.iter().filter(|(_, by)| **by <= now).map(|(&conn, _)| conn).collect();
         for conn in late {
@@ -571,7 +573,7 @@ impl Peer {
                 continue;
             }
             if std::mem::take(&mut self.looking) {
-                disk.drops = self.library.drops();
+                disk.save_drops(self.library.drops(), now);
                 self.next_look = now + if self.settled { SCAN } else { SCAN / 2 };
             }
             if now >= self.next_look {
@@ -584,7 +586,7 @@ impl Peer {
             let Some(file) = self.library.next_unsettled(*PAST) else { return };
             self.settle(net, disk, &file, Sight::default(), now);
             if self.library.is_settled() {
-                disk.drops = self.library.drops();
+                disk.save_drops(self.library.drops(), now);
             }
         }
     }
@@ -771,9 +773,10 @@ impl Peer {
         }
         self.library.withdraw(file);
         self.stamps.remove(file);
+        let stamp = disk.files.get(file).map(|file| file.stamp);
         match disk.set_aside(file, &name_of(self.node), there.id(), now) {
             Some(aside) => drop(self.settle(net, disk, &aside, Sight::default(), now)),
-            None => self.fail(file, None, now),
+            None => self.fail(file, stamp, now),
         }
     }
 
@@ -826,13 +829,14 @@ impl Peer {
             }
             return self.done(file, Some(Error::new(Code::Conflict, "another file is called so")));
         }
-        if now < disk.full_until {
+        if disk.refuses_piece(now) {
             return self.done(file, Some(Error::new(Code::Busy, "the disk is full")));
         }
         let found = Arc::new(found);
         let part = disk.parts.entry((file.clone(), id)).or_insert_with(|| Part {
             manifest: (*found).clone(),
             bytes: vec![0; found.layout().size() as usize],
+            synced: false,
         });
         let partial = Arc::new(Partial::nowhere(Arc::clone(&found)));
         for piece in found.layout().iter() {
@@ -945,7 +949,7 @@ impl Peer {
             Some(FromPeer::Unchoke {}) => fetch.picker.unchoked(peer),
             Some(FromPeer::Piece { piece, .. }) => {
                 let Ok(piece) = layout.piece(piece) else { return };
-                if now < disk.full_until {
+                if disk.refuses_piece(now) {
                     // It counts as being checked until it is written; here the holder is asked again.
                     return self.ended_with(net, conn, now);
                 }
@@ -956,6 +960,7 @@ impl Peer {
                             let part = part.expect("a download that runs keeps its part");
                             part.bytes[piece.offset() as usize..][..piece.len()]
                                 .copy_from_slice(&line.payload);
+                            part.synced = false;
                             fetch.picker.verified(piece);
                             fetch.last_piece = now;
                             self.tell_have(net, file, piece.index());
@@ -1013,18 +1018,16 @@ impl Peer {
         let Some(fetch) = self.orders.get(file).and_then(|order| order.fetch.as_ref()) else { return };
         if fetch.picker.is_done() {
             let there = Arc::clone(&fetch.manifest);
-            let bytes = disk.parts[&(file.clone(), there.id())].bytes.clone();
-            assert_eq!(
-                manifest(file, &bytes).id(),
-                there.id(),
-                "{file} gets its name, and its bytes are others"
-            );
-            let published = match disk.publish(&there, &bytes, now) {
-                Some(stamp) => {
+            let part = (file.clone(), there.id());
+            let published = match disk.sync(&part, now).then(|| disk.publish(&part, now)) {
+                None => Err(Error::new(Code::Busy, "the disk is full")),
+                Some(Some(stamp)) => {
+                    let id = disk.files[file].content.id();
+                    assert_eq!(id, there.id(), "{file} gets its name, and its bytes are others");
                     self.stamps.insert(file.clone(), (stamp, there));
                     Ok(())
                 }
-                None => Err(Error::new(Code::Conflict, "another file is called so")),
+                Some(None) => Err(Error::new(Code::Conflict, "another file is called so")),
             };
             self.end_fetch(net, disk, file, published, now);
         }
