@@ -289,7 +289,9 @@ impl Disk {
     }
 
     /// The power fails: what was only in memory is lost. Pieces that were written may be there, or not; `keeps` draws.
-    pub(crate) fn lose_power(&mut self, now: Millis, mut keeps: impl FnMut() -> bool) {
+    /// Says how many are not.
+    pub(crate) fn lose_power(&mut self, now: Millis, mut keeps: impl FnMut() -> bool) -> u64 {
+        let mut zeroed = 0;
         self.changes += 1;
         let files = std::mem::take(&mut self.files);
         let left = |(name, file): (_, File)| Some((name, file.after_cut(now, &mut keeps)?));
@@ -303,9 +305,12 @@ impl Disk {
         for part in self.parts.values_mut().filter(|part| !part.synced) {
             let pieces: Vec<_> = part.manifest.layout().iter().collect();
             for piece in pieces.into_iter().filter(|_| !keeps()) {
-                part.bytes[piece.offset() as usize..][..piece.len()].fill(0);
+                let bytes = &mut part.bytes[piece.offset() as usize..][..piece.len()];
+                zeroed += u64::from(bytes.iter().any(|byte| *byte != 0));
+                bytes.fill(0);
             }
         }
+        zeroed
     }
 }
 

@@ -145,8 +145,9 @@ impl Manager {
     fn said(&mut self, net: &mut Net, conn: ConnId, line: &Line, now: Millis) {
         if let Some(Talk::Exam { exam, .. }) = self.talks.get(&conn) {
             let exam = exam.clone();
-            let right = line.message::<FromPeer>().is_some_and(|it| matches!(it, FromPeer::Product { .. }))
-                && line.payload == answer_of(exam.lease).to_be_bytes();
+            let answers = line.message::<FromPeer>().is_some_and(|it| matches!(it, FromPeer::Product { .. }));
+            let right = answers && line.payload == answer_of(exam.lease).to_be_bytes();
+            net.faults.caught += u64::from(answers && !right);
             let wrong = Error::new(Code::Check, "its product is wrong");
             return self.examined(net, conn, if right { Ok(()) } else { Err(wrong) }, now);
         }

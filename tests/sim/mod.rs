@@ -40,7 +40,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use self::disk::{Disk, PIECE};
-use self::net::{Cable, Clock, Input, MANAGER, Net, NodeId};
+use self::net::{Cable, Clock, Faults, Input, MANAGER, Net, NodeId};
 use crate::clock::Millis;
 use crate::manager::record::{self, Recording};
 use crate::manager::sim::Manager;
@@ -251,6 +251,7 @@ pub(crate) struct Outcome {
     pub(crate) rest: Millis,
     /// A number that another run of the same schedule must come to.
     pub(crate) print: u64,
+    pub(crate) faults: Faults,
 }
 
 struct World {
@@ -335,7 +336,7 @@ impl World {
             // What a person has saved just now may be lost, though the manager has listed it.
             let unwritten = self.disks[node].unwritten(now);
             let rng = &mut self.net.rng;
-            self.disks[node].lose_power(now, || rng.random());
+            self.net.faults.zeroed += self.disks[node].lose_power(now, || rng.random());
             self.check_disk(node, &unwritten);
         }
     }
@@ -470,6 +471,7 @@ impl World {
                 if let Input::Said(_, line) = input {
                     let heard = String::from_utf8_lossy(&line.text);
                     assert!(heard.starts_with(r#"{"type":"error""#), "a stranger is told {heard}");
+                    self.net.faults.forged += 1;
                 }
             }
             _ => {
@@ -562,7 +564,9 @@ impl World {
         let rest = self.come_to_rest();
         self.check_kept();
         self.check_dropped();
-        Outcome { lines: self.net.delivered, actions: count, rest, print: self.print }
+        let refused = self.disks.iter().map(|disk| disk.refused).sum();
+        let faults = Faults { refused, ..self.net.faults };
+        Outcome { lines: self.net.delivered, actions: count, rest, print: self.print, faults }
     }
 
     /// Nothing fails any more: everything must come to rest. Says how long that took.
@@ -734,10 +738,24 @@ mod tests {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
     }
 
+    /// How often each fault has happened in these runs.
+    fn faults(runs: &[Outcome]) -> BTreeMap<&'static str, u64> {
+        let mut all = BTreeMap::new();
+        runs.iter()
+            .flat_map(|run| run.faults.all())
+            .for_each(|(what, times)| *all.entry(what).or_default() += times);
+        all
+    }
+
     #[test]
     fn five_hundred_schedules_keep_all_promises() {
-        let (_, failed) = play_many(0..500);
+        let (well, failed) = play_many(0..500);
         assert!(failed.is_empty(), "{failed:#?}");
+        let faults = faults(&well);
+        assert!(
+            faults.values().all(|times| *times > 0),
+            "of what should go wrong something does not: {faults:?}"
+        );
     }
 
     /// Each has found a fault once.
@@ -823,6 +841,7 @@ mod tests {
         // The first line stands behind the name of the test.
         println!("\nschedules,failed,seconds,lines,events,rest_s_p50,rest_s_p99,rest_s_max");
         println!("{count},{},{seconds:.1},{lines},{actions},{half},{most},{all}", failed.len());
+        println!("what went wrong: {:?}", faults(&well));
         failed.iter().take(40).for_each(|(seed, why)| println!("seed {seed}: {why}"));
         assert!(failed.is_empty());
     }

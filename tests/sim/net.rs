@@ -79,6 +79,35 @@ struct Conn {
     torn: bool,
 }
 
+/// How often which faults have happened: what never happens shows nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    /// Lines that a cable lost, and that it held.
+    pub(crate) lost: u64,
+    pub(crate) held: u64,
+    /// Lines that waited for a node to wake.
+    pub(crate) delayed: u64,
+    pub(crate) repeated: u64,
+    /// Pieces that a power cut took.
+    pub(crate) zeroed: u64,
+    /// What could not be written to a full disk.
+    pub(crate) refused: u64,
+    /// Wrong pieces and products that were noticed.
+    pub(crate) caught: u64,
+    /// What was said in the name of another, and refused.
+    pub(crate) forged: u64,
+}
+
+impl Faults {
+    /// Each with its name.
+    pub(crate) fn all(self) -> [(&'static str, u64); 8] {
+        let Self { lost, held, delayed, repeated, zeroed, refused, caught, forged } = self;
+        let network = [("lost", lost), ("held", held), ("delayed", delayed), ("repeated", repeated)];
+        let nodes = [("zeroed", zeroed), ("refused", refused), ("caught", caught), ("forged", forged)];
+        [network, nodes].concat().try_into().unwrap()
+    }
+}
+
 /// A clock that runs at a quarter of so many quarters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -117,6 +146,7 @@ pub(crate) struct Net {
     alarms: Vec<Millis>,
     /// How many lines were delivered.
     pub(crate) delivered: u64,
+    pub(crate) faults: Faults,
     /// The lines of a run that is told, as a node's log has them.
     pub(crate) story: Option<Vec<(Millis, NodeId, String)>>,
 }
@@ -139,6 +169,7 @@ impl Net {
             count: 0,
             alarms: vec![Millis::MAX; nodes],
             delivered: 0,
+            faults: Faults::default(),
             story: tell.then(Vec::new),
         }
     }
@@ -233,7 +264,9 @@ impl Net {
 
     /// How often a question is asked: now and then twice, as by a node that has not heard the answer.
     pub(crate) fn times(&mut self) -> usize {
-        1 + usize::from(self.more.as_mut().is_some_and(|more| more.random_ratio(1, REPEATED)))
+        let again = self.more.as_mut().is_some_and(|more| more.random_ratio(1, REPEATED));
+        self.faults.repeated += u64::from(again);
+        1 + usize::from(again)
     }
 
     /// Begins a conversation. What is said in it may be said at once; where nobody listens, its end is heard.
@@ -274,8 +307,14 @@ impl Net {
         let is_word = matches!(input, Input::Said(..));
         let hears = it.open[1 - side] && self.alive[to] && self.lives[to] == life;
         let start = match self.cable(from, to) {
-            Cable::Holds(until) => until,
-            Cable::Broken(_) => return self.conns[conn].torn = true,
+            Cable::Holds(until) => {
+                self.faults.held += u64::from(is_word);
+                until
+            }
+            Cable::Broken(_) => {
+                self.faults.lost += u64::from(is_word);
+                return self.conns[conn].torn = true;
+            }
             Cable::Carries if is_word && (it.torn || !hears) => {
                 // What is sent to nobody is answered by a reset.
                 let own = it.lives[side];
@@ -320,6 +359,7 @@ impl Net {
             if matches!(input, Input::Woken) && self.alarms[node] == at {
                 self.alarms[node] = self.frozen[node];
             }
+            self.faults.delayed += u64::from(matches!(input, Input::Said(..)));
             self.push(self.frozen[node], node, life, input);
             return None;
         }
@@ -328,6 +368,7 @@ impl Net {
                 let it = &self.conns[*conn];
                 let side = usize::from(it.ends[0] != node);
                 if !it.open[side] || it.torn {
+                    self.faults.lost += u64::from(it.torn);
                     return None;
                 }
                 self.delivered += 1;

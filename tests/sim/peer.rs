@@ -966,6 +966,7 @@ impl Peer {
                             self.tell_have(net, file, piece.index());
                         }
                         _ => {
+                            net.faults.caught += 1;
                             fetch.picker.failed(peer, piece);
                             net.say(conn, self.node, &ToPeer::Wrong { piece: piece.index() }, &[]);
                             if fetch.picker.barred(peer) {
@@ -1346,6 +1347,7 @@ impl Peer {
                 if line.payload == answer_of(product.into()).to_be_bytes() {
                     self.send_product(net, n, &card);
                 } else {
+                    net.faults.caught += 1;
                     job.left.push(product);
                     job.avoid.push(peer);
                     if let Some(manager) = job.conn {
