@@ -30,6 +30,9 @@
 
 pub(crate) mod disk;
 pub(crate) mod net;
+#[allow(dead_code, reason = "a chart uses more of it")]
+#[path = "../../scripts/chart/records.rs"]
+mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -731,6 +734,7 @@ mod tests {
 
     use serde_json::Value;
 
+    use super::records::{Line, Log, kind};
     use super::*;
 
     /// The number in the environment, or another one.
@@ -756,6 +760,16 @@ mod tests {
             faults.values().all(|times| *times > 0),
             "of what should go wrong something does not: {faults:?}"
         );
+    }
+
+    #[test]
+    fn a_failing_schedule_shrinks_to_what_makes_it_fail() {
+        let mut plan = Plan::new(1);
+        // There is no such node.
+        plan.actions.insert(20, (plan.actions[20].0, Action::Start { node: 99 }));
+        let why = play(&plan).unwrap_err();
+        let shrunk = shrink(&plan, &why);
+        assert!(matches!(shrunk.actions[..], [(_, Action::Start { node: 99 })]), "{:?}", shrunk.actions);
     }
 
     /// Each has found a fault once.
@@ -862,6 +876,30 @@ mod tests {
         }
         logs.into_iter().for_each(|(name, log)| fs::write(folder.join(name + ".log"), log).unwrap());
         world.recording.iter().for_each(|it| fs::write(folder.join("run.html"), &it.to).unwrap());
+    }
+
+    #[test]
+    fn a_story_is_one_that_a_chart_can_be_drawn_of() {
+        let plan = Plan { actions: Plan::new(1).actions[..40].to_vec(), ..Plan::new(1) };
+        let mut world = World::new(&plan, true);
+        world.play();
+        let folder = tempfile::tempdir().unwrap();
+        write_story(&world, folder.path());
+        let mut logs = Vec::new();
+        for node in ["manager", "ada"] {
+            let text = fs::read_to_string(folder.path().join(node).with_extension("log")).unwrap();
+            Log::read(node, &text, &[], &mut logs);
+        }
+        let [manager, ada] = &logs[..] else { panic!("{logs:#?}") };
+        assert_eq!((&manager.odd, &ada.odd), (&vec![], &vec![]));
+        assert!(ada.notes.iter().any(|(_, note)| note == "starts"), "{:?}", ada.notes);
+        // What one says the other hears.
+        let arrives = |said: &Line| {
+            let heard = |it: &&Line| (it.here, it.other, it.said) == (said.other, said.here, false);
+            ada.lines.iter().filter(heard).any(|it| it.message == said.message && it.at >= said.at)
+        };
+        assert!(manager.lines.iter().any(|line| kind(&line.message) == "registered" && arrives(line)));
+        assert!(fs::read_to_string(folder.path().join("run.html")).unwrap().contains("x-ndjson"));
     }
 
     #[test]
