@@ -150,6 +150,8 @@ pub(crate) struct Peer {
     library: Arc<Library>,
     replication: Arc<Replication>,
     watch: Watch,
+    /// What the last look has seen, and after how many changes of the disk.
+    there: (Option<i64>, Vec<(FileName, Stamp)>),
     stamps: BTreeMap<FileName, (Stamp, Arc<Manifest>)>,
     failures: BTreeMap<FileName, Failure>,
     /// What the last look has found and is not settled yet.
@@ -214,6 +216,7 @@ impl Peer {
             library,
             replication: Arc::new(replication),
             watch: Watch::default(),
+            there: (None, Vec::new()),
             stamps: BTreeMap::new(),
             failures: BTreeMap::new(),
             todo: VecDeque::new(),
@@ -596,14 +599,18 @@ impl Peer {
         let mut offers = self.library.offers();
         offers.retain(|offer| offer.is_whole());
         let offered: Vec<_> = offers.iter().map(|offer| (offer.name().clone(), offer.id())).collect();
-        let there: Vec<_> = disk.files.iter().map(|(name, file)| (name.clone(), file.stamp)).collect();
+        if self.there.0 != Some(disk.changes) {
+            let there = disk.files.iter().map(|(name, file)| (name.clone(), file.stamp));
+            self.there = (Some(disk.changes), there.collect());
+        }
         self.stamps.retain(|name, _| disk.files.contains_key(name));
         let known = |name: &FileName, stamp: &Stamp| {
             let known = self.stamps.get(name).filter(|(then, _)| then == stamp);
-            known.is_some_and(|(_, it)| offered.binary_search(&(name.clone(), it.id())).is_ok())
+            let to = |(other, id): &(FileName, FileId), it: &Manifest| other.cmp(name).then(id.cmp(&it.id()));
+            known.is_some_and(|(_, it)| offered.binary_search_by(|other| to(other, it)).is_ok())
                 || fails(&self.failures, name, Some(*stamp), now)
         };
-        let look = self.watch.look(&there, &offered, known);
+        let look = self.watch.look(&self.there.1, &offered, known);
         if look.is_disaster(offered.len(), 0)
             && look.is_disaster(offered.len(), found_again(disk, &look, &offered))
         {
@@ -1400,21 +1407,23 @@ impl Peer {
 
     /// What is still to be done here, if anything is.
     pub(crate) fn unrest(&self, disk: &Disk) -> Option<String> {
-        let offers = self.library.offers();
-        let offered = |name: &FileName| offers.iter().any(|offer| offer.name() == name && offer.is_whole());
         if self.network.number().is_none() {
             return Some("it is not registered".into());
-        }
-        if let Some(name) = disk.files.keys().find(|name| !offered(name)) {
-            return Some(format!("{name} lies there and is not offered"));
-        }
-        if let Some(offer) = offers.iter().find(|offer| !disk.files.contains_key(offer.name())) {
-            return Some(format!("{} is offered and does not lie there", offer.name()));
         }
         if let Some(job) = self.jobs.iter().position(|job| !job.over) {
             return Some(format!("its multiply {job} is not done"));
         }
-        None
+        let offers = self.library.offers();
+        let whole = offers.iter().filter(|offer| offer.is_whole()).map(|offer| offer.name());
+        // Both stand in the order of the names.
+        if offers.len() == disk.files.len() && whole.clone().eq(disk.files.keys()) {
+            return None;
+        }
+        if let Some(offer) = offers.iter().find(|offer| !disk.files.contains_key(offer.name())) {
+            return Some(format!("{} is offered and does not lie there", offer.name()));
+        }
+        let name = disk.files.keys().find(|name| !whole.clone().any(|offered| offered == *name));
+        name.map(|name| format!("{name} lies there and is not offered"))
     }
 }
 
@@ -1453,5 +1462,8 @@ fn found_again(disk: &Disk, look: &Look, offered: &[(FileName, FileId)]) -> usiz
 
 /// What the peer of a node calls itself.
 pub(crate) fn name_of(node: NodeId) -> Name {
-    ["manager", "ada", "ben", "cyd", "dee", "eve"][node].parse().unwrap()
+    // It is asked for at each look at a file, and a name is checked when it is made.
+    static NAMES: LazyLock<[Name; 6]> =
+        LazyLock::new(|| ["manager", "ada", "ben", "cyd", "dee", "eve"].map(|name| name.parse().unwrap()));
+    NAMES[node].clone()
 }
