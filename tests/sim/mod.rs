@@ -155,7 +155,7 @@ pub(crate) struct Plan {
     slots: Vec<u32>,
     actions: Vec<(Millis, Action)>,
     /// Whether also those faults happen that schedules had not from the beginning: questions are repeated, and a full
-    /// disk refuses late.
+    /// disk refuses more than pieces.
     all_faults: bool,
 }
 
@@ -397,8 +397,10 @@ impl World {
                 self.net.cut(a, b, if holds { Cable::Holds(until) } else { Cable::Broken(until) });
             }
             Action::Fill { peer, time } => {
-                self.disks[peer].full_until = now(&self.net, peer) + time;
-                self.disks[peer].refuses_late = self.net.more.as_mut().is_some_and(|more| more.random());
+                let disk = &mut self.disks[peer];
+                disk.full_until = now(&self.net, peer) + time;
+                disk.refuses_names = self.net.more.is_some();
+                disk.refuses_late = self.net.more.as_mut().is_some_and(|more| more.random());
             }
             Action::Lie { peer, time } => {
                 let until = now(&self.net, peer) + time;
@@ -412,7 +414,10 @@ impl World {
     fn note_put(&mut self, peer: NodeId, name: &FileName) {
         if let Some(file) = self.disks[peer].files.get(name) {
             self.put.insert((name.clone(), file.content.id()), self.net.now);
-            self.places.insert(file.content.id(), peer);
+            // All that are empty have one id, and no bytes to lose.
+            if !file.content.bytes.is_empty() {
+                self.places.insert(file.content.id(), peer);
+            }
         }
     }
 
@@ -903,7 +908,8 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "SIM_SEED=N tells the story of one schedule, and shrinks it if it fails"]
+    #[ignore = "SIM_SEED=N tells the story of one schedule, and shrinks it if it fails; SIM_ALL_FAULTS=0 plays it as \
+                it was when the first faults were found"]
     fn one() {
         let seed = number("SIM_SEED", 0);
         let mut plan = Plan::new(seed);
