@@ -4,7 +4,7 @@
 //! # The problem
 //! What goes wrong in a network goes wrong when several things happen at once, and real time shows few of those
 //! moments: a thousand kills take minutes, and none of them happens twice. Here one number, the *seed*, decides
-//! everything. A second shows hundreds of schedules, and the one that went wrong can be played again.
+//! everything. A second shows dozens of schedules, and the one that went wrong can be played again.
 //!
 //! # The rules
 //! - **The program's own state decides**: the manager's table, the library, `decide`, the picker, the bindings. The
