@@ -45,6 +45,13 @@ pub const HTTP_PACE: Pace = Pace { start: Duration::from_secs(10), rate: 16 << 1
 /// 46 s.
 pub const HTTP_BUFFER: usize = 128 << 10;
 
+/// How long a product may wait at a peer for its `bind`, which takes another way than it.
+pub const BIND_LAG: Duration = Duration::from_secs(1);
+
+/// How long a new peer may take for the product by which the manager sees whether it computes; nobody is kept out for
+/// it. Longer than [`BIND_LAG`], after which another program at that address refuses that product.
+pub const FIRST_EXAM_TIME: Duration = Duration::from_secs(2);
+
 /// How long connecting to a node may take.
 pub const CONNECT_TIME: Duration = Duration::from_secs(2);
 

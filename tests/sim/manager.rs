@@ -14,6 +14,7 @@ use super::state::roster::{Exam, Reach, Wish};
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::key::Key;
+use crate::net::limits;
 use crate::net::message::{
     Candidate, Credentials, Dropped, FileState, FromManager, FromPeer, LeaseId, PeerCard, PeerId, Refusal,
     Replicas, State, ToManager, ToPeer, plain, unexpected,
@@ -33,7 +34,7 @@ const BEATS: u64 = 3;
 const WAIT_NOTICE: Millis = 1_000;
 
 /// How long a new peer, and one that was blamed, may take for a product.
-const FIRST_EXAM_TIME: Millis = 1_000;
+const FIRST_EXAM_TIME: Millis = limits::FIRST_EXAM_TIME.as_millis() as Millis;
 const EXAM_TIME: Millis = 5_000;
 
 /// What one connection is about.
@@ -145,11 +146,16 @@ impl Manager {
     fn said(&mut self, net: &mut Net, conn: ConnId, line: &Line, now: Millis) {
         if let Some(Talk::Exam { exam, .. }) = self.talks.get(&conn) {
             let exam = exam.clone();
-            let answers = line.message::<FromPeer>().is_some_and(|it| matches!(it, FromPeer::Product { .. }));
-            let right = answers && line.payload == answer_of(exam.lease).to_be_bytes();
-            net.faults.caught += u64::from(answers && !right);
-            let wrong = Error::new(Code::Check, "its product is wrong");
-            return self.examined(net, conn, if right { Ok(()) } else { Err(wrong) }, now);
+            let right = line.payload == answer_of(exam.lease).to_be_bytes();
+            let passed = match line.message::<FromPeer>() {
+                Some(FromPeer::Product { .. }) if right => Ok(()),
+                Some(FromPeer::Error(no)) => Err(no.into()),
+                answer => {
+                    net.faults.caught += u64::from(answer.is_some());
+                    Err(Error::new(Code::Check, "its product is wrong"))
+                }
+            };
+            return self.examined(net, conn, passed, now);
         }
         let Some(message) = line.message::<ToManager>() else {
             return self.refuse(net, conn, &Error::new(Code::BadMessage, "no message"), true, now);
@@ -458,7 +464,7 @@ impl Manager {
         }
         let there = passed.is_ok() || net.carries(MANAGER, node_at(exam.addr));
         let reach = if there { Reach::Yes } else { Reach::No("nobody listens there".into()) };
-        self.table.tried(exam.peer, reach, passed.is_ok(), now);
+        self.table.tried(exam.peer, reach, &passed, now);
         if passed.is_err() {
             self.tries.push((exam.peer, now + pause, (pause * 2).min(5_000)));
         }

@@ -22,7 +22,7 @@ fn desk() -> (Desk, Outbox, PeerId) {
     let line = Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap().outbox();
     let ada = r#"{"version":2,"name":"ada","addr":"127.0.0.1:9","slots":1}"#;
     let peer = desk.admit(serde_json::from_str(ada).unwrap(), &line).unwrap();
-    desk.change(|table, now| table.tried(peer, Reach::Yes, true, now));
+    desk.change(|table, now| table.tried(peer, Reach::Yes, &Ok(()), now));
     (desk, line, peer)
 }
 

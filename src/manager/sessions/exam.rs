@@ -18,9 +18,6 @@ use crate::thread;
 /// How long a peer that was blamed may take for a product that takes it no time.
 const EXAM_TIME: Duration = Duration::from_secs(5);
 
-/// How long a new one may take. Nobody is kept out for it.
-pub(super) const FIRST_EXAM_TIME: Duration = Duration::from_secs(1);
-
 /// The longest side of its operands.
 const SIDE: usize = 8;
 

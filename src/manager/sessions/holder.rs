@@ -287,7 +287,7 @@ mod tests {
             let is =
                 json!({"version": 2, "name": format!("p{n}"), "addr": format!("127.0.0.1:{n}"), "slots": 1});
             let peer = desk.admit(serde_json::from_value(is).unwrap(), &connect().outbox()).unwrap();
-            desk.change(|table, now| table.tried(peer, Reach::Yes, true, now));
+            desk.change(|table, now| table.tried(peer, Reach::Yes, &Ok(()), now));
             peer
         });
         let holder = Leaseholder {

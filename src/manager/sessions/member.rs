@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use log::debug;
 
-use super::exam::{FIRST_EXAM_TIME, examine};
+use super::exam::examine;
 use crate::error::{Code, Error, Result};
 use crate::manager::desk::Desk;
 use crate::manager::state::roster::{Reach, spell};
@@ -115,11 +115,12 @@ fn probe(desk: &Desk, peer: PeerId, over: &Receiver<()>) {
     while let Some(exam) = desk.change(|table, _| table.first_exam(peer)) {
         let connected = Connection::connect(exam.addr, limits::LINE, desk.secret.as_ref());
         let reach = connected.as_ref().map_or_else(|e| Reach::No(e.to_string()), |_| Reach::Yes);
-        let computes = connected.and_then(|mut connection| examine(&mut connection, &exam, FIRST_EXAM_TIME));
-        let proven =
-            computes.inspect_err(|e| debug!("{} has not shown that it computes: {e}", exam.addr)).is_ok();
-        desk.change(|table, now| table.tried(peer, reach, proven, now));
-        if proven || over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+        let ask = |mut connection| examine(&mut connection, &exam, limits::FIRST_EXAM_TIME);
+        let passed = connected
+            .and_then(ask)
+            .inspect_err(|e| debug!("{} has not shown that it computes: {e}", exam.addr));
+        desk.change(|table, now| table.tried(peer, reach, &passed, now));
+        if passed.is_ok() || over.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
             return;
         }
         pause = (pause * 2).min(PROBE_PAUSE);

@@ -53,8 +53,8 @@ use crate::share::units::counted;
 const PATIENCE: u64 = 10;
 
 /// How long a request waits for slots at addresses that are being tried, in milliseconds: as long as it takes to
-/// connect to one, and a second for what a new peer is asked for then.
-const TRIAL: Millis = limits::CONNECT_TIME.as_millis() as Millis + 1_000;
+/// connect to one, and to ask a new peer for a product then.
+const TRIAL: Millis = (limits::CONNECT_TIME.as_millis() + limits::FIRST_EXAM_TIME.as_millis()) as Millis;
 
 /// Where a request stands.
 #[derive(Clone, Debug, PartialEq)]

@@ -214,9 +214,11 @@ impl Table {
     }
 
     /// The manager tried to connect back to a peer. One that others cannot reach must not be leased, and is told why.
-    /// `proven` says that somebody computes there for it.
-    pub(super) fn tried(&mut self, peer: PeerId, reach: Reach, proven: bool, now: Millis) {
+    /// Where its first examination is `passed`, somebody computes there for it.
+    pub(super) fn tried(&mut self, peer: PeerId, reach: Reach, passed: &Result<()>, now: Millis) {
         let Some(row) = self.roster.peers.get_mut(&peer) else { return };
+        let proven = passed.is_ok();
+        row.is_replaced = passed.as_ref().is_err_and(|no| no.code() == Code::Expired);
         if (&row.reach, row.proven) == (&reach, proven) {
             return; // It is tried again and again, and nobody need hear that.
         }

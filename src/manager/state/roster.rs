@@ -11,7 +11,7 @@
 //! - **Nobody acts in another's name.** A peer is told a token when it joins, and shows it wherever it speaks as that
 //!   peer in another conversation. So it does when it comes back before its loss was noticed, and takes the place of
 //!   its former self. A program that was restarted has lost its token, and waits until its former self was silent for
-//!   too long.
+//!   too long, unless its former self never showed that it computes, and the new program has refused to.
 //! - A row can be leased once the manager has connected back to its address. One that has *shown* that it computes
 //!   there holds the address, and is leased before all others. So one that only pretends to be a peer is leased when
 //!   there is nobody else.
@@ -77,6 +77,9 @@ pub(super) struct Member {
     pub(super) reach: Reach,
     /// It has shown that it computes at its address.
     pub(super) proven: bool,
+    /// Another program than the one that joined is at its address: there its first examination was refused. One that
+    /// only does not answer may be stopped, and is here all the same.
+    pub(super) is_replaced: bool,
     /// Who has blamed it since it was examined last, by their names, and in which leases.
     accusers: Vec<(Option<Name>, LeaseId)>,
     /// What was wrong in its examination.
@@ -253,7 +256,7 @@ impl Roster {
         let (no, advice) = match (of_that_name, at_that_addr) {
             (None, None) => return Ok(None),
             // One that only says that it is there does not keep out the one that is there in fact.
-            (Some(one), None) if one.is.addr == *addr && one.reach == Reach::Yes => return Ok(Some(one.id)),
+            (Some(one), None) if one.is.addr == *addr && one.is_replaced => return Ok(Some(one.id)),
             (Some(one), other) if former == Some(one.id) && other.is_none_or(|other| other.id == one.id) => {
                 return Ok(former);
             }
@@ -286,8 +289,9 @@ impl Roster {
     /// Writes a new row. Its former self must have been removed.
     pub(super) fn admit(&mut self, id: PeerId, is: Candidate, now: Millis) {
         let (since, heard, reach, said, compared) = (now, now, Reach::Unknown, Activity::default(), 0);
-        let (proven, accusers, failed) = (false, Vec::new(), None);
-        let peer = Member { id, is, since, heard, reach, proven, accusers, failed, said, compared };
+        let (proven, is_replaced, accusers, failed) = (false, false, Vec::new(), None);
+        let peer =
+            Member { id, is, since, heard, reach, proven, is_replaced, accusers, failed, said, compared };
         self.peers.insert(id, peer);
     }
 

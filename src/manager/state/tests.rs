@@ -16,7 +16,7 @@ fn table(slots: &[u32]) -> Table {
     let mut table = Table::new(QUANTUM, Replicas::All, 1, Key::random(), 0);
     for (n, &slots) in (1..).zip(slots) {
         let peer = table.admit(candidate(&format!("p{n}"), n, slots), DEAD_AFTER, NOW).unwrap();
-        table.tried(peer, Reach::Yes, true, NOW);
+        table.tried(peer, Reach::Yes, &Ok(()), NOW);
     }
     table.take_list();
     table.take_effects();
@@ -68,7 +68,7 @@ fn one_that_comes_back_under_another_number_is_known_in_the_queue_and_by_its_lea
         assert_eq!(table.book.waits(back), shows_it);
         assert_eq!(table.book.holder(held, 2), Some(if shows_it { back } else { 1 }));
         // The only slot that is free is its own.
-        table.tried(back, Reach::Yes, true, NOW);
+        table.tried(back, Reach::Yes, &Ok(()), NOW);
         let waits = matches!(table.standing(waits, NOW), TicketStanding::Waiting(_));
         assert_eq!(waits, shows_it);
     }
@@ -246,19 +246,34 @@ fn however_often_a_peer_says_ok_its_files_are_compared_and_touched_twice_a_secon
 }
 
 #[test]
+fn only_one_whose_first_examination_was_refused_gives_its_place_to_another_without_the_token() {
+    let mut table = table(&[]);
+    let peer = table.admit(candidate("p", 1, 4), DEAD_AFTER, NOW).unwrap();
+    let silent = Error::failed("it did not answer");
+    let stranger = || Error::new(Code::Expired, "the lease 7 does not run here");
+    for (no, code) in [(silent, Some(Code::Busy)), (stranger(), None)] {
+        table.tried(peer, Reach::Yes, &Err(no), NOW);
+        let again = table.roster.former_self(&candidate("p", 1, 4), 3000, NOW);
+        assert_eq!(again.err().map(|no| no.code()), code);
+    }
+    table.tried(peer, Reach::Yes, &Ok(()), NOW);
+    table.roster.former_self(&candidate("p", 1, 4), 3000, NOW).unwrap_err();
+}
+
+#[test]
 fn one_that_cannot_be_reached_is_told_why_unless_it_came_for_one_command() {
     for (slots, told) in [(4, true), (0, false)] {
         let mut table = table(&[]);
         let peer = table.admit(candidate("p", 1, slots), DEAD_AFTER, NOW).unwrap();
         table.take_effects();
         for _ in 0..2 {
-            table.tried(peer, Reach::No("refused".into()), false, NOW);
+            table.tried(peer, Reach::No("refused".into()), &Err(Error::failed("no answer")), NOW);
         }
         let effects = table.take_effects();
         let is_told = |effect: &Effect| matches!(effect, Effect::Tell(1, FromManager::Error(_)));
         assert_eq!(effects.iter().filter(|effect| is_told(effect)).count(), usize::from(told), "{effects:?}");
         assert_eq!(last_event(&table).contains("p cannot be leased"), told);
-        (0..2).for_each(|_| table.tried(peer, Reach::Yes, false, NOW));
+        (0..2).for_each(|_| table.tried(peer, Reach::Yes, &Err(Error::failed("no answer")), NOW));
         assert_eq!(last_event(&table) == "p can be reached now", told);
     }
 }

@@ -31,9 +31,6 @@ use crate::net::key::Key;
 use crate::net::limits;
 use crate::net::message::{Bound, FromPeer, LeaseId, ToManager, ToPeer, unexpected};
 
-/// How long a product may wait for its `bind`, which takes another way than it.
-const BIND_LAG: Duration = Duration::from_secs(1);
-
 /// How often a product that waits for the cores looks whether its requester is still there.
 const GONE_CHECK: Duration = Duration::from_millis(100);
 
@@ -96,7 +93,7 @@ impl Serving {
     /// Begins a product, if its lease allows it. A product may overtake its `bind` by a moment. A small one by which
     /// the manager finds out whether this peer computes takes no slot.
     fn begin(&self, lease: LeaseId, key: &Key, payload: u64) -> Result<Option<InService<'_>>> {
-        let end = Instant::now() + BIND_LAG;
+        let end = Instant::now() + limits::BIND_LAG;
         let mut bindings = self.bindings.lock();
         let refused = loop {
             // Its token may come only now.

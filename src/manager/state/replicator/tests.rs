@@ -11,6 +11,7 @@ use super::super::roster::tests::candidate;
 use std::time::Duration;
 
 use super::*;
+use crate::error::Error;
 use crate::net::key::Key;
 use crate::net::message::{Activity, Candidate, Condition, FailedFile, Health, NOBODY};
 use crate::share::{Layout, Manifest};
@@ -57,7 +58,7 @@ impl World {
     }
 
     fn reach(&mut self, id: PeerId, reach: Reach) {
-        self.table.tried(id, reach, false, self.now);
+        self.table.tried(id, reach, &Err(Error::failed("no answer")), self.now);
     }
 
     fn join(&mut self, name: &str) -> PeerId {

@@ -152,9 +152,13 @@ fn those_that_have_shown_that_they_compute_come_first_and_only_they_hold_their_a
         roster.liked(&wish).map(|peer| peer.id).collect::<Vec<_>>()
     };
     assert_eq!((liked(4), liked(5)), (vec![2], vec![1, 2, 3]));
-    let join = |name, port| roster.former_self(&candidate(name, port, 4), 3000, 1000).map_err(|no| no.code());
-    assert_eq!(join("p4", 1), Ok(None), "the first has shown nothing");
-    assert_eq!(join("p1", 1), Ok(Some(1)), "nor does it keep out the one whose address that is");
-    assert_eq!(join("p4", 2), Err(Code::Conflict));
-    assert_eq!(join("p2", 2), Err(Code::Busy));
+    let join = |roster: &Roster, name, port| {
+        roster.former_self(&candidate(name, port, 4), 3000, 1000).map_err(|no| no.code())
+    };
+    assert_eq!(join(&roster, "p4", 1), Ok(None), "the first has shown nothing");
+    assert_eq!(join(&roster, "p4", 2), Err(Code::Conflict));
+    assert_eq!(join(&roster, "p2", 2), Err(Code::Busy));
+    assert_eq!(join(&roster, "p1", 1), Err(Code::Busy), "it may be stopped, and come back");
+    roster.peers.get_mut(&1).unwrap().is_replaced = true;
+    assert_eq!(join(&roster, "p1", 1), Ok(Some(1)), "another program is there, which may be this one");
 }
