@@ -441,6 +441,15 @@ impl Writer {
         self.at_payload_pace(|stream| stream.write_all(&line).and_then(|()| write(stream)))
     }
 
+    /// Sends a line that is encoded already, because many are told it, as [`Writer::send_with_payload`].
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    pub(crate) fn send_line(&self, line: &[u8]) -> Result<()> {
+        self.trace('>', line);
+        self.at_payload_pace(|stream| stream.write_all(line))
+    }
+
     /// Sends many messages that stand for one answer, with few system calls, as [`Writer::send_with_payload`].
     ///
     /// # Errors

@@ -15,6 +15,9 @@
 //!   some hundred kilobytes. So the page names the version that it has, and is sent the difference ([`change`]). The
 //!   last states are kept for that, and shared by all that look, as texts ([`Board`]): a state is made and written
 //!   once, for one browser or a hundred. Of a version that is not kept any more, all is sent.
+//! - **It is made for all that ask, and takes a fifth of the time at most** (`Pace`). Who asks without a version, by
+//!   HTTP or by a message, is told what is so since it asked. So a state is not kept for such a one, but while one is
+//!   made, or must not be made yet, all wait for the next one together. The list of files is made in the same way.
 //! - **A name is never markup.** `<b>` is a legal name of a file. The script puts all text from the network
 //!   in as text. And should it ever forget to: the page's policy lets a browser run this one script
 //!   and no other, known by its hash, load nothing, and refuse every assignment of markup (trusted types).
@@ -37,17 +40,19 @@
 
 mod bounds;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, LazyLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use maud::Markup;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::net::message::{FromManager, State};
+use crate::net::message::{FromManager, State, encode};
 use crate::share::hex;
 use bounds::bounds;
 
@@ -89,12 +94,22 @@ pub(super) fn policy(style: &str, script: &str) -> String {
 /// How long a state is shown to those that ask for changes: however many look, no more states than that are made.
 const SHARED: Duration = Duration::from_millis(200);
 
+/// For how many times as long as it took to make something it is not made again: so it takes a fifth of the time at
+/// most, however many ask for it. In a small network that is not felt.
+const REST: u32 = 4;
+
+/// How long that is at most: what was made on a busy machine took long for other reasons.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
 /// How many of the last states are kept, so that a browser that is late is sent changes, too.
 const KEPT: usize = 8;
 
 /// The members by which a row of a list is known again: the first that it has, and the file, if it has one. (A peer may
 /// take two files from another.)
 const KEYS: [&str; 5] = ["product", "lease", "peer", "file", "at"];
+
+/// The member that a `state` message does not have.
+const BOUNDS: &str = "bounds";
 
 /// The member that only grows: a browser counts on by itself, and is told when it begins again.
 const AGE: &str = "since_ms_ago";
@@ -118,7 +133,7 @@ impl Snapshot {
         let mut shown = serde_json::to_value(FromManager::State(Box::new(state)))
             .map_err(|e| Error::failed("cannot write the state as JSON").because(e))?;
         if !bounds.is_empty() {
-            shown["bounds"] = json!(bounds);
+            shown[BOUNDS] = json!(bounds);
         }
         let now = shown["manager"]["now"].take();
         let hash = Sha256::digest(shown.to_string());
@@ -127,20 +142,96 @@ impl Snapshot {
     }
 }
 
+/// When something was begun last that is made for all that ask for it, and how long it took.
+#[derive(Default)]
+struct Pace(Option<(Instant, Duration)>);
+
+impl Pace {
+    /// Makes it when its time has come; `None` where that was begun since `oldest`, so that it is good enough. One of
+    /// those that wait for it sleeps under the lock, for all.
+    fn make<T>(&mut self, oldest: Instant, make: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+        if let Some((began, took)) = self.0 {
+            if began > oldest {
+                return Ok(None);
+            }
+            let rest = (took * REST).min(LONGEST_REST);
+            thread::sleep((began + took + rest).saturating_duration_since(Instant::now()));
+        }
+        let began = Instant::now();
+        let made = make()?;
+        self.0 = Some((began, began.elapsed()));
+        Ok(Some(made))
+    }
+}
+
 /// A state that was shown, and its text, which all that ask at the time share.
 struct Shown {
-    at: Instant,
     snapshot: Snapshot,
     text: Arc<[u8]>,
-    /// How the last state is made of this one; made when the first asks for it.
+    /// The message, and how the last state is made of this one; each is made when the first asks for it.
+    line: Option<Arc<[u8]>>,
     change: Option<Arc<[u8]>>,
 }
 
 /// The states that were shown last, the last one first.
 #[derive(Default)]
-pub(super) struct Board(Mutex<VecDeque<Shown>>);
+struct States {
+    pace: Pace,
+    shown: VecDeque<Shown>,
+}
+
+impl States {
+    /// Sees to it that the last one was begun since `oldest`.
+    fn renew(&mut self, oldest: Instant, state: impl FnOnce() -> State) -> Result<()> {
+        let show = || {
+            let snapshot = Snapshot::of(state())?;
+            Ok(Shown { text: bytes(&snapshot.shown), snapshot, line: None, change: None })
+        };
+        if let Some(new) = self.pace.make(oldest, show)? {
+            self.shown.truncate(KEPT - 1);
+            self.shown.iter_mut().for_each(|look| look.change = None);
+            self.shown.push_front(new);
+        }
+        Ok(())
+    }
+}
+
+/// What is made for all that ask for it, and kept until somebody asks again.
+#[derive(Default)]
+pub(super) struct Board {
+    states: Mutex<States>,
+    /// The lists of files, by name and by size.
+    lists: [Mutex<(Pace, Markup)>; 2],
+}
 
 impl Board {
+    /// A `state` message, of what is so since it was asked for.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub(super) fn message(&self, state: impl FnOnce() -> State) -> Result<Arc<[u8]>> {
+        let asked = Instant::now();
+        let states = &mut *self.states.lock();
+        states.renew(asked, state)?;
+        let Shown { snapshot, line, .. } = &mut states.shown[0];
+        if let Some(line) = line {
+            return Ok(Arc::clone(line));
+        }
+        let shown = snapshot.shown.as_object().into_iter().flatten();
+        let told: BTreeMap<_, _> = shown.filter(|(name, _)| *name != BOUNDS).collect();
+        Ok(Arc::clone(line.insert(encode(&told)?.into())))
+    }
+
+    /// The list of files, as it is since it was asked for.
+    pub(super) fn list(&self, by_size: bool, make: impl FnOnce() -> Markup) -> Markup {
+        let asked = Instant::now();
+        let (pace, list) = &mut *self.lists[usize::from(by_size)].lock();
+        if let Ok(Some(new)) = pace.make(asked, || Ok(make())) {
+            *list = new;
+        }
+        list.clone()
+    }
+
     /// What has changed since version `since`, where that is still kept, else all; and the version that this makes. A
     /// browser, which has a version, is told what was so a moment ago; all others, what is so since they asked.
     /// Both are made once for all that wait for them, however many they are.
@@ -153,16 +244,9 @@ impl Board {
         state: impl FnOnce() -> State,
     ) -> Result<(Arc<[u8]>, String)> {
         let asked = Instant::now();
-        let looks = &mut *self.0.lock();
-        let shared = if since.is_some() { SHARED } else { Duration::ZERO };
-        if looks.front().is_none_or(|look| look.at + shared <= asked) {
-            let at = Instant::now();
-            looks.truncate(KEPT - 1);
-            looks.iter_mut().for_each(|look| look.change = None);
-            let snapshot = Snapshot::of(state())?;
-            let text = bytes(&snapshot.shown);
-            looks.push_front(Shown { at, snapshot, text, change: None });
-        }
+        let states = &mut *self.states.lock();
+        states.renew(since.and_then(|_| asked.checked_sub(SHARED)).unwrap_or(asked), state)?;
+        let looks = &mut states.shown;
         let now = &looks[0].snapshot;
         let version = now.version.clone();
         let Some(i) = looks.iter().position(|look| Some(&look.snapshot.version[..]) == since) else {

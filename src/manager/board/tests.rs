@@ -206,7 +206,7 @@ fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all
     assert!(Arc::ptr_eq(&since(&first, &late).0, &none), "and that of the change");
     let all_again = board.since(None, || state(5)).unwrap();
     assert!(all_again.0 == all && !Arc::ptr_eq(&all_again.0, &all), "without a version it is what is so now");
-    board.0.lock()[0].at -= SHARED;
+    board.states.lock().pace = Pace::default();
     let mut other = state(6);
     other.events.push(Event { at: 6, text: "something".into() });
     let (next, version) = since(&first, &|| other.clone());
@@ -214,4 +214,38 @@ fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all
         "events": [[null, 0, {"at": 6, "text": "something"}]], "manager": {"now": 6}}});
     assert_eq!(next, bytes(&expected));
     assert_eq!(version, Snapshot::of(other).unwrap().version);
+}
+
+#[test]
+fn what_is_made_for_all_takes_a_fifth_of_the_time_at_most_and_is_not_older_than_the_question() {
+    let (board, began, took) = (Board::default(), Instant::now(), Duration::from_millis(10));
+    let make = |n: u64| {
+        thread::sleep(took);
+        state(n)
+    };
+    for n in 1..=2 {
+        let line = board.message(|| make(n)).unwrap();
+        let FromManager::State(told) = serde_json::from_slice(&line).unwrap() else { panic!("{line:?}") };
+        assert_eq!(*told, state(n), "what is so since it was asked for");
+    }
+    board.since(None, || make(3)).unwrap();
+    assert!(began.elapsed() >= took * (1 + REST) * 2 + took, "all three are states");
+    let mut pace = Pace::default();
+    assert_eq!(pace.make(began, || Ok(1)).unwrap(), Some(1));
+    assert_eq!(pace.make(began, || Ok(2)).unwrap(), None, "one that asked before it was made has it, too");
+    assert_eq!(pace.make(Instant::now(), || Ok(3)).unwrap(), Some(3));
+}
+
+#[test]
+fn a_message_says_nothing_of_bounds_which_only_the_page_shows() {
+    let mut shown = Snapshot::of(state(5)).unwrap();
+    let message = bytes(&shown.shown);
+    shown.shown[BOUNDS] = json!([]);
+    let (text, line, change) = (bytes(&shown.shown), None, None);
+    let board = Board::default();
+    board.since(None, || state(5)).unwrap();
+    board.states.lock().shown[0] = Shown { snapshot: shown, text, line, change };
+    board.states.lock().pace = Pace(Some((Instant::now() + SHARED, Duration::ZERO)));
+    let line = board.message(|| panic!("it is there")).unwrap();
+    assert_eq!(line.trim_ascii_end(), &*message);
 }

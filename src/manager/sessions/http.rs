@@ -43,7 +43,7 @@ pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
         [""] => Answer::html(PAGE.as_bytes(), &POLICY).versioned(),
         ["state"] => state(desk, board, request.value("since")),
         ["files"] => Answer::moved("/files/"),
-        ["files", ""] => files(desk, request.has("sort=size")),
+        ["files", ""] => files(desk, board, request.has("sort=size")),
         ["files", name] => metalink(desk, name),
         _ => Answer::no(Status::NOT_FOUND, "there is nothing here; / leads to everything"),
     }
@@ -59,14 +59,18 @@ fn state(desk: &Desk, board: &Board, since: Option<&str>) -> Answer {
 }
 
 /// Every file with its mirrors.
-fn files(desk: &Desk, by_size: bool) -> Answer {
+fn files(desk: &Desk, board: &Board, by_size: bool) -> Answer {
+    Answer::page("Files", &board.list(by_size, || list(desk, by_size))).versioned()
+}
+
+fn list(desk: &Desk, by_size: bool) -> Markup {
     let (count, shown) = desk.change(|table, now| {
         let count = table.files(false, now).len();
         let mut shown = if by_size { table.largest(SHOWN, now) } else { table.page(None, SHOWN, false, now) };
         shown.iter_mut().for_each(|file| file.holders.retain(|holder| is_mirror(table, holder)));
         (count, shown)
     });
-    let content = html! {
+    html! {
         h1 { "Files" }
         p { a href="/" { "The board" } " shows the whole network." }
         p.soft {
@@ -80,8 +84,7 @@ fn files(desk: &Desk, by_size: bool) -> Answer {
         }
         @for file in &shown { (mirrors(file)) }
         @if count > shown.len() { p { "And " (count - shown.len()) " more." } }
-    };
-    Answer::page("Files", &content).versioned()
+    }
 }
 
 /// One file's mirrors.

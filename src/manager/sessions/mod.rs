@@ -42,7 +42,7 @@ pub(super) fn serve_node(desk: &Desk, board: &Board, connection: &mut Connection
         | ToManager::Update { .. }
         | ToManager::Files { .. }
         | ToManager::Drop { .. }
-        | ToManager::State {}) => serve_tracker(desk, connection, request),
+        | ToManager::State {}) => serve_tracker(desk, board, connection, request),
         other => Err(unexpected(&other, "register, lease, query, update, files, drop or state")),
     }
 }

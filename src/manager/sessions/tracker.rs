@@ -20,6 +20,7 @@
 use std::iter;
 
 use crate::error::{Code, Result};
+use crate::manager::board::Board;
 use crate::manager::desk::Desk;
 use crate::net::connection::{Connection, Received};
 use crate::net::limits;
@@ -34,10 +35,15 @@ const PAGE: usize = 500;
 ///
 /// # Errors
 /// What it is to be told before its connection is closed.
-pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToManager) -> Result<()> {
+pub(super) fn serve_tracker(
+    desk: &Desk,
+    board: &Board,
+    connection: &mut Connection,
+    first: ToManager,
+) -> Result<()> {
     let mut request = first;
     loop {
-        match answer(desk, connection, request) {
+        match answer(desk, board, connection, request) {
             Err(no) if matches!(no.code(), Code::Failed | Code::BadMessage) => return Err(no),
             Err(no) => connection.refuse(&no),
             Ok(()) => {}
@@ -47,7 +53,7 @@ pub(super) fn serve_tracker(desk: &Desk, connection: &mut Connection, first: ToM
     }
 }
 
-fn answer(desk: &Desk, connection: &mut Connection, request: ToManager) -> Result<()> {
+fn answer(desk: &Desk, board: &Board, connection: &mut Connection, request: ToManager) -> Result<()> {
     match request {
         ToManager::Query { who, file, has } => serve_query(desk, connection, &who, &file, has),
         ToManager::Update { who, file, size, piece_size, whole, published, payload } => {
@@ -74,8 +80,7 @@ fn answer(desk: &Desk, connection: &mut Connection, request: ToManager) -> Resul
             connection.send(&FromManager::Dropped {})
         }
         ToManager::State {} => {
-            let state = desk.change(|table, now| table.state(now));
-            connection.send(&FromManager::State(Box::new(state)))
+            connection.send_line(&board.message(|| desk.change(|table, now| table.state(now)))?)
         }
         other => Err(unexpected(&other, "query, update, files, drop or state")),
     }
