@@ -4,6 +4,9 @@
 //! 100 MB, and finding and clearing them takes a good part of the time of multiplying them. So what one product leaves,
 //! the next one takes, and only what nobody has wanted for a while goes back to the system.
 //!
+//! What a product leaves must have been paid for: an answer that is much larger than its operands goes back to the system
+//! at once. Else a few kilobytes, as a column and a row, would keep gigabytes from others for minutes.
+//!
 //! A buffer holds what its last user left in it: each user writes all of it before it reads any.
 //!
 //! # Measured
@@ -22,6 +25,9 @@ use crate::matrix::Matrix;
 /// How long a buffer that nobody wants is kept: as long as somebody may take to look at one product and ask for the
 /// next.
 const KEEP: Duration = Duration::from_secs(120);
+
+/// How many times as large as its operands an answer may be that is kept. That of two square blocks is half as large.
+const LARGER: usize = 4;
 
 /// Buffers in use and to spare, which together take no more than a budget.
 #[derive(Debug)]
@@ -68,7 +74,7 @@ impl Buffers {
         if place < stock.spare.len() {
             let (mut numbers, _) = stock.spare.remove(place);
             numbers.resize(len, 0.0);
-            return Ok(Buffer { home: self, numbers });
+            return Ok(Buffer { home: self, numbers, is_kept: true });
         }
         let no_memory = || {
             Error::new(Code::Busy, format!("no memory for a block of {len} numbers"))
@@ -81,7 +87,17 @@ impl Buffers {
         }
         let numbers = Matrix::try_zeros(1, len).map_err(|e| no_memory().because(e))?.into_vec();
         stock.numbers += numbers.capacity();
-        Ok(Buffer { home: self, numbers })
+        Ok(Buffer { home: self, numbers, is_kept: true })
+    }
+
+    /// A buffer of `len` numbers for an answer to `received` numbers.
+    ///
+    /// # Errors
+    /// As [`Buffers::take`].
+    pub(super) fn take_for_answer(&self, len: usize, received: usize) -> Result<Buffer<'_>> {
+        let mut answer = self.take(len)?;
+        answer.is_kept = len / LARGER <= received;
+        Ok(answer)
     }
 
     /// Gives back to the system what nobody has wanted for [`KEEP`].
@@ -98,14 +114,20 @@ impl Buffers {
 pub(super) struct Buffer<'a> {
     home: &'a Buffers,
     pub(super) numbers: Vec<f64>,
+    /// For the next one.
+    is_kept: bool,
 }
 
 impl Drop for Buffer<'_> {
     fn drop(&mut self) {
         let numbers = std::mem::take(&mut self.numbers);
         let mut stock = self.home.stock.lock();
-        let place = stock.place(numbers.capacity());
-        stock.spare.insert(place, (numbers, Instant::now()));
+        if self.is_kept {
+            let place = stock.place(numbers.capacity());
+            stock.spare.insert(place, (numbers, Instant::now()));
+        } else {
+            stock.numbers -= numbers.capacity();
+        }
     }
 }
 
@@ -123,6 +145,21 @@ mod tests {
         let again = buffers.take(8).unwrap();
         assert_eq!((at(&again), again.numbers.len()), (places.0, 8), "the smallest that fits");
         assert_eq!(at(&buffers.take(11).unwrap()), places.1);
+    }
+
+    #[test]
+    fn what_is_much_larger_than_what_was_received_is_not_kept() {
+        let buffers = Buffers::of(1 << 20);
+        let kept = || {
+            let stock = buffers.stock.lock();
+            (stock.numbers, stock.spare.len())
+        };
+        // A row and a column, and their product.
+        drop((buffers.take(100).unwrap(), buffers.take(100).unwrap()));
+        drop(buffers.take_for_answer(10_000, 200).unwrap());
+        assert_eq!(kept(), (200, 2), "the two that came");
+        drop(buffers.take_for_answer(800, 200).unwrap());
+        assert_eq!(kept(), (1000, 3));
     }
 
     #[test]

@@ -219,7 +219,7 @@ fn serve_product(
     connection.receive_payload(bytemuck::cast_slice_mut(&mut left.numbers))?;
     let mut right = serving.buffers.take(inner * cols)?;
     connection.receive_payload(bytemuck::cast_slice_mut(&mut right.numbers))?;
-    let mut answer = serving.buffers.take(rows * cols)?;
+    let mut answer = serving.buffers.take_for_answer(rows * cols, rows * inner + inner * cols)?;
     let small = left.numbers.len() + right.numbers.len() + answer.numbers.len() <= SMALL as usize / 8;
     let all_cores = if small { None } else { Some(serving.cores(connection)?) };
     let cores = all_cores.as_ref().map_or(1, |cores| **cores);
