@@ -18,6 +18,8 @@
 //!   not fill the memory of others. Where there is no room for one that is older than all others, it is **no news**:
 //!   else it would be news each time it is told. Of all drops those go first that are only a *rumour*
 //!   ([`Versions::hear_say`]): nobody here has ever seen that file, so who tells invented ones pushes out no real one.
+//!   Of rumours those of the one that told **most** go first. After a restart all drops are rumours, and who tells
+//!   100,000 invented ones pushes out its own. What two tell is counted to the one that told less.
 //! - The mark of a publication needs no room of its own, since it lives as long as the file's row: with the row goes
 //!   the mark ([`Versions::forget`], [`Versions::forget_others`]).
 //! - To ask for one mark, or to change one, does not look at all of them.
@@ -89,22 +91,30 @@ impl Mark {
     }
 }
 
-/// Whether what was dropped was ever seen here, and is no rumour.
-type Seen = bool;
+/// How it is known that something was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    /// The one of this number tells it, of what was never seen here.
+    Rumour(u64),
+    /// It was seen here.
+    Seen,
+}
 
 /// The marks of all files.
 #[derive(Debug, Default)]
 pub struct Versions {
-    marks: BTreeMap<(FileName, FileId), Mark>,
-    /// Those of them that are drops: rumours first, and then oldest first.
-    drops: BTreeSet<(Seen, Millis, FileName, FileId)>,
+    marks: BTreeMap<(FileName, FileId), (Mark, Source)>,
+    /// Those of them that are drops: rumours first, and of each source the oldest first.
+    drops: BTreeMap<Source, BTreeSet<(Millis, FileName, FileId)>>,
+    /// How many drops there are, and may be.
+    count: usize,
     room: usize,
 }
 
 impl Versions {
     /// Room for so many drops; when there are more, the oldest go.
     pub fn new(room: usize) -> Self {
-        Self { marks: BTreeMap::new(), drops: BTreeSet::new(), room }
+        Self { room, ..Self::default() }
     }
 
     /// Somebody says this of a file. True when it is news: it is later than what was known, and is remembered.
@@ -120,38 +130,62 @@ impl Versions {
     /// # Ok::<(), peerlab::error::Error>(())
     /// ```
     pub fn merge(&mut self, file: &FileName, id: FileId, mark: Mark) -> bool {
-        self.enter(file, id, mark, true)
+        self.enter(file, id, mark, Source::Seen)
     }
 
-    /// Somebody says that bytes were dropped which were never seen here. True when it is remembered.
-    pub fn hear_say(&mut self, file: &FileName, id: FileId, at: Millis) -> bool {
-        self.enter(file, id, Mark::dropped(at), false)
+    /// The `teller` says that bytes were dropped which were never seen here. True when it is remembered.
+    pub fn hear_say(&mut self, file: &FileName, id: FileId, at: Millis, teller: u64) -> bool {
+        self.enter(file, id, Mark::dropped(at), Source::Rumour(teller))
     }
 
-    fn enter(&mut self, file: &FileName, id: FileId, mark: Mark, seen: Seen) -> bool {
-        let known = self.mark(file, id);
-        if known.is_some_and(|known| known >= mark) {
-            return false;
+    fn enter(&mut self, file: &FileName, id: FileId, mark: Mark, mut by: Source) -> bool {
+        let known = self.marks.get(&(file.clone(), id)).copied();
+        if let Some((known, before)) = known {
+            // One that told first what others remember, and then much more, must not push it out.
+            let passes_on = known == mark && before != Source::Seen && self.told(by) < self.told(before);
+            if known >= mark && !passes_on {
+                return false;
+            }
+            if known.act == Act::Dropped {
+                self.take(before, &(known.at, file.clone(), id));
+                // What was seen once is no rumour any more.
+                by = if before == Source::Seen { before } else { by };
+            }
         }
-        let mut seen = seen;
-        if let Some(Mark { at, act: Act::Dropped }) = known {
-            self.drops.remove(&(false, at, file.clone(), id));
-            // What was seen once is no rumour any more.
-            seen |= self.drops.remove(&(true, at, file.clone(), id));
-        }
-        self.marks.insert((file.clone(), id), mark);
+        self.marks.insert((file.clone(), id), (mark, by));
         if mark.act == Act::Published {
             return true;
         }
-        self.drops.insert((seen, mark.at, file.clone(), id));
-        if self.drops.len() > self.room
-            && let Some((_, _, oldest, its)) = self.drops.pop_first()
-        {
-            let kept = (&oldest, its) != (file, id);
-            self.marks.remove(&(oldest, its));
-            return kept;
+        self.count += usize::from(self.drops.entry(by).or_default().insert((mark.at, file.clone(), id)));
+        let is_news = known.is_none_or(|(known, _)| known < mark);
+        is_news && self.make_room().is_none_or(|(_, oldest, its)| (&oldest, its) != (file, id))
+    }
+
+    /// How many drops are known in this way.
+    fn told(&self, by: Source) -> usize {
+        self.drops.get(&by).map_or(0, BTreeSet::len)
+    }
+
+    fn take(&mut self, by: Source, drop: &(Millis, FileName, FileId)) {
+        if let Some(drops) = self.drops.get_mut(&by) {
+            self.count -= usize::from(drops.remove(drop));
+            if drops.is_empty() {
+                self.drops.remove(&by);
+            }
         }
-        true
+    }
+
+    /// Where there is one drop too many, the oldest goes of the one that told most rumours, if there are any.
+    fn make_room(&mut self) -> Option<(Millis, FileName, FileId)> {
+        if self.count <= self.room {
+            return None;
+        }
+        let rumours = self.drops.iter().filter(|(by, _)| **by != Source::Seen);
+        let (&by, drops) = rumours.max_by_key(|(_, drops)| drops.len()).or(self.drops.last_key_value())?;
+        let oldest = drops.first()?.clone();
+        self.marks.remove(&(oldest.1.clone(), oldest.2));
+        self.take(by, &oldest);
+        Some(oldest)
     }
 
     /// When these bytes under this name were dropped, unless they were published later.
@@ -173,26 +207,27 @@ impl Versions {
 
     /// How many marks there are.
     #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.marks.len()
     }
 
     /// Of this name, other publications than that of these bytes are forgotten.
     pub fn forget_others(&mut self, file: &FileName, id: Option<FileId>) {
         let [first, last] = [0, u8::MAX].map(|byte| (file.clone(), FileId::from([byte; 32])));
-        let is_other =
-            |(_, its): &(FileName, FileId), mark: &mut Mark| mark.act == Act::Published && Some(*its) != id;
+        let is_other = |(_, its): &(FileName, FileId), (mark, _): &mut (Mark, Source)| {
+            mark.act == Act::Published && Some(*its) != id
+        };
         self.marks.extract_if(first..=last, is_other).for_each(drop);
     }
 
-    /// All drops, those of what was seen here last, and else oldest first: what is written to the disk, and told to a
-    /// new manager.
+    /// All drops, those of what was seen here last, and of each source the oldest first: what is written to the disk,
+    /// and told to a new manager.
     pub fn drops(&self) -> impl DoubleEndedIterator<Item = (Millis, &FileName, FileId)> {
-        self.drops.iter().map(|(_, at, file, id)| (*at, file, *id))
+        self.drops.values().flatten().map(|(at, file, id)| (*at, file, *id))
     }
 
     fn mark(&self, file: &FileName, id: FileId) -> Option<Mark> {
-        self.marks.get(&(file.clone(), id)).copied()
+        self.marks.get(&(file.clone(), id)).map(|(mark, _)| *mark)
     }
 
     fn when(&self, file: &FileName, id: FileId, act: Act) -> Option<Millis> {
@@ -213,16 +248,26 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn marks(versions: &Versions) -> BTreeMap<(FileName, FileId), Mark> {
+        versions.marks.iter().map(|(key, (mark, _))| (key.clone(), *mark)).collect()
+    }
+
     fn id(byte: u8) -> FileId {
         FileId::from([byte; 32])
     }
 
     /// The drops and the marks agree, and there are no more drops than there is room for.
     fn check(versions: &Versions) -> Result<(), TestCaseError> {
-        let drops: BTreeSet<_> = versions.marks.iter().filter(|(_, mark)| mark.act == Act::Dropped).collect();
+        let drops = versions.marks.iter().filter(|(_, (mark, _))| mark.act == Act::Dropped);
         let drops: BTreeSet<_> =
-            drops.iter().map(|((file, id), mark)| (true, mark.at, file.clone(), *id)).collect();
-        prop_assert_eq!(&drops, &versions.drops);
+            drops.map(|((file, id), (mark, by))| (*by, (mark.at, file.clone(), *id))).collect();
+        let booked: BTreeSet<_> = versions
+            .drops
+            .iter()
+            .flat_map(|(by, drops)| drops.iter().map(|drop| (*by, drop.clone())))
+            .collect();
+        prop_assert_eq!(&drops, &booked);
+        prop_assert_eq!(drops.len(), versions.count);
         prop_assert!(drops.len() <= versions.room);
         Ok(())
     }
@@ -231,9 +276,9 @@ mod tests {
     fn a_rumour_of_what_was_seen_to_be_dropped_makes_no_rumour_of_it() {
         let (real, mut versions) = (name("real"), Versions::new(2));
         versions.merge(&real, id(1), Mark::dropped(1));
-        assert!(versions.hear_say(&real, id(1), 2), "it was dropped once more");
+        assert!(versions.hear_say(&real, id(1), 2, 7), "it was dropped once more");
         for n in 3..9 {
-            versions.hear_say(&name(&n.to_string()), id(2), n);
+            versions.hear_say(&name(&n.to_string()), id(2), n, 7);
         }
         assert_eq!(versions.dropped(&real, id(1)), Some(2));
     }
@@ -243,12 +288,27 @@ mod tests {
         let (real, mut versions) = (name("real"), Versions::new(3));
         versions.merge(&real, id(1), Mark::dropped(1));
         for n in 2..100 {
-            assert!(versions.hear_say(&name(&format!("f{n}")), id(n), n.into()));
+            assert!(versions.hear_say(&name(&format!("f{n}")), id(n), n.into(), 7));
         }
-        assert_eq!((versions.dropped(&real, id(1)), versions.drops.len()), (Some(1), 3));
+        assert_eq!((versions.dropped(&real, id(1)), versions.count), (Some(1), 3));
         versions.merge(&name("f99"), id(99), Mark::dropped(100));
         (2..4).for_each(|n| assert!(versions.merge(&real, id(n), Mark::dropped(0))));
         assert_eq!(versions.dropped(&name("f98"), id(98)), None, "the last rumour is gone");
+    }
+
+    #[test]
+    fn who_tells_many_rumours_pushes_out_its_own_and_none_that_another_tells() {
+        let (real, mut versions) = (name("real"), Versions::new(3));
+        versions.hear_say(&name("also"), id(1), 1, 8);
+        assert!(versions.hear_say(&real, id(1), 1, 8));
+        assert!(versions.hear_say(&name("f0"), id(0), 0, 8));
+        assert!(!versions.hear_say(&real, id(1), 1, 7), "it is known, and that two tell it is no news");
+        for n in 2..99 {
+            assert!(versions.hear_say(&name(&format!("f{n}")), id(n), n.into(), 8));
+            check(&versions).unwrap();
+        }
+        assert_eq!((versions.dropped(&real, id(1)), versions.dropped(&name("also"), id(1))), (Some(1), None));
+        assert!(versions.hear_say(&name("new"), id(1), 0, 7), "however old it is");
     }
 
     #[test]
@@ -310,7 +370,7 @@ mod tests {
         assert_eq!(versions.published(&name("p"), id(0)), Some(0));
         assert!(!versions.merge(&name("p"), id(0), Mark::dropped(1)), "no room");
         assert_eq!(versions.published(&name("p"), id(0)), None, "but it is not published any more");
-        assert_eq!((versions.marks.len(), versions.drops.len()), (3, 3));
+        assert_eq!((versions.marks.len(), versions.count), (3, 3));
     }
 
     /// What the catalogue does, line by line as its lecture says.
@@ -365,7 +425,7 @@ mod tests {
                 prop_assert_eq!(versions.merge(&key.0, key.1, *mark), before != now);
                 check(&versions)?;
             }
-            prop_assert_eq!(&versions.marks, &latest);
+            prop_assert_eq!(&marks(&versions), &latest);
             let mut other = Versions::new(99);
             let mut shuffled = told.clone();
             if !told.is_empty() {
@@ -374,7 +434,7 @@ mod tests {
             for (key, mark) in shuffled.iter().chain(&told) {
                 other.merge(&key.0, key.1, *mark);
             }
-            prop_assert_eq!(&other.marks, &latest);
+            prop_assert_eq!(&marks(&other), &latest);
         }
 
         /// Without publications, those that are left are the newest.
@@ -401,9 +461,9 @@ mod tests {
             room in 0..4_usize,
         ) {
             let mut versions = Versions::new(room);
-            for (marks, forget) in told {
-                for ((file, id), mark) in marks {
-                    let published = versions.marks.clone();
+            for (said, forget) in told {
+                for ((file, id), mark) in said {
+                    let published = marks(&versions);
                     let news = versions.merge(&file, id, mark);
                     check(&versions)?;
                     prop_assert!(!news || versions.mark(&file, id) == Some(mark));
@@ -411,7 +471,7 @@ mod tests {
                         mark.act == Act::Published && **key != (file.clone(), id)
                     });
                     for (key, mark) in others {
-                        prop_assert_eq!(versions.marks.get(key), Some(mark));
+                        prop_assert_eq!(versions.mark(&key.0, key.1).as_ref(), Some(mark));
                     }
                     if forget {
                         versions.forget(&file, id);

@@ -304,12 +304,13 @@ impl Catalogue {
     /// wants it now, and nothing that is listed was published later. Nobody drops later than now: such a drop could
     /// never be taken back. One that is remembered from so far ahead says nothing of what was put there within as long
     /// before now. Says which bytes were dropped, and when, if that is news. Of bytes that are not listed it is a
-    /// rumour.
+    /// rumour that the `peer` tells.
     ///
     /// # Errors
     /// `not_found` when no `id` is given and the name stands for nothing.
     pub(super) fn drop_file(
         &mut self,
+        peer: PeerId,
         file: &FileName,
         id: Option<FileId>,
         at: Option<Millis>,
@@ -321,7 +322,7 @@ impl Catalogue {
         let ahead = at.map_or(0, |at| at.saturating_sub(now));
         let at = at.map_or(now, |at| at.min(now));
         let Some(number) = number.filter(|_| listed == Some(id)) else {
-            return Ok(self.versions.hear_say(file, id, at).then_some((id, at)));
+            return Ok(self.versions.hear_say(file, id, at, peer).then_some((id, at)));
         };
         let put = self.versions.published(file, id).unwrap_or_default();
         if put > 0 && put.saturating_add(ahead) >= now && ahead > 0 {

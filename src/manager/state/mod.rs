@@ -435,7 +435,7 @@ impl Table {
         }
         // What a person drops has no time yet.
         let what = if at.is_some() { What::Remembered } else { What::Dropped };
-        if let Some((id, at)) = self.catalogue.drop_file(file, id, at, now)?
+        if let Some((id, at)) = self.catalogue.drop_file(peer, file, id, at, now)?
             && (is_listed || self.may_spread(now))
         {
             self.events.tell_of(now, self.roster.called(peer), what, file, 0);

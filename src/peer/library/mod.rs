@@ -41,7 +41,7 @@ use super::manager_client::{Listing, ManagerClient};
 use super::network::Network;
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
-use crate::net::message::{Credentials, Dropped, FromPeer, Refusal};
+use crate::net::message::{Credentials, Dropped, FromPeer, NOBODY, Refusal};
 use crate::share::fingerprint::Fingerprint;
 use crate::share::versions::{Mark, Versions};
 use crate::share::{FileId, FileName};
@@ -110,7 +110,7 @@ impl Known {
         }
         self.unsaved |= match told || offered {
             true => self.versions.merge(file, *id, Mark::dropped(at)),
-            false => self.versions.hear_say(file, *id, at),
+            false => self.versions.hear_say(file, *id, at, NOBODY),
         };
     }
 

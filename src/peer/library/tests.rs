@@ -295,7 +295,7 @@ fn a_publication_is_forgotten_with_its_row_or_for_other_bytes_and_a_drop_is_not(
     let lab = Lab::new();
     let left = |lab: &Lab| {
         let known = lab.library.known.lock();
-        (known.rows.len(), known.versions.count())
+        (known.rows.len(), known.versions.size())
     };
     let put = |at, text: &str| {
         let id = lab.manifest("a", text).id();

@@ -119,7 +119,7 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
     let mut catalogue = Catalogue::new(limits::DROPS);
     catalogue.update(ADA, &notes, true, Some(5), &roster, LATE).unwrap();
     catalogue.update(BEN, &notes, false, None, &roster, LATE).unwrap();
-    assert_eq!(catalogue.drop_file(&name, None, None, 10).unwrap(), Some((id, 10)));
+    assert_eq!(catalogue.drop_file(1, &name, None, None, 10).unwrap(), Some((id, 10)));
     assert!(catalogue.files.is_empty() && catalogue.hashes == 0);
     for peer in [ADA, BEN] {
         assert_eq!((catalogue.held_by(peer), catalogue.peers[&peer].print), (0, Fingerprint::default()));
@@ -146,7 +146,7 @@ fn what_was_dropped_is_gone_and_comes_back_only_when_it_is_put_there_later() {
     );
     let no = catalogue.update(BEN, &notes, true, Some(11), &roster, LATE).unwrap_err();
     assert_eq!(no.code(), Code::Conflict, "the name stands for something else now");
-    catalogue.drop_file(&name, None, None, 11).unwrap();
+    catalogue.drop_file(1, &name, None, None, 11).unwrap();
     assert_eq!(catalogue.update(BEN, &notes, true, Some(11), &roster, LATE).unwrap(), Some(What::BringsBack));
     assert_eq!(catalogue.versions.dropped(&name, id), None, "the drop is forgotten");
 }
@@ -157,14 +157,14 @@ fn of_a_drop_that_somebody_remembers_and_a_publication_the_later_wins() {
     let (name, id) = (notes.name().clone(), notes.id());
     let mut catalogue = Catalogue::new(limits::DROPS);
     catalogue.update(ADA, &notes, true, Some(20), &roster, LATE).unwrap();
-    assert_eq!(catalogue.drop_file(&name, Some(id), Some(19), 99).unwrap(), None, "an older one");
+    assert_eq!(catalogue.drop_file(1, &name, Some(id), Some(19), 99).unwrap(), None, "an older one");
     assert_eq!(catalogue.files.len(), 1);
-    assert_eq!(catalogue.drop_file(&name, Some(id), Some(20), 99).unwrap(), Some((id, 20)));
+    assert_eq!(catalogue.drop_file(1, &name, Some(id), Some(20), 99).unwrap(), Some((id, 20)));
     assert_eq!(catalogue.files.len(), 0);
-    assert_eq!(catalogue.drop_file(&name, Some(id), Some(20), 99).unwrap(), None, "known");
+    assert_eq!(catalogue.drop_file(1, &name, Some(id), Some(20), 99).unwrap(), None, "known");
     assert_eq!(catalogue.update(ADA, &notes, true, Some(21), &roster, LATE).unwrap(), Some(What::BringsBack));
-    assert_eq!(catalogue.drop_file(&name, None, None, 99).unwrap(), Some((id, 99)));
-    assert_eq!(catalogue.drop_file(&name, None, None, 99).unwrap_err().code(), Code::NotFound);
+    assert_eq!(catalogue.drop_file(1, &name, None, None, 99).unwrap(), Some((id, 99)));
+    assert_eq!(catalogue.drop_file(1, &name, None, None, 99).unwrap_err().code(), Code::NotFound);
 }
 
 #[test]
@@ -299,26 +299,30 @@ fn nobody_drops_or_publishes_later_than_now() {
     let notes = file("notes.pdf", b"x");
     let (name, id) = (notes.name(), notes.id());
     catalogue.update(ADA, &notes, true, Some(5), &roster, 5).unwrap();
-    assert_eq!(catalogue.drop_file(name, None, None, 9).unwrap(), Some((id, 9)));
+    assert_eq!(catalogue.drop_file(1, name, None, None, 9).unwrap(), Some((id, 9)));
     assert_eq!(
         catalogue.update(ADA, &notes, true, Some(u64::MAX), &roster, 10).unwrap(),
         Some(What::BringsBack)
     );
-    assert_eq!(catalogue.drop_file(name, Some(id), Some(u64::MAX), 10).unwrap(), None, "nobody can know yet");
+    assert_eq!(
+        catalogue.drop_file(1, name, Some(id), Some(u64::MAX), 10).unwrap(),
+        None,
+        "nobody can know yet"
+    );
     assert_eq!(catalogue.files.len(), 1);
     assert_eq!(
-        catalogue.drop_file(name, Some(id), Some(16), 15).unwrap(),
+        catalogue.drop_file(1, name, Some(id), Some(16), 15).unwrap(),
         Some((id, 15)),
         "put there before that"
     );
     catalogue.update(ADA, &notes, true, Some(u64::MAX), &roster, 16).unwrap();
     // One that has it, too, and whose clock is wrong.
     catalogue.update(BEN, &notes, true, Some(u64::MAX), &roster, 17).unwrap();
-    assert_eq!(catalogue.drop_file(name, None, None, 18).unwrap(), Some((id, 18)));
+    assert_eq!(catalogue.drop_file(1, name, None, None, 18).unwrap(), Some((id, 18)));
     assert_eq!(catalogue.update(BEN, &notes, true, Some(18), &roster, 19).unwrap_err().code(), Code::Expired);
     // A drop that somebody remembers wins against it, too.
     catalogue.update(BEN, &notes, true, Some(u64::MAX), &roster, 20).unwrap();
-    assert!(catalogue.drop_file(name, Some(id), Some(21), 21).unwrap().is_some());
+    assert!(catalogue.drop_file(1, name, Some(id), Some(21), 21).unwrap().is_some());
     assert_eq!(catalogue.files.len(), 0);
 }
 
@@ -382,7 +386,7 @@ proptest! {
                 }
                 3 => {
                     let drops = model.remove(&name);
-                    let done = catalogue.drop_file(&name.parse().unwrap(), None, None, now);
+                    let done = catalogue.drop_file(1, &name.parse().unwrap(), None, None, now);
                     prop_assert_eq!(done.is_ok(), drops.is_some());
                     if let Some((content, held, last)) = drops {
                         let whole = held.iter().filter(|(_, whole)| **whole).map(|(peer, _)| *peer);
