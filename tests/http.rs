@@ -3,7 +3,7 @@
 //! A client that is not installed is passed over, and said so; `scripts/check.sh` installs what it can.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -551,6 +551,21 @@ fn the_state_has_a_version_that_changes_when_it_does() {
     let next = get_with(network.addr, "/state", &if_new);
     assert_eq!((next.status, next.json()["peers"][0]["name"].clone()), (200, json!("ada")));
     assert_ne!(next.header("ETag"), first.header("ETag"));
+}
+
+#[test]
+fn a_state_message_is_the_text_that_the_board_is_told_made_once_for_both() {
+    let network = network();
+    let shown = String::from_utf8(get(network.addr, "/state").body).unwrap();
+    let mut told = String::new();
+    let mut stream = TcpStream::connect(network.addr).unwrap();
+    stream.write_all(b"{\"type\":\"state\"}\n").unwrap();
+    BufReader::new(stream).read_line(&mut told).unwrap();
+    let without_time = |text: &str| {
+        let (before, after) = text.split_once("\"now\":").unwrap();
+        before.to_owned() + after.trim_end().trim_start_matches(|digit: char| digit.is_ascii_digit())
+    };
+    assert_eq!(without_time(&told), without_time(&shown));
 }
 
 #[test]

@@ -471,7 +471,7 @@ mod tests {
                         mark.act == Act::Published && **key != (file.clone(), id)
                     });
                     for (key, mark) in others {
-                        prop_assert_eq!(versions.mark(&key.0, key.1).as_ref(), Some(mark));
+                        prop_assert_eq!(versions.mark(&key.0, key.1), Some(*mark));
                     }
                     if forget {
                         versions.forget(&file, id);

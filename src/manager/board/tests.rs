@@ -244,8 +244,8 @@ fn a_message_says_nothing_of_bounds_which_only_the_page_shows() {
     let (text, line, change) = (bytes(&shown.shown), None, None);
     let board = Board::default();
     board.since(None, || state(5)).unwrap();
-    board.states.lock().shown[0] = Shown { snapshot: shown, text, line, change };
-    board.states.lock().pace = Pace(Some((Instant::now() + SHARED, Duration::ZERO)));
+    let pace = Pace(Some((Instant::now() + Duration::from_secs(60), Duration::ZERO)));
+    *board.states.lock() = States { pace, shown: [Shown { snapshot: shown, text, line, change }].into() };
     let line = board.message(|| panic!("it is there")).unwrap();
     assert_eq!(line.trim_ascii_end(), &*message);
 }
