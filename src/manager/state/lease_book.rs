@@ -115,6 +115,8 @@ pub(crate) struct LeaseBook {
     used: HashMap<PeerId, u32>,
     /// A registered peer has left the queue.
     pub(crate) place_left: bool,
+    /// Whose slots were leased last that have not shown that they compute.
+    pub(super) unproven: Vec<PeerId>,
     /// What follows from the last changes.
     pub(super) effects: Vec<Effect>,
 }
@@ -188,8 +190,10 @@ impl LeaseBook {
                 }
             }
         }
-        let shares = spare.into_iter().filter(|&(_, _, taken)| taken > 0);
-        Some(shares.map(|(_, peer, taken)| self.mark_used(peer, taken)).collect())
+        spare.retain(|&(_, _, taken)| taken > 0);
+        let unproven = spare.iter().filter(|(_, peer, _)| !peer.proven);
+        self.unproven.extend(unproven.map(|(_, peer, _)| peer.id));
+        Some(spare.into_iter().map(|(_, peer, taken)| self.mark_used(peer, taken)).collect())
     }
 
     /// Counts `slots` of a peer as used, no more than it has; the card says how many.

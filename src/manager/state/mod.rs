@@ -89,6 +89,7 @@ impl Table {
 
     /// What follows from the changes since the last call, in this order.
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {
+        self.book.unproven.drain(..).for_each(|peer| self.roster.doubt(peer));
         let mut effects = std::mem::take(&mut self.effects);
         effects.append(&mut self.book.effects);
         effects
@@ -302,17 +303,25 @@ impl Table {
         }
     }
 
-    /// Whether a peer that was blamed has a slot to spare, so that it can be examined.
+    /// Whether a peer that is to be examined can be: one that was blamed needs a slot to spare.
     pub(super) fn is_exam_due(&self, now: Millis) -> bool {
-        self.roster.accused.iter().any(|(peer, at)| *at <= now && self.book.is_free(&self.roster, *peer))
+        self.next_exam(now).is_some()
+    }
+
+    /// Its place.
+    fn next_exam(&self, now: Millis) -> Option<usize> {
+        let can = |peer| self.roster.is_only_doubted(peer) || self.book.is_free(&self.roster, peer);
+        self.roster.accused.iter().position(|&(peer, at)| at <= now && can(peer))
     }
 
     /// Begins the next examination. It takes a slot like a lease, but waits in no queue: until it is over the peer is
-    /// leased to nobody, so that one that keeps its slots holds up nobody but itself.
+    /// leased to nobody, so that one that keeps its slots holds up nobody but itself. One that nobody blames is asked as
+    /// a new one is.
     pub(super) fn begin_exam(&mut self, now: Millis) -> Option<Exam> {
-        let due = |&(peer, at): &(PeerId, Millis)| at <= now && self.book.is_free(&self.roster, peer);
-        let place = self.roster.accused.iter().position(due)?;
-        let (peer, _) = self.roster.accused.remove(place)?;
+        let (peer, _) = self.roster.accused.remove(self.next_exam(now)?)?;
+        if self.roster.is_only_doubted(peer) {
+            return self.first_exam(peer);
+        }
         self.book.examine(&self.roster, peer, now)
     }
 

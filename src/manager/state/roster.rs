@@ -14,7 +14,7 @@
 //!   too long, unless its former self never showed that it computes, and the new program has refused to.
 //! - A row can be leased once the manager has connected back to its address. One that has *shown* that it computes
 //!   there holds the address, and is leased before all others. So one that only pretends to be a peer is leased when
-//!   there is nobody else.
+//!   there is nobody else, and is examined then.
 //! - **Who is blamed is examined**: until the manager has asked it for a product itself, it is leased to nobody. If
 //!   that is wrong, it is in quarantine until it joins again; if none comes, until one does: it is asked every five
 //!   seconds. If it is right, the blame was false. Who blames falsely in [`FALSE_BLAMES`] leases is not heard for an
@@ -82,6 +82,8 @@ pub(super) struct Member {
     pub(super) is_replaced: bool,
     /// Who has blamed it since it was examined last, by their names, and in which leases.
     accusers: Vec<(Option<Name>, LeaseId)>,
+    /// Slots of it were leased before it had shown that it computes.
+    is_doubted: bool,
     /// What was wrong in its examination.
     failed: Option<String>,
     /// What it said of itself last.
@@ -116,7 +118,8 @@ impl Member {
             return Some("it offers no slots".into());
         }
         if let Some(why) = &self.failed {
-            return Some(format!("quarantined: it was blamed, and failed its examination: {why}"));
+            let blamed = if self.accusers.is_empty() { "" } else { " was blamed, and" };
+            return Some(format!("quarantined: it{blamed} failed its examination: {why}"));
         }
         if !self.accusers.is_empty() {
             return Some("it was blamed, and is examined first".into());
@@ -288,10 +291,20 @@ impl Roster {
 
     /// Writes a new row. Its former self must have been removed.
     pub(super) fn admit(&mut self, id: PeerId, is: Candidate, now: Millis) {
-        let (since, heard, reach, said, compared) = (now, now, Reach::Unknown, Activity::default(), 0);
-        let (proven, is_replaced, accusers, failed) = (false, false, Vec::new(), None);
-        let peer =
-            Member { id, is, since, heard, reach, proven, is_replaced, accusers, failed, said, compared };
+        let peer = Member {
+            id,
+            is,
+            since: now,
+            heard: now,
+            reach: Reach::Unknown,
+            proven: false,
+            is_replaced: false,
+            accusers: Vec::new(),
+            is_doubted: false,
+            failed: None,
+            said: Activity::default(),
+            compared: 0,
+        };
         self.peers.insert(id, peer);
     }
 
@@ -332,13 +345,34 @@ impl Roster {
         if count >= FALSE_BLAMES && now < last + DEAF {
             return false;
         }
-        if peer.accusers.is_empty() {
-            self.accused.push_back((id, now));
-        }
+        let is_first = peer.accusers.is_empty();
         if !peer.accusers.iter().any(|(accuser, _)| *accuser == name) {
             peer.accusers.push((name, lease));
         }
+        if is_first {
+            self.accuse(id, now);
+        }
         true
+    }
+
+    /// Slots of a peer are leased that has not shown that it computes: whatever becomes of them, it is examined, once.
+    pub(super) fn doubt(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&id)
+            && !std::mem::replace(&mut peer.is_doubted, true)
+        {
+            self.accuse(id, 0);
+        }
+    }
+
+    /// Whether nobody else blames it.
+    pub(super) fn is_only_doubted(&self, id: PeerId) -> bool {
+        self.peers.get(&id).is_some_and(|peer| peer.accusers.is_empty() && peer.failed.is_none())
+    }
+
+    fn accuse(&mut self, id: PeerId, at: Millis) {
+        if !self.accused.iter().any(|(accused, _)| *accused == id) {
+            self.accused.push_back((id, at));
+        }
     }
 
     /// A peer was examined; where it `passed`, its accusers blamed falsely. Says whether this only repeats what was
@@ -357,11 +391,12 @@ impl Roster {
             }
             return Some(false);
         };
+        let was_known = peer.failed.replace(why.to_string()).is_some();
         if why.code() != Code::Check {
             // It may have been at its end for another reason: it is asked again.
-            self.accused.push_back((id, now + AGAIN));
+            self.accuse(id, now + AGAIN);
         }
-        Some(peer.failed.replace(why.to_string()).is_some())
+        Some(was_known)
     }
 
     /// A peer whose slots are closed to a wish for a while, and why, in words; `tried` as for [`Roster::leasable`].

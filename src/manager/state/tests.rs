@@ -333,6 +333,34 @@ fn blame_counts_from_the_holder_of_the_lease_only_and_is_told() {
 }
 
 #[test]
+fn one_that_has_shown_nothing_is_examined_when_its_slots_are_leased_and_then_it_is_leased_no_more() {
+    let mut table = table(&[1]);
+    let no_answer = || Err(Error::failed("it did not answer"));
+    let phantom = table.admit(candidate("phantom", 9, 9), DEAD_AFTER, NOW).unwrap();
+    table.tried(phantom, Reach::Yes, &no_answer(), NOW);
+    for slots in [1, 5, 3] {
+        lease(&mut table, NOBODY, slots);
+        table.take_effects();
+        assert_eq!(table.is_exam_due(NOW), slots == 5, "when it is leased first");
+        if slots == 5 {
+            let exam = table.begin_exam(NOW).unwrap();
+            assert_eq!((exam.peer, table.book.used(phantom)), (phantom, 5), "that takes no slot");
+            table.tried(phantom, Reach::Yes, &no_answer(), NOW);
+        } else if slots == 3 {
+            let exam = table.first_exam(phantom).unwrap();
+            table.examined(&exam, no_answer(), NOW);
+        }
+    }
+    let wish = Wish { asker: NOBODY, slots: 1, avoid: vec![1] };
+    let ticket = table.book.ask(&table.roster, wish, NOW);
+    assert_eq!(table.standing(ticket, NOW), TicketStanding::Infeasible { leasable: 0 });
+    let why = "phantom is quarantined: it failed its examination: it did not answer";
+    assert_eq!(last_event(&table), why);
+    assert!(!table.is_exam_due(NOW), "it is asked again later, like one that was blamed");
+    assert!(table.is_exam_due(NOW + 5000));
+}
+
+#[test]
 fn one_that_was_blamed_is_examined_when_its_time_has_come_and_it_has_a_slot_to_spare() {
     let mut table = table(&[1, 1]);
     let ticket = lease(&mut table, 2, 1);
