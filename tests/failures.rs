@@ -183,6 +183,19 @@ fn while_the_manager_restarts_no_peer_serves_more_than_its_slots() {
 }
 
 #[test]
+fn a_program_that_is_started_again_while_its_former_self_is_frozen_waits_for_its_end_and_joins() {
+    let network = Network::start(&[], &[1]);
+    let former = network.row("p0").unwrap()["peer"].clone();
+    network.peers[0].signal(Signal::STOP);
+    // In another folder and at another port: nothing shows that it is the same.
+    let mut again = network.command("p0", &["--data", "other", "serve"]);
+    until("it has joined", PATIENCE, || {
+        assert!(!again.has_ended(), "{}", again.stderr());
+        network.row("p0").filter(|row| row["peer"] != former)
+    });
+}
+
+#[test]
 fn a_holder_stopped_past_its_quantum_loses_its_slots_and_finishes_under_a_new_lease() {
     let network = Network::start(&["--quantum", "1s", "--dead-after", "60s"], &[4, 4]);
     let (a, b) = matrices(&network, 2400);

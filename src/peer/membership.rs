@@ -12,7 +12,7 @@
 //! is served for others goes on meanwhile; `register` tells the new manager of it.
 //!
 //! A peer that is refused before it has ever joined stops: waiting would not help. (A name or an address that is
-//! another's counts at the third attempt only: its former self may still be listed.)
+//! another's counts at the third attempt only, seconds later: its former self may still be listed, and silent.)
 //!
 //! # What is missing
 //! A peer knows one manager. Were there a second one to turn to, this is the place where it would.
@@ -28,7 +28,7 @@ use super::manager_client::reach_manager;
 use super::network::Network;
 use super::replication::orders::ReplicationStatus;
 use super::wings::Wings;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::key::Key;
 use crate::net::limits;
@@ -54,7 +54,12 @@ pub(super) fn keep_membership(wings: &Wings) {
         let Err(why) = converse(wings);
         let joined = wings.network.parted(&why);
         wings.library.tell_again();
-        pause = if joined { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        pause = match why.code() {
+            // Its former self may be silent only from now on.
+            Code::Conflict => LONGEST_PAUSE,
+            _ if joined => FIRST_PAUSE,
+            _ => (pause * 2).min(LONGEST_PAUSE),
+        };
         if !wings.network.pause(pause.mul_f64(rand::random_range(0.5..1.0))) {
             return;
         }

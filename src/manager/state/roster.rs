@@ -45,6 +45,10 @@ const CARD: usize = 110;
 /// How often somebody may blame falsely before it is not heard for [`DEAF`].
 pub(super) const FALSE_BLAMES: u32 = 3;
 
+/// From which silence on one that is listed may be the former self of a program that was restarted, which joins in its
+/// name from another address, in milliseconds: longer than the pings are apart.
+const QUIET: Millis = 1_200;
+
 /// How long, in milliseconds.
 const DEAF: Millis = 3_600_000;
 
@@ -263,10 +267,13 @@ impl Roster {
             (Some(one), other) if former == Some(one.id) && other.is_none_or(|other| other.id == one.id) => {
                 return Ok(former);
             }
-            (Some(one), other) if one.is.addr == *addr && other.is_none_or(|other| other.id == one.id) => {
-                let left = dead_after.saturating_sub(now.saturating_sub(one.heard)) as f64 / 1000.0;
-                let no =
-                    format!("{name} at {addr} is still listed, and nothing shows that you are that peer");
+            (Some(one), other)
+                if (one.is.addr == *addr || now >= one.heard + QUIET)
+                    && other.is_none_or(|other| other.id == one.id) =>
+            {
+                let (at, left) = (one.is.addr, dead_after.saturating_sub(now.saturating_sub(one.heard)));
+                let left = left as f64 / 1000.0;
+                let no = format!("{name} at {at} is still listed, and nothing shows that you are that peer");
                 return Err(Error::new(Code::Busy, no)
                     .advise(format!("it is taken off the list if it stays silent for another {left:.1} s")));
             }

@@ -43,6 +43,12 @@ fn names_and_addresses_are_a_set_and_only_one_that_shows_the_token_takes_its_own
         assert_eq!(error.code(), Code::Busy);
         assert!(error.to_string().ends_with("silent for another 2.0 s"), "{error}");
     }
+    let again = roster.former_self(&candidate("p1", 3, 4), 3000, QUIET).unwrap_err();
+    assert_eq!(again.code(), Code::Busy, "one that has fallen silent may be its former self");
+    assert!(again.to_string().starts_with("p1 at 127.0.0.1:1 is still listed"), "{again}");
+    assert!(again.to_string().ends_with("silent for another 1.8 s"), "{again}");
+    let other = roster.former_self(&candidate("p1", 2, 4), 3000, QUIET).unwrap_err();
+    assert_eq!(other.code(), Code::Conflict, "the address is another's all the same");
     roster.peers.remove(&1);
     assert_eq!(join(&roster, "p1", 3, Some(1)).unwrap(), None, "it left");
 }
