@@ -22,6 +22,11 @@
 //! # A line that many hear
 //! is encoded once, and all queues share it ([`Arc`]): the list of 4,000 peers takes 400 kB, for 4,000 listeners that
 //! do not read, too, and not 1.6 GB. It is freed when the last of them has got it.
+//!
+//! There is no budget for all that is unsent. In its place stand 4 MiB for each listener, the bound on connections, of
+//! which one party has a share (`net/places.rs`), and that a long answer is shared, or made in pages while it is read.
+//! After a flood nothing but the allocator gives memory back to the system: it returns what is free at the end of its
+//! arenas. `scripts/faults.sh flood` measures how long that takes.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;

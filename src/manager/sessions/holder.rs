@@ -11,6 +11,9 @@
 //! and `expired` are also said unasked, when they happen; they carry the lease's number, so that one said late
 //! is not taken for news of the next lease. The end of the connection is a release.
 //!
+//! One that is not registered may renew, too: a lease is extended only while nobody waits, so it ends a quantum after
+//! somebody began to wait at the latest, whoever holds it.
+//!
 //! One thread does all of it, so one that waits is looked after in turns: it is told `wait`, its `ok` is
 //! awaited, and then the thread sleeps until its turn, for a second at most. Nobody is told
 //! `leased` before the manager has looked whether it is still there.

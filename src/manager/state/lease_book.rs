@@ -11,6 +11,7 @@
 //!   not even one whose request would fit now. So nobody starves and nobody deadlocks.
 //! - **A number for life.** A request gets the next number; the number of its ticket in the queue is the
 //!   number of its lease later. Leases are therefore granted in the order of their numbers.
+//!   (An examination waits in no queue, so its number may come between two of those that wait.)
 //! - **A lease lasts one quantum.** While nobody waits it can be renewed. When somebody waits it ends at
 //!   its time, and the former holder queues again for what it has left: round-robin.
 //! - **Fencing.** Each peer is told what it serves (`bind`) and what no longer (`unbind`); it refuses
