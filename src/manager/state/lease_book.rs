@@ -116,7 +116,7 @@ pub(crate) struct LeaseBook {
     used: HashMap<PeerId, u32>,
     /// A registered peer has left the queue.
     pub(crate) place_left: bool,
-    /// Whose slots were leased last that have not shown that they compute.
+    /// Whose slots a request needed last that have not shown that they compute.
     pub(super) unproven: Vec<PeerId>,
     /// What follows from the last changes.
     pub(super) effects: Vec<Effect>,
@@ -182,6 +182,9 @@ impl LeaseBook {
         let spare = roster.liked(wish).map(|peer| (self.free_at(peer), peer, 0));
         let mut spare: Vec<(u32, &Member, u32)> = spare.filter(|&(free, ..)| free > 0).collect();
         spare.sort_by_key(|&(free, peer, _)| (Reverse(peer.proven), Reverse(free), peer.id));
+        // Where those that have shown that they compute were enough, there are no others here.
+        let unproven = spare.iter().filter(|(_, peer, _)| !peer.proven);
+        self.unproven.extend(unproven.map(|(_, peer, _)| peer.id));
         let mut missing = wish.slots;
         while missing > 0 {
             for (free, _, taken) in &mut spare {
@@ -191,10 +194,8 @@ impl LeaseBook {
                 }
             }
         }
-        spare.retain(|&(_, _, taken)| taken > 0);
-        let unproven = spare.iter().filter(|(_, peer, _)| !peer.proven);
-        self.unproven.extend(unproven.map(|(_, peer, _)| peer.id));
-        Some(spare.into_iter().map(|(_, peer, taken)| self.mark_used(peer, taken)).collect())
+        let shares = spare.into_iter().filter(|&(_, _, taken)| taken > 0);
+        Some(shares.map(|(_, peer, taken)| self.mark_used(peer, taken)).collect())
     }
 
     /// Counts `slots` of a peer as used, no more than it has; the card says how many.

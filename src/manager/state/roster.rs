@@ -14,7 +14,7 @@
 //!   too long, unless its former self never showed that it computes, and the new program has refused to.
 //! - A row can be leased once the manager has connected back to its address. One that has *shown* that it computes
 //!   there holds the address, and is leased before all others. So one that only pretends to be a peer is leased when
-//!   there is nobody else, and is examined then.
+//!   there is nobody else, and all such are examined then.
 //! - **Who is blamed is examined**: until the manager has asked it for a product itself, it is leased to nobody. If
 //!   that is wrong, it is in quarantine until it joins again; if none comes, until one does: it is asked every five
 //!   seconds. If it is right, the blame was false. Who blames falsely in [`FALSE_BLAMES`] leases is not heard for an
@@ -86,7 +86,7 @@ pub(super) struct Member {
     pub(super) is_replaced: bool,
     /// Who has blamed it since it was examined last, by their names, and in which leases.
     accusers: Vec<(Option<Name>, LeaseId)>,
-    /// Slots of it were leased before it had shown that it computes.
+    /// Its slots were needed before it had shown that it computes.
     is_doubted: bool,
     /// What was wrong in its examination.
     failed: Option<String>,
@@ -362,7 +362,8 @@ impl Roster {
         true
     }
 
-    /// Slots of a peer are leased that has not shown that it computes: whatever becomes of them, it is examined, once.
+    /// The slots of a peer are needed that has not shown that it computes: it is examined, once, whether it was leased or
+    /// another of its kind.
     pub(super) fn doubt(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(&id)
             && !std::mem::replace(&mut peer.is_doubted, true)

@@ -333,31 +333,35 @@ fn blame_counts_from_the_holder_of_the_lease_only_and_is_told() {
 }
 
 #[test]
-fn one_that_has_shown_nothing_is_examined_when_its_slots_are_leased_and_then_it_is_leased_no_more() {
+fn those_that_have_shown_nothing_are_examined_when_their_slots_are_needed_and_are_leased_no_more() {
     let mut table = table(&[1]);
     let no_answer = || Err(Error::failed("it did not answer"));
-    let phantom = table.admit(candidate("phantom", 9, 9), DEAD_AFTER, NOW).unwrap();
-    table.tried(phantom, Reach::Yes, &no_answer(), NOW);
-    for slots in [1, 5, 3] {
-        lease(&mut table, NOBODY, slots);
-        table.take_effects();
-        assert_eq!(table.is_exam_due(NOW), slots == 5, "when it is leased first");
-        if slots == 5 {
-            let exam = table.begin_exam(NOW).unwrap();
-            assert_eq!((exam.peer, table.book.used(phantom)), (phantom, 5), "that takes no slot");
-            table.tried(phantom, Reach::Yes, &no_answer(), NOW);
-        } else if slots == 3 {
-            let exam = table.first_exam(phantom).unwrap();
-            table.examined(&exam, no_answer(), NOW);
-        }
+    for (name, port) in [("fay", 8), ("gil", 9)] {
+        let phantom = table.admit(candidate(name, port, port.into()), DEAD_AFTER, NOW).unwrap();
+        table.tried(phantom, Reach::Yes, &no_answer(), NOW);
     }
-    let wish = Wish { asker: NOBODY, slots: 1, avoid: vec![1] };
-    let ticket = table.book.ask(&table.roster, wish, NOW);
+    let (fay, gil, ticket) = (2, 3, lease(&mut table, NOBODY, 1));
+    table.leave(ticket, NOW);
+    table.unbound(1, ticket, NOW);
+    table.take_effects();
+    assert!(!table.is_exam_due(NOW), "one that computes was enough");
+    for due in [true, false] {
+        lease(&mut table, NOBODY, 2);
+        table.take_effects();
+        assert_eq!(table.is_exam_due(NOW), due, "once");
+        let used = [fay, gil].map(|phantom| table.book.used(phantom));
+        let exams: Vec<Exam> = std::iter::from_fn(|| table.begin_exam(NOW)).collect();
+        assert_eq!([fay, gil].map(|phantom| table.book.used(phantom)), used, "that takes no slot");
+        assert_eq!(exams.len(), if due { 2 } else { 0 }, "also the one that was not leased");
+    }
+    for peer in [fay, gil] {
+        let exam = table.first_exam(peer).unwrap();
+        table.examined(&exam, no_answer(), NOW);
+    }
+    let ticket = table.book.ask(&table.roster, Wish { asker: 1, slots: 1, avoid: Vec::new() }, NOW);
     assert_eq!(table.standing(ticket, NOW), TicketStanding::Infeasible { leasable: 0 });
-    let why = "phantom is quarantined: it failed its examination: it did not answer";
-    assert_eq!(last_event(&table), why);
-    assert!(!table.is_exam_due(NOW), "it is asked again later, like one that was blamed");
-    assert!(table.is_exam_due(NOW + 5000));
+    assert_eq!(last_event(&table), "gil is quarantined: it failed its examination: it did not answer");
+    assert!(!table.is_exam_due(NOW) && table.is_exam_due(NOW + 5000), "they are asked again");
 }
 
 #[test]
