@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn who_tells_many_rumours_pushes_out_its_own_and_none_that_another_tells() {
+    fn who_tells_most_rumours_pushes_out_its_own_and_none_that_another_tells() {
         let (real, mut versions) = (name("real"), Versions::new(3));
         versions.hear_say(&name("also"), id(1), 1, 8);
         assert!(versions.hear_say(&real, id(1), 1, 8));
