@@ -183,7 +183,7 @@ fn forty_peers_that_copy_two_hundred_files_cost_a_browser_less_than_50_kb_a_seco
     let (all, mut version) = board.since(None, || forty_peers_copy_two_hundred_files(100)).unwrap();
     let mut sent = 0;
     for tick in 101..=100 + 2 * seconds {
-        board.0.lock()[0].at -= SHARED;
+        board.states.lock().pace = Pace::default();
         let (change, next) =
             board.since(Some(&version), || forty_peers_copy_two_hundred_files(tick)).unwrap();
         sent += change.len();
