@@ -30,7 +30,7 @@ pub enum Code {
     BadMessage,
     /// The two programs speak different versions of the protocol.
     Version,
-    /// The asker may not do that.
+    /// The requester may not do that.
     Unauthorised,
     /// There is no such thing; the 404 of the sources.
     NotFound,

@@ -62,7 +62,7 @@
 //! | `send_pieces` | one for each who wants pieces | sends them, and news of them |
 //! | `judge_uploads` | one a peer | judges every ten seconds who is served pieces |
 //! | `scan_folder` | one a peer | looks into the shared folder, and moves files in it |
-//! | `obey_fetch` | four a peer | fetch what the manager asks for |
+//! | `fetch_ordered` | four a peer | fetch what the manager asks for |
 //! | `compute` | one for each further core, while a product is computed | some rows of it, or of one of two |
 //! | `load`, `look` | one a multiply, briefly | reads one operand, or its entries, while another reads the other |
 //! | `touch`, `times_blocks` | one for each further core, briefly | fresh memory for a product, and the checks of it that can be shared |

@@ -113,7 +113,8 @@ fn what_both_ends_logged_is_one_arrow_and_all_stand_in_the_order_of_time() {
     }
 }
 
-/// Waits for slots, then for pieces: at first, and when it is choked; what is choked after it wants nothing does not wait.
+/// Waits for slots, then for pieces: at first, and when it is choked; what is choked after it wants nothing does not
+/// wait.
 const DAN: &str = r#"
 [2026-08-01T12:00:00.000100Z TRACE] 127.0.0.1:5001 > 127.0.0.1:7000 {"type":"lease","slots":2}
 [2026-08-01T12:00:00.000200Z TRACE] 127.0.0.1:5001 < 127.0.0.1:7000 {"type":"wait","position":1,"free":0}

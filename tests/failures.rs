@@ -80,10 +80,10 @@ fn a_peer_killed_in_the_middle_of_a_product_leaves_every_list_and_the_answer_is_
     let mut network = Network::start_with_log("trace", &[], &[4, 4, 4]);
     let witness = FakePeer::join(network.addr, "witness", 0, HONEST);
     let (a, b) = matrices(&network, 2000);
-    let mut asker = multiply(&network, "asker", "c.npy", &[]);
+    let mut requester = multiply(&network, "requester", "c.npy", &[]);
     is_in_the_middle(&network.peers[0], 0);
     network.peers[0].kill();
-    let outcome = asker.outcome().assert(0, &["must be done again: p0 at"]);
+    let outcome = requester.outcome().assert(0, &["must be done again: p0 at"]);
     assert!(attempts(&outcome) > 7, "it was killed after its work: {outcome:#?}");
     assert_is_product(&network.path("c.npy"), &a, &b);
     witness.sees("a list without it", |seen| seen.list == ["p1", "p2", "witness"]);
@@ -97,20 +97,20 @@ fn a_manager_killed_and_restarted_in_the_middle_has_all_peers_back_and_the_answe
     let options = ["--quantum", "500ms"];
     let mut network = Network::start_with_log("trace", &options, &[4, 4]);
     let (a, b) = matrices(&network, 2400);
-    let mut asker = multiply(&network, "asker", "c.npy", &["--levels", "2"]);
+    let mut requester = multiply(&network, "requester", "c.npy", &["--levels", "2"]);
     is_in_the_middle(&network.peers[1], 0);
     // It sleeps until its lease is over, so that it needs another while there is no manager.
-    asker.signal(Signal::STOP);
+    requester.signal(Signal::STOP);
     network.manager.kill();
     let killed = Instant::now();
     until("its lease is over", PATIENCE, || (killed.elapsed() > QUANTUM).then_some(()));
-    asker.signal(Signal::CONT);
-    asker.hears("of 49 products are done: asking for another");
+    requester.signal(Signal::CONT);
+    requester.hears("of 49 products are done: asking for another");
     network.restart_manager(&options);
     until("all peers are back", COMING_BACK, || {
         ["p0", "p1"].iter().all(|name| network.row(name).is_some()).then_some(())
     });
-    let outcome = asker.outcome().assert(0, &[]);
+    let outcome = requester.outcome().assert(0, &[]);
     assert!(leases(&outcome) > 1, "{outcome:#?}");
     assert_is_product(&network.path("c.npy"), &a, &b);
     until("nothing is in use", PATIENCE, || (network.used() == 0).then_some(()));
@@ -120,12 +120,12 @@ fn a_manager_killed_and_restarted_in_the_middle_has_all_peers_back_and_the_answe
 fn while_there_is_no_manager_work_goes_on_under_the_lease() {
     let mut network = Network::start_with_log("trace", &[], &[4, 4]);
     let (a, b) = matrices(&network, 2400);
-    let mut asker = multiply(&network, "asker", "c.npy", &["--levels", "2"]);
+    let mut requester = multiply(&network, "requester", "c.npy", &["--levels", "2"]);
     is_in_the_middle(&network.peers[1], 0);
-    asker.signal(Signal::STOP);
+    requester.signal(Signal::STOP);
     network.manager.kill();
-    asker.signal(Signal::CONT);
-    let outcome = asker.outcome().assert(0, &[]);
+    requester.signal(Signal::CONT);
+    let outcome = requester.outcome().assert(0, &[]);
     assert_eq!(leases(&outcome), 1, "{outcome:#?}");
     assert_is_product(&network.path("c.npy"), &a, &b);
 }
@@ -227,7 +227,7 @@ fn two_holders_whose_products_take_longer_than_the_quantum_take_turns_and_both_f
     let both = ["c.npy", "d.npy"].map(|answer| multiply(&network, &answer[..1], answer, &["--slots", "2"]));
     until("both wait", PATIENCE, || (network.state()["queue"].as_array().unwrap().len() == 2).then_some(()));
     holder.say(&json!({"type": "release"}));
-    let [c, d] = both.map(|mut asker| leases(&asker.outcome().assert(0, &["leased 2 slots"])));
+    let [c, d] = both.map(|mut requester| leases(&requester.outcome().assert(0, &["leased 2 slots"])));
     assert!(c > 1 || d > 1, "the first gave way before it was done: {c} and {d} leases");
     // The last product of one came after the end of its lease. What is shown is the time of all leases.
     let done = until("both are shown as finished", PATIENCE, || {
@@ -250,7 +250,7 @@ fn a_lying_peer_never_spoils_an_answer_and_is_quarantined() {
     network.all_leasable(2);
     // An answer of 210 rows comes in portions of 78, and is wrong in row 105.
     let (a, b) = matrices(&network, 420);
-    let outcome = multiply(&network, "asker", "c.npy", &[]).outcome();
+    let outcome = multiply(&network, "requester", "c.npy", &[]).outcome();
     let outcome = outcome.assert(0, &["must be done again: liar at", "is wrong in row 105"]);
     assert_is_product(&network.path("c.npy"), &a, &b);
     assert!(!outcome.stdout.contains("liar"), "all products were finished by the other: {outcome:#?}");
@@ -260,7 +260,7 @@ fn a_lying_peer_never_spoils_an_answer_and_is_quarantined() {
     assert!(row["reason"].as_str().unwrap().contains("quarantined"), "{row}");
     // Nobody is sent there any more.
     let before = liar.seen(|seen| seen.granted.len());
-    multiply(&network, "asker", "c.npy", &[]).outcome().assert(0, &["leased 1 slot: 1 at p0"]);
+    multiply(&network, "requester", "c.npy", &[]).outcome().assert(0, &["leased 1 slot: 1 at p0"]);
     assert_eq!(liar.seen(|seen| seen.granted.len()), before);
 }
 
@@ -274,7 +274,7 @@ fn a_product_of_large_whole_numbers_that_is_off_by_one_is_found() {
         matrix.as_mut_slice().iter_mut().for_each(|x| *x *= 3000.0);
         save(matrix, &network.path(name));
     }
-    multiply(&network, "asker", "c.npy", &[]).outcome().assert(5, &["liar at", "is wrong in row 105"]);
+    multiply(&network, "requester", "c.npy", &[]).outcome().assert(5, &["liar at", "is wrong in row 105"]);
     assert!(!network.path("c.npy").exists());
 }
 
@@ -284,7 +284,7 @@ fn where_every_peer_lies_there_is_no_answer_and_the_check_is_named() {
     let _liar = FakePeer::join(network.addr, "liar", 7, answering(Answer::Wrong));
     network.all_leasable(1);
     matrices(&network, 100);
-    let outcome = multiply(&network, "asker", "c.npy", &[]).outcome();
+    let outcome = multiply(&network, "requester", "c.npy", &[]).outcome();
     outcome.assert(5, &["liar at", "is wrong in row"]);
     assert!(!network.path("c.npy").exists());
 }
@@ -301,10 +301,11 @@ fn a_liar_that_passes_its_examination_is_not_leased_again_by_the_multiply_that_f
     let _liar = FakePeer::join(network.addr, "liar", 7, answering(Answer::Sly));
     network.all_leasable(2);
     let (a, b) = matrices(&network, 100);
-    let mut asker = multiply(&network, "asker", "c.npy", &[]);
-    asker.hears("asking for another");
+    let mut requester = multiply(&network, "requester", "c.npy", &[]);
+    requester.hears("asking for another");
     holder.say(&json!({"type": "release"}));
-    let outcome = asker.outcome().assert(0, &["leased 7 slots: 7 at liar", "leased 7 slots: 7 at honest"]);
+    let outcome =
+        requester.outcome().assert(0, &["leased 7 slots: 7 at liar", "leased 7 slots: 7 at honest"]);
     assert_eq!(leases(&outcome), 2, "{outcome:#?}");
     assert_is_product(&network.path("c.npy"), &a, &b);
     assert_eq!(network.row("liar").unwrap()["leasable"], true, "the manager knows nothing of it");
@@ -318,7 +319,7 @@ fn a_peer_that_answers_with_anything_but_a_product_only_delays() {
         network.all_leasable(2);
         // Large enough that half an answer is more than the first portion of it.
         let (a, b) = matrices(&network, 420);
-        let outcome = multiply(&network, "asker", "c.npy", &[]).outcome();
+        let outcome = multiply(&network, "requester", "c.npy", &[]).outcome();
         outcome.assert(0, &["must be done again: fake at"]);
         assert_is_product(&network.path("c.npy"), &a, &b);
         assert!(fake.seen(|seen| seen.products) >= 1, "{answer:?}");
@@ -331,11 +332,11 @@ fn a_peer_that_falls_silent_in_the_middle_of_a_product_is_reported_lost_and_only
     let fake = FakePeer::join(network.addr, "fake", 7 - MINORITY, answering(Answer::Silence));
     network.all_leasable(2);
     let (a, b) = matrices(&network, 420);
-    let mut asker = multiply(&network, "asker", "c.npy", &[]);
+    let mut requester = multiply(&network, "requester", "c.npy", &[]);
     fake.sees("a product", |seen| seen.products > 0);
     fake.set(|manners| manners.answers_pings = false);
     // Long before the product's own deadline, which is half a minute.
-    asker.outcome_within(Duration::from_secs(20)).assert(0, &["must be done again: fake at"]);
+    requester.outcome_within(Duration::from_secs(20)).assert(0, &["must be done again: fake at"]);
     assert_is_product(&network.path("c.npy"), &a, &b);
 }
 
@@ -348,24 +349,29 @@ fn a_multiply_that_is_interrupted_or_killed_frees_its_slots_at_once() {
     for (signal, status) in [(Signal::INT, Some(130)), (Signal::TERM, Some(130)), (Signal::KILL, None)] {
         until("nothing is in use", PATIENCE, || (network.used() == 0).then_some(()));
         let begun = asked_for(&network.peers[0]);
-        let mut asker = multiply(&network, "asker", "c.npy", &[]);
+        let mut requester = multiply(&network, "requester", "c.npy", &[]);
         until("it has its lease", PATIENCE, || {
-            let (asker, state) = (network.row("asker")?, network.state());
-            state["leases"].as_array().unwrap().iter().find(|lease| lease["peer"] == asker["peer"]).cloned()
+            let (requester, state) = (network.row("requester")?, network.state());
+            state["leases"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|lease| lease["peer"] == requester["peer"])
+                .cloned()
         });
         is_in_the_middle(&network.peers[0], begun);
         let mut next = Wire::connect(network.addr);
         next.ask(8);
         assert_eq!(next.hear("wait")["position"], 1);
         next.say(&json!({"type": "ok"}));
-        asker.signal(signal);
-        let outcome = asker.outcome();
+        requester.signal(signal);
+        let outcome = requester.outcome();
         assert_eq!(outcome.status, status, "{outcome:#?}");
         let says = outcome.stderr.contains("stopped: there is no product");
         assert_eq!(says, status.is_some(), "{outcome:#?}");
         // Far within the quantum, and the running products are abandoned.
         next.hear("leased");
-        until("the asker is off the list", PATIENCE, || network.row("asker").is_none().then_some(()));
+        until("the requester is off the list", PATIENCE, || network.row("requester").is_none().then_some(()));
         assert!(!network.path("c.npy").exists());
     }
 }

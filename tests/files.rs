@@ -152,7 +152,7 @@ fn a_file_is_found_at_once_after_a_restart_of_the_manager() {
     whole_at(&network, "a.bin", 1);
     for round in 0..3 {
         network.restart_manager(&["--replicas", "0"]);
-        let name = format!("asker-{round}");
+        let name = format!("requester-{round}");
         network.command(&name, &["down", "a.bin", "-o", &name]).outcome().assert(0, &[]);
     }
 }
@@ -166,13 +166,13 @@ fn a_command_that_comes_while_the_manager_is_restarted_waits_for_it() {
     // One that only asks, and one that joins.
     for words in [&["files"][..], &["down", "a.bin", "-o", "out"]] {
         network.manager.kill();
-        let mut asker = network.command("asker", words);
-        asker.hears("nobody listens at");
+        let mut requester = network.command("requester", words);
+        requester.hears("nobody listens at");
         // However long the new manager takes to start.
-        asker.signal(Signal::STOP);
+        requester.signal(Signal::STOP);
         network.restart_manager(&["--replicas", "0"]);
-        asker.signal(Signal::CONT);
-        asker.outcome().assert(0, &[]);
+        requester.signal(Signal::CONT);
+        requester.outcome().assert(0, &[]);
     }
 }
 
@@ -657,16 +657,16 @@ fn only_so_many_are_served_at_a_time_and_the_others_are_told() {
     put(&network, "ada", "a.bin", bytes(600_000, 11));
     let _ada = serve(&network, "ada", &["--unchoke", "1", "--time-scale", "20"]);
     whole_at(&network, "a.bin", 1);
-    let mut askers: Vec<Wire> = (0..4).map(|_| join(&network, "ada", "a.bin").0).collect();
+    let mut requesters: Vec<Wire> = (0..4).map(|_| join(&network, "ada", "a.bin").0).collect();
     let mut served = [0; 4];
     let mut seen = [false; 4];
-    for asker in &mut askers {
-        asker.say(&json!({"type": "interested", "on": true}));
+    for requester in &mut requesters {
+        requester.say(&json!({"type": "interested", "on": true}));
     }
-    // One for its rate and one by lot; the lot goes round, so that everybody has his turn.
+    // One for its rate and one drawn, another one each time, so that everybody has a turn.
     until("everybody had his turn", PATIENCE, || {
-        for (place, asker) in askers.iter_mut().enumerate() {
-            while let Heard::Line(message) = asker.next(Duration::from_millis(1)) {
+        for (place, requester) in requesters.iter_mut().enumerate() {
+            while let Heard::Line(message) = requester.next(Duration::from_millis(1)) {
                 match message["type"].as_str().unwrap() {
                     "unchoke" => served[place] += 1,
                     "choke" => served[place] -= 1,
@@ -823,7 +823,7 @@ fn who_is_told_that_a_file_was_changed_keeps_no_turns_that_others_wait_for() {
     assert_eq!(refused.hear("error")["code"], "not_found");
     // It neither leaves nor says anything; that is borne for a minute.
     other.say(&json!({"type": "request", "piece": 0}));
-    let Heard::Line(piece) = other.next(Duration::from_secs(20)) else { panic!("the other waits in vain") };
+    let Heard::Line(piece) = other.next(Duration::from_secs(20)) else { panic!("the other gets no answer") };
     assert_eq!((&piece["type"], &piece["payload"]), (&json!("piece"), &json!(1000)));
 }
 

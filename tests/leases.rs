@@ -287,14 +287,14 @@ fn a_peer_that_cannot_be_connected_back_to_is_not_leased_and_is_told_why() {
     let row = network.row("walled").unwrap();
     assert_eq!(row["leasable"], false);
     assert!(row["reason"].as_str().unwrap().contains("cannot connect"), "{row}");
-    let mut asker = Wire::connect(network.addr);
-    asker.ask(1);
-    let no = asker.hear("error");
+    let mut requester = Wire::connect(network.addr);
+    requester.ask(1);
+    let no = requester.hear("error");
     assert_eq!((&no["code"], &no["leasable"]), (&json!("infeasible"), &json!(0)));
     // The wall falls: it is tried again and found.
     let _listener = TcpListener::bind(nowhere).unwrap();
     network.all_leasable(1);
-    lease(&mut asker, 4);
+    lease(&mut requester, 4);
 }
 
 #[test]
@@ -348,18 +348,18 @@ fn only_a_manager_that_has_just_started_lets_an_infeasible_request_wait() {
 fn a_request_that_waits_is_infeasible_as_soon_as_peers_leave() {
     let (network, mut fakes) = network(&[], &[4, 4]);
     // Past the grace of a new manager.
-    let mut asker = Wire::connect(network.addr);
-    asker.ask(99);
-    asker.hear("error");
+    let mut requester = Wire::connect(network.addr);
+    requester.ask(99);
+    requester.hear("error");
     let mut holder = Wire::connect(network.addr);
     lease(&mut holder, 8);
-    asker.ask(8);
-    asker.hear("wait");
-    asker.say(&json!({"type": "ok"}));
+    requester.ask(8);
+    requester.hear("wait");
+    requester.say(&json!({"type": "ok"}));
     let gone = fakes.pop().unwrap();
     let number = gone.number;
     drop(gone);
-    let no = asker.hear("error");
+    let no = requester.hear("error");
     assert_eq!((&no["code"], &no["leasable"]), (&json!("infeasible"), &json!(4)));
     assert_eq!(holder.hear("lost")["peer"], number);
 }
@@ -574,8 +574,8 @@ fn a_peer_that_comes_back_with_bound_leases_is_leased_only_after_it_has_unbound_
     assert_eq!(wire.hear("unbind")["lease"], 17);
     network.all_leasable(1);
     assert_eq!(network.row("back").unwrap()["used"], 3);
-    let mut asker = Wire::connect(network.addr);
-    lease(&mut asker, 1);
+    let mut requester = Wire::connect(network.addr);
+    lease(&mut requester, 1);
     assert_eq!(wire.hear("bind")["slots"], 1);
     let mut second = Wire::connect(network.addr);
     second.ask(3);

@@ -17,7 +17,7 @@ fn multiplies(network: &Network, (m, k, n): (usize, usize, usize), options: &[&s
     save(&a, &path_a);
     save(&b, &path_b);
     let args = [&["multiply", &names[0], &names[1], "-o", &names[2]], options].concat();
-    let outcome = network.command("asker", &args).outcome().assert(0, &[]);
+    let outcome = network.command("requester", &args).outcome().assert(0, &[]);
     assert_is_product(&path_c, &a, &b);
     outcome
 }
@@ -55,7 +55,7 @@ fn a_large_product_of_whole_numbers_is_exact_by_seven_peers_of_one_slot() {
     assert!(outcome.stderr.contains("leased 7 slots: 1 at p"), "{}", outcome.stderr);
     // The same without a network.
     let local = ["multiply", "a-1000-700-1300.npy", "b-1000-700-1300.npy", "-o", "d.npy", "--local"];
-    network.command("asker", &local).outcome().assert(0, &[]);
+    network.command("requester", &local).outcome().assert(0, &[]);
     assert!(load(&network.path("d.npy")) == load(&network.path("c-1000-700-1300.npy")), "not the same");
 }
 
@@ -145,12 +145,12 @@ fn a_peer_that_asks_never_serves_itself() {
     let mut network = Network::start(&[], &[2]);
     save(&integers(64, 64, 1), &network.path("a.npy"));
     // A prompt, which offers its four slots like any other peer.
-    let mut asker = network.command("ada", &[]);
-    asker.ready();
+    let mut requester = network.command("ada", &[]);
+    requester.ready();
     network.all_leasable(2);
-    asker.type_line("multiply a.npy a.npy --slots 5 --json");
-    asker.end_input();
-    let outcome = asker.outcome().assert(0, &["the others offer 2 slots in all"]);
+    requester.type_line("multiply a.npy a.npy --slots 5 --json");
+    requester.end_input();
+    let outcome = requester.outcome().assert(0, &["the others offer 2 slots in all"]);
     let summary: Value = serde_json::from_str(outcome.stdout.lines().nth(1).unwrap()).unwrap();
     let by: Vec<&str> =
         summary["products"].as_array().unwrap().iter().map(|done| done["peer"].as_str().unwrap()).collect();

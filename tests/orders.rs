@@ -273,7 +273,7 @@ fn a_drop_is_told_to_all_and_an_old_copy_does_not_come_back_but_a_new_one_does()
     person.say(&json!({"type": "drop", "peer": ada.number, "file": "notes.txt"}));
     person.hear("dropped");
     ada.wire.hear("drop");
-    // And whoever puts it there later wants it. Later than now nobody does.
+    // And one that puts it there later wants it. Later than now nobody does.
     until("a later moment", PATIENCE, || (lab.state()["manager"]["now"].as_u64()? > at).then_some(()));
     assert_eq!(dan.update("notes.txt", 1, true, Some(at + 1))["type"], "updated");
     assert!(

@@ -107,16 +107,16 @@ fn a_peer_leaves_in_order_while_it_computes_a_product() {
     manager.say(&json!({"type": "registered", "peer": 1, "token": "0".repeat(64)}));
     peer.ready();
     manager.say(&json!({"type": "bind", "lease": 5, "slots": 1, "for_ms": 60000, "key": "1".repeat(64)}));
-    let mut asker = Wire::connect(addr);
+    let mut requester = Wire::connect(addr);
     let size = 4000;
     let bytes = 16 * size * size;
-    asker.say(&json!({"type": "multiply", "lease": 5, "key": "1".repeat(64), "product": 0, "rows": size, "inner": size, "cols": size, "payload": bytes}));
+    requester.say(&json!({"type": "multiply", "lease": 5, "key": "1".repeat(64), "product": 0, "rows": size, "inner": size, "cols": size, "payload": bytes}));
     // More seconds of work than it has to leave.
-    asker.say_raw(&vec![0; bytes]);
+    requester.say_raw(&vec![0; bytes]);
     peer.signal(Signal::TERM);
     assert_eq!(peer.outcome_within(LEAVING).status, Some(0));
     manager.hear("quit");
-    assert!(!matches!(asker.next(PATIENCE), Heard::Line(_)), "the product was finished");
+    assert!(!matches!(requester.next(PATIENCE), Heard::Line(_)), "the product was finished");
 }
 
 #[test]
@@ -143,7 +143,8 @@ fn matrices_that_cannot_be_multiplied_are_refused_before_a_manager_is_needed() {
     let network = Network::start(&[], &[]);
     let (good, mut bad) = (integers(30, 40, 1), integers(40, 20, 2));
     save(&good, &network.path("good.npy"));
-    let multiply = |a: &str, b: &str| network.command("asker", &["multiply", a, b, "-o", "c.npy"]).outcome();
+    let multiply =
+        |a: &str, b: &str| network.command("requester", &["multiply", a, b, "-o", "c.npy"]).outcome();
     multiply("good.npy", "good.npy").assert(
         2,
         &["the shapes do not fit: good.npy is 30 x 40, good.npy is 30 x 40", "as many columns as"],

@@ -55,7 +55,7 @@ fn start_saboteur(network: &Network, how: &str, options: &[&str]) -> Node {
     node
 }
 
-/// Multiplies two matrices of whole numbers; the answer is right, whoever lies.
+/// Multiplies two matrices of whole numbers; the answer is right, whichever peer lies.
 fn multiplies(network: &Network, size: usize) -> Outcome {
     let (a, b) = (integers(size, size, 1), integers(size, size, 2));
     save(&a, &network.path("a.npy"));
@@ -76,7 +76,7 @@ fn happens(network: &Network, text: &str) {
 /// Waits until `peer why` says this.
 fn why_says(network: &Network, text: &str) {
     until(&format!("`why` says {text:?}"), PATIENCE, || {
-        let said = network.command("asker", &["why"]).outcome().assert(0, &[]).stdout;
+        let said = network.command("requester", &["why"]).outcome().assert(0, &[]).stdout;
         said.contains(text).then_some(())
     });
 }
@@ -86,7 +86,7 @@ fn again(network: &Network) -> String {
     network.state()["done"].as_array().unwrap().last().unwrap()["progress"]["again"].to_string()
 }
 
-/// Downloads a file, which is right whoever gives it.
+/// Downloads a file, which is right, whichever peer gives it.
 fn downs(network: &Network, file: &str, content: &[u8]) -> Outcome {
     let outcome = network.command("bob", &["down", file, "-o", "into"]).outcome().assert(0, &[]);
     assert!(fs::read(network.path("into").join(file)).unwrap() == content, "{file} has other bytes");

@@ -439,7 +439,11 @@ fn a_dropped_file_that_cannot_go_to_the_trash_is_said_once_and_let_be_until_it_c
     fs::remove_dir(trash("ben")).unwrap();
     network.command("eve", &["drop", "a.txt"]).outcome().assert(0, &[]);
     nowhere(&network, &["ben"], "a.txt");
-    assert_eq!(text(&network, "ben", ".peerlab/trash/a.txt").as_deref(), Some("a"), "the trash is made anew");
+    assert_eq!(
+        text(&network, "ben", ".peerlab/trash/a.txt").as_deref(),
+        Some("a"),
+        "the trash is made again"
+    );
     // Time for some looks, and for many rounds between the peer and the manager.
     for file in ["b.txt", "c.txt", "d.txt"] {
         put(&network, "ada", file, file);
@@ -596,7 +600,7 @@ fn an_edit_that_nobody_else_has_the_original_of_is_published_as_the_file() {
     whole_at(&network, "a.txt", 1);
     let before = row(&network, "a.txt").unwrap()["id"].clone();
     put(&network, "ada", "a.txt", "edited");
-    until("it is listed anew", PATIENCE, || (row(&network, "a.txt")?["id"] != before).then_some(()));
+    until("it is listed again", PATIENCE, || (row(&network, "a.txt")?["id"] != before).then_some(()));
     assert_eq!(names(&network, "ada"), ["a.txt"]);
     network.command("cyd", &["down", "a.txt", "-o", "out"]).outcome().assert(0, &[]);
     assert_eq!(fs::read_to_string(network.path("out/a.txt")).unwrap(), "edited");

@@ -204,7 +204,7 @@ impl Stage {
             let again = ["ping", "wait", "peers"].contains(&&*said);
             if !again || said == kind {
                 let text = self.abstracted(&message);
-                // A file that is written anew may say what it waits for in a word.
+                // A new file may say what it waits for in a word.
                 let any = self.update && !expected.starts_with('{');
                 let settled = any || !again || text == expected || Instant::now() > end;
                 if settled {

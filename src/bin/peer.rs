@@ -154,8 +154,8 @@ fn serve(config: Config, stop: &Receiver<i32>) -> Result<()> {
     Ok(())
 }
 
-/// Says what a peer that stays gives to all, and what comes into its folder: its user may have meant neither. The manager
-/// asks for the first copy half a second after a peer has joined, so this is said before anything is copied.
+/// Says what a peer that stays gives to all, and what comes into its folder: its user may have meant neither. The
+/// manager asks for the first copy half a second after a peer has joined, so this is said before anything is copied.
 fn tell_shared(peer: &Peer) {
     let Config { manager, data, .. } = &peer.network().config;
     let shared =

@@ -322,7 +322,7 @@ pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
         }
     })?;
     if let Some(first) = bad.first() {
-        // So this peer does not offer it as it is, whoever can mend it.
+        // So this peer does not offer it as it is, also where others can mend it.
         let _ = found.manifest.layout().piece(*first).and_then(|piece| store.recheck(&found.manifest, piece));
         let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
         let wrong = counted(bad.len(), "wrong piece");

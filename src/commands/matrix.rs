@@ -64,8 +64,8 @@ pub(super) fn make(options: MakeOptions, work: &Work) -> Result<Outcome> {
 }
 
 /// A product. `load_seconds` is reading both operands and getting memory for the answer, `seconds` from then to the
-/// whole answer in it, waiting for leases excluded. `rounded` says that the operands are whole numbers, and too large for
-/// an exact product.
+/// whole answer in it, waiting for leases excluded. `rounded` says that the operands are whole numbers, and too large
+/// for an exact product.
 #[derive(Debug, Serialize)]
 pub(super) struct Multiplied {
     rows: usize,

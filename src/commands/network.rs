@@ -108,7 +108,7 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     let (standing, (slots, serving)) = (peer.network().standing(), peer.load());
     let (files, uploads) = (peer.wings.library.offers().len(), peer.wings.uploads.status());
     let held = context.lease.as_ref().and_then(|lease| Some((lease, lease.left()?)));
-    let keeping = peer.wings.replication.as_ref().map(|replication| replication.status());
+    let replication = peer.wings.replication.as_ref().map(|replication| replication.status());
     let mut lines = vec![
         format!("{name} listens on {addr}"),
         match standing.number {
@@ -125,14 +125,14 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
         None => "holds no slots".into(),
     });
     lines.push(format!("offers {}", counted(files, "file")));
-    lines.extend(keeping.iter().flat_map(work_for_the_folder));
+    lines.extend(replication.iter().flat_map(work_for_the_folder));
     let downloads = peer.wings.uploads.activity().downloads;
     lines.extend(traffic(&uploads, downloads.iter().map(|one| one.bytes_per_s).sum()));
     let data = json!({
         "name": name, "addr": addr, "manager": manager, "peer": standing.number, "slots": slots,
         "serving": serving, "lease": held.map(|(lease, _)| terms(lease)),
         "trouble": standing.trouble.map(|(why, _)| why), "files": files, "uploads": uploads,
-        "downloads": downloads, "keeping": keeping,
+        "downloads": downloads, "replication": replication,
     });
     Ok(Outcome::new(data, lines.join("\n")))
 }

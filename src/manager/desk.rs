@@ -157,11 +157,11 @@ impl Desk {
     /// Takes a ticket for slots. Its end in any way gives back what it took. While another request of the same peer
     /// waits, this one waits here, for `at_most` so long, and has no ticket yet.
     pub(super) fn ask(&self, wish: &Wish, line: &Outbox, at_most: Duration) -> Option<Ticket<'_>> {
-        drop(self.wait(&self.place_left, at_most, |locked| !locked.table.book.waits(wish.asker)));
+        drop(self.wait(&self.place_left, at_most, |locked| !locked.table.book.waits(wish.requester)));
         let turn = Arc::new(Condvar::new());
         let number = self.change_all(|locked, now| {
             let Table { book, roster, .. } = &mut locked.table;
-            let number = (!book.waits(wish.asker)).then(|| book.ask(roster, wish.clone(), now))?;
+            let number = (!book.waits(wish.requester)).then(|| book.ask(roster, wish.clone(), now))?;
             locked.waiting.insert(number, Waking { turn: Arc::clone(&turn), line: line.clone() });
             Some(number)
         })?;

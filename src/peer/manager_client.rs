@@ -23,7 +23,7 @@ use crate::share::{FileId, FileName, Manifest};
 use crate::thread::{self, Thread};
 
 /// For how long a command tries again where nobody listens: a manager that is restarted is back within a second. Less
-/// than [`QUIET`], so that a person who waits in vain is told so once.
+/// than [`QUIET`], so that a person for whom nobody answers is told so once.
 const RESTART: Duration = Duration::from_millis(1500);
 
 /// The pause before it tries again.
@@ -66,7 +66,7 @@ pub struct Listing {
     /// Who has it.
     pub(crate) holders: Vec<Holder>,
     /// Who asked: to whom the holders' passes belong.
-    pub(crate) asker: PeerId,
+    pub(crate) requester: PeerId,
 }
 
 /// A way to ask the manager.
@@ -140,7 +140,7 @@ impl ManagerClient {
             FromManager::Holders { found, payload } if found.file == *file => {
                 let hashes = connection.receive_hashes(payload)?;
                 let manifest = Manifest::from_wire(found.file, found.size, found.piece_size, &hashes)?;
-                Ok(Listing { manifest, holders: found.holders, asker: who.peer })
+                Ok(Listing { manifest, holders: found.holders, requester: who.peer })
             }
             other => Err(no_answer(&other, "query")),
         })

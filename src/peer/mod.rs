@@ -94,7 +94,7 @@ impl Peer {
             peer.start_thread("scan_folder", move |_| folder.scan_folder())?;
             for _ in 0..WORKERS {
                 let replication = Arc::clone(&replication);
-                peer.start_thread("obey_fetch", move |_| replication.obey_fetch())?;
+                peer.start_thread("fetch_ordered", move |_| replication.fetch_ordered())?;
             }
         }
         peer.start_thread("keep_membership", keep_membership)?;

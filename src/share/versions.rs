@@ -93,7 +93,7 @@ impl Mark {
 
 /// How it is known that something was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
+enum Evidence {
     /// The one of this number tells it, of what was never seen here.
     Rumour(u64),
     /// It was seen here.
@@ -103,9 +103,9 @@ enum Source {
 /// The marks of all files.
 #[derive(Debug, Default)]
 pub struct Versions {
-    marks: BTreeMap<(FileName, FileId), (Mark, Source)>,
+    marks: BTreeMap<(FileName, FileId), (Mark, Evidence)>,
     /// Those of them that are drops: rumours first, and of each source the oldest first.
-    drops: BTreeMap<Source, BTreeSet<(Millis, FileName, FileId)>>,
+    drops: BTreeMap<Evidence, BTreeSet<(Millis, FileName, FileId)>>,
     /// How many drops there are, and may be.
     count: usize,
     room: usize,
@@ -130,26 +130,26 @@ impl Versions {
     /// # Ok::<(), peerlab::error::Error>(())
     /// ```
     pub fn merge(&mut self, file: &FileName, id: FileId, mark: Mark) -> bool {
-        self.enter(file, id, mark, Source::Seen)
+        self.enter(file, id, mark, Evidence::Seen)
     }
 
     /// The `teller` says that bytes were dropped which were never seen here. True when it is remembered.
     pub fn hear_say(&mut self, file: &FileName, id: FileId, at: Millis, teller: u64) -> bool {
-        self.enter(file, id, Mark::dropped(at), Source::Rumour(teller))
+        self.enter(file, id, Mark::dropped(at), Evidence::Rumour(teller))
     }
 
-    fn enter(&mut self, file: &FileName, id: FileId, mark: Mark, mut by: Source) -> bool {
+    fn enter(&mut self, file: &FileName, id: FileId, mark: Mark, mut by: Evidence) -> bool {
         let known = self.marks.get(&(file.clone(), id)).copied();
         if let Some((known, before)) = known {
             // One that told first what others remember, and then much more, must not push it out.
-            let passes_on = known == mark && before != Source::Seen && self.told(by) < self.told(before);
+            let passes_on = known == mark && before != Evidence::Seen && self.told(by) < self.told(before);
             if known >= mark && !passes_on {
                 return false;
             }
             if known.act == Act::Dropped {
                 self.take(before, &(known.at, file.clone(), id));
                 // What was seen once is no rumour any more.
-                by = if before == Source::Seen { before } else { by };
+                by = if before == Evidence::Seen { before } else { by };
             }
         }
         self.marks.insert((file.clone(), id), (mark, by));
@@ -162,11 +162,11 @@ impl Versions {
     }
 
     /// How many drops are known in this way.
-    fn told(&self, by: Source) -> usize {
+    fn told(&self, by: Evidence) -> usize {
         self.drops.get(&by).map_or(0, BTreeSet::len)
     }
 
-    fn take(&mut self, by: Source, drop: &(Millis, FileName, FileId)) {
+    fn take(&mut self, by: Evidence, drop: &(Millis, FileName, FileId)) {
         if let Some(drops) = self.drops.get_mut(&by) {
             self.count -= usize::from(drops.remove(drop));
             if drops.is_empty() {
@@ -180,7 +180,7 @@ impl Versions {
         if self.count <= self.room {
             return None;
         }
-        let rumours = self.drops.iter().filter(|(by, _)| **by != Source::Seen);
+        let rumours = self.drops.iter().filter(|(by, _)| **by != Evidence::Seen);
         let (&by, drops) = rumours.max_by_key(|(_, drops)| drops.len()).or(self.drops.last_key_value())?;
         let oldest = drops.first()?.clone();
         self.marks.remove(&(oldest.1.clone(), oldest.2));
@@ -214,7 +214,7 @@ impl Versions {
     /// Of this name, other publications than that of these bytes are forgotten.
     pub fn forget_others(&mut self, file: &FileName, id: Option<FileId>) {
         let [first, last] = [0, u8::MAX].map(|byte| (file.clone(), FileId::from([byte; 32])));
-        let is_other = |(_, its): &(FileName, FileId), (mark, _): &mut (Mark, Source)| {
+        let is_other = |(_, its): &(FileName, FileId), (mark, _): &mut (Mark, Evidence)| {
             mark.act == Act::Published && Some(*its) != id
         };
         self.marks.extract_if(first..=last, is_other).for_each(drop);

@@ -216,8 +216,8 @@ impl Manager {
         let table = &mut self.table;
         match request {
             ToManager::Query { who, file, has } => {
-                let asker = table.roster.caller(&who)?;
-                let (manifest, holders) = table.query(asker, &file, has, now)?;
+                let requester = table.roster.caller(&who)?;
+                let (manifest, holders) = table.query(requester, &file, has, now)?;
                 let (found, hashes) = (FileState::of(&manifest, holders, None), manifest.hashes().to_vec());
                 Ok((FromManager::Holders { found, payload: hashes.len() as u64 }, hashes))
             }
@@ -278,8 +278,8 @@ impl Manager {
         now: Millis,
     ) {
         match self.table.roster.caller(who) {
-            Ok(asker) => {
-                let wish = Wish { asker, slots, avoid };
+            Ok(requester) => {
+                let wish = Wish { requester, slots, avoid };
                 let ticket = self.ask(&wish, now);
                 let step = Step::Wait { wish, ticket, answer_by: None, tell_at: now };
                 self.talks.insert(conn, Talk::Holder(Holder { step }));
@@ -292,7 +292,7 @@ impl Manager {
     /// Each peer has one place in the queue.
     fn ask(&mut self, wish: &Wish, now: Millis) -> Option<LeaseId> {
         let Table { book, roster, .. } = &mut self.table;
-        (!book.waits(wish.asker)).then(|| book.ask(roster, wish.clone(), now))
+        (!book.waits(wish.requester)).then(|| book.ask(roster, wish.clone(), now))
     }
 
     fn step(&mut self, conn: ConnId, step: Step) {

@@ -14,9 +14,9 @@
 //!   and multiply; nodes are killed, lose their power, freeze and come back; cables hold or break; questions are
 //!   repeated; disks are full; peers lie. Each clock runs at its own speed.
 //! - **After each event** these promises of the README are looked at: no peer computes more products than the manager
-//!   counts slots; no product begins under a lease that is over; no byte that a person has put somewhere is lost, unless
-//!   a person or a power cut took the last of it; nothing is in a trash that nobody dropped; only what has the right
-//!   hash gets a name; leases are granted in their order; a stranger hears nothing.
+//!   counts slots; no product begins under a lease that is over; no byte that a person has put somewhere is lost,
+//!   unless a person or a power cut took the last of it; nothing is in a trash that nobody dropped; only what has the
+//!   right hash gets a name; leases are granted in their order; a stranger hears nothing.
 //! - **When the schedule is over**, everything that fails is mended, and the network must come to rest within [`REST`]:
 //!   all peers have the same files, what was dropped is away, what was published is there, and nobody waits.
 //! - **A failing schedule shrinks**: what can be left out without mending it is left out.
@@ -25,8 +25,8 @@
 //! board showed; `SIM_SEED=7` before it plays that one alone.
 //!
 //! # What is missing
-//! The threads, the locks and the sockets are not simulated: tests with real processes are for them. What is said in one
-//! conversation keeps its order; only questions are repeated, in another one.
+//! The threads, the locks and the sockets are not simulated: tests with real processes are for them. What is said in
+//! one conversation keeps its order; only questions are repeated, in another one.
 
 pub(crate) mod disk;
 pub(crate) mod net;

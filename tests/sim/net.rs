@@ -186,7 +186,7 @@ impl Net {
         self.alarms[node] = Millis::MAX;
     }
 
-    /// A node is killed: whoever talked with it hears the end, as far as the cable carries it.
+    /// A node is killed: all that talked with it hear the end, as far as the cable carries it.
     pub(crate) fn kill(&mut self, node: NodeId) {
         (self.alive[node], self.frozen[node]) = (false, 0);
         for conn in 0..self.conns.len() {

@@ -875,12 +875,12 @@ impl Peer {
 
     /// Connects to holders that are not listened to yet.
     fn join(&mut self, net: &mut Net, file: &FileName, holders: Vec<Holder>, now: Millis) {
-        let (own, asker) = (self.network.addr, self.network.credentials().peer);
+        let (own, requester) = (self.network.addr, self.network.credentials().peer);
         let Some(fetch) = self.orders.get_mut(file).and_then(|order| order.fetch.as_mut()) else { return };
         for Holder { peer, addr, pass, .. } in holders {
             let avoided = fetch.avoided.get(&peer).is_some_and(|until| now < *until);
             if addr == own
-                || peer == asker
+                || peer == requester
                 || avoided
                 || fetch.picker.barred(peer)
                 || fetch.neighbours.contains_key(&peer)
@@ -888,7 +888,7 @@ impl Peer {
                 continue;
             }
             let conn = net.connect(self.node, node_at(addr));
-            let who = if pass.is_some() { asker } else { NOBODY };
+            let who = if pass.is_some() { requester } else { NOBODY };
             let join = ToPeer::Join { peer: who, file: file.clone(), id: fetch.manifest.id(), pass };
             net.say(conn, self.node, &join, &[]);
             fetch.neighbours.insert(peer, conn);

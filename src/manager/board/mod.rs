@@ -15,9 +15,9 @@
 //!   some hundred kilobytes. So the page names the version that it has, and is sent the difference ([`change`]). The
 //!   last states are kept for that, and shared by all that look, as texts ([`Board`]): a state is made and written
 //!   once, for one browser or a hundred. Of a version that is not kept any more, all is sent.
-//! - **It is made for all that ask, and takes a fifth of the time at most** (`Pace`). Who asks without a version, by
-//!   HTTP or by a message, is told what is so since it asked. So a state is not kept for such a one, but while one is
-//!   made, or must not be made yet, all wait for the next one together. The list of files is made in the same way.
+//! - **It is made for all that ask, and takes a fifth of the time at most** (`LastMade`). Who asks without a version,
+//!   by HTTP or by a message, is told what is so since it asked. So a state is not kept for such a one, but while one
+//!   is made, or must not be made yet, all wait for the next one together. The list of files is made in the same way.
 //! - **A name is never markup.** `<b>` is a legal name of a file. The script puts all text from the network
 //!   in as text. And should it ever forget to: the page's policy lets a browser run this one script
 //!   and no other, known by its hash, load nothing, and refuse every assignment of markup (trusted types).
@@ -144,9 +144,9 @@ impl Snapshot {
 
 /// When something was begun last that is made for all that ask for it, and how long it took.
 #[derive(Default)]
-struct Pace(Option<(Instant, Duration)>);
+struct LastMade(Option<(Instant, Duration)>);
 
-impl Pace {
+impl LastMade {
     /// Makes it when its time has come; `None` where that was begun since `oldest`, so that it is good enough. One of
     /// those that wait for it sleeps under the lock, for all.
     fn make<T>(&mut self, oldest: Instant, make: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
@@ -176,7 +176,7 @@ struct Shown {
 /// The states that were shown last, the last one first.
 #[derive(Default)]
 struct States {
-    pace: Pace,
+    last_made: LastMade,
     shown: VecDeque<Shown>,
 }
 
@@ -187,7 +187,7 @@ impl States {
             let snapshot = Snapshot::of(state())?;
             Ok(Shown { text: bytes(&snapshot.shown), snapshot, line: None, change: None })
         };
-        if let Some(new) = self.pace.make(oldest, show)? {
+        if let Some(new) = self.last_made.make(oldest, show)? {
             self.shown.truncate(KEPT - 1);
             self.shown.iter_mut().for_each(|look| look.change = None);
             self.shown.push_front(new);
@@ -201,7 +201,7 @@ impl States {
 pub(super) struct Board {
     states: Mutex<States>,
     /// The lists of files, by name and by size.
-    lists: [Mutex<(Pace, Markup)>; 2],
+    lists: [Mutex<(LastMade, Markup)>; 2],
 }
 
 impl Board {
@@ -225,8 +225,8 @@ impl Board {
     /// The list of files, as it is since it was asked for.
     pub(super) fn list(&self, by_size: bool, make: impl FnOnce() -> Markup) -> Markup {
         let asked = Instant::now();
-        let (pace, list) = &mut *self.lists[usize::from(by_size)].lock();
-        if let Ok(Some(new)) = pace.make(asked, || Ok(make())) {
+        let (last_made, list) = &mut *self.lists[usize::from(by_size)].lock();
+        if let Ok(Some(new)) = last_made.make(asked, || Ok(make())) {
             *list = new;
         }
         list.clone()

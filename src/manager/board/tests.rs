@@ -183,7 +183,7 @@ fn forty_peers_that_copy_two_hundred_files_cost_a_browser_less_than_50_kb_a_seco
     let (all, mut version) = board.since(None, || forty_peers_copy_two_hundred_files(100)).unwrap();
     let mut sent = 0;
     for tick in 101..=100 + 2 * seconds {
-        board.states.lock().pace = Pace::default();
+        board.states.lock().last_made = LastMade::default();
         let (change, next) =
             board.since(Some(&version), || forty_peers_copy_two_hundred_files(tick)).unwrap();
         sent += change.len();
@@ -206,7 +206,7 @@ fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all
     assert!(Arc::ptr_eq(&since(&first, &late).0, &none), "and that of the change");
     let all_again = board.since(None, || state(5)).unwrap();
     assert!(all_again.0 == all && !Arc::ptr_eq(&all_again.0, &all), "without a version it is what is so now");
-    board.states.lock().pace = Pace::default();
+    board.states.lock().last_made = LastMade::default();
     let mut other = state(6);
     other.events.push(Event { at: 6, text: "something".into() });
     let (next, version) = since(&first, &|| other.clone());
@@ -230,10 +230,14 @@ fn what_is_made_for_all_takes_a_fifth_of_the_time_at_most_and_is_not_older_than_
     }
     board.since(None, || make(3)).unwrap();
     assert!(began.elapsed() >= took * (1 + REST) * 2 + took, "all three are states");
-    let mut pace = Pace::default();
-    assert_eq!(pace.make(began, || Ok(1)).unwrap(), Some(1));
-    assert_eq!(pace.make(began, || Ok(2)).unwrap(), None, "one that asked before it was made has it, too");
-    assert_eq!(pace.make(Instant::now(), || Ok(3)).unwrap(), Some(3));
+    let mut last_made = LastMade::default();
+    assert_eq!(last_made.make(began, || Ok(1)).unwrap(), Some(1));
+    assert_eq!(
+        last_made.make(began, || Ok(2)).unwrap(),
+        None,
+        "one that asked before it was made has it, too"
+    );
+    assert_eq!(last_made.make(Instant::now(), || Ok(3)).unwrap(), Some(3));
 }
 
 #[test]
@@ -244,8 +248,9 @@ fn a_message_says_nothing_of_bounds_which_only_the_page_shows() {
     let (text, line, change) = (bytes(&shown.shown), None, None);
     let board = Board::default();
     board.since(None, || state(5)).unwrap();
-    let pace = Pace(Some((Instant::now() + Duration::from_secs(60), Duration::ZERO)));
-    *board.states.lock() = States { pace, shown: [Shown { snapshot: shown, text, line, change }].into() };
+    let last_made = LastMade(Some((Instant::now() + Duration::from_secs(60), Duration::ZERO)));
+    *board.states.lock() =
+        States { last_made, shown: [Shown { snapshot: shown, text, line, change }].into() };
     let line = board.message(|| panic!("it is there")).unwrap();
     assert_eq!(line.trim_ascii_end(), &*message);
 }

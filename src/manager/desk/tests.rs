@@ -27,7 +27,7 @@ fn desk() -> (Desk, Outbox, PeerId) {
 }
 
 fn ask<'a>(desk: &'a Desk, line: &Outbox) -> Ticket<'a> {
-    let wish = Wish { asker: NOBODY, slots: 1, avoid: Vec::new() };
+    let wish = Wish { requester: NOBODY, slots: 1, avoid: Vec::new() };
     desk.ask(&wish, line, Duration::ZERO).unwrap()
 }
 

@@ -12,7 +12,7 @@
 //! is not taken for news of the next lease. The end of the connection is a release.
 //!
 //! One that is not registered may renew, too: a lease is extended only while nobody waits, so it ends a quantum after
-//! somebody began to wait at the latest, whoever holds it.
+//! somebody began to wait at the latest, whichever peer holds it.
 //!
 //! One thread does all of it, so one that waits is looked after in turns: it is told `wait`, its `ok` is
 //! awaited, and then the thread sleeps until its turn, for a second at most. Nobody is told
@@ -55,7 +55,7 @@ struct Leaseholder<'a> {
     connection: &'a mut Connection,
     line: Outbox,
     /// Its own number, as its last request showed.
-    asker: PeerId,
+    requester: PeerId,
     /// The lease that it held last: its last product may come after that is over.
     held: Option<LeaseId>,
 }
@@ -72,7 +72,7 @@ pub(super) fn serve_holder(
     avoid: Vec<PeerId>,
 ) -> Result<()> {
     let line = connection.outbox();
-    let mut holder = Leaseholder { desk, connection, line, asker: NOBODY, held: None };
+    let mut holder = Leaseholder { desk, connection, line, requester: NOBODY, held: None };
     let mut step = holder.wish(who, slots, avoid)?;
     loop {
         step = match step {
@@ -91,9 +91,9 @@ impl<'a> Leaseholder<'a> {
             (0, _) => ("a lease of 0 slots is none", "ask for 1 or more".into()),
             (_, limits::AVOID..) => ("too many peers to avoid", format!("name fewer than {}", limits::AVOID)),
             _ => {
-                self.asker = self.desk.change(|table, _| table.roster.caller(who))?;
-                self.connection.is_of(self.asker);
-                return Ok(Step::Wait(Wish { asker: self.asker, slots, avoid }));
+                self.requester = self.desk.change(|table, _| table.roster.caller(who))?;
+                self.connection.is_of(self.requester);
+                return Ok(Step::Wait(Wish { requester: self.requester, slots, avoid }));
             }
         };
         Err(Error::new(Code::BadMessage, no).advise(advice))
@@ -186,7 +186,7 @@ impl<'a> Leaseholder<'a> {
             }
         };
         drop(ticket);
-        self.desk.change(|table, now| table.tell_of(self.asker, did, now));
+        self.desk.change(|table, now| table.tell_of(self.requester, did, now));
         let Some(answer) = answer else { return Ok(Step::End) };
         self.line.send(&answer);
         Ok(Step::Rest(lease))
@@ -199,7 +199,7 @@ impl<'a> Leaseholder<'a> {
             let at: Vec<String> =
                 slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
             let did = format!("leased {} ({})", counted(count, "slot"), at.join(", "));
-            table.tell_of(self.asker, &did, now);
+            table.tell_of(self.requester, &did, now);
         })
     }
 
@@ -253,7 +253,7 @@ impl<'a> Leaseholder<'a> {
     }
 
     fn progress(&self, lease: LeaseId, progress: Progress) {
-        self.desk.change(|table, now| table.progress(lease, self.asker, progress, now));
+        self.desk.change(|table, now| table.progress(lease, self.requester, progress, now));
     }
 }
 
@@ -284,8 +284,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let connect = || Connection::connect(addr, limits::LINE, None).unwrap();
-        let mut asker = connect();
-        let line = asker.outbox();
+        let mut requester = connect();
+        let line = requester.outbox();
         let peers = [1, 2].map(|n| {
             let is =
                 json!({"version": 2, "name": format!("p{n}"), "addr": format!("127.0.0.1:{n}"), "slots": 1});
@@ -295,12 +295,12 @@ mod tests {
         });
         let holder = Leaseholder {
             desk: &desk,
-            connection: &mut asker,
+            connection: &mut requester,
             line: line.clone(),
-            asker: NOBODY,
+            requester: NOBODY,
             held: None,
         };
-        let wish = Wish { asker: NOBODY, slots: 2, avoid: Vec::new() };
+        let wish = Wish { requester: NOBODY, slots: 2, avoid: Vec::new() };
         let ticket = desk.ask(&wish, &line, Duration::ZERO).unwrap();
         assert!(matches!(ticket.wait_for_turn(Duration::ZERO), TicketStanding::Leased { .. }));
         desk.strike(peers[0], "its connection broke");

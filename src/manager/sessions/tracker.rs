@@ -94,9 +94,9 @@ fn serve_query(
     has: bool,
 ) -> Result<()> {
     let (manifest, holders) = desk.change(|table, now| {
-        let asker = table.roster.caller(who)?;
-        connection.is_of(asker);
-        table.query(asker, file, has, now)
+        let requester = table.roster.caller(who)?;
+        connection.is_of(requester);
+        table.query(requester, file, has, now)
     })?;
     let hashes = manifest.hashes();
     let found = FileState::of(&manifest, holders, None);

@@ -7,7 +7,7 @@
 //!
 //! # The rules
 //! - **Query and update** (C1). An update adds a holder; a query is answered by the list of all holders but the
-//!   asker, an unknown file by `not_found` (C2).
+//!   requester, an unknown file by `not_found` (C2).
 //! - **A peer that asks for what it has, has lost it** (C3): a query from a whole holder takes it off, unless it says
 //!   that it `has` it. One that holds a part asks because it wants the rest, and stays. Who asks is shown by its token:
 //!   else anybody could take others off.
@@ -71,9 +71,9 @@ pub(super) type FileNumber = u64;
 /// What a query found.
 #[derive(Default)]
 pub(super) struct Lookup {
-    /// The file's manifest and its holders but the asker, if there is such a file and anybody else has it.
+    /// The file's manifest and its holders but the requester, if there is such a file and anybody else has it.
     pub(super) file: Option<(Manifest, BTreeMap<PeerId, bool>)>,
-    /// The asker was listed as a whole holder, and is no more.
+    /// The requester was listed as a whole holder, and is no more.
     pub(super) lost: bool,
 }
 
@@ -212,14 +212,14 @@ impl Catalogue {
 
     // lab 7
     /// Who has this file? A whole holder that asks has lost it.
-    pub(super) fn query(&mut self, asker: PeerId, file: &FileName, has: bool, now: Millis) -> Lookup {
-        let lost = self.number(file).filter(|number| !has && self.files[number].is_whole_at(asker));
+    pub(super) fn query(&mut self, requester: PeerId, file: &FileName, has: bool, now: Millis) -> Lookup {
+        let lost = self.number(file).filter(|number| !has && self.files[number].is_whole_at(requester));
         if let Some(number) = lost {
-            self.take_off(asker, number, now);
+            self.take_off(requester, number, now);
         }
         let others = |listing: &ListedFile| {
             let mut holders = listing.holders.clone();
-            holders.remove(&asker);
+            holders.remove(&requester);
             (!holders.is_empty()).then(|| (listing.manifest.clone(), holders))
         };
         Lookup { file: self.named(file).and_then(others), lost: lost.is_some() }

@@ -141,13 +141,13 @@ impl LeaseBook {
     }
 
     /// Whether a peer has a place in the queue already. Those that are not registered are not told apart.
-    pub(crate) fn waits(&self, asker: PeerId) -> bool {
-        asker != NOBODY && self.queue.iter().any(|waiter| waiter.wish.asker == asker)
+    pub(crate) fn waits(&self, requester: PeerId) -> bool {
+        requester != NOBODY && self.queue.iter().any(|waiter| waiter.wish.requester == requester)
     }
 
     /// A peer has another number now, by which it is known where it waits and where it holds slots.
     pub(super) fn renumber(&mut self, former: PeerId, peer: PeerId) {
-        let waiting = self.queue.iter_mut().map(|waiter| &mut waiter.wish.asker);
+        let waiting = self.queue.iter_mut().map(|waiter| &mut waiter.wish.requester);
         let holding = self.leases.values_mut().map(|lease| &mut lease.holder);
         waiting.chain(holding).filter(|number| **number == former).for_each(|number| *number = peer);
     }
@@ -166,8 +166,8 @@ impl LeaseBook {
             let (lease, wish) = (head.ticket, head.wish.clone());
             let Some(slots) = self.take(roster, &wish) else { return };
             self.queue.pop_front();
-            self.place_left |= wish.asker != NOBODY;
-            self.grant(roster, lease, wish.asker, slots, now);
+            self.place_left |= wish.requester != NOBODY;
+            self.grant(roster, lease, wish.requester, slots, now);
             self.effects.push(Effect::Turn(lease));
         }
     }
@@ -279,7 +279,7 @@ impl LeaseBook {
     pub(super) fn leave(&mut self, roster: &Roster, ticket: LeaseId, now: Millis) {
         if let Some(place) = self.place(ticket) {
             let left = self.queue.remove(place);
-            self.place_left |= left.is_some_and(|waiter| waiter.wish.asker != NOBODY);
+            self.place_left |= left.is_some_and(|waiter| waiter.wish.requester != NOBODY);
             if place == 0 {
                 self.serve(roster, now);
             }
@@ -374,8 +374,8 @@ impl LeaseBook {
     pub(super) fn waiters(&self, roster: &Roster, now: Millis) -> impl ExactSizeIterator<Item = WaiterState> {
         let state = move |(place, waiter): (usize, &Waiter)| WaiterState {
             position: place + 1,
-            peer: waiter.wish.asker,
-            name: roster.name(waiter.wish.asker).cloned(),
+            peer: waiter.wish.requester,
+            name: roster.name(waiter.wish.requester).cloned(),
             asked: waiter.wish.slots,
             since: waiter.since,
             reason: self.reason(roster, place, now),

@@ -315,8 +315,8 @@ impl Table {
     }
 
     /// Begins the next examination. It takes a slot like a lease, but waits in no queue: until it is over the peer is
-    /// leased to nobody, so that one that keeps its slots holds up nobody but itself. One that nobody blames is asked as
-    /// a new one is.
+    /// leased to nobody, so that one that keeps its slots holds up nobody but itself. One that nobody blames is asked
+    /// as a new one is.
     pub(super) fn begin_exam(&mut self, now: Millis) -> Option<Exam> {
         let (peer, _) = self.roster.accused.remove(self.next_exam(now)?)?;
         if self.roster.is_only_doubted(peer) {
@@ -351,8 +351,8 @@ impl Table {
     }
 
     /// What somebody who asked for slots did, for the board.
-    pub(super) fn tell_of(&mut self, asker: PeerId, did: &str, now: Millis) {
-        self.events.tell(now, format!("{} {did}", self.roster.called(asker)));
+    pub(super) fn tell_of(&mut self, requester: PeerId, did: &str, now: Millis) {
+        self.events.tell(now, format!("{} {did}", self.roster.called(requester)));
     }
 }
 
@@ -390,27 +390,27 @@ impl Table {
         updated.map(drop)
     }
 
-    /// Who has this file but the asker? A whole holder that asks has lost it, unless it says that it `has` it.
+    /// Who has this file but the requester? A whole holder that asks has lost it, unless it says that it `has` it.
     ///
     /// # Errors
     /// `not_found` when nobody else has it, or all that have it have paused.
     pub(super) fn query(
         &mut self,
-        asker: PeerId,
+        requester: PeerId,
         file: &FileName,
         has: bool,
         now: Millis,
     ) -> Result<(Manifest, Vec<Holder>)> {
-        let found = self.catalogue.query(asker, file, has, now);
+        let found = self.catalogue.query(requester, file, has, now);
         if found.lost {
-            self.events.tell_of(now, self.roster.called(asker), What::Loses, file, 0);
+            self.events.tell_of(now, self.roster.called(requester), What::Loses, file, 0);
         }
         let (manifest, holders) = found.file.ok_or_else(|| not_found(file))?;
         match (cards(&holders, &self.roster), holders.keys().find_map(|peer| self.roster.paused(*peer))) {
             (none, Some(why)) if none.is_empty() => Err(not_found(file).because(format!("paused: {why}"))),
             (mut cards, _) => {
-                for card in cards.iter_mut().filter(|_| asker != NOBODY) {
-                    card.pass = Some(self.roster.key.token(card.peer).pass(asker, manifest.id()));
+                for card in cards.iter_mut().filter(|_| requester != NOBODY) {
+                    card.pass = Some(self.roster.key.token(card.peer).pass(requester, manifest.id()));
                 }
                 Ok((manifest, cards))
             }

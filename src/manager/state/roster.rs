@@ -164,7 +164,7 @@ impl Member {
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     /// Whose own slots it does not want; nobody's where it is not registered.
-    pub(crate) asker: PeerId,
+    pub(crate) requester: PeerId,
     /// How many slots, all or none.
     pub(crate) slots: u32,
     /// Peers whose slots it does not want either.
@@ -174,7 +174,7 @@ pub(crate) struct Wish {
 impl Wish {
     /// Whether slots of this peer will do.
     pub(super) fn likes(&self, peer: PeerId) -> bool {
-        peer != self.asker && !self.avoid.contains(&peer)
+        peer != self.requester && !self.avoid.contains(&peer)
     }
 }
 
@@ -362,8 +362,8 @@ impl Roster {
         true
     }
 
-    /// The slots of a peer are needed that has not shown that it computes: it is examined, once, whether it was leased or
-    /// another of its kind.
+    /// The slots of a peer are needed that has not shown that it computes: it is examined, once, whether it was leased
+    /// or another of its kind.
     pub(super) fn doubt(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(&id)
             && !std::mem::replace(&mut peer.is_doubted, true)

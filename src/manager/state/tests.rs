@@ -47,8 +47,8 @@ fn downloads(rows: &[(&str, u32)]) -> Activity {
 }
 
 /// A lease of so many slots for a peer, which runs.
-fn lease(table: &mut Table, asker: PeerId, slots: u32) -> LeaseId {
-    let ticket = table.book.ask(&table.roster, Wish { asker, slots, avoid: Vec::new() }, NOW);
+fn lease(table: &mut Table, requester: PeerId, slots: u32) -> LeaseId {
+    let ticket = table.book.ask(&table.roster, Wish { requester, slots, avoid: Vec::new() }, NOW);
     assert!(matches!(table.standing(ticket, NOW), TicketStanding::Leased { .. }));
     ticket
 }
@@ -58,7 +58,7 @@ fn one_that_comes_back_under_another_number_is_known_in_the_queue_and_by_its_lea
     for (shows_it, struck) in [(true, false), (true, true), (false, true)] {
         let mut table = table(&[1, 1]);
         let held = lease(&mut table, 1, 1);
-        let waits = table.book.ask(&table.roster, Wish { asker: 1, slots: 1, avoid: Vec::new() }, NOW);
+        let waits = table.book.ask(&table.roster, Wish { requester: 1, slots: 1, avoid: Vec::new() }, NOW);
         if struck {
             table.strike(1, "its connection broke", NOW);
         }
@@ -79,7 +79,7 @@ fn one_that_comes_back_where_it_was_reached_counts_as_reached_and_nobody_gives_u
     for (port, counts) in [(1, true), (9, false)] {
         let mut table = table(&[4, 3]);
         lease(&mut table, NOBODY, 7);
-        let wish = Wish { asker: NOBODY, slots: 7, avoid: Vec::new() };
+        let wish = Wish { requester: NOBODY, slots: 7, avoid: Vec::new() };
         let waits = table.book.ask(&table.roster, wish, NOW);
         let former = Some(Credentials { peer: 1, token: Some(table.roster.key.token(1)) });
         let later = NOW + 600_000;
@@ -358,7 +358,7 @@ fn those_that_have_shown_nothing_are_examined_when_their_slots_are_needed_and_ar
         let exam = table.first_exam(peer).unwrap();
         table.examined(&exam, no_answer(), NOW);
     }
-    let ticket = table.book.ask(&table.roster, Wish { asker: 1, slots: 1, avoid: Vec::new() }, NOW);
+    let ticket = table.book.ask(&table.roster, Wish { requester: 1, slots: 1, avoid: Vec::new() }, NOW);
     assert_eq!(table.standing(ticket, NOW), TicketStanding::Infeasible { leasable: 0 });
     assert_eq!(last_event(&table), "gil is quarantined: it failed its examination: it did not answer");
     assert!(!table.is_exam_due(NOW) && table.is_exam_due(NOW + 5000), "they are asked again");
@@ -446,8 +446,8 @@ fn holders_are_named_with_passes_for_a_peer_and_one_that_has_paused_is_not() {
     for peer in [1, 2] {
         table.update(peer, &a, true, None, NOW).unwrap();
     }
-    let pass = |asker, table: &mut Table| {
-        let (_, holders) = table.query(asker, a.name(), true, NOW).unwrap();
+    let pass = |requester, table: &mut Table| {
+        let (_, holders) = table.query(requester, a.name(), true, NOW).unwrap();
         holders.into_iter().map(|holder| (holder.peer, holder.pass)).collect::<Vec<_>>()
     };
     assert_eq!(pass(NOBODY, &mut table), [(1, None), (2, None)]);

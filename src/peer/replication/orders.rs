@@ -276,7 +276,7 @@ impl Replication {
     }
 
     /// Fetches one file after another until the peer leaves.
-    pub(crate) fn obey_fetch(&self) {
+    pub(crate) fn fetch_ordered(&self) {
         let mut manager = ManagerClient::new(&self.library.network().config);
         while let Some((file, stop)) = self.next_order() {
             let mut carried_out = self.carry_out(&mut manager, &file, &stop);

@@ -4,8 +4,8 @@
 //! 100 MB, and finding and clearing them takes a good part of the time of multiplying them. So what one product leaves,
 //! the next one takes, and only what nobody has wanted for a while goes back to the system.
 //!
-//! What a product leaves must have been paid for: an answer that is much larger than its operands goes back to the system
-//! at once. Else a few kilobytes, as a column and a row, would keep gigabytes from others for minutes.
+//! What a product leaves must have been paid for: an answer that is much larger than its operands goes back to the
+//! system at once. Else a few kilobytes, as a column and a row, would keep gigabytes from others for minutes.
 //!
 //! A buffer holds what its last user left in it: each user writes all of it before it reads any.
 //!

@@ -124,7 +124,7 @@ pub(crate) fn download(
     if elsewhere.is_none() {
         library.offer(Arc::clone(&offer));
     }
-    let fetched = transfer.fetch(manager, found.holders, found.asker);
+    let fetched = transfer.fetch(manager, found.holders, found.requester);
     let fetched_at = Instant::now();
     fetched.and_then(|()| transfer.publish()).inspect_err(|_| library.take_back(&offer))?;
     offer.complete();
@@ -184,9 +184,9 @@ impl Transfer<'_> {
     }
 
     /// Fetches what is missing, and ends every conversation.
-    fn fetch(&self, manager: &mut ManagerClient, holders: Vec<Holder>, asker: PeerId) -> Result<()> {
+    fn fetch(&self, manager: &mut ManagerClient, holders: Vec<Holder>, requester: PeerId) -> Result<()> {
         std::thread::scope(|scope| {
-            let fetched = self.attend(scope, manager, (holders, asker));
+            let fetched = self.find_holders(scope, manager, (holders, requester));
             let mut state = self.neighbours.lock();
             state.over = true;
             state.close(|_, _| true);
@@ -221,16 +221,16 @@ impl Transfer<'_> {
     }
 
     /// Sees to it that there are holders to listen to, until the download has come to an end.
-    fn attend<'scope>(
+    fn find_holders<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         manager: &mut ManagerClient,
-        (mut holders, mut asker): (Vec<Holder>, PeerId),
+        (mut holders, mut requester): (Vec<Holder>, PeerId),
     ) -> Result<()> {
         let mut pause = FIRST_PAUSE;
         loop {
             for holder in holders {
-                self.listen_to(scope, holder, asker);
+                self.listen_to(scope, holder, requester);
             }
             let end = Instant::now() + pause;
             pause = QUERY_PAUSE.min(pause * 2);
@@ -248,7 +248,7 @@ impl Transfer<'_> {
                     self.note(format!("{}; it goes on when that changes", self.why_quiet(state)));
                 }
             });
-            (holders, asker) = self.query_again(manager)?;
+            (holders, requester) = self.query_again(manager)?;
         }
     }
 
@@ -292,12 +292,12 @@ impl Transfer<'_> {
         // others.
         let is_listed = |peer| found.holders.iter().any(|holder| holder.peer == peer);
         self.neighbours.lock().close(|peer, silent| silent >= GONE && !is_listed(peer));
-        Ok((found.holders, found.asker))
+        Ok((found.holders, found.requester))
     }
 
     /// Starts a thread that listens to a holder, unless there is one.
-    fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder, asker: PeerId) {
-        let own = holder.peer == asker || holder.addr == self.settings.library.network().addr;
+    fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder, requester: PeerId) {
+        let own = holder.peer == requester || holder.addr == self.settings.library.network().addr;
         let piece_size = self.partial.manifest.layout().piece_size() as usize;
         let most = (IN_MEMORY / piece_size).clamp(4, NEIGHBOURS);
         if own || !self.neighbours.lock().admit(holder.peer, most) {
@@ -305,7 +305,7 @@ impl Transfer<'_> {
         }
         let listened = holder.clone();
         let thread = thread::start_scoped(scope, "fetch_from", move || {
-            self.lost(&listened, fetch_from(self, &listened, asker));
+            self.lost(&listened, fetch_from(self, &listened, requester));
         });
         if let Err(e) = thread {
             // The holders that are listened to go on.

@@ -34,8 +34,8 @@ struct Fetcher<'a> {
     bytes: Vec<u8>,
 }
 
-/// Listens to one holder until it or the download is over. Its pass is that of `asker`, this peer's number.
-pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, asker: PeerId) -> Result<()> {
+/// Listens to one holder until it or the download is over. Its pass is that of `requester`, this peer's number.
+pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, requester: PeerId) -> Result<()> {
     let began = Instant::now();
     let secret = transfer.settings.library.network().config.admission.secret.as_ref();
     let mut connection = Connection::connect(holder.addr, limits::LINE, secret)?;
@@ -43,7 +43,7 @@ pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, asker: PeerId
     let manifest = &transfer.partial.manifest;
     // Before other threads can say anything to it: this opens the conversation.
     let (file, id, pass) = (manifest.name().clone(), manifest.id(), holder.pass.clone());
-    let peer = if pass.is_some() { asker } else { NOBODY };
+    let peer = if pass.is_some() { requester } else { NOBODY };
     connection.send(&ToPeer::Join { peer, file, id, pass })?;
     if !transfer.neighbours.lock().connected(holder.peer, connection.outbox()) {
         return Ok(());

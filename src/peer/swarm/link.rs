@@ -16,8 +16,9 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::error::{Error, Result};
 use crate::share::limiter::Limiter;
 
-/// The bytes of how long pass in one step where there is a limit. Threads take turns, and whoever waits for bytes gives
-/// up after [`STALL_TIME`](crate::net::limits::STALL_TIME): so 250 may send at the same time, however slow the link is.
+/// The bytes of how long pass in one step where there is a limit. Threads take turns, and one that waits for bytes
+/// gives up after [`STALL_TIME`](crate::net::limits::STALL_TIME): so 250 may send at the same time, however slow the
+/// link is.
 const STEP_TIME: Duration = Duration::from_millis(20);
 
 /// The most that passes in one step where there is a limit, in bytes; the burst of a token bucket.

@@ -43,7 +43,7 @@ fn desk() -> (Desk, Outbox) {
 }
 
 fn ask<'a>(desk: &'a Desk, line: &Outbox) -> Ticket<'a> {
-    let wish = Wish { asker: NOBODY, slots: 1, avoid: Vec::new() };
+    let wish = Wish { requester: NOBODY, slots: 1, avoid: Vec::new() };
     desk.ask(&wish, line, Duration::ZERO).unwrap()
 }
 

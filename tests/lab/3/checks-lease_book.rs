@@ -34,7 +34,7 @@ fn with(slots: u32) -> (Roster, LeaseBook) {
 
 /// A request of somebody that is not registered.
 fn ask(book: &mut LeaseBook, roster: &Roster, slots: u32) -> LeaseId {
-    book.ask(roster, Wish { asker: NOBODY, slots, avoid: Vec::new() }, 20_000)
+    book.ask(roster, Wish { requester: NOBODY, slots, avoid: Vec::new() }, 20_000)
 }
 
 /// The lease ends, and its peer gives the slots back.
@@ -100,7 +100,7 @@ fn several(_: u64) {
 fn asks_again(_: u64) {
     let (roster, mut book) = with(8);
     let ada = ask(&mut book, &roster, 8);
-    book.ask(&roster, Wish { asker: 7, slots: 3, avoid: Vec::new() }, 20_000);
+    book.ask(&roster, Wish { requester: 7, slots: 3, avoid: Vec::new() }, 20_000);
     assert!(!book.place_left, "Ada has all 8 slots, Ben, a peer, waits for 3: `place_left` is true, and Ben still waits");
     end(&mut book, &roster, ada);
     assert!(

@@ -9,8 +9,8 @@
     ///   are free.
     /// - When the head was served, the next one is the head, and may be served in the same call.
     ///
-    /// For each request that is granted: take it off the queue, note `self.place_left |= wish.asker != NOBODY` (a peer
-    /// that waited here may ask again), call `self.grant(roster, ticket, wish.asker, slots, now)`, and push
+    /// For each request that is granted: take it off the queue, note `self.place_left |= wish.requester != NOBODY` (a peer
+    /// that waited here may ask again), call `self.grant(roster, ticket, wish.requester, slots, now)`, and push
     /// `Effect::Turn(ticket)` to `self.effects`: the desk then wakes its thread.
     pub(super) fn serve(&mut self, roster: &Roster, now: Millis) {
         let _ = (roster, now);

@@ -8,8 +8,8 @@
             match self.take(roster, &wish) {
                 Some(slots) => {
                     self.queue.remove(place);
-                    self.place_left |= wish.asker != NOBODY;
-                    self.grant(roster, lease, wish.asker, slots, now);
+                    self.place_left |= wish.requester != NOBODY;
+                    self.grant(roster, lease, wish.requester, slots, now);
                     self.effects.push(Effect::Turn(lease));
                 }
                 None => place += 1,

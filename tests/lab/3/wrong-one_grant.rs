@@ -6,8 +6,8 @@
             let (lease, wish) = (head.ticket, head.wish.clone());
             let Some(slots) = self.take(roster, &wish) else { return };
             self.queue.pop_front();
-            self.place_left |= wish.asker != NOBODY;
-            self.grant(roster, lease, wish.asker, slots, now);
+            self.place_left |= wish.requester != NOBODY;
+            self.grant(roster, lease, wish.requester, slots, now);
             self.effects.push(Effect::Turn(lease));
         }
     }

@@ -6,7 +6,7 @@
             let (lease, wish) = (head.ticket, head.wish.clone());
             let Some(slots) = self.take(roster, &wish) else { return };
             self.queue.pop_front();
-            self.grant(roster, lease, wish.asker, slots, now);
+            self.grant(roster, lease, wish.requester, slots, now);
             self.effects.push(Effect::Turn(lease));
         }
     }

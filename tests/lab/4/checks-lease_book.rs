@@ -36,7 +36,7 @@ fn two_peers() -> (Roster, LeaseBook) {
 
 /// Somebody that is not registered asks for all but one of the slots, at 20000.
 fn ask(book: &mut LeaseBook, roster: &Roster) -> LeaseId {
-    let ticket = book.ask(roster, Wish { asker: NOBODY, slots: 7, avoid: Vec::new() }, 20_000);
+    let ticket = book.ask(roster, Wish { requester: NOBODY, slots: 7, avoid: Vec::new() }, 20_000);
     book.effects.clear();
     ticket
 }

@@ -16,7 +16,7 @@ fn checks() {
         module_path!(),
         &[
             (1, "a file that nobody offers is not found", unknown),
-            (2, "the asker is told of all others, and not of itself", others),
+            (2, "the requester is told of all others, and not of itself", others),
             (1, "where nobody else has it, it is not found: no empty list", nobody_else),
             (2, "one that has all of a file and asks for it, has lost it", lost),
             (1, "one that has a part stays on the list", part),
@@ -71,23 +71,23 @@ fn named(holders: &Holders) -> String {
     if holders.is_empty() { "nobody".into() } else { holders.iter().map(one).collect::<Vec<_>>().join(", ") }
 }
 
-/// What `asker` is told: `None` for "not found"; and whether it is said to have lost the file. `story` begins a
+/// What `requester` is told: `None` for "not found"; and whether it is said to have lost the file. `story` begins a
 /// sentence.
 fn asks(
     catalogue: &mut Catalogue,
-    asker: PeerId,
+    requester: PeerId,
     name: &str,
     has: bool,
     story: &str,
 ) -> (Option<Holders>, bool) {
     let file = name.parse().unwrap();
     let before = listed(catalogue, name);
-    let lookup = catch_unwind(AssertUnwindSafe(|| catalogue.query(asker, &file, has, 2000)));
+    let lookup = catch_unwind(AssertUnwindSafe(|| catalogue.query(requester, &file, has, 2000)));
     let Ok(Lookup { file, lost }) = lookup else {
         panic!(
             "{story}; {} asks for {name}, held by {}: `query` panicked. A number of a file is good only as long as the file is \
              listed: look it up again after `take_off`",
-            PEERS[asker as usize],
+            PEERS[requester as usize],
             named(&before)
         );
     };
@@ -95,7 +95,7 @@ fn asks(
         assert!(
             told.id() == manifest(name).id(),
             "{story}; {} asks for {name}, and is told of another file",
-            PEERS[asker as usize]
+            PEERS[requester as usize]
         );
     }
     (file.map(|(_, holders)| holders.into_iter().collect()), lost)
@@ -115,13 +115,13 @@ fn told(told: &Option<Holders>, right: &[(PeerId, bool)], story: &str) {
 fn unknown(_: u64) {
     let (mut catalogue, roster) = catalogue();
     offers(&mut catalogue, &roster, ADA, "notes", true);
-    for (asker, has) in [(BEN, false), (ADA, true), (ADA, false), (NOBODY, false)] {
-        let (answer, lost) = asks(&mut catalogue, asker, "film", has, "Ada offers notes");
-        told(&answer, &[], &format!("Ada offers notes; {} asks for film", PEERS[asker as usize]));
+    for (requester, has) in [(BEN, false), (ADA, true), (ADA, false), (NOBODY, false)] {
+        let (answer, lost) = asks(&mut catalogue, requester, "film", has, "Ada offers notes");
+        told(&answer, &[], &format!("Ada offers notes; {} asks for film", PEERS[requester as usize]));
         assert!(
             !lost,
             "nobody ever offered film; {} asked for it, and is said to have lost it",
-            PEERS[asker as usize]
+            PEERS[requester as usize]
         );
     }
     let list = listed(&catalogue, "notes");
@@ -137,16 +137,16 @@ fn others(_: u64) {
     offers(&mut catalogue, &roster, ADA, "notes", true);
     offers(&mut catalogue, &roster, BEN, "notes", false);
     offers(&mut catalogue, &roster, BEN, "film", true);
-    for (asker, has, right) in [
+    for (requester, has, right) in [
         (CYD, false, &[(ADA, true), (BEN, false)][..]),
         (NOBODY, false, &[(ADA, true), (BEN, false)][..]),
         (BEN, false, &[(ADA, true)][..]),
         (ADA, true, &[(BEN, false)][..]),
     ] {
         let story = "Ada has all of notes, Ben a part";
-        let (answer, _) = asks(&mut catalogue, asker, "notes", has, story);
+        let (answer, _) = asks(&mut catalogue, requester, "notes", has, story);
         let has = if has { ", says that it has it," } else { "" };
-        told(&answer, right, &format!("{story}; {}{has} asks for notes", PEERS[asker as usize]));
+        told(&answer, right, &format!("{story}; {}{has} asks for notes", PEERS[requester as usize]));
     }
 }
 

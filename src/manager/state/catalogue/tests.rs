@@ -28,8 +28,8 @@ fn file(name: &str, bytes: &[u8]) -> Manifest {
     Manifest::read(name.parse().unwrap(), Layout::of(bytes.len() as u64).unwrap(), bytes).unwrap()
 }
 
-fn holders(catalogue: &mut Catalogue, asker: PeerId, name: &str) -> Option<Vec<(PeerId, bool)>> {
-    let (_, holders) = catalogue.query(asker, &name.parse().unwrap(), false, LATE).file?;
+fn holders(catalogue: &mut Catalogue, requester: PeerId, name: &str) -> Option<Vec<(PeerId, bool)>> {
+    let (_, holders) = catalogue.query(requester, &name.parse().unwrap(), false, LATE).file?;
     Some(holders.into_iter().collect())
 }
 
@@ -86,7 +86,7 @@ fn a_full_catalogue_takes_no_more_and_one_peer_alone_fills_half_of_it() {
 }
 
 #[test]
-fn an_unknown_file_and_one_that_only_the_asker_had_are_not_found() {
+fn an_unknown_file_and_one_that_only_the_requester_had_are_not_found() {
     let (roster, notes) = (roster(), file("notes.pdf", b"x"));
     let mut catalogue = Catalogue::new(limits::DROPS);
     assert_eq!(holders(&mut catalogue, BEN, "notes.pdf"), None);

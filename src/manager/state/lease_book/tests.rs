@@ -22,8 +22,8 @@ fn desk(slots: &[u32]) -> (Roster, LeaseBook) {
     (roster, LeaseBook { quantum: QUANTUM, next: 100, ..LeaseBook::default() })
 }
 
-fn wish(asker: PeerId, slots: u32) -> Wish {
-    Wish { asker, slots, avoid: Vec::new() }
+fn wish(requester: PeerId, slots: u32) -> Wish {
+    Wish { requester, slots, avoid: Vec::new() }
 }
 
 fn effects(book: &mut LeaseBook) -> Vec<Effect> {
@@ -50,9 +50,14 @@ fn finish(roster: &Roster, book: &mut LeaseBook, lease: LeaseId, now: Millis) {
     }
 }
 
-/// Where `asker` gets `slots` slots, as (peer, slots).
-fn shares(roster: &Roster, book: &mut LeaseBook, slots: u32, asker: PeerId) -> Option<Vec<(PeerId, u32)>> {
-    let cards = book.take(roster, &wish(asker, slots))?;
+/// Where `requester` gets `slots` slots, as (peer, slots).
+fn shares(
+    roster: &Roster,
+    book: &mut LeaseBook,
+    slots: u32,
+    requester: PeerId,
+) -> Option<Vec<(PeerId, u32)>> {
+    let cards = book.take(roster, &wish(requester, slots))?;
     Some(cards.iter().map(|card| (card.peer, card.slots)).collect())
 }
 
@@ -379,7 +384,7 @@ fn a_million_grants_are_in_order_of_arrival() {
 
 #[derive(Clone, Debug)]
 enum Act {
-    Ask { asker: PeerId, slots: u32 },
+    Ask { requester: PeerId, slots: u32 },
     Leave { nth: usize },
     Unbound { nth: usize },
     Lose { peer: PeerId },
@@ -387,7 +392,7 @@ enum Act {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        4 => (0..4_u64, 1..9_u32).prop_map(|(asker, slots)| Act::Ask { asker, slots }),
+        4 => (0..4_u64, 1..9_u32).prop_map(|(requester, slots)| Act::Ask { requester, slots }),
         3 => (0..8_usize).prop_map(|nth| Act::Leave { nth }),
         4 => (0..8_usize).prop_map(|nth| Act::Unbound { nth }),
         1 => (1..4_u64).prop_map(|peer| Act::Lose { peer }),
@@ -403,9 +408,9 @@ proptest! {
         let mut waiting = Vec::new();
         for act in acts {
             match act {
-                Act::Ask { asker, slots } => {
-                    let ticket = book.ask(&roster, wish(asker, slots), NOW);
-                    asked.insert(ticket, (asker, slots));
+                Act::Ask { requester, slots } => {
+                    let ticket = book.ask(&roster, wish(requester, slots), NOW);
+                    asked.insert(ticket, (requester, slots));
                     waiting.push(ticket);
                 }
                 Act::Leave { nth } => if let Some(&ticket) = asked.keys().nth(nth) {
@@ -431,8 +436,8 @@ proptest! {
                 {
                     prop_assert_eq!(waiting.first(), Some(&ticket), "somebody was overtaken");
                     waiting.remove(0);
-                    let (asker, wanted) = asked[&ticket];
-                    prop_assert!(slots.iter().all(|card| card.peer != asker), "its own slots");
+                    let (requester, wanted) = asked[&ticket];
+                    prop_assert!(slots.iter().all(|card| card.peer != requester), "its own slots");
                     prop_assert!(slots.iter().map(|card| card.slots).sum::<u32>() <= wanted);
                 }
             }

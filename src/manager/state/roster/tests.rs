@@ -154,7 +154,7 @@ fn those_that_have_shown_that_they_compute_come_first_and_only_they_hold_their_a
     let mut roster = roster(&[4, 4, 4]);
     roster.peers.get_mut(&2).unwrap().proven = true;
     let liked = |slots| {
-        let wish = Wish { asker: NOBODY, slots, avoid: Vec::new() };
+        let wish = Wish { requester: NOBODY, slots, avoid: Vec::new() };
         roster.liked(&wish).map(|peer| peer.id).collect::<Vec<_>>()
     };
     assert_eq!((liked(4), liked(5)), (vec![2], vec![1, 2, 3]));
