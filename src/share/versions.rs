@@ -54,7 +54,8 @@
 //! # What is missing
 //! The times come from the clocks of several machines. Where they differ by a minute, a file that is put back within
 //! a minute of its drop may lose to it, and must be `add`ed once more. A peer that comes back after the oldest
-//! tombstones were thrown away brings its file back.
+//! tombstones were thrown away brings its file back. One that joins again and again has a new share of the rumours each
+//! time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
