@@ -137,7 +137,9 @@ fn with_one_changed_line_the_peer_in_python_is_a_liar_that_is_found() {
     let said = multiplies(&network, 60).stderr;
     assert!(said.contains("must be done again: liar at") && said.contains("is wrong in row"), "{said}");
     happens(&network, "bob blames liar: liar at");
-    why_says(&network, "liar is not leased: quarantined: it was blamed, and failed its examination: row");
+    // The manager may find it by itself, since its slots are needed, before it is blamed.
+    happens(&network, "liar is quarantined: it failed its examination: row");
+    why_says(&network, "liar is not leased: quarantined: it");
 }
 
 #[test]
@@ -176,8 +178,11 @@ fn a_snail_is_found_by_products_that_were_done_again_and_its_slots_come_back() {
     }
     let network = network(1);
     let _eve = start_saboteur(&network, "snail", &["--seconds", "3"]);
-    let said = multiplies(&network, 60).stderr;
-    assert!(said.contains("eve takes too long: others do its products"), "{said}");
+    // On a busy machine it may hear of a lease too late, and refuses it.
+    until("a product is given to others", PATIENCE, || {
+        let said = multiplies(&network, 60).stderr;
+        said.contains("eve takes too long: others do its products").then_some(())
+    });
     assert!(again(&network).contains("eve at"), "{}", again(&network));
     until("its slots come back", PATIENCE, || (network.used() == 0).then_some(()));
     assert!(network.row("eve").is_some());

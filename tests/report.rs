@@ -2,7 +2,7 @@
 //!
 //! The rules for authors stand in `report/README.md`. Each rule is a function from a text to complaints, so
 //! that it can be tried on texts that break it: the second half of this file does that.
-//! `UPDATE_REPORT=1` writes excerpts that differ again instead of complaining about them.
+//! `UPDATE_REPORT=1` writes excerpts that differ again instead of complaining about them, and numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -52,8 +52,11 @@ fn every_excerpt_is_what_the_source_says() {
         complaints.extend(checked.broken);
         if env::var_os("UPDATE_REPORT").is_none() {
             complaints.extend(checked.differing);
-        } else if checked.updated != text {
-            fs::write(root().join(&path), checked.updated).unwrap();
+        } else {
+            let updated = with_its_numbers(root(), &checked.updated);
+            if updated != text {
+                fs::write(root().join(&path), updated).unwrap();
+            }
         }
     }
     none(&complaints);
@@ -669,26 +672,53 @@ fn every_number_is_what_its_data_say() {
 /// Directly behind a number, or behind its unit: `<!-- data: FILE COLUMN=VALUE ... WHAT -->` names a table in
 /// `report/data`, the rows that are meant, and what of them the number is. WHAT is `COLUMN`, `COLUMN/COLUMN` or
 /// either times a number, `seconds*1000`. Before it stands, where there are several rows, `median`, `mean`, `least`,
-/// `most`, `sum` or `count`. The number is the value, rounded to the digits that are shown.
+/// `most`, `sum` or `count`. A ratio is `FILE COLUMN=VALUE ... WHAT over COLUMN=VALUE ... WHAT`. The number is the
+/// value, rounded to the digits that are shown.
 fn check_numbers(root: &Path, page: &Path, text: &str) -> Vec<String> {
-    let mut complaints = Vec::new();
-    for (event, range) in parse(text) {
-        let (Event::InlineHtml(html) | Event::Html(html)) = &event else { continue };
-        let Some((words, _)) = html.trim().strip_prefix("<!-- data:").and_then(|mark| mark.split_once("-->"))
-        else {
-            continue;
+    let checked = marks(text).filter_map(|(at, words, number)| {
+        let no_number = || "no number stands directly before it, on the same line".to_owned();
+        let agrees = number.ok_or_else(no_number).and_then(|number| agrees(number, value(root, &words)?));
+        let line = text[..at].matches('\n').count() + 1;
+        Some(format!("{}:{line}: <!-- data:{words}-->: {}", page.display(), agrees.err()?))
+    });
+    checked.collect()
+}
+
+/// Where each mark is, its words, and the number before it.
+fn marks(text: &str) -> impl Iterator<Item = (usize, String, Option<&str>)> {
+    parse(text).filter_map(|(event, range)| {
+        let (html, inline) = match &event {
+            Event::InlineHtml(html) => (html, true),
+            Event::Html(html) => (html, false),
+            _ => return None,
         };
-        let checked = match (&event, number_before(&text[..range.start])) {
-            (Event::InlineHtml(_), Some(number)) => {
-                value(root, words).and_then(|value| agrees(number, value))
-            }
-            _ => Err("no number stands directly before it, on the same line".into()),
-        };
-        let line = text[..range.start].matches('\n').count() + 1;
-        let complaint = |e| format!("{}:{line}: <!-- data:{words}-->: {e}", page.display());
-        complaints.extend(checked.err().map(complaint));
+        let (words, _) = html.trim().strip_prefix("<!-- data:")?.split_once("-->")?;
+        Some((range.start, words.to_owned(), number_before(&text[..range.start]).filter(|_| inline)))
+    })
+}
+
+/// A page with the numbers that its marks name, each with as many decimals as before.
+fn with_its_numbers(root: &Path, text: &str) -> String {
+    let mut updated = text.to_owned();
+    for (_, words, number) in marks(text).collect::<Vec<_>>().into_iter().rev() {
+        let (Some(number), Ok(value)) = (number, value(root, &words)) else { continue };
+        if agrees(number, value).is_err() {
+            let decimals = number.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+            let begin = number.as_ptr() as usize - text.as_ptr() as usize;
+            updated.replace_range(begin..begin + number.len(), &with_commas(&format!("{value:.decimals$}")));
+        }
     }
-    complaints
+    updated
+}
+
+/// A number of four digits and more before the point with a comma for the thousands.
+fn with_commas(number: &str) -> String {
+    let (whole, rest) = number.split_at(number.find('.').unwrap_or(number.len()));
+    let digit = |(at, digit): (usize, char)| {
+        let comma = at > 0 && (whole.len() - at).is_multiple_of(3);
+        [Some(',').filter(|_| comma), Some(digit)].into_iter().flatten().collect::<Vec<_>>()
+    };
+    whole.char_indices().flat_map(digit).chain(rest.chars()).collect()
 }
 
 /// The number at the end of a text, where no more than a unit stands behind it.
@@ -714,6 +744,10 @@ fn agrees(number: &str, value: f64) -> Result<(), String> {
 
 /// What the words of a mark name.
 fn value(root: &Path, words: &str) -> Result<f64, String> {
+    if let (Some((above, below)), Some(file)) = (words.split_once(" over "), words.split_whitespace().next())
+    {
+        return Ok(value(root, above)? / value(root, &format!("{file} {below}"))?);
+    }
     let mut words: Vec<&str> = words.split_whitespace().collect();
     let what = words.pop().ok_or("it names no file")?;
     let file = *words.first().ok_or("it names no column")?;
@@ -1360,10 +1394,19 @@ mod tests {
             "99.8 %[way=swarm peers=1 seconds/bound*100]",
             "In 3[way=swarm peers=2 count seconds] runs 13.0[way=swarm peers=2 sum seconds] s, 4.34[way=swarm peers=2 mean seconds].",
             "1,234[way=alone peers=1 seconds]",
+            "1.09 times[way=swarm peers=2 median seconds over way=swarm peers=1 seconds]",
             "`[no mark]`",
         ] {
             none(&check(right));
         }
+        let marked = |text: &str| text.replace('[', "<!-- data: d.csv ").replace(']', " -->");
+        let old = marked(
+            "**3,000 ms**[way=swarm peers=1 seconds*1000], 9.9 s[way=swarm peers=1 seconds], 4[no mark]",
+        );
+        let new = marked(
+            "**3,992 ms**[way=swarm peers=1 seconds*1000], 4.0 s[way=swarm peers=1 seconds], 4[no mark]",
+        );
+        assert_eq!(with_its_numbers(project.path(), &old), new);
         for (wrong, complaint) in [
             ("It took 3.98[way=swarm peers=1 seconds].", "the text says 3.98, the data 3.992"),
             ("It took 3.9[way=swarm peers=1 seconds].", "the text says 3.9, the data 3.992"),

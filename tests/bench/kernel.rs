@@ -1,6 +1,11 @@
-//! How fast is the multiply? `cargo bench --features measure --bench kernel` prints one line for each question,
-//! with the ratio that answers it. Competitors run in turn, round after round, and medians are compared: on a
-//! machine that others use too, a ratio from one run means more than a time.
+//! How fast is the multiply? `cargo bench --features measure --bench kernel` says in one sentence for each question,
+//! on stderr, with the ratio that answers it; on stdout stand the same figures as CSV. Competitors run in turn, round
+//! after round, and medians are compared: on a machine that others use too, a ratio from one run means more than a
+//! time.
+//!
+//! ```text
+//! what,of,n,value
+//! ```
 //!
 //! `-- 3` after it takes three rounds instead of seven.
 #![allow(unsafe_code)] // `matrixmultiply` can be called in no other way
@@ -34,7 +39,8 @@ fn main() {
     let rounds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(7);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let names: Vec<_> = Kernel::available().map(name).collect();
-    println!("kernels: {}, {cores} cores, medians of {rounds} rounds", names.join(", "));
+    println!("what,of,n,value");
+    eprintln!("kernels: {}, {cores} cores, medians of {rounds} rounds", names.join(", "));
     kernels(rounds);
     for n in [1024, 2048, 3000, 4096] {
         strassen(n, rounds);
@@ -46,6 +52,11 @@ fn main() {
         freivalds(n, largest, rounds * 8192 / n);
     }
     memory(2048);
+}
+
+/// A row of the table; a name in it has no blanks.
+fn row(what: &str, of: &str, n: usize, value: f64) {
+    println!("{what},{},{n},{value:.4}", of.replace(' ', "_"));
 }
 
 /// What a kernel is written for.
@@ -123,10 +134,15 @@ fn kernels(rounds: usize) {
             true if name == "portable" => String::new(),
             true => ", no NumPy to compare with (PEERLAB_PYTHON=... names a Python that has it)".into(),
             false => {
-                format!(", {:.2} of OpenBLAS ({:.0}, goal {goal})", ours / median(blas.clone()), median(blas))
+                let blas = median(blas);
+                row("over_openblas", name, n, ours / blas);
+                format!(", {:.2} of OpenBLAS ({blas:.0}, goal {goal})", ours / blas)
             }
         };
-        println!(
+        row("gflops", name, n, ours);
+        row("over_matrixmultiply", name, n, ours / theirs);
+        row("over_bare", name, n, ours / bare);
+        eprintln!(
             "kernel {name:8} n={n}: {ours:.0} GFLOP/s; {:.2} of matrixmultiply ({theirs:.0}), {:.2} of bare FMAs ({bare:.0}){blas}",
             ours / theirs,
             ours / bare
@@ -170,7 +186,9 @@ fn strassen(n: usize, rounds: usize) {
     }
     let (ours, theirs, kernel) = (median(ours), median(theirs), median(kernel));
     let goal = if n == 4096 { "(goal 1.2)" } else { "" };
-    println!(
+    row("over_matrixmultiply", "strassen", n, ours / theirs);
+    row("over_kernel", "strassen", n, ours / kernel);
+    eprintln!(
         "multiply n={n}, {} levels: {ours:.0} GFLOP/s (as if classical); {:.2} of matrixmultiply {goal}, {:.2} of the kernel",
         local_levels(n, n, n),
         ours / theirs,
@@ -188,7 +206,8 @@ fn threads(n: usize, cores: usize, rounds: usize) {
     }
     let (one, all) = (median(one), median(all));
     let seconds = 2.0 * (n as f64).powi(3) / all / 1e9;
-    println!("threads n={n}: {cores} are {:.2} times as fast as one; {seconds:.3} s", all / one);
+    row("over_one_thread", &format!("{cores} threads"), n, all / one);
+    eprintln!("threads n={n}: {cores} are {:.2} times as fast as one; {seconds:.3} s", all / one);
 }
 
 /// All seven checks of a product of one level, against the products that they check: looking at the operands
@@ -234,7 +253,8 @@ fn freivalds(n: usize, largest: Option<f64>, rounds: usize) {
     }
     let (product, checked, filled) = (median(products), median(checks), median(fills));
     let of = largest.map_or("reals".to_owned(), |largest| format!("whole numbers up to {largest}"));
-    println!(
+    row("percent_of_products", &format!("check of {of}"), n, 100.0 * checked / product);
+    eprintln!(
         "Freivalds n={n}, one level, {of}: seven checks {:.0} ms, {:.1} % of the seven products (goal 5 %); forming the operands {:.0} ms",
         checked * 1e3,
         100.0 * checked / product,
@@ -259,7 +279,8 @@ fn memory(n: usize) {
     let printed = child.ok().and_then(|out| String::from_utf8(out.stdout).ok());
     let mib: f64 = printed.and_then(|mib| mib.trim().parse().ok()).unwrap_or(f64::NAN);
     let blocks = mib / (n * n * 8) as f64 * f64::from(1 << 20);
-    println!("memory n={n}: {mib:.0} MiB of workspace, {blocks:.2} of a block (goal 3)");
+    row("over_a_block", "workspace", n, blocks);
+    eprintln!("memory n={n}: {mib:.0} MiB of workspace, {blocks:.2} of a block (goal 3)");
 }
 
 /// The growth of this process by one product, by the operating system's own accounting.

@@ -48,6 +48,7 @@ use std::time::{Duration, Instant};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use maud::Markup;
 use parking_lot::Mutex;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -173,6 +174,14 @@ struct Shown {
     change: Option<Arc<[u8]>>,
 }
 
+/// A `state` message, whose type stands first as in every line.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "state")]
+struct StateLine<'a> {
+    #[serde(flatten)]
+    members: BTreeMap<&'a String, &'a Value>,
+}
+
 /// The states that were shown last, the last one first.
 #[derive(Default)]
 struct States {
@@ -218,8 +227,8 @@ impl Board {
             return Ok(Arc::clone(line));
         }
         let shown = snapshot.shown.as_object().into_iter().flatten();
-        let told: BTreeMap<_, _> = shown.filter(|(name, _)| *name != BOUNDS).collect();
-        Ok(Arc::clone(line.insert(encode(&told)?.into())))
+        let members = shown.filter(|(name, _)| !["type", BOUNDS].contains(&name.as_str())).collect();
+        Ok(Arc::clone(line.insert(encode(&StateLine { members })?.into())))
     }
 
     /// The list of files, as it is since it was asked for.

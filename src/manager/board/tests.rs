@@ -243,7 +243,7 @@ fn what_is_made_for_all_takes_a_fifth_of_the_time_at_most_and_is_not_older_than_
 #[test]
 fn a_message_says_nothing_of_bounds_which_only_the_page_shows() {
     let mut shown = Snapshot::of(state(5)).unwrap();
-    let message = bytes(&shown.shown);
+    let message = shown.shown.clone();
     shown.shown[BOUNDS] = json!([]);
     let (text, line, change) = (bytes(&shown.shown), None, None);
     let board = Board::default();
@@ -252,5 +252,6 @@ fn a_message_says_nothing_of_bounds_which_only_the_page_shows() {
     *board.states.lock() =
         States { last_made, shown: [Shown { snapshot: shown, text, line, change }].into() };
     let line = board.message(|| panic!("it is there")).unwrap();
-    assert_eq!(line.trim_ascii_end(), &*message);
+    assert_eq!(serde_json::from_slice::<Value>(&line).unwrap(), message);
+    assert!(line.starts_with(br#"{"type":"state","#) && line.ends_with(b"}\n"), "{}", line.escape_ascii());
 }
