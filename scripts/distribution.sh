@@ -6,7 +6,7 @@
 #        scripts/distribution.sh --quick        swarm and churn for 3, 8 and 16 peers, once each
 #        scripts/distribution.sh --one WAY N    one run; WAY is swarm, churn or client-server
 #        scripts/distribution.sh riders [--write]
-#                                               what one fares that gives nothing, among six or seven that do
+#                                               how one fares that gives nothing, among six or seven that do
 #        scripts/distribution.sh --rounds       128 MiB with the rounds of choking ten times as fast
 #        scripts/distribution.sh virtual [N] [--write]
 #                                               swarms of up to N peers in virtual time, and up to 1000 of which some give

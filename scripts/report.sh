@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes again what the report takes from the program, excerpts, transcripts and sequence charts, so that nothing is copied
-# by hand, and prints it all into report/peerlab.pdf.
+# Writes again what the report takes from the program and from report/data: excerpts, numbers, transcripts and sequence
+# charts, so that nothing is copied by hand; and prints it all into report/peerlab.pdf.
 # Look at `git diff` afterwards: the words around a changed excerpt may have to change too.
 # Usage: scripts/report.sh [PAGE]...            the pages whose transcripts are run; all, the charts and the PDF, if none
 #                                               is named

@@ -53,7 +53,7 @@
 //! | `heartbeat` | one, at the manager | pings, and strikes out who is silent |
 //! | `broadcast_loop` | one, at the manager | tells everybody the list when it has changed |
 //! | `replicate_loop` | one, at the manager | asks peers to fetch the copies that are missing |
-//! | `exam_loop` | one, at the manager | has each peer examined that was blamed |
+//! | `exam_loop` | one, at the manager | has each peer examined that was blamed, or is needed and unproven |
 //! | `record_loop` | one, at a manager with `--record` | writes what the board shows into a file |
 //! | `examine` | one an examination | asks the peer for a small product, and checks it |
 //! | `drain_outbox` | one a listener that is slow, or to whom very much is said, briefly | waits for it, so that nobody else does |

@@ -13,7 +13,9 @@ fn a_call_that_fails_once_spoils_nothing_and_is_told_in_words() {
         Case { kind: "none", victim: "nobody", at: 0 },
         [
             ("open", "multiply", 1),
+            ("read", "multiply", 1),
             ("write", "p0", 1),
+            ("rename", "p0", 1),
             ("fsync", "p0", 1),
             ("bind", "manager", 1),
             ("accept", "p0", 2),

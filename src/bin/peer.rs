@@ -157,10 +157,16 @@ fn serve(config: Config, stop: &Receiver<i32>) -> Result<()> {
 /// Says what a peer that stays gives to all, and what comes into its folder: its user may have meant neither. The
 /// manager asks for the first copy half a second after a peer has joined, so this is said before anything is copied.
 fn tell_shared(peer: &Peer) {
-    let Config { manager, data, .. } = &peer.network().config;
-    let shared =
-        format!("at the manager {manager}: what lies in {} is shared with all peers", data.display());
-    cli::tell(shared + ", and the network's files are copied into it, as the manager's --replicas says");
+    let Config { manager, data, upload, .. } = &peer.network().config;
+    let data = data.display();
+    let (gives, into) = match upload.up {
+        Some(0) => (String::new(), data.to_string()),
+        _ => (format!("what lies in {data} is shared with all peers, and "), "it".into()),
+    };
+    let copied = "the network's files are copied into";
+    cli::tell(format_args!(
+        "at the manager {manager}: {gives}{copied} {into}, as the manager's --replicas says"
+    ));
 }
 
 fn say_ready(peer: &Peer) -> Result<()> {

@@ -181,7 +181,7 @@ impl Desk {
         self.wait(&self.plan_due, left.unwrap_or(Duration::MAX), due).is_some()
     }
 
-    /// Waits until a peer that was blamed can be examined, and begins; `None` when the manager stops. When the time of
+    /// Waits until a peer that is to be examined can be, and begins; `None` when the manager stops. When the time of
     /// one comes, the next change of the table notices it: the heartbeat makes many a second.
     pub(super) fn next_exam(&self) -> Option<Exam> {
         let due = |locked: &Locked| locked.table.is_exam_due(self.clock.now());

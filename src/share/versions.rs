@@ -18,10 +18,11 @@
 //!   not fill the memory of others. Where there is no room for one that is older than all others, it is **no news**:
 //!   else it would be news each time it is told. Of all drops those go first that are only a *rumour*
 //!   ([`Versions::hear_say`]): nobody here has ever seen that file, so who tells invented ones pushes out no real one.
-//!   Of rumours those of the one that told **most** go first. After a restart all drops are rumours, and who tells
-//!   100,000 invented ones pushes out its own. What two tell is counted to the one that told less.
-//! - The mark of a publication needs no room of its own, since it lives as long as the file's row: with the row goes
-//!   the mark ([`Versions::forget`], [`Versions::forget_others`]).
+//!   Of rumours those of the peer that told **most** go first. After a restart all drops are rumours, and a peer that
+//!   tells 100,000 invented ones pushes out its own. What two tell is counted to the one that told less.
+//! - The mark of a publication needs little room. At the manager it lives as long as the file's row
+//!   ([`Versions::forget`]). At a peer there is one for each name, the last ([`Versions::forget_others`]): also of a file
+//!   that is gone here, because it may be there elsewhere and come back, and an older drop must not win then.
 //! - To ask for one mark, or to change one, does not look at all of them.
 //!
 //! # An example
@@ -54,8 +55,8 @@
 //! # What is missing
 //! The times come from the clocks of several machines. Where they differ by a minute, a file that is put back within
 //! a minute of its drop may lose to it, and must be `add`ed once more. A peer that comes back after the oldest
-//! tombstones were thrown away brings its file back. One that joins again and again has a new share of the rumours each
-//! time.
+//! tombstones were thrown away brings its file back. A peer that joins again and again has a new share of the rumours each
+//! time; and of what it tells before others do, only half passes over to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,15 +143,15 @@ impl Versions {
     fn enter(&mut self, file: &FileName, id: FileId, mark: Mark, mut by: Evidence) -> bool {
         let known = self.marks.get(&(file.clone(), id)).copied();
         if let Some((known, before)) = known {
-            // One that told first what others remember, and then much more, must not push it out.
-            let passes_on = known == mark && before != Evidence::Seen && self.told(by) < self.told(before);
+            if known.act == Act::Dropped {
+                by = self.better(by, before);
+            }
+            let passes_on = known == mark && by != before;
             if known >= mark && !passes_on {
                 return false;
             }
             if known.act == Act::Dropped {
                 self.take(before, &(known.at, file.clone(), id));
-                // What was seen once is no rumour any more.
-                by = if before == Evidence::Seen { before } else { by };
             }
         }
         self.marks.insert((file.clone(), id), (mark, by));
@@ -160,6 +161,16 @@ impl Versions {
         self.count += usize::from(self.drops.entry(by).or_default().insert((mark.at, file.clone(), id)));
         let is_news = known.is_none_or(|(known, _)| known < mark);
         is_news && self.make_room().is_none_or(|(_, oldest, its)| (&oldest, its) != (file, id))
+    }
+
+    /// Of two ways in which a drop is known, that by which it is counted. What was seen once is no rumour any more; and
+    /// one that tells much must not push out what others remember, whichever told it first or last.
+    fn better(&self, one: Evidence, other: Evidence) -> Evidence {
+        match one.max(other) {
+            Evidence::Seen => Evidence::Seen,
+            _ if self.told(one) < self.told(other) => one,
+            _ => other,
+        }
     }
 
     /// How many drops are known in this way.
@@ -213,10 +224,10 @@ impl Versions {
     }
 
     /// Of this name, other publications than that of these bytes are forgotten.
-    pub fn forget_others(&mut self, file: &FileName, id: Option<FileId>) {
+    pub fn forget_others(&mut self, file: &FileName, id: FileId) {
         let [first, last] = [0, u8::MAX].map(|byte| (file.clone(), FileId::from([byte; 32])));
         let is_other = |(_, its): &(FileName, FileId), (mark, _): &mut (Mark, Evidence)| {
-            mark.act == Act::Published && Some(*its) != id
+            mark.act == Act::Published && *its != id
         };
         self.marks.extract_if(first..=last, is_other).for_each(drop);
     }
@@ -310,6 +321,17 @@ mod tests {
         }
         assert_eq!((versions.dropped(&real, id(1)), versions.dropped(&name("also"), id(1))), (Some(1), None));
         assert!(versions.hear_say(&name("new"), id(1), 0, 7), "however old it is");
+    }
+
+    #[test]
+    fn what_another_tells_again_a_moment_later_is_not_counted_to_one_that_tells_much() {
+        let (real, mut versions) = (name("real"), Versions::new(3));
+        assert!(versions.hear_say(&real, id(1), 1, 7));
+        assert!(versions.hear_say(&name("f0"), id(0), 1, 8));
+        assert!(versions.hear_say(&real, id(1), 2, 8), "it is later, so it is news");
+        (2..99).for_each(|n| assert!(versions.hear_say(&name(&format!("f{n}")), id(n), n.into(), 8)));
+        check(&versions).unwrap();
+        assert_eq!(versions.dropped(&real, id(1)), Some(2));
     }
 
     #[test]

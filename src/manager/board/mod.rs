@@ -15,9 +15,10 @@
 //!   some hundred kilobytes. So the page names the version that it has, and is sent the difference ([`change`]). The
 //!   last states are kept for that, and shared by all that look, as texts ([`Board`]): a state is made and written
 //!   once, for one browser or a hundred. Of a version that is not kept any more, all is sent.
-//! - **It is made for all that ask, and takes a fifth of the time at most** (`LastMade`). Who asks without a version,
-//!   by HTTP or by a message, is told what is so since it asked. So a state is not kept for such a one, but while one
-//!   is made, or must not be made yet, all wait for the next one together. The list of files is made in the same way.
+//! - **It is made for all that ask, and takes a fifth of the time** (`LastMade`), or more where it takes longer than a
+//!   quarter of a second. A question without a version, by HTTP or by a message, is answered by what is so since it was
+//!   asked. So no older state will do; but while one is made, or must not be made yet, all wait for the next one
+//!   together. The lists of files are made in the same way.
 //! - **A name is never markup.** `<b>` is a legal name of a file. The script puts all text from the network
 //!   in as text. And should it ever forget to: the page's policy lets a browser run this one script
 //!   and no other, known by its hash, load nothing, and refuse every assignment of markup (trusted types).
@@ -95,8 +96,8 @@ pub(super) fn policy(style: &str, script: &str) -> String {
 /// How long a state is shown to those that ask for changes: however many look, no more states than that are made.
 const SHARED: Duration = Duration::from_millis(200);
 
-/// For how many times as long as it took to make something it is not made again: so it takes a fifth of the time at
-/// most, however many ask for it. In a small network that is not felt.
+/// For how many times as long as it took to make something it is not made again: so it takes a fifth of the time,
+/// however many ask for it. In a small network that is not felt.
 const REST: u32 = 4;
 
 /// How long that is at most: what was made on a busy machine took long for other reasons.
@@ -148,7 +149,7 @@ impl Snapshot {
 struct LastMade(Option<(Instant, Duration)>);
 
 impl LastMade {
-    /// Makes it when its time has come; `None` where that was begun since `oldest`, so that it is good enough. One of
+    /// Makes it when its time has come; `None` where the last one was begun since `oldest`, and is good enough. One of
     /// those that wait for it sleeps under the lock, for all.
     fn make<T>(&mut self, oldest: Instant, make: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
         if let Some((began, took)) = self.0 {
@@ -198,7 +199,7 @@ impl States {
         };
         if let Some(new) = self.last_made.make(oldest, show)? {
             self.shown.truncate(KEPT - 1);
-            self.shown.iter_mut().for_each(|look| look.change = None);
+            self.shown.iter_mut().for_each(|look| (look.line, look.change) = (None, None));
             self.shown.push_front(new);
         }
         Ok(())

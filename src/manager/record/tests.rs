@@ -51,6 +51,16 @@ fn nothing_is_written_while_nothing_changes_and_no_text_ends_the_element() {
 }
 
 #[test]
+fn it_ends_where_it_cannot_be_written_and_before_it_is_too_long_for_a_browser() {
+    let mut disk = [0; 100];
+    let mut full = Recording::new(&mut disk[..]);
+    assert_eq!(full.look(with(5, &["a"])).unwrap_err().kind(), io::ErrorKind::WriteZero);
+    let mut long = Recording { written: LONGEST, ..Recording::new(Vec::new()) };
+    assert!(long.look(with(5, &["a"])).unwrap_err().to_string().contains("too long"));
+    assert_eq!(long.to, b"");
+}
+
+#[test]
 fn its_page_names_nothing_outside_and_runs_its_own_script_only() {
     let head = head();
     for outside in ["https:", "src=", "@import", "url(", SCRIPT_MARK, STYLE_MARK] {

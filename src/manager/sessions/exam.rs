@@ -1,7 +1,7 @@
 //! How a manager finds out whether a peer computes: it asks for a small product itself, and checks it.
 //!
-//! When a peer has joined, this shows that the address is its own and that somebody computes there. When it was blamed,
-//! this decides: what a holder says is a reason to look, and no more.
+//! When a peer has joined, or its slots are needed, this shows that the address is its own and that somebody computes
+//! there. When it was blamed, this decides: what a holder says is a reason to look, and no more.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::net::limits::{self, Pace};
 use crate::net::message::{FromPeer, ToPeer, no_answer};
 use crate::thread;
 
-/// How long a peer that was blamed may take for a product that takes it no time.
+/// How long a peer that is to be examined may take for a product that takes it no time.
 const EXAM_TIME: Duration = Duration::from_secs(5);
 
 /// The longest side of its operands.
 const SIDE: usize = 8;
 
-/// Examines each peer that was blamed, in a thread of its own: one that does not answer delays no other.
+/// Examines each peer that is to be, in a thread of its own: one that does not answer delays no other.
 pub(crate) fn exam_loop(desk: &Desk) {
     std::thread::scope(|scope| {
         while let Some(exam) = desk.next_exam() {

@@ -53,6 +53,9 @@ use crate::share::units::counted;
 /// How many quanta a peer may take to finish what runs under an ended lease before it is dropped.
 const PATIENCE: u64 = 10;
 
+/// How many peers that have shown nothing are examined at once, because one request needs such.
+const EXAMINED: usize = 64;
+
 /// How long a request waits for slots at addresses that are being tried, in milliseconds: as long as it takes to
 /// connect to one, and to ask a new peer for a product then.
 const TRIAL: Millis = (limits::CONNECT_TIME.as_millis() + limits::FIRST_EXAM_TIME.as_millis()) as Millis;
@@ -116,7 +119,7 @@ pub(crate) struct LeaseBook {
     used: HashMap<PeerId, u32>,
     /// A registered peer has left the queue.
     pub(crate) place_left: bool,
-    /// Whose slots a request needed last that have not shown that they compute.
+    /// Peers that have not shown that they compute, and whose slots a request needed.
     pub(super) unproven: Vec<PeerId>,
     /// What follows from the last changes.
     pub(super) effects: Vec<Effect>,
@@ -184,7 +187,7 @@ impl LeaseBook {
         spare.sort_by_key(|&(free, peer, _)| (Reverse(peer.proven), Reverse(free), peer.id));
         // Where those that have shown that they compute were enough, there are no others here.
         let unproven = spare.iter().filter(|(_, peer, _)| !peer.proven);
-        self.unproven.extend(unproven.map(|(_, peer, _)| peer.id));
+        self.unproven.extend(unproven.map(|(_, peer, _)| peer.id).take(EXAMINED));
         let mut missing = wish.slots;
         while missing > 0 {
             for (free, _, taken) in &mut spare {

@@ -152,7 +152,7 @@ impl Table {
     /// Takes a peer out of the table, if it is still there: its slots, its files and its orders go with it.
     pub(super) fn strike(&mut self, peer: PeerId, why: &str, now: Millis) {
         let Some(row) = self.roster.peers.remove(&peer) else { return };
-        self.roster.accused.retain(|(accused, _)| *accused != peer);
+        self.roster.to_examine.retain(|(other, _)| *other != peer);
         self.list_changed = true;
         self.effects.push(Effect::HangUp(peer));
         self.events.tell(now, format!("{} left: {why}", row.is.name));
@@ -308,17 +308,17 @@ impl Table {
         self.next_exam(now).is_some()
     }
 
-    /// Its place.
+    /// The place of the next that can be examined.
     fn next_exam(&self, now: Millis) -> Option<usize> {
         let can = |peer| self.roster.is_only_doubted(peer) || self.book.is_free(&self.roster, peer);
-        self.roster.accused.iter().position(|&(peer, at)| at <= now && can(peer))
+        self.roster.to_examine.iter().position(|&(peer, at)| at <= now && can(peer))
     }
 
     /// Begins the next examination. It takes a slot like a lease, but waits in no queue: until it is over the peer is
-    /// leased to nobody, so that one that keeps its slots holds up nobody but itself. One that nobody blames is asked
-    /// as a new one is.
+    /// leased to nobody, so that one that keeps its slots holds up nobody but itself. One that nobody blames takes no
+    /// slot, as a new one.
     pub(super) fn begin_exam(&mut self, now: Millis) -> Option<Exam> {
-        let (peer, _) = self.roster.accused.remove(self.next_exam(now)?)?;
+        let (peer, _) = self.roster.to_examine.remove(self.next_exam(now)?)?;
         if self.roster.is_only_doubted(peer) {
             return self.first_exam(peer);
         }

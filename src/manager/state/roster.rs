@@ -45,10 +45,6 @@ const CARD: usize = 110;
 /// How often somebody may blame falsely before it is not heard for [`DEAF`].
 pub(super) const FALSE_BLAMES: u32 = 3;
 
-/// From which silence on one that is listed may be the former self of a program that was restarted, which joins in its
-/// name from another address, in milliseconds: longer than the pings are apart.
-const QUIET: Millis = 1_200;
-
 /// How long, in milliseconds.
 const DEAF: Millis = 3_600_000;
 
@@ -184,8 +180,8 @@ pub(crate) struct Roster {
     pub(super) key: Key,
     /// The rows, in order of their numbers.
     pub(super) peers: BTreeMap<PeerId, Member>,
-    /// Who was blamed and is not being examined yet, and from when on it can be.
-    pub(super) accused: VecDeque<(PeerId, Millis)>,
+    /// Who is to be examined and is not being so yet, and from when on it can be.
+    pub(super) to_examine: VecDeque<(PeerId, Millis)>,
     /// In how many leases somebody of this name blamed falsely, in which last, and when. All that are not registered
     /// are one.
     false_blames: HashMap<Option<Name>, (u32, LeaseId, Millis)>,
@@ -203,8 +199,8 @@ pub(crate) struct Exam {
 impl Roster {
     /// Without any row. All tokens, keys and passes are made of `key`.
     pub(super) fn new(key: Key) -> Self {
-        let (peers, accused, false_blames) = (BTreeMap::new(), VecDeque::new(), HashMap::new());
-        Self { key, peers, accused, false_blames }
+        let (peers, to_examine, false_blames) = (BTreeMap::new(), VecDeque::new(), HashMap::new());
+        Self { key, peers, to_examine, false_blames }
     }
 
     /// The number in whose name somebody speaks, or [`NOBODY`].
@@ -267,8 +263,10 @@ impl Roster {
             (Some(one), other) if former == Some(one.id) && other.is_none_or(|other| other.id == one.id) => {
                 return Ok(former);
             }
+            // One that has been silent for longer than pings should be apart may be the former self of a program that
+            // was restarted, and joins from another address.
             (Some(one), other)
-                if (one.is.addr == *addr || now >= one.heard + QUIET)
+                if (one.is.addr == *addr || now >= one.heard + dead_after * 2 / 5)
                     && other.is_none_or(|other| other.id == one.id) =>
             {
                 let (at, left) = (one.is.addr, dead_after.saturating_sub(now.saturating_sub(one.heard)));
@@ -357,7 +355,7 @@ impl Roster {
             peer.accusers.push((name, lease));
         }
         if is_first {
-            self.accuse(id, now);
+            self.examine(id, now);
         }
         true
     }
@@ -368,7 +366,7 @@ impl Roster {
         if let Some(peer) = self.peers.get_mut(&id)
             && !std::mem::replace(&mut peer.is_doubted, true)
         {
-            self.accuse(id, 0);
+            self.examine(id, 0);
         }
     }
 
@@ -377,9 +375,9 @@ impl Roster {
         self.peers.get(&id).is_some_and(|peer| peer.accusers.is_empty() && peer.failed.is_none())
     }
 
-    fn accuse(&mut self, id: PeerId, at: Millis) {
-        if !self.accused.iter().any(|(accused, _)| *accused == id) {
-            self.accused.push_back((id, at));
+    fn examine(&mut self, id: PeerId, at: Millis) {
+        if !self.to_examine.iter().any(|(other, _)| *other == id) {
+            self.to_examine.push_back((id, at));
         }
     }
 
@@ -402,7 +400,7 @@ impl Roster {
         let was_known = peer.failed.replace(why.to_string()).is_some();
         if why.code() != Code::Check {
             // It may have been at its end for another reason: it is asked again.
-            self.accuse(id, now + AGAIN);
+            self.examine(id, now + AGAIN);
         }
         Some(was_known)
     }

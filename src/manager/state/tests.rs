@@ -139,7 +139,7 @@ fn a_peer_that_goes_is_hung_up_on_and_nothing_is_left_of_it() {
     assert!(table.take_effects().contains(&Effect::HangUp(1)));
     assert!(table.list_changed);
     assert_eq!(table.files(false, NOW).len(), 0);
-    assert_eq!(table.roster.accused, [(2, NOW)], "only the other one is still to be examined");
+    assert_eq!(table.roster.to_examine, [(2, NOW)], "only the other one is still to be examined");
     let told: Vec<_> = table.events.iter().map(|event| event.text.as_str()).collect();
     assert!(told.contains(&"p1 left: it said so") && told.contains(&"nobody offers a any more"), "{told:?}");
     table.strike(1, "once more", NOW);
@@ -323,10 +323,10 @@ fn blame_counts_from_the_holder_of_the_lease_only_and_is_told() {
     let ticket = lease(&mut table, 2, 1);
     assert_eq!(table.blame(ticket, 2, "it is slow", NOW).unwrap_err().code(), Code::Unauthorised);
     assert_eq!(table.blame(ticket + 1, 1, "it lies", NOW).unwrap_err().code(), Code::Unauthorised);
-    assert!(table.roster.accused.is_empty());
+    assert!(table.roster.to_examine.is_empty());
     table.blame(ticket, 1, "it lies", NOW).unwrap();
     assert_eq!(last_event(&table), "p2 blames p1: it lies");
-    assert_eq!(table.roster.accused, [(1, NOW)]);
+    assert_eq!(table.roster.to_examine, [(1, NOW)]);
     let count = table.events.iter().len();
     table.complain(1, 9, "of nobody".into(), NOW);
     assert_eq!(table.events.iter().len(), count);

@@ -300,3 +300,15 @@ fn whole_numbers_beyond_the_exact_range_are_checked_as_reals() {
         assert!(!Entries::of(&not_whole, &Matrix::zeros(1, 1)).whole, "{not_whole:?}");
     }
 }
+
+#[test]
+fn the_residue_without_a_division_is_that_of_a_division() {
+    use whole::{P, residue};
+    let edges =
+        [0, 1, 2, P / 2 - 1, P / 2, P / 2 + 1, P - 1, P, P + 1, 2 * P - 1, P * P, (1 << 61) * P, 1 << 126];
+    let mut rng = rng(1);
+    let drawn = std::iter::repeat_with(|| rng.random::<i128>() >> rng.random_range(2..127)).take(10_000);
+    for number in edges.into_iter().flat_map(|edge| [edge, -edge]).chain(drawn) {
+        assert_eq!(i128::from(residue(number)), (number + P / 2).rem_euclid(P) - P / 2, "{number}");
+    }
+}

@@ -123,14 +123,13 @@ impl Known {
         }
     }
 
-    /// A row goes of which nothing is left, and with it when its bytes were published. A drop is remembered.
+    /// A row goes of which nothing is left.
     fn tidy(&mut self, file: &FileName) {
         let is_left = |row: &Title| {
             row.offer.is_some() || row.told.is_some() || row.wanted.is_some() || !row.dropped.is_empty()
         };
         if self.rows.get(file).is_some_and(|row| !is_left(row)) {
             self.rows.remove(file);
-            self.versions.forget_others(file, None);
         }
     }
 }
@@ -164,7 +163,7 @@ impl Library {
         if let Some(before) = row.offer.replace(offer) {
             before.end();
         }
-        known.versions.forget_others(&file, Some(id));
+        known.versions.forget_others(&file, id);
         known.stale.insert(file);
         self.changed.notify_all();
     }

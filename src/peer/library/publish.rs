@@ -16,8 +16,10 @@ use crate::share::FileName;
 /// The pause after a conversation with the manager that broke.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// How long after it was refused as `busy` a file is told again, in milliseconds.
+/// How long after it was refused as `busy` a file is told again, and how long after another one at least, in
+/// milliseconds: where the manager is full, a hundred a second are told again, and not all at once.
 const BUSY: Millis = 60_000;
+const BUSY_STEP: Millis = 10;
 
 /// One thing that the manager is to be told.
 pub(in crate::peer) struct News {
@@ -90,7 +92,8 @@ impl Library {
             if let Some(news) = self.next(&mut known, clock.now()) {
                 return Some(news);
             }
-            self.changed.wait_for(&mut known, Duration::from_millis(BUSY));
+            let next = known.busy.front().map(|(again, _)| again.saturating_sub(clock.now()).max(BUSY_STEP));
+            self.changed.wait_for(&mut known, Duration::from_millis(next.unwrap_or(BUSY)));
         }
         None
     }
@@ -139,7 +142,8 @@ impl Known {
                 }
             }
             (Some(offer), Err(no)) if matches!(no.code(), Code::Conflict | Code::Busy | Code::Expired) => {
-                let busy = (no.code() == Code::Busy).then_some(at + BUSY);
+                let last = self.busy.back().map_or(0, |(last, _)| *last);
+                let busy = (no.code() == Code::Busy).then_some((at + BUSY).max(last + BUSY_STEP));
                 self.busy.extend(busy.map(|again| (again, file.clone())));
                 let refused = (offer.id(), Refusal::from(&no), busy.unwrap_or(Millis::MAX));
                 let before = self.row(file).refused.replace(refused);

@@ -9,7 +9,7 @@
 //! first row that fits says what is done. So each case stands here once, and the order of events does not matter.
 //!
 //! # An example
-//! `notes` is offered with the bytes 1. Its owner saves it: the bytes on the disk are 2, so the last row fits: the
+//! `notes` is offered with the bytes 1. Its owner saves it: the bytes on the disk are 2, so the row of `Replace` fits: the
 //! manager is asked which other peers have all of 1. Ben has: the new bytes become a conflict copy, and 1 heals. Nobody
 //! has: 2 takes the name.
 
@@ -106,7 +106,7 @@ pub(super) fn decide(facts: &Facts) -> Action {
         (Nothing { .. }, _) => Leave,
         (Changing { looks }, OnOffer::Whole(_)) if looks >= PATIENT_LOOKS || dropped => Withdraw,
         (Changing { .. }, _) => LookAgain,
-        (Bytes(id), OnOffer::Part(fetched)) if id == fetched && !dropped => Offer, // The download ends.
+        (Bytes(id), OnOffer::Part(fetched)) if id == fetched && !dropped => Offer, // An ordered download ends.
         (Bytes(_), OnOffer::Part(_)) => Leave, // The download finds it in its way.
         (Bytes(_), _) if rotted => Trash,
         (Bytes(id), OnOffer::Whole(known)) if id != known && unsteady_copy => LookAgain,

@@ -15,7 +15,7 @@
 //! - **A conflict copy that goes on changing**, because a program still writes to it, is left until it has been still
 //!   for a minute. Then its former version is dropped everywhere, and the new one takes its name.
 //! - **Refused.** The manager lists another content under this name: it is set aside. The first keeps the name.
-//! - **Copied in while it is fetched.** It is offered, and the download ends.
+//! - **Copied in while it is fetched.** It is offered, and an ordered download ends.
 //! - **Vanished.** It is offered no more, the manager is told, and orders it again.
 //! - **Dropped.** It goes to the trash, and what was on its way is thrown away.
 //! - **What fails is tried again** after 5, 10, ... 60 s, or when the file changes; the reason is said once.
@@ -221,7 +221,7 @@ impl Folder {
     /// The facts of a name at this moment, how its file looks, and what was read of it.
     fn gather(&self, file: &FileName, sight: Sight) -> (Facts, Option<Stamp>, Result<Found>) {
         let Replication { store, library, .. } = &*self.replication;
-        let paused = self.replication.is_paused();
+        let paused = self.replication.is_paused() || !store.has_marker();
         let row = library.take_unsettled(file, paused);
         row.dropped.iter().for_each(|id| store.forget_download(file, *id));
         let read = match sight.changing {

@@ -43,11 +43,11 @@ fn names_and_addresses_are_a_set_and_only_one_that_shows_the_token_takes_its_own
         assert_eq!(error.code(), Code::Busy);
         assert!(error.to_string().ends_with("silent for another 2.0 s"), "{error}");
     }
-    let again = roster.former_self(&candidate("p1", 3, 4), 3000, QUIET).unwrap_err();
+    let again = roster.former_self(&candidate("p1", 3, 4), 3000, 1200).unwrap_err();
     assert_eq!(again.code(), Code::Busy, "one that has fallen silent may be its former self");
     assert!(again.to_string().starts_with("p1 at 127.0.0.1:1 is still listed"), "{again}");
     assert!(again.to_string().ends_with("silent for another 1.8 s"), "{again}");
-    let other = roster.former_self(&candidate("p1", 2, 4), 3000, QUIET).unwrap_err();
+    let other = roster.former_self(&candidate("p1", 2, 4), 3000, 1200).unwrap_err();
     assert_eq!(other.code(), Code::Conflict, "the address is another's all the same");
     roster.peers.remove(&1);
     assert_eq!(join(&roster, "p1", 3, Some(1)).unwrap(), None, "it left");
@@ -117,22 +117,22 @@ fn one_that_was_blamed_is_examined_before_it_is_leased_again_and_only_if_that_fa
     assert_eq!((slots(&roster).0, slots(&roster).1), (0, 0));
     roster.peers.get_mut(&1).unwrap().reach = Reach::Yes;
     assert!(roster.blame(2, 7, 1, 0) && roster.blame(2, 7, 1, 0));
-    assert_eq!(roster.accused, [(1, 0)], "once, however often it is blamed");
+    assert_eq!(roster.to_examine, [(1, 0)], "once, however often it is blamed");
     assert_eq!(slots(&roster), (0, 4, "it was blamed, and is examined first".into()));
     roster.examined(1, &Ok(()), 0);
     assert_eq!(slots(&roster), (4, 4, String::new()));
     roster.blame(2, 7, 1, 0);
-    roster.accused.clear();
+    roster.to_examine.clear();
     assert_eq!(roster.examined(1, &Err(Error::failed("silence")), 0), Some(false));
     assert_eq!((slots(&roster).0, slots(&roster).1), (0, 0));
     assert!(slots(&roster).2.starts_with("quarantined") && slots(&roster).2.ends_with("silence"));
-    assert_eq!(roster.accused, [(1, AGAIN)], "it is asked again");
+    assert_eq!(roster.to_examine, [(1, AGAIN)], "it is asked again");
     assert_eq!(roster.examined(1, &Err(Error::failed("silence")), 0), Some(true));
-    roster.accused.clear();
+    roster.to_examine.clear();
     assert_eq!(roster.examined(1, &Ok(()), 0), Some(false));
     assert_eq!(slots(&roster).0, 4, "it was at its end for a while");
     roster.examined(1, &Err(Error::new(Code::Check, "row 1 is wrong")), 0);
-    assert!(roster.accused.is_empty() && slots(&roster).0 == 0);
+    assert!(roster.to_examine.is_empty() && slots(&roster).0 == 0);
 }
 
 #[test]
