@@ -332,7 +332,10 @@ fn draw(to: &Path, title: &str, x: &str, y: &str, lines: &[Line], left: bool) ->
     let range = |value: fn(&(f64, f64)) -> f64| {
         let (low, high) =
             points().map(value).fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
-        low * 0.8..high * 1.25
+        let (low, high) = (low * 0.8, high * 1.25);
+        // An axis within one power of ten has no labels: it begins with that.
+        let decade = 10_f64.powf(low.log10().floor());
+        if high < 10.0 * decade { decade..high } else { low..high }
     };
     if points().next().is_none() {
         return Ok(());
