@@ -12,8 +12,6 @@ cd "$root"
 set -- "${words[@]}"
 [[ $* == "" || $* == --quick ]] || wrong "it does not know $*"
 
-stamp="# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-
 if python3 -m venv "$work/venv" 2>/dev/null &&
     "$work/venv/bin/pip" install --quiet numpy==2.4.6 'dask[array]==2026.8.0' distributed==2026.8.0; then
     export PEERLAB_PYTHON="$work/venv/bin/python"
@@ -26,7 +24,7 @@ measure() {
     local name=$1 bench=$2
     shift 2
     heading "$name"
-    { echo "$stamp" && cargo bench --locked --quiet --features measure --bench "$bench" -- "$@"; } >"$work/$name.csv"
+    { echo "$(stamp), $(machine)" && cargo bench --locked --quiet --features measure --bench "$bench" -- "$@"; } >"$work/$name.csv"
     keep "$work/$name.csv"
 }
 

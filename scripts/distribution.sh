@@ -135,8 +135,7 @@ run_and_say() {
 # everything: each row of the table; what is short three times, in turn.
 everything() {
     local run peers
-    printf '# %s, commit %s, %s x %s\n' "$(date -u +%F)" "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" \
-        "$(nproc)" "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+    echo "$(stamp), $(machine)"
     echo "# scripts/distribution.sh: $mib MiB, seed $seed_up/s, peers $peer_up/s; churn: a third leaves when done"
     echo "way,peers,run,seconds,bound,twice"
     for run in 1 2 3; do
@@ -151,7 +150,7 @@ everything() {
 # riders: each row of that table.
 riders() {
     local run setting way seed honest bound median without
-    echo "# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown); scripts/distribution.sh riders"
+    echo "$(stamp); scripts/distribution.sh riders"
     echo "who,seed,unchoke,honest,run,median,rider,without"
     mib=20 peer_up=1MiB swarm=(--time-scale 10 --unchoke 2)
     for run in 1 2 3; do
@@ -186,7 +185,7 @@ virtual() {
         free-riding) test=one_that_gives_nothing columns=who,seed,unchoke,honest,rules,rider,honest_cost ;;
         esac
         {
-            echo "# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown); scripts/distribution.sh virtual $1"
+            echo "$(stamp); scripts/distribution.sh virtual $1"
             echo "$columns"
             PEERLAB_SWARM=${1/rules/1} cargo test --locked --quiet --lib "share::swarm::$test" -- --nocapture |
                 sed -n "s/^$table,//p" | sort

@@ -147,7 +147,7 @@ passes() {
 
 table=$work/faults-$1.csv status=0
 {
-    echo "# $(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+    echo "$(stamp), $(machine)"
     case $1 in
     sim) play "${2-}" || status=1 ;;
     planted) planted "${@:2}" || status=1 ;;

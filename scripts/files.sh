@@ -265,8 +265,7 @@ small() {
 
 build
 {
-    printf '# %s, commit %s, %s x %s\n' "$(date -u +%F)" "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" \
-        "$(nproc)" "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+    echo "$(stamp), $(machine)"
     echo "# scripts/files.sh: seconds; swarm in GB/s; memory in MiB"
     echo "what,who,run,value"
 } >"$work/files.csv"

@@ -91,6 +91,14 @@ secret() {
     [[ -e $1 ]] || (umask 077 && head -c 32 /dev/urandom | base64 >"$1")
 }
 
+# What a table of measurements begins with: when, and of which version of the program. And on what machine.
+stamp() {
+    echo "# $(date -u +%F), commit $(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)"
+}
+machine() {
+    echo "$(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+}
+
 # keep FILE: with --write a measured table replaces that of the report. Without, it goes into a folder of its own, which
 # stays. It is said where.
 keep() {

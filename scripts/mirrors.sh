@@ -88,7 +88,7 @@ fetch() {
 
 csv="$work/mirrors.csv"
 {
-    echo "# $(date -u +%F), commit $(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown), $(nproc) cores, $size MiB, $(aria2c --version | head -n 1), $(nginx -v 2>&1 | sed 's/.*: //')"
+    echo "$(stamp), $(nproc) cores, $size MiB, $(aria2c --version | head -n 1), $(nginx -v 2>&1 | sed 's/.*: //')"
     echo "from,round,seconds"
 } >"$csv"
 for ((round = 0; round <= rounds; round++)); do

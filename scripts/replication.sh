@@ -14,7 +14,7 @@ set -- "${words[@]}"
 files=1000 deleted=100 many=10000
 table=$work/replication.csv
 {
-    echo "# $(date -u +%F), commit $(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+    echo "$(stamp), $(machine)"
     echo "# scripts/replication.sh: seconds until all of these files are there; percent of a core of a peer that has nothing to do"
     echo what,files,value
 } >"$table"

@@ -417,6 +417,19 @@ fn put_in_place(mut file: NamedTempFile, path: &Path, force: bool) -> io::Result
 mod tests {
     use super::*;
 
+    /// The square of the matrix in a file, without a network.
+    fn squared(file: &Path) -> MultiplyOptions {
+        MultiplyOptions {
+            a: file.into(),
+            b: file.into(),
+            output: None,
+            levels: 1,
+            slots: None,
+            local: true,
+            force: false,
+        }
+    }
+
     #[test]
     fn what_is_made_and_multiplied_is_told_to_people_and_to_programs() {
         let dir = tempfile::tempdir().unwrap();
@@ -442,15 +455,7 @@ mod tests {
             serde_json::to_string(&made.data).unwrap(),
             format!(r#"{{"cols":4,"file":"{name}","integers":true,"rows":4,"seed":5}}"#)
         );
-        let mut options = MultiplyOptions {
-            a: file.clone(),
-            b: file.clone(),
-            output: None,
-            levels: 1,
-            slots: None,
-            local: true,
-            force: false,
-        };
+        let mut options = squared(&file);
         let outcome = multiply(&options, None, &work).unwrap();
         let text = outcome.text;
         assert!(text.starts_with("the product: 4 x 4 in 0."), "{text}");
@@ -475,15 +480,7 @@ mod tests {
     fn a_product_of_whole_numbers_that_may_be_rounded_says_so() {
         let dir = tempfile::tempdir().unwrap();
         let (file, work) = (dir.path().join("a.npy"), Work::default());
-        let options = MultiplyOptions {
-            a: file.clone(),
-            b: file.clone(),
-            output: None,
-            levels: 1,
-            slots: None,
-            local: true,
-            force: false,
-        };
+        let options = squared(&file);
         for (entry, rounded) in [(1e6, false), (1e9, true)] {
             save(&work, &Matrix::from_vec(1, 1, vec![entry]).unwrap(), &file, true).unwrap();
             let outcome = multiply(&options, None, &work).unwrap();

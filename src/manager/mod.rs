@@ -8,8 +8,8 @@
 //! One table (what it knows: `state`) behind one lock (`desk`), a server that has every conversation
 //! (`sessions`), and four threads of its own: `heartbeat`, which asks every peer whether it is there, `broadcast_loop`,
 //! which tells everybody the list when it has changed, `replicate_loop`, which asks peers to fetch the copies that are
-//! missing, and `exam_loop`, which has each peer examined that was blamed, or is needed and unproven. With `--record` there is a fifth,
-//! `record_loop`.
+//! missing, and `exam_loop`, which has each peer examined that was blamed, or is needed and unproven. With `--record`
+//! there is a fifth, `record_loop`.
 //!
 //! # How much the list costs
 //! N peers that join one by one would cost N lists of up to N lines to N listeners: a thousand peers, hundreds

@@ -21,8 +21,8 @@
 //!   Of rumours those of the peer that told **most** go first. After a restart all drops are rumours, and a peer that
 //!   tells 100,000 invented ones pushes out its own. What two tell is counted to the one that told less.
 //! - The mark of a publication needs little room. At the manager it lives as long as the file's row
-//!   ([`Versions::forget`]). At a peer there is one for each name, the last ([`Versions::forget_others`]): also of a file
-//!   that is gone here, because it may be there elsewhere and come back, and an older drop must not win then.
+//!   ([`Versions::forget`]). At a peer there is one for each name, the last ([`Versions::forget_others`]): also of a
+//!   file that is gone here, because it may be there elsewhere and come back, and an older drop must not win then.
 //! - To ask for one mark, or to change one, does not look at all of them.
 //!
 //! # An example
@@ -55,8 +55,8 @@
 //! # What is missing
 //! The times come from the clocks of several machines. Where they differ by a minute, a file that is put back within
 //! a minute of its drop may lose to it, and must be `add`ed once more. A peer that comes back after the oldest
-//! tombstones were thrown away brings its file back. A peer that joins again and again has a new share of the rumours each
-//! time; and of what it tells before others do, only half passes over to them.
+//! tombstones were thrown away brings its file back. A peer that joins again and again has a new share of the rumours
+//! each time; and of what it tells before others do, only half passes over to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -146,8 +146,7 @@ impl Versions {
             if known.act == Act::Dropped {
                 by = self.better(by, before);
             }
-            let passes_on = known == mark && by != before;
-            if known >= mark && !passes_on {
+            if known > mark || (known, before) == (mark, by) {
                 return false;
             }
             if known.act == Act::Dropped {

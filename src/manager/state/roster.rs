@@ -355,7 +355,7 @@ impl Roster {
             peer.accusers.push((name, lease));
         }
         if is_first {
-            self.examine(id, now);
+            self.call_to_exam(id, now);
         }
         true
     }
@@ -366,7 +366,7 @@ impl Roster {
         if let Some(peer) = self.peers.get_mut(&id)
             && !std::mem::replace(&mut peer.is_doubted, true)
         {
-            self.examine(id, 0);
+            self.call_to_exam(id, 0);
         }
     }
 
@@ -375,7 +375,8 @@ impl Roster {
         self.peers.get(&id).is_some_and(|peer| peer.accusers.is_empty() && peer.failed.is_none())
     }
 
-    fn examine(&mut self, id: PeerId, at: Millis) {
+    /// It can be examined from then on; one that waits for that already, no sooner and once.
+    fn call_to_exam(&mut self, id: PeerId, at: Millis) {
         if !self.to_examine.iter().any(|(other, _)| *other == id) {
             self.to_examine.push_back((id, at));
         }
@@ -400,7 +401,7 @@ impl Roster {
         let was_known = peer.failed.replace(why.to_string()).is_some();
         if why.code() != Code::Check {
             // It may have been at its end for another reason: it is asked again.
-            self.examine(id, now + AGAIN);
+            self.call_to_exam(id, now + AGAIN);
         }
         Some(was_known)
     }

@@ -67,6 +67,13 @@ pub(super) struct Title {
     pub(super) dropped: BTreeSet<FileId>,
 }
 
+impl Title {
+    /// Whether it says anything.
+    fn is_left(&self) -> bool {
+        self.offer.is_some() || self.told.is_some() || self.wanted.is_some() || !self.dropped.is_empty()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Known {
     rows: BTreeMap<FileName, Title>,
@@ -115,20 +122,17 @@ impl Known {
     }
 
     fn forget_told(&mut self) {
-        self.rows.values_mut().for_each(|row| (row.told, row.refused) = (None, None));
+        self.rows.retain(|_, row| {
+            (row.told, row.refused) = (None, None);
+            row.is_left()
+        });
         self.stale = self.rows.keys().cloned().collect();
         self.print = Fingerprint::default();
-        for file in self.stale.clone() {
-            self.tidy(&file);
-        }
     }
 
     /// A row goes of which nothing is left.
     fn tidy(&mut self, file: &FileName) {
-        let is_left = |row: &Title| {
-            row.offer.is_some() || row.told.is_some() || row.wanted.is_some() || !row.dropped.is_empty()
-        };
-        if self.rows.get(file).is_some_and(|row| !is_left(row)) {
+        if self.rows.get(file).is_some_and(|row| !row.is_left()) {
             self.rows.remove(file);
         }
     }

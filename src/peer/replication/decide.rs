@@ -9,9 +9,9 @@
 //! first row that fits says what is done. So each case stands here once, and the order of events does not matter.
 //!
 //! # An example
-//! `notes` is offered with the bytes 1. Its owner saves it: the bytes on the disk are 2, so the row of `Replace` fits: the
-//! manager is asked which other peers have all of 1. Ben has: the new bytes become a conflict copy, and 1 heals. Nobody
-//! has: 2 takes the name.
+//! `notes` is offered with the bytes 1. Its owner saves it: the bytes on the disk are 2, so the row of `Replace` fits:
+//! the manager is asked which other peers have all of 1. Ben has: the new bytes become a conflict copy, and 1 heals.
+//! Nobody has: 2 takes the name.
 
 use crate::error::Code;
 use crate::share::FileId;

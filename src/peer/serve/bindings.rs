@@ -57,8 +57,8 @@ struct Binding {
 pub(crate) struct Bindings {
     slots: u32,
     bound: BTreeMap<LeaseId, Binding>,
-    /// The newest lease that was ever bound. Numbers only grow: an older one that is not bound is over. (But for that of
-    /// a request that waited while this peer was examined: a product of it that overtakes its `bind` is refused.)
+    /// The newest lease that was ever bound. Numbers only grow: an older one that is not bound is over. (But for that
+    /// of a request that waited while this peer was examined: a product of it that overtakes its `bind` is refused.)
     newest: LeaseId,
 }
 
