@@ -49,7 +49,7 @@ fn blocks_fit_into_the_caches() {
     assert_eq!(blocks(avx512, 1024, 32), Blocks { kc: 512, mc: 64, nc: 1032 });
     assert_eq!(blocks(avx2, 1024, 32), Blocks { kc: 256, mc: 132, nc: 2048 });
     assert_eq!(blocks(avx2, 256, 6), Blocks { kc: 256, mc: 36, nc: 384 }, "a laptop of 2015");
-    assert_eq!(blocks(avx512, 2048, 260), Blocks { kc: 512, mc: 128, nc: 1032 }, "a server");
+    assert_eq!(blocks(avx512, 2048, 260), Blocks { kc: 768, mc: 88, nc: 2064 }, "a server");
     assert_eq!(blocks(avx512, 0, 0), Blocks { kc: 512, mc: 8, nc: 24 });
     assert!(crate::thread::caches().iter().all(|&bytes| bytes >= 1024));
 }
