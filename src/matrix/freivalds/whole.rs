@@ -16,7 +16,7 @@
 
 use rand::{Rng, RngExt};
 
-use super::super::micro::{Kernel, Vector, Vectorized};
+use super::super::micro::{Kernel, Vector, Vectorized, fetch_ahead};
 use super::probe::{Numbers, ProbeOf, padded};
 
 /// Whole numbers up to this are exact, and so are their sums and differences up to this.
@@ -162,6 +162,7 @@ fn size(row: &[f64]) -> f64 {
     let mut sizes = [0.0_f64; LANES];
     let (places, end) = row.as_chunks::<LANES>();
     for entries in places.iter().chain([&padded(end)]) {
+        fetch_ahead(entries);
         for (size, x) in sizes.iter_mut().zip(entries) {
             let this = if x.trunc() == *x { x.abs() } else { f64::INFINITY };
             *size = if this > *size { this } else { *size };
