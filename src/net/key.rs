@@ -18,7 +18,6 @@
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
-use std::str::FromStr;
 use std::{fmt, fs};
 
 use hmac::digest::CtOutput;
@@ -27,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error};
-use crate::share::{FileId, Hash, as_text, hex, unhex};
+use crate::share::{FileId, Hash, as_hex};
 
 /// The shortest secret, in bytes: a word or a date could be guessed.
 const SHORTEST_SECRET: usize = 16;
@@ -54,7 +53,8 @@ pub(crate) enum Purpose {
 #[serde(try_from = "String", into = "String")]
 pub struct Key(Hash);
 
-as_text!(Key);
+// What was written is not repeated: it may be nearly right.
+as_hex!(Key, |hex| Error::new(Code::BadMessage, "a key, token or pass has 64 hex digits, lower case"));
 
 impl Key {
     /// One that nobody can guess.
@@ -130,25 +130,7 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-impl FromStr for Key {
-    type Err = Error;
-
-    fn from_str(hex: &str) -> Result<Self, Error> {
-        // What was written is not repeated: it may be nearly right.
-        unhex(hex)
-            .map(Self)
-            .ok_or_else(|| Error::new(Code::BadMessage, "a key, token or pass has 64 hex digits, lower case"))
-    }
-}
-
-/// For messages only: it is shown.
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
-    }
-}
-
-/// It is not shown.
+/// For a log: it is not shown, as it is in messages.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")

@@ -13,49 +13,26 @@
 //! Exclusive or is no defence against a peer that looks for two lists with one number; it would deceive
 //! nobody but itself.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{FileId, FileName, as_text};
+use super::{FileId, FileName, as_hex};
 use crate::error::{Code, Error};
 
 /// What a list of files comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Fingerprint(u64);
+pub struct Fingerprint([u8; 8]);
 
-as_text!(Fingerprint);
+as_hex!(Fingerprint, |hex| Error::new(Code::BadMessage, format!("{hex:.40?} is no fingerprint of a list"))
+    .advise("it has 16 hex digits, lower case"));
 
 impl Fingerprint {
     /// Adds a file to the list, or takes it off.
     pub fn toggle(&mut self, file: &FileName, id: FileId, whole: bool) {
-        let mut hash = Sha256::new();
         // No name contains a slash, so no two different files are hashed from the same bytes.
-        hash.update(format!("{file}/{id}/{whole}"));
-        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = hash.finalize().into();
-        self.0 ^= u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl FromStr for Fingerprint {
-    type Err = Error;
-
-    fn from_str(hex: &str) -> Result<Self, Error> {
-        let digits = hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_hexdigit());
-        let value = u64::from_str_radix(hex, 16).ok().filter(|_| digits);
-        value.map(Self).ok_or_else(|| {
-            Error::new(Code::BadMessage, format!("{hex:.40?} is no fingerprint of a list"))
-                .advise("it has 16 hex digits")
-        })
+        let hash = Sha256::digest(format!("{file}/{id}/{whole}"));
+        self.0.iter_mut().zip(hash).for_each(|(sum, byte)| *sum ^= byte);
     }
 }
 

@@ -68,8 +68,18 @@ pub mod versions;
 pub use bitfield::Bitfield;
 pub use manifest::{Layout, Manifest, Piece};
 
-/// What can be parsed and shown is its text on the wire.
+/// What can be parsed and shown is its text on the wire; `$text` is how it is shown, where it does not say so itself.
 macro_rules! as_text {
+    ($type:ty, |$it:ident| $text:expr) => {
+        $crate::share::as_text!($type);
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let $it = self;
+                f.pad(&$text)
+            }
+        }
+    };
     ($type:ty) => {
         impl TryFrom<String> for $type {
             type Error = $crate::error::Error;
@@ -87,6 +97,22 @@ macro_rules! as_text {
     };
 }
 pub(crate) use as_text;
+
+/// What is bytes is hex digits on the wire, two each, in lower case; `$no` says that others are none of these.
+macro_rules! as_hex {
+    ($type:ty, |$hex:ident| $no:expr) => {
+        $crate::share::as_text!($type, |it| $crate::share::hex(&it.0));
+
+        impl std::str::FromStr for $type {
+            type Err = $crate::error::Error;
+
+            fn from_str($hex: &str) -> std::result::Result<Self, Self::Err> {
+                $crate::share::unhex($hex).map(Self).ok_or_else(|| $no)
+            }
+        }
+    };
+}
+pub(crate) use as_hex;
 
 /// The longest name of a file, in bytes: what Linux file systems can hold.
 pub const FILE_NAME: usize = 255;
@@ -122,7 +148,7 @@ pub fn check_name(name: &str, most: usize, what: &str) -> Result<(), Error> {
 #[serde(try_from = "String", into = "String")]
 pub struct FileName(String);
 
-as_text!(FileName);
+as_text!(FileName, |it| it.0);
 
 impl FileName {
     /// The name as text.
@@ -136,12 +162,6 @@ impl FromStr for FileName {
 
     fn from_str(name: &str) -> Result<Self, Error> {
         check_name(name, FILE_NAME, "the name of a shared file").map(|()| Self(name.to_owned()))
-    }
-}
-
-impl fmt::Display for FileName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
     }
 }
 
@@ -174,7 +194,7 @@ fn is_invisible(c: char) -> bool {
 #[serde(try_from = "String", into = "String")]
 pub struct PeerName(String);
 
-as_text!(PeerName);
+as_text!(PeerName, |it| it.0);
 
 impl PeerName {
     /// How many bytes it has.
@@ -201,12 +221,6 @@ impl FromStr for PeerName {
     }
 }
 
-impl fmt::Display for PeerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
 /// A SHA-256.
 pub type Hash = [u8; 32];
 
@@ -216,12 +230,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
-/// The 32 bytes that are written as 64 hex digits in lower case, if these are such.
-pub(crate) fn unhex(hex: &str) -> Option<Hash> {
+/// The `N` bytes that are written so, if these are such.
+pub(crate) fn unhex<const N: usize>(hex: &str) -> Option<[u8; N]> {
     let digit = |byte: u8| char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
     let byte = |pair: &[u8]| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8);
     let bytes: Option<Vec<u8>> = hex.as_bytes().chunks_exact(2).map(byte).collect();
-    bytes.filter(|_| hex.len() == 64).and_then(|bytes| bytes.try_into().ok())
+    bytes.filter(|_| hex.len() == 2 * N).and_then(|bytes| bytes.try_into().ok())
 }
 
 /// What a file is called when its name may mean several things: the SHA-256 of its manifest, on the wire
@@ -230,7 +244,8 @@ pub(crate) fn unhex(hex: &str) -> Option<Hash> {
 #[serde(try_from = "String", into = "String")]
 pub struct FileId(Hash);
 
-as_text!(FileId);
+as_hex!(FileId, |hex| Error::new(Code::BadMessage, format!("{hex:.80?} is not the id of a file"))
+    .advise("an id has 64 hex digits, lower case"));
 
 impl FileId {
     /// The first eight hex digits: enough for a person, and for the name of a conflict copy.
@@ -242,23 +257,6 @@ impl FileId {
 impl From<Hash> for FileId {
     fn from(hash: Hash) -> Self {
         Self(hash)
-    }
-}
-
-impl FromStr for FileId {
-    type Err = Error;
-
-    fn from_str(hex: &str) -> Result<Self, Error> {
-        unhex(hex).map(Self).ok_or_else(|| {
-            Error::new(Code::BadMessage, format!("{hex:.80?} is not the id of a file"))
-                .advise("an id has 64 hex digits, lower case")
-        })
-    }
-}
-
-impl fmt::Display for FileId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
     }
 }
 
