@@ -56,16 +56,10 @@ mod parts;
 mod peers;
 mod state;
 
-pub use manager::{Candidate, FromManager, ToManager};
-pub use parts::{
-    Bound, Credentials, Dropped, Holder, LeaseId, NOBODY, Name, PeerCard, PeerId, Refusal, plain,
-};
-pub use peers::{FromPeer, ToPeer};
-pub use state::{
-    Activity, Condition, DoneState, Download, Event, FailedFile, FileState, GRACE, Health, LeaseState,
-    ManagerState, PeerState, ProductStage, ProductState, Progress, Replicas, State, UploadStage, UploadState,
-    WaiterState,
-};
+pub use manager::*;
+pub use parts::*;
+pub use peers::*;
+pub use state::*;
 
 /// The version of this protocol; a `register` with another is refused.
 pub const VERSION: u32 = 2;
