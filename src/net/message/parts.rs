@@ -66,7 +66,7 @@ pub fn plain(text: &str) -> String {
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
     /// The peer's own number.
-    #[serde(default, skip_serializing_if = "is_nobody")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub peer: PeerId,
     /// The token that came with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,10 +75,6 @@ pub struct Credentials {
 
 /// Who asks without [`Credentials`].
 pub const NOBODY: PeerId = 0;
-
-pub(super) fn is_nobody(peer: &PeerId) -> bool {
-    *peer == NOBODY
-}
 
 /// A peer as others see it. In `peers`, `slots` is what it offers; in `leased`, what was leased there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,4 +123,9 @@ pub struct Holder {
 /// A flag that is set where a message leaves it out.
 pub(super) fn yes() -> bool {
     true
+}
+
+/// A number that a message leaves out.
+pub(super) fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }

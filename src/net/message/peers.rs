@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{LeaseId, PeerId, Refusal, is_nobody};
+use super::parts::{LeaseId, PeerId, Refusal, is_zero};
 use crate::net::key::Key;
 use crate::share::{FileId, FileName};
 
@@ -36,7 +36,7 @@ pub enum ToPeer {
     /// "I want pieces of this file": opens a conversation about it. Answered by `bitfield`.
     Join {
         /// The requester's own number; left out by one that has no pass, and is served as nobody.
-        #[serde(default, skip_serializing_if = "is_nobody")]
+        #[serde(default, skip_serializing_if = "is_zero")]
         peer: PeerId,
         /// The file.
         file: FileName,

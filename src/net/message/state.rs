@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Holder, LeaseId, Name, PeerCard, PeerId, plain, yes};
+use super::parts::{Holder, LeaseId, Name, PeerCard, PeerId, is_zero, plain, yes};
 use crate::clock::Millis;
 use crate::error::{Code, Error};
 use crate::net::limits;
@@ -434,8 +434,4 @@ pub struct Event {
     pub at: u64,
     /// What changed, and why.
     pub text: String,
-}
-
-fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
-    *number == N::default()
 }
