@@ -17,7 +17,7 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that starts at the machine's time of day.
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
         Self { start: Instant::now(), start_since_1970: since_1970 }
     }
@@ -30,11 +30,5 @@ impl Clock {
     /// The time of the start, in microseconds: where the numbers of peers and leases begin.
     pub fn first_number(&self) -> u64 {
         self.start_since_1970.as_micros() as u64
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -186,7 +186,7 @@ pub(super) fn why(context: &Context) -> Result<Outcome> {
     let own = context.work.peer.get().and_then(|peer| peer.network().number());
     reasons.extend(chokes(&state.peers, own));
     let data = json!({"reasons": reasons, "queue": state.queue, "leases": state.leases});
-    let now = Clock::new().now();
+    let now = Clock::start().now();
     reasons.extend(state.queue.iter().map(|waiter| place_in_queue(waiter, now)));
     Ok(Outcome::new(data, if reasons.is_empty() { "nothing waits".into() } else { reasons.join("\n") }))
 }

@@ -80,7 +80,7 @@ impl Desk {
         dead_after: Duration,
         secret: Option<Key>,
     ) -> Self {
-        let clock = Clock::new();
+        let clock = Clock::start();
         let (quantum, first) = (quantum.as_millis() as Millis, clock.first_number());
         let table = Table::new(quantum, replicas, first, Key::random(), clock.now());
         let (lines, waiting) = (HashMap::new(), HashMap::new());

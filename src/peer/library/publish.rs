@@ -35,7 +35,7 @@ pub(in crate::peer) struct News {
 impl Library {
     /// Tells the manager what is new until the peer leaves.
     pub(crate) fn publish(&self) {
-        let (mut manager, clock) = (ManagerClient::new(&self.network.config), Clock::new());
+        let (mut manager, clock) = (ManagerClient::new(&self.network.config), Clock::start());
         while let Some((who, news)) = self.next_news(&clock) {
             let answered = match &news.offer {
                 Some(offer) => manager.update(&who, &offer.manifest, news.whole, news.published),

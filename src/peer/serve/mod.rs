@@ -53,7 +53,7 @@ impl Serving {
     pub(super) fn new(network: Arc<Network>, slots: u32, cores: usize) -> Self {
         Self {
             network,
-            clock: Clock::new(),
+            clock: Clock::start(),
             bindings: Mutex::new(Bindings::new(slots)),
             bound: Condvar::new(),
             cores: Mutex::new(cores),
