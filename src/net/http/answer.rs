@@ -72,6 +72,7 @@ pub(super) enum Body {
 }
 
 /// An answer.
+#[must_use]
 pub(crate) struct Answer {
     pub(crate) status: Status,
     headers: Vec<(&'static str, String)>,
@@ -146,7 +147,6 @@ impl Answer {
     }
 
     /// With this header, in the place of another of its name. Whatever the value, it stays on its line.
-    #[must_use]
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         let value = value.into().replace(char::is_control, " ");
         self.headers.retain(|(other, _)| *other != name);
@@ -156,19 +156,16 @@ impl Answer {
 
     /// With a version, by which the client can know that it has this already, and ask for parts. What has none has no
     /// parts, else those of two versions could be put together.
-    #[must_use]
     pub(crate) fn version(self, version: impl fmt::Display) -> Self {
         self.with("ETag", format!("\"{version}\"")).with("Accept-Ranges", "bytes")
     }
 
     /// With the time of its last change, which is not later than now (section 8.8.2.1); a date has no part of a second.
-    #[must_use]
     pub(crate) fn modified(self, at: SystemTime) -> Self {
         self.with("Last-Modified", httpdate::fmt_http_date(at))
     }
 
     /// With its own bytes as the version: it changes when they do.
-    #[must_use]
     pub(crate) fn versioned(self) -> Self {
         let Body::Bytes(bytes) = &self.body else { return self };
         let hash = Sha256::digest(bytes);
@@ -177,7 +174,6 @@ impl Answer {
 
     /// Its text with these rows where it has [`ROWS`], and the whole as the version. Each row is made when those before
     /// it are sent, and once before, for the size and the version.
-    #[must_use]
     pub(crate) fn rows(mut self, rows: impl Iterator<Item = String> + Clone + 'static) -> Self {
         let Body::Bytes(text) = &self.body else { return self };
         let text = String::from_utf8_lossy(text);
