@@ -79,7 +79,8 @@ pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)>
     let lay_there = path.file_name().is_some_and(|name| store.dir.join(name).exists());
     let manifest = store.import(path, &context.work.stop)?;
     // To add is the wish: it counts from now on, also for a file that has lain there since before it was dropped.
-    let put = store.put_at(manifest.name()).unwrap_or_default().max(Clock::start().now());
+    let put = store.stamp(manifest.name()).and_then(|stamp| stamp.put_at());
+    let put = put.unwrap_or_default().max(Clock::start().now());
     offer(context, &store, manifest, put, lay_there)
 }
 

@@ -44,8 +44,8 @@ impl Stamp {
         Self { status: self.status, ..*before } == *self
     }
 
-    /// When it was put where it is, in milliseconds since 1970. A copy has a ctime of its own, whatever time it says
-    /// it was written at.
+    /// When it was put where it is, in milliseconds since 1970: the time of the last change of its status (ctime). A
+    /// copy has one of its own, whatever time it says it was written at.
     pub(crate) fn put_at(&self) -> Option<Millis> {
         Millis::try_from(self.status.0 * 1000 + self.status.1 / 1_000_000).ok()
     }

@@ -53,7 +53,6 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
 use super::{FileId, FileName, Layout, Manifest, Piece};
-use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 
 mod disk;
@@ -176,12 +175,6 @@ impl Store {
     /// Where the peer remembers what was dropped.
     pub fn drops(&self) -> PathBuf {
         self.private("drops")
-    }
-
-    /// When somebody put a file here, in milliseconds since 1970: the time of the last change of its status (ctime).
-    /// `None` where there is no such file.
-    pub fn put_at(&self, name: &FileName) -> Option<Millis> {
-        self.stamp(name)?.put_at()
     }
 
     /// How a file looks now; `None` where there is none.
