@@ -216,12 +216,6 @@ impl Versions {
         }
     }
 
-    /// How many marks there are.
-    #[cfg(test)]
-    pub(crate) fn size(&self) -> usize {
-        self.marks.len()
-    }
-
     /// Of this name, other publications than that of these bytes are forgotten.
     pub fn forget_others(&mut self, file: &FileName, id: FileId) {
         let [first, last] = [0, u8::MAX].map(|byte| (file.clone(), FileId::from([byte; 32])));
@@ -254,6 +248,13 @@ mod tests {
     use proptest::sample::{Index, select};
 
     use super::*;
+
+    impl Versions {
+        /// How many marks there are.
+        pub(crate) fn size(&self) -> usize {
+            self.marks.len()
+        }
+    }
 
     fn name(name: &str) -> FileName {
         name.parse().unwrap()
