@@ -28,7 +28,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::debug;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::state::Table;
@@ -221,8 +220,7 @@ impl Locked {
     fn carry_out(&mut self) -> Vec<Outbox> {
         let mut flush = Vec::new();
         let mut post = |lines: &mut dyn Iterator<Item = &Outbox>, message: &FromManager| {
-            let line = encode(message).inspect_err(|e| debug!("a message was not sent: {e}"));
-            let line: Arc<[u8]> = line.unwrap_or_default().into();
+            let line: Arc<[u8]> = encode(message).into();
             flush.extend(lines.inspect(|outbox| outbox.post_line(Arc::clone(&line))).cloned());
         };
         for effect in self.table.take_effects() {

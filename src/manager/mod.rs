@@ -163,7 +163,7 @@ fn heartbeat(desk: &Desk, ping: Duration) {
 /// Tells everybody the list when it has changed.
 fn broadcast_loop(desk: &Desk) {
     while let Some((list, listeners)) = desk.wait_for_list() {
-        let Ok(line) = encode(&list).map(Arc::<[u8]>::from) else { return };
+        let line: Arc<[u8]> = encode(&list).into();
         for listener in &listeners {
             listener.post_line(Arc::clone(&line));
             listener.flush();

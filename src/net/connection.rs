@@ -133,7 +133,7 @@ impl Connection {
     /// As there.
     pub fn send<M: Serialize>(&mut self, message: &M) -> Result<()> {
         if let Some((_, first)) = &mut self.entry {
-            *first = encode(message)?;
+            *first = encode(message);
         }
         self.writer.send(message)
     }
@@ -437,7 +437,7 @@ impl Writer {
         message: &M,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<()> {
-        let line = self.line(message)?;
+        let line = self.line(message);
         self.at_payload_pace(|stream| stream.write_all(&line).and_then(|()| write(stream)))
     }
 
@@ -455,10 +455,10 @@ impl Writer {
     /// # Errors
     /// As [`Writer::send`].
     pub fn send_all<M: Serialize>(&self, messages: impl IntoIterator<Item = M>) -> Result<()> {
-        let mut lines = messages.into_iter().map(|message| self.line(&message).map_err(io::Error::other));
+        let mut lines = messages.into_iter().map(|message| self.line(&message));
         self.at_payload_pace(|stream| {
             let mut stream = BufWriter::with_capacity(limits::LINE, stream);
-            lines.try_for_each(|line| stream.write_all(&line?))?;
+            lines.try_for_each(|line| stream.write_all(&line))?;
             stream.flush()
         })
     }
@@ -477,8 +477,10 @@ impl Writer {
         trace_line(&self.stream, way, self.other, line);
     }
 
-    fn line<M: Serialize>(&self, message: &M) -> Result<Vec<u8>> {
-        encode(message).inspect(|line| self.trace('>', line))
+    fn line(&self, message: &impl Serialize) -> Vec<u8> {
+        let line = encode(message);
+        self.trace('>', &line);
+        line
     }
 
     fn at_payload_pace(&self, write: impl FnOnce(&mut Timed) -> io::Result<()>) -> Result<()> {

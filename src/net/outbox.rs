@@ -94,10 +94,7 @@ impl Outbox {
 
     /// Queues one message; no system call.
     pub fn post<M: Serialize>(&self, message: &M) {
-        match encode(message) {
-            Ok(line) => self.post_line(line),
-            Err(e) => debug!("a message was not sent: {e}"),
-        }
+        self.post_line(encode(message));
     }
 
     /// Queues a line that is encoded already, because many are to hear it: they share its bytes.

@@ -284,7 +284,7 @@ impl Net {
 
     /// Says something over a connection, in order.
     pub(crate) fn say(&mut self, conn: ConnId, node: NodeId, message: &impl Serialize, payload: &[u8]) {
-        let text = encode(message).unwrap();
+        let text = encode(message);
         if self.story.is_some() {
             self.tell(conn, node, '>', &text);
         }

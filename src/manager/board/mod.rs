@@ -53,7 +53,6 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
 use crate::net::message::{FromManager, State, encode};
 use crate::share::hex;
 use bounds::bounds;
@@ -127,20 +126,16 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// The state as the board shows it.
-    ///
-    /// # Errors
-    /// When it cannot be written as JSON.
-    pub(super) fn of(state: State) -> Result<Self> {
+    pub(super) fn of(state: State) -> Self {
         let bounds = bounds(&state);
-        let mut shown = serde_json::to_value(FromManager::State(Box::new(state)))
-            .map_err(|e| Error::failed("cannot write the state as JSON").because(e))?;
+        let mut shown = serde_json::to_value(FromManager::State(Box::new(state))).unwrap_or_default();
         if !bounds.is_empty() {
             shown[BOUNDS] = json!(bounds);
         }
         let now = shown["manager"]["now"].take();
         let hash = Sha256::digest(shown.to_string());
         shown["manager"]["now"] = now;
-        Ok(Self { shown, version: hex(&hash[..16]) })
+        Self { shown, version: hex(&hash[..16]) }
     }
 }
 
@@ -151,18 +146,18 @@ struct LastMade(Option<(Instant, Duration)>);
 impl LastMade {
     /// Makes it when its time has come; `None` where the last one was begun since `oldest`, and is good enough. One of
     /// those that wait for it sleeps under the lock, for all.
-    fn make<T>(&mut self, oldest: Instant, make: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    fn make<T>(&mut self, oldest: Instant, make: impl FnOnce() -> T) -> Option<T> {
         if let Some((began, took)) = self.0 {
             if began > oldest {
-                return Ok(None);
+                return None;
             }
             let rest = (took * REST).min(LONGEST_REST);
             thread::sleep((began + took + rest).saturating_duration_since(Instant::now()));
         }
         let began = Instant::now();
-        let made = make()?;
+        let made = make();
         self.0 = Some((began, began.elapsed()));
-        Ok(Some(made))
+        Some(made)
     }
 }
 
@@ -192,17 +187,16 @@ struct States {
 
 impl States {
     /// Sees to it that the last one was begun since `oldest`.
-    fn renew(&mut self, oldest: Instant, state: impl FnOnce() -> State) -> Result<()> {
+    fn renew(&mut self, oldest: Instant, state: impl FnOnce() -> State) {
         let show = || {
-            let snapshot = Snapshot::of(state())?;
-            Ok(Shown { text: bytes(&snapshot.shown), snapshot, line: None, change: None })
+            let snapshot = Snapshot::of(state());
+            Shown { text: bytes(&snapshot.shown), snapshot, line: None, change: None }
         };
-        if let Some(new) = self.last_made.make(oldest, show)? {
+        if let Some(new) = self.last_made.make(oldest, show) {
             self.shown.truncate(KEPT - 1);
             self.shown.iter_mut().for_each(|look| (look.line, look.change) = (None, None));
             self.shown.push_front(new);
         }
-        Ok(())
     }
 }
 
@@ -216,27 +210,24 @@ pub(super) struct Board {
 
 impl Board {
     /// A `state` message, of what is so since it was asked for.
-    ///
-    /// # Errors
-    /// When it cannot be written as JSON.
-    pub(super) fn message(&self, state: impl FnOnce() -> State) -> Result<Arc<[u8]>> {
+    pub(super) fn message(&self, state: impl FnOnce() -> State) -> Arc<[u8]> {
         let asked = Instant::now();
         let states = &mut *self.states.lock();
-        states.renew(asked, state)?;
+        states.renew(asked, state);
         let Shown { snapshot, line, .. } = &mut states.shown[0];
         if let Some(line) = line {
-            return Ok(Arc::clone(line));
+            return Arc::clone(line);
         }
         let shown = snapshot.shown.as_object().into_iter().flatten();
         let members = shown.filter(|(name, _)| !["type", BOUNDS].contains(&name.as_str())).collect();
-        Ok(Arc::clone(line.insert(encode(&StateLine { members })?.into())))
+        Arc::clone(line.insert(encode(&StateLine { members }).into()))
     }
 
     /// The list of files, as it is since it was asked for.
     pub(super) fn list(&self, by_size: bool, make: impl FnOnce() -> Markup) -> Markup {
         let asked = Instant::now();
         let (last_made, list) = &mut *self.lists[usize::from(by_size)].lock();
-        if let Ok(Some(new)) = last_made.make(asked, || Ok(make())) {
+        if let Some(new) = last_made.make(asked, make) {
             *list = new;
         }
         list.clone()
@@ -245,27 +236,20 @@ impl Board {
     /// What has changed since version `since`, where that is still kept, else all; and the version that this makes. A
     /// browser, which has a version, is told what was so a moment ago; all others, what is so since they asked.
     /// Both are made once for all that wait for them, however many they are.
-    ///
-    /// # Errors
-    /// When it cannot be written as JSON.
-    pub(super) fn since(
-        &self,
-        since: Option<&str>,
-        state: impl FnOnce() -> State,
-    ) -> Result<(Arc<[u8]>, String)> {
+    pub(super) fn since(&self, since: Option<&str>, state: impl FnOnce() -> State) -> (Arc<[u8]>, String) {
         let asked = Instant::now();
         let states = &mut *self.states.lock();
-        states.renew(since.and_then(|_| asked.checked_sub(SHARED)).unwrap_or(asked), state)?;
+        states.renew(since.and_then(|_| asked.checked_sub(SHARED)).unwrap_or(asked), state);
         let looks = &mut states.shown;
         let now = &looks[0].snapshot;
         let version = now.version.clone();
         let Some(i) = looks.iter().position(|look| Some(&look.snapshot.version[..]) == since) else {
-            return Ok((Arc::clone(&looks[0].text), version));
+            return (Arc::clone(&looks[0].text), version);
         };
         let make = || bytes(&json!({"since": since, "change": change(&looks[i].snapshot.shown, &now.shown)}));
         let text = looks[i].change.clone().unwrap_or_else(make);
         looks[i].change = Some(Arc::clone(&text));
-        Ok((text, version))
+        (text, version)
     }
 }
 

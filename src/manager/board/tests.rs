@@ -58,19 +58,19 @@ fn the_policy_knows_the_script_by_its_hash() {
 
 #[test]
 fn the_version_changes_with_the_state_and_not_with_the_time() {
-    let early = Snapshot::of(state(5)).unwrap();
-    let late = Snapshot::of(state(6)).unwrap();
+    let early = Snapshot::of(state(5));
+    let late = Snapshot::of(state(6));
     assert_eq!(early.version, late.version);
     assert_ne!(early.shown, late.shown, "the time is told all the same");
     let mut other = state(6);
     other.events.push(Event { at: 6, text: "something".into() });
-    assert_ne!(Snapshot::of(other).unwrap().version, late.version);
+    assert_ne!(Snapshot::of(other).version, late.version);
 }
 
 #[test]
 fn the_board_is_told_what_a_state_message_says() {
     let told: State = serde_json::from_value({
-        let mut shown = Snapshot::of(state(7)).unwrap().shown;
+        let mut shown = Snapshot::of(state(7)).shown;
         assert_eq!(shown["type"], "state");
         shown.as_object_mut().unwrap().remove("type");
         shown
@@ -180,12 +180,11 @@ fn forty_peers_copy_two_hundred_files(tick: u64) -> State {
 fn forty_peers_that_copy_two_hundred_files_cost_a_browser_less_than_50_kb_a_second() {
     assert!(SCRIPT.contains("const PAUSE = 500;"), "twice a second it asks");
     let (board, seconds) = (Board::default(), 10);
-    let (all, mut version) = board.since(None, || forty_peers_copy_two_hundred_files(100)).unwrap();
+    let (all, mut version) = board.since(None, || forty_peers_copy_two_hundred_files(100));
     let mut sent = 0;
     for tick in 101..=100 + 2 * seconds {
         board.states.lock().last_made = LastMade::default();
-        let (change, next) =
-            board.since(Some(&version), || forty_peers_copy_two_hundred_files(tick)).unwrap();
+        let (change, next) = board.since(Some(&version), || forty_peers_copy_two_hundred_files(tick));
         sent += change.len();
         version = next;
     }
@@ -196,15 +195,15 @@ fn forty_peers_that_copy_two_hundred_files_cost_a_browser_less_than_50_kb_a_seco
 #[test]
 fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all() {
     let board = Board::default();
-    let since = |version: &str, state: &dyn Fn() -> State| board.since(Some(version), state).unwrap();
+    let since = |version: &str, state: &dyn Fn() -> State| board.since(Some(version), state);
     let (all, first) = since("", &|| state(5));
-    assert_eq!(all, bytes(&Snapshot::of(state(5)).unwrap().shown), "nothing is known of that version");
+    assert_eq!(all, bytes(&Snapshot::of(state(5)).shown), "nothing is known of that version");
     let late = || panic!("the state of a moment ago is good enough");
     assert!(Arc::ptr_eq(&since("", &late).0, &all), "many look, and share its text");
     let (none, same) = since(&first, &late);
     assert_eq!(same, first);
     assert!(Arc::ptr_eq(&since(&first, &late).0, &none), "and that of the change");
-    let all_again = board.since(None, || state(5)).unwrap();
+    let all_again = board.since(None, || state(5));
     assert!(all_again.0 == all && !Arc::ptr_eq(&all_again.0, &all), "without a version it is what is so now");
     board.states.lock().last_made = LastMade::default();
     let mut other = state(6);
@@ -213,7 +212,7 @@ fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all
     let expected = json!({"since": first, "change": {
         "events": [[null, 0, {"at": 6, "text": "something"}]], "manager": {"now": 6}}});
     assert_eq!(next, bytes(&expected));
-    assert_eq!(version, Snapshot::of(other).unwrap().version);
+    assert_eq!(version, Snapshot::of(other).version);
 }
 
 #[test]
@@ -224,34 +223,30 @@ fn what_is_made_for_all_takes_a_fifth_of_the_time_at_most_and_is_not_older_than_
         state(n)
     };
     for n in 1..=2 {
-        let line = board.message(|| make(n)).unwrap();
+        let line = board.message(|| make(n));
         let FromManager::State(told) = serde_json::from_slice(&line).unwrap() else { panic!("{line:?}") };
         assert_eq!(*told, state(n), "what is so since it was asked for");
     }
-    board.since(None, || make(3)).unwrap();
+    board.since(None, || make(3));
     assert!(began.elapsed() >= took * (1 + REST) * 2 + took, "all three are states");
     let mut last_made = LastMade::default();
-    assert_eq!(last_made.make(began, || Ok(1)).unwrap(), Some(1));
-    assert_eq!(
-        last_made.make(began, || Ok(2)).unwrap(),
-        None,
-        "one that asked before it was made has it, too"
-    );
-    assert_eq!(last_made.make(Instant::now(), || Ok(3)).unwrap(), Some(3));
+    assert_eq!(last_made.make(began, || 1), Some(1));
+    assert_eq!(last_made.make(began, || 2), None, "one that asked before it was made has it, too");
+    assert_eq!(last_made.make(Instant::now(), || 3), Some(3));
 }
 
 #[test]
 fn a_message_says_nothing_of_bounds_which_only_the_page_shows() {
-    let mut shown = Snapshot::of(state(5)).unwrap();
+    let mut shown = Snapshot::of(state(5));
     let message = shown.shown.clone();
     shown.shown[BOUNDS] = json!([]);
     let (text, line, change) = (bytes(&shown.shown), None, None);
     let board = Board::default();
-    board.since(None, || state(5)).unwrap();
+    board.since(None, || state(5));
     let last_made = LastMade(Some((Instant::now() + Duration::from_secs(60), Duration::ZERO)));
     *board.states.lock() =
         States { last_made, shown: [Shown { snapshot: shown, text, line, change }].into() };
-    let line = board.message(|| panic!("it is there")).unwrap();
+    let line = board.message(|| panic!("it is there"));
     assert_eq!(serde_json::from_slice::<Value>(&line).unwrap(), message);
     assert!(line.starts_with(br#"{"type":"state","#) && line.ends_with(b"}\n"), "{}", line.escape_ascii());
 }

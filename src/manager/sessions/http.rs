@@ -52,10 +52,8 @@ pub(super) fn answer(desk: &Desk, board: &Board, request: &Request) -> Answer {
 /// Everything the manager knows, or what has changed of it. A browser that asks again with its version is told when
 /// nothing has.
 fn state(desk: &Desk, board: &Board, since: Option<&str>) -> Answer {
-    match board.since(since, || desk.change(|table, now| table.state(now))) {
-        Ok((text, version)) => Answer::bytes("application/json", text).version(version),
-        Err(e) => Answer::from(&e),
-    }
+    let (text, version) = board.since(since, || desk.change(|table, now| table.state(now)));
+    Answer::bytes("application/json", text).version(version)
 }
 
 /// Every file with its mirrors.

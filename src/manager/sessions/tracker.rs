@@ -80,7 +80,7 @@ fn answer(desk: &Desk, board: &Board, connection: &mut Connection, request: ToMa
             connection.send(&FromManager::Dropped {})
         }
         ToManager::State {} => {
-            connection.send_line(&board.message(|| desk.change(|table, now| table.state(now)))?)
+            connection.send_line(&board.message(|| desk.change(|table, now| table.state(now))))
         }
         other => Err(unexpected(&other, "query, update, files, drop or state")),
     }

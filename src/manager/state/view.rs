@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::Table;
 use crate::clock::Millis;
 use crate::net::limits;
-use crate::net::message::{ManagerState, State};
+use crate::net::message::{ManagerState, State, encode};
 
 /// What an answer may take, with room for its brackets and field names, in bytes.
 const ANSWER: usize = limits::MANAGER_LINE - (4 << 10);
@@ -33,7 +33,7 @@ fn fit<T: Serialize>(
 ) -> (Vec<T>, usize) {
     let (all, mut left) = (entries.len(), share.min(*room));
     let fits = |entry: &T| {
-        let size = serde_json::to_vec(entry).map_or(usize::MAX, |bytes| bytes.len() + 1);
+        let size = encode(entry).len();
         if size > left {
             return false;
         }

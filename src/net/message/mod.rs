@@ -64,15 +64,12 @@ pub use state::*;
 /// The version of this protocol; a `register` with another is refused.
 pub const VERSION: u32 = 2;
 
-/// A message as it goes over the wire: one line of JSON with its newline.
-///
-/// # Errors
-/// Never for the messages of this protocol; serde_json cannot know that.
-pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>> {
-    let mut line =
-        serde_json::to_vec(message).map_err(|e| Error::failed("cannot write a message").because(e))?;
+/// A message as it goes over the wire: one line of JSON with its newline. Only a map whose keys are no texts could not
+/// be written so, and no message has one.
+pub fn encode(message: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
     line.push(b'\n');
-    Ok(line)
+    line
 }
 
 /// A line as a message: an object, and not a list of its members, which serde would understand, too.
@@ -136,7 +133,7 @@ pub fn no_answer(message: &impl Serialize, question: &str) -> Error {
 }
 
 fn misplaced(why: &str, message: &impl Serialize) -> Error {
-    let text = shown(&serde_json::to_vec(message).unwrap_or_default());
+    let text = shown(&encode(message));
     Error::new(Code::BadMessage, format!("{why}: {text:.200}"))
 }
 

@@ -67,7 +67,7 @@ pub(super) fn save(path: &Path, drops: &[Dropped]) -> Result<()> {
         // Always the same, so that a peer that is killed meanwhile leaves one at most.
         let new = path.with_extension("new");
         let mut file = File::create(&new)?;
-        let lines: Vec<u8> = drops.iter().flat_map(|drop| encode(drop).unwrap_or_default()).collect();
+        let lines: Vec<u8> = drops.iter().flat_map(encode).collect();
         file.write_all(&lines)?;
         file.sync_all()?;
         fs::rename(new, path)?;
@@ -85,7 +85,7 @@ pub(crate) fn tell(line: &Outbox, newest_first: impl Iterator<Item = Dropped>) {
     let mut room = TOLD;
     for Dropped { file, id, at } in newest_first {
         let who = Credentials::default();
-        let Ok(drop) = encode(&ToManager::Drop { who, file, id: Some(id), at: Some(at) }) else { continue };
+        let drop = encode(&ToManager::Drop { who, file, id: Some(id), at: Some(at) });
         let Some(left) = room.checked_sub(drop.len()) else { break };
         room = left;
         line.post_line(drop);

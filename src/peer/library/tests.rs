@@ -373,7 +373,7 @@ fn what_is_dropped_is_settled_told_to_nobody_and_remembered() {
 fn what_is_listed_though_it_was_dropped_counts_as_put_back_when_the_manager_was_told_and_lists_it_still() {
     let lab = Lab::new();
     let (manifest, other) = (lab.manifest("a", "1"), lab.manifest("a", "2"));
-    let line = |message: &FromManager| encode(message).unwrap();
+    let line = |message: &FromManager| encode(message);
     let holders = |there: &Manifest| {
         let found = FileState::of(there, Vec::new(), None);
         [&line(&FromManager::Holders { found, payload: 32 })[..], there.hashes()].concat()

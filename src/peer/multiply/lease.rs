@@ -315,7 +315,7 @@ mod tests {
                 let card = PeerCard { peer: 6, name, addr, slots, key };
                 let slots = vec![PeerCard { slots: 7, ..card.clone() }, card];
                 let leased = FromManager::Leased { lease: 9, for_ms: 1, slots };
-                stream.write_all(&encode(&leased).unwrap()).unwrap();
+                stream.write_all(&encode(&leased)).unwrap();
             });
             let ask = ToManager::Lease { who: Credentials::default(), slots: 7, avoid: Vec::new() };
             let stop = AtomicBool::new(false);
