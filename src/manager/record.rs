@@ -122,7 +122,7 @@ impl<W: Write> Recording<W> {
     /// When it cannot be written, or would be too long.
     pub(crate) fn look(&mut self, state: State) -> io::Result<()> {
         let (at, events) = (state.manager.as_ref().map_or(0, |manager| manager.now), state.events.clone());
-        let now = Snapshot::of(state);
+        let now = Snapshot::of(&state);
         let new = events.iter().filter(|event| !self.events.contains(event));
         let mut lines: String =
             new.map(|event| line(&json!({"at": event.at, "event": event.text}))).collect();

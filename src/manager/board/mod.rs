@@ -41,7 +41,7 @@
 
 mod bounds;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,7 +49,6 @@ use std::time::{Duration, Instant};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use maud::Markup;
 use parking_lot::Mutex;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -109,9 +108,6 @@ const KEPT: usize = 8;
 /// take two files from another.)
 const KEYS: [&str; 5] = ["product", "lease", "peer", "file", "at"];
 
-/// The member that a `state` message does not have.
-const BOUNDS: &str = "bounds";
-
 /// The member that only grows: a browser counts on by itself, and is told when it begins again.
 const AGE: &str = "since_ms_ago";
 
@@ -122,20 +118,25 @@ pub(super) struct Snapshot {
     pub(super) shown: Value,
     /// Changes when anything but the time does.
     pub(super) version: String,
+    /// Its text, which all that ask at the time share.
+    text: Arc<[u8]>,
+    /// How the last state is made of this one: made when the first asks for it.
+    change: Option<Arc<[u8]>>,
 }
 
 impl Snapshot {
     /// The state as the board shows it.
-    pub(super) fn of(state: State) -> Self {
-        let bounds = bounds(&state);
-        let mut shown = serde_json::to_value(FromManager::State(Box::new(state))).unwrap_or_default();
+    pub(super) fn of(state: &State) -> Self {
+        let mut shown = serde_json::to_value(state).unwrap_or_default();
+        shown["type"] = json!("state");
+        let bounds = bounds(state);
         if !bounds.is_empty() {
-            shown[BOUNDS] = json!(bounds);
+            shown["bounds"] = json!(bounds);
         }
         let now = shown["manager"]["now"].take();
         let hash = Sha256::digest(shown.to_string());
         shown["manager"]["now"] = now;
-        Self { shown, version: hex(&hash[..16]) }
+        Self { text: bytes(&shown), shown, version: hex(&hash[..16]), change: None }
     }
 }
 
@@ -161,41 +162,26 @@ impl LastMade {
     }
 }
 
-/// A state that was shown, and its text, which all that ask at the time share.
-struct Shown {
-    snapshot: Snapshot,
-    text: Arc<[u8]>,
-    /// The message, and how the last state is made of this one; each is made when the first asks for it.
-    line: Option<Arc<[u8]>>,
-    change: Option<Arc<[u8]>>,
-}
-
-/// A `state` message, whose type stands first as in every line.
-#[derive(Serialize)]
-#[serde(tag = "type", rename = "state")]
-struct StateLine<'a> {
-    #[serde(flatten)]
-    members: BTreeMap<&'a String, &'a Value>,
-}
-
-/// The states that were shown last, the last one first.
+/// The states that were shown last, the last one first, and the message that tells that one.
 #[derive(Default)]
 struct States {
     last_made: LastMade,
-    shown: VecDeque<Shown>,
+    shown: VecDeque<Snapshot>,
+    message: Arc<[u8]>,
 }
 
 impl States {
     /// Sees to it that the last one was begun since `oldest`.
     fn renew(&mut self, oldest: Instant, state: impl FnOnce() -> State) {
         let show = || {
-            let snapshot = Snapshot::of(state());
-            Shown { text: bytes(&snapshot.shown), snapshot, line: None, change: None }
+            let state = state();
+            (Snapshot::of(&state), encode(&FromManager::State(Box::new(state))))
         };
-        if let Some(new) = self.last_made.make(oldest, show) {
+        if let Some((new, message)) = self.last_made.make(oldest, show) {
             self.shown.truncate(KEPT - 1);
-            self.shown.iter_mut().for_each(|look| (look.line, look.change) = (None, None));
+            self.shown.iter_mut().for_each(|look| look.change = None);
             self.shown.push_front(new);
+            self.message = message.into();
         }
     }
 }
@@ -214,13 +200,7 @@ impl Board {
         let asked = Instant::now();
         let states = &mut *self.states.lock();
         states.renew(asked, state);
-        let Shown { snapshot, line, .. } = &mut states.shown[0];
-        if let Some(line) = line {
-            return Arc::clone(line);
-        }
-        let shown = snapshot.shown.as_object().into_iter().flatten();
-        let members = shown.filter(|(name, _)| !["type", BOUNDS].contains(&name.as_str())).collect();
-        Arc::clone(line.insert(encode(&StateLine { members }).into()))
+        Arc::clone(&states.message)
     }
 
     /// The list of files, as it is since it was asked for.
@@ -241,12 +221,12 @@ impl Board {
         let states = &mut *self.states.lock();
         states.renew(since.and_then(|_| asked.checked_sub(SHARED)).unwrap_or(asked), state);
         let looks = &mut states.shown;
-        let now = &looks[0].snapshot;
+        let now = &looks[0];
         let version = now.version.clone();
-        let Some(i) = looks.iter().position(|look| Some(&look.snapshot.version[..]) == since) else {
+        let Some(i) = looks.iter().position(|look| Some(&look.version[..]) == since) else {
             return (Arc::clone(&looks[0].text), version);
         };
-        let make = || bytes(&json!({"since": since, "change": change(&looks[i].snapshot.shown, &now.shown)}));
+        let make = || bytes(&json!({"since": since, "change": change(&looks[i].shown, &now.shown)}));
         let text = looks[i].change.clone().unwrap_or_else(make);
         looks[i].change = Some(Arc::clone(&text));
         (text, version)

@@ -58,19 +58,19 @@ fn the_policy_knows_the_script_by_its_hash() {
 
 #[test]
 fn the_version_changes_with_the_state_and_not_with_the_time() {
-    let early = Snapshot::of(state(5));
-    let late = Snapshot::of(state(6));
+    let early = Snapshot::of(&state(5));
+    let late = Snapshot::of(&state(6));
     assert_eq!(early.version, late.version);
     assert_ne!(early.shown, late.shown, "the time is told all the same");
     let mut other = state(6);
     other.events.push(Event { at: 6, text: "something".into() });
-    assert_ne!(Snapshot::of(other).version, late.version);
+    assert_ne!(Snapshot::of(&other).version, late.version);
 }
 
 #[test]
 fn the_board_is_told_what_a_state_message_says() {
     let told: State = serde_json::from_value({
-        let mut shown = Snapshot::of(state(7)).shown;
+        let mut shown = Snapshot::of(&state(7)).shown;
         assert_eq!(shown["type"], "state");
         shown.as_object_mut().unwrap().remove("type");
         shown
@@ -197,7 +197,7 @@ fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all
     let board = Board::default();
     let since = |version: &str, state: &dyn Fn() -> State| board.since(Some(version), state);
     let (all, first) = since("", &|| state(5));
-    assert_eq!(all, bytes(&Snapshot::of(state(5)).shown), "nothing is known of that version");
+    assert_eq!(all, bytes(&Snapshot::of(&state(5)).shown), "nothing is known of that version");
     let late = || panic!("the state of a moment ago is good enough");
     assert!(Arc::ptr_eq(&since("", &late).0, &all), "many look, and share its text");
     let (none, same) = since(&first, &late);
@@ -212,7 +212,7 @@ fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all
     let expected = json!({"since": first, "change": {
         "events": [[null, 0, {"at": 6, "text": "something"}]], "manager": {"now": 6}}});
     assert_eq!(next, bytes(&expected));
-    assert_eq!(version, Snapshot::of(other).version);
+    assert_eq!(version, Snapshot::of(&other).version);
 }
 
 #[test]
@@ -237,16 +237,13 @@ fn what_is_made_for_all_takes_a_fifth_of_the_time_at_most_and_is_not_older_than_
 
 #[test]
 fn a_message_says_nothing_of_bounds_which_only_the_page_shows() {
-    let mut shown = Snapshot::of(state(5));
-    let message = shown.shown.clone();
-    shown.shown[BOUNDS] = json!([]);
-    let (text, line, change) = (bytes(&shown.shown), None, None);
-    let board = Board::default();
-    board.since(None, || state(5));
-    let last_made = LastMade(Some((Instant::now() + Duration::from_secs(60), Duration::ZERO)));
-    *board.states.lock() =
-        States { last_made, shown: [Shown { snapshot: shown, text, line, change }].into() };
+    let (board, state) = (Board::default(), forty_peers_copy_two_hundred_files(100));
+    let (shown, _) = board.since(None, || state.clone());
+    assert!(serde_json::from_slice::<Value>(&shown).unwrap()["bounds"].is_array(), "the page shows some");
+    board.states.lock().last_made =
+        LastMade(Some((Instant::now() + Duration::from_secs(60), Duration::ZERO)));
     let line = board.message(|| panic!("it is there"));
-    assert_eq!(serde_json::from_slice::<Value>(&line).unwrap(), message);
+    let told: Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!(told, serde_json::to_value(FromManager::State(Box::new(state))).unwrap());
     assert!(line.starts_with(br#"{"type":"state","#) && line.ends_with(b"}\n"), "{}", line.escape_ascii());
 }
