@@ -16,29 +16,16 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::net::message::{FileState, PeerState, State};
 use crate::share::FileName;
 use crate::share::theory::{Setting, swarm};
 
-/// The least time in which a file can be brought to all that fetch it now.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct FileBound {
-    /// The file.
-    pub(super) file: FileName,
-    /// How many fetch it.
-    pub(super) peers: u64,
-    /// The least time in seconds; `None` where nothing binds, or nobody has all of it.
-    pub(super) seconds: Option<f64>,
-    /// The term that binds, as the lecture writes it; empty where none does.
-    pub(super) formula: String,
-    /// Why it cannot be less, or why there is no bound.
-    pub(super) words: String,
-}
-
-/// The bound of every file that is being fetched.
-pub(super) fn bounds(state: &State) -> Vec<FileBound> {
+/// The bound of every file that is being fetched: how many `peers` fetch it, the least time in `seconds` in which they
+/// can have it (`null` where nothing binds, or nobody has all of it), the `formula` of the term that binds (empty where
+/// none does), and in `words` why it cannot be less, or why there is no bound.
+pub(super) fn bounds(state: &State) -> Vec<Value> {
     let downloads = state.peers.iter().flat_map(|peer| &peer.said.downloads);
     let fetched: BTreeSet<&FileName> = downloads.map(|download| &download.file).collect();
     let bound = |file: &FileState| {
@@ -48,8 +35,10 @@ pub(super) fn bounds(state: &State) -> Vec<FileBound> {
         fetchers.retain(|peer| peer.said.downloads.iter().any(|download| download.file == file.file));
         let setting = setting(file.size, &seeds, &fetchers);
         let (seconds, formula, words) = binding(&seeds, &setting);
-        let peers = setting.peers;
-        (peers > 0).then(|| FileBound { file: file.file.clone(), peers, seconds, formula, words })
+        let (file, peers) = (&file.file, setting.peers);
+        let bound =
+            json!({"file": file, "peers": peers, "seconds": seconds, "formula": formula, "words": words});
+        (peers > 0).then_some(bound)
     };
     state.files.iter().filter(|file| fetched.contains(&file.file)).filter_map(bound).collect()
 }
