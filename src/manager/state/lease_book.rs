@@ -87,15 +87,6 @@ struct Waiter {
     since: Millis,
 }
 
-/// A lease that runs.
-struct Grant {
-    holder: PeerId,
-    until: Millis,
-    slots: Vec<PeerCard>,
-    /// How far its holder's multiply is, as it said last.
-    progress: Option<Progress>,
-}
-
 /// Slots of a lease that ended, whose peer has not yet said `unbound`.
 struct Unbinding {
     slots: u32,
@@ -113,7 +104,8 @@ pub(crate) struct LeaseBook {
     pub(super) next: LeaseId,
     /// In order of arrival, and so of their tickets.
     queue: VecDeque<Waiter>,
-    leases: BTreeMap<LeaseId, Grant>,
+    /// As they are shown, but with the keys of their slots, and without the name of their holder: the roster has it.
+    leases: BTreeMap<LeaseId, LeaseState>,
     unbinding: BTreeMap<(PeerId, LeaseId), Unbinding>,
     /// How many slots of each peer are leased, or still busy with the last product of a lease that ended.
     used: HashMap<PeerId, u32>,
@@ -151,7 +143,7 @@ impl LeaseBook {
     /// A peer has another number now, by which it is known where it waits and where it holds slots.
     pub(super) fn renumber(&mut self, former: PeerId, peer: PeerId) {
         let waiting = self.queue.iter_mut().map(|waiter| &mut waiter.wish.requester);
-        let holding = self.leases.values_mut().map(|lease| &mut lease.holder);
+        let holding = self.leases.values_mut().map(|lease| &mut lease.peer);
         waiting.chain(holding).filter(|number| **number == former).for_each(|number| *number = peer);
     }
 
@@ -234,7 +226,8 @@ impl LeaseBook {
     ) {
         slots.iter_mut().for_each(|card| card.key = Some(roster.key.of_lease(lease, card.peer)));
         self.bind(lease, &slots);
-        self.leases.insert(lease, Grant { holder, until: now + self.quantum, slots, progress: None });
+        let (until, name) = (now + self.quantum, None);
+        self.leases.insert(lease, LeaseState { lease, peer: holder, name, until, slots, progress: None });
     }
 
     /// Tells the peers of a lease to serve it for a quantum from now.
@@ -306,7 +299,7 @@ impl LeaseBook {
     /// Who holds the running lease that `peer` serves.
     pub(super) fn holder(&self, lease: LeaseId, peer: PeerId) -> Option<PeerId> {
         let lease = self.leases.get(&lease)?;
-        lease.slots.iter().any(|card| card.peer == peer).then_some(lease.holder)
+        lease.slots.iter().any(|card| card.peer == peer).then_some(lease.peer)
     }
 
     /// The holder of a lease says how far its multiply is.
@@ -388,15 +381,11 @@ impl LeaseBook {
 
     /// The running leases as the `state` answer shows them.
     pub(crate) fn leases(&self, roster: &Roster) -> impl ExactSizeIterator<Item = LeaseState> {
-        let state = |(&lease, terms): (&LeaseId, &Grant)| LeaseState {
-            lease,
-            peer: terms.holder,
-            name: roster.name(terms.holder).cloned(),
-            until: terms.until,
-            slots: terms.slots.iter().map(|card| PeerCard { key: None, ..card.clone() }).collect(),
-            progress: terms.progress.clone(),
-        };
-        self.leases.iter().map(state)
+        self.leases.values().map(|lease| {
+            let mut shown = LeaseState { name: roster.name(lease.peer).cloned(), ..lease.clone() };
+            shown.slots.iter_mut().for_each(|card| card.key = None);
+            shown
+        })
     }
 
     fn in_grace(&self, now: Millis) -> bool {
@@ -418,7 +407,7 @@ impl LeaseBook {
         let unbinding = self.unbinding.iter().map(|(&(peer, _), it)| (0, peer, peer, it.slots));
         let cards = self.leases.values().flat_map(|it| it.slots.iter().map(move |card| (it, card)));
         let opens = |at| head.likes(at) && roster.peers.get(&at).is_some_and(|peer| peer.open() > 0);
-        let leased = cards.map(|(it, card)| (it.until, it.holder, card.peer, card.slots));
+        let leased = cards.map(|(it, card)| (it.until, it.peer, card.peer, card.slots));
         let mut ends: Vec<_> = unbinding.chain(leased).filter(|&(_, _, at, _)| opens(at)).collect();
         ends.sort_unstable();
         let mut free = self.free(roster, head);
