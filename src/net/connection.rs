@@ -37,9 +37,10 @@ use serde::de::DeserializeOwned;
 use super::admission::{Handshake, prove, unauthorised, welcome};
 use super::key::{Key, Purpose};
 use super::limits::{self, Pace};
-use super::message::{FromPeer, PeerId, Refusal, Reply, decode, encode, trace_line};
+use super::message::{FromPeer, PeerId, Refusal, Reply, decode, encode};
 use super::outbox::Outbox;
-use super::places::{Occupant, Party};
+use super::places::Party;
+pub use super::timed::Writer;
 use super::timed::{Limit, Timed, is_timeout};
 use crate::error::{Code, Error, Result};
 
@@ -60,7 +61,6 @@ pub enum Received<M> {
 /// A conversation's connection, for the thread that listens. It speaks as its [`Writer`] does.
 pub struct Connection {
     reader: BufReader<Timed>,
-    writer: Writer,
     longest_line: usize,
     outbox: Option<Outbox>,
     /// How long the lines may be that this side says.
@@ -71,19 +71,11 @@ pub struct Connection {
     entry: Option<(Key, Vec<u8>)>,
 }
 
-/// The speaking half, which another thread may have.
-#[derive(Clone, Debug)]
-pub struct Writer {
-    stream: Arc<TcpStream>,
-    other: SocketAddr,
-    pub(super) occupant: Arc<Occupant>,
-}
-
 impl Deref for Connection {
     type Target = Writer;
 
     fn deref(&self) -> &Writer {
-        &self.writer
+        &self.reader.get_ref().writer
     }
 }
 
@@ -109,22 +101,19 @@ impl Connection {
         // It is in memory as a whole once something was read, for each of thousands of connections.
         let reader = BufReader::with_capacity(longest_line / 16, writer.within(Limit::None));
         let speaks = limits::LINE;
-        Self { reader, writer, longest_line, outbox: None, speaks, guard: None, entry: None }
+        Self { reader, longest_line, outbox: None, speaks, guard: None, entry: None }
     }
 
     /// The half that speaks, for another thread.
     pub fn writer(&self) -> Writer {
-        self.writer.clone()
+        (**self).clone()
     }
 
     /// The way by which several threads speak here from now on; nobody may write past it. The first message of a
     /// conversation is sent before it.
     pub fn outbox(&mut self) -> Outbox {
-        self.outbox
-            .get_or_insert_with(|| {
-                Outbox::new(Arc::clone(&self.writer.stream), self.writer.other, self.entry.is_some())
-            })
-            .clone()
+        let (writer, held) = (self.writer(), self.entry.is_some());
+        self.outbox.get_or_insert_with(|| Outbox::new(writer, held)).clone()
     }
 
     /// Sends one message, as [`Writer::send`].
@@ -135,10 +124,10 @@ impl Connection {
         if let Some((_, first)) = &mut self.entry {
             *first = encode(message);
         }
-        self.writer.send(message)
+        Writer::send(self, message)
     }
 
-    /// Sends one message and its payload, as [`Writer::send_with_payload`].
+    /// Sends one message and its payload, as [`Writer::send_payload`].
     ///
     /// # Errors
     /// As there; and when the other side does not let this one in, which it says before the payload.
@@ -149,7 +138,7 @@ impl Connection {
     ) -> Result<()> {
         self.send(message)?;
         self.enter()?;
-        self.at_payload_pace(|stream| write(stream))
+        self.send_payload(write)
     }
 
     /// Shows that this side knows the secret, and has the other show it, when the first line was said. Nothing more is
@@ -166,7 +155,7 @@ impl Connection {
         let stranger = unauthorised(format!("{} has not this network's secret{manager}", self.other));
         let Handshake::Challenge { nonce } = self.answer(limits::MESSAGE_TIME)? else { return Err(stranger) };
         let (mac, own) = (prove(secret, Purpose::Enter, &nonce, first), Key::random());
-        self.writer.send(&Handshake::Proof { mac, nonce: Some(own.clone()) })?;
+        Writer::send(self, &Handshake::Proof { mac, nonce: Some(own.clone()) })?;
         match self.answer(limits::MESSAGE_TIME)? {
             Handshake::Welcome { mac } if mac == prove(secret, welcome(self.longest_line), &own, first) => {
                 Ok(())
@@ -180,7 +169,7 @@ impl Connection {
         let Some(secret) = self.guard.take() else { return Ok(()) };
         let stranger = unauthorised("this node lets in only programs that know its secret");
         let own = Key::random();
-        self.writer.send(&Handshake::Challenge { nonce: own.clone() })?;
+        Writer::send(self, &Handshake::Challenge { nonce: own.clone() })?;
         let heard = self.receive_by(Instant::now() + limits::MESSAGE_TIME);
         let Ok(Received::Message(Handshake::Proof { mac, nonce })) = heard else { return Err(stranger) };
         if mac != prove(&secret, Purpose::Enter, &own, first) {
@@ -188,7 +177,7 @@ impl Connection {
         }
         if let Some(nonce) = nonce {
             let mac = prove(&secret, welcome(self.speaks), &nonce, first);
-            self.writer.send(&Handshake::Welcome { mac })?;
+            Writer::send(self, &Handshake::Welcome { mac })?;
         }
         Ok(())
     }
@@ -356,9 +345,7 @@ impl Connection {
         let no = FromPeer::Error(Refusal::from(error));
         match &self.outbox {
             Some(outbox) => outbox.send(&no),
-            None => self
-                .writer
-                .send(&no)
+            None => Writer::send(self, &no)
                 .unwrap_or_else(|e| trace!("{}: the refusal was not heard: {e}", self.other)),
         }
     }
@@ -370,7 +357,7 @@ impl Connection {
         if let Some(outbox) = &self.outbox {
             outbox.wait_until_sent(limits::LINGER_TIME);
         }
-        if self.writer.stream.shutdown(Shutdown::Write).is_ok() {
+        if self.stream.shutdown(Shutdown::Write).is_ok() {
             self.deadline(Some(limits::LINGER_TIME));
             // Whatever ends this, the deadline at the latest, is the end we want.
             let _ = io::copy(&mut self.reader, &mut io::sink());
@@ -425,23 +412,18 @@ impl Writer {
     /// # Errors
     /// When the other side is gone or does not read.
     pub fn send<M: Serialize>(&self, message: &M) -> Result<()> {
-        self.send_with_payload(message, |_| Ok(()))
+        self.send_line(&encode(message))
     }
 
-    /// Sends one message and its payload, which `write` writes, at the pace of [`limits::PAYLOAD_PACE`].
+    /// Sends the payload of the last message, which `write` writes, at the pace of [`limits::PAYLOAD_PACE`].
     ///
     /// # Errors
     /// As [`Writer::send`].
-    pub fn send_with_payload<M: Serialize>(
-        &self,
-        message: &M,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<()> {
-        let line = self.line(message);
-        self.at_payload_pace(|stream| stream.write_all(&line).and_then(|()| write(stream)))
+    pub fn send_payload(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+        self.at_payload_pace(|stream| write(stream))
     }
 
-    /// Sends a line that is encoded already, because many are told it, as [`Writer::send_with_payload`].
+    /// Sends a line that is encoded already, because many are told it, as [`Writer::send`].
     ///
     /// # Errors
     /// As [`Writer::send`].
@@ -450,15 +432,18 @@ impl Writer {
         self.at_payload_pace(|stream| stream.write_all(line))
     }
 
-    /// Sends many messages that stand for one answer, with few system calls, as [`Writer::send_with_payload`].
+    /// Sends many messages that stand for one answer, with few system calls, all together at that pace.
     ///
     /// # Errors
     /// As [`Writer::send`].
     pub fn send_all<M: Serialize>(&self, messages: impl IntoIterator<Item = M>) -> Result<()> {
-        let mut lines = messages.into_iter().map(|message| self.line(&message));
         self.at_payload_pace(|stream| {
             let mut stream = BufWriter::with_capacity(limits::LINE, stream);
-            lines.try_for_each(|line| stream.write_all(&line))?;
+            for message in messages {
+                let line = encode(&message);
+                self.trace('>', &line);
+                stream.write_all(&line)?;
+            }
             stream.flush()
         })
     }
@@ -472,24 +457,13 @@ impl Writer {
         self.at_payload_pace(|stream| stream.send_file(file, offset, bytes as u64))
     }
 
-    /// Logs a line that this side said (`>`) or heard (`<`).
-    pub(super) fn trace(&self, way: char, line: &[u8]) {
-        trace_line(&self.stream, way, self.other, line);
-    }
-
-    fn line(&self, message: &impl Serialize) -> Vec<u8> {
-        let line = encode(message);
-        self.trace('>', &line);
-        line
-    }
-
     fn at_payload_pace(&self, write: impl FnOnce(&mut Timed) -> io::Result<()>) -> Result<()> {
         write(&mut self.within(Limit::at(limits::PAYLOAD_PACE))).map_err(|e| self.broke(e))
     }
 
     /// The stream, to be used within this limit.
     pub(super) fn within(&self, limit: Limit) -> Timed {
-        Timed { stream: Arc::clone(&self.stream), limit, occupant: Arc::clone(&self.occupant) }
+        Timed { writer: self.clone(), limit }
     }
 
     /// Whether the other side has closed the connection, unread bytes or not; never waits, reads nothing.
@@ -498,12 +472,6 @@ impl Writer {
         let mut watched = [PollFd::new(&self.stream, PollFlags::RDHUP)];
         // That nothing can be told of it is no sign that it is gone.
         poll(&mut watched, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-    }
-
-    /// Closes the connection, which wakes the thread that listens.
-    pub fn close(&self) {
-        // It fails only when the connection is gone already, which is what we want.
-        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn broke(&self, cause: io::Error) -> Error {

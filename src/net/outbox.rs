@@ -30,7 +30,6 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +40,8 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use serde::Serialize;
 
 use super::limits;
-use super::message::{encode, trace_line};
+use super::message::encode;
+use super::timed::Writer;
 use crate::thread::{self, Thread};
 
 /// How often one flush sends; then a thread takes over, since others may go on posting for ever.
@@ -56,8 +56,7 @@ pub struct Outbox(Arc<Queue>);
 
 #[derive(Debug)]
 struct Queue {
-    stream: Arc<TcpStream>,
-    other: SocketAddr,
+    writer: Writer,
     unsent: Mutex<Unsent>,
     /// Told when nobody is sending any more.
     settled: Condvar,
@@ -78,15 +77,14 @@ struct Unsent {
 }
 
 impl Outbox {
-    /// The queue of the listener at the other end of `stream`; a connection has one at most
+    /// The queue of the listener at the other end of this stream; a connection has one at most
     /// ([`Connection::outbox`](super::connection::Connection::outbox)). One that is `held` sends nothing until it may
     /// [`resume`](Self::resume).
-    pub(super) fn new(stream: Arc<TcpStream>, other: SocketAddr, held: bool) -> Self {
+    pub(super) fn new(writer: Writer, held: bool) -> Self {
         // For the thread that waits; only a time of zero would be refused.
-        let _ = stream.set_write_timeout(Some(limits::MESSAGE_TIME));
+        let _ = writer.stream.set_write_timeout(Some(limits::MESSAGE_TIME));
         Self(Arc::new(Queue {
-            stream,
-            other,
+            writer,
             unsent: Mutex::new(Unsent { sending: held, ..Unsent::default() }),
             settled: Condvar::new(),
         }))
@@ -107,7 +105,7 @@ impl Outbox {
             debug!("dropping a listener that does not read: {} bytes wait for it", unsent.bytes);
             return self.0.close(&mut unsent);
         }
-        trace_line(&self.0.stream, '>', self.0.other, &line);
+        self.0.writer.trace('>', &line);
         unsent.bytes += line.len();
         unsent.lines.push_back(line);
     }
@@ -179,7 +177,7 @@ impl Queue {
             let mut parts: Vec<_> = lines.iter().map(|line| IoSlice::new(line)).collect();
             let mut left = &mut parts[..];
             IoSlice::advance_slices(&mut left, unsent.begun);
-            let send = || sendmsg(&self.stream, left, &mut SendAncillaryBuffer::default(), flags);
+            let send = || sendmsg(&self.writer.stream, left, &mut SendAncillaryBuffer::default(), flags);
             match MutexGuard::unlocked(&mut unsent, || retry_on_intr(send)) {
                 _ if unsent.closed => return true,
                 Ok(sent) => unsent.take_off(sent),
@@ -198,8 +196,7 @@ impl Queue {
         unsent.closed = true;
         (unsent.lines, unsent.bytes) = (VecDeque::new(), 0);
         self.settled.notify_all();
-        // It fails only when the connection is gone already, which is what we want.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.writer.close();
     }
 }
 

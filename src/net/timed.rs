@@ -1,19 +1,45 @@
-//! Reads and writes that end: a stream with a limit on how long it may take.
+//! The stream of a connection; and reads and writes that end, with a limit on how long they may take.
 //!
 //! A socket's own timeout is for one call, and a sender of one byte at a time meets it for ever. So each call gets the
 //! time that is *left*: until an end, or at a pace, a time that grows with the bytes that have passed.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::trace;
+
 use super::limits::Pace;
+use super::message::shown;
 use super::places::Occupant;
 
 /// What one call sends of a file: in between it is seen whether the reader keeps the pace.
 const SEND_STEP: u64 = 4 << 20;
+
+/// The stream of a connection, for its speaking half, which another thread may have.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    pub(super) stream: Arc<TcpStream>,
+    pub(super) other: SocketAddr,
+    /// Whose words these are.
+    pub(super) occupant: Arc<Occupant>,
+}
+
+impl Writer {
+    /// Logs a line that this side said (`>`) or heard (`<`), and both ends of the connection: so it is known again in
+    /// the log of the other side, and `scripts/chart.sh` draws one arrow for both.
+    pub(super) fn trace(&self, way: char, line: &[u8]) {
+        trace!("{} {way} {} {}", self.stream.local_addr().unwrap_or(self.other), self.other, shown(line));
+    }
+
+    /// Closes the connection, which wakes the thread that listens.
+    pub fn close(&self) {
+        // It fails only when the connection is gone already, which is what we want.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
 
 /// How long the reads or writes of one message may take.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +63,8 @@ impl Limit {
 
 /// A stream whose reads and writes share one limit.
 pub(super) struct Timed {
-    pub(super) stream: Arc<TcpStream>,
+    pub(super) writer: Writer,
     pub(super) limit: Limit,
-    /// Whose words these are.
-    pub(super) occupant: Arc<Occupant>,
 }
 
 impl Timed {
@@ -64,15 +88,15 @@ impl Timed {
         mut call: impl FnMut(&TcpStream) -> io::Result<usize>,
     ) -> io::Result<usize> {
         loop {
-            set_timeout(&self.stream, self.left()?)?;
+            set_timeout(&self.writer.stream, self.left()?)?;
             let began = Instant::now();
-            let bytes = call(&self.stream);
+            let bytes = call(&self.writer.stream);
             if let Limit::Pace { spent, passed, .. } = &mut self.limit {
                 *spent += began.elapsed();
                 *passed += *bytes.as_ref().unwrap_or(&0) as u64;
             }
             if bytes.is_ok() {
-                self.occupant.spoke();
+                self.writer.occupant.spoke();
             }
             if !matches!(&bytes, Err(e) if e.kind() == ErrorKind::Interrupted) {
                 return bytes;

@@ -140,9 +140,8 @@ pub(crate) fn is_request(head: &[u8]) -> bool {
 fn send(connection: &Connection, answer: Answer, head_only: bool) -> io::Result<()> {
     let head = answer.head(SystemTime::now());
     connection.trace('>', &head);
-    let stream = connection.within(Limit::at(limits::HTTP_PACE));
-    rustix::net::sockopt::set_socket_send_buffer_size(&stream.stream, limits::HTTP_BUFFER)?;
-    let mut stream = BufWriter::new(stream);
+    rustix::net::sockopt::set_socket_send_buffer_size(connection.stream(), limits::HTTP_BUFFER)?;
+    let mut stream = BufWriter::new(connection.within(Limit::at(limits::HTTP_PACE)));
     stream.write_all(&head)?;
     // Which bytes of the body the next part begins with.
     let mut at = 0;

@@ -43,9 +43,6 @@
 //! understands that. Nobody here writes it. And versions that understand each other: a `register` with another
 //! [`VERSION`] is refused, and the other conversations do not say which they speak.
 
-use std::net::{SocketAddr, TcpStream};
-
-use log::trace;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -93,12 +90,6 @@ pub(crate) fn shown(line: &[u8]) -> String {
         }
     }
     parts.join("\"")
-}
-
-/// Logs a line on the wire, which went the `way` `>` or `<`, and both ends of its connection: so it is known again in
-/// the log of the other side, and `scripts/chart.sh` draws one arrow for both.
-pub(crate) fn trace_line(stream: &TcpStream, way: char, other: SocketAddr, line: &[u8]) {
-    trace!("{} {way} {other} {}", stream.local_addr().unwrap_or(other), shown(line));
 }
 
 /// A message that may answer a question.

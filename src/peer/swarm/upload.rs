@@ -197,7 +197,8 @@ impl PieceSender<'_> {
         // A requester hears of every piece that comes from now on; of those before, here.
         let have = self.offer.have();
         let bitfield = FromPeer::Bitfield { payload: have.as_bytes().len() as u64 };
-        self.speaker.send_with_payload(&bitfield, |out| out.write_all(have.as_bytes()))?;
+        self.speaker.send(&bitfield)?;
+        self.speaker.send_payload(|out| out.write_all(have.as_bytes()))?;
         says.iter().try_for_each(|say| match say {
             Say::Message(message) => self.speaker.send(&message),
             Say::Piece(request) => {
