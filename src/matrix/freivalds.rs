@@ -74,7 +74,7 @@ mod whole;
 use rand::Rng;
 
 use self::probe::Shared;
-pub use self::probe::{Entries, Probe, Verdict};
+pub use self::probe::{Entries, Probe, Verdict, Witness};
 use self::reals::Reals;
 use self::whole::Residues;
 use super::Matrix;
@@ -114,44 +114,27 @@ pub fn check(
     assert_eq!(a.cols(), b.rows(), "operands that fit");
     assert_eq!((c.rows(), c.cols()), (a.rows(), b.cols()), "the shape of the product");
     let plan = Plan::new(a.rows(), a.cols(), b.cols(), 0);
-    let witness = Witness::new(plan, b, entries, threads, rng);
+    let witness = witness(plan, b, entries, threads, rng);
     let mut probe = witness.probe(0, threads);
     probe.left(a.as_slice());
     probe.check(c.as_slice())
 }
 
-/// What the checks of all products of one plan share: x, and its products with the blocks of B.
-#[derive(Debug)]
-pub struct Witness(In);
-
-#[derive(Debug)]
-enum In {
-    Reals(Shared<Reals>),
-    Residues(Shared<Residues>),
-}
-
-impl Witness {
-    /// For the products of this plan, of which B is the right matrix, with such entries in A and B. All of B
-    /// is read, by `threads` threads.
-    ///
-    /// # Panics
-    /// If `b` has another shape than the plan.
-    pub fn new(plan: Plan, b: &Matrix, entries: Entries, threads: usize, rng: &mut impl Rng) -> Self {
-        Self(match entries.exact(plan) {
-            true => In::Residues(Shared::new(plan, b, entries, threads, rng)),
-            false => In::Reals(Shared::new(plan, b, entries, threads, rng)),
-        })
-    }
-
-    /// The check of product `i`; `threads` threads share the rows that pass at once.
-    ///
-    /// # Panics
-    /// If `i` is not below [`Plan::products`].
-    pub fn probe(&self, i: usize, threads: usize) -> Box<dyn Probe + '_> {
-        match &self.0 {
-            In::Reals(shared) => Box::new(shared.probe(i, threads)),
-            In::Residues(shared) => Box::new(shared.probe(i, threads)),
-        }
+/// The witness for the products of this plan, of which B is the right matrix, with such entries in A and B. All of B
+/// is read, by `threads` threads.
+///
+/// # Panics
+/// If `b` has another shape than the plan.
+pub fn witness(
+    plan: Plan,
+    b: &Matrix,
+    entries: Entries,
+    threads: usize,
+    rng: &mut impl Rng,
+) -> Box<dyn Witness> {
+    match entries.exact(plan) {
+        true => Box::new(Shared::<Residues>::new(plan, b, entries, threads, rng)),
+        false => Box::new(Shared::<Reals>::new(plan, b, entries, threads, rng)),
     }
 }
 

@@ -15,7 +15,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
-use peerlab::matrix::freivalds::{Entries, Verdict, Witness};
+use peerlab::matrix::freivalds::{Entries, Verdict, witness};
 use peerlab::matrix::kernel::Kernel;
 use peerlab::matrix::strassen::{Plan, local_levels, multiply};
 use peerlab::matrix::{Matrix, Operand};
@@ -228,7 +228,7 @@ fn freivalds(n: usize, largest: Option<f64>, rounds: usize) {
         let (mut product, mut checked, mut filled) = (0.0, 0.0, 0.0);
         let mut rng = SmallRng::seed_from_u64(1);
         let began = Instant::now();
-        let witness = Witness::new(plan, &b, entries, 1, &mut rng);
+        let witness = witness(plan, &b, entries, 1, &mut rng);
         checked += began.elapsed().as_secs_f64();
         for i in 0..plan.products() {
             let (left, right) = (plan.left(i, a.view()), plan.right(i, b.view()));

@@ -36,6 +36,15 @@ pub struct Entries {
     pub whole: bool,
 }
 
+/// What the checks of all products of one plan share: x, and its products with the blocks of B.
+pub trait Witness: Send + Sync {
+    /// The check of product `i`; `threads` threads share the rows that pass at once.
+    ///
+    /// # Panics
+    /// If `i` is not below [`Plan::products`].
+    fn probe(&self, i: usize, threads: usize) -> Box<dyn Probe + '_>;
+}
+
 /// The check of one product.
 pub trait Probe {
     /// The next rows of the left operand.
@@ -75,7 +84,7 @@ pub(super) trait Numbers: Sized + 'static {
     fn tolerance(probe: &ProbeOf<'_, Self>) -> f64;
 }
 
-/// [`Witness`](super::Witness), in some numbers.
+/// [`Witness`], in some numbers.
 #[derive(Debug)]
 pub(super) struct Shared<N: Numbers> {
     pub(super) plan: Plan,
@@ -100,8 +109,10 @@ impl<N: Numbers> Shared<N> {
         blocks.pass(b.as_slice(), cols, in_block, &x, threads);
         Self { plan, scale, x, blocks: blocks.sums, right_max: blocks.max * grown }
     }
+}
 
-    pub(super) fn probe(&self, i: usize, threads: usize) -> ProbeOf<'_, N> {
+impl<N: Numbers> Witness for Shared<N> {
+    fn probe(&self, i: usize, threads: usize) -> Box<dyn Probe + '_> {
         let ((_, inner, cols), (height, depth, in_block)) = (self.plan.shape(), self.plan.block());
         // A block beyond the last column has no entries.
         let width = cols.div_ceil(in_block);
@@ -115,7 +126,8 @@ impl<N: Numbers> Shared<N> {
         };
         let right: Vec<_> = (0..depth).map(row).collect();
         let max = right.iter().fold(0.0, |max: f64, sum| max.max(N::distance(*sum, N::Sum::default())));
-        ProbeOf { shared: self, right: N::column(right), max, left: Times::new(height), judged: 0, threads }
+        let (right, left) = (N::column(right), Times::new(height));
+        Box::new(ProbeOf { shared: self, right, max, left, judged: 0, threads })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::strassen;
 use super::super::tests::{naive, rng};
-use super::probe::Numbers;
+use super::probe::{Numbers, ProbeOf, Times};
 use super::*;
 use rand::RngExt;
 
@@ -61,9 +61,9 @@ fn the_tolerance_covers_highams_bound_with_the_levels_that_a_peer_adds() {
         let plan = Plan::new(3 * size, size, size, 0);
         let mut shared = Shared::<Reals>::new(plan, &Matrix::zeros(size, size), entries, 2, &mut rng(1));
         shared.right_max = 1.0;
-        let mut probe = shared.probe(0, 1);
-        probe.left.max = 1.0;
-        let tolerance = Reals::tolerance(&probe);
+        let left = Times { sums: Vec::new(), passed: 0, max: 1.0 };
+        let (shared, right) = (&shared, vec![0.0; size]);
+        let tolerance = Reals::tolerance(&ProbeOf { shared, right, max: 0.0, left, judged: 0, threads: 1 });
         let (n0, n) = (f64::from(n >> levels), f64::from(n));
         let bound = (12f64.powi(levels) * (n0 * n0 + 5.0 * n0) - 5.0 * n) * reals::UNIT;
         // A row adds up n such errors, by Hoeffding's inequality to less than 10 √n of them.
@@ -102,8 +102,7 @@ fn one_look_at_b_serves_the_checks_of_all_products() {
         let plan = Plan::new(m, k, n, levels);
         let (rows, inner, cols) = plan.block();
         for (threads, whole) in [(1, false), (2, true), (3, false), (3, true)] {
-            let witness =
-                Witness::new(plan, &b, Entries { whole, ..Entries::of(&a, &b) }, threads, &mut rng(3));
+            let witness = witness(plan, &b, Entries { whole, ..Entries::of(&a, &b) }, threads, &mut rng(3));
             for i in 0..plan.products() {
                 let (mut l, mut r) = (Matrix::zeros(rows, inner), Matrix::zeros(inner, cols));
                 plan.left(i, a.view()).fill_rows(0, l.as_mut_slice());
@@ -129,7 +128,7 @@ fn rows_may_pass_in_any_portions_and_are_judged_as_they_come() {
     let c = naive(a.view(), b.view());
     let mut wrong = c.clone();
     wrong.as_mut_slice()[17 * 23 + 16] += 1e-9;
-    let witness = Witness::new(Plan::new(30, 21, 17, 0), &b, Entries::of(&a, &b), 1, &mut rng(1));
+    let witness = witness(Plan::new(30, 21, 17, 0), &b, Entries::of(&a, &b), 1, &mut rng(1));
     for portion in 1..31 {
         let judge = |product: &Matrix| -> Vec<Verdict> {
             let mut probe = witness.probe(0, 2);
@@ -148,7 +147,7 @@ fn rows_may_pass_in_any_portions_and_are_judged_as_they_come() {
 #[should_panic(expected = "all of L has passed")]
 fn nothing_is_judged_before_all_of_the_left_operand_has_passed() {
     let (a, b) = random(3, 3, 3);
-    let witness = Witness::new(Plan::new(3, 3, 3, 0), &b, Entries::of(&a, &b), 1, &mut rng(1));
+    let witness = witness(Plan::new(3, 3, 3, 0), &b, Entries::of(&a, &b), 1, &mut rng(1));
     let mut probe = witness.probe(0, 1);
     probe.left(&a.as_slice()[..6]);
     probe.check(&[0.0; 3]);
@@ -246,7 +245,7 @@ fn a_product_of_whole_numbers_that_is_off_by_one_is_never_accepted() {
             plan.right(i, b.view()).fill_rows(0, r.as_mut_slice());
             let right = naive(l.view(), r.view());
             for seed in 0..50 {
-                let witness = Witness::new(plan, &b, entries, 1, &mut rng(seed));
+                let witness = witness(plan, &b, entries, 1, &mut rng(seed));
                 let judge = |product: &Matrix| {
                     let mut probe = witness.probe(i, 1);
                     probe.left(l.as_slice());

@@ -154,7 +154,7 @@ pub(crate) fn multiply(
     let Question { b, plan, entries, .. } = question;
     let multiplication = Multiplication {
         question,
-        witness: Witness::new(plan, b, entries, cores(), &mut rand::rng()),
+        witness: freivalds::witness(plan, b, entries, cores(), &mut rand::rng()),
         assembly: Assembly::new(plan, c),
         products: Products::new(plan),
         failure: Mutex::default(),
@@ -167,7 +167,7 @@ pub(crate) fn multiply(
 /// What all threads of one multiply share.
 struct Multiplication<'a> {
     question: Question<'a>,
-    witness: Witness,
+    witness: Box<dyn Witness>,
     assembly: Assembly<'a>,
     products: Products,
     /// The last failure of a slot, for the case that nothing works.
