@@ -238,28 +238,6 @@ impl<'a> View<'a> {
     }
 }
 
-/// Cuts the entries of a matrix with so many columns into `side` x `side` blocks of `rows` x `block_cols`,
-/// row after row: each a list of the parts of its rows. Those at the edges may lack rows or columns, or
-/// have none. Blocks can be written by several threads at once.
-///
-/// # Panics
-/// If the blocks do not cover the matrix.
-fn blocks(
-    data: &mut [f64],
-    cols: usize,
-    side: usize,
-    rows: usize,
-    block_cols: usize,
-) -> Vec<Vec<&mut [f64]>> {
-    let mut blocks: Vec<_> = (0..side * side).map(|_| Vec::with_capacity(rows)).collect();
-    for (i, row) in data.chunks_exact_mut(cols).enumerate() {
-        for (q, part) in row.chunks_mut(block_cols).enumerate() {
-            blocks[i / rows * side + q].push(part);
-        }
-    }
-    blocks
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -301,23 +279,6 @@ pub(crate) mod tests {
         for (row, col) in [(3, 0), (0, 4), (9, 9)] {
             let empty = a.view().window(row, col, 2, 2);
             assert!((0..empty.rows()).all(|i| empty.row(i).is_empty()));
-        }
-    }
-
-    #[test]
-    fn blocks_cover_a_matrix_and_those_at_its_edges_are_smaller() {
-        let mut a = Matrix::zeros(5, 7);
-        for (at, block) in blocks(&mut a.data, 7, 4, 2, 3).into_iter().enumerate() {
-            assert_eq!(block.len(), if at % 4 < 3 { [2, 2, 1, 0][at / 4] } else { 0 }, "rows of block {at}");
-            for row in block {
-                assert_eq!(row.len(), [3, 3, 1][at % 4], "columns of block {at}");
-                row.fill(at as f64);
-            }
-        }
-        for i in 0..5 {
-            for j in 0..7 {
-                assert_eq!(a.row(i)[j], (i / 2 * 4 + j / 3) as f64, "at ({i}, {j})");
-            }
         }
     }
 

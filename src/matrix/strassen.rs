@@ -42,7 +42,7 @@ use parking_lot::Mutex;
 
 use super::kernel::{Kernel, MultiplyAdd, Packs};
 use super::micro::Target;
-use super::{Matrix, Operand, View, blocks};
+use super::{Matrix, Operand, View};
 use crate::error::Result;
 use crate::thread::on_threads;
 
@@ -178,6 +178,19 @@ impl Plan {
         blocks
     }
 
+    /// The blocks of C, cut out of its entries, row after row: each a list of the parts of its rows. Those at the edges
+    /// may lack rows or columns, or have none. Blocks can be written by several threads at once.
+    fn cut<'c>(&self, c: &'c mut [f64]) -> Vec<Vec<&'c mut [f64]>> {
+        let ((rows, _, cols), side) = (self.block(), self.side());
+        let mut blocks: Vec<_> = (0..side * side).map(|_| Vec::with_capacity(rows)).collect();
+        for (i, row) in c.chunks_exact_mut(self.cols).enumerate() {
+            for (q, part) in row.chunks_mut(cols).enumerate() {
+                blocks[i / rows * side + q].push(part);
+            }
+        }
+        blocks
+    }
+
     /// Where product `i` goes: a sign and the number of a block of C, counted row after row.
     fn targets(&self, i: usize) -> Vec<(f64, usize)> {
         self.blocks(i, |product| product.into)
@@ -251,9 +264,7 @@ impl<'a> Assembly<'a> {
     /// If `c` has another shape than the answer of the plan.
     pub fn new(plan: Plan, c: &'a mut Matrix) -> Self {
         assert_eq!((c.rows, c.cols), (plan.rows, plan.cols), "the answer of the plan");
-        let (rows, _, cols) = plan.block();
-        let blocks =
-            blocks(&mut c.data, c.cols, plan.side(), rows, cols).into_iter().map(Mutex::new).collect();
+        let blocks = plan.cut(&mut c.data).into_iter().map(Mutex::new).collect();
         let added = (0..plan.products()).map(|_| AtomicUsize::new(0)).collect();
         Self { plan, blocks, added }
     }
@@ -330,9 +341,7 @@ fn multiply_at(
     keep_going: &(dyn Fn() -> bool + Sync),
 ) -> Result<()> {
     let plan = Plan::new(a.rows(), a.cols(), b.cols(), levels);
-    let (rows, _, cols) = plan.block();
-    let blocks = blocks(c, b.cols(), 1 << levels, rows, cols);
-    let mut blocks: Vec<_> = blocks.into_iter().map(|rows| (true, rows)).collect();
+    let mut blocks: Vec<_> = plan.cut(c).into_iter().map(|rows| (true, rows)).collect();
     let mut packs: Vec<_> = (0..threads.max(1)).map(|_| Packs::default()).collect();
     for turn in plan.turns(packs.len()) {
         let product = |&i| MultiplyAdd { left: plan.left(i, a), right: plan.right(i, b), into: vec![] };

@@ -52,6 +52,24 @@ proptest! {
 }
 
 #[test]
+fn blocks_cover_a_matrix_and_those_at_its_edges_are_smaller() {
+    let mut c = Matrix::zeros(11, 17);
+    for (at, block) in Plan::new(11, 1, 17, 3).cut(&mut c.data).into_iter().enumerate() {
+        let (rows, cols) = ([2, 2, 2, 2, 2, 1, 0, 0][at / 8], [3, 3, 3, 3, 3, 2, 0, 0][at % 8]);
+        assert_eq!(block.len(), if cols > 0 { rows } else { 0 }, "rows of block {at}");
+        for row in block {
+            assert_eq!(row.len(), cols, "columns of block {at}");
+            row.fill(at as f64);
+        }
+    }
+    for i in 0..11 {
+        for j in 0..17 {
+            assert_eq!(c.row(i)[j], (i / 2 * 8 + j / 3) as f64, "at ({i}, {j})");
+        }
+    }
+}
+
+#[test]
 fn large_odd_products_are_exact_on_whole_numbers() {
     for (m, k, n) in [(1025, 1100, 1031), (129, 257, 63), (1, 2000, 1), (2000, 1, 3)] {
         let (a, b) = whole_numbers(m, k, n, 1);
