@@ -22,7 +22,6 @@ use parking_lot::Mutex;
 use crate::error::{Code, Error, Result};
 
 /// A running thread, which is joined when this is dropped.
-#[derive(Debug)]
 pub struct Thread(Option<JoinHandle<()>>);
 
 /// Starts a thread.

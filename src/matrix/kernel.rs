@@ -73,7 +73,6 @@ impl Blocks {
 const DEAL: usize = 4;
 
 /// A product to be computed: `left`·`right` is added to every target with its sign, or overwrites it.
-#[derive(Debug)]
 pub(super) struct MultiplyAdd<'t> {
     pub(super) left: Operand<'t>,
     pub(super) right: Operand<'t>,

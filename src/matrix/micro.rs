@@ -232,7 +232,6 @@ impl Vectorized for TileSize {
 }
 
 /// One place where a product goes.
-#[derive(Debug)]
 pub(super) struct Target<'c> {
     /// 1 or -1.
     pub(super) sign: f64,

@@ -249,7 +249,6 @@ pub fn exact_bound(levels: u32, inner: usize, max_a: f64, max_b: f64) -> f64 {
 /// several threads at once.
 ///
 /// An entry of C is complete when all products were added, each once.
-#[derive(Debug)]
 pub struct Assembly<'a> {
     plan: Plan,
     blocks: Vec<Mutex<Vec<&'a mut [f64]>>>,

@@ -104,7 +104,6 @@ pub struct Waste {
 }
 
 /// What a neighbour has, and owes.
-#[derive(Debug)]
 struct Inventory {
     has: Bitfield,
     /// How many of its pieces are missing here.
@@ -118,7 +117,6 @@ struct Inventory {
 }
 
 /// The state of one download: what is there, what each neighbour has, and what each was asked for.
-#[derive(Debug)]
 pub struct Picker {
     order: PickOrder,
     seed: u64,

@@ -118,7 +118,6 @@ impl RunningOrder {
 }
 
 /// What came of the orders for one file at one peer: nothing.
-#[derive(Debug)]
 pub(super) struct Pause {
     /// How often.
     pub(super) times: u32,

@@ -1,8 +1,6 @@
 //! The check, for any numbers: R·x, L·(R·x) and P·x, row by row. Which numbers those are, [`Numbers`] says; the page of
 //! [`freivalds`](super) says why.
 
-use std::fmt::Debug;
-
 use rand::Rng;
 
 use super::super::Matrix;
@@ -63,9 +61,9 @@ pub trait Probe {
 /// The numbers that a check computes with.
 pub(super) trait Numbers: Sized + 'static {
     /// A row times a vector.
-    type Sum: Copy + Debug + Default + Send + Sync;
+    type Sum: Copy + Default + Send + Sync;
     /// A vector that many rows are multiplied by.
-    type Column: Debug + Send + Sync;
+    type Column: Send + Sync;
 
     /// An entry of x, scaled if that makes a difference.
     fn draw(scale: f64, rng: &mut impl Rng) -> Self::Sum;
@@ -85,7 +83,6 @@ pub(super) trait Numbers: Sized + 'static {
 }
 
 /// [`Witness`], in some numbers.
-#[derive(Debug)]
 pub(super) struct Shared<N: Numbers> {
     pub(super) plan: Plan,
     /// x has entries below this.
@@ -132,7 +129,6 @@ impl<N: Numbers> Witness for Shared<N> {
 }
 
 /// [`Probe`], in some numbers: R·x, and what it becomes when L passes.
-#[derive(Debug)]
 pub(super) struct ProbeOf<'w, N: Numbers> {
     pub(super) shared: &'w Shared<N>,
     /// R·x.
@@ -191,7 +187,6 @@ fn scale(inner: usize, cols: usize, left: f64, right: f64) -> f64 {
 }
 
 /// A matrix whose rows pass in order, some at a time, cut into blocks that are multiplied by a vector.
-#[derive(Debug)]
 pub(super) struct Times<N: Numbers> {
     /// One for each block, row after row; zero until it has passed.
     pub(super) sums: Vec<N::Sum>,

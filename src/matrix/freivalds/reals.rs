@@ -15,7 +15,6 @@ pub(super) const UNIT: f64 = f64::EPSILON / 2.0;
 const TINY: f64 = 5e-324;
 
 /// Floating-point numbers.
-#[derive(Debug)]
 pub(super) struct Reals;
 
 impl Numbers for Reals {

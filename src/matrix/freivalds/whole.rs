@@ -47,7 +47,6 @@ const LANES: usize = 8;
 const NONE: i64 = i64::MAX;
 
 /// Residues modulo 2^61 - 1, as numbers of at most 2^60 with a sign.
-#[derive(Debug)]
 pub(super) struct Residues;
 
 impl Numbers for Residues {

@@ -33,7 +33,6 @@ const GLANCE: usize = 10;
 const SAVES: u32 = 100;
 
 /// A file in the trash, hashed.
-#[derive(Debug)]
 pub struct Thrown {
     /// Which bytes it is, under the name that it is to get.
     pub(crate) manifest: Arc<Manifest>,
