@@ -59,17 +59,16 @@ impl Hinter for Completion {
 impl Validator for Completion {}
 
 impl Completion {
-    /// For the commands of this grammar.
+    /// For the commands of this grammar. `names` gives those of the files that are offered, or that can be restored.
     pub(crate) fn new(
         grammar: Command,
-        offered: impl Fn() -> Vec<String> + Clone + Send + Sync + 'static,
-        thrown: impl Fn() -> Vec<String> + Clone + Send + Sync + 'static,
+        names: impl Fn(bool) -> Vec<String> + Clone + Send + Sync + 'static,
     ) -> Self {
         let argument = |restores: bool, arg: Arg| {
-            let (kind, offered, thrown) = (arg.get_value_parser().type_id(), offered.clone(), thrown.clone());
+            let (kind, names) = (arg.get_value_parser().type_id(), names.clone());
             if kind == TypeId::of::<FileName>() && arg.is_positional() {
-                let names = move || if restores { thrown() } else { offered() };
-                let named = move || names().into_iter().map(CompletionCandidate::new).collect::<Vec<_>>();
+                let named =
+                    move || names(restores).into_iter().map(CompletionCandidate::new).collect::<Vec<_>>();
                 arg.add(ArgValueCandidates::new(named))
             } else if kind == TypeId::of::<PathBuf>() {
                 arg.add(ArgValueCompleter::new(|_: &_| vec![CompletionCandidate::new(PATHS)]))
@@ -174,9 +173,11 @@ mod tests {
 
     /// What the last word of this line may become.
     fn words(line: &str) -> Vec<String> {
-        let offered = || ["a.bin".to_owned(), "two words.txt".to_owned()].to_vec();
-        let thrown = || vec!["old.txt".to_owned()];
-        Completion::new(Line::command(), offered, thrown).candidates(line).1
+        let names = |restores: bool| match restores {
+            true => vec!["old.txt".to_owned()],
+            false => vec!["a.bin".to_owned(), "two words.txt".to_owned()],
+        };
+        Completion::new(Line::command(), names).candidates(line).1
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::peer::Peer;
 use crate::peer::config::Config;
 use crate::peer::manager_client::{ManagerClient, say_wait};
@@ -87,6 +87,19 @@ impl Context {
             Some(own) => Ok(Arc::clone(own)),
             None => Store::open(folder).map(Arc::new),
         }
+    }
+
+    /// The peer's shared folder. Nothing is made on the disk for a command that only looks there.
+    ///
+    /// # Errors
+    /// `not_found` when there is none.
+    pub(super) fn existing_store(&self) -> Result<Arc<Store>> {
+        let data = &self.config.data;
+        if data.exists() {
+            return self.store(data);
+        }
+        Err(Error::new(Code::NotFound, format!("there is no folder {}", data.display()))
+            .advise("--data names the folder of the peer that had the file (. is the one where you are)"))
     }
 }
 

@@ -7,7 +7,7 @@
 //! behind, and with `--health` whether that is enough and what is done about it.
 //!
 //! A peer that came for one command has something to do after its answer, too: a file that it added or restored it
-//! serves until others have it ([`serve_until_copied`]), and `down --stay` serves it until a signal ([`serve_on`]).
+//! serves until others have it, and `down --stay` serves it until a signal ([`serve`]).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -109,38 +109,39 @@ pub(super) fn offer(
     Ok((Outcome::new(json!({"file": file, "id": id, "size": size, "pieces": pieces}), text), file))
 }
 
-/// After `add` and `restore`: serves the file until as many others have all of it as the manager's policy asks; where
-/// it asks for none, until a signal.
-pub(super) fn serve_until_copied(context: &Context, file: &FileName) -> Result<()> {
-    let peer = context.peer()?;
-    let mut manager = context.manager();
-    let mut said = None;
+/// After `add` and `restore`, `until_copied`: serves the file until as many others have all of it as the manager's
+/// policy asks. Where it asks for none, and after `down --stay`: until a signal, which then is the ordinary end.
+pub(super) fn serve(context: &Context, file: &FileName, mut until_copied: bool) -> Result<()> {
+    let (peer, mut manager, mut said) = (context.peer()?, context.manager(), None);
     context.work.is_done();
     loop {
-        match copies(peer, &mut manager, file) {
-            Ok((None, _)) => return serve_on(context, file),
-            Ok((Some(wanted), there)) if there >= wanted => {
+        match if until_copied { copies(peer, &mut manager, file) } else { Ok(None) } {
+            Ok(Some((wanted, there))) if there >= wanted => {
                 tell(format!("all of {file} is at {}: leaving", counted(there, "other peer")));
                 return Ok(());
             }
-            Ok(now @ (Some(wanted), there)) if said != Some(now) => {
-                let (addr, others) = (peer.addr(), counted(wanted, "other peer"));
-                tell(match said.replace(now) {
-                    None => format!("serving {file} at {addr} until all of it is at {others}, or Ctrl-C"),
-                    Some(_) => format!("all of {file} is at {there} of {others}"),
+            Ok(now) if said != Some(now) => {
+                until_copied = now.is_some();
+                let others = now.map_or_else(String::new, |(wanted, _)| counted(wanted, "other peer"));
+                let serving = format!("serving {file} at {} until", peer.addr());
+                tell(match (now, said.replace(now)) {
+                    (None, _) => serving + " Ctrl-C",
+                    (_, None) => format!("{serving} all of it is at {others}, or Ctrl-C"),
+                    (Some((_, there)), _) => format!("all of {file} is at {there} of {others}"),
                 });
             }
             Ok(_) => {}
             // The manager may be away for a while.
             Err(e) => debug!("{e}"),
         }
+        // A signal's thread ends the program.
         std::thread::sleep(COPIES_CHECK);
         still_offered(peer, file)?;
     }
 }
 
-/// How many others should have all of a file, if the manager's policy asks for copies; and how many have.
-fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<(Option<usize>, usize)> {
+/// How many others should have all of a file, and how many have; `None` where the manager's policy asks for no copies.
+fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<Option<(usize, usize)>> {
     let own = peer.network().wait_for_number(Duration::ZERO)?;
     let state = manager.state()?;
     let keepers = state
@@ -149,29 +150,17 @@ fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<(
         .filter(|other| other.keeps && other.said.paused.is_none() && other.peer != own)
         .count();
     let wanted = match state.manager.map(|manager| manager.replicas) {
-        None | Some(Replicas::Some(0)) => None,
+        None | Some(Replicas::Some(0)) => return Ok(None),
         // Where nobody is there to take a copy, the first one is waited for.
-        Some(Replicas::All) => Some(keepers.max(1)),
-        Some(Replicas::Some(copies)) => Some(copies.min(keepers).max(1)),
+        Some(Replicas::All) => keepers.max(1),
+        Some(Replicas::Some(copies)) => copies.min(keepers).max(1),
     };
     let holders = match manager.query(&Credentials::default(), file) {
         Err(no) if no.code() == Code::NotFound => Vec::new(),
         found => found?.holders,
     };
     let there = holders.iter().filter(|holder| holder.whole && holder.peer != own).count();
-    Ok((wanted, there))
-}
-
-/// After `down --stay`: serves until a signal, which then is the ordinary end.
-pub(super) fn serve_on(context: &Context, file: &FileName) -> Result<()> {
-    let peer = context.peer()?;
-    tell(format!("serving {file} at {} until Ctrl-C", peer.addr()));
-    context.work.is_done();
-    loop {
-        // The signal's thread ends the program.
-        std::thread::sleep(COPIES_CHECK);
-        still_offered(peer, file)?;
-    }
+    Ok(Some((wanted, there)))
 }
 
 /// Looks whether a file is still offered: it may have been dropped, changed or deleted, or the manager may refuse it
@@ -299,22 +288,12 @@ pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
     Ok(Outcome::new(json!({"file": file, "dropped": true}), text))
 }
 
-/// Nothing is made on the disk for a command that only looks there.
-pub(super) fn no_folder(data: &Path) -> Error {
-    Error::new(Code::NotFound, format!("there is no folder {}", data.display()))
-        .advise("--data names the folder of the peer that had the file (. is the one where you are)")
-}
-
 /// Checks a file of the shared folder against the catalogue's hashes, and repairs it from others.
 pub(super) fn verify(context: &Context, file: &FileName) -> Result<Outcome> {
     let mut manager = context.manager();
     let found = ask_about(context, &mut manager, |manager| manager.query(&Credentials::default(), file))?;
     let (id, pieces) = (found.manifest.id(), found.manifest.layout().pieces());
-    let data = &context.config.data;
-    if !data.exists() {
-        return Err(no_folder(data));
-    }
-    let store = context.store(data)?;
+    let store = context.existing_store()?;
     let bad = store.verify(&found.manifest, || !context.work.is_stopped()).map_err(|e| {
         if e.code() == Code::NotFound {
             e.advise("--data names the folder in which it lies (. is the one where you are)")

@@ -45,7 +45,7 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
         Command::Get => show(files::get(context)?, json),
         Command::Down { file, output, stay, pick } => {
             show(files::down(context, &file, output, pick)?, json)?;
-            if stay && !context.stays { files::serve_on(context, &file) } else { Ok(()) }
+            if stay && !context.stays { files::serve(context, &file, false) } else { Ok(()) }
         }
         Command::Drop { file } => show(files::remove(context, &file)?, json),
         Command::Restore { file, id, new } => {
@@ -74,5 +74,5 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
 /// anyway.
 fn offered(context: &Context, (outcome, file): (Outcome, FileName), json: bool) -> Result<()> {
     show(outcome, json)?;
-    if context.stays { Ok(()) } else { files::serve_until_copied(context, &file) }
+    if context.stays { Ok(()) } else { files::serve(context, &file, true) }
 }

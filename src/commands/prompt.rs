@@ -120,7 +120,8 @@ fn editor(context: &Context) -> Result<Editor<Completion, DefaultHistory>, Readl
     let mut editor = Editor::with_config(lists.build())?;
     let (offered, thrown) =
         (names_from(context.config.clone()), names_in_trash(context.work.peer.get().cloned()));
-    editor.set_helper(Some(Completion::new(grammar(), offered, thrown)));
+    let names = move |restores: bool| if restores { thrown() } else { offered() };
+    editor.set_helper(Some(Completion::new(grammar(), names)));
     Ok(editor)
 }
 

@@ -32,12 +32,8 @@ pub(super) fn restore(
     id: Option<String>,
     new: Option<FileName>,
 ) -> Result<(Outcome, FileName)> {
-    let data = &context.config.data;
-    if !data.exists() {
-        return Err(files::no_folder(data));
-    }
+    let store = context.existing_store()?;
     let library = &context.peer()?.wings.library;
-    let store = context.store(data)?;
     library.load_drops(&store.drops()); // A peer that came for one command has not done so.
     let name = new.unwrap_or_else(|| file.clone());
     let mut drops = library.drops();

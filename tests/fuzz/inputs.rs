@@ -310,8 +310,8 @@ pub fn prompt(bytes: &[u8]) {
             assert!(e.exit_status() == 2 && e.to_string().ends_with("`help` shows the commands"), "{e}")
         }
     }
-    let offered = || ["two words.txt".to_owned()].to_vec();
-    let (start, _) = Completion::new(prompt::Typed::command(), offered, Vec::new).candidates(&line);
+    let names = |restores: bool| if restores { Vec::new() } else { ["two words.txt".to_owned()].to_vec() };
+    let (start, _) = Completion::new(prompt::Typed::command(), names).candidates(&line);
     assert!(line.is_char_boundary(start), "a word that begins at {start} of {line:?}");
 }
 
