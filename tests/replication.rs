@@ -507,11 +507,13 @@ fn add_says_once_what_it_waits_for_and_then_how_many_have_it() {
 }
 
 #[test]
-fn add_leaves_when_as_many_others_have_the_file_as_the_policy_asks() {
+fn add_says_where_its_copy_is_and_leaves_when_as_many_others_have_it_as_the_policy_asks() {
     let network = Network::start(&["--dead-after", "60s", "--replicas", "2"], &[]);
     let _peers = serve_all(&network, ["ada", "ben", "cyd"]);
     fs::write(network.path("a.txt"), "x").unwrap();
-    network.command("eve", &["add", "a.txt"]).outcome().assert(0, &["all of a.txt is at", ": leaving"]);
+    let added = network.command("eve", &["add", "a.txt"]).outcome();
+    assert!(added.stdout.ends_with(", copied into peerlab-eve\n"), "{added:#?}");
+    added.assert(0, &["all of a.txt is at", ": leaving"]);
     let copies = ["ada", "ben", "cyd"].iter().filter(|peer| text(&network, peer, "a.txt").is_some()).count();
     assert!(copies >= 2, "{copies} copies");
 }

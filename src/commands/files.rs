@@ -81,7 +81,12 @@ pub(super) fn add(context: &Context, path: &Path) -> Result<(Outcome, FileName)>
     // To add is the wish: it counts from now on, also for a file that has lain there since before it was dropped.
     let put = store.stamp(manifest.name()).and_then(|stamp| stamp.put_at());
     let put = put.unwrap_or_default().max(Clock::start().now());
-    offer(context, &store, manifest, put, lay_there)
+    let (mut outcome, file) = offer(context, &store, manifest, put, lay_there)?;
+    if !lay_there {
+        // It stays there when this program has left; and a peer that was given no name has a folder that nobody knows.
+        outcome.text += &format!(", copied into {}", store.dir.display());
+    }
+    Ok((outcome, file))
 }
 
 /// Offers a file of the shared folder as published `at` this time, and waits until the manager knows of it.
