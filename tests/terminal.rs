@@ -1,11 +1,14 @@
 //! The prompt as a person at a terminal sees it: keys go in, and what is shown comes out.
 
+use std::fs;
+
 use crate::common::fake::{Answer, FakePeer, HONEST, Manners};
 use crate::common::files::{bytes, put, whole_at};
 use crate::common::node::{Network, Node};
 use crate::common::terminal::{CTRL_C, Terminal};
 use crate::common::wire::Wire;
 use crate::common::{PATIENCE, integers, save, until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -196,6 +199,18 @@ fn a_multiply_that_waits_shows_its_whole_reason() {
     ada.shows("at the latest");
     ben.types("release\r");
     ada.shows("the product: 20 x 20 in");
+}
+
+#[test]
+fn what_this_machine_does_alone_is_shown_while_it_lasts() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe.npy");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let mut me = Terminal::peer(100, dir.path(), "make pipe 30");
+    // Nobody reads the pipe yet.
+    me.shows("writing pipe.npy");
+    assert!(fs::read(&pipe).unwrap().starts_with(b"\x93NUMPY"));
+    me.shows("pipe.npy: 30 x 30 reals");
 }
 
 #[test]

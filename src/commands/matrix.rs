@@ -25,7 +25,7 @@ use tempfile::NamedTempFile;
 
 use super::command::{MakeOptions, MultiplyOptions};
 use super::context::Work;
-use super::show::{Outcome, show_products, show_work};
+use super::show::{Outcome, show_busy, show_products, show_work};
 use crate::cli::tell;
 use crate::error::{Code, Error, Result};
 use crate::matrix::strassen::Plan;
@@ -47,12 +47,14 @@ pub(super) fn make(options: MakeOptions, work: &Work) -> Result<Outcome> {
     // A seed that JSON readers agree on, below 2^53.
     let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
     let mut rng = StdRng::seed_from_u64(seed);
-    // Only to learn whether there is memory for it.
-    Matrix::try_zeros(rows, cols)?;
-    let (what, matrix) = match integers {
-        true => ("whole numbers", Matrix::random_integers(rows, cols, &mut rng)),
-        false => ("reals", Matrix::random(rows, cols, &mut rng)),
-    };
+    let (what, matrix) = show_busy(format!("making {}", file.display()), || {
+        // Only to learn whether there is memory for it.
+        Matrix::try_zeros(rows, cols)?;
+        Ok(match integers {
+            true => ("whole numbers", Matrix::random_integers(rows, cols, &mut rng)),
+            false => ("reals", Matrix::random(rows, cols, &mut rng)),
+        })
+    })?;
     if work.is_stopped() {
         return Err(Error::failed("stopped: nothing is written"));
     }
@@ -91,7 +93,7 @@ pub(super) fn multiply(
     let output = output.as_deref();
     output.map_or(Ok(()), |path| check_place(path, *force, &[a, b]))?;
     let began = Instant::now();
-    let (a, b) = load_both(a, b)?;
+    let (a, b) = show_busy(format!("reading {} and {}", a.display(), b.display()), || load_both(a, b))?;
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
     let levels = if peer.is_some() { *levels } else { 0 };
     let question = Question::new(&a, &b, Plan::new(rows, inner, cols, levels), &work.stop)?;
@@ -133,7 +135,10 @@ fn compute(
     if [rows, inner, cols].contains(&0) {
         return Ok(Default::default()); // C is zeros already.
     }
-    let Some(peer) = peer else { return question.multiply_here(c).map(|()| Default::default()) };
+    let Some(peer) = peer else {
+        let here = format!("multiplying {rows} x {inner} by {inner} x {cols}");
+        return show_busy(here, || question.multiply_here(c)).map(|()| Default::default());
+    };
     let products = question.plan.products();
     let slots = slots.unwrap_or(if question.plan.levels() == 0 { 1 } else { 7 });
     if slots as usize > products {
@@ -198,7 +203,7 @@ const SHOWN: usize = 8;
 
 /// A matrix in a file, as far as it fits on a screen.
 pub(super) fn look(path: &Path) -> Result<Outcome> {
-    let matrix = open(path)?;
+    let matrix = show_busy(format!("reading {}", path.display()), || open(path))?;
     let (file, rows, cols) = (path.to_string_lossy(), matrix.rows(), matrix.cols());
     let entries = || matrix.as_slice().iter().copied();
     let (least, most) = (entries().reduce(f64::min), entries().reduce(f64::max));
@@ -346,7 +351,8 @@ fn folder_of(path: &Path) -> &Path {
 /// no plain file, such as a pipe or `/dev/null`, is written to and not replaced. Where somebody has saved something
 /// there since [`check_place`], the matrix gets another name, which is said and returned.
 fn save(work: &Work, matrix: &Matrix, path: &Path, force: bool) -> Result<Option<PathBuf>> {
-    let place = write(work, matrix, path, force).map_err(|e| cannot_write(path, e))?;
+    let written = || write(work, matrix, path, force).map_err(|e| cannot_write(path, e));
+    let place = show_busy(format!("writing {}", path.display()), written)?;
     if let Some(place) = &place {
         let (name, place) = (path.display(), place.display());
         tell(format_args!("{name} was saved by somebody else meanwhile; the matrix is in {place}"));

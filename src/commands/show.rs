@@ -1,5 +1,5 @@
 //! What people and programs see: a result, as text or as JSON; and, while a multiply or a download runs, a bar on a
-//! terminal, or a line for each event elsewhere.
+//! terminal, or a line for each event elsewhere. What this machine does alone is shown on a terminal only.
 //!
 //! "Stuck" without a reason is what users of every such system complain of most. So whatever waits says
 //! for what, and whatever is done twice says why.
@@ -74,6 +74,28 @@ pub(super) fn show_work<E: Send, T>(
     })
 }
 
+/// Does some work that has nothing to tell. On a terminal it is shown what that is, once it takes long.
+pub(super) fn show_busy<T>(what: String, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let show = |bar: &ProgressBar, end: Receiver<()>| {
+        bar.set_style(style("{elapsed}  {wide_msg}"));
+        let _ = bar.clone().with_message(what);
+        ticking(bar, end).for_each(drop);
+    };
+    show_work(show, |_ends_with_it| work())
+}
+
+/// What comes until all is told, while the bar moves. (It has a thread for that, whose start ends in a panic where no
+/// thread can be had.)
+fn ticking<E>(bar: &ProgressBar, events: Receiver<E>) -> impl Iterator<Item = E> {
+    let next = move || loop {
+        match events.recv_timeout(TICK) {
+            Err(RecvTimeoutError::Timeout) => bar.tick(),
+            event => return event.ok(),
+        }
+    };
+    std::iter::from_fn(next)
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
@@ -83,15 +105,8 @@ pub(super) fn show_products(bar: &ProgressBar, events: Receiver<MultiplyEvent>, 
     let working = style("{bar:21} {pos}/{len} products, {elapsed}  {wide_msg}");
     bar.set_length(products as u64);
     bar.set_style(working.clone());
-    // The bar has a thread for that, whose start ends in a panic where no thread can be had.
-    let next = || loop {
-        match events.recv_timeout(TICK) {
-            Err(RecvTimeoutError::Timeout) => bar.tick(),
-            event => return event.ok(),
-        }
-    };
     let mut place = None;
-    for event in std::iter::from_fn(next) {
+    for event in ticking(bar, events) {
         match event {
             MultiplyEvent::Waiting { position, text } => {
                 // A terminal's line is renewed every second; elsewhere one line for each place is enough.
