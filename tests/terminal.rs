@@ -45,6 +45,28 @@ fn ctrl_c_stops_a_download_and_the_prompt_goes_on() {
 }
 
 #[test]
+fn a_download_to_which_nothing_comes_says_in_its_bar_what_it_waits_for() {
+    let network = network(&[]);
+    put(&network, "slow", "big.bin", bytes(1 << 20, 1));
+    let mut slow = network.command("slow", &["--up", "100kB", "serve"]);
+    slow.ready();
+    whole_at(&network, "big.bin", 1);
+    let mut ada = Terminal::prompt(&network, "ada", "");
+    ada.types("down big.bin -o out\r");
+    ada.shows("from 1 holder");
+    slow.signal(Signal::STOP);
+    for _ in 0..2 {
+        ada.shows("s: pieces are owed by 1 of 1 holder");
+    }
+    assert!(!ada.screen().contains("holder\r\n"), "it changes in place");
+    slow.kill();
+    ada.shows("s: no holder can be reached");
+    slow = network.command("slow", &["serve"]);
+    slow.ready();
+    ada.shows("pieces from slow 4");
+}
+
+#[test]
 fn ctrl_c_takes_what_waits_out_of_the_queue_and_leaves_slots_that_are_held_by_hand() {
     let network = network(&[3]);
     save(&integers(20, 20, 1), &network.path("a.npy"));

@@ -134,11 +134,15 @@ pub(super) fn show_products(bar: &ProgressBar, events: Receiver<MultiplyEvent>, 
 /// How much more must be there before another line is worth printing, where there is no terminal: a tenth.
 const TENTHS: u64 = 10;
 
+/// How long no piece comes before a line is worth printing there.
+const LONG: Duration = Duration::from_secs(10);
+
 /// Shows what happens to a download: a bar on a terminal, a line for each tenth elsewhere.
 pub(super) fn show_download(bar: &ProgressBar, events: Receiver<DownloadEvent>) {
-    bar.set_style(style("{bar:21} {percent:>3}% {bytes_per_sec}, {eta} left  {wide_msg}"));
+    let working = style("{bar:21} {percent:>3}% {bytes_per_sec}, {eta} left  {wide_msg}");
+    bar.set_style(working.clone());
     let tenths = || (bar.position() * TENTHS).checked_div(bar.length().unwrap_or(0)).unwrap_or(TENTHS);
-    let (began, mut tenth, mut fetched) = (Instant::now(), 0, 0);
+    let (began, mut tenth, mut fetched, mut told) = (Instant::now(), 0, 0, false);
     for event in events {
         match event {
             DownloadEvent::Begun { have, pieces, size } => {
@@ -152,7 +156,8 @@ pub(super) fn show_download(bar: &ProgressBar, events: Receiver<DownloadEvent>) 
                 }
             }
             DownloadEvent::Piece { bytes, holders } => {
-                fetched += bytes;
+                (fetched, told) = (fetched + bytes, false);
+                bar.set_style(working.clone());
                 bar.inc(bytes);
                 let text = format!("from {}", counted(holders, "holder"));
                 if tenths() > tenth && bar.is_hidden() {
@@ -161,6 +166,13 @@ pub(super) fn show_download(bar: &ProgressBar, events: Receiver<DownloadEvent>) 
                 }
                 tenth = tenths();
                 bar.set_message(text);
+            }
+            DownloadEvent::Quiet(time, why) => {
+                if bar.is_hidden() && time >= LONG && !std::mem::replace(&mut told, true) {
+                    tell(format!("{why}; it goes on when that changes"));
+                }
+                bar.set_style(style("{bar:21} {percent:>3}% {msg}")); // It may be longer than a line.
+                bar.set_message(why);
             }
             DownloadEvent::Note(text) => tell(text),
         }

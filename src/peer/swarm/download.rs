@@ -58,8 +58,8 @@ const QUERY_PAUSE: Duration = Duration::from_secs(1);
 /// How often a download that may be given up looks whether it is.
 const STOP_CHECK: Duration = Duration::from_millis(100);
 
-/// How long no piece comes before it is said, and why.
-const QUIET: Duration = Duration::from_secs(10);
+/// How long no piece comes before it is told, and why.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// How long a holder that is not listed any more may say nothing.
 const GONE: Duration = Duration::from_secs(5);
@@ -244,8 +244,9 @@ impl Transfer<'_> {
             drop(state);
             // So neighbours that have had nothing to do for us for long hear that we are still there.
             self.change(|state| {
-                if state.last_piece.elapsed() >= QUIET && !std::mem::replace(&mut state.told_quiet, true) {
-                    self.note(format!("{}; it goes on when that changes", self.why_quiet(state)));
+                let quiet = state.last_piece.elapsed();
+                if quiet >= QUIET {
+                    let _ = self.events.send(DownloadEvent::Quiet(quiet, self.why_quiet(state)));
                 }
             });
             (holders, requester) = self.query_again(manager)?;

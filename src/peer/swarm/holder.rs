@@ -149,7 +149,7 @@ impl Fetcher<'_> {
             requesters.have(transfer.partial.manifest.id(), piece);
         }
         let holders = transfer.change(|state| {
-            (state.last_piece, state.told_quiet, state.disk_full) = (Instant::now(), false, false);
+            (state.last_piece, state.disk_full) = (Instant::now(), false);
             state.gave(peer);
             let losers = state.picker.verified(piece);
             state.tell_have(piece, peer, &losers);

@@ -24,7 +24,7 @@ use crate::peer::library::Library;
 use crate::share::Piece;
 use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Store};
-use crate::share::units::about;
+use crate::share::units::{about, counted};
 
 /// How long a download that a person asked for waits for a holder when there is none.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -82,6 +82,8 @@ pub(crate) enum DownloadEvent {
     Begun { have: u32, pieces: u32, size: u64 },
     /// A piece is here. So many holders are connected, those that choke us included.
     Piece { bytes: u64, holders: usize },
+    /// None has come for so long, and why: told about once a second while it is so.
+    Quiet(Duration, String),
     /// Something that a person wants to know.
     Note(String),
 }
@@ -114,9 +116,8 @@ pub(super) struct Neighbours {
     last_seen: Instant,
     /// When one was asked last to make room for another.
     made_room: Instant,
-    /// When a piece came last, and whether it was said that none comes.
+    /// When a piece came last.
     pub(super) last_piece: Instant,
-    pub(super) told_quiet: bool,
     /// A piece that has come could not be written for want of room, and none since then.
     pub(super) disk_full: bool,
     /// The download has ended; where the disk failed, with that.
@@ -128,8 +129,8 @@ impl Neighbours {
     pub(super) fn new(picker: Picker, now: Instant) -> Self {
         let (all, avoided, last_seen, last_piece) = (BTreeMap::new(), BTreeMap::new(), now, now);
         let made_room = now;
-        let (told_quiet, disk_full, over, failed) = (false, false, false, None);
-        Self { picker, all, avoided, last_seen, made_room, last_piece, told_quiet, disk_full, over, failed }
+        let (disk_full, over, failed) = (false, false, None);
+        Self { picker, all, avoided, last_seen, made_room, last_piece, disk_full, over, failed }
     }
 
     /// A thread is to listen to this holder, unless one does, or the holder is left alone, or there are `most` already.
@@ -243,9 +244,11 @@ impl Neighbours {
     /// Why no piece comes, in words. What the owner of this disk can mend comes first.
     fn why_quiet(&self) -> String {
         let (seconds, holders) = (self.last_piece.elapsed().as_secs(), self.count());
+        let owing = self.lines().filter(|(peer, _)| self.picker.owes(*peer)).count();
         let why = match self.picker.nowhere().next() {
             _ if self.disk_full => "the disk is full; make room there".into(),
             _ if holders == 0 => "no holder can be reached".into(),
+            _ if owing > 0 => format!("pieces are owed by {owing} of {}", counted(holders, "holder")),
             Some(piece) => format!("no holder that can be reached ({holders}) has piece {}", piece.index()),
             None => format!("no holder ({holders}) has a place for us (choked) or answers"),
         };
@@ -381,6 +384,7 @@ mod tests {
         state.picker.unchoked(1);
         state.post();
         assert!(state.picker.owes(1) && state.patience(1).is_ok(), "it was asked just now");
+        assert!(state.why_quiet().ends_with("pieces are owed by 1 of 1 holder"), "{}", state.why_quiet());
         a_minute_passes(&mut state);
         state.heard(1);
         state.picker.paced(1, false);
