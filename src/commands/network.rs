@@ -217,8 +217,11 @@ fn chokes(peers: &[PeerState], own: Option<PeerId>) -> Vec<String> {
     told.chain((more > 0).then(|| format!("and {more} more wait for pieces"))).collect()
 }
 
+/// A request that waits, and the reason that its requester is told. That is another program than the one that asks here.
 fn place_in_queue(waiter: &WaiterState, now: Millis) -> String {
     let WaiterState { position, name, asked, reason, .. } = waiter;
+    let yours = [("you are the", "it is the"), ("your", "its"), ("before you", "before it")];
+    let reason = yours.into_iter().fold(reason.clone(), |text, (you, it)| text.replacen(you, it, 1));
     let name = name.as_ref().map_or("somebody".into(), ToString::to_string);
     let since = now.saturating_sub(waiter.since) as f64 / 1000.0;
     format!("{position}. {name} has waited {since:.0} s for {}: {reason}", counted(*asked, "slot"))
@@ -330,13 +333,17 @@ mod tests {
 
     #[test]
     fn a_place_in_the_queue_says_for_what_and_since_when() {
-        let [reason, somebody] = ["2 of your 3 slots are free".to_owned(), "somebody".into()];
+        let reason =
+            "you are the head of the queue; 2 of your 3 slots are free; the lease of yours ends".into();
+        let somebody = "somebody";
         let mut waiter = WaiterState { position: 1, peer: 7, name: None, asked: 3, since: 4000, reason };
-        let text = "has waited 2 s for 3 slots: 2 of your 3 slots are free";
+        let text = "has waited 2 s for 3 slots: it is the head of the queue; 2 of its 3 slots are free; the lease of yours ends";
         assert_eq!(place_in_queue(&waiter, 6000), format!("1. {somebody} {text}"));
         waiter.name = Some("ada".parse().unwrap());
         assert_eq!(place_in_queue(&waiter, 6000), format!("1. ada {text}"));
         assert!(place_in_queue(&waiter, 0).contains("waited 0 s"), "the clocks differ");
+        waiter.reason = "one is before you; the head of the queue waits for 1 slot, 0 are free".into();
+        assert!(place_in_queue(&waiter, 0).contains(": one is before it; the head of the queue waits"));
     }
 
     #[test]
