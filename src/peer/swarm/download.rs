@@ -301,7 +301,7 @@ impl Transfer<'_> {
         let own = holder.peer == requester || holder.addr == self.settings.library.network().addr;
         let piece_size = self.partial.manifest.layout().piece_size() as usize;
         let most = (IN_MEMORY / piece_size).clamp(4, NEIGHBOURS);
-        if own || !self.neighbours.lock().admit(holder.peer, most) {
+        if own || !self.neighbours.lock().admit(&holder, most) {
             return;
         }
         let listened = holder.clone();

@@ -7,7 +7,7 @@
 //! which is memory only, and flushed after it. So no thread polls, and no holder is idle while there is anything to ask
 //! it for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,13 +18,13 @@ use parking_lot::{Condvar, Mutex};
 
 use super::upload::Uploads;
 use crate::error::{Error, Result};
-use crate::net::message::{PeerId, ToPeer};
+use crate::net::message::{Holder, Name, PeerId, ToPeer};
 use crate::net::outbox::Outbox;
 use crate::peer::library::Library;
 use crate::share::Piece;
 use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Store};
-use crate::share::units::{about, counted};
+use crate::share::units::about;
 
 /// How long a download that a person asked for waits for a holder when there is none.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -90,6 +90,7 @@ pub(crate) enum DownloadEvent {
 
 /// A holder that a thread listens to.
 struct Neighbour {
+    name: Name,
     /// `None` until it is connected.
     line: Option<Outbox>,
     /// When it showed last that it can be counted on: by a word or, while it owes a piece, by that alone. From the
@@ -136,8 +137,8 @@ impl Neighbours {
     /// A thread is to listen to this holder, unless one does, or the holder is left alone, or there are `most` already.
     /// When none of those has anything for us, the one that has been silent for longest makes room, one a second: so a
     /// holder is asked when it is listed later.
-    pub(super) fn admit(&mut self, holder: PeerId, most: usize) -> bool {
-        let now = Instant::now();
+    pub(super) fn admit(&mut self, holder: &Holder, most: usize) -> bool {
+        let (now, name, holder) = (Instant::now(), holder.name.clone(), holder.peer);
         let avoided = self.avoided.get(&holder).is_some_and(|until| now < *until);
         if avoided || self.all.contains_key(&holder) || self.picker.barred(holder) {
             return false;
@@ -151,7 +152,7 @@ impl Neighbours {
         }
         let (line, heard, told, untold) = (None, now, (false, now), Vec::new());
         let (urgent, gives_way) = (false, false);
-        self.all.insert(holder, Neighbour { line, heard, told, untold, urgent, gives_way });
+        self.all.insert(holder, Neighbour { name, line, heard, told, untold, urgent, gives_way });
         true
     }
 
@@ -222,9 +223,9 @@ impl Neighbours {
         self.all.iter().filter_map(|(&peer, neighbour)| Some((peer, neighbour.line.as_ref()?)))
     }
 
-    /// How many are connected.
+    /// How many are connected. One that joined again, and is listened to under both numbers for a moment, is one.
     pub(super) fn count(&self) -> usize {
-        self.lines().count()
+        self.lines().map(|(peer, _)| &self.all[&peer].name).collect::<BTreeSet<_>>().len()
     }
 
     /// For how long there was none.
@@ -244,11 +245,11 @@ impl Neighbours {
     /// Why no piece comes, in words. What the owner of this disk can mend comes first.
     fn why_quiet(&self) -> String {
         let (seconds, holders) = (self.last_piece.elapsed().as_secs(), self.count());
-        let owing = self.lines().filter(|(peer, _)| self.picker.owes(*peer)).count();
+        let owed = self.lines().any(|(peer, _)| self.picker.owes(peer));
         let why = match self.picker.nowhere().next() {
             _ if self.disk_full => "the disk is full; make room there".into(),
             _ if holders == 0 => "no holder can be reached".into(),
-            _ if owing > 0 => format!("pieces are owed by {owing} of {}", counted(holders, "holder")),
+            _ if owed => format!("no holder ({holders}) has sent what it owes"),
             Some(piece) => format!("no holder that can be reached ({holders}) has piece {}", piece.index()),
             None => format!("no holder ({holders}) has a place for us (choked) or answers"),
         };
@@ -359,6 +360,12 @@ mod tests {
     use crate::net::limits;
     use crate::share::{Bitfield, Layout};
 
+    /// Ada, under this number.
+    fn ada(peer: PeerId) -> Holder {
+        let addr = ([127, 0, 0, 1], 1).into();
+        Holder { peer, name: "ada".parse().unwrap(), addr, whole: true, pass: None }
+    }
+
     #[test]
     fn a_full_disk_is_said_before_anything_about_holders() {
         let have = Bitfield::empty(Layout::of(1).unwrap());
@@ -375,7 +382,7 @@ mod tests {
         let picker = Picker::new(Bitfield::empty(layout), PickOrder::default(), 7);
         let mut state = Neighbours::new(picker, Instant::now());
         let mut here = Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap();
-        assert!(state.admit(1, 1) && state.connected(1, here.outbox()));
+        assert!(state.admit(&ada(1), 1) && state.connected(1, here.outbox()));
         let a_minute_passes =
             |state: &mut Neighbours| state.all.get_mut(&1).unwrap().heard = Instant::now() - SILENCE;
         state.picker.joined(1, Bitfield::full(layout));
@@ -384,7 +391,7 @@ mod tests {
         state.picker.unchoked(1);
         state.post();
         assert!(state.picker.owes(1) && state.patience(1).is_ok(), "it was asked just now");
-        assert!(state.why_quiet().ends_with("pieces are owed by 1 of 1 holder"), "{}", state.why_quiet());
+        assert!(state.why_quiet().ends_with("no holder (1) has sent what it owes"), "{}", state.why_quiet());
         a_minute_passes(&mut state);
         state.heard(1);
         state.picker.paced(1, false);
@@ -418,7 +425,7 @@ mod tests {
         let mut state = Neighbours::new(picker, long_ago);
         let mut theirs: Vec<_> = (1..=3)
             .map(|peer| {
-                assert!(state.admit(peer, 3));
+                assert!(state.admit(&ada(peer), 3));
                 let mut here =
                     Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap();
                 state.connected(peer, here.outbox());
@@ -426,8 +433,9 @@ mod tests {
                 (here, listener.accept().unwrap().0)
             })
             .collect();
+        assert_eq!(state.count(), 1, "under three numbers it is one");
         let mut closed = |state: &mut Neighbours| {
-            assert!(!state.admit(4, 3), "there is no room yet");
+            assert!(!state.admit(&ada(4), 3), "there is no room yet");
             let is_closed = |there: &mut std::net::TcpStream| {
                 there.set_nonblocking(true).unwrap();
                 there.read(&mut [0]).is_ok_and(|read| read == 0)
@@ -448,7 +456,7 @@ mod tests {
         state.made_room = Instant::now() + SILENCE;
         assert_eq!(closed(&mut state), [false, false, true], "one a second");
         assert!(!state.left(3) && state.left(1), "only the first has made room");
-        assert!(state.admit(4, 3));
-        assert!(!state.admit(1, 3), "it has just been left");
+        assert!(state.admit(&ada(4), 3));
+        assert!(!state.admit(&ada(1), 3), "it has just been left");
     }
 }
