@@ -278,7 +278,8 @@ fn a_name_that_is_taken_ends_a_peer_with_status_4() {
     let network = Network::start(&[], &[1]);
     for command in ["serve", "status"] {
         let says = ["the name p0 is taken by the peer at 127.0.0.1:", "choose another --name"];
-        network.command("p0", &["--data", "elsewhere", command]).outcome().assert(4, &says);
+        let ended = network.command("p0", &["--data", "elsewhere", command]).outcome().assert(4, &says);
+        assert_eq!(ended.stderr.matches(says[0]).count(), 1, "{ended:#?}");
     }
     let prompt = network.command("p0", &["--data", "elsewhere"]).outcome();
     prompt.assert(4, &["the name p0 is taken"]);

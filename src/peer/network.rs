@@ -59,6 +59,8 @@ struct Contact {
     /// The manager was too busy for it the last time.
     busy: bool,
     attempts: u64,
+    /// It was said that this peer is not registered.
+    told: bool,
     ever_joined: bool,
 }
 
@@ -219,7 +221,7 @@ impl Network {
         if known.over {
             return false;
         }
-        let was_away = known.standing.trouble.take().is_some();
+        let was_away = known.standing.trouble.take().is_some() && known.told;
         (known.standing.number, known.ever_joined) = (Some(number), true);
         self.changed.notify_all();
         drop(known);
@@ -269,7 +271,9 @@ impl Network {
             if refused && !known.ever_joined {
                 (known.refused, known.over) = (Some(why.code()), true);
             } else {
-                news = joined || known.attempts == 1;
+                // A conflict that stays is what the program ends with.
+                news = joined || (!known.told && !early);
+                known.told |= news;
             }
         }
         drop(known);
