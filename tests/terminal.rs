@@ -237,6 +237,18 @@ fn what_this_machine_does_alone_is_shown_while_it_lasts() {
 }
 
 #[test]
+fn a_rate_that_is_perhaps_meant_in_other_units_is_asked_about_before_anything_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    for (answer, status, made) in [("\r", 2, false), ("n\r", 2, false), ("y\r", 0, true)] {
+        let mut me = Terminal::peer(100, dir.path(), "make m 2 --up 5");
+        me.shows("--up 5 is 5 bytes a second: for more write 5kB or 5MB; is that meant? [y/N]");
+        me.types(answer);
+        assert_eq!(until("it ends", PATIENCE, || me.has_ended()), status, "{answer:?}");
+        assert_eq!(dir.path().join("m.npy").exists(), made, "{answer:?}");
+    }
+}
+
+#[test]
 fn a_manager_says_where_its_board_is_and_with_which_words_a_peer_joins() {
     let dir = tempfile::tempdir().unwrap();
     let mut manager = Terminal::manager(dir.path(), "--listen 127.0.0.1:0");

@@ -17,7 +17,7 @@ use peerlab::cli;
 use peerlab::commands::command::{Command, in_lower_case};
 use peerlab::commands::context::Context;
 use peerlab::commands::{self, prompt};
-use peerlab::error::{Code, Result};
+use peerlab::error::{Code, Error, Result};
 use peerlab::peer::Peer;
 use peerlab::peer::config::Config;
 use peerlab::share::units::Bytes;
@@ -72,21 +72,30 @@ fn main() -> ExitCode {
     let typed = grammar.clone().get_matches_from(program.into_iter().chain(words));
     let options = PeerOptions::from_arg_matches(&typed).unwrap_or_else(|e| e.format(&mut grammar).exit());
     cli::run("peer", || {
-        ["up", "down"].iter().for_each(|option| tell_slow_rate(option, &typed));
+        ["up", "down"].iter().try_for_each(|option| doubt_slow_rate(option, &typed))?;
         run(options)
     })
 }
 
-/// Says how slow a rate is that is perhaps meant in other units.
-fn tell_slow_rate(option: &str, typed: &ArgMatches) {
+/// Says how slow a rate is that is perhaps meant in other units; a person at a terminal is asked.
+fn doubt_slow_rate(option: &str, typed: &ArgMatches) -> Result<()> {
     let rate = typed.get_raw(option).and_then(|mut raw| raw.next()?.to_str());
     if let Some(rate) = rate
         && let Ok(Bytes(bytes @ 1..SLOW)) = rate.parse()
     {
         let has_unit = rate.parse::<u64>().is_err();
         let advice = if has_unit { String::new() } else { format!(": for more write {rate}kB or {rate}MB") };
-        cli::tell(format_args!("--{option} {rate} is {bytes} bytes a second{advice}"));
+        let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
+        let question = if asks { "; is that meant? [y/N]" } else { "" };
+        cli::tell(format_args!("--{option} {rate} is {bytes} bytes a second{advice}{question}"));
+        let mut answer = String::new();
+        // What cannot be read is not "yes".
+        let _ = asks.then(|| io::stdin().read_line(&mut answer));
+        if asks && !answer.trim().eq_ignore_ascii_case("y") {
+            return Err(Error::new(Code::Usage, "that was not meant, so nothing is done"));
+        }
     }
+    Ok(())
 }
 
 fn run(PeerOptions { manager, mut config, json, papers, command }: PeerOptions) -> Result<()> {
