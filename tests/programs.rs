@@ -204,9 +204,12 @@ fn a_file_that_was_made_by_others_is_replaced_with_force_only() {
     multiply(&["c.npy"]).assert(0, &[]);
     multiply(&["c.npy"]).assert(0, &["will replace c.npy, a matrix of 4 x 4"]);
     multiply(&["a.npy"]).assert(4, &["a.npy is an operand", "--force"]);
+    make(&["c", "3"]).assert(4, &["c.npy is there, and was not made by this command", "--force"]);
+    make(&["made", "3"]).assert(0, &[]);
+    multiply(&["made.npy"]).assert(4, &["made.npy is there, and was not made by this command", "--force"]);
     for other in ["notes.npy", "picture.png"] {
         fs::write(path(other), "not a matrix").unwrap();
-        multiply(&[other]).assert(4, &[other, "was not made by this program", "replace it with --force"]);
+        multiply(&[other]).assert(4, &[other, "was not made by this command", "replace it with --force"]);
         assert_eq!(fs::read_to_string(path(other)).unwrap(), "not a matrix");
     }
     make(&["notes", "2"]).assert(4, &["notes.npy is there", "replace it with --force"]);

@@ -43,7 +43,7 @@ pub(super) fn make(options: MakeOptions, work: &Work) -> Result<Outcome> {
     if file.extension().is_none_or(|e| e != "npy") && !is_folder(&file) {
         file.as_mut_os_string().push(".npy");
     }
-    check_place(&file, force, &[])?;
+    check_place(&file, force, npy::MAKE, &[])?;
     // A seed that JSON readers agree on, below 2^53.
     let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
     let mut rng = StdRng::seed_from_u64(seed);
@@ -58,7 +58,7 @@ pub(super) fn make(options: MakeOptions, work: &Work) -> Result<Outcome> {
     if work.is_stopped() {
         return Err(Error::failed("stopped: nothing is written"));
     }
-    let file = save(work, &matrix, &file, force)?.unwrap_or(file);
+    let file = save(work, &matrix, &file, force, npy::MAKE)?.unwrap_or(file);
     let file = file.to_string_lossy();
     let text = format!("{file}: {rows} x {cols} {what}, made with --seed {seed}");
     let data = json!({"file": file, "rows": rows, "cols": cols, "seed": seed, "integers": integers});
@@ -91,7 +91,7 @@ pub(super) fn multiply(
 ) -> Result<Outcome<Multiplied>> {
     let MultiplyOptions { a, b, output, levels, slots, force, .. } = options;
     let output = output.as_deref();
-    output.map_or(Ok(()), |path| check_place(path, *force, &[a, b]))?;
+    output.map_or(Ok(()), |path| check_place(path, *force, npy::MULTIPLY, &[a, b]))?;
     let began = Instant::now();
     let (a, b) = show_busy(format!("reading {} and {}", a.display(), b.display()), || load_both(a, b))?;
     let (rows, inner, cols) = (a.rows(), a.cols(), b.cols());
@@ -104,7 +104,7 @@ pub(super) fn multiply(
     let seconds = loaded.elapsed().saturating_sub(waited).as_secs_f64();
     drop((a, b));
     let saving = Instant::now();
-    let elsewhere = output.map_or(Ok(None), |path| save(work, &c, path, *force))?;
+    let elsewhere = output.map_or(Ok(None), |path| save(work, &c, path, *force, npy::MULTIPLY))?;
     let output = elsewhere.as_deref().or(output);
     let save_seconds = output.map_or(0.0, |_| saving.elapsed().as_secs_f64());
     let multiplied = Multiplied {
@@ -272,8 +272,8 @@ fn open(path: &Path) -> Result<Matrix> {
 }
 
 /// Looks whether an answer could be written there, before others work for it. Without `force` no file is replaced but a
-/// matrix that was written here and is no operand, and that is said.
-fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
+/// matrix that the same command wrote and that is no operand, and that is said.
+fn check_place(path: &Path, force: bool, by: &str, operands: &[&Path]) -> Result<()> {
     if is_stdout(path) {
         return match io::stdout().is_terminal() {
             true => Err(Error::new(Code::Usage, "a matrix is no text for a terminal")
@@ -296,7 +296,7 @@ fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
         new_file(folder_of(&place)).map_err(|e| cannot_write(path, e))?;
     }
     let name = path.display();
-    let what = match lies_there(path) {
+    let what = match lies_there(path, by) {
         There::Nothing => return Ok(()),
         _ if force => return Ok(()),
         _ if operands.iter().any(|operand| is_same_file(operand, path)) => "is an operand",
@@ -304,7 +304,7 @@ fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
             tell(format_args!("will replace {name}, a matrix of {rows} x {cols}"));
             return Ok(());
         }
-        There::Others => "is there, and was not made by this program",
+        There::Others => "is there, and was not made by this command",
     };
     Err(Error::new(Code::Conflict, format!("{name} {what}"))
         .advise("choose another name, or replace it with --force"))
@@ -314,14 +314,14 @@ fn check_place(path: &Path, force: bool, operands: &[&Path]) -> Result<()> {
 enum There {
     /// No byte: no file, an empty one, or a link to nothing.
     Nothing,
-    /// A matrix that was written by this program: its rows and columns.
+    /// A matrix that the same command wrote: its rows and columns.
     Ours(usize, usize),
     Others,
 }
 
-fn lies_there(path: &Path) -> There {
+fn lies_there(path: &Path, by: &str) -> There {
     match fs::metadata(path) {
-        Ok(is) if is.len() > 0 => match File::open(path).ok().and_then(npy::written_here) {
+        Ok(is) if is.len() > 0 => match File::open(path).ok().and_then(|file| npy::written_here(file, by)) {
             Some((rows, cols)) => There::Ours(rows, cols),
             None => There::Others,
         },
@@ -350,8 +350,8 @@ fn folder_of(path: &Path) -> &Path {
 /// Writes a matrix to a file, which appears under its name only when it is whole and on the disk. What is
 /// no plain file, such as a pipe or `/dev/null`, is written to and not replaced. Where somebody has saved something
 /// there since [`check_place`], the matrix gets another name, which is said and returned.
-fn save(work: &Work, matrix: &Matrix, path: &Path, force: bool) -> Result<Option<PathBuf>> {
-    let written = || write(work, matrix, path, force).map_err(|e| cannot_write(path, e));
+fn save(work: &Work, matrix: &Matrix, path: &Path, force: bool, by: &str) -> Result<Option<PathBuf>> {
+    let written = || write(work, matrix, path, force, by).map_err(|e| cannot_write(path, e));
     let place = show_busy(format!("writing {}", path.display()), written)?;
     if let Some(place) = &place {
         let (name, place) = (path.display(), place.display());
@@ -377,35 +377,36 @@ fn write(
     matrix: &Matrix,
     path: &Path,
     force: bool,
+    by: &str,
 ) -> Result<Option<PathBuf>, Box<dyn std::error::Error + Send + Sync>> {
     if is_stdout(path) {
-        npy::write(matrix, io::stdout().lock())?;
+        npy::write(matrix, by, io::stdout().lock())?;
         return Ok(None);
     }
     // A link stands for what it leads to.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(&path).is_ok_and(|is| !is.is_file() && !is.is_dir()) {
-        npy::write(matrix, File::options().write(true).open(path)?)?;
+        npy::write(matrix, by, File::options().write(true).open(path)?)?;
         return Ok(None);
     }
     let folder = folder_of(&path);
     let mut file = new_file(folder)?;
     work.writes(file.path());
-    npy::write(matrix, &mut file)?;
+    npy::write(matrix, by, &mut file)?;
     file.flush()?;
     file.as_file().sync_all()?;
-    let other = put_in_place(file, &path, force)?;
+    let other = put_in_place(file, &path, force, by)?;
     sync_folder(folder)?;
     Ok(other)
 }
 
 /// Gives a file its name, or another one that is free, which is returned.
-fn put_in_place(mut file: NamedTempFile, path: &Path, force: bool) -> io::Result<Option<PathBuf>> {
+fn put_in_place(mut file: NamedTempFile, path: &Path, force: bool, by: &str) -> io::Result<Option<PathBuf>> {
     let mut other = None;
     for n in 2.. {
         let place = other.as_deref().unwrap_or(path);
         // A name that was free is taken only if it still is.
-        let may = || path.symlink_metadata().is_ok() && !matches!(lies_there(path), There::Others);
+        let may = || path.symlink_metadata().is_ok() && !matches!(lies_there(path, by), There::Others);
         let put = match other.is_none() && (force || may()) {
             true => file.persist(place),
             false => file.persist_noclobber(place),
@@ -488,7 +489,7 @@ mod tests {
         let (file, work) = (dir.path().join("a.npy"), Work::default());
         let options = squared(&file);
         for (entry, rounded) in [(1e6, false), (1e9, true)] {
-            save(&work, &Matrix::from_vec(1, 1, vec![entry]).unwrap(), &file, true).unwrap();
+            save(&work, &Matrix::from_vec(1, 1, vec![entry]).unwrap(), &file, true, npy::MAKE).unwrap();
             let outcome = multiply(&options, None, &work).unwrap();
             let says = "the whole numbers are too large for an exact product";
             assert_eq!(outcome.text.contains(says), rounded, "{}", outcome.text);
@@ -502,22 +503,22 @@ mod tests {
         let folder = dir.path().canonicalize().unwrap();
         let path = folder.join("c.npy");
         let (c, work) = (Matrix::zeros(2, 2), Work::default());
-        check_place(&path, false, &[]).unwrap();
+        check_place(&path, false, npy::MAKE, &[]).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is left of the look");
-        let no = check_place(Path::new("/proc/c.npy"), false, &[]).unwrap_err().to_string();
+        let no = check_place(Path::new("/proc/c.npy"), false, npy::MAKE, &[]).unwrap_err().to_string();
         assert!(no.contains("cannot write /proc/c.npy"), "before others work for it: {no}");
         fs::write(&path, "mine").unwrap();
         for n in 2..4 {
-            let place = save(&work, &c, &path, false).unwrap().unwrap();
+            let place = save(&work, &c, &path, false, npy::MAKE).unwrap().unwrap();
             assert_eq!(place, folder.join(format!("c.{n}.npy")));
             assert!(look(&place).is_ok());
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
-        assert_eq!(save(&work, &c, &path, true).unwrap(), None, "with --force");
-        assert_eq!(save(&work, &c, &path, false).unwrap(), None, "its own");
+        assert_eq!(save(&work, &c, &path, true, npy::MAKE).unwrap(), None, "with --force");
+        assert_eq!(save(&work, &c, &path, false, npy::MAKE).unwrap(), None, "its own");
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(folder.join("nothing"), &path).unwrap();
-        assert_eq!(save(&work, &c, &path, false).unwrap(), None, "a link to nothing");
+        assert_eq!(save(&work, &c, &path, false, npy::MAKE).unwrap(), None, "a link to nothing");
         assert!(look(&path).is_ok());
     }
 
@@ -526,7 +527,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, work) = (dir.path().join("m.npy"), Work::default());
         let (name, put) =
-            (path.to_str().unwrap(), |matrix: &Matrix| save(&work, matrix, &path, false).unwrap());
+            (path.to_str().unwrap(), |matrix: &Matrix| save(&work, matrix, &path, false, npy::MAKE).unwrap());
         put(&Matrix::from_vec(2, 2, vec![1.0, -0.25, 1e-9, 20000.5]).unwrap());
         let text = format!("{name}: 2 x 2, from -0.250 to 2.0e4\n        1   -0.250\n   1.0e-9    2.0e4");
         assert_eq!(look(&path).unwrap().text, text);

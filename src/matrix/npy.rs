@@ -37,6 +37,15 @@ const PREAMBLE: usize = 10;
 /// The entries begin at a multiple of so many bytes.
 const ALIGNMENT: usize = 64;
 
+/// How the header ends of a matrix that `make` wrote. NumPy passes over spaces; here they say which command it was.
+pub const MAKE: &str = "}";
+
+/// And of one that `multiply` wrote.
+pub const MULTIPLY: &str = "  }";
+
+/// And of one from before the two were told apart.
+const EITHER: &str = " }";
+
 /// Longest header read, in bytes; NumPy writes 118 for any matrix.
 const HEADER_LIMIT: usize = 4096;
 
@@ -139,30 +148,32 @@ pub fn read(mut reader: impl Read, length: u64) -> Result<Matrix> {
     Ok(matrix)
 }
 
-/// Writes a matrix as a `.npy` file.
-pub fn write(matrix: &Matrix, mut writer: impl Write) -> Result<()> {
+/// Writes a matrix as a `.npy` file, for a command: [`MAKE`] or [`MULTIPLY`].
+pub fn write(matrix: &Matrix, by: &str, mut writer: impl Write) -> Result<()> {
     writer
-        .write_all(&beginning(matrix.rows(), matrix.cols()))
+        .write_all(&beginning(matrix.rows(), matrix.cols(), by))
         .and_then(|()| writer.write_all(bytemuck::cast_slice(matrix.as_slice())))
         .and_then(|()| writer.flush())
         .map_err(|error| Error::failed("cannot write the matrix").because(error))
 }
 
 /// With what a file begins that is written here: NumPy leaves out one comma.
-fn beginning(rows: usize, cols: usize) -> Vec<u8> {
-    let text = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {cols}, ), }}");
+fn beginning(rows: usize, cols: usize, by: &str) -> Vec<u8> {
+    let text = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {cols}, ),{by}");
     let length = (PREAMBLE + text.len() + 1).next_multiple_of(ALIGNMENT) - PREAMBLE;
     let text = format!("{text:width$}\n", width = length - 1);
     [MAGIC, &[1, 0], &(length as u16).to_le_bytes(), text.as_bytes()].concat()
 }
 
-/// Rows and columns of the matrix in a file that [`write()`] made. `None` for any other file, also one of NumPy.
-pub fn written_here(reader: impl Read) -> Option<(usize, usize)> {
+/// Rows and columns of the matrix in a file that [`write()`] made for this command, or for one that it does not say.
+/// `None` for any other file, also one of NumPy.
+pub fn written_here(reader: impl Read, by: &str) -> Option<(usize, usize)> {
     let mut bytes = Vec::new();
     reader.take(HEADER_LIMIT as u64).read_to_end(&mut bytes).ok()?;
     let (header, _) = read_header(&mut &*bytes, bytes.len() as u64).ok()?;
     let (rows, cols) = shape(&header.shape).ok()?;
-    bytes.starts_with(&beginning(rows, cols)).then_some((rows, cols))
+    let begins = |by: &str| bytes.starts_with(&beginning(rows, cols, by));
+    (begins(by) || begins(EITHER)).then_some((rows, cols))
 }
 
 /// What a header says.
@@ -293,18 +304,25 @@ mod tests {
         for (rows, cols) in [(3, 4), (1, 1), (0, 5), (5, 0), (0, 0), (129, 257)] {
             let matrix = Matrix::random(rows, cols, &mut rng(1));
             let mut bytes = Vec::new();
-            write(&matrix, &mut bytes).unwrap();
+            write(&matrix, MULTIPLY, &mut bytes).unwrap();
             assert_eq!(load(&bytes).unwrap(), matrix);
         }
     }
 
     #[test]
     fn a_file_that_was_written_here_is_told_from_one_of_numpy() {
-        let mut ours = Vec::new();
-        write(&Matrix::zeros(2, 3), &mut ours).unwrap();
-        assert_eq!(written_here(&*ours), Some((2, 3)));
-        assert_eq!(written_here(&*file(&header("<f8", "False", "(2, 3)"), &[0; 48])), None);
-        assert_eq!(written_here(&b"text"[..]), None);
+        for (maker, other) in [(MAKE, MULTIPLY), (MULTIPLY, MAKE)] {
+            let mut ours = Vec::new();
+            write(&Matrix::zeros(2, 3), maker, &mut ours).unwrap();
+            assert_eq!(written_here(&*ours, maker), Some((2, 3)));
+            assert_eq!(written_here(&*ours, other), None);
+            // As both were written before.
+            let text = header("<f8", "False", "(2, 3, )").trim_end().to_owned();
+            let before = file(&format!("{text:117}\n"), &[0; 48]);
+            assert_eq!(written_here(&*before, maker), Some((2, 3)));
+            assert_eq!(written_here(&*file(&header("<f8", "False", "(2, 3)"), &[0; 48]), maker), None);
+            assert_eq!(written_here(&b"text"[..], maker), None);
+        }
     }
 
     #[test]

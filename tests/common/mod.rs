@@ -48,7 +48,7 @@ pub(crate) fn integers(rows: usize, cols: usize, seed: u64) -> Matrix {
 
 /// Writes a matrix to a file.
 pub(crate) fn save(matrix: &Matrix, path: &Path) {
-    npy::write(matrix, File::create(path).unwrap()).unwrap();
+    npy::write(matrix, npy::MAKE, File::create(path).unwrap()).unwrap();
 }
 
 /// Reads a matrix from a file.

@@ -234,16 +234,16 @@ pub fn bitfield(bytes: &[u8]) {
 
 /// A file of NumPy, as long as it is.
 pub fn npy(bytes: &[u8]) {
-    let _ = npy::written_here(bytes);
+    let _ = npy::written_here(bytes, npy::MULTIPLY);
     let Ok(matrix) = npy::read(bytes, bytes.len() as u64) else { return };
     assert!(matrix.as_slice().len() <= bytes.len());
     let mut again = Vec::new();
-    npy::write(&matrix, &mut again).expect("memory takes it");
+    npy::write(&matrix, npy::MAKE, &mut again).expect("memory takes it");
     let copy = npy::read(&*again, again.len() as u64).expect("it was written here");
     let exactly =
         |it: &Matrix| (it.rows(), it.cols(), it.as_slice().iter().map(|x| x.to_bits()).collect::<Vec<_>>());
     assert_eq!(exactly(&copy), exactly(&matrix));
-    assert_eq!(npy::written_here(&*again), Some((matrix.rows(), matrix.cols())));
+    assert_eq!(npy::written_here(&*again, npy::MAKE), Some((matrix.rows(), matrix.cols())));
 }
 
 /// A word that somebody gave: a name of a file or of a peer, an id, a key, a number with its unit.
