@@ -24,6 +24,7 @@ pieces     talk                 chapter 6: pieces asked for by hand
 copies     heal drop            chapters 7 and 8: a file heals, is dropped, and is restored
 http       user parts           chapter 9: requests by hand
 refused    paths host           appendix C: requests that are refused
+answers    udp register field bounds away    the answers: what is seen
 END
 }
 
@@ -344,6 +345,35 @@ refused() {
         printf '%-22s %s\n' $path "$(curl -s --path-as-is "http://${used[127.0.0.1:40312]}$path")" | on paths
     done
     at host "curl -si -H 'Host: evil.example' http://127.0.0.1:7000/state"
+}
+
+answers() {
+    local udp words of_manager
+    # Bash writes such an address in another way, so this is shown, and done in another way.
+    RUST_LOG=info command uppercase udp-server 127.0.0.1:0 >udp 2>>udp.log &
+    pids+=($!)
+    until_said udp listening
+    udp=$(sed 's/listening on //' udp)
+    exec 4<>"/dev/udp/${udp%:*}/${udp#*:}"
+    for words in '2 ' '1 | cat '; do
+        : >udp.log
+        shows udp "printf 'one\\ntwo\\n' ${words#* }>&4"
+        eval "printf 'one\\ntwo\\n' ${words#* }>&4"
+        soon '(($(wc -l <udp.log) == ${words%% *}))'
+        sed 's|.*INFO \] ||' udp.log | on udp
+    done
+
+    network "--dead-after 30s" ada
+    of_manager=${pids[-2]}
+    connect "$PEERLAB_MANAGER"
+    say register '{"type":"register","version":2,"name":"me","addr":"127.0.0.1:9","slots":2}' && hear register error
+    connect "$PEERLAB_MANAGER"
+    say field '{"type":"state","slotz":3}' && hear field error
+
+    at bounds 'peer bounds --size 700MB --seed-up 30MB --peer-up 1MB --peer-down 2MB --peers 100'
+
+    killed "$of_manager"
+    at away 'peer peers'
 }
 
 # screen TERMINAL: what stands there, as a page can show it. Lines are folded behind a comma or a space.
