@@ -558,7 +558,7 @@ fn a_run_that_was_recorded_is_played_back_when_the_manager_is_dead() {
 fn the_board_has_its_picture_taken() {
     let picture = PathBuf::from(std::env::var_os("BOARD_PICTURE").expect("BOARD_PICTURE names a file"));
     let Some((network, mut browser)) = board(&[], &[]) else { return };
-    browser.resize(1280, 1130);
+    browser.resize(1280, 1200);
     let film = film(96 << 20);
     let _ada = offer(&network, "ada", "lecture-07.mp4", &film, &["--up", "1MiB"]);
     let _ben = offer(&network, "ben", "alice.txt", &film[..170_000], &["--up", "1MiB"]);
