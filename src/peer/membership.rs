@@ -52,7 +52,7 @@ pub(super) fn keep_membership(wings: &Wings) {
     let mut pause = FIRST_PAUSE;
     loop {
         let Err(why) = converse(wings);
-        let joined = wings.network.parted(&why);
+        let joined = wings.network.parted(&why, Instant::now());
         wings.library.tell_again();
         pause = match why.code() {
             // Its former self may be silent only from now on.
@@ -170,7 +170,7 @@ impl Talk<'_> {
                 library.tell_again();
             }
             // Before `registered` it is the manager's "no", after it a warning.
-            FromManager::Error(no) => network.warned(no.into())?,
+            FromManager::Error(no) => network.warned(no.into(), Instant::now())?,
             other => return Err(no_answer(&other, "register")),
         }
         Ok(())
@@ -195,7 +195,7 @@ impl Talk<'_> {
     /// "I am still here", with what the manager can compare with its own list, and what others are to know. How often
     /// it pings says how long a silence means that it is dead.
     fn answer_ping(&mut self) {
-        let Wings { library, uploads, replication, .. } = self.wings;
+        let (Wings { library, uploads, replication, .. }, now) = (self.wings, Instant::now());
         let ReplicationStatus { paused, failed, .. } =
             replication.as_ref().map(|it| it.status()).unwrap_or_default();
         let mut said = Activity { list: library.fingerprint(), paused, failed, ..uploads.activity() };
@@ -203,9 +203,9 @@ impl Talk<'_> {
             one.map = library.get(&one.file).map(|offer| offer.have().map(limits::MAP)).unwrap_or_default();
         }
         self.line.send(&ToManager::Ok(said.bounded()));
-        if let Some(last) = self.last_ping.replace(Instant::now()) {
-            self.silence = (last.elapsed() * MISSED_PINGS).clamp(SHORTEST_SILENCE, limits::SILENCE);
+        if let Some(last) = self.last_ping.replace(now) {
+            self.silence = ((now - last) * MISSED_PINGS).clamp(SHORTEST_SILENCE, limits::SILENCE);
         }
-        self.wings.serving.buffers.tidy();
+        self.wings.serving.buffers.tidy(now);
     }
 }

@@ -241,12 +241,12 @@ impl Network {
     ///
     /// # Errors
     /// The warning, when this peer is not registered: then it is the manager's refusal.
-    pub(super) fn warned(&self, why: Error) -> Result<()> {
+    pub(super) fn warned(&self, why: Error, now: Instant) -> Result<()> {
         let mut known = self.known.lock();
         if known.standing.number.is_none() {
             return Err(why);
         }
-        known.standing.trouble = Some((why.to_string(), Instant::now()));
+        known.standing.trouble = Some((why.to_string(), now));
         drop(known);
         warn!("{why}");
         Ok(())
@@ -254,7 +254,7 @@ impl Network {
 
     /// The conversation has ended; true when this peer was registered in it. A peer that is refused before it has ever
     /// joined stops: to wait would not help.
-    pub(super) fn parted(&self, why: &Error) -> bool {
+    pub(super) fn parted(&self, why: &Error, now: Instant) -> bool {
         let mut known = self.known.lock();
         let joined = known.standing.number.take().is_some();
         let mut news = false;
@@ -262,7 +262,7 @@ impl Network {
         known.attempts += 1;
         if !known.over {
             let since = known.standing.trouble.take().filter(|_| !joined);
-            let since = since.map_or_else(Instant::now, |(_, since)| since);
+            let since = since.map_or(now, |(_, since)| since);
             known.standing.trouble = Some((why.to_string(), since));
             // The manager may not have seen yet that the former self of a program that was restarted is gone.
             let early = why.code() == Code::Conflict && known.attempts < CONFLICTS;

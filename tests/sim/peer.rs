@@ -53,8 +53,12 @@ const ANSWER_TIME: Millis = 10_000;
 /// How long a product may wait for its `bind`.
 const BIND_LAG: Millis = 500;
 
-/// A moment that is over: nobody waits for it.
-static PAST: LazyLock<Instant> = LazyLock::new(Instant::now);
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// A moment of virtual time, as the program counts it.
+fn instant(now: Millis) -> Instant {
+    *EPOCH + Duration::from_millis(now)
+}
 
 /// What one connection is about, as this peer sees it.
 enum Talk {
@@ -388,7 +392,7 @@ impl Peer {
         let Some(conn) = self.member.take() else { return };
         self.talks.remove(&conn);
         net.close(conn, self.node);
-        let joined = self.network.parted(why);
+        let joined = self.network.parted(why, instant(now));
         self.library.tell_again();
         self.pause = if joined { 100 } else { (self.pause * 2).min(1_500) };
         self.rejoin_at = Some(now + net.rng.random_range(self.pause / 2..=self.pause));
@@ -444,7 +448,7 @@ impl Peer {
             FromManager::Drop(dropped) => self.replication.dropped(&dropped),
             FromManager::List {} => self.library.tell_again(),
             FromManager::Error(no) => {
-                if let Err(why) = self.network.warned(no.into()) {
+                if let Err(why) = self.network.warned(no.into(), instant(now)) {
                     self.part(net, &why, now);
                 }
             }
@@ -586,7 +590,7 @@ impl Peer {
             if self.library.is_settled() {
                 return;
             }
-            let Some(file) = self.library.next_unsettled(*PAST) else { return };
+            let Some(file) = self.library.next_unsettled(*EPOCH) else { return };
             self.settle(net, disk, &file, Sight::default(), now);
             if self.library.is_settled() {
                 disk.save_drops(self.library.drops(), now);

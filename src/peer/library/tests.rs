@@ -101,7 +101,7 @@ fn what_is_offered_is_told_once_and_again_when_the_manager_has_forgotten_it() {
     assert_eq!(lab.tell(no(Code::Failed)), Some(("a".into(), Some(true))));
     assert_eq!(lab.tell(Ok(())), Some(("a".into(), Some(true))), "it did not answer");
     assert_eq!(lab.library.fingerprint(), Some(print));
-    lab.library.network.parted(&Error::failed("gone"));
+    lab.library.network.parted(&Error::failed("gone"), Instant::now());
     lab.library.tell_again();
     assert!(lab.library.news(0).is_none(), "there is nobody to tell it to");
 }

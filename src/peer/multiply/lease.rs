@@ -147,7 +147,7 @@ impl HeldLease {
 
     /// How long it still runs unless it is renewed; `None` when it is over.
     pub(crate) fn left(&self) -> Option<Duration> {
-        self.terms.lock().left()
+        self.terms.lock().left(Instant::now())
     }
 
     /// Why it has ended, as far as somebody has said so; `None` also where only its time is over.
@@ -179,7 +179,7 @@ impl HeldLease {
     /// Whether a product may be begun at `peer`.
     pub(super) fn serves(&self, peer: PeerId) -> bool {
         let terms = self.terms.lock();
-        terms.left().is_some() && !terms.lost.contains(&peer)
+        terms.left(Instant::now()).is_some() && !terms.lost.contains(&peer)
     }
 
     /// No product is begun at a peer any more, and none that runs there is waited for; that wakes its slots. False when
@@ -230,14 +230,14 @@ struct Terms {
 }
 
 impl Terms {
-    fn left(&self) -> Option<Duration> {
-        let left = self.until.saturating_duration_since(Instant::now());
+    fn left(&self, now: Instant) -> Option<Duration> {
+        let left = self.until.saturating_duration_since(now);
         (self.over.is_none() && !left.is_zero()).then_some(left)
     }
 
     /// How long the manager may be silent: until half-time, or until the lease is surely over.
-    fn silence(&self) -> Duration {
-        let left = self.until.saturating_duration_since(Instant::now());
+    fn silence(&self, now: Instant) -> Duration {
+        let left = self.until.saturating_duration_since(now);
         let quiet = self.renewing || self.over.is_some();
         if quiet { left + limits::MESSAGE_TIME } else { left / 2 }
     }
@@ -255,10 +255,10 @@ impl Terms {
         }
     }
 
-    fn hear(&mut self, message: FromManager) {
+    fn hear(&mut self, message: FromManager, now: Instant) {
         match message {
             FromManager::Leased { for_ms, .. } => {
-                let until = Instant::now() + Duration::from_millis(for_ms);
+                let until = now + Duration::from_millis(for_ms);
                 // Asked for more and got it: ask again at half-time. Otherwise another request waits.
                 self.renewing = until <= self.until + Duration::from_millis(for_ms / 4);
                 self.until = until;
@@ -279,10 +279,10 @@ impl Terms {
 /// its time is over.
 fn keep_lease(mut connection: Connection, line: &Outbox, terms: &Mutex<Terms>, _ends: Sender<()>) {
     loop {
-        let silence = terms.lock().silence();
+        let silence = terms.lock().silence(Instant::now());
         match connection.receive(Some(silence)) {
             Ok(Received::Message(FromManager::Released {})) => return,
-            Ok(Received::Message(message)) => terms.lock().hear(message),
+            Ok(Received::Message(message)) => terms.lock().hear(message, Instant::now()),
             Ok(Received::Silence) if terms.lock().renews() => line.send(&ToManager::Renew {}),
             Ok(Received::End | Received::Silence) | Err(_) => {
                 debug!("the manager no longer answers for the lease");

@@ -227,21 +227,21 @@ impl Multiplication<'_> {
     /// Leases `slots` slots, or as many as there are. One that has worked before (`again`), or has waited, bears with
     /// a manager that is away, and with peers that are.
     fn lease(&self, network: &Network, slots: u32, again: bool) -> Result<HeldLease> {
-        let (mut manager, mut peers) = (Absence::of(again), Absence::of(again));
+        let (mut manager, mut peers) = ((again, None), (again, None));
         let mut wanted = slots;
         loop {
             if self.question.is_stopped() {
                 return Err(stopped());
             }
-            let number = match manager.seen {
+            let number = match manager.0 {
                 true => network.wait_for_number(ROUND_PAUSE),
                 false => network.first_number(),
             };
             let others = network.standing().peers;
             let asked = number.and_then(|own| {
                 let on_wait = |position, text| {
-                    manager = Absence::of(true);
-                    peers.seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
+                    manager = (true, None);
+                    peers.0 |= others.iter().any(|card| card.peer != own && card.slots > 0);
                     self.tell(MultiplyEvent::Waiting { position, text });
                 };
                 let avoided: Vec<PeerId> = self.avoided.lock().keys().copied().collect();
@@ -259,8 +259,8 @@ impl Multiplication<'_> {
                 }
                 // Those that were late, or closed, may do better in another lease; those that lied do not.
                 Some(_) if self.forgive() => {}
-                Some(_) if peers.is_longer_than(PEERS_PATIENCE) => return Err(self.nobody_left()),
-                None if manager.is_longer_than(MANAGER_PATIENCE) => return Err(why),
+                Some(_) if is_gone(&mut peers, PEERS_PATIENCE) => return Err(self.nobody_left()),
+                None if is_gone(&mut manager, MANAGER_PATIENCE) => return Err(why),
                 _ => {
                     debug!("no lease: {why}; trying again");
                     wanted = slots;
@@ -353,20 +353,7 @@ fn stopped() -> Error {
     Error::failed("stopped: there is no product")
 }
 
-/// How long something has been away that a multiply needs.
-struct Absence {
-    /// It was here before. What never was is not waited for.
-    seen: bool,
-    since: Option<Instant>,
-}
-
-impl Absence {
-    fn of(seen: bool) -> Self {
-        Self { seen, since: None }
-    }
-
-    /// It is away now: for longer than one that needs it should wait?
-    fn is_longer_than(&mut self, patience: Duration) -> bool {
-        !self.seen || self.since.get_or_insert_with(Instant::now).elapsed() > patience
-    }
+/// Whether what a multiply needs has been missed for longer than it is waited for; what was never `seen` is not.
+fn is_gone((seen, since): &mut (bool, Option<Instant>), patience: Duration) -> bool {
+    !*seen || since.get_or_insert_with(Instant::now).elapsed() > patience
 }

@@ -79,22 +79,22 @@ struct Rows {
 }
 
 impl Rows {
-    fn take(&mut self, peer: &Arc<PeerCard>) -> Option<usize> {
+    fn take(&mut self, peer: &Arc<PeerCard>, now: Instant) -> Option<usize> {
         let waits = |row: &ProductRow| row.stage == ProductStage::Waiting;
         let product = self.lowest + self.all[self.lowest..].iter().position(waits)?;
         self.lowest = product + 1;
         let (peer, attempts) = (Some(Arc::clone(peer)), self.all[product].attempts + 1);
-        let (stage, began) = (ProductStage::Sent, Some(Instant::now()));
+        let (stage, began) = (ProductStage::Sent, Some(now));
         self.all[product] = ProductRow { stage, peer, attempts, began, ..ProductRow::default() };
         Some(product)
     }
 
     /// A peer but this one that takes too long.
-    fn straggler(&self, but: PeerId) -> Option<Arc<PeerCard>> {
+    fn straggler(&self, but: PeerId, now: Instant) -> Option<Arc<PeerCard>> {
         let slowest = self.all.iter().map(|row| row.seconds).fold(0.0, f64::max);
         let limit = LEAST.max(Duration::from_secs_f64(slowest) * OVERTAKE);
-        let late =
-            |row: &&ProductRow| row.is_running() && row.began.is_some_and(|began| began.elapsed() > limit);
+        let late = |began| now.saturating_duration_since(began) > limit;
+        let late = |row: &&ProductRow| row.is_running() && row.began.is_some_and(late);
         let mut peers = self.all.iter().filter(late).filter_map(|row| row.peer.as_ref());
         peers.find(|card| slowest > 0.0 && card.peer != but).cloned()
     }
@@ -148,15 +148,15 @@ impl Products {
         give_up: impl Fn(&PeerCard),
     ) -> Option<Attempt<'_>> {
         loop {
-            let may_begin = may_begin();
+            let (may_begin, now) = (may_begin(), Instant::now());
             let mut rows = self.rows.lock();
-            if may_begin && let Some(product) = rows.take(peer) {
-                return Some(Attempt { products: self, product, began: Instant::now() });
+            if may_begin && let Some(product) = rows.take(peer, now) {
+                return Some(Attempt { products: self, product, began: now });
             }
             if !rows.all.iter().any(ProductRow::is_running) {
                 return None;
             }
-            if let Some(late) = rows.straggler(peer.peer) {
+            if let Some(late) = rows.straggler(peer.peer, now) {
                 MutexGuard::unlocked(&mut rows, || give_up(&late));
             }
             let asleep = Instant::now();
@@ -329,8 +329,9 @@ mod tests {
         // Also when the lease is over.
         for may_begin in [false, true] {
             let stuck = Mutex::new(Some(takes(&products, &ben)));
-            products.rows.lock().all[product].began = Instant::now().checked_sub(LEAST * 2);
-            assert!(products.rows.lock().straggler(ben.peer).is_none(), "its own slots wait for it");
+            let now = Instant::now();
+            products.rows.lock().all[product].began = now.checked_sub(LEAST * 2);
+            assert!(products.rows.lock().straggler(ben.peer, now).is_none(), "its own slots wait for it");
             let give_up = |late: &PeerCard| {
                 assert_eq!(late.peer, 2);
                 drop(stuck.lock().take().expect("it is given up once"));

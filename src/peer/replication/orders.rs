@@ -88,8 +88,8 @@ struct Orders {
 
 impl Orders {
     /// Forgets the reasons that were not given again for so long: another peer has got the order, perhaps.
-    fn forget_reasons(&mut self, age: Duration) {
-        self.failed.retain(|_, (at, _)| at.elapsed() <= age);
+    fn forget_reasons(&mut self, age: Duration, now: Instant) {
+        self.failed.retain(|_, (at, _)| now.saturating_duration_since(*at) <= age);
     }
 
     fn stop_all(&self) {
@@ -249,9 +249,9 @@ impl Replication {
 
     /// What `status` shows.
     pub(crate) fn status(&self) -> ReplicationStatus {
-        let mut orders = self.orders.lock();
-        orders.forget_reasons(REASON + self.library.network().config.scan * 2);
-        let note = |(when, text): &(Instant, String)| format!("{} s ago: {text}", when.elapsed().as_secs());
+        let (mut orders, now) = (self.orders.lock(), Instant::now());
+        orders.forget_reasons(REASON + self.library.network().config.scan * 2, now);
+        let note = |(when, text): &(Instant, String)| format!("{} s ago: {text}", (now - *when).as_secs());
         let failed = |(file, (_, why)): (&FileName, &(Instant, String))| FailedFile {
             file: file.clone(),
             why: why.clone(),
@@ -342,13 +342,11 @@ mod tests {
 
     #[test]
     fn a_reason_that_is_not_given_again_is_forgotten() {
-        let mut orders = Orders::default();
-        let hour = Duration::from_secs(3600);
-        for (file, age) in [("old", hour), ("new", Duration::ZERO)] {
-            let at = Instant::now().checked_sub(age).unwrap();
+        let (mut orders, then, hour) = (Orders::default(), Instant::now(), Duration::from_secs(3600));
+        for (file, at) in [("old", then), ("new", then + hour)] {
             orders.failed.insert(file.parse().unwrap(), (at, "the disk is full".into()));
         }
-        orders.forget_reasons(hour - REASON);
+        orders.forget_reasons(hour - REASON, then + hour);
         assert_eq!(orders.failed.keys().map(FileName::as_str).collect::<Vec<_>>(), ["new"]);
     }
 

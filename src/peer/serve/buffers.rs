@@ -41,8 +41,9 @@ pub(crate) struct Buffers {
 struct Stock {
     /// The numbers in all buffers, in use or not.
     numbers: usize,
-    /// Buffers that nobody uses now, the smallest first, each with the time since when.
-    spare: Vec<(Vec<f64>, Instant)>,
+    /// Buffers that nobody uses now, the smallest first, each with the moment when [`Buffers::tidy`] found it
+    /// first.
+    spare: Vec<(Vec<f64>, Option<Instant>)>,
 }
 
 impl Stock {
@@ -101,9 +102,11 @@ impl Buffers {
     }
 
     /// Gives back to the system what nobody has wanted for [`KEEP`].
-    pub(crate) fn tidy(&self) {
+    pub(crate) fn tidy(&self, now: Instant) {
         let Stock { numbers, spare } = &mut *self.stock.lock();
-        for (old, _) in spare.extract_if(.., |(_, since)| since.elapsed() >= KEEP) {
+        let is_old =
+            |since: &mut Option<Instant>| now.saturating_duration_since(*since.get_or_insert(now)) >= KEEP;
+        for (old, _) in spare.extract_if(.., |(_, since)| is_old(since)) {
             *numbers -= old.capacity();
         }
     }
@@ -124,7 +127,7 @@ impl Drop for Buffer<'_> {
         let mut stock = self.home.stock.lock();
         if self.is_kept {
             let place = stock.place(numbers.capacity());
-            stock.spare.insert(place, (numbers, Instant::now()));
+            stock.spare.insert(place, (numbers, None));
         } else {
             stock.numbers -= numbers.capacity();
         }
@@ -160,6 +163,19 @@ mod tests {
         assert_eq!(kept(), (200, 2), "the two that came");
         drop(buffers.take_for_answer(800, 200).unwrap());
         assert_eq!(kept(), (1000, 3));
+    }
+
+    #[test]
+    fn what_nobody_has_wanted_for_a_while_goes_back_to_the_system() {
+        let (buffers, now) = (Buffers::of(1 << 20), Instant::now());
+        drop(buffers.take(100).unwrap());
+        let numbers = |now| {
+            buffers.tidy(now);
+            buffers.stock.lock().numbers
+        };
+        assert_eq!([now, now + KEEP / 2].map(numbers), [100; 2]);
+        drop(buffers.take(90).unwrap());
+        assert_eq!([KEEP, KEEP * 2].map(|later| numbers(now + later)), [100, 0], "it was wanted in between");
     }
 
     #[test]
