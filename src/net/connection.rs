@@ -399,7 +399,7 @@ impl Writer {
 
     /// Whose place this is.
     pub(crate) fn party(&self) -> Party {
-        self.occupant.party(self.other)
+        Party::of(self.occupant.peer.load(Ordering::Relaxed), self.other)
     }
 
     /// The stream, for a thread that must end the conversation by closing it.

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::message::PeerId;
+use super::message::{NOBODY, PeerId};
 use crate::error::{Code, Error, Result};
 
 /// Who takes a place.
@@ -32,6 +32,13 @@ pub(crate) enum Party {
     Peer(PeerId),
     /// Anybody at this address.
     Stranger(IpAddr),
+}
+
+impl Party {
+    /// Of one that has shown to be this peer, or is nobody, and comes from here.
+    pub(crate) fn of(peer: PeerId, addr: SocketAddr) -> Self {
+        if peer == NOBODY { Self::Stranger(addr.ip()) } else { Self::Peer(peer) }
+    }
 }
 
 /// Which one gives way to a newcomer, if one must, of those that have `taken` some of `all` places: the id of each, its
@@ -83,14 +90,6 @@ impl Occupant {
         /// The order of all words that were ever said here: it is enough to know which is the last.
         static TURN: AtomicU64 = AtomicU64::new(1);
         self.last.store(TURN.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-    }
-
-    /// Whose it is.
-    pub(super) fn party(&self, addr: SocketAddr) -> Party {
-        match self.peer.load(Ordering::Relaxed) {
-            0 => Party::Stranger(addr.ip()),
-            peer => Party::Peer(peer),
-        }
     }
 
     /// The one that has been at rest for longest is the least useful one.

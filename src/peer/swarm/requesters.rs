@@ -46,7 +46,6 @@ pub(super) struct Requester {
     /// Where it comes from, and its name once the list of peers has it.
     addr: SocketAddr,
     name: Option<Name>,
-    party: Party,
     offer: Arc<Offer>,
     interested: bool,
     service: Service,
@@ -57,7 +56,7 @@ pub(super) struct Requester {
     sent: Rate,
     pieces: u64,
     /// How often it said that a piece was wrong.
-    complaints: u64,
+    faults: u64,
 }
 
 impl Requester {
@@ -116,29 +115,15 @@ impl Requesters {
         &mut self,
         peer: PeerId,
         addr: SocketAddr,
-        party: Party,
         offer: Arc<Offer>,
     ) -> Result<(RequesterId, Receiver<Say>)> {
-        self.make_room(party)?;
+        self.make_room(Party::of(peer, addr))?;
         let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round));
         let (name, interested, service) = (None, false, Service::Choked);
-        let (pieces, complaints) = (0, 0);
+        let (since, pieces, faults) = (Instant::now(), 0, 0);
         self.last += 1;
-        let since = Instant::now();
-        let new = Requester {
-            peer,
-            addr,
-            party,
-            name,
-            offer,
-            interested,
-            service,
-            since,
-            to,
-            sent,
-            pieces,
-            complaints,
-        };
+        let new =
+            Requester { peer, addr, name, offer, interested, service, since, to, sent, pieces, faults };
         self.all.insert(self.last, new);
         Ok((self.last, says))
     }
@@ -147,7 +132,7 @@ impl Requesters {
     fn make_room(&mut self, newcomer: Party) -> Result<()> {
         // One that is served is of more use than one that is not, and that of more than one that wants nothing.
         let useful = |known: &Requester| (known.interested, known.service != Service::Choked, known.since);
-        let taken = self.all.iter().map(|(&id, known)| (id, known.party, Some(useful(known))));
+        let taken = self.all.iter().map(|(&id, known)| (id, Party::of(known.peer, known.addr), Some(useful(known))));
         if let Some(id) = gives_way(limits::JOINS, newcomer, taken)? {
             self.all[&id].say(FromPeer::Error((&busy(limits::JOINS)).into()));
             self.leave(id, Instant::now());
@@ -237,8 +222,8 @@ impl Requesters {
     /// does.
     pub(super) fn may_complain(&mut self, requester: RequesterId) -> bool {
         let Some(known) = self.all.get_mut(&requester) else { return false };
-        known.complaints += 1;
-        known.complaints <= known.pieces.min(FAILURES as u64)
+        known.faults += 1;
+        known.faults <= known.pieces.min(FAILURES as u64)
     }
 
     /// Judges which requesters are served from now on, and tells those for which that is a change.
@@ -358,7 +343,7 @@ mod tests {
         let manifest = Manifest::read("a".parse().unwrap(), layout, &[0; 4096][..]).unwrap();
         let id = manifest.id();
         let offer = Arc::new(Offer::whole(&store, Arc::new(manifest)));
-        let (ben, told) = requesters.admit(2, "127.0.0.1:2".parse().unwrap(), Party::Peer(2), offer).unwrap();
+        let (ben, told) = requesters.admit(2, "127.0.0.1:2".parse().unwrap(), offer).unwrap();
         Asked { requesters, id, ben, told, now: Instant::now() }
     }
 
@@ -396,7 +381,7 @@ mod tests {
         let offer = Arc::clone(&requesters.all[&ben].offer);
         let addr: SocketAddr = "10.0.0.7:1".parse().unwrap();
         let join = |requesters: &mut Requesters| {
-            requesters.admit(0, addr, Party::Stranger(addr.ip()), Arc::clone(&offer)).unwrap()
+            requesters.admit(NOBODY, addr, Arc::clone(&offer)).unwrap()
         };
         let strangers: Vec<_> = (0..limits::JOINS / 2).map(|_| join(&mut requesters)).collect();
         requesters.interested(strangers[0].0, true, now);
@@ -422,8 +407,7 @@ mod tests {
         };
         let eve = |requesters: &mut Requesters, number| {
             let addr = "127.0.0.1:1".parse().unwrap();
-            let (eve, says) =
-                requesters.admit(number, addr, Party::Peer(number), Arc::clone(&offer)).unwrap();
+            let (eve, says) = requesters.admit(number, addr, Arc::clone(&offer)).unwrap();
             requesters.named(eve, "eve".parse().unwrap());
             assert!(requesters.interested(eve, true, now));
             (eve, says)

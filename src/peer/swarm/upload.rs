@@ -114,8 +114,7 @@ pub(crate) fn serve_join(
 ) -> Result<()> {
     let offer = library.find(file, id)?;
     let source = library.open(&offer)?;
-    let (addr, party) = (connection.other(), connection.party());
-    let (requester, says) = uploads.requesters.lock().admit(peer, addr, party, Arc::clone(&offer))?;
+    let (requester, says) = uploads.requesters.lock().admit(peer, connection.other(), Arc::clone(&offer))?;
     let seat = UploadSeat { uploads, requester };
     let sender = PieceSender { uploads, requester, offer: &offer, source, speaker: connection.writer() };
     std::thread::scope(|scope| {
