@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide, replaced};
+use super::decide::{Action, Facts, Failures, OnDisk, OnOffer, PATIENT_LOOKS, decide, replaced};
 use super::orders::Replication;
 use super::orders::WORKERS;
 use super::watch::{Look, Watch};
@@ -42,8 +42,6 @@ use crate::sim::{answer_of, node_at};
 const SCAN: Millis = 2_000;
 
 /// The pauses and patiences of `folder`, `orders`, `download` and `membership`.
-const FIRST_PAUSE: Millis = 5_000;
-const LONGEST_PAUSE: Millis = 60_000;
 const QUERY_PAUSE: Millis = 1_000;
 const STALL: Millis = 30_000;
 const LONELY: Millis = 10_000;
@@ -94,12 +92,6 @@ enum Talk {
 struct Sight {
     whole_look: bool,
     changing: u32,
-}
-
-struct Failure {
-    stamp: Option<Stamp>,
-    pause: Millis,
-    again: Millis,
 }
 
 /// A running order.
@@ -157,7 +149,7 @@ pub(crate) struct Peer {
     /// What the last look has seen, and after how many changes of the disk.
     there: (Option<i64>, Vec<(FileName, Stamp)>),
     stamps: BTreeMap<FileName, (Stamp, Arc<Manifest>)>,
-    failures: BTreeMap<FileName, Failure>,
+    failures: Failures,
     /// What the last look has found and is not settled yet.
     todo: VecDeque<(FileName, Sight)>,
     settled: bool,
@@ -222,7 +214,7 @@ impl Peer {
             watch: Watch::default(),
             there: (None, Vec::new()),
             stamps: BTreeMap::new(),
-            failures: BTreeMap::new(),
+            failures: Failures::default(),
             todo: VecDeque::new(),
             settled: true,
             looking: false,
@@ -612,7 +604,7 @@ impl Peer {
             let known = self.stamps.get(name).filter(|(then, _)| then == stamp);
             let to = |(other, id): &(FileName, FileId), it: &Manifest| other.cmp(name).then(id.cmp(&it.id()));
             known.is_some_and(|(_, it)| offered.binary_search_by(|other| to(other, it)).is_ok())
-                || fails(&self.failures, name, Some(*stamp), now)
+                || self.failures.waits(name, Some(*stamp), instant(now))
         };
         let look = self.watch.look(&self.there.1, &offered, known);
         if look.is_disaster(offered.len(), 0)
@@ -683,7 +675,7 @@ impl Peer {
             rotted: false,
             refused: row.refused.filter(|(refused, ..)| Some(*refused) == id).map(|(_, no, _)| no.code),
             wanted: row.wanted,
-            failed: fails(&self.failures, file, stamp, now),
+            failed: self.failures.waits(file, stamp, instant(now)),
             unsteady_copy: own_copy && !self.watch.is_still(file),
             paused,
         };
@@ -715,17 +707,15 @@ impl Peer {
             _ => {}
         }
         if !matches!(action, Action::Leave | Action::LookAgain) {
-            self.failures.remove(file);
+            self.failures.forget(file);
             self.replication.fails(file, None);
         }
         true
     }
 
     fn fail(&mut self, file: &FileName, stamp: Option<Stamp>, now: Millis) {
-        let before = self.failures.remove(file).filter(|failure| failure.stamp == stamp);
-        let pause = before.map_or(FIRST_PAUSE, |failure| (failure.pause + FIRST_PAUSE).min(LONGEST_PAUSE));
         self.replication.fails(file, Some("cannot settle it".into()));
-        self.failures.insert(file.clone(), Failure { stamp, pause, again: now + pause });
+        self.failures.failed(file, stamp, instant(now));
     }
 
     fn offer(&self, there: Arc<Manifest>) {
@@ -1453,10 +1443,6 @@ fn listing(file: &FileName, answer: FromManager, payload: &[u8]) -> Result<(Mani
 
 fn product_message(product: u32) -> FromPeer {
     FromPeer::Product { product, rows: 1, cols: 1, payload: 8 }
-}
-
-fn fails(failures: &BTreeMap<FileName, Failure>, file: &FileName, stamp: Option<Stamp>, now: Millis) -> bool {
-    failures.get(file).is_some_and(|failure| failure.stamp == stamp && now < failure.again)
 }
 
 fn found_again(disk: &Disk, look: &Look, offered: &[(FileName, FileId)]) -> usize {

@@ -13,8 +13,12 @@
 //! the manager is asked which other peers have all of 1. Ben has: the new bytes become a conflict copy, and 1 heals.
 //! Nobody has: 2 takes the name.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use crate::error::Code;
-use crate::share::FileId;
+use crate::share::store::Stamp;
+use crate::share::{FileId, FileName};
 
 /// What lies in the folder under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +96,10 @@ pub(super) enum Action {
 /// For how many looks somebody may write to an offered file before it is offered no more.
 pub(super) const PATIENT_LOOKS: u32 = 3;
 
+/// The first pause after an action that failed, by which it grows each time, and which it does not exceed.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 // lab 10
 /// The first row that fits.
 pub(super) fn decide(facts: &Facts) -> Action {
@@ -127,6 +135,36 @@ pub(super) fn replaced(dropped: bool, elsewhere: bool, own_copy: bool) -> Action
         _ if dropped && (own_copy || !elsewhere) => Action::Trash,
         true => Action::SetAside,
         false => Action::Offer,
+    }
+}
+
+/// The last action for each of these names has failed.
+#[derive(Default)]
+pub(super) struct Failures(pub(super) BTreeMap<FileName, Failure>);
+
+/// How the file looked then, and when it is tried again.
+pub(super) struct Failure {
+    stamp: Option<Stamp>,
+    pub(super) pause: Duration,
+    pub(super) again: Instant,
+}
+
+impl Failures {
+    /// An action has failed for a file that looks like this. Where it looked so the last time, the pause grows.
+    pub(super) fn failed(&mut self, file: &FileName, stamp: Option<Stamp>, now: Instant) {
+        let before = self.0.remove(file).filter(|failure| failure.stamp == stamp);
+        let pause = before.map_or(FIRST_PAUSE, |failure| (failure.pause + FIRST_PAUSE).min(LONGEST_PAUSE));
+        self.0.insert(file.clone(), Failure { stamp, pause, again: now + pause });
+    }
+
+    /// Whether the last action failed for a file that looked like this, and it is too early to try again.
+    pub(super) fn waits(&self, file: &FileName, stamp: Option<Stamp>, now: Instant) -> bool {
+        self.0.get(file).is_some_and(|failure| failure.stamp == stamp && now < failure.again)
+    }
+
+    /// An action has succeeded.
+    pub(super) fn forget(&mut self, file: &FileName) {
+        self.0.remove(file);
     }
 }
 
@@ -242,6 +280,26 @@ mod tests {
             of(there(), OnOffer::No, |facts| (facts.failed, facts.dropped) = (true, true)),
             Action::Leave
         );
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_after_a_pause_that_grows_or_when_it_looks_otherwise() {
+        let (mut failures, mut now, file) = (Failures::default(), Instant::now(), "a".parse().unwrap());
+        let [same, other] = [1, 2].map(|size| Some(Stamp { size, ..Stamp::default() }));
+        let second = Duration::from_secs(1);
+        for seconds in (5..=60).step_by(5).chain([60]) {
+            failures.failed(&file, same, now);
+            assert!(!failures.waits(&file, other, now), "it has changed");
+            assert!(failures.waits(&file, same, now + second * (seconds - 1)), "{seconds} s");
+            now += second * seconds;
+            assert!(!failures.waits(&file, same, now), "{seconds} s");
+        }
+        failures.failed(&file, other, now);
+        assert!(!failures.waits(&file, other, now + FIRST_PAUSE), "the first failure of this one");
+        failures.failed(&file, other, now);
+        failures.forget(&file);
+        failures.failed(&file, other, now);
+        assert!(!failures.waits(&file, other, now + FIRST_PAUSE), "the first since it succeeded");
     }
 
     #[test]

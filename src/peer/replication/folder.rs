@@ -24,13 +24,12 @@
 //! The trash is never emptied; its owner does that. An edit while the peer is not running cannot be told from a new
 //! file of that name: the manager's `conflict` settles it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
 
-use super::decide::{Action, Facts, OnDisk, OnOffer, PATIENT_LOOKS, decide, replaced};
+use super::decide::{Action, Facts, Failures, OnDisk, OnOffer, PATIENT_LOOKS, decide, replaced};
 use super::orders::Replication;
 use super::watch::{Look, Watch};
 use crate::error::{Code, Error, Result};
@@ -38,10 +37,6 @@ use crate::peer::library::offer::Offer;
 use crate::peer::manager_client::ManagerClient;
 use crate::share::store::{Stamp, is_conflict_copy};
 use crate::share::{FileId, FileName, Manifest};
-
-/// The first pause after an action that failed, by which it grows each time, and which it does not exceed.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What lay in the folder when it was read, and how that looked then: what is moved away is this and no other.
 type Found = (Arc<Manifest>, Stamp);
@@ -69,19 +64,12 @@ impl Sight {
     }
 }
 
-/// An action that failed.
-struct Failure {
-    stamp: Option<Stamp>,
-    pause: Duration,
-    again: Instant,
-}
-
 /// The thread's view of the folder.
 pub(crate) struct Folder {
     replication: Arc<Replication>,
     watch: Watch,
     manager: ManagerClient,
-    failures: BTreeMap<FileName, Failure>,
+    failures: Failures,
 }
 
 impl Folder {
@@ -93,7 +81,7 @@ impl Folder {
                 .note(format!("what was here of {file} is removed: that download has lain still for a week"));
         }
         let manager = ManagerClient::new(&replication.library.network().config);
-        Self { replication, watch: Watch::default(), manager, failures: BTreeMap::new() }
+        Self { replication, watch: Watch::default(), manager, failures: Failures::default() }
     }
 
     /// Looks into the folder now and then, and settles what is unsettled meanwhile, until the peer leaves.
@@ -170,7 +158,7 @@ impl Folder {
         let is_known = |name: &FileName, stamp: &Stamp| {
             let known = store.known(name, stamp).map(|known| (name.clone(), known.id()));
             known.is_some_and(|known| offered.binary_search(&known).is_ok())
-                || fails(&self.failures, name, Some(*stamp))
+                || self.failures.waits(name, Some(*stamp), Instant::now())
         };
         let look = self.watch.look(&scan.files, &offered, is_known);
         if look.is_disaster(offered.len(), 0)
@@ -207,7 +195,7 @@ impl Folder {
         match self.act(file, &facts, action, read) {
             Ok(settled) => {
                 if !matches!(action, Action::Leave | Action::LookAgain) {
-                    self.failures.remove(file);
+                    self.failures.forget(file);
                     self.replication.fails(file, None);
                 }
                 return settled;
@@ -258,7 +246,7 @@ impl Folder {
             refused: row.refused.filter(|(refused, ..)| Some(*refused) == id).map(|(_, no, _)| no.code),
             wanted: row.wanted,
             rotted: stamp.is_some_and(|stamp| store.has_rotted(file, &stamp)),
-            failed: fails(&self.failures, file, stamp),
+            failed: self.failures.waits(file, stamp, Instant::now()),
             unsteady_copy: self.is_own_copy(file) && !self.watch.is_still(file),
             // The disk may have gone since the last look, or while the file was read.
             paused: paused || !store.has_marker(),
@@ -305,11 +293,8 @@ impl Folder {
     }
 
     fn remember_failure(&mut self, file: &FileName, stamp: Option<Stamp>, why: String) {
-        let before = self.failures.remove(file).filter(|failure| failure.stamp == stamp);
-        let pause = before.map_or(FIRST_PAUSE, |failure| (failure.pause + FIRST_PAUSE).min(LONGEST_PAUSE));
-        let failure = Failure { stamp, pause, again: Instant::now() + pause };
         self.replication.fails(file, Some(format!("cannot settle it: {why}")));
-        self.failures.insert(file.clone(), failure);
+        self.failures.failed(file, stamp, Instant::now());
     }
 
     /// These bytes are offered as they lie there, and need not be fetched.
@@ -418,11 +403,6 @@ impl Folder {
         self.settle(&aside, Sight::default());
         Ok(true)
     }
-}
-
-/// Whether the last action failed for a file that looked like this, and it is too early to try again.
-fn fails(failures: &BTreeMap<FileName, Failure>, file: &FileName, stamp: Option<Stamp>) -> bool {
-    failures.get(file).is_some_and(|failure| failure.stamp == stamp && Instant::now() < failure.again)
 }
 
 #[cfg(test)]

@@ -322,6 +322,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::net::message::NOBODY;
     use crate::share::store::Store;
     use crate::share::{Layout, Manifest};
 

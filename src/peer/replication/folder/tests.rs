@@ -7,6 +7,7 @@ use crate::clock::Millis;
 use crate::net::message::Dropped;
 use crate::peer::library::Library;
 use crate::peer::network::tests::alone;
+use crate::peer::replication::decide::{FIRST_PAUSE, PATIENT_LOOKS};
 use crate::peer::swarm::upload::Uploads;
 use crate::share::store::Store;
 
@@ -373,7 +374,7 @@ fn a_file_that_was_refused_for_its_permissions_is_looked_at_again_as_soon_as_tho
     assert_eq!(now.map(as_before), refused, "only the time of its status tells");
     // Long before a failure is tried again.
     lab.look_until(|lab| lab.is_offered("notes"));
-    assert!(lab.folder.failures.is_empty() && lab.replication.status().failed.is_empty());
+    assert!(lab.folder.failures.0.is_empty() && lab.replication.status().failed.is_empty());
 }
 
 #[test]
@@ -423,10 +424,10 @@ fn what_cannot_be_trashed_is_said_once_not_offered_and_tried_again() {
     assert!(notes.len() == 1 && notes[0].contains("should go to the trash"), "{notes:?}");
     // What stood in the way is gone; the pause is over.
     fs::remove_file(&trash).unwrap();
-    for failure in lab.folder.failures.values_mut() {
+    for failure in lab.folder.failures.0.values_mut() {
         assert_eq!(failure.pause, FIRST_PAUSE);
         failure.again = Instant::now();
     }
     lab.folder.look();
-    assert!(!lab.has("a") && lab.folder.failures.is_empty());
+    assert!(!lab.has("a") && lab.folder.failures.0.is_empty());
 }
