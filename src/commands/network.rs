@@ -106,7 +106,7 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     let peer = context.peer()?;
     let (name, addr, manager) = (&context.config.name, peer.addr(), context.config.manager);
     let (standing, (slots, serving)) = (peer.network().standing(), peer.load());
-    let (files, uploads) = (peer.wings.library.offers().len(), peer.wings.uploads.status());
+    let (files, uploads) = (peer.wings.library.offers().len(), peer.wings.uploads.status(Instant::now()));
     let held = context.lease.as_ref().and_then(|lease| Some((lease, lease.left()?)));
     let replication = peer.wings.replication.as_ref().map(|replication| replication.status());
     let mut lines = vec![
@@ -126,7 +126,7 @@ pub(super) fn status(context: &Context) -> Result<Outcome> {
     });
     lines.push(format!("offers {}", counted(files, "file")));
     lines.extend(replication.iter().flat_map(work_for_the_folder));
-    let downloads = peer.wings.uploads.activity().downloads;
+    let downloads = peer.wings.uploads.activity(Instant::now()).downloads;
     lines.extend(traffic(&uploads, downloads.iter().map(|one| one.bytes_per_s).sum()));
     let data = json!({
         "name": name, "addr": addr, "manager": manager, "peer": standing.number, "slots": slots,

@@ -260,7 +260,7 @@ mod tests {
     fn a_listing_is_made_while_it_is_sent_so_one_that_does_not_read_takes_little_memory() {
         let dir = tempfile::tempdir().unwrap();
         let library = Library::new(Arc::new(alone(dir.path())));
-        let uploads = Arc::new(Uploads::new(library.network().config.upload));
+        let uploads = Arc::new(Uploads::new(library.network().config.upload, 1));
         let mirror = Mirror { library: &library, uploads: &uploads };
         let files = mirror.files(&Request::parse(b"GET /data/ HTTP/1.0\r\n\r\n").unwrap());
         assert!(mirror.json(Arc::clone(&files)).is_made_while_sent());

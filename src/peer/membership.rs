@@ -198,7 +198,7 @@ impl Talk<'_> {
         let (Wings { library, uploads, replication, .. }, now) = (self.wings, Instant::now());
         let ReplicationStatus { paused, failed, .. } =
             replication.as_ref().map(|it| it.status()).unwrap_or_default();
-        let mut said = Activity { list: library.fingerprint(), paused, failed, ..uploads.activity() };
+        let mut said = Activity { list: library.fingerprint(), paused, failed, ..uploads.activity(now) };
         for one in &mut said.downloads {
             one.map = library.get(&one.file).map(|offer| offer.have().map(limits::MAP)).unwrap_or_default();
         }

@@ -75,7 +75,7 @@ impl Peer {
         let config = &network.config;
         let serving = Serving::new(Arc::clone(&network), config.slots, cores());
         let library = Arc::new(Library::new(Arc::clone(&network)));
-        let uploads = Arc::new(Uploads::new(config.upload));
+        let uploads = Arc::new(Uploads::new(config.upload, rand::random()));
         let replicate = |store| Replication::new(store, Arc::clone(&library), Arc::clone(&uploads));
         let replication = store.map(replicate).map(Arc::new);
         let wings = Arc::new(Wings { network, serving, library, uploads, replication });

@@ -40,7 +40,7 @@ pub const UNCHOKE: usize = 4;
 pub const ROUND_SECONDS: u64 = 10;
 
 /// The seconds after which the optimist's place goes to another peer.
-pub const OPTIMISTIC_SECONDS: u64 = 30;
+const OPTIMISTIC_SECONDS: u64 = 30;
 
 /// How a peer is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,13 @@ pub enum Occasion {
     Round,
     /// Thirty seconds are over: rank again, and draw another optimist.
     OptimisticRound,
+}
+
+impl Occasion {
+    /// Of the n-th round.
+    pub(crate) fn of_round(n: u64) -> Self {
+        if n.is_multiple_of(OPTIMISTIC_SECONDS / ROUND_SECONDS) { Self::OptimisticRound } else { Self::Round }
+    }
 }
 
 // lab 9

@@ -84,15 +84,17 @@ impl<P: Clone + Default + Eq + Hash> Ledger<P> {
         }
     }
 
-    /// Whether a peer that asks for a file that is whole here owes so much that it has to wait.
-    pub(crate) fn owes_loans(&self, peer: &P, file: FileId) -> bool {
+    /// Whether a peer that asks for a file, which is `fetched` here or whole, owes so much that it has to wait.
+    pub(crate) fn owes(&self, peer: &P, file: FileId, piece_size: u64, fetched: bool) -> bool {
+        if fetched { self.owes_bytes(peer, piece_size) } else { self.owes_loans(peer, file) }
+    }
+
+    fn owes_loans(&self, peer: &P, file: FileId) -> bool {
         let owed = self.files.get(&file).and_then(|loans| loans.owed.get(peer));
         owed.is_some_and(|&owed| owed >= LOANS)
     }
 
-    /// Whether a peer that asks for a file that is fetched here, in pieces of this size, owes so much that it has to
-    /// wait.
-    pub(crate) fn owes_bytes(&self, peer: &P, piece_size: u64) -> bool {
+    fn owes_bytes(&self, peer: &P, piece_size: u64) -> bool {
         self.balance.get(peer).is_some_and(|&bytes| bytes >= (IMBALANCE * piece_size) as i64)
     }
 

@@ -203,8 +203,8 @@ impl Peer {
         };
         let network = Arc::new(Network::new(config, addr));
         let library = Arc::new(Library::new(Arc::clone(&network)));
-        let replication =
-            Replication::new(Store::default(), Arc::clone(&library), Arc::new(Uploads::new(upload)));
+        let uploads = Arc::new(Uploads::new(upload, node as u64));
+        let replication = Replication::new(Store::default(), Arc::clone(&library), uploads);
         library.remember(disk.drops.iter().cloned());
         let mut peer = Self {
             node,

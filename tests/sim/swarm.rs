@@ -370,8 +370,7 @@ impl Swarm {
             Event::Block(node) => self.block(node),
             Event::Round(node, _) if self.nodes[node].gone => {}
             Event::Round(node, n) => {
-                let occasion = if n % 3 == 0 { Occasion::OptimisticRound } else { Occasion::Round };
-                self.judge(node, occasion);
+                self.judge(node, Occasion::of_round(n));
                 for Neighbour { contender, .. } in &mut self.nodes[node].neighbours {
                     (contender.received, contender.sent) = (0, 0);
                 }
@@ -614,15 +613,8 @@ impl Swarm {
     fn serve(&mut self, id: NodeId) {
         let node = &mut self.nodes[id];
         let (ledger, fetching) = (&node.ledger, !node.picker.is_done());
-        let owes = |requester| {
-            let peer = requester as Place;
-            self.plan.ledger
-                && if fetching {
-                    ledger.owes_bytes(&peer, self.layout.piece_size().into())
-                } else {
-                    ledger.owes_loans(&peer, self.file)
-                }
-        };
+        let (file, piece_size) = (self.file, self.layout.piece_size().into());
+        let owes = |to| self.plan.ledger && ledger.owes(&(to as Place), file, piece_size, fetching);
         while let Some(request) = node.uplink.next_request(owes) {
             node.sending.push_back((request, request.piece.len() as u64));
         }

@@ -155,10 +155,7 @@ impl Register {
     /// Whether a peer that asks for a file owes so much that it has to wait.
     pub(super) fn owes(&self, peer: &Option<Name>, file: &Manifest) -> bool {
         let is_fetched = self.downloads.values().any(|account| account.row.file == *file.name());
-        match is_fetched {
-            true => self.ledger.owes_bytes(peer, file.layout().piece_size().into()),
-            false => self.ledger.owes_loans(peer, file.id()),
-        }
+        self.ledger.owes(peer, file.id(), file.layout().piece_size().into(), is_fetched)
     }
 
     /// For the choker: the bytes that came from each peer in the last round. It ends now, and not when the choker

@@ -1,7 +1,7 @@
 //! The requesters: which of the peers that want pieces are served, and what each is told.
 //!
-//! This is plain state behind one lock, under which no thread waits. Time is passed in. What follows from a change goes
-//! into the channels of the threads that speak.
+//! This is plain state behind one lock, under which no thread waits. Time is passed in, and a seed for what is drawn.
+//! What follows from a change goes into the channels of the threads that speak.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -10,6 +10,8 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use log::info;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use serde::Serialize;
 
 use super::rate::{Rate, Register};
@@ -98,16 +100,17 @@ pub(super) struct Requesters {
     last: RequesterId,
     all: BTreeMap<RequesterId, Requester>,
     uplink: Uplink,
+    rng: StdRng,
     /// What this peer is given itself.
     pub(super) register: Register,
 }
 
 impl Requesters {
-    /// Without any requester.
-    pub(super) fn new(settings: UploadSettings) -> Self {
+    /// Without any requester; the optimists are drawn as this seed says.
+    pub(super) fn new(settings: UploadSettings, seed: u64) -> Self {
         let uplink = Uplink::new(if settings.up.is_some() { 1 } else { UNLIMITED_AT_ONCE });
         let (all, register) = (BTreeMap::new(), Register::new(settings.round));
-        Self { settings, last: 0, all, uplink, register }
+        Self { settings, last: 0, all, uplink, rng: StdRng::seed_from_u64(seed), register }
     }
 
     /// A peer wants pieces of a file. What it is to be told from now on comes out of the receiver.
@@ -116,26 +119,27 @@ impl Requesters {
         peer: PeerId,
         addr: SocketAddr,
         offer: Arc<Offer>,
+        now: Instant,
     ) -> Result<(RequesterId, Receiver<Say>)> {
-        self.make_room(Party::of(peer, addr))?;
+        self.make_room(Party::of(peer, addr), now)?;
         let ((to, says), sent) = (unbounded(), Rate::new(self.settings.round));
         let (name, interested, service) = (None, false, Service::Choked);
-        let (since, pieces, faults) = (Instant::now(), 0, 0);
+        let (since, pieces, faults) = (now, 0, 0);
         self.last += 1;
-        let new =
-            Requester { peer, addr, name, offer, interested, service, since, to, sent, pieces, faults };
+        let new = Requester { peer, addr, name, offer, interested, service, since, to, sent, pieces, faults };
         self.all.insert(self.last, new);
         Ok((self.last, says))
     }
 
     /// Sees to it that there is a place for a newcomer.
-    fn make_room(&mut self, newcomer: Party) -> Result<()> {
+    fn make_room(&mut self, newcomer: Party, now: Instant) -> Result<()> {
         // One that is served is of more use than one that is not, and that of more than one that wants nothing.
         let useful = |known: &Requester| (known.interested, known.service != Service::Choked, known.since);
-        let taken = self.all.iter().map(|(&id, known)| (id, Party::of(known.peer, known.addr), Some(useful(known))));
+        let taken =
+            self.all.iter().map(|(&id, known)| (id, Party::of(known.peer, known.addr), Some(useful(known))));
         if let Some(id) = gives_way(limits::JOINS, newcomer, taken)? {
             self.all[&id].say(FromPeer::Error((&busy(limits::JOINS)).into()));
-            self.leave(id, Instant::now());
+            self.leave(id, now);
         }
         Ok(())
     }
@@ -242,7 +246,7 @@ impl Requesters {
         };
         let contenders: Vec<Contender> = self.all.iter().map(contender).collect();
         let (unchoke, seeding) = (self.settings.unchoke, self.register.is_seeding());
-        let served = judge(&contenders, unchoke, seeding, occasion, &mut rand::rng());
+        let served = judge(&contenders, unchoke, seeding, occasion, &mut self.rng);
         let served: HashMap<_, _> = served.into_iter().collect();
         for (id, requester) in &mut self.all {
             let service = served.get(id).copied().unwrap_or(Service::Choked);
@@ -337,15 +341,16 @@ mod tests {
 
     fn asked(up: Option<u64>) -> Asked {
         let settings = UploadSettings { up, down: None, unchoke: 4, round: Duration::from_secs(10) };
-        let mut requesters = Requesters::new(settings);
+        let mut requesters = Requesters::new(settings, 1);
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path()).unwrap());
         let layout = Layout::new(4096, 1024).unwrap();
         let manifest = Manifest::read("a".parse().unwrap(), layout, &[0; 4096][..]).unwrap();
         let id = manifest.id();
         let offer = Arc::new(Offer::whole(&store, Arc::new(manifest)));
-        let (ben, told) = requesters.admit(2, "127.0.0.1:2".parse().unwrap(), offer).unwrap();
-        Asked { requesters, id, ben, told, now: Instant::now() }
+        let now = Instant::now();
+        let (ben, told) = requesters.admit(2, "127.0.0.1:2".parse().unwrap(), offer, now).unwrap();
+        Asked { requesters, id, ben, told, now }
     }
 
     #[test]
@@ -381,9 +386,8 @@ mod tests {
         let Asked { mut requesters, ben, told, now, .. } = asked(None);
         let offer = Arc::clone(&requesters.all[&ben].offer);
         let addr: SocketAddr = "10.0.0.7:1".parse().unwrap();
-        let join = |requesters: &mut Requesters| {
-            requesters.admit(NOBODY, addr, Arc::clone(&offer)).unwrap()
-        };
+        let join =
+            |requesters: &mut Requesters| requesters.admit(NOBODY, addr, Arc::clone(&offer), now).unwrap();
         let strangers: Vec<_> = (0..limits::JOINS / 2).map(|_| join(&mut requesters)).collect();
         requesters.interested(strangers[0].0, true, now);
         let _newcomer = join(&mut requesters);
@@ -408,7 +412,7 @@ mod tests {
         };
         let eve = |requesters: &mut Requesters, number| {
             let addr = "127.0.0.1:1".parse().unwrap();
-            let (eve, says) = requesters.admit(number, addr, Arc::clone(&offer)).unwrap();
+            let (eve, says) = requesters.admit(number, addr, Arc::clone(&offer), now).unwrap();
             requesters.named(eve, "eve".parse().unwrap());
             assert!(requesters.interested(eve, true, now));
             (eve, says)

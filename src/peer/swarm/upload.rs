@@ -38,7 +38,7 @@ use crate::peer::config::UploadSettings;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
 use crate::peer::network::Network;
-use crate::share::choker::{OPTIMISTIC_SECONDS, Occasion, ROUND_SECONDS};
+use crate::share::choker::Occasion;
 use crate::share::uplink::RequesterId;
 use crate::share::{FileId, FileName, Piece};
 use crate::thread;
@@ -55,24 +55,24 @@ pub(crate) struct Uploads {
 }
 
 impl Uploads {
-    /// Without any requester.
-    pub(crate) fn new(settings: UploadSettings) -> Self {
+    /// Without any requester; the seed is for what is drawn.
+    pub(crate) fn new(settings: UploadSettings, seed: u64) -> Self {
         Self {
             up: Lane::new(settings.up),
             down: Lane::new(settings.down),
             round: settings.round,
-            requesters: Mutex::new(Requesters::new(settings)),
+            requesters: Mutex::new(Requesters::new(settings, seed)),
         }
     }
 
     /// The requesters, for `status`.
-    pub(crate) fn status(&self) -> Vec<Upload> {
-        self.requesters.lock().status(Instant::now())
+    pub(crate) fn status(&self, now: Instant) -> Vec<Upload> {
+        self.requesters.lock().status(now)
     }
 
     /// What the manager is told: what this peer is fetching, and which peers want pieces of it.
-    pub(crate) fn activity(&self) -> Activity {
-        let (requesters, now) = (self.requesters.lock(), Instant::now());
+    pub(crate) fn activity(&self, now: Instant) -> Activity {
+        let requesters = self.requesters.lock();
         let uploads = requesters.status(now).into_iter().map(|line| line.row).collect();
         Activity { downloads: requesters.register.rows(now), uploads, ..Activity::default() }
     }
@@ -81,9 +81,7 @@ impl Uploads {
     pub(crate) fn judge_uploads(&self, network: &Network) {
         let rounds = (1..).take_while(|_| network.pause(self.round));
         for round in rounds {
-            let last = round % (OPTIMISTIC_SECONDS / ROUND_SECONDS) == 0;
-            let occasion = if last { Occasion::OptimisticRound } else { Occasion::Round };
-            self.requesters.lock().judge(occasion, Instant::now());
+            self.requesters.lock().judge(Occasion::of_round(round), Instant::now());
         }
     }
 }
@@ -114,7 +112,8 @@ pub(crate) fn serve_join(
 ) -> Result<()> {
     let offer = library.find(file, id)?;
     let source = library.open(&offer)?;
-    let (requester, says) = uploads.requesters.lock().admit(peer, connection.other(), Arc::clone(&offer))?;
+    let (addr, served, now) = (connection.other(), Arc::clone(&offer), Instant::now());
+    let (requester, says) = uploads.requesters.lock().admit(peer, addr, served, now)?;
     let seat = UploadSeat { uploads, requester };
     let sender = PieceSender { uploads, requester, offer: &offer, source, speaker: connection.writer() };
     std::thread::scope(|scope| {

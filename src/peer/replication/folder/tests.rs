@@ -28,7 +28,7 @@ impl Lab {
         let upload = network.config.upload;
         let store = Store::open(dir.path()).unwrap();
         let library = Arc::new(Library::new(Arc::new(network)));
-        let uploads = Arc::new(Uploads::new(upload));
+        let uploads = Arc::new(Uploads::new(upload, 1));
         let replication = Arc::new(Replication::new(store, library, uploads));
         let folder = Folder::new(Arc::clone(&replication));
         Self { dir, replication, folder }
