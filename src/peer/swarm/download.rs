@@ -37,6 +37,7 @@ use super::rate::Share;
 use super::transfer::{DownloadEvent, DownloadSettings, Neighbours, Transfer};
 use crate::error::{Code, Error, Result};
 use crate::net::message::{Holder, NOBODY, PeerId};
+use crate::net::outbox::Outbox;
 use crate::peer::library::Library;
 use crate::peer::library::offer::{Offer, Source};
 use crate::peer::manager_client::{Listing, ManagerClient};
@@ -189,7 +190,7 @@ impl Transfer<'_> {
             let fetched = self.find_holders(scope, manager, (holders, requester));
             let mut state = self.neighbours.lock();
             state.over = true;
-            state.close(|_, _| true);
+            state.lines().for_each(|(_, line)| line.close());
             self.changed.notify_all();
             fetched
         })
@@ -236,17 +237,17 @@ impl Transfer<'_> {
             pause = QUERY_PAUSE.min(pause * 2);
             let mut state = self.neighbours.lock();
             while Instant::now() < end {
-                if self.is_done(&mut state)? {
+                if self.is_done(&mut state, Instant::now())? {
                     return Ok(());
                 }
                 self.changed.wait_until(&mut state, end.min(Instant::now() + STOP_CHECK));
             }
             drop(state);
             // So neighbours that have had nothing to do for us for long hear that we are still there.
-            self.change(|state| {
-                let quiet = state.last_piece.elapsed();
+            self.change(|state, now| {
+                let quiet = state.quiet(now);
                 if quiet >= QUIET {
-                    let _ = self.events.send(DownloadEvent::Quiet(quiet, self.why_quiet(state)));
+                    let _ = self.events.send(DownloadEvent::Quiet(quiet, self.why_quiet(state, now)));
                 }
             });
             (holders, requester) = self.query_again(manager)?;
@@ -254,7 +255,7 @@ impl Transfer<'_> {
     }
 
     /// Whether the download is done. When it is to be given up, the error says why.
-    fn is_done(&self, state: &mut Neighbours) -> Result<bool> {
+    fn is_done(&self, state: &mut Neighbours<Outbox>, now: Instant) -> Result<bool> {
         let (name, DownloadSettings { patience, stall, .. }) = (self.name(), self.settings);
         if let Some(failed) = state.failed.take() {
             return Err(failed);
@@ -268,10 +269,10 @@ impl Transfer<'_> {
         if stall.is_some() && state.disk_full {
             return Err(Error::new(Code::Busy, "the disk is full").advise("make room there"));
         }
-        if stall.is_some_and(|stall| state.last_piece.elapsed() >= stall) {
-            return Err(Error::failed(self.why_quiet(state)).advise("the pieces are kept"));
+        if stall.is_some_and(|stall| state.quiet(now) >= stall) {
+            return Err(Error::failed(self.why_quiet(state, now)).advise("the pieces are kept"));
         }
-        if state.lonely() < patience {
+        if state.lonely(now) < patience {
             return Ok(false);
         }
         let why = format!("no holder of {name} could be reached for {} s", patience.as_secs());
@@ -292,7 +293,10 @@ impl Transfer<'_> {
         // A neighbour that is silent and not listed any more was taken off by the manager. What it owes is asked of
         // others.
         let is_listed = |peer| found.holders.iter().any(|holder| holder.peer == peer);
-        self.neighbours.lock().close(|peer, silent| silent >= GONE && !is_listed(peer));
+        let state = self.neighbours.lock();
+        let gone = state.silent(GONE, Instant::now()).filter(|(peer, _)| !is_listed(*peer));
+        gone.for_each(|(_, line)| line.close());
+        drop(state);
         Ok((found.holders, found.requester))
     }
 
@@ -301,8 +305,11 @@ impl Transfer<'_> {
         let own = holder.peer == requester || holder.addr == self.settings.library.network().addr;
         let piece_size = self.partial.manifest.layout().piece_size() as usize;
         let most = (IN_MEMORY / piece_size).clamp(4, NEIGHBOURS);
-        if own || !self.neighbours.lock().admit(&holder, most) {
+        if own {
             return;
+        }
+        if let Err(makes_room) = self.neighbours.lock().admit(&holder, most, Instant::now()) {
+            return makes_room.iter().for_each(Outbox::close);
         }
         let listened = holder.clone();
         let thread = thread::start_scoped(scope, "fetch_from", move || {
@@ -316,8 +323,8 @@ impl Transfer<'_> {
 
     /// No thread listens to a holder any more.
     fn lost(&self, holder: &Holder, why: Result<()>) {
-        self.change(|state| {
-            let is_lost = state.left(holder.peer) && !state.over;
+        self.change(|state, now| {
+            let is_lost = state.left(holder.peer, now) && !state.over;
             if let (Err(e), true) = (why, is_lost) {
                 self.note(format!("{} is not asked any more: {}", holder.name, e.unadvised()));
             }

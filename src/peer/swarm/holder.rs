@@ -45,7 +45,7 @@ pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, requester: Pe
     let (file, id, pass) = (manifest.name().clone(), manifest.id(), holder.pass.clone());
     let peer = if pass.is_some() { requester } else { NOBODY };
     connection.send(&ToPeer::Join { peer, file, id, pass })?;
-    if !transfer.neighbours.lock().connected(holder.peer, connection.outbox()) {
+    if !transfer.neighbours.lock().connected(holder.peer, connection.outbox(), Instant::now()) {
         return Ok(());
     }
     let (layout, last_piece, slow, bytes) = (manifest.layout(), None, true, Vec::new());
@@ -62,7 +62,7 @@ pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, requester: Pe
             Received::Silence => {}
             Received::End => return Err(Error::failed("it has left")),
         }
-        let patience = transfer.neighbours.lock().patience(holder.peer)?;
+        let patience = transfer.neighbours.lock().patience(holder.peer, Instant::now())?;
         heard = fetcher.connection.receive(Some(patience))?;
     }
 }
@@ -70,20 +70,20 @@ pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, requester: Pe
 impl Fetcher<'_> {
     fn hear(&mut self, message: FromPeer) -> Result<()> {
         let (transfer, peer) = (self.transfer, self.holder.peer);
-        transfer.neighbours.lock().heard(peer);
+        transfer.neighbours.lock().heard(peer, Instant::now());
         match message {
             FromPeer::Bitfield { payload } => {
                 let has = self.receive_bitfield(payload)?;
-                transfer.change(|state| state.picker.joined(peer, has));
+                transfer.change(|state, _| state.picker.joined(peer, has));
             }
             FromPeer::Have { piece } => {
                 let piece = self.layout.piece(piece)?;
-                transfer.change(|state| state.picker.gained(peer, piece));
+                transfer.change(|state, _| state.picker.gained(peer, piece));
                 let id = transfer.partial.manifest.id();
                 transfer.settings.uploads.requesters.lock().holder_has(self.holder, id, piece);
             }
-            FromPeer::Choke {} => transfer.change(|state| state.picker.choked(peer)),
-            FromPeer::Unchoke {} => transfer.change(|state| state.picker.unchoked(peer)),
+            FromPeer::Choke {} => transfer.change(|state, _| state.picker.choked(peer)),
+            FromPeer::Unchoke {} => transfer.change(|state, _| state.picker.unchoked(peer)),
             FromPeer::Piece { piece, payload } => {
                 let (piece, began) = (self.layout.piece(piece)?, Instant::now());
                 self.receive_piece(piece, payload)?;
@@ -131,7 +131,7 @@ impl Fetcher<'_> {
     /// A piece has come: it is checked, written, counted, and told of.
     fn take(&self, piece: Piece) -> Result<()> {
         let (transfer, peer) = (self.transfer, self.holder.peer);
-        let wanted = transfer.change(|state| {
+        let wanted = transfer.change(|state, _| {
             state.picker.paced(peer, self.slow);
             state.picker.arrived(peer, piece)
         });
@@ -148,25 +148,14 @@ impl Fetcher<'_> {
             requesters.register.came(transfer.download, self.holder, piece.len() as u64, Instant::now());
             requesters.have(transfer.partial.manifest.id(), piece);
         }
-        let holders = transfer.change(|state| {
-            (state.last_piece, state.disk_full) = (Instant::now(), false);
-            state.gave(peer);
-            let losers = state.picker.verified(piece);
-            state.tell_have(piece, peer, &losers);
-            losers.into_iter().for_each(|loser| state.picker.taken_back(loser, piece));
-            state.count()
-        });
+        let holders = transfer.change(|state, now| state.kept(piece, peer, now));
         let _ = transfer.events.send(DownloadEvent::Piece { bytes: piece.len() as u64, holders });
         Ok(())
     }
 
     /// A piece was wrong: it is fetched elsewhere.
     fn remember_liar(&self, piece: Piece) -> Result<()> {
-        let barred = self.transfer.change(|state| {
-            state.tell_wrong(piece, self.holder.peer);
-            state.picker.failed(self.holder.peer, piece);
-            state.picker.barred(self.holder.peer)
-        });
+        let barred = self.transfer.change(|state, _| state.lied(piece, self.holder.peer));
         let (name, number) = (&self.holder.name, piece.index());
         self.transfer.note(format!("{name} sent wrong bytes for piece {number}: asking elsewhere"));
         let reason = format!("wrong bytes for piece {number} of {}", self.transfer.partial.manifest.name());

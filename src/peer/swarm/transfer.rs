@@ -89,28 +89,28 @@ pub(crate) enum DownloadEvent {
 }
 
 /// A holder that a thread listens to.
-struct Neighbour {
+struct Neighbour<L> {
     name: Name,
     /// `None` until it is connected.
-    line: Option<Outbox>,
+    line: Option<L>,
     /// When it showed last that it can be counted on: by a word or, while it owes a piece, by that alone. From the
     /// moment when it is asked on it has as long as any other.
     heard: Instant,
     /// Whether we are interested, as it was told last, and when.
     told: (bool, Instant),
-    /// Pieces that are here, and of which it was not told yet.
-    untold: Vec<u32>,
+    /// What it is to be told with the next that is said to it: pieces that are here, or that it sent wrong.
+    untold: Vec<ToPeer>,
     /// Whether it must hear at once what it is to be told.
     urgent: bool,
     /// It was asked to make room for another.
     gives_way: bool,
 }
 
-/// The state of a download.
-pub(super) struct Neighbours {
+/// The state of a download. `L` is the way to a neighbour. What a neighbour is to be told is handed out with it.
+pub(super) struct Neighbours<L> {
     pub(super) picker: Picker,
     /// From the moment when a thread begins to listen to one: there is one thread for each.
-    all: BTreeMap<PeerId, Neighbour>,
+    all: BTreeMap<PeerId, Neighbour<L>>,
     /// Holders that are left alone, and until when.
     avoided: BTreeMap<PeerId, Instant>,
     /// When one was connected last.
@@ -126,7 +126,7 @@ pub(super) struct Neighbours {
     pub(super) failed: Option<Error>,
 }
 
-impl Neighbours {
+impl<L: Clone> Neighbours<L> {
     pub(super) fn new(picker: Picker, now: Instant) -> Self {
         let (all, avoided, last_seen, last_piece) = (BTreeMap::new(), BTreeMap::new(), now, now);
         let made_room = now;
@@ -137,55 +137,54 @@ impl Neighbours {
     /// A thread is to listen to this holder, unless one does, or the holder is left alone, or there are `most` already.
     /// When none of those has anything for us, the one that has been silent for longest makes room, one a second: so a
     /// holder is asked when it is listed later.
-    pub(super) fn admit(&mut self, holder: &Holder, most: usize) -> bool {
-        let (now, name, holder) = (Instant::now(), holder.name.clone(), holder.peer);
+    ///
+    /// # Errors
+    /// No thread is to listen to it; where one makes room, with the line to that one, which is to be closed.
+    pub(super) fn admit(&mut self, holder: &Holder, most: usize, now: Instant) -> Result<(), Option<L>> {
+        let (name, holder) = (holder.name.clone(), holder.peer);
         let avoided = self.avoided.get(&holder).is_some_and(|until| now < *until);
         if avoided || self.all.contains_key(&holder) || self.picker.barred(holder) {
-            return false;
+            return Err(None);
         }
         if self.all.len() >= most {
             let useful = self.all.keys().any(|&peer| self.picker.interested(peer));
-            if !useful && self.last_piece.elapsed() >= USELESS && self.made_room.elapsed() >= USELESS {
-                self.make_room();
-            }
-            return false;
+            let made_room = now.saturating_duration_since(self.made_room);
+            let makes_room = !useful && self.quiet(now).min(made_room) >= USELESS;
+            return Err(if makes_room { self.make_room(now) } else { None });
         }
         let (line, heard, told, untold) = (None, now, (false, now), Vec::new());
         let (urgent, gives_way) = (false, false);
         self.all.insert(holder, Neighbour { name, line, heard, told, untold, urgent, gives_way });
-        true
+        Ok(())
     }
 
-    /// Ends the conversation with the neighbour that has been silent for longest, and for so long that it would have
-    /// said which pieces it has.
-    fn make_room(&mut self) {
-        let silent = self.all.values_mut().filter(|it| it.heard.elapsed() >= USELESS);
-        let Some(silent) = silent.min_by_key(|it| it.heard) else { return };
-        silent.line.iter().for_each(Outbox::close);
-        (silent.gives_way, self.made_room) = (true, Instant::now());
+    /// The neighbour that has been silent for longest gives way, if it was silent for so long that it would have said
+    /// which pieces it has.
+    fn make_room(&mut self, now: Instant) -> Option<L> {
+        let silent = self.all.values_mut().filter(|it| now.saturating_duration_since(it.heard) >= USELESS);
+        let silent = silent.min_by_key(|it| it.heard)?;
+        (silent.gives_way, self.made_room) = (true, now);
+        silent.line.clone()
     }
 
     /// A holder is connected. False when the download is over.
-    pub(super) fn connected(&mut self, holder: PeerId, line: Outbox) -> bool {
+    pub(super) fn connected(&mut self, holder: PeerId, line: L, now: Instant) -> bool {
         if let Some(neighbour) = self.all.get_mut(&holder) {
-            (neighbour.line, neighbour.heard) = (Some(line), Instant::now());
+            (neighbour.line, neighbour.heard) = (Some(line), now);
         }
         !self.over
     }
 
     /// A holder has said something. Words are not what it owes: two that owe the same piece, and only talk, would keep
     /// it from all others.
-    pub(super) fn heard(&mut self, holder: PeerId) {
+    pub(super) fn heard(&mut self, holder: PeerId, now: Instant) {
         if !self.picker.owes(holder) {
-            self.gave(holder);
+            self.gave(holder, now);
         }
     }
 
-    /// A holder has given a piece.
-    pub(super) fn gave(&mut self, holder: PeerId) {
-        if let Some(neighbour) = self.all.get_mut(&holder) {
-            neighbour.heard = Instant::now();
-        }
+    fn gave(&mut self, holder: PeerId, now: Instant) {
+        self.all.get_mut(&holder).into_iter().for_each(|neighbour| neighbour.heard = now);
     }
 
     /// A holder was sending a piece for so long, if perhaps one that is not needed any more: in that time it was not
@@ -198,9 +197,9 @@ impl Neighbours {
     ///
     /// # Errors
     /// When it has owed pieces for long, and sent none.
-    pub(super) fn patience(&self, holder: PeerId) -> Result<Duration> {
+    pub(super) fn patience(&self, holder: PeerId, now: Instant) -> Result<Duration> {
         let owes = self.all.get(&holder).filter(|_| self.picker.owes(holder));
-        let patience = owes.map_or(SILENCE, |it| SILENCE.saturating_sub(it.heard.elapsed()));
+        let patience = owes.map_or(SILENCE, |it| (it.heard + SILENCE).saturating_duration_since(now));
         if patience.is_zero() {
             let what = format!("it owes pieces, and has sent none for {} s", SILENCE.as_secs());
             return Err(Error::failed(what).advise("others are asked"));
@@ -210,16 +209,16 @@ impl Neighbours {
 
     /// No thread listens to a holder any more. It is left alone for as long as it was silent, within limits. False when
     /// it was to make room for another.
-    pub(super) fn left(&mut self, holder: PeerId) -> bool {
+    pub(super) fn left(&mut self, holder: PeerId, now: Instant) -> bool {
         self.picker.left(holder);
         let Some(gone) = self.all.remove(&holder) else { return true };
-        let pause = gone.heard.elapsed().clamp(LOST_PAUSE, SILENCE);
-        self.avoided.insert(holder, Instant::now() + pause);
+        let pause = now.saturating_duration_since(gone.heard).clamp(LOST_PAUSE, SILENCE);
+        self.avoided.insert(holder, now + pause);
         !gone.gives_way
     }
 
     /// Those that are connected.
-    fn lines(&self) -> impl Iterator<Item = (PeerId, &Outbox)> {
+    pub(super) fn lines(&self) -> impl Iterator<Item = (PeerId, &L)> {
         self.all.iter().filter_map(|(&peer, neighbour)| Some((peer, neighbour.line.as_ref()?)))
     }
 
@@ -229,22 +228,27 @@ impl Neighbours {
     }
 
     /// For how long there was none.
-    pub(super) fn lonely(&mut self) -> Duration {
+    pub(super) fn lonely(&mut self, now: Instant) -> Duration {
         if self.count() > 0 {
-            self.last_seen = Instant::now();
+            self.last_seen = now;
         }
-        self.last_seen.elapsed()
+        now.saturating_duration_since(self.last_seen)
     }
 
-    /// Ends the conversations with those neighbours.
-    pub(super) fn close(&self, which: impl Fn(PeerId, Duration) -> bool) {
-        let chosen = self.lines().filter(|(peer, _)| which(*peer, self.all[peer].heard.elapsed()));
-        chosen.for_each(|(_, line)| line.close());
+    /// Those that are connected, and have been silent for so long.
+    pub(super) fn silent(&self, silence: Duration, now: Instant) -> impl Iterator<Item = (PeerId, &L)> {
+        let is_silent = move |heard| now.saturating_duration_since(heard) >= silence;
+        self.lines().filter(move |(peer, _)| is_silent(self.all[peer].heard))
+    }
+
+    /// For how long no piece has come.
+    pub(super) fn quiet(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last_piece)
     }
 
     /// Why no piece comes, in words. What the owner of this disk can mend comes first.
-    fn why_quiet(&self) -> String {
-        let (seconds, holders) = (self.last_piece.elapsed().as_secs(), self.count());
+    fn why_quiet(&self, now: Instant) -> String {
+        let (seconds, holders) = (self.quiet(now).as_secs(), self.count());
         let owed = self.lines().any(|(peer, _)| self.picker.owes(peer));
         let why = match self.picker.nowhere().next() {
             _ if self.disk_full => "the disk is full; make room there".into(),
@@ -256,43 +260,51 @@ impl Neighbours {
         format!("nothing has come for {seconds} s: {why}")
     }
 
-    /// A neighbour has sent wrong bytes for a piece: it hears that.
-    pub(super) fn tell_wrong(&mut self, piece: Piece, giver: PeerId) {
-        let Some(neighbour) = self.all.get_mut(&giver) else { return };
-        neighbour.line.iter().for_each(|line| line.post(&ToPeer::Wrong { piece: piece.index() }));
-        neighbour.urgent = true;
+    /// A neighbour has sent wrong bytes for a piece: it hears that. Says whether it is not asked any more.
+    pub(super) fn lied(&mut self, piece: Piece, giver: PeerId) -> bool {
+        if let Some(neighbour) = self.all.get_mut(&giver) {
+            neighbour.untold.push(ToPeer::Wrong { piece: piece.index() });
+            neighbour.urgent = true;
+        }
+        self.picker.failed(giver, piece);
+        self.picker.barred(giver)
     }
 
-    /// A piece has come from a neighbour. Those that owe it, too, hear that at once, so that they do not send it; the
-    /// others with the next that is said to them.
-    pub(super) fn tell_have(&mut self, piece: Piece, giver: PeerId, losers: &[PeerId]) {
+    /// A piece has come from a neighbour, is right, and on the disk. Those that owe it, too, hear that at once, so that
+    /// they do not send it; the others with the next that is said to them. Says how many are connected.
+    pub(super) fn kept(&mut self, piece: Piece, giver: PeerId, now: Instant) -> usize {
+        (self.last_piece, self.disk_full) = (now, false);
+        self.gave(giver, now);
+        let losers = self.picker.verified(piece);
         for (peer, neighbour) in self.all.iter_mut().filter(|(peer, _)| **peer != giver) {
-            neighbour.untold.push(piece.index());
+            neighbour.untold.push(ToPeer::Have { piece: piece.index() });
             neighbour.urgent |= losers.contains(peer);
         }
+        losers.into_iter().for_each(|loser| self.picker.taken_back(loser, piece));
+        self.count()
     }
 
-    /// Posts to each neighbour what it can be told and asked for now. Returns the lines to flush.
-    fn post(&mut self) -> Vec<Outbox> {
+    /// What each neighbour can be told and asked for now.
+    pub(super) fn post(&mut self, now: Instant) -> Vec<(L, Vec<ToPeer>)> {
         let mut posted = Vec::new();
         for (&holder, Neighbour { line, heard, told, untold, urgent, .. }) in &mut self.all {
             let Some(line) = line else { continue };
             let (interested, owed) = (self.picker.interested(holder), self.picker.owes(holder));
             let wanted: Vec<_> = std::iter::from_fn(|| self.picker.next(holder)).collect();
             if !owed && !wanted.is_empty() {
-                *heard = Instant::now();
+                *heard = now;
             }
-            let tell = told.0 != interested || told.1.elapsed() >= STILL_HERE;
+            let tell = told.0 != interested || now.saturating_duration_since(told.1) >= STILL_HERE;
             if !std::mem::take(urgent) && !tell && wanted.is_empty() && untold.len() < UNTOLD {
                 continue;
             }
-            untold.drain(..).for_each(|piece| line.post(&ToPeer::Have { piece }));
+            let mut says = std::mem::take(untold);
             if tell {
-                *told = (interested, Instant::now());
-                line.post(&ToPeer::Interested { on: interested });
+                *told = (interested, now);
+                says.push(ToPeer::Interested { on: interested });
             }
-            wanted.iter().for_each(|piece| line.post(&ToPeer::Request { piece: piece.index() }));
-            posted.push(line.clone());
+            says.extend(wanted.iter().map(|piece| ToPeer::Request { piece: piece.index() }));
+            posted.push((line.clone(), says));
         }
         posted
     }
@@ -304,7 +316,7 @@ pub(super) struct Transfer<'a> {
     /// The number of this download in the register.
     pub(super) download: u64,
     pub(super) partial: Arc<Partial>,
-    pub(super) neighbours: Mutex<Neighbours>,
+    pub(super) neighbours: Mutex<Neighbours<Outbox>>,
     pub(super) changed: Condvar,
     pub(super) events: Sender<DownloadEvent>,
 }
@@ -317,13 +329,14 @@ impl Drop for Transfer<'_> {
 
 impl Transfer<'_> {
     /// Changes the state, and asks all neighbours for what they can be asked for now.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Neighbours) -> T) -> T {
-        let mut state = self.neighbours.lock();
-        let changed = change(&mut state);
-        let posted = state.post();
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Neighbours<Outbox>, Instant) -> T) -> T {
+        let (mut state, now) = (self.neighbours.lock(), Instant::now());
+        let changed = change(&mut state, now);
+        let posted = state.post(now);
+        posted.iter().for_each(|(line, says)| says.iter().for_each(|message| line.post(message)));
         let done = state.picker.is_done();
         drop(state);
-        posted.iter().for_each(Outbox::flush);
+        posted.iter().for_each(|(line, _)| line.flush());
         if done {
             self.changed.notify_all();
         }
@@ -332,14 +345,14 @@ impl Transfer<'_> {
 
     /// Why no piece comes, in words. Where this peer's own `--down` lets less in than a piece of each neighbour, no
     /// holder is to blame.
-    pub(super) fn why_quiet(&self, state: &Neighbours) -> String {
-        let seconds = state.last_piece.elapsed().as_secs();
+    pub(super) fn why_quiet(&self, state: &Neighbours<Outbox>, now: Instant) -> String {
+        let seconds = state.quiet(now).as_secs();
         let piece = u64::from(self.partial.manifest.layout().piece_size());
         match self.settings.library.network().config.upload.down {
             Some(rate) if rate.saturating_mul(seconds) < piece * state.count() as u64 => {
                 format!("nothing has come for {seconds} s: --down lets in {} a second", about(rate))
             }
-            _ => state.why_quiet(),
+            _ => state.why_quiet(now),
         }
     }
 
@@ -352,12 +365,7 @@ impl Transfer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-    use std::net::TcpListener;
-
     use super::*;
-    use crate::net::connection::Connection;
-    use crate::net::limits;
     use crate::share::{Bitfield, Layout};
 
     /// Ada, under this number.
@@ -366,97 +374,98 @@ mod tests {
         Holder { peer, name: "ada".parse().unwrap(), addr, whole: true, pass: None }
     }
 
+    /// Of a download of which nothing is here; the way to a neighbour is its number.
+    fn neighbours(layout: Layout, now: Instant) -> Neighbours<PeerId> {
+        Neighbours::new(Picker::new(Bitfield::empty(layout), PickOrder::default(), 7), now)
+    }
+
     #[test]
     fn a_full_disk_is_said_before_anything_about_holders() {
-        let have = Bitfield::empty(Layout::of(1).unwrap());
-        let mut state = Neighbours::new(Picker::new(have, PickOrder::default(), 7), Instant::now());
-        assert!(state.why_quiet().ends_with("no holder can be reached"), "{}", state.why_quiet());
+        let now = Instant::now();
+        let mut state = neighbours(Layout::of(1).unwrap(), now);
+        assert!(state.why_quiet(now).ends_with("no holder can be reached"), "{}", state.why_quiet(now));
         state.disk_full = true;
-        assert!(state.why_quiet().ends_with("the disk is full; make room there"), "{}", state.why_quiet());
+        let why = state.why_quiet(now);
+        assert!(why.ends_with("the disk is full; make room there"), "{why}");
     }
 
     #[test]
     fn a_neighbour_that_owes_a_piece_is_left_when_it_sends_none_for_a_minute_whatever_it_says() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let layout = Layout::of(10 << 20).unwrap();
-        let picker = Picker::new(Bitfield::empty(layout), PickOrder::default(), 7);
-        let mut state = Neighbours::new(picker, Instant::now());
-        let mut here = Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap();
-        assert!(state.admit(&ada(1), 1) && state.connected(1, here.outbox()));
-        let a_minute_passes =
-            |state: &mut Neighbours| state.all.get_mut(&1).unwrap().heard = Instant::now() - SILENCE;
+        let (mut now, layout) = (Instant::now(), Layout::of(10 << 20).unwrap());
+        let mut state = neighbours(layout, now);
+        assert!(state.admit(&ada(1), 1, now).is_ok() && state.connected(1, 1, now));
         state.picker.joined(1, Bitfield::full(layout));
-        a_minute_passes(&mut state);
-        assert_eq!(state.patience(1).unwrap(), SILENCE, "it was asked for nothing");
+        now += SILENCE;
+        assert_eq!(state.patience(1, now).unwrap(), SILENCE, "it was asked for nothing");
         state.picker.unchoked(1);
-        state.post();
-        assert!(state.picker.owes(1) && state.patience(1).is_ok(), "it was asked just now");
-        assert!(state.why_quiet().ends_with("no holder (1) has sent what it owes"), "{}", state.why_quiet());
-        a_minute_passes(&mut state);
-        state.heard(1);
+        state.post(now);
+        assert!(state.picker.owes(1) && state.patience(1, now).is_ok(), "it was asked just now");
+        let why = state.why_quiet(now);
+        assert!(why.ends_with("no holder (1) has sent what it owes"), "{why}");
+        now += SILENCE;
+        state.heard(1, now);
         state.picker.paced(1, false);
-        assert_eq!(state.post().len(), 1, "it is asked for a second piece");
-        let no = state.patience(1).unwrap_err().to_string();
+        assert_eq!(state.post(now).len(), 1, "it is asked for a second piece");
+        let no = state.patience(1, now).unwrap_err().to_string();
         assert!(no.starts_with("it owes pieces, and has sent none for 60 s"), "{no}");
         state.was_sending(1, SILENCE / 2);
-        let left = state.patience(1).unwrap();
-        assert!(
-            left <= SILENCE / 2 && left > SILENCE / 3,
-            "half of that minute it was sending what others sent first, and only the rest counts: {left:?}"
-        );
-        a_minute_passes(&mut state);
-        assert!(state.patience(1).is_err());
-        state.gave(1);
-        assert!(state.patience(1).is_ok(), "it has given a piece");
-        a_minute_passes(&mut state);
+        let why = "half of that minute it was sending what others sent first, and only the rest counts";
+        assert_eq!(state.patience(1, now).unwrap(), SILENCE / 2, "{why}");
+        now += SILENCE;
+        assert!(state.patience(1, now).is_err());
+        state.gave(1, now);
+        assert!(state.patience(1, now).is_ok(), "it has given a piece");
+        now += SILENCE;
         state.picker.choked(1);
-        assert_eq!(state.patience(1).unwrap(), SILENCE, "it owes nothing any more");
-        a_minute_passes(&mut state);
-        state.heard(1);
-        assert!(state.all[&1].heard.elapsed() < SILENCE, "while it owes nothing, words count");
+        assert_eq!(state.patience(1, now).unwrap(), SILENCE, "it owes nothing any more");
+        assert_eq!(state.silent(SILENCE, now).count(), 1);
+        state.heard(1, now);
+        assert_eq!(state.silent(SILENCE, now).count(), 0, "while it owes nothing, words count");
     }
 
     #[test]
     fn where_all_neighbours_have_nothing_for_us_the_most_silent_one_makes_room() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let layout = Layout::of(1).unwrap();
-        let picker = Picker::new(Bitfield::empty(layout), PickOrder::default(), 7);
-        let long_ago = Instant::now() - USELESS;
-        let mut state = Neighbours::new(picker, long_ago);
-        let mut theirs: Vec<_> = (1..=3)
-            .map(|peer| {
-                assert!(state.admit(&ada(peer), 3));
-                let mut here =
-                    Connection::connect(listener.local_addr().unwrap(), limits::LINE, None).unwrap();
-                state.connected(peer, here.outbox());
-                state.picker.joined(peer, Bitfield::empty(layout));
-                (here, listener.accept().unwrap().0)
-            })
-            .collect();
+        let (mut now, layout) = (Instant::now(), Layout::of(1).unwrap());
+        let mut state = neighbours(layout, now);
+        for peer in 1..=3 {
+            assert_eq!(state.admit(&ada(peer), 3, now), Ok(()));
+            state.connected(peer, peer, now);
+            state.picker.joined(peer, Bitfield::empty(layout));
+        }
         assert_eq!(state.count(), 1, "under three numbers it is one");
-        let mut closed = |state: &mut Neighbours| {
-            assert!(!state.admit(&ada(4), 3), "there is no room yet");
-            let is_closed = |there: &mut std::net::TcpStream| {
-                there.set_nonblocking(true).unwrap();
-                there.read(&mut [0]).is_ok_and(|read| read == 0)
-            };
-            theirs.iter_mut().map(|(_, there)| is_closed(there)).collect::<Vec<_>>()
-        };
-        let silent_for = |state: &mut Neighbours, silence: [Duration; 3]| {
-            state.all.values_mut().zip(silence).for_each(|(it, silence)| it.heard = Instant::now() - silence);
-        };
-        silent_for(&mut state, [USELESS, 2 * USELESS, 3 * USELESS]);
-        state.last_piece = Instant::now() + SILENCE;
-        assert_eq!(closed(&mut state), [false; 3], "a piece has just come");
-        state.last_piece = long_ago;
+        assert_eq!(state.admit(&ada(4), 3, now), Err(None), "it may still be said who has what");
+        now += USELESS;
+        [1, 2].into_iter().for_each(|peer| state.heard(peer, now));
+        (state.last_piece, now) = (now, now + USELESS / 2);
+        assert_eq!(state.admit(&ada(4), 3, now), Err(None), "a piece has just come");
+        now += USELESS / 2;
         state.picker.gained(2, layout.piece(0).unwrap());
-        assert_eq!(closed(&mut state), [false; 3], "one has the piece");
+        assert_eq!(state.admit(&ada(4), 3, now), Err(None), "one has the piece");
         state.picker.joined(2, Bitfield::empty(layout));
-        assert_eq!(closed(&mut state), [false, false, true]);
-        state.made_room = Instant::now() + SILENCE;
-        assert_eq!(closed(&mut state), [false, false, true], "one a second");
-        assert!(!state.left(3) && state.left(1), "only the first has made room");
-        assert!(state.admit(&ada(4), 3));
-        assert!(!state.admit(&ada(1), 3), "it has just been left");
+        assert_eq!(state.admit(&ada(4), 3, now), Err(Some(3)));
+        assert_eq!(state.admit(&ada(4), 3, now + USELESS / 2), Err(None), "one a second");
+        assert!(!state.left(3, now) && state.left(1, now), "only the first has made room");
+        assert_eq!(state.admit(&ada(4), 3, now), Ok(()));
+        assert_eq!(state.admit(&ada(1), 3, now), Err(None), "it has just been left");
+    }
+
+    #[test]
+    fn one_that_owes_a_piece_that_has_come_hears_that_at_once_another_with_the_next_words() {
+        let (now, layout) = (Instant::now(), Layout::new(2048, 1024).unwrap());
+        let mut state = neighbours(layout, now);
+        let [zero, one] = [0, 1].map(|index| layout.piece(index).unwrap());
+        for peer in 1..=3 {
+            assert!(state.admit(&ada(peer), 3, now).is_ok() && state.connected(peer, peer, now));
+            state.picker.joined(peer, Bitfield::full(layout));
+        }
+        [1, 2].into_iter().for_each(|peer| state.picker.unchoked(peer));
+        let (on, ask) = (ToPeer::Interested { on: true }, |piece| ToPeer::Request { piece });
+        let asked = [(1, vec![on.clone(), ask(1)]), (2, vec![on.clone(), ask(0)]), (3, vec![on])];
+        assert_eq!(state.post(now), asked);
+        assert_eq!(state.kept(zero, 1, now), 1, "under three numbers it is one");
+        assert_eq!(state.post(now), [(2, vec![ToPeer::Have { piece: 0 }, ask(1)])], "it is not to send it");
+        assert!(state.picker.arrived(1, one) && !state.lied(one, 1));
+        assert_eq!(state.post(now), [(1, vec![ToPeer::Wrong { piece: 1 }])], "at once, too");
+        assert_eq!(state.all[&3].untold, [ToPeer::Have { piece: 0 }]);
     }
 }
