@@ -32,7 +32,7 @@ use crate::error::{Code, Error, Result};
 use crate::net::connection::{Connection, Received};
 use crate::net::key::Key;
 use crate::net::limits;
-use crate::net::message::{Activity, Candidate, FromManager, PeerId, ToManager, VERSION, no_answer};
+use crate::net::message::{Activity, Bound, Candidate, FromManager, PeerId, ToManager, VERSION, no_answer};
 use crate::net::outbox::Outbox;
 
 /// The pause after the first loss.
@@ -76,7 +76,8 @@ fn converse(wings: &Wings) -> Result<Infallible> {
     // A peer that stays comes again by itself.
     let pause = |pause| !network.config.keeps && network.pause(pause);
     let mut connection = reach_manager(manager, network.config.admission.secret.as_ref(), pause)?;
-    connection.send(&register(wings, advertised(network, &connection)?))?;
+    let (addr, bound) = (advertised(network, &connection)?, wings.serving.still_bound());
+    connection.send(&register(network, addr, bound))?;
     let line = connection.outbox();
     network.connected(line.clone());
     let mut talk = Talk { wings, line, silence: limits::MESSAGE_TIME, last_ping: None };
@@ -101,16 +102,16 @@ fn converse(wings: &Wings) -> Result<Infallible> {
 }
 
 /// "I am here", with everything that a manager, which may have been restarted, must know of this peer.
-fn register(wings: &Wings, addr: SocketAddr) -> ToManager {
-    let config = &wings.network.config;
+pub(super) fn register(network: &Network, addr: SocketAddr, bound: Vec<Bound>) -> ToManager {
+    let config = &network.config;
     ToManager::Register(Candidate {
         version: VERSION,
         name: config.name.clone(),
         addr,
         slots: config.slots,
         keeps: config.keeps,
-        former: Some(wings.network.credentials()).filter(|former| former.token.is_some()),
-        bound: wings.serving.still_bound(),
+        former: Some(network.credentials()).filter(|former| former.token.is_some()),
+        bound,
         up: config.upload.up,
         down: config.upload.down,
     })

@@ -1,10 +1,10 @@
 //! A peer in virtual time: the program's own state, and around it what its threads do.
 //!
 //! # What is the program's, and what is not
-//! The program's own are the library with its versions, the orders, the table of `decide`, what a look into the folder
-//! means, the picker, a download's check of each piece, the bindings, and its place in the network. Here stands what
-//! the threads do around them: which message calls what, and what `folder` does to a disk. The disk itself is
-//! [`Disk`](crate::sim::disk).
+//! The program's own are the library with its versions, the orders, the facts of a name, the table of `decide` and the
+//! pauses after a failure, what a look into the folder means, the picker, a download's check of each piece, the
+//! bindings, and its place in the network. Here stands what the threads do around them: which message calls what, and
+//! what `folder` does to a disk. The disk itself is [`Disk`](crate::sim::disk).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,21 +13,24 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::decide::{Action, Facts, Failures, OnDisk, OnOffer, PATIENT_LOOKS, decide, replaced};
+use super::decide::{Action, Facts, Failures, OnOffer, decide, replaced};
+use super::folder::facts_of;
 use super::orders::Replication;
 use super::orders::WORKERS;
-use super::watch::{Look, Watch};
+use super::watch::{Look, Sight, Watch};
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::admission::Admission;
+use crate::net::limits;
 use crate::net::message::{
-    Activity, Candidate, Credentials, Download, Dropped, FromManager, FromPeer, Holder, LeaseId, NOBODY,
-    Name, PeerCard, PeerId, Refusal, ToManager, ToPeer, VERSION,
+    Activity, Credentials, Download, Dropped, FromManager, FromPeer, Holder, LeaseId, NOBODY, Name, PeerCard,
+    PeerId, Refusal, ToManager, ToPeer,
 };
 use crate::peer::config::{Config, UploadSettings};
 use crate::peer::library::Library;
 use crate::peer::library::offer::Offer;
 use crate::peer::library::publish::News;
+use crate::peer::membership::register;
 use crate::peer::network::Network;
 use crate::peer::serve::bindings::{Begin, Bindings};
 use crate::peer::swarm::upload::Uploads;
@@ -47,9 +50,6 @@ const STALL: Millis = 30_000;
 const LONELY: Millis = 10_000;
 const SILENCE: Millis = 6_000;
 const ANSWER_TIME: Millis = 10_000;
-
-/// How long a product may wait for its `bind`.
-const BIND_LAG: Millis = 500;
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -85,13 +85,6 @@ enum Talk {
     /// A multiply of this peer: its conversation with the manager, and one at a slot.
     Job(usize),
     Slot(usize, PeerCard, u32),
-}
-
-/// How a name came to be settled, as in `folder`.
-#[derive(Clone, Copy, Default)]
-struct Sight {
-    whole_look: bool,
-    changing: u32,
 }
 
 /// A running order.
@@ -363,18 +356,7 @@ impl Peer {
         }
         self.rejoin_at = None;
         let conn = net.connect(self.node, MANAGER);
-        let config = &self.network.config;
-        let register = ToManager::Register(Candidate {
-            version: VERSION,
-            name: config.name.clone(),
-            addr: self.network.addr,
-            slots: self.slots,
-            keeps: true,
-            former: Some(self.network.credentials()).filter(|former| former.token.is_some()),
-            bound: self.bindings.still_bound(now),
-            up: None,
-            down: None,
-        });
+        let register = register(&self.network, self.network.addr, self.bindings.still_bound(now));
         net.say(conn, self.node, &register, &[]);
         self.talks.insert(conn, Talk::Member);
         (self.member, self.silent_at) = (Some(conn), now + ANSWER_TIME);
@@ -617,12 +599,7 @@ impl Peer {
             self.library.unsettle_dropped();
         }
         (self.settled, self.looking) = (look.moving.is_empty(), true);
-        let sight = |changing| Sight { whole_look: true, changing };
-        let vanished = look.vanished.into_iter().map(|file| (file, sight(0)));
-        let moving = look.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS);
-        let moving = moving.map(|(file, looks)| (file, sight(looks)));
-        let read = look.read.into_iter().map(|(file, _)| (file, sight(0)));
-        self.todo.extend(vanished.chain(moving).chain(read));
+        self.todo.extend(look.sights());
     }
 
     fn read(&mut self, disk: &Disk, file: &FileName) -> Result<Arc<Manifest>> {
@@ -646,44 +623,22 @@ impl Peer {
         }
         let stamp = disk.files.get(file).map(|file| file.stamp);
         let read = match sight.changing {
-            0 => self.read(disk, file),
+            0 if stamp.is_none_or(|stamp| sight.agrees(stamp)) => self.read(disk, file),
             _ => Err(Error::new(Code::Busy, "somebody writes to it")),
         };
-        let on_disk = match &read {
-            Ok(there) => OnDisk::Bytes(there.id()),
-            Err(no) if no.code() == Code::Busy => OnDisk::Changing { looks: sight.changing },
-            Err(_) => OnDisk::Nothing { whole_look: sight.whole_look },
-        };
-        let offered = match &row.offer {
-            None => OnOffer::No,
-            Some(offer) if offer.is_whole() => OnOffer::Whole(offer.id()),
-            Some(offer) => OnOffer::Part(offer.id()),
-        };
-        let id = read.as_ref().map_or(row.offer.as_ref().map(|offer| offer.id()), |there| Some(there.id()));
-        if let Ok(there) = &read
-            && !matches!(offered, OnOffer::Part(_))
-            && offered != OnOffer::Whole(there.id())
-        {
-            let at = stamp.map_or(0, |stamp| (stamp.status.0 * 1000 + stamp.status.1 / 1_000_000) as Millis);
-            self.library.published(file, there.id(), at);
-        }
+        let on_disk = sight.of(read.as_ref().map(|there| there.id()).map_err(Error::code));
         let own_copy = is_conflict_copy(file, &name_of(self.node));
         let facts = Facts {
-            on_disk,
-            offered,
-            dropped: id.is_some_and(|id| self.library.when_dropped(file, id).is_some()),
-            rotted: false,
-            refused: row.refused.filter(|(refused, ..)| Some(*refused) == id).map(|(_, no, _)| no.code),
-            wanted: row.wanted,
             failed: self.failures.waits(file, stamp, instant(now)),
             unsteady_copy: own_copy && !self.watch.is_still(file),
             paused,
+            ..facts_of(&self.library, file, &row, on_disk, stamp)
         };
         let action = decide(&facts);
         if action != Action::Leave {
             net.remark(self.node, format!("{file}: {action:?}"));
         }
-        match (action, read, offered) {
+        match (action, read, facts.offered) {
             (Action::LookAgain, ..) => return false,
             (Action::Withdraw, ..) => self.library.withdraw(file),
             (Action::Offer, Ok(there), _) => self.offer(there),
@@ -1177,7 +1132,8 @@ impl Peer {
                 assert!(self.products.len() <= self.slots as usize, "more products than slots");
             }
             Begin::Unknown if by.is_none_or(|by| now < by) => {
-                self.early.push((conn, asked, payload.to_vec(), by.unwrap_or(now + BIND_LAG)));
+                let by = by.unwrap_or(now + limits::BIND_LAG.as_millis() as Millis);
+                self.early.push((conn, asked, payload.to_vec(), by));
             }
             Begin::LeaseBusy | Begin::PeerBusy => {
                 self.refuse(net, conn, &Error::new(Code::Busy, "all slots are in use"))

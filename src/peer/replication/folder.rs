@@ -29,40 +29,18 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info};
 
-use super::decide::{Action, Facts, Failures, OnDisk, OnOffer, PATIENT_LOOKS, decide, replaced};
+use super::decide::{Action, Facts, Failures, OnDisk, OnOffer, decide, replaced};
 use super::orders::Replication;
-use super::watch::{Look, Watch};
+use super::watch::{Look, Sight, Watch};
 use crate::error::{Code, Error, Result};
 use crate::peer::library::offer::Offer;
+use crate::peer::library::{Library, Title};
 use crate::peer::manager_client::ManagerClient;
 use crate::share::store::{Stamp, is_conflict_copy};
 use crate::share::{FileId, FileName, Manifest};
 
 /// What lay in the folder when it was read, and how that looked then: what is moved away is this and no other.
 type Found = (Arc<Manifest>, Stamp);
-
-/// How a name came to be settled.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sight {
-    /// By a look at the whole folder.
-    whole_look: bool,
-    /// In how many looks in a row its file was seen to change.
-    changing: u32,
-    /// How it was seen when looks agreed on it: what is read must look so, too.
-    agreed: Option<Stamp>,
-}
-
-impl Sight {
-    /// What lies there, if this came of reading it.
-    fn of(self, read: &Result<Found>) -> OnDisk {
-        match read {
-            Ok((manifest, _)) => OnDisk::Bytes(manifest.id()),
-            Err(no) if no.code() == Code::Busy => OnDisk::Changing { looks: self.changing },
-            Err(no) if no.code() == Code::NotFound => OnDisk::Nothing { whole_look: self.whole_look },
-            Err(_) => OnDisk::Unreadable,
-        }
-    }
-}
 
 /// The thread's view of the folder.
 pub(crate) struct Folder {
@@ -117,12 +95,7 @@ impl Folder {
             self.replication.library.unsettle_dropped();
         }
         let mut settled = look.moving.is_empty();
-        let sight = Sight { whole_look: true, ..Sight::default() };
-        let vanished = look.vanished.into_iter().map(|file| (file, sight));
-        let moving = look.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS);
-        let moving = moving.map(|(file, changing)| (file, Sight { changing, ..sight }));
-        let read = look.read.into_iter().map(|(file, seen)| (file, Sight { agreed: Some(seen), ..sight }));
-        for (file, sight) in vanished.chain(moving).chain(read) {
+        for (file, sight) in look.sights() {
             if self.replication.library.is_over() {
                 break;
             }
@@ -210,46 +183,28 @@ impl Folder {
     fn gather(&self, file: &FileName, sight: Sight) -> (Facts, Option<Stamp>, Result<Found>) {
         let Replication { store, library, .. } = &*self.replication;
         let paused = self.replication.is_paused() || !store.has_marker();
-        let row = library.take_unsettled(file, paused);
+        let mut row = library.take_unsettled(file, paused);
         row.dropped.iter().for_each(|id| store.forget_download(file, *id));
         let read = match sight.changing {
             0 => store.read(file),
             _ => Err(Error::new(Code::Busy, "it need not be read to see that somebody writes to it")),
         };
-        let is_agreed = |seen: &Stamp| sight.agreed.is_none_or(|agreed| agreed == *seen);
         let read = match read {
-            Ok((_, stamp)) if !is_agreed(&stamp) => {
+            Ok((_, stamp)) if !sight.agrees(stamp) => {
                 Err(Error::new(Code::Busy, "it has changed since it was seen"))
             }
             read => read,
         };
         let stamp = read.as_ref().map_or_else(|_| store.stamp(file), |(_, stamp)| Some(*stamp));
-        let offer = row.offer.filter(|offer| Arc::ptr_eq(&offer.store, store));
-        let offered = match &offer {
-            None => OnOffer::No,
-            Some(offer) if offer.is_whole() => OnOffer::Whole(offer.id()),
-            Some(offer) => OnOffer::Part(offer.id()),
-        };
-        let id = read.as_ref().map_or(offer.map(|offer| offer.id()), |(there, _)| Some(there.id()));
-        if let Ok((there, stamp)) = &read
-            && !matches!(offered, OnOffer::Part(_))
-            && offered != OnOffer::Whole(there.id())
-            && let Some(put) = stamp.put_at()
-        {
-            // A person has put it there then; what was fetched is offered already.
-            library.published(file, there.id(), put);
-        }
+        row.offer = row.offer.filter(|offer| Arc::ptr_eq(&offer.store, store));
+        let on_disk = sight.of(read.as_ref().map(|(there, _)| there.id()).map_err(Error::code));
         let facts = Facts {
-            on_disk: sight.of(&read),
-            offered,
-            dropped: id.is_some_and(|id| library.when_dropped(file, id).is_some()),
-            refused: row.refused.filter(|(refused, ..)| Some(*refused) == id).map(|(_, no, _)| no.code),
-            wanted: row.wanted,
             rotted: stamp.is_some_and(|stamp| store.has_rotted(file, &stamp)),
             failed: self.failures.waits(file, stamp, Instant::now()),
             unsteady_copy: self.is_own_copy(file) && !self.watch.is_still(file),
             // The disk may have gone since the last look, or while the file was read.
             paused: paused || !store.has_marker(),
+            ..facts_of(library, file, &row, on_disk, stamp)
         };
         (facts, stamp, read)
     }
@@ -403,6 +358,39 @@ impl Folder {
         self.settle(&aside, Sight::default());
         Ok(true)
     }
+}
+
+/// The facts of a name that do not depend on the folder's own memory, where this lies on the disk, and looks so. Bytes
+/// that are not offered count as published when they were put there.
+pub(super) fn facts_of(
+    library: &Library,
+    file: &FileName,
+    row: &Title,
+    on_disk: OnDisk,
+    stamp: Option<Stamp>,
+) -> Facts {
+    let offered = match &row.offer {
+        None => OnOffer::No,
+        Some(offer) if offer.is_whole() => OnOffer::Whole(offer.id()),
+        Some(offer) => OnOffer::Part(offer.id()),
+    };
+    let id = match (on_disk, offered) {
+        (OnDisk::Bytes(id), _) | (_, OnOffer::Whole(id) | OnOffer::Part(id)) => Some(id),
+        (_, OnOffer::No) => None,
+    };
+    if let OnDisk::Bytes(there) = on_disk
+        && !matches!(offered, OnOffer::Part(_))
+        && offered != OnOffer::Whole(there)
+        && let Some(put) = stamp.and_then(|stamp| stamp.put_at())
+    {
+        // A person has put it there then; what was fetched is offered already.
+        library.published(file, there, put);
+    }
+    let dropped = id.is_some_and(|id| library.when_dropped(file, id).is_some());
+    let refused = row.refused.as_ref().filter(|(refused, ..)| Some(*refused) == id);
+    let (refused, wanted) = (refused.map(|(_, no, _)| no.code), row.wanted);
+    let (rotted, failed, unsteady_copy, paused) = (false, false, false, false);
+    Facts { on_disk, offered, dropped, rotted, refused, wanted, failed, unsteady_copy, paused }
 }
 
 #[cfg(test)]

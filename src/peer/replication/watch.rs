@@ -26,6 +26,8 @@
 
 use std::collections::BTreeMap;
 
+use super::decide::{OnDisk, PATIENT_LOOKS};
+use crate::error::Code;
 use crate::share::store::Stamp;
 use crate::share::{FileId, FileName};
 
@@ -35,6 +37,34 @@ const MANY: usize = 3;
 /// How many looks must have seen the same of a conflict copy until it is believed that nobody goes on writing to it: a
 /// minute at the usual pace, since each comes after half the time while it is not settled.
 const STILL: u32 = 24;
+
+/// How a name came to be settled: by itself, or by a look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sight {
+    /// By a look at the whole folder.
+    pub(super) whole_look: bool,
+    /// In how many looks in a row its file was seen to change.
+    pub(super) changing: u32,
+    /// How it was seen when looks agreed on it: what is read must look so, too.
+    pub(super) agreed: Option<Stamp>,
+}
+
+impl Sight {
+    /// Whether a file that was read, and looked like this, is what looks agreed on.
+    pub(super) fn agrees(self, stamp: Stamp) -> bool {
+        self.agreed.is_none_or(|agreed| agreed == stamp)
+    }
+
+    /// What lies there, if this came of reading it.
+    pub(super) fn of(self, read: Result<FileId, Code>) -> OnDisk {
+        match read {
+            Ok(id) => OnDisk::Bytes(id),
+            Err(Code::Busy) => OnDisk::Changing { looks: self.changing },
+            Err(Code::NotFound) => OnDisk::Nothing { whole_look: self.whole_look },
+            Err(_) => OnDisk::Unreadable,
+        }
+    }
+}
 
 /// What one look has shown.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,6 +82,17 @@ impl Look {
     pub(super) fn is_disaster(&self, offered: usize, found: usize) -> bool {
         let lost = self.vanished.len() - found;
         lost >= MANY && lost * 2 > offered
+    }
+
+    /// What is to be settled now: what has vanished, what has been changing for long, and what is to be read.
+    pub(super) fn sights(self) -> impl Iterator<Item = (FileName, Sight)> {
+        let sight = Sight { whole_look: true, ..Sight::default() };
+        let vanished = self.vanished.into_iter().map(move |file| (file, sight));
+        let moving = self.moving.into_iter().filter(|(_, looks)| *looks >= PATIENT_LOOKS);
+        let moving = moving.map(move |(file, changing)| (file, Sight { changing, ..sight }));
+        let read =
+            self.read.into_iter().map(move |(file, seen)| (file, Sight { agreed: Some(seen), ..sight }));
+        vanished.chain(moving).chain(read)
     }
 
     /// The names of what is new or changed.

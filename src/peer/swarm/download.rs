@@ -293,10 +293,9 @@ impl Transfer<'_> {
         // A neighbour that is silent and not listed any more was taken off by the manager. What it owes is asked of
         // others.
         let is_listed = |peer| found.holders.iter().any(|holder| holder.peer == peer);
-        let state = self.neighbours.lock();
-        let gone = state.silent(GONE, Instant::now()).filter(|(peer, _)| !is_listed(*peer));
+        let (state, now) = (self.neighbours.lock(), Instant::now());
+        let gone = state.silent(GONE, now).filter(|(peer, _)| !is_listed(*peer));
         gone.for_each(|(_, line)| line.close());
-        drop(state);
         Ok((found.holders, found.requester))
     }
 
