@@ -72,7 +72,6 @@
 //! | `watch_lease` | one a lease that is held by hand | says when it has ended |
 //! | `keep_lease` | one a held lease | renews it, hears of losses |
 //! | `serve_slot` | one a leased slot | sends products to it and takes the answers |
-//! | `tell_progress` | one a multiply, while it has a lease | tells the manager how far the products are |
 //! | `show_progress` | one for what may take long, a multiply or a download, say | the bar on the terminal |
 //! | `serve_client` | one a client of `uppercase` | answers its lines |
 //! | `show_lines` | one a prompt on a terminal | shows warnings above the line that is typed |

@@ -199,7 +199,7 @@ impl Multiplication<'_> {
             let lease = self.lease(network, slots, again)?;
             waited += asked.elapsed();
             self.round(&lease, network.config.admission.secret.as_ref());
-            let before = std::mem::replace(&mut done, self.products.done());
+            let before = std::mem::replace(&mut done, self.products.summary().0);
             if done == products {
                 return Ok(waited);
             }
@@ -230,9 +230,6 @@ impl Multiplication<'_> {
         let (mut manager, mut peers) = ((again, None), (again, None));
         let mut wanted = slots;
         loop {
-            if self.question.is_stopped() {
-                return Err(stopped());
-            }
             let number = match manager.0 {
                 true => network.wait_for_number(ROUND_PAUSE),
                 false => network.first_number(),
@@ -306,7 +303,7 @@ impl Multiplication<'_> {
         avoided.len() < before
     }
 
-    /// Works under one lease until the work or the lease is done: a thread for each slot, and one that tells how far
+    /// Works under one lease until the work or the lease is done: a thread for each slot; and this one tells how far
     /// they are until the last of them has ended.
     fn round(&self, lease: &HeldLease, secret: Option<&Key>) {
         let at: Vec<String> =
@@ -314,19 +311,6 @@ impl Multiplication<'_> {
         self.note(format!("leased {}: {}", counted(lease.size(), "slot"), at.join(", ")));
         let (ends, over) = bounded::<()>(0);
         std::thread::scope(|scope| {
-            let tell = move || {
-                let tell_manager = |progress| lease.line.send(&ToManager::Progress(progress));
-                let tell_user = |done, text, by| {
-                    self.tell(MultiplyEvent::SoFar { done, text, by });
-                    if self.question.is_stopped() {
-                        lease.stop();
-                    }
-                };
-                self.products.tell_progress(&over, tell_manager, tell_user);
-            };
-            if let Err(e) = thread::start_scoped(scope, "tell_progress", tell) {
-                debug!("nobody is told how far this is: {e}");
-            }
             let slots = lease.slots.iter().flat_map(|card| (0..card.slots).map(move |_| card));
             for card in slots {
                 let ends = ends.clone();
@@ -344,6 +328,14 @@ impl Multiplication<'_> {
                 }
             }
             drop(ends);
+            let tell_manager = |progress| lease.line.send(&ToManager::Progress(progress));
+            let tell_user = |done, text, by| {
+                self.tell(MultiplyEvent::SoFar { done, text, by });
+                if self.question.is_stopped() {
+                    lease.stop();
+                }
+            };
+            self.products.tell_progress(&over, tell_manager, tell_user);
         });
     }
 }

@@ -20,9 +20,9 @@
 //! is looked at before it is taken, and again after each wait.
 //!
 //! # What is told
-//! The table changes thousands of times a second where products are small, and an eye cannot see that. So one thread,
-//! `tell_progress`, looks at it every [`PAUSE`] and sends all of it to the manager if it has changed: the first time at
-//! once, and once more at the end. Nobody waits for it, and it waits for nobody.
+//! The table changes thousands of times a second where products are small, and an eye cannot see that. So the thread
+//! that waits for the slots looks at it every [`PAUSE`] and sends all of it to the manager if it has changed: the first
+//! time at once, and once more at the end. No slot waits for it.
 //!
 //! # What is missing
 //! Of more than [`limits::PRODUCTS`] products (four levels and more) only the first are told to the manager; of the
@@ -168,11 +168,6 @@ impl Products {
         }
     }
 
-    /// How many are done.
-    pub(super) fn done(&self) -> usize {
-        self.rows.lock().all.iter().filter(|row| row.stage == ProductStage::Checked).count()
-    }
-
     /// Tells how far all is until `over` is disconnected, and then what is left.
     pub(super) fn tell_progress(
         &self,
@@ -216,7 +211,7 @@ impl Products {
     }
 
     /// How many are done; and for the bar "sent 7, computed 5, checked 4", and by whom: " (ada 2, ben 2)".
-    fn summary(&self) -> (usize, String, String) {
+    pub(super) fn summary(&self) -> (usize, String, String) {
         let rows = self.rows.lock();
         let (mut sent, mut computed, mut by) = (0, 0, BTreeMap::new());
         for row in &rows.all {
@@ -363,7 +358,7 @@ mod tests {
         zero.finish();
         (2..7).for_each(|_| takes(&products, &ada).finish());
         assert!(products.next(&ada, || true, |_| {}).is_none());
-        assert_eq!(products.done(), 7);
+        assert_eq!(products.summary().0, 7);
         let report = products.report();
         assert_eq!((report[1].product, &*report[1].peer, report[1].attempts), (1, "p12", 2));
     }
