@@ -179,7 +179,8 @@ fn tell_shared(peer: &Peer) {
 }
 
 fn say_ready(peer: &Peer) -> Result<()> {
-    cli::say_ready("peer", &peer.network().config.name.to_string(), peer.addr())
+    let network = peer.network();
+    cli::say_ready("peer", &network.config.name.to_string(), network.addr)
 }
 
 /// Starts the thread that makes a peer leave in order when a signal comes in the middle of a command. At a prompt on a

@@ -128,7 +128,7 @@ pub(super) fn serve(context: &Context, file: &FileName, mut until_copied: bool) 
             Ok(now) if said != Some(now) => {
                 until_copied = now.is_some();
                 let others = now.map_or_else(String::new, |(wanted, _)| counted(wanted, "other peer"));
-                let serving = format!("serving {file} at {} until", peer.addr());
+                let serving = format!("serving {file} at {} until", peer.network().addr);
                 tell(match (now, said.replace(now)) {
                     (None, _) => serving + " Ctrl-C",
                     (_, None) => format!("{serving} all of it is at {others}, or Ctrl-C"),

@@ -104,7 +104,7 @@ fn table(peers: &[PeerState]) -> String {
 /// What this peer is doing.
 pub(super) fn status(context: &Context) -> Result<Outcome> {
     let peer = context.peer()?;
-    let (name, addr, manager) = (&context.config.name, peer.addr(), context.config.manager);
+    let (name, addr, manager) = (&context.config.name, peer.network().addr, context.config.manager);
     let (standing, (slots, serving)) = (peer.network().standing(), peer.load());
     let (files, uploads) = (peer.wings.library.offers().len(), peer.wings.uploads.status(Instant::now()));
     let held = context.lease.as_ref().and_then(|lease| Some((lease, lease.left()?)));

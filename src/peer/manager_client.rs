@@ -29,21 +29,18 @@ const RESTART: Duration = Duration::from_millis(1500);
 /// The pause before it tries again.
 const RESTART_CHECK: Duration = Duration::from_millis(50);
 
-/// A connection to the manager at this address. Where nobody listens there, `pause` waits before another attempt, or
-/// says that there shall be none.
+/// A connection to the manager at this address. Where nobody listens there, it may be about to start again: one that
+/// `tries_again` waits for that.
 ///
 /// # Errors
 /// When nobody listens there.
-pub(crate) fn reach_manager(
-    addr: SocketAddr,
-    secret: Option<&Key>,
-    pause: impl Fn(Duration) -> bool,
-) -> Result<Connection> {
+pub(crate) fn reach_manager(addr: SocketAddr, secret: Option<&Key>, tries_again: bool) -> Result<Connection> {
     let end = Instant::now() + RESTART;
     loop {
         match Connection::connect(addr, limits::MANAGER_LINE, secret) {
-            Err(no) if is_refused(&no) && Instant::now() < end && pause(RESTART_CHECK) => {
+            Err(no) if is_refused(&no) && tries_again && Instant::now() < end => {
                 debug!("nobody listens at {addr}: trying again");
+                std::thread::sleep(RESTART_CHECK);
             }
             reached => {
                 return reached
@@ -233,13 +230,7 @@ impl ManagerClient {
 
     fn ask_quietly<T>(&mut self, question: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
         let rested = self.connection.is_some();
-        let pause = |pause| {
-            if self.says_wait {
-                std::thread::sleep(pause);
-            }
-            self.says_wait
-        };
-        let reach = || reach_manager(self.addr, self.secret.as_ref(), pause);
+        let reach = || reach_manager(self.addr, self.secret.as_ref(), self.says_wait);
         let mut connection = self.connection.take().map_or_else(reach, Ok)?;
         match question(&mut connection) {
             Err(e) if e.code() == Code::Failed && rested => {

@@ -74,10 +74,10 @@ fn converse(wings: &Wings) -> Result<Infallible> {
     let network = &wings.network;
     let manager = network.config.manager;
     // A peer that stays comes again by itself.
-    let pause = |pause| !network.config.keeps && network.pause(pause);
-    let mut connection = reach_manager(manager, network.config.admission.secret.as_ref(), pause)?;
-    let (addr, bound) = (advertised(network, &connection)?, wings.serving.still_bound());
-    connection.send(&register(network, addr, bound))?;
+    let tries_again = !network.config.keeps;
+    let mut connection = reach_manager(manager, network.config.admission.secret.as_ref(), tries_again)?;
+    let bound = wings.serving.bindings.lock().still_bound(wings.serving.clock.now());
+    connection.send(&register(network, advertised(network, &connection), bound))?;
     let line = connection.outbox();
     network.connected(line.clone());
     let mut talk = Talk { wings, line, silence: limits::MESSAGE_TIME, last_ping: None };
@@ -119,17 +119,10 @@ pub(super) fn register(network: &Network, addr: SocketAddr, bound: Vec<Bound>) -
 
 /// The address that others are told: what was asked for, else where this peer listens. One that listens
 /// on every interface names the one by which it reaches the manager.
-fn advertised(network: &Network, connection: &Connection) -> Result<SocketAddr> {
+fn advertised(network: &Network, connection: &Connection) -> SocketAddr {
     let own = network.addr;
-    match network.config.advertise {
-        Some(addr) => Ok(addr),
-        None if !own.ip().is_unspecified() => Ok(own),
-        None => {
-            let local = connection.stream().local_addr();
-            let broke = |e| Error::failed("the connection to the manager broke").because(e);
-            Ok(SocketAddr::new(local.map_err(broke)?.ip(), own.port()))
-        }
-    }
+    let here = || connection.stream().local_addr().map_or(own, |here| SocketAddr::new(here.ip(), own.port()));
+    network.config.advertise.unwrap_or_else(|| if own.ip().is_unspecified() { here() } else { own })
 }
 
 /// What one conversation with the manager has come to.
@@ -155,7 +148,7 @@ impl Talk<'_> {
             FromManager::Ping {} => self.answer_ping(),
             FromManager::Bind { lease, slots, for_ms, key } => serving.bind(lease, slots, for_ms, key),
             FromManager::Unbind { lease } => {
-                if serving.unbind(lease) {
+                if serving.bindings.lock().unbind(lease) {
                     self.line.post(&ToManager::Unbound { lease });
                 }
             }

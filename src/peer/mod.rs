@@ -30,7 +30,6 @@ mod sessions;
 pub(crate) mod swarm;
 pub(crate) mod wings;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -108,11 +107,6 @@ impl Peer {
         Ok(())
     }
 
-    /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
-        self.server.addr()
-    }
-
     /// Its place in the network.
     pub fn network(&self) -> &Network {
         &self.wings.network
@@ -120,7 +114,7 @@ impl Peer {
 
     /// How many slots it offers, and how many products it is serving.
     pub fn load(&self) -> (u32, u32) {
-        self.wings.serving.load()
+        self.wings.serving.bindings.lock().load()
     }
 
     /// Leaves in order: says `quit`, ends every conversation, joins every thread. What is not written yet is then.

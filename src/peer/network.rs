@@ -70,7 +70,7 @@ pub struct Network {
     /// How this peer is to behave.
     pub config: Config,
     /// Where it listens.
-    pub(crate) addr: SocketAddr,
+    pub addr: SocketAddr,
     known: Mutex<Contact>,
     changed: Condvar,
 }

@@ -88,7 +88,7 @@ impl HeldLease {
         on_wait: &mut dyn FnMut(usize, String),
     ) -> Result<Self> {
         // Where it is being restarted, `Network::ask` waits until this peer has joined it again.
-        let mut connection = reach_manager(config.manager, config.admission.secret.as_ref(), |_| false)?;
+        let mut connection = reach_manager(config.manager, config.admission.secret.as_ref(), false)?;
         connection.send(lease)?;
         let line = connection.outbox();
         loop {

@@ -29,7 +29,7 @@ use crate::matrix::strassen;
 use crate::net::connection::{Connection, Received};
 use crate::net::key::Key;
 use crate::net::limits;
-use crate::net::message::{Bound, FromPeer, LeaseId, ToManager, ToPeer, unexpected};
+use crate::net::message::{FromPeer, LeaseId, ToManager, ToPeer, unexpected};
 
 /// How often a product that waits for the cores looks whether its requester is still there.
 const GONE_CHECK: Duration = Duration::from_millis(100);
@@ -40,8 +40,8 @@ const SMALL: u64 = 4096;
 /// What this peer serves, and the way to tell the manager about it.
 pub(super) struct Serving {
     network: Arc<Network>,
-    clock: Clock,
-    bindings: Mutex<Bindings>,
+    pub(super) clock: Clock,
+    pub(super) bindings: Mutex<Bindings>,
     bound: Condvar,
     /// How many there are; locked while a product is computed on them. No lock of a peer is taken under it.
     cores: Mutex<usize>,
@@ -61,11 +61,6 @@ impl Serving {
         }
     }
 
-    /// How many slots there are, and how many products are being served.
-    pub(super) fn load(&self) -> (u32, u32) {
-        self.bindings.lock().load()
-    }
-
     /// Another manager knows this peer now.
     pub(super) fn rejoined(&self) {
         self.bindings.lock().rejoined();
@@ -76,18 +71,6 @@ impl Serving {
     pub(super) fn bind(&self, lease: LeaseId, slots: u32, for_ms: u64, key: Key) {
         self.bindings.lock().bind(lease, slots, self.clock.now().saturating_add(for_ms), key);
         self.bound.notify_all();
-    }
-
-    /// The manager said `unbind`. True if nothing of the lease is served any more, so that it can be told at
-    /// once; else it is told when the last product ends.
-    #[must_use]
-    pub(super) fn unbind(&self, lease: LeaseId) -> bool {
-        self.bindings.lock().unbind(lease)
-    }
-
-    /// What is still served although the manager is gone.
-    pub(super) fn still_bound(&self) -> Vec<Bound> {
-        self.bindings.lock().still_bound(self.clock.now())
     }
 
     /// Begins a product, if its lease allows it. A product may overtake its `bind` by a moment. A small one by which
