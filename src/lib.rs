@@ -87,8 +87,9 @@
 //!
 //! 1. the last states of the board (`manager::board`), then the manager's table (`manager::desk`), then a listener's
 //!    [`net::outbox::Outbox`], whose lock is held for a copy in memory;
-//! 2. at a peer: the orders of replication, then the library, then its place in the network, or one file's pieces;
-//! 3. at a peer: a download's neighbours, then the outboxes to them.
+//! 2. at a peer: the library, then its place in the network, or one file's pieces;
+//! 3. at a peer: a download's neighbours, then the outboxes to them, or what says whether it is wanted: the library, the
+//!    orders of replication.
 //!
 //! No lock is held while a thread waits for somebody else's program. This is wrong:
 //!

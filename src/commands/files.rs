@@ -258,9 +258,9 @@ fn run_download(
     manager: &mut ManagerClient,
     found: Listing,
 ) -> Result<DownloadReport> {
-    let peer = context.peer()?;
-    let new = DownloadSettings::new(&peer.wings.library, &peer.wings.uploads, store);
-    let settings = DownloadSettings { order, repair, stop: Some(&context.work.stop), ..new };
+    let Wings { library, uploads, .. } = &*context.peer()?.wings;
+    let is_stopped = &|| context.work.is_stopped();
+    let settings = DownloadSettings { library, uploads, store, order, repair, stall: None, is_stopped };
     show_work(show_download, |events| download(settings, manager, found, events))
 }
 
@@ -509,7 +509,6 @@ mod tests {
             file: "a.bin".parse().unwrap(),
             size: 32 << 20,
             seconds: 0.125,
-            fsync_seconds: 0.5,
             pieces: 128,
             waste: Waste::default(),
             from: vec![share("ada", 43), share("ben", 85)],

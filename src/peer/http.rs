@@ -86,7 +86,7 @@ impl Mirror<'_> {
     }
 
     fn name(&self) -> &Name {
-        &self.library.network().config.name
+        &self.library.network.config.name
     }
 
     /// The files that are whole, in the order of their names, or as the request asks.
@@ -119,7 +119,7 @@ impl Mirror<'_> {
     /// It has no links but those to the files: `wget -r` follows every link that it finds, and no button.
     fn listing(&self, files: Arc<[Listable]>) -> Answer {
         let title = format!("The files of the peer {}", self.name());
-        let board = format!("http://{}/", self.library.network().config.manager);
+        let board = format!("http://{}/", self.library.network.config.manager);
         let size: u64 = files.iter().map(|(offer, _)| offer.manifest.layout().size()).sum();
         let content = html! {
             h1 { (title) }
@@ -153,7 +153,7 @@ impl Mirror<'_> {
 
     /// Whether this peer may send nothing.
     fn is_silent(&self) -> bool {
-        self.library.network().config.upload.up == Some(0)
+        self.library.network.config.upload.up == Some(0)
     }
 
     /// Looks a name up, and sends what it stands for.
@@ -260,7 +260,7 @@ mod tests {
     fn a_listing_is_made_while_it_is_sent_so_one_that_does_not_read_takes_little_memory() {
         let dir = tempfile::tempdir().unwrap();
         let library = Library::new(Arc::new(alone(dir.path())));
-        let uploads = Arc::new(Uploads::new(library.network().config.upload, 1));
+        let uploads = Arc::new(Uploads::new(library.network.config.upload, 1));
         let mirror = Mirror { library: &library, uploads: &uploads };
         let files = mirror.files(&Request::parse(b"GET /data/ HTTP/1.0\r\n\r\n").unwrap());
         assert!(mirror.json(Arc::clone(&files)).is_made_while_sent());

@@ -7,7 +7,6 @@
 //! what `folder` does to a disk. The disk itself is [`Disk`](crate::sim::disk).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -87,12 +86,6 @@ enum Talk {
     Slot(usize, PeerCard, u32),
 }
 
-/// A running order.
-struct Order {
-    stop: Arc<AtomicBool>,
-    fetch: Option<Fetch>,
-}
-
 /// A download.
 struct Fetch {
     manifest: Arc<Manifest>,
@@ -160,7 +153,8 @@ pub(crate) struct Peer {
     pause: Millis,
     publishing: Option<ConnId>,
     publish_at: Millis,
-    orders: BTreeMap<FileName, Order>,
+    /// The running orders, and the download of each when it has begun.
+    orders: BTreeMap<FileName, Option<Fetch>>,
     /// An order may wait for a worker.
     orders_due: bool,
     jobs: Vec<Job>,
@@ -272,7 +266,7 @@ impl Peer {
     fn next_time(&self, now: Millis) -> Millis {
         let products = self.products.iter().map(|it| it.ends);
         let early = self.early.iter().map(|(.., by)| *by);
-        let queries = self.orders.values().filter_map(|order| order.fetch.as_ref().map(|it| it.next_query));
+        let queries = self.orders.values().flatten().map(|fetch| fetch.next_query);
         let jobs =
             self.jobs.iter().filter(|job| !job.over).flat_map(|job| [job.again, job.renew_at]).flatten();
         let look = (self.asks.is_none()).then_some(self.next_look.max(now + 1));
@@ -333,7 +327,7 @@ impl Peer {
             Some(Talk::Fetch(file, peer)) => {
                 let (file, peer) = (file.clone(), *peer);
                 self.talks.remove(&conn);
-                if let Some(fetch) = self.orders.get_mut(&file).and_then(|order| order.fetch.as_mut()) {
+                if let Some(fetch) = self.orders.get_mut(&file).and_then(Option::as_mut) {
                     fetch.picker.left(peer);
                     fetch.neighbours.remove(&peer);
                     fetch.told.remove(&peer);
@@ -394,7 +388,7 @@ impl Peer {
             FromManager::Peers { peers } => self.network.meet(peers),
             FromManager::Ping {} => {
                 let status = self.replication.status();
-                let downloads = self.orders.values().filter_map(|order| order.fetch.as_ref()).map(Fetch::row);
+                let downloads = self.orders.values().flatten().map(Fetch::row);
                 let said = Activity {
                     list: self.library.fingerprint(),
                     paused: status.paused,
@@ -523,8 +517,7 @@ impl Peer {
             },
             Talk::QueryAgain(file) => {
                 let found = answer.and_then(|answer| listing(&file, answer, payload));
-                let Some(order) = self.orders.get_mut(&file) else { return };
-                let Some(fetch) = &mut order.fetch else { return };
+                let Some(Some(fetch)) = self.orders.get_mut(&file) else { return };
                 fetch.asked = None;
                 let Ok((found, holders)) = found else { return };
                 if found.id() != fetch.manifest.id() {
@@ -674,9 +667,7 @@ impl Peer {
     }
 
     fn offer(&self, there: Arc<Manifest>) {
-        let (file, id) = (there.name().clone(), there.id());
         self.library.offer(Arc::new(Offer::whole(&self.replication.store, there)));
-        self.replication.is_here(&file, id);
     }
 
     fn trash(&mut self, disk: &mut Disk, file: &FileName) {
@@ -744,8 +735,8 @@ impl Peer {
             if !self.orders_due {
                 return;
             }
-            let Some((file, stop)) = self.replication.next_order() else { return };
-            self.orders.insert(file.clone(), Order { stop, fetch: None });
+            let Some(file) = self.replication.next_order() else { return };
+            self.orders.insert(file.clone(), None);
             self.query(net, &file, now, Talk::Query(file.clone(), None));
         }
     }
@@ -776,7 +767,7 @@ impl Peer {
             .library
             .get(file)
             .is_some_and(|offer| offer.id() == id && (!offer.is_whole() || self.serves(disk, file, id)));
-        if !self.replication.fetches(file, id) || here {
+        if self.library.when_dropped(file, id).is_some() || here {
             return self.done(file, None);
         }
         if disk.files.contains_key(file) {
@@ -816,7 +807,7 @@ impl Peer {
             asked: None,
         };
         if let Some(order) = self.orders.get_mut(file) {
-            order.fetch = Some(fetch);
+            *order = Some(fetch);
         }
         self.join(net, file, holders, now);
         self.finish(net, disk, file, now);
@@ -825,7 +816,7 @@ impl Peer {
     /// Connects to holders that are not listened to yet.
     fn join(&mut self, net: &mut Net, file: &FileName, holders: Vec<Holder>, now: Millis) {
         let (own, requester) = (self.network.addr, self.network.credentials().peer);
-        let Some(fetch) = self.orders.get_mut(file).and_then(|order| order.fetch.as_mut()) else { return };
+        let Some(fetch) = self.orders.get_mut(file).and_then(Option::as_mut) else { return };
         for Holder { peer, addr, pass, .. } in holders {
             let avoided = fetch.avoided.get(&peer).is_some_and(|until| now < *until);
             if addr == own
@@ -849,12 +840,12 @@ impl Peer {
     fn attend(&mut self, net: &mut Net, disk: &mut Disk, now: Millis) {
         let files: Vec<FileName> = self.orders.keys().cloned().collect();
         for file in files {
-            let Some(order) = self.orders.get_mut(&file) else { continue };
-            let Some(fetch) = &mut order.fetch else { continue };
+            let Some(Some(fetch)) = self.orders.get_mut(&file) else { continue };
             if !fetch.neighbours.is_empty() {
                 fetch.last_seen = now;
             }
-            let failed = if order.stop.load(Ordering::SeqCst) {
+            let is_void = self.replication.is_void(&file, fetch.manifest.id());
+            let failed = if is_void || self.replication.is_paused() {
                 Some(Error::failed("it is stopped"))
             } else if now >= fetch.last_piece + STALL {
                 Some(Error::failed("nothing has come"))
@@ -868,7 +859,7 @@ impl Peer {
             } else if fetch.asked.is_none() && now >= fetch.next_query {
                 fetch.next_query = now + QUERY_PAUSE;
                 let asked = self.query(net, &file, now, Talk::QueryAgain(file.clone()));
-                if let Some(fetch) = self.orders.get_mut(&file).and_then(|order| order.fetch.as_mut()) {
+                if let Some(fetch) = self.orders.get_mut(&file).and_then(Option::as_mut) {
                     fetch.asked = Some(asked);
                 }
             } else if now >= fetch.next_query {
@@ -887,7 +878,7 @@ impl Peer {
         now: Millis,
     ) {
         self.deadlines.insert(conn, now + 60_000);
-        let Some(fetch) = self.orders.get_mut(file).and_then(|order| order.fetch.as_mut()) else {
+        let Some(fetch) = self.orders.get_mut(file).and_then(Option::as_mut) else {
             self.talks.remove(&conn);
             return net.close(conn, self.node);
         };
@@ -945,7 +936,7 @@ impl Peer {
 
     /// Says what each neighbour is asked for, and whether it has anything that helps.
     fn request(&mut self, net: &mut Net, file: &FileName) {
-        let Some(fetch) = self.orders.get_mut(file).and_then(|order| order.fetch.as_mut()) else { return };
+        let Some(fetch) = self.orders.get_mut(file).and_then(Option::as_mut) else { return };
         for (&peer, &conn) in &fetch.neighbours {
             let on = fetch.picker.interested(peer);
             if fetch.told.insert(peer, on) != Some(on) {
@@ -972,7 +963,7 @@ impl Peer {
 
     /// A download that has all pieces gets its name.
     fn finish(&mut self, net: &mut Net, disk: &mut Disk, file: &FileName, now: Millis) {
-        let Some(fetch) = self.orders.get(file).and_then(|order| order.fetch.as_ref()) else { return };
+        let Some(fetch) = self.orders.get(file).and_then(Option::as_ref) else { return };
         if fetch.picker.is_done() {
             let there = Arc::clone(&fetch.manifest);
             let part = (file.clone(), there.id());
@@ -991,8 +982,7 @@ impl Peer {
     }
 
     fn end_fetch(&mut self, net: &mut Net, disk: &mut Disk, file: &FileName, ended: Result<()>, now: Millis) {
-        let Some(order) = self.orders.get_mut(file) else { return };
-        let (Some(fetch), stop) = (order.fetch.take(), Arc::clone(&order.stop)) else { return };
+        let Some(fetch) = self.orders.get_mut(file).and_then(Option::take) else { return };
         for &conn in fetch.neighbours.values().chain(&fetch.asked) {
             self.talks.remove(&conn);
             self.deadlines.remove(&conn);
@@ -1007,18 +997,20 @@ impl Peer {
             }
             Err(why) => {
                 self.library.take_back(&fetch.offer);
-                if why.code() == Code::Conflict {
-                    self.library.in_the_way(file, id);
-                } else if stop.load(Ordering::SeqCst)
-                    && (self.library.when_dropped(file, id).is_some() || self.library.find(file, id).is_ok())
-                {
+                let is_void = self.replication.is_void(file, id);
+                if is_void {
                     disk.parts.remove(&(file.clone(), id));
                 }
-                if why.code() == Code::Expired {
-                    self.query(net, file, now, Talk::Query(file.clone(), None));
-                } else {
-                    self.done(file, Some(why));
+                match why.code() {
+                    _ if is_void || self.replication.is_paused() => return self.done(file, None),
+                    Code::Expired => {
+                        self.query(net, file, now, Talk::Query(file.clone(), None));
+                        return;
+                    }
+                    Code::Conflict => self.library.in_the_way(file, id),
+                    _ => {}
                 }
+                self.done(file, Some(why));
             }
         }
     }

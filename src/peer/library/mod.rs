@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 use self::offer::{Offer, Source};
 use super::manager_client::{Listing, ManagerClient};
@@ -121,15 +121,6 @@ impl Known {
         };
     }
 
-    fn forget_told(&mut self) {
-        self.rows.retain(|_, row| {
-            (row.told, row.refused) = (None, None);
-            row.is_left()
-        });
-        self.stale = self.rows.keys().cloned().collect();
-        self.print = Fingerprint::default();
-    }
-
     /// A row goes of which nothing is left.
     fn tidy(&mut self, file: &FileName) {
         if self.rows.get(file).is_some_and(|row| !row.is_left()) {
@@ -141,7 +132,8 @@ impl Known {
 /// What this peer offers, and what it knows of it.
 #[derive(Debug)]
 pub struct Library {
-    network: Arc<Network>,
+    /// This peer and the others.
+    pub(crate) network: Arc<Network>,
     known: Mutex<Known>,
     changed: Condvar,
 }
@@ -151,11 +143,6 @@ impl Library {
     pub(super) fn new(network: Arc<Network>) -> Self {
         let known = Known { versions: Versions::new(ROOM), ..Known::default() };
         Self { network, known: Mutex::new(known), changed: Condvar::new() }
-    }
-
-    /// This peer and the others.
-    pub(crate) fn network(&self) -> &Network {
-        &self.network
     }
 
     /// Offers a file, in the place of another of its name. That is news, also where the last offer was refused.
@@ -266,7 +253,13 @@ impl Library {
 
     /// The manager knows nothing of what it was told: it asks for the list again, or there is another one, or none.
     pub(super) fn tell_again(&self) {
-        self.known.lock().forget_told();
+        let known = &mut *self.known.lock();
+        known.rows.retain(|_, row| {
+            (row.told, row.refused) = (None, None);
+            row.is_left()
+        });
+        known.stale = known.rows.keys().cloned().collect();
+        known.print = Fingerprint::default();
         self.changed.notify_all();
     }
 
@@ -324,14 +317,11 @@ impl Library {
 
     /// Writes the drops to a file, unless it knows them all. What fails is tried again the next time.
     pub(crate) fn save_drops(&self, path: &Path) {
-        let drops = {
-            let mut known = self.known.lock();
-            if !std::mem::take(&mut known.unsaved) {
-                return;
-            }
-            all_drops(&known.versions)
-        };
-        if let Err(e) = drops::save(path, &drops) {
+        // What comes between these two is saved, and then saved again.
+        if !std::mem::take(&mut self.known.lock().unsaved) {
+            return;
+        }
+        if let Err(e) = drops::save(path, &self.drops()) {
             self.known.lock().unsaved = true;
             warn!("{e}");
         }
@@ -339,7 +329,8 @@ impl Library {
 
     /// All drops that are remembered: rumours first, then what was seen here, each oldest first.
     pub(crate) fn drops(&self) -> Vec<Dropped> {
-        all_drops(&self.known.lock().versions)
+        let known = self.known.lock();
+        known.versions.drops().map(|(at, file, id)| Dropped { file: file.clone(), id, at }).collect()
     }
 
     /// The manager has said `drop`.
@@ -347,7 +338,8 @@ impl Library {
         let mut known = self.known.lock();
         known.heard(drop);
         known.row(&drop.file).dropped.insert(drop.id);
-        self.unsettle(known, &drop.file);
+        known.unsettled.insert(drop.file.clone());
+        self.changed.notify_all();
     }
 
     /// The same, at a peer that came for one command: it has no folder to look after, and only offers them no more.
@@ -402,16 +394,12 @@ impl Library {
 
     // What is to be decided.
 
-    fn unsettle(&self, mut known: MutexGuard<'_, Known>, file: &FileName) {
-        known.unsettled.insert(file.clone());
-        self.changed.notify_all();
-    }
-
     /// A download of these bytes has found others in its way.
     pub(super) fn in_the_way(&self, file: &FileName, wanted: FileId) {
         let mut known = self.known.lock();
         known.row(file).wanted = Some(wanted);
-        self.unsettle(known, file);
+        known.unsettled.insert(file.clone());
+        self.changed.notify_all();
     }
 
     /// The end of a pause: what was dropped meanwhile is to be looked at.
@@ -459,10 +447,6 @@ impl Library {
     pub(super) fn is_over(&self) -> bool {
         self.known.lock().over
     }
-}
-
-fn all_drops(versions: &Versions) -> Vec<Dropped> {
-    versions.drops().map(|(at, file, id)| Dropped { file: file.clone(), id, at }).collect()
 }
 
 #[cfg(test)]

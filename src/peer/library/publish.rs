@@ -49,39 +49,54 @@ impl Library {
     }
 
     /// What the manager does not know yet, if this peer is registered.
-    #[cfg(test)]
-    pub(in crate::peer) fn news(&self, now: Millis) -> Option<(Credentials, News)> {
-        self.next(&mut self.known.lock(), now)
-    }
-
-    fn next(&self, known: &mut Known, now: Millis) -> Option<(Credentials, News)> {
+    pub(super) fn next(&self, known: &mut Known, now: Millis) -> Option<(Credentials, News)> {
         self.network.number()?;
         known.next_news(now).map(|news| (self.network.credentials(), news))
     }
 
-    /// The manager has answered to a piece of news.
+    /// The manager has answered to a piece of news. A file that is whole here, and that it does not list, is unsettled.
     ///
     /// # Errors
     /// When it has not: it is to be told again.
     pub(in crate::peer) fn answered(
         &self,
         who: &Credentials,
-        news: News,
+        News { file, offer, whole, at, .. }: News,
         answered: Result<()>,
     ) -> Result<()> {
-        let mut known = self.known.lock();
+        let known = &mut *self.known.lock();
         if self.network.number() != Some(who.peer) {
             return Ok(()); // It was told to a manager that has forgotten it.
         }
-        match known.told(&news, answered) {
-            Ok(true) => self.unsettle(known, &news.file),
-            Ok(false) => drop(self.changed.notify_all()),
-            Err(e) => {
-                info!("cannot tell the manager of {}: {e}", news.file);
-                known.stale.insert(news.file);
-                return Err(e);
+        match (offer, answered) {
+            (Some(offer), Ok(())) => {
+                known.tell(&file, Some((offer.id(), whole)));
+                // It may be offered no more, and even forgotten, since it was sent.
+                if !known.row(&file).offer.as_ref().is_some_and(|now| Arc::ptr_eq(now, &offer)) {
+                    known.stale.insert(file);
+                }
+            }
+            (Some(offer), Err(no)) if matches!(no.code(), Code::Conflict | Code::Busy | Code::Expired) => {
+                let last = known.busy.back().map_or(0, |(last, _)| *last);
+                let busy = (no.code() == Code::Busy).then_some((at + BUSY).max(last + BUSY_STEP));
+                known.busy.extend(busy.map(|again| (again, file.clone())));
+                let refused = (offer.id(), Refusal::from(&no), busy.unwrap_or(Millis::MAX));
+                let before = known.row(&file).refused.replace(refused);
+                // Each minute the same is no news.
+                if before.is_none_or(|(id, why, _)| (id, why.code) != (offer.id(), no.code())) {
+                    warn!("{file} is not offered to others: {no}");
+                    known.unsettled.extend(whole.then_some(file));
+                }
+            }
+            (None, Ok(())) => known.tell(&file, None),
+            (None, Err(no)) if no.code() == Code::NotFound => known.tell(&file, None),
+            (_, Err(no)) => {
+                info!("cannot tell the manager of {file}: {no}");
+                known.stale.insert(file);
+                return Err(no);
             }
         }
+        self.changed.notify_all();
         Ok(())
     }
 
@@ -129,35 +144,5 @@ impl Known {
             return Some(News { file, offer, whole, published, at });
         }
         None
-    }
-
-    /// The manager has answered to a piece of news; true when it does not list a file that is whole here.
-    fn told(&mut self, News { file, offer, whole, at, .. }: &News, answered: Result<()>) -> Result<bool> {
-        match (offer, answered) {
-            (Some(offer), Ok(())) => {
-                self.tell(file, Some((offer.id(), *whole)));
-                // It may be offered no more, and even forgotten, since it was sent.
-                if !self.row(file).offer.as_ref().is_some_and(|now| Arc::ptr_eq(now, offer)) {
-                    self.stale.insert(file.clone());
-                }
-            }
-            (Some(offer), Err(no)) if matches!(no.code(), Code::Conflict | Code::Busy | Code::Expired) => {
-                let last = self.busy.back().map_or(0, |(last, _)| *last);
-                let busy = (no.code() == Code::Busy).then_some((at + BUSY).max(last + BUSY_STEP));
-                self.busy.extend(busy.map(|again| (again, file.clone())));
-                let refused = (offer.id(), Refusal::from(&no), busy.unwrap_or(Millis::MAX));
-                let before = self.row(file).refused.replace(refused);
-                // Each minute the same is no news.
-                let is_news = before.is_none_or(|(id, why, _)| (id, why.code) != (offer.id(), no.code()));
-                if is_news {
-                    warn!("{file} is not offered to others: {no}");
-                }
-                return Ok(*whole && is_news);
-            }
-            (None, Ok(())) => self.tell(file, None),
-            (None, Err(no)) if no.code() == Code::NotFound => self.tell(file, None),
-            (_, Err(no)) => return Err(no),
-        }
-        Ok(false)
     }
 }

@@ -15,6 +15,13 @@ use crate::share::store::Store;
 
 const NOW: Duration = Duration::ZERO;
 
+impl Library {
+    /// What the manager does not know yet, if this peer is registered.
+    pub(in crate::peer) fn news(&self, now: Millis) -> Option<(Credentials, News)> {
+        self.next(&mut self.known.lock(), now)
+    }
+}
+
 /// A peer's library, and a folder with files.
 struct Lab {
     _dir: tempfile::TempDir,

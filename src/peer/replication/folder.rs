@@ -58,7 +58,7 @@ impl Folder {
             replication
                 .note(format!("what was here of {file} is removed: that download has lain still for a week"));
         }
-        let manager = ManagerClient::new(&replication.library.network().config);
+        let manager = ManagerClient::new(&replication.library.network.config);
         Self { replication, watch: Watch::default(), manager, failures: Failures::default() }
     }
 
@@ -87,7 +87,7 @@ impl Folder {
 
     /// Looks, and settles what was seen; says how long until the next look.
     fn look(&mut self) -> Duration {
-        let scan = self.replication.library.network().config.scan;
+        let scan = self.replication.library.network.config.scan;
         let seen = self.see();
         let is_news = self.replication.pause(seen.as_ref().err().map(Error::to_string));
         let Ok(look) = seen else { return scan };
@@ -211,7 +211,7 @@ impl Folder {
 
     /// Whether this is a conflict copy that this peer has made.
     fn is_own_copy(&self, file: &FileName) -> bool {
-        is_conflict_copy(file, &self.replication.library.network().config.name)
+        is_conflict_copy(file, &self.replication.library.network.config.name)
     }
 
     /// Does what was decided; false when the name must be looked at again soon.
@@ -252,12 +252,10 @@ impl Folder {
         self.failures.failed(file, stamp, Instant::now());
     }
 
-    /// These bytes are offered as they lie there, and need not be fetched.
+    /// These bytes are offered as they lie there. A download of them is void.
     fn offer(&self, manifest: Arc<Manifest>) {
-        let (file, id) = (manifest.name().clone(), manifest.id());
         let Replication { store, library, .. } = &*self.replication;
         library.offer(Arc::new(Offer::whole(store, manifest)));
-        self.replication.is_here(&file, id);
     }
 
     /// It stays where it is if it cannot go to the trash, but is not offered to a manager that has dropped it. False
@@ -274,7 +272,7 @@ impl Folder {
     /// The manager takes this peer off a file, and says whether others have all of a content that is not the one that
     /// is `here` now; `None` when it cannot be asked.
     fn taken_off(&mut self, file: &FileName, here: FileId) -> Option<bool> {
-        let network = self.replication.library.network();
+        let network = &self.replication.library.network;
         network.number()?;
         let elsewhere = match self.manager.lost(&network.credentials(), file) {
             Ok(listing) => listing.manifest.id() != here && listing.holders.iter().any(|holder| holder.whole),
@@ -337,7 +335,7 @@ impl Folder {
         why: &str,
     ) -> Result<bool> {
         if self.is_own_copy(file) {
-            let who = self.replication.library.network().credentials();
+            let who = self.replication.library.network.credentials();
             match self.manager.drop_file(&who, file, former, None) {
                 Err(e) if e.code() != Code::NotFound => return Err(e),
                 _ => info!("{file} has changed: its former version is dropped"),
@@ -349,7 +347,7 @@ impl Folder {
         let cannot =
             |e: Error| Error::new(e.code(), format!("{file} {why}, and cannot be set aside")).because(e);
         library.withdraw(file);
-        let own = &library.network().config.name;
+        let own = &library.network.config.name;
         let aside = store.set_aside(file, was, own, manifest.id()).map_err(cannot)?;
         let Some(aside) = aside else { return Ok(false) };
         self.replication

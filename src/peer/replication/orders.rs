@@ -2,19 +2,17 @@
 //!
 //! # The rule
 //! The manager's words (`fetch`, `drop`) come in through the membership, which must not wait for a disk. So orders are
-//! put into a queue here, and drops into the library. The lock is held for a moment only, and never across I/O; under
-//! it the library's may be taken, so that a drop is heard either before the tracker has said which bytes a download is
-//! of, or after.
+//! put into a queue here, and drops into the library. The lock is held for a moment only, and never across I/O.
 //!
 //! The manager decides which peer should have what, and bounds how many orders run at a peer. A worker takes the next
 //! one, asks the tracker which peers have it (on a connection that serves one order after another), and downloads it as
-//! `down` would. One that fails is not repeated here: the manager does that, after a pause.
+//! `down` would. Nobody tells it to stop: it asks the library again and again whether its bytes are still wanted. One
+//! that fails is not repeated here: the manager does that, after a pause.
 //!
 //! Here is kept, too, why nothing is done, if so, and what `status` is to show.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
@@ -28,6 +26,7 @@ use crate::peer::manager_client::ManagerClient;
 use crate::peer::swarm::download::download;
 use crate::peer::swarm::transfer::DownloadSettings;
 use crate::peer::swarm::upload::Uploads;
+use crate::share::picker::PickOrder;
 use crate::share::store::Store;
 use crate::share::{FileId, FileName};
 
@@ -47,9 +46,6 @@ const REASON: Duration = Duration::from_secs(180);
 /// How many files may wait to be fetched; the manager repeats what is forgotten.
 const QUEUE: usize = 10_000;
 
-/// How long an ordered download without any holder waits for one: others wait for the place it takes.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// How many rounds of choking an ordered download may get no piece: in three, a requester that was choked has had a
 /// chance. The manager will order it again; until then another file has the place.
 const STALL_ROUNDS: u32 = 3;
@@ -62,20 +58,10 @@ const STALL_LEAST: Duration = Duration::from_secs(3);
 /// is wanted for the next one.
 const STALL_MOST: Duration = Duration::from_secs(30);
 
-/// An order that is being carried out.
-#[derive(Default)]
-struct Fetch {
-    stop: Arc<AtomicBool>,
-    /// Which bytes it fetches, once the tracker has said so.
-    id: Option<FileId>,
-    /// Which bytes of this name were dropped before that was known.
-    dropped: Vec<FileId>,
-}
-
 #[derive(Default)]
 struct Orders {
     waiting: VecDeque<FileName>,
-    running: BTreeMap<FileName, Fetch>,
+    running: BTreeSet<FileName>,
     /// What cannot be done about a file, and why, and when that was last so.
     failed: BTreeMap<FileName, (Instant, String)>,
     /// What else lies in the folder, and why it is not shared.
@@ -90,10 +76,6 @@ impl Orders {
     /// Forgets the reasons that were not given again for so long: another peer has got the order, perhaps.
     fn forget_reasons(&mut self, age: Duration, now: Instant) {
         self.failed.retain(|_, (at, _)| now.saturating_duration_since(*at) <= age);
-    }
-
-    fn stop_all(&self) {
-        self.running.values().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
     }
 }
 
@@ -133,7 +115,7 @@ impl Replication {
     /// The manager said `fetch`.
     pub(crate) fn fetch(&self, file: FileName) {
         let mut orders = self.orders.lock();
-        let known = orders.running.contains_key(&file) || orders.waiting.contains(&file);
+        let known = orders.running.contains(&file) || orders.waiting.contains(&file);
         if known || orders.paused.is_some() || orders.waiting.len() >= QUEUE {
             return;
         }
@@ -141,54 +123,37 @@ impl Replication {
         self.changed.notify_one();
     }
 
-    /// The manager said `drop`: the library remembers it at once, and a download of those bytes ends; one of others
+    /// The manager said `drop`: the library remembers it at once, and a download of those bytes is void; one of others
     /// under the same name goes on. One that waits in the queue need not be ended: the tracker will say which bytes it
     /// is to fetch, if any.
     pub(crate) fn dropped(&self, drop: &Dropped) {
-        let mut orders = self.orders.lock();
         self.library.dropped(drop);
-        orders.failed.remove(&drop.file);
-        match orders.running.get_mut(&drop.file) {
-            Some(fetch) if fetch.id == Some(drop.id) => fetch.stop.store(true, Ordering::SeqCst),
-            Some(fetch) if fetch.id.is_none() => fetch.dropped.push(drop.id),
-            _ => {}
-        }
+        self.orders.lock().failed.remove(&drop.file);
     }
 
-    /// An order is one of these bytes, which the manager lists; false when they were dropped while it was asked for
-    /// them.
-    pub(super) fn fetches(&self, file: &FileName, id: FileId) -> bool {
-        let mut orders = self.orders.lock();
-        let Some(fetch) = orders.running.get_mut(file) else { return true };
-        fetch.id = Some(id);
-        !fetch.dropped.contains(&id)
+    /// Whether nobody wants a download of these bytes any more: they were dropped, or all of them are offered here.
+    pub(super) fn is_void(&self, file: &FileName, id: FileId) -> bool {
+        let is_here = self.library.find(file, id).is_ok_and(|offer| offer.is_whole());
+        is_here || self.library.when_dropped(file, id).is_some()
     }
 
-    /// These bytes lie in the folder: an order that fetches them ends.
-    pub(super) fn is_here(&self, file: &FileName, id: FileId) {
-        let orders = self.orders.lock();
-        let fetch = orders.running.get(file).filter(|fetch| fetch.id == Some(id));
-        fetch.iter().for_each(|fetch| fetch.stop.store(true, Ordering::SeqCst));
-    }
-
-    /// The next file to fetch, and a flag that says when to stop; `None` when this peer leaves.
-    pub(super) fn next_order(&self) -> Option<(FileName, Arc<AtomicBool>)> {
+    /// The next file to fetch; `None` when this peer leaves.
+    pub(super) fn next_order(&self) -> Option<FileName> {
         let mut orders = self.orders.lock();
         self.changed.wait_while(&mut orders, |orders| orders.waiting.is_empty() && !orders.over);
         if orders.over {
             return None;
         }
         let file = orders.waiting.pop_front()?;
-        let stop = Arc::clone(&orders.running.entry(file.clone()).or_default().stop);
-        Some((file, stop))
+        orders.running.insert(file.clone());
+        Some(file)
     }
 
     /// An order has been carried out, or has failed. A reason that may lie here, such as a full disk, is told.
     pub(super) fn fetched(&self, file: &FileName, failed: Option<Error>) {
-        let fetch = self.orders.lock().running.remove(file);
-        let stopped = fetch.is_some_and(|fetch| fetch.stop.load(Ordering::SeqCst));
+        self.orders.lock().running.remove(file);
         let elsewhere = |no: &Error| matches!(no.code(), Code::NotFound | Code::Expired | Code::Conflict);
-        let why = failed.filter(|no| !stopped && !elsewhere(no));
+        let why = failed.filter(|no| !elsewhere(no));
         self.fails(file, why.map(|no| format!("cannot fetch it: {no}")));
     }
 
@@ -234,7 +199,6 @@ impl Replication {
         if let Some(why) = &why {
             warn!("paused: {why}");
             orders.waiting.clear();
-            orders.stop_all();
         } else {
             warn!("the folder {} is as it was: going on", self.store.dir.display());
         }
@@ -250,14 +214,14 @@ impl Replication {
     /// What `status` shows.
     pub(crate) fn status(&self) -> ReplicationStatus {
         let (mut orders, now) = (self.orders.lock(), Instant::now());
-        orders.forget_reasons(REASON + self.library.network().config.scan * 2, now);
+        orders.forget_reasons(REASON + self.library.network.config.scan * 2, now);
         let note = |(when, text): &(Instant, String)| format!("{} s ago: {text}", (now - *when).as_secs());
         let failed = |(file, (_, why)): (&FileName, &(Instant, String))| FailedFile {
             file: file.clone(),
             why: why.clone(),
         };
         ReplicationStatus {
-            fetching: orders.running.keys().cloned().collect(),
+            fetching: orders.running.iter().cloned().collect(),
             waiting: orders.waiting.len(),
             paused: orders.paused.clone(),
             failed: orders.failed.iter().map(failed).collect(),
@@ -269,20 +233,18 @@ impl Replication {
     /// Ends the threads.
     pub(crate) fn leave(&self) {
         self.store.stop();
-        let mut orders = self.orders.lock();
-        orders.over = true;
-        orders.stop_all();
+        self.orders.lock().over = true;
         self.changed.notify_all();
     }
 
     /// Fetches one file after another until the peer leaves.
     pub(crate) fn fetch_ordered(&self) {
-        let mut manager = ManagerClient::new(&self.library.network().config);
-        while let Some((file, stop)) = self.next_order() {
-            let mut carried_out = self.carry_out(&mut manager, &file, &stop);
+        let mut manager = ManagerClient::new(&self.library.network.config);
+        while let Some(file) = self.next_order() {
+            let mut carried_out = self.carry_out(&mut manager, &file);
             // An order is for a name: if that stands for another content now, for that.
             while carried_out.as_ref().is_err_and(|no| no.code() == Code::Expired) {
-                carried_out = self.carry_out(&mut manager, &file, &stop);
+                carried_out = self.carry_out(&mut manager, &file);
             }
             if let Err(e) = &carried_out {
                 info!("{file} was not fetched: {e}");
@@ -291,42 +253,38 @@ impl Replication {
         }
     }
 
-    fn carry_out(&self, manager: &mut ManagerClient, file: &FileName, stop: &AtomicBool) -> Result<()> {
+    fn carry_out(&self, manager: &mut ManagerClient, file: &FileName) -> Result<()> {
         let Self { store, library, uploads, .. } = self;
         if !store.has_marker() {
             // The empty place where a disk should be mounted is not filled.
             return Err(Error::failed(format!("{} has lost its marker", store.dir.display())));
         }
-        let who = library.network().credentials();
+        let who = library.network.credentials();
         let Ok(found) = library.look_up(manager, &who, file).inspect_err(|no| debug!("{file}: {no}")) else {
             return Ok(()); // The manager orders the file again when it is back.
         };
         let id = found.manifest.id();
         let is_whole_somewhere = found.holders.iter().any(|holder| holder.whole);
-        if !self.fetches(file, id) {
-            return Ok(()); // It was dropped meanwhile.
-        }
         if library.get(file).is_some_and(|offer| offer.id() == id && offer.open().is_ok()) {
             return Ok(()); // It is here, or on its way.
         }
-        let settings = DownloadSettings {
-            patience: PATIENCE,
-            stall: Some(stall(uploads.round)),
-            stop: Some(stop),
-            ..DownloadSettings::new(library, uploads, store)
-        };
-        let (events, _) = unbounded();
-        let report = download(settings, manager, found, events).inspect_err(|no| {
-            if no.code() == Code::Conflict && is_whole_somewhere {
-                // Where nobody has all of it, what lies here may be the better copy.
-                library.in_the_way(file, id);
-            } else if stop.load(Ordering::SeqCst)
-                && (library.when_dropped(file, id).is_some() || library.find(file, id).is_ok())
-            {
-                store.forget_download(file, id); // What it has is nobody's wish, or lies there.
+        let (order, repair) = (PickOrder::default(), false);
+        let stall = Some(stall(library.network.config.upload.round));
+        let is_stopped = &|| self.is_void(file, id) || self.is_paused() || library.is_over();
+        let settings = DownloadSettings { library, uploads, store, order, repair, stall, is_stopped };
+        match download(settings, manager, found, unbounded().0) {
+            Ok(report) => info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds),
+            // What it has is nobody's wish, or lies there.
+            Err(_) if self.is_void(file, id) => store.forget_download(file, id),
+            Err(no) if is_stopped() => debug!("{file}: {no}"),
+            Err(no) => {
+                if no.code() == Code::Conflict && is_whole_somewhere {
+                    // Where nobody has all of it, what lies here may be the better copy.
+                    library.in_the_way(file, id);
+                }
+                return Err(no);
             }
-        })?;
-        info!("fetched {file}: {} bytes in {:.3} s", report.size, report.seconds);
+        }
         Ok(())
     }
 }

@@ -59,6 +59,11 @@ const QUERY_PAUSE: Duration = Duration::from_secs(1);
 /// How often a download that may be given up looks whether it is.
 const STOP_CHECK: Duration = Duration::from_millis(100);
 
+/// How long a download that a person asked for waits for a holder when there is none, and how long an ordered one: others
+/// wait for the place it takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const ORDER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long no piece comes before it is told, and why.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -78,8 +83,6 @@ pub(crate) struct DownloadReport {
     pub(crate) size: u64,
     /// From the first answer of the tracker to the last piece, verified and written.
     pub(crate) seconds: f64,
-    /// What the disk took to have it for good.
-    pub(crate) fsync_seconds: f64,
     pub(crate) pieces: u32,
     #[serde(flatten)]
     pub(crate) waste: Waste,
@@ -90,8 +93,8 @@ impl DownloadReport {
     /// Of one that fetched nothing.
     pub(crate) fn of(manifest: &Manifest) -> Self {
         let (file, layout, from) = (manifest.name().clone(), manifest.layout(), Vec::new());
-        let (size, pieces, seconds, fsync_seconds) = (layout.size(), layout.pieces(), 0.0, 0.0);
-        Self { file, size, seconds, fsync_seconds, pieces, waste: Waste::default(), from }
+        let (size, pieces, seconds) = (layout.size(), layout.pieces(), 0.0);
+        Self { file, size, seconds, pieces, waste: Waste::default(), from }
     }
 }
 
@@ -99,8 +102,8 @@ impl DownloadReport {
 ///
 /// # Errors
 /// `conflict` when another file of its name is in the way; `expired` when the name stands for another content now;
-/// `busy` when it is being fetched already, or the disk is full; `not_found` when no holder has been there for
-/// `settings.patience`; a plain failure when the disk fails or it is given up.
+/// `busy` when it is being fetched already, or the disk is full; `not_found` when no holder has been there for long; a
+/// plain failure when the disk fails or it is given up.
 pub(crate) fn download(
     settings: DownloadSettings<'_>,
     manager: &mut ManagerClient,
@@ -126,7 +129,7 @@ pub(crate) fn download(
         library.offer(Arc::clone(&offer));
     }
     let fetched = transfer.fetch(manager, found.holders, found.requester);
-    let fetched_at = Instant::now();
+    let seconds = began.elapsed().as_secs_f64();
     fetched.and_then(|()| transfer.publish()).inspect_err(|_| library.take_back(&offer))?;
     offer.complete();
     // What is saved in another folder is no news.
@@ -134,8 +137,7 @@ pub(crate) fn download(
         library.completed(manifest.name());
     }
     Ok(DownloadReport {
-        seconds: (fetched_at - began).as_secs_f64(),
-        fsync_seconds: fetched_at.elapsed().as_secs_f64(),
+        seconds,
         waste: transfer.neighbours.lock().picker.waste,
         from: uploads.requesters.lock().register.shares(download),
         ..DownloadReport::of(&manifest)
@@ -180,7 +182,7 @@ impl Transfer<'_> {
         self.partial.look(|| {
             let have = self.partial.have().count();
             self.settings.uploads.requesters.lock().register.found(self.download, have);
-            !self.settings.is_stopped()
+            !(self.settings.is_stopped)()
         })
     }
 
@@ -201,13 +203,13 @@ impl Transfer<'_> {
         let DownloadSettings { library, store, repair, .. } = self.settings;
         // That may take a while, in which it may have been dropped.
         let on_disk = self.partial.sync()?;
-        if self.settings.is_stopped() {
+        if (self.settings.is_stopped)() {
             return Err(self.stopped());
         }
         if !repair {
             return store.publish(on_disk);
         }
-        if let Some(aside) = store.replace(on_disk, &library.network().config.name)? {
+        if let Some(aside) = store.replace(on_disk, &library.network.config.name)? {
             self.note(format!("{} was edited before it was repaired: that is kept as {aside}", self.name()));
         }
         Ok(())
@@ -256,14 +258,14 @@ impl Transfer<'_> {
 
     /// Whether the download is done. When it is to be given up, the error says why.
     fn is_done(&self, state: &mut Neighbours<Outbox>, now: Instant) -> Result<bool> {
-        let (name, DownloadSettings { patience, stall, .. }) = (self.name(), self.settings);
+        let (name, stall) = (self.name(), self.settings.stall);
         if let Some(failed) = state.failed.take() {
             return Err(failed);
         }
         if state.picker.is_done() {
             return Ok(true);
         }
-        if self.settings.is_stopped() {
+        if (self.settings.is_stopped)() {
             return Err(self.stopped());
         }
         if stall.is_some() && state.disk_full {
@@ -272,6 +274,7 @@ impl Transfer<'_> {
         if stall.is_some_and(|stall| state.quiet(now) >= stall) {
             return Err(Error::failed(self.why_quiet(state, now)).advise("the pieces are kept"));
         }
+        let patience = if stall.is_some() { ORDER_PATIENCE } else { PATIENCE };
         if state.lonely(now) < patience {
             return Ok(false);
         }
@@ -282,7 +285,7 @@ impl Transfer<'_> {
     /// Who has the file now. A manager that is away, or stopped, delays only newcomers: the last piece may come
     /// meanwhile, so an answer is not waited for long.
     fn query_again(&self, manager: &mut ManagerClient) -> Result<(Vec<Holder>, PeerId)> {
-        let who = self.settings.library.network().credentials();
+        let who = self.settings.library.network.credentials();
         let found =
             manager.query_within(ANSWER_TIME, &who, self.name(), true).inspect_err(|no| debug!("{no}"));
         let Ok(found) = found else { return Ok((Vec::new(), NOBODY)) };
@@ -301,7 +304,7 @@ impl Transfer<'_> {
 
     /// Starts a thread that listens to a holder, unless there is one.
     fn listen_to<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, holder: Holder, requester: PeerId) {
-        let own = holder.peer == requester || holder.addr == self.settings.library.network().addr;
+        let own = holder.peer == requester || holder.addr == self.settings.library.network.addr;
         let piece_size = self.partial.manifest.layout().piece_size() as usize;
         let most = (IN_MEMORY / piece_size).clamp(4, NEIGHBOURS);
         if own {

@@ -37,7 +37,7 @@ struct Fetcher<'a> {
 /// Listens to one holder until it or the download is over. Its pass is that of `requester`, this peer's number.
 pub(super) fn fetch_from(transfer: &Transfer<'_>, holder: &Holder, requester: PeerId) -> Result<()> {
     let began = Instant::now();
-    let secret = transfer.settings.library.network().config.admission.secret.as_ref();
+    let secret = transfer.settings.library.network.config.admission.secret.as_ref();
     let mut connection = Connection::connect(holder.addr, limits::LINE, secret)?;
     let round_trip = began.elapsed();
     let manifest = &transfer.partial.manifest;
@@ -160,7 +160,7 @@ impl Fetcher<'_> {
         self.transfer.note(format!("{name} sent wrong bytes for piece {number}: asking elsewhere"));
         let reason = format!("wrong bytes for piece {number} of {}", self.transfer.partial.manifest.name());
         let blame = ToManager::Blame { peer: self.holder.peer, reason };
-        self.transfer.settings.library.network().tell_manager(&blame);
+        self.transfer.settings.library.network.tell_manager(&blame);
         match barred {
             false => Ok(()),
             true => Err(Error::failed("it sent wrong bytes again, and is not asked any more")),

@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -25,9 +24,6 @@ use crate::share::Piece;
 use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Store};
 use crate::share::units::about;
-
-/// How long a download that a person asked for waits for a holder when there is none.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a holder that owes a piece may send none, and the longest time for which one is left alone. A link of
 /// 10 kB/s that two share needs a minute for a piece of 256 KiB.
@@ -46,7 +42,7 @@ const UNTOLD: usize = 4;
 const STILL_HERE: Duration = Duration::from_secs(20);
 
 /// How a file is to be fetched.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct DownloadSettings<'a> {
     pub(crate) library: &'a Library,
     pub(crate) uploads: &'a Uploads,
@@ -55,25 +51,11 @@ pub(crate) struct DownloadSettings<'a> {
     pub(crate) order: PickOrder,
     /// It is a repair of the file that is there.
     pub(crate) repair: bool,
-    /// How long it waits for a holder when there is none.
-    pub(crate) patience: Duration,
-    /// How long no piece may come before it is given up, a full disk at once; without it a person waits as long as they
-    /// like.
+    /// How long no piece may come before an ordered download is given up, a full disk at once; without it a person
+    /// waits as long as they like.
     pub(crate) stall: Option<Duration>,
     /// Whether it is not wanted any more.
-    pub(crate) stop: Option<&'a AtomicBool>,
-}
-
-impl<'a> DownloadSettings<'a> {
-    /// As a person asks for a file that is to lie in this folder.
-    pub(crate) fn new(library: &'a Library, uploads: &'a Uploads, store: &'a Arc<Store>) -> Self {
-        let (order, repair, patience) = (PickOrder::default(), false, PATIENCE);
-        Self { library, uploads, store, order, repair, patience, stall: None, stop: None }
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stop.is_some_and(|stop| stop.load(Ordering::SeqCst))
-    }
+    pub(crate) is_stopped: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// What happens to a download.
@@ -348,7 +330,7 @@ impl Transfer<'_> {
     pub(super) fn why_quiet(&self, state: &Neighbours<Outbox>, now: Instant) -> String {
         let seconds = state.quiet(now).as_secs();
         let piece = u64::from(self.partial.manifest.layout().piece_size());
-        match self.settings.library.network().config.upload.down {
+        match self.settings.library.network.config.upload.down {
             Some(rate) if rate.saturating_mul(seconds) < piece * state.count() as u64 => {
                 format!("nothing has come for {seconds} s: --down lets in {} a second", about(rate))
             }

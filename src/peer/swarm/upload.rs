@@ -22,7 +22,7 @@
 //! account of debts together. A pass shows which peer asks, and not that it is only one: a user may run two peers.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use log::debug;
@@ -49,8 +49,6 @@ pub(crate) struct Uploads {
     /// This peer's link to the others, out and in.
     pub(crate) up: Lane,
     pub(crate) down: Lane,
-    /// How long a round of choking takes.
-    pub(crate) round: Duration,
     pub(super) requesters: Mutex<Requesters>,
 }
 
@@ -60,7 +58,6 @@ impl Uploads {
         Self {
             up: Lane::new(settings.up),
             down: Lane::new(settings.down),
-            round: settings.round,
             requesters: Mutex::new(Requesters::new(settings, seed)),
         }
     }
@@ -79,7 +76,7 @@ impl Uploads {
 
     /// Judges in rounds until the peer leaves.
     pub(crate) fn judge_uploads(&self, network: &Network) {
-        let rounds = (1..).take_while(|_| network.pause(self.round));
+        let rounds = (1..).take_while(|_| network.pause(network.config.upload.round));
         for round in rounds {
             self.requesters.lock().judge(Occasion::of_round(round), Instant::now());
         }
@@ -120,7 +117,7 @@ pub(crate) fn serve_join(
         thread::start_scoped(scope, "send_pieces", move || sender.send_pieces(&says))?;
         // Whatever comes of it, the seat is given up here, which closes the channel and so ends the other thread. A
         // requester that is refused something hears why before its connection is closed: nothing else is said then.
-        hear_wishes(seat, connection, &offer, || library.network().name_of(peer))
+        hear_wishes(seat, connection, &offer, || library.network.name_of(peer))
     })
 }
 

@@ -1,6 +1,5 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::clock::Millis;
@@ -249,15 +248,14 @@ fn bytes_that_are_copied_in_while_they_are_fetched_end_the_download_and_others_d
         let mut lab = Lab::new();
         let (name, manifest) = lab.put("film");
         fs::remove_file(lab.dir.path().join("film")).unwrap();
-        lab.replication.fetch(name.clone());
-        let (_, stop) = lab.replication.next_order().unwrap();
-        assert!(lab.replication.fetches(&name, manifest.id()));
-        let store = Arc::clone(&lab.replication.store);
+        let (store, id) = (Arc::clone(&lab.replication.store), manifest.id());
         let part = Arc::new(Offer::part(&store, &Arc::new(store.begin(manifest).unwrap())));
         lab.library().offer(Arc::clone(&part));
+        assert!(!lab.replication.is_void(&name, id));
         lab.save("film", if same { "film" } else { "another" });
         lab.folder.look();
-        assert_eq!((stop.load(Ordering::SeqCst), lab.library().get(&name).unwrap().is_whole()), (same, same));
+        let is_whole = lab.library().get(&name).unwrap().is_whole();
+        assert_eq!((lab.replication.is_void(&name, id), is_whole), (same, same));
         lab.library().take_back(&part);
         assert_eq!(lab.is_offered("film"), same, "the download takes back its own offer alone");
     }
@@ -269,21 +267,19 @@ fn a_drop_ends_a_download_of_those_bytes_and_of_no_others() {
     let name: FileName = "notes".parse().unwrap();
     let [old, new] = [1, 2].map(|n| FileId::from([n; 32]));
     let drop = |id, at| lab.replication.dropped(&Dropped { file: name.clone(), id, at });
+    let is_void = |id| lab.replication.is_void(&name, id);
     lab.replication.fetch(name.clone());
     drop(old, 10);
     assert_eq!(lab.replication.status().waiting, 1, "which bytes are to come the tracker will say");
-    let (_, stop) = lab.replication.next_order().unwrap();
+    assert_eq!(lab.replication.next_order(), Some(name.clone()));
     drop(old, 11);
-    assert!(lab.replication.fetches(&name, new), "the old ones were dropped while the tracker was asked");
-    drop(old, 12);
-    assert!(!stop.load(Ordering::SeqCst), "it fetches others");
-    drop(new, 13);
-    assert!(stop.load(Ordering::SeqCst));
-    lab.replication.fetched(&name, None);
-    lab.replication.fetch(name.clone());
-    lab.replication.next_order().unwrap();
+    assert!(is_void(old) && !is_void(new), "it fetches others");
+    drop(new, 12);
+    assert!(is_void(new));
+    lab.library().published(&name, new, 13);
+    assert!(!is_void(new), "they were put there again");
     drop(new, 14);
-    assert!(!lab.replication.fetches(&name, new), "dropped while the tracker was asked");
+    assert!(is_void(new));
 }
 
 #[test]
@@ -402,7 +398,7 @@ fn a_conflict_copy_is_left_until_it_has_stood_still_for_a_minute() {
     while !lab.folder.watch.is_still(&name) {
         waited += lab.folder.look();
     }
-    let minute = lab.library().network().config.scan * 60 / 5;
+    let minute = lab.library().network.config.scan * 60 / 5;
     assert_eq!(waited, minute, "what is a minute where a look comes every five seconds");
 }
 
