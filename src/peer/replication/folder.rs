@@ -261,6 +261,8 @@ impl Folder {
     /// It stays where it is if it cannot go to the trash, but is not offered to a manager that has dropped it. False
     /// when somebody has saved another one since.
     fn trash(&self, file: &FileName, was: &Stamp, why: &str) -> Result<bool> {
+        // Before: who finds a file in the trash (`restore`, and this peer if it is killed now) finds its drop, too.
+        self.save_drops();
         let moved = self.replication.store.trash(file, was);
         self.replication.library.withdraw(file);
         let place = moved

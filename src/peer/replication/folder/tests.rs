@@ -166,6 +166,20 @@ fn a_peer_that_leaves_in_the_middle_of_its_work_has_written_down_what_was_droppe
 }
 
 #[test]
+fn the_drop_of_a_file_in_the_trash_is_written_down_while_others_are_still_to_be_settled() {
+    let mut lab = Lab::new();
+    let dropped = ["a", "b"].map(|file| lab.put(file));
+    for (name, manifest) in &dropped {
+        lab.offer(manifest, None);
+        lab.drop_at(Millis::MAX, name, manifest);
+    }
+    lab.folder.settle(&dropped[0].0, Sight::default());
+    assert!(!lab.has("a") && lab.has("b"));
+    let written = fs::read_to_string(lab.replication.store.drops()).unwrap();
+    assert!(written.contains(&dropped[0].1.id().to_string()), "{written}");
+}
+
+#[test]
 fn an_edit_to_bytes_that_were_dropped_since_goes_to_the_trash_and_is_not_offered_to_nobody() {
     let mut lab = Lab::new();
     let (name, dropped) = lab.put("notes");
