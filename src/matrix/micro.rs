@@ -59,6 +59,9 @@ pub(super) trait Vector: Copy {
     /// `self + a * b` in each lane.
     fn plus_product(self, a: Self, b: Self) -> Self;
 
+    /// The larger of the two in each lane; `self` where `other` is not a number.
+    fn larger(self, other: Self) -> Self;
+
     /// The first numbers of a slice, as many as there are lanes.
     #[inline(always)]
     fn read(from: &[f64]) -> Self {
@@ -78,7 +81,7 @@ pub(super) trait Vector: Copy {
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! vector {
-    ($name:ident, $register:ty, $lanes:literal, $registers:literal, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+    ($name:ident, $register:ty, $lanes:literal, $registers:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $max:ident) => {
         #[derive(Clone, Copy)]
         struct $name($register);
 
@@ -107,14 +110,39 @@ macro_rules! vector {
             fn plus_product(self, a: Self, b: Self) -> Self {
                 Self(unsafe { $fma(a.0, b.0, self.0) })
             }
+
+            #[inline(always)]
+            fn larger(self, other: Self) -> Self {
+                Self(unsafe { $max(other.0, self.0) })
+            }
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-vector!(Avx512, __m512d, 8, 32, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd);
+vector!(
+    Avx512,
+    __m512d,
+    8,
+    32,
+    _mm512_set1_pd,
+    _mm512_loadu_pd,
+    _mm512_storeu_pd,
+    _mm512_fmadd_pd,
+    _mm512_max_pd
+);
 #[cfg(target_arch = "x86_64")]
-vector!(Avx2, __m256d, 4, 16, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd);
+vector!(
+    Avx2,
+    __m256d,
+    4,
+    16,
+    _mm256_set1_pd,
+    _mm256_loadu_pd,
+    _mm256_storeu_pd,
+    _mm256_fmadd_pd,
+    _mm256_max_pd
+);
 
 /// An array, which the compiler keeps in whatever registers there are: two for each, of eight pairs at least.
 #[derive(Clone, Copy)]
@@ -147,6 +175,13 @@ impl Vector for Portable {
             *sum += a * b;
         }
         self
+    }
+
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        Self(std::array::from_fn(
+            |lane| if other.0[lane] > self.0[lane] { other.0[lane] } else { self.0[lane] },
+        ))
     }
 }
 

@@ -11,6 +11,9 @@ use super::probe::{Numbers, ProbeOf, Shared, padded};
 /// Unit roundoff: no operation is off by more than this share of its result.
 pub(super) const UNIT: f64 = f64::EPSILON / 2.0;
 
+/// Vectors of sums that grow side by side: one alone would wait for itself.
+const SUMS: usize = 4;
+
 /// The least positive number: what an operation may lose by underflow.
 const TINY: f64 = 5e-324;
 
@@ -38,24 +41,21 @@ impl Numbers for Reals {
 
     #[inline(always)]
     fn times<V: Vector>(row: &[f64], column: &Vec<f64>) -> (f64, f64) {
-        let (mut sums, mut maxima) = ([0.0; LANES], [0.0; LANES]);
+        let mut totals = ([V::splat(0.0); SUMS], [V::splat(0.0); SUMS]);
         let (column, column_end) = column[..row.len()].as_chunks::<LANES>();
         let (row, row_end) = row.as_chunks::<LANES>();
         for (row, column) in row.iter().zip(column) {
             row.chunks(LINE).for_each(fetch_ahead);
-            weigh(row, column, &mut sums, &mut maxima);
+            weigh(row, column, &mut totals);
         }
         if !row_end.is_empty() {
-            weigh(&padded(row_end), &padded(column_end), &mut sums, &mut maxima);
+            weigh(&padded(row_end), &padded(column_end), &mut totals);
         }
-        // Halves are added side by side: in a short row one lane after another would take as long as all before.
-        for half in [LANES / 2, LANES / 4] {
-            for lane in 0..half {
-                sums[lane] += sums[lane + half];
-                maxima[lane] = maxima[lane].max(maxima[lane + half]);
-            }
-        }
-        (sums[..LANES / 4].iter().sum(), maxima[..LANES / 4].iter().fold(0.0, |max, x| max.max(*x)))
+        let ([a, b, c, d], sizes) = totals;
+        let (one, [mut sums, mut sizes_of_lanes]) = (V::splat(1.0), [[0.0; 8]; 2]);
+        a.plus_product(b, one).plus_product(c.plus_product(d, one), one).write(&mut sums);
+        sizes.into_iter().fold(V::splat(0.0), V::larger).write(&mut sizes_of_lanes);
+        (sums.iter().sum(), sizes_of_lanes.into_iter().fold(0.0, f64::max))
     }
 
     fn distance(one: f64, other: f64) -> f64 {
@@ -88,17 +88,19 @@ impl Numbers for Reals {
     }
 }
 
-/// The relative error of a row times a vector, a sum of `terms` products: as many partial sums as there are
-/// lanes, and then their sum.
+/// The relative error of a row times a vector, a sum of `terms` products: partial sums, 4 lanes each at least, and then
+/// their sum.
 fn rounding(terms: usize) -> f64 {
-    (terms.div_ceil(LANES) + LANES + 1) as f64 * UNIT
+    (terms.div_ceil(4 * SUMS) + LANES + 1) as f64 * UNIT
 }
 
 /// Adds as many products as there are lanes, and keeps the largest magnitudes of their first factors.
 #[inline(always)]
-fn weigh(row: &[f64; LANES], vector: &[f64; LANES], sums: &mut [f64; LANES], maxima: &mut [f64; LANES]) {
-    for (((x, y), sum), max) in row.iter().zip(vector).zip(sums).zip(maxima) {
-        *sum += x * y;
-        *max = if x.abs() > *max { x.abs() } else { *max };
+fn weigh<V: Vector>(row: &[f64; LANES], vector: &[f64; LANES], totals: &mut ([V; SUMS], [V; SUMS])) {
+    let (zero, minus_one, (sums, sizes)) = (V::splat(0.0), V::splat(-1.0), totals);
+    for (i, at) in (0..LANES).step_by(V::LANES).enumerate() {
+        let (x, y) = (V::read(&row[at..]), V::read(&vector[at..]));
+        sums[i % SUMS] = sums[i % SUMS].plus_product(x, y);
+        sizes[i % SUMS] = sizes[i % SUMS].larger(x).larger(zero.plus_product(x, minus_one));
     }
 }
