@@ -43,7 +43,7 @@ use crate::net::outbox::Outbox;
 /// The table with its lock, and the threads that wait for it to change.
 pub(super) struct Desk {
     pub(super) clock: Clock,
-    /// How long a peer may be silent, and one that waits for slots may take to say `ok`.
+    /// How long a peer may be silent; one that waits for slots may take half of it to say `ok`.
     pub(super) dead_after: Duration,
     /// That of the network, for the connections to its peers.
     pub(super) secret: Option<Key>,

@@ -343,7 +343,7 @@ impl Manager {
             }
             TicketStanding::Waiting(wait) => {
                 net.say(conn, MANAGER, &wait, &[]);
-                let answer_by = Some(now + DEAD_AFTER.as_millis() as Millis);
+                let answer_by = Some(now + DEAD_AFTER.as_millis() as Millis / 2);
                 self.step(conn, Step::Wait { wish, ticket, answer_by, tell_at: now + WAIT_NOTICE });
             }
             TicketStanding::Leased { until, slots } => {
