@@ -2,9 +2,9 @@
 //!
 //! # What is the program's, and what is not
 //! The program's own are the library with its versions, the orders, the facts of a name, the table of `decide` and the
-//! pauses after a failure, what a look into the folder means, the picker, a download's check of each piece, the
-//! bindings, and its place in the network. Here stands what the threads do around them: which message calls what, and
-//! what `folder` does to a disk. The disk itself is [`Disk`](crate::sim::disk).
+//! pauses after a failure, what a look into the folder means, the picker and the neighbours of a download, its check of
+//! each piece, the bindings, and its place in the network. Here stands what the threads do around them: which message
+//! calls what, and what `folder` does to a disk. The disk itself is [`Disk`](crate::sim::disk).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, LazyLock};
@@ -14,8 +14,7 @@ use rand::RngExt;
 
 use super::decide::{Action, Facts, Failures, OnOffer, decide, replaced};
 use super::folder::facts_of;
-use super::orders::Replication;
-use super::orders::WORKERS;
+use super::orders::{Replication, WORKERS, stall};
 use super::watch::{Look, Sight, Watch};
 use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
@@ -32,6 +31,8 @@ use crate::peer::library::publish::News;
 use crate::peer::membership::register;
 use crate::peer::network::Network;
 use crate::peer::serve::bindings::{Begin, Bindings};
+use crate::peer::swarm::download::{GONE, ORDER_PATIENCE};
+use crate::peer::swarm::transfer::Neighbours;
 use crate::peer::swarm::upload::Uploads;
 use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Stamp, Store, Written, is_conflict_copy};
@@ -43,10 +44,11 @@ use crate::sim::{answer_of, node_at};
 /// How often the folder is looked at.
 const SCAN: Millis = 2_000;
 
-/// The pauses and patiences of `folder`, `orders`, `download` and `membership`.
+/// How many holders a download listens to at once: so few that some make room for others.
+const NEIGHBOURS: usize = 2;
+
+/// The pauses and patiences of `folder`, `download` and `membership`.
 const QUERY_PAUSE: Millis = 1_000;
-const STALL: Millis = 30_000;
-const LONELY: Millis = 10_000;
 const SILENCE: Millis = 6_000;
 const ANSWER_TIME: Millis = 10_000;
 
@@ -91,12 +93,7 @@ struct Fetch {
     manifest: Arc<Manifest>,
     partial: Arc<Partial>,
     offer: Arc<Offer>,
-    picker: Picker,
-    neighbours: BTreeMap<PeerId, ConnId>,
-    told: BTreeMap<PeerId, bool>,
-    avoided: BTreeMap<PeerId, Millis>,
-    last_piece: Millis,
-    last_seen: Millis,
+    state: Neighbours<ConnId>,
     next_query: Millis,
     asked: Option<ConnId>,
 }
@@ -327,12 +324,10 @@ impl Peer {
             Some(Talk::Fetch(file, peer)) => {
                 let (file, peer) = (file.clone(), *peer);
                 self.talks.remove(&conn);
-                if let Some(fetch) = self.orders.get_mut(&file).and_then(Option::as_mut) {
-                    fetch.picker.left(peer);
-                    fetch.neighbours.remove(&peer);
-                    fetch.told.remove(&peer);
-                    fetch.avoided.insert(peer, now + 2_000);
+                if let Some(Some(fetch)) = self.orders.get_mut(&file) {
+                    fetch.state.left(peer, instant(now));
                 }
+                self.post(net, &file, now);
             }
             Some(_) => self.answered(net, disk, conn, None, now),
         }
@@ -529,6 +524,10 @@ impl Peer {
                         now,
                     );
                 }
+                let is_listed = |peer| holders.iter().any(|holder| holder.peer == peer);
+                let gone = fetch.state.silent(GONE, instant(now)).filter(|(peer, _)| !is_listed(*peer));
+                let gone: Vec<_> = gone.map(|(_, &conn)| conn).collect();
+                gone.into_iter().for_each(|conn| self.ended_with(net, conn, now));
                 self.join(net, &file, holders, now);
             }
             _ => {}
@@ -793,19 +792,9 @@ impl Peer {
         let offer = Arc::new(Offer::part(&self.replication.store, &partial));
         self.library.offer(Arc::clone(&offer));
         let picker = Picker::new(partial.have(), PickOrder::Rarest, net.rng.random());
-        let fetch = Fetch {
-            manifest: found,
-            partial,
-            offer,
-            picker,
-            neighbours: BTreeMap::new(),
-            told: BTreeMap::new(),
-            avoided: BTreeMap::new(),
-            last_piece: now,
-            last_seen: now,
-            next_query: now + QUERY_PAUSE,
-            asked: None,
-        };
+        let state = Neighbours::new(picker, instant(now));
+        let (manifest, next_query, asked) = (found, now + QUERY_PAUSE, None);
+        let fetch = Fetch { manifest, partial, offer, state, next_query, asked };
         if let Some(order) = self.orders.get_mut(file) {
             *order = Some(fetch);
         }
@@ -816,22 +805,20 @@ impl Peer {
     /// Connects to holders that are not listened to yet.
     fn join(&mut self, net: &mut Net, file: &FileName, holders: Vec<Holder>, now: Millis) {
         let (own, requester) = (self.network.addr, self.network.credentials().peer);
-        let Some(fetch) = self.orders.get_mut(file).and_then(Option::as_mut) else { return };
-        for Holder { peer, addr, pass, .. } in holders {
-            let avoided = fetch.avoided.get(&peer).is_some_and(|until| now < *until);
-            if addr == own
-                || peer == requester
-                || avoided
-                || fetch.picker.barred(peer)
-                || fetch.neighbours.contains_key(&peer)
-            {
+        for holder in holders.into_iter().filter(|holder| holder.addr != own && holder.peer != requester) {
+            let Some(Some(fetch)) = self.orders.get_mut(file) else { return };
+            if let Err(makes_room) = fetch.state.admit(&holder, NEIGHBOURS, instant(now)) {
+                makes_room.into_iter().for_each(|conn| self.ended_with(net, conn, now));
                 continue;
             }
+            let Holder { peer, addr, pass, .. } = holder;
             let conn = net.connect(self.node, node_at(addr));
+            if net.carries(self.node, node_at(addr)) {
+                fetch.state.connected(peer, conn, instant(now));
+            }
             let who = if pass.is_some() { requester } else { NOBODY };
             let join = ToPeer::Join { peer: who, file: file.clone(), id: fetch.manifest.id(), pass };
             net.say(conn, self.node, &join, &[]);
-            fetch.neighbours.insert(peer, conn);
             self.talks.insert(conn, Talk::Fetch(file.clone(), peer));
             self.deadlines.insert(conn, now + ANSWER_TIME);
         }
@@ -841,31 +828,38 @@ impl Peer {
         let files: Vec<FileName> = self.orders.keys().cloned().collect();
         for file in files {
             let Some(Some(fetch)) = self.orders.get_mut(&file) else { continue };
-            if !fetch.neighbours.is_empty() {
-                fetch.last_seen = now;
-            }
             let is_void = self.replication.is_void(&file, fetch.manifest.id());
             let failed = if is_void || self.replication.is_paused() {
                 Some(Error::failed("it is stopped"))
-            } else if now >= fetch.last_piece + STALL {
+            } else if fetch.state.quiet(instant(now)) >= stall(self.network.config.upload.round) {
                 Some(Error::failed("nothing has come"))
-            } else if now >= fetch.last_seen + LONELY {
+            } else if fetch.state.lonely(instant(now)) >= ORDER_PATIENCE {
                 Some(Error::new(Code::NotFound, "no holder could be reached"))
             } else {
                 None
             };
             if let Some(why) = failed {
                 self.end_fetch(net, disk, &file, Err(why), now);
-            } else if fetch.asked.is_none() && now >= fetch.next_query {
-                fetch.next_query = now + QUERY_PAUSE;
-                let asked = self.query(net, &file, now, Talk::QueryAgain(file.clone()));
-                if let Some(fetch) = self.orders.get_mut(&file).and_then(Option::as_mut) {
-                    fetch.asked = Some(asked);
-                }
             } else if now >= fetch.next_query {
                 fetch.next_query = now + QUERY_PAUSE;
+                if fetch.asked.is_none() {
+                    let asked = self.query(net, &file, now, Talk::QueryAgain(file.clone()));
+                    if let Some(Some(fetch)) = self.orders.get_mut(&file) {
+                        fetch.asked = Some(asked);
+                    }
+                }
+                self.leave_those_that_owe(net, &file, now);
+                self.post(net, &file, now);
             }
         }
+    }
+
+    /// Holders that owe pieces for long are asked no more.
+    fn leave_those_that_owe(&mut self, net: &mut Net, file: &FileName, now: Millis) {
+        let Some(Some(Fetch { state, .. })) = self.orders.get(file) else { return };
+        let owe = state.lines().filter(|(peer, _)| state.patience(*peer, instant(now)).is_err());
+        let owe: Vec<_> = owe.map(|(_, &conn)| conn).collect();
+        owe.into_iter().for_each(|conn| self.ended_with(net, conn, now));
     }
 
     fn hear_holder(
@@ -877,55 +871,53 @@ impl Peer {
         line: &Line,
         now: Millis,
     ) {
-        self.deadlines.insert(conn, now + 60_000);
-        let Some(fetch) = self.orders.get_mut(file).and_then(Option::as_mut) else {
-            self.talks.remove(&conn);
-            return net.close(conn, self.node);
-        };
-        let layout = fetch.manifest.layout();
+        self.deadlines.remove(&conn);
+        let Some(Some(Fetch { manifest, partial, state, .. })) = self.orders.get_mut(file) else { return };
+        let (layout, mut barred) = (manifest.layout(), false);
+        state.heard(peer, instant(now));
         match line.message::<FromPeer>() {
             Some(FromPeer::Bitfield { .. }) => {
                 if let Ok(has) = Bitfield::from_wire(layout, &line.payload) {
-                    fetch.picker.joined(peer, has);
+                    state.picker.joined(peer, has);
                 }
             }
             Some(FromPeer::Have { piece }) => {
-                layout.piece(piece).iter().for_each(|it| fetch.picker.gained(peer, *it))
+                layout.piece(piece).iter().for_each(|it| state.picker.gained(peer, *it))
             }
-            Some(FromPeer::Choke {}) => fetch.picker.choked(peer),
-            Some(FromPeer::Unchoke {}) => fetch.picker.unchoked(peer),
+            Some(FromPeer::Choke {}) => state.picker.choked(peer),
+            Some(FromPeer::Unchoke {}) => state.picker.unchoked(peer),
             Some(FromPeer::Piece { piece, .. }) => {
                 let Ok(piece) = layout.piece(piece) else { return };
-                if disk.refuses_piece(now) {
-                    // It counts as being checked until it is written; here the holder is asked again.
-                    return self.ended_with(net, conn, now);
-                }
-                if fetch.picker.arrived(peer, piece) {
-                    match fetch.partial.write(piece, &line.payload) {
+                // Here a piece takes a few round trips.
+                state.picker.paced(peer, false);
+                if state.picker.arrived(peer, piece) {
+                    if disk.refuses_piece(now) {
+                        let full = Err(Error::new(Code::Busy, "the disk is full"));
+                        return self.end_fetch(net, disk, file, full, now);
+                    }
+                    match partial.write(piece, &line.payload) {
                         Ok(Written::Kept) => {
-                            let part = disk.parts.get_mut(&(file.clone(), fetch.manifest.id()));
+                            let part = disk.parts.get_mut(&(file.clone(), manifest.id()));
                             let part = part.expect("a download that runs keeps its part");
                             part.bytes[piece.offset() as usize..][..piece.len()]
                                 .copy_from_slice(&line.payload);
                             part.synced = false;
-                            fetch.picker.verified(piece);
-                            fetch.last_piece = now;
+                            state.kept(piece, peer, instant(now));
                             self.tell_have(net, file, piece.index());
                         }
                         _ => {
                             net.faults.caught += 1;
-                            fetch.picker.failed(peer, piece);
-                            net.say(conn, self.node, &ToPeer::Wrong { piece: piece.index() }, &[]);
-                            if fetch.picker.barred(peer) {
-                                return self.ended_with(net, conn, now);
-                            }
+                            barred = state.lied(piece, peer);
                         }
                     }
                 }
             }
             _ => return self.ended_with(net, conn, now),
         }
-        self.request(net, file);
+        self.post(net, file, now);
+        if barred {
+            self.ended_with(net, conn, now);
+        }
         self.finish(net, disk, file, now);
     }
 
@@ -934,29 +926,21 @@ impl Peer {
         self.ended(net, &mut Disk::default(), conn, now);
     }
 
-    /// Says what each neighbour is asked for, and whether it has anything that helps.
-    fn request(&mut self, net: &mut Net, file: &FileName) {
-        let Some(fetch) = self.orders.get_mut(file).and_then(Option::as_mut) else { return };
-        for (&peer, &conn) in &fetch.neighbours {
-            let on = fetch.picker.interested(peer);
-            if fetch.told.insert(peer, on) != Some(on) {
-                net.say(conn, self.node, &ToPeer::Interested { on }, &[]);
-            }
-            while let Some(piece) = fetch.picker.next(peer) {
-                net.say(conn, self.node, &ToPeer::Request { piece: piece.index() }, &[]);
-            }
+    /// Says what each neighbour can be told and asked for now.
+    fn post(&mut self, net: &mut Net, file: &FileName, now: Millis) {
+        let Some(Some(fetch)) = self.orders.get_mut(file) else { return };
+        for (conn, says) in fetch.state.post(instant(now)) {
+            says.iter().for_each(|message| net.say(conn, self.node, message, &[]));
         }
     }
 
-    /// Tells all that take pieces of a file from here, or give some.
+    /// Tells all that take pieces of a file from here.
     fn tell_have(&mut self, net: &mut Net, file: &FileName, piece: u32) {
         for (&conn, talk) in &self.talks {
-            match talk {
-                Talk::Upload(offer) if offer.name() == file => {
-                    net.say(conn, self.node, &FromPeer::Have { piece }, &[])
-                }
-                Talk::Fetch(its, _) if its == file => net.say(conn, self.node, &ToPeer::Have { piece }, &[]),
-                _ => {}
+            if let Talk::Upload(offer) = talk
+                && offer.name() == file
+            {
+                net.say(conn, self.node, &FromPeer::Have { piece }, &[]);
             }
         }
     }
@@ -964,7 +948,7 @@ impl Peer {
     /// A download that has all pieces gets its name.
     fn finish(&mut self, net: &mut Net, disk: &mut Disk, file: &FileName, now: Millis) {
         let Some(fetch) = self.orders.get(file).and_then(Option::as_ref) else { return };
-        if fetch.picker.is_done() {
+        if fetch.state.picker.is_done() {
             let there = Arc::clone(&fetch.manifest);
             let part = (file.clone(), there.id());
             let published = match disk.sync(&part, now).then(|| disk.publish(&part, now)) {
@@ -983,8 +967,8 @@ impl Peer {
 
     fn end_fetch(&mut self, net: &mut Net, disk: &mut Disk, file: &FileName, ended: Result<()>, now: Millis) {
         let Some(fetch) = self.orders.get_mut(file).and_then(Option::take) else { return };
-        for &conn in fetch.neighbours.values().chain(&fetch.asked) {
-            self.talks.remove(&conn);
+        let is_its = |talk: &Talk| matches!(talk, Talk::Fetch(its, _) | Talk::QueryAgain(its) if its == file);
+        for (conn, _) in self.talks.extract_if(.., |_, talk| is_its(talk)) {
             self.deadlines.remove(&conn);
             net.close(conn, self.node);
         }

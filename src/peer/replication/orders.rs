@@ -290,7 +290,7 @@ impl Replication {
 }
 
 /// How long an ordered download may get no piece, at a peer whose rounds of choking are this long.
-fn stall(round: Duration) -> Duration {
+pub(super) fn stall(round: Duration) -> Duration {
     round.saturating_mul(STALL_ROUNDS).clamp(STALL_LEAST, STALL_MOST)
 }
 
