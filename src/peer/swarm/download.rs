@@ -62,13 +62,13 @@ const STOP_CHECK: Duration = Duration::from_millis(100);
 /// How long a download that a person asked for waits for a holder when there is none, and how long an ordered one: others
 /// wait for the place it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
-pub(in crate::peer) const ORDER_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const ORDER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long no piece comes before it is told, and why.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// How long a holder that is not listed any more may say nothing.
-pub(in crate::peer) const GONE: Duration = Duration::from_secs(5);
+pub(crate) const GONE: Duration = Duration::from_secs(5);
 
 /// The most holders that are asked at the same time: our neighbours.
 const NEIGHBOURS: usize = 40;

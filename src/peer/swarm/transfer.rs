@@ -89,8 +89,8 @@ struct Neighbour<L> {
 }
 
 /// The state of a download. `L` is the way to a neighbour. What a neighbour is to be told is handed out with it.
-pub(in crate::peer) struct Neighbours<L> {
-    pub(in crate::peer) picker: Picker,
+pub(crate) struct Neighbours<L> {
+    pub(crate) picker: Picker,
     /// From the moment when a thread begins to listen to one: there is one thread for each.
     all: BTreeMap<PeerId, Neighbour<L>>,
     /// Holders that are left alone, and until when.
@@ -109,7 +109,7 @@ pub(in crate::peer) struct Neighbours<L> {
 }
 
 impl<L: Clone> Neighbours<L> {
-    pub(in crate::peer) fn new(picker: Picker, now: Instant) -> Self {
+    pub(crate) fn new(picker: Picker, now: Instant) -> Self {
         let (all, avoided, last_seen, last_piece) = (BTreeMap::new(), BTreeMap::new(), now, now);
         let made_room = now;
         let (disk_full, over, failed) = (false, false, None);
@@ -122,7 +122,7 @@ impl<L: Clone> Neighbours<L> {
     ///
     /// # Errors
     /// No thread is to listen to it; where one makes room, with the line to that one, which is to be closed.
-    pub(in crate::peer) fn admit(&mut self, holder: &Holder, most: usize, now: Instant) -> Result<(), Option<L>> {
+    pub(crate) fn admit(&mut self, holder: &Holder, most: usize, now: Instant) -> Result<(), Option<L>> {
         let (name, holder) = (holder.name.clone(), holder.peer);
         let avoided = self.avoided.get(&holder).is_some_and(|until| now < *until);
         if avoided || self.all.contains_key(&holder) || self.picker.barred(holder) {
@@ -150,7 +150,7 @@ impl<L: Clone> Neighbours<L> {
     }
 
     /// A holder is connected. False when the download is over.
-    pub(in crate::peer) fn connected(&mut self, holder: PeerId, line: L, now: Instant) -> bool {
+    pub(crate) fn connected(&mut self, holder: PeerId, line: L, now: Instant) -> bool {
         if let Some(neighbour) = self.all.get_mut(&holder) {
             (neighbour.line, neighbour.heard) = (Some(line), now);
         }
@@ -159,7 +159,7 @@ impl<L: Clone> Neighbours<L> {
 
     /// A holder has said something. Words are not what it owes: two that owe the same piece, and only talk, would keep
     /// it from all others.
-    pub(in crate::peer) fn heard(&mut self, holder: PeerId, now: Instant) {
+    pub(crate) fn heard(&mut self, holder: PeerId, now: Instant) {
         if !self.picker.owes(holder) {
             self.gave(holder, now);
         }
@@ -179,7 +179,7 @@ impl<L: Clone> Neighbours<L> {
     ///
     /// # Errors
     /// When it has owed pieces for long, and sent none.
-    pub(in crate::peer) fn patience(&self, holder: PeerId, now: Instant) -> Result<Duration> {
+    pub(crate) fn patience(&self, holder: PeerId, now: Instant) -> Result<Duration> {
         let owes = self.all.get(&holder).filter(|_| self.picker.owes(holder));
         let patience = owes.map_or(SILENCE, |it| (it.heard + SILENCE).saturating_duration_since(now));
         if patience.is_zero() {
@@ -191,7 +191,7 @@ impl<L: Clone> Neighbours<L> {
 
     /// No thread listens to a holder any more. It is left alone for as long as it was silent, within limits. False when
     /// it was to make room for another.
-    pub(in crate::peer) fn left(&mut self, holder: PeerId, now: Instant) -> bool {
+    pub(crate) fn left(&mut self, holder: PeerId, now: Instant) -> bool {
         self.picker.left(holder);
         let Some(gone) = self.all.remove(&holder) else { return true };
         let pause = now.saturating_duration_since(gone.heard).clamp(LOST_PAUSE, SILENCE);
@@ -200,7 +200,7 @@ impl<L: Clone> Neighbours<L> {
     }
 
     /// Those that are connected.
-    pub(in crate::peer) fn lines(&self) -> impl Iterator<Item = (PeerId, &L)> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (PeerId, &L)> {
         self.all.iter().filter_map(|(&peer, neighbour)| Some((peer, neighbour.line.as_ref()?)))
     }
 
@@ -210,7 +210,7 @@ impl<L: Clone> Neighbours<L> {
     }
 
     /// For how long there was none.
-    pub(in crate::peer) fn lonely(&mut self, now: Instant) -> Duration {
+    pub(crate) fn lonely(&mut self, now: Instant) -> Duration {
         if self.count() > 0 {
             self.last_seen = now;
         }
@@ -218,13 +218,13 @@ impl<L: Clone> Neighbours<L> {
     }
 
     /// Those that are connected, and have been silent for so long.
-    pub(in crate::peer) fn silent(&self, silence: Duration, now: Instant) -> impl Iterator<Item = (PeerId, &L)> {
+    pub(crate) fn silent(&self, silence: Duration, now: Instant) -> impl Iterator<Item = (PeerId, &L)> {
         let is_silent = move |heard| now.saturating_duration_since(heard) >= silence;
         self.lines().filter(move |(peer, _)| is_silent(self.all[peer].heard))
     }
 
     /// For how long no piece has come.
-    pub(in crate::peer) fn quiet(&self, now: Instant) -> Duration {
+    pub(crate) fn quiet(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.last_piece)
     }
 
@@ -243,7 +243,7 @@ impl<L: Clone> Neighbours<L> {
     }
 
     /// A neighbour has sent wrong bytes for a piece: it hears that. Says whether it is not asked any more.
-    pub(in crate::peer) fn lied(&mut self, piece: Piece, giver: PeerId) -> bool {
+    pub(crate) fn lied(&mut self, piece: Piece, giver: PeerId) -> bool {
         if let Some(neighbour) = self.all.get_mut(&giver) {
             neighbour.untold.push(ToPeer::Wrong { piece: piece.index() });
             neighbour.urgent = true;
@@ -254,7 +254,7 @@ impl<L: Clone> Neighbours<L> {
 
     /// A piece has come from a neighbour, is right, and on the disk. Those that owe it, too, hear that at once, so that
     /// they do not send it; the others with the next that is said to them. Says how many are connected.
-    pub(in crate::peer) fn kept(&mut self, piece: Piece, giver: PeerId, now: Instant) -> usize {
+    pub(crate) fn kept(&mut self, piece: Piece, giver: PeerId, now: Instant) -> usize {
         (self.last_piece, self.disk_full) = (now, false);
         self.gave(giver, now);
         let losers = self.picker.verified(piece);
@@ -267,7 +267,7 @@ impl<L: Clone> Neighbours<L> {
     }
 
     /// What each neighbour can be told and asked for now.
-    pub(in crate::peer) fn post(&mut self, now: Instant) -> Vec<(L, Vec<ToPeer>)> {
+    pub(crate) fn post(&mut self, now: Instant) -> Vec<(L, Vec<ToPeer>)> {
         let mut posted = Vec::new();
         for (&holder, Neighbour { line, heard, told, untold, urgent, .. }) in &mut self.all {
             let Some(line) = line else { continue };
