@@ -123,9 +123,7 @@ pub(crate) struct Disk {
     drops_behind: Option<(Millis, Vec<Dropped>)>,
     /// Nothing can be written until then.
     pub(crate) full_until: Millis,
-    /// While it is full: whether it refuses drops, and places under other names, too.
-    pub(crate) refuses_names: bool,
-    /// Whether it takes pieces all the same, and refuses to bring them to the disk.
+    /// While it is full: whether it takes pieces all the same, and refuses to bring them to the disk.
     pub(crate) refuses_late: bool,
     /// How often the program could not write.
     pub(crate) refused: u64,
@@ -194,10 +192,6 @@ impl Disk {
         is_full
     }
 
-    fn refuses_name(&mut self, now: Millis) -> bool {
-        self.refuses_names && self.refuses(now)
-    }
-
     /// Whether a piece cannot be written now.
     pub(crate) fn refuses_piece(&mut self, now: Millis) -> bool {
         !self.refuses_late && self.refuses(now)
@@ -228,7 +222,7 @@ impl Disk {
 
     /// Writes the drops to another file, brings that to the disk, and gives it its name.
     pub(crate) fn save_drops(&mut self, drops: Vec<Dropped>, now: Millis) {
-        if drops == self.drops || self.refuses_name(now) {
+        if drops == self.drops || self.refuses(now) {
             return;
         }
         self.drops_behind = Some((now, std::mem::replace(&mut self.drops, drops)));
@@ -238,7 +232,7 @@ impl Disk {
 
     /// Moves a file to the trash; false where there is none, or no room.
     pub(crate) fn trash(&mut self, name: &FileName) -> bool {
-        if self.refuses_name(self.now) {
+        if self.refuses(self.now) {
             return false;
         }
         let Some(file) = self.files.remove(name) else { return false };
@@ -252,7 +246,7 @@ impl Disk {
     pub(crate) fn restore(&mut self, name: &FileName, id: FileId, now: Millis) -> Option<Stamp> {
         let is_it = |(its, file): &(FileName, File)| its == name && file.content.id() == id;
         let place = self.trash.iter().position(is_it).filter(|_| !self.files.contains_key(name))?;
-        if self.refuses_name(now) {
+        if self.refuses(now) {
             return None;
         }
         let (_, mut file) = self.trash.remove(place);
@@ -275,7 +269,7 @@ impl Disk {
         id: FileId,
         now: Millis,
     ) -> Option<FileName> {
-        if self.refuses_name(now) {
+        if self.refuses(now) {
             return None;
         }
         let aside = conflict_name(name, peer, id);
@@ -355,7 +349,7 @@ mod tests {
         let [name, other] = ["b", "c"].map(|name| name.parse::<FileName>().unwrap());
         [&name, &other].into_iter().for_each(|name| disk.save(name, name.as_str().as_bytes(), false, 0));
         assert!(disk.trash(&other));
-        (disk.full_until, disk.refuses_names, disk.now) = (10, true, 9);
+        (disk.full_until, disk.now) = (10, 9);
         let (id, thrown) = (disk.files[&name].content.id(), disk.thrown[0].1);
         assert!(!disk.trash(&name));
         assert_eq!(disk.set_aside(&name, &"ada".parse().unwrap(), id, 9), None);

@@ -154,9 +154,6 @@ pub(crate) struct Plan {
     clocks: Vec<Clock>,
     slots: Vec<u32>,
     actions: Vec<(Millis, Action)>,
-    /// Whether also those faults happen that schedules had not from the beginning: questions are repeated, and a full
-    /// disk refuses more than pieces.
-    all_faults: bool,
 }
 
 /// The names that people edit, drop and rename; those after them are saved once, and nobody touches them.
@@ -240,7 +237,7 @@ impl Plan {
             actions.push((at, action));
         }
         actions.sort_by_key(|(at, _)| *at);
-        Self { seed, clocks, slots, actions, all_faults: true }
+        Self { seed, clocks, slots, actions }
     }
 }
 
@@ -282,7 +279,7 @@ impl World {
     fn new(plan: &Plan, tell: bool) -> Self {
         let nodes = plan.clocks.len();
         let mut world = Self {
-            net: Net::new(plan.clocks.clone(), plan.seed, plan.all_faults, tell),
+            net: Net::new(plan.clocks.clone(), plan.seed, tell),
             plan: plan.clone(),
             manager: None,
             peers: (0..nodes).map(|_| None).collect(),
@@ -399,8 +396,7 @@ impl World {
             Action::Fill { peer, time } => {
                 let disk = &mut self.disks[peer];
                 disk.full_until = now(&self.net, peer) + time;
-                disk.refuses_names = self.net.more.is_some();
-                disk.refuses_late = self.net.more.as_mut().is_some_and(|more| more.random());
+                disk.refuses_late = self.net.rng.random();
             }
             Action::Lie { peer, time } => {
                 let until = now(&self.net, peer) + time;
@@ -797,9 +793,7 @@ mod tests {
         const NOT_HEARD_OF_YET: [u64; 1] = [20_840];
         let found = EDITED_TO_WHAT_WAS_DROPPED.into_iter().chain(REFUSED_IN_PART).chain(ANSWERED_LATE);
         for seed in found.chain(PUT_BACK_AT_ONCE).chain(NOT_HEARD_OF_YET) {
-            // As the schedules were then.
-            let plan = Plan { all_faults: false, ..Plan::new(seed) };
-            assert_eq!(play(&plan).map(drop), Ok(()), "seed {seed}");
+            assert_eq!(play(&Plan::new(seed)).map(drop), Ok(()), "seed {seed}");
         }
     }
 
@@ -908,12 +902,10 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "SIM_SEED=N tells the story of one schedule, and shrinks it if it fails; SIM_ALL_FAULTS=0 plays it as \
-                it was when the first faults were found"]
+    #[ignore = "SIM_SEED=N tells the story of one schedule, and shrinks it if it fails"]
     fn one() {
         let seed = number("SIM_SEED", 0);
         let mut plan = Plan::new(seed);
-        plan.all_faults = number("SIM_ALL_FAULTS", 1) == 1;
         if let Err(why) = play(&plan) {
             println!("seed {seed}: {why}");
             plan = shrink(&plan, &why);

@@ -131,8 +131,6 @@ impl Clock {
 pub(crate) struct Net {
     pub(crate) now: Millis,
     pub(crate) rng: SmallRng,
-    /// For what a schedule with `all_faults` has more, so that the others stay what they were.
-    pub(crate) more: Option<SmallRng>,
     pub(crate) clocks: Vec<Clock>,
     /// How often each node was started; `alive` says whether it runs.
     lives: Vec<u32>,
@@ -153,12 +151,11 @@ pub(crate) struct Net {
 
 impl Net {
     /// Between so many nodes, which do not run yet.
-    pub(crate) fn new(clocks: Vec<Clock>, seed: u64, all_faults: bool, tell: bool) -> Self {
+    pub(crate) fn new(clocks: Vec<Clock>, seed: u64, tell: bool) -> Self {
         let nodes = clocks.len();
         Self {
             now: 0,
             rng: SmallRng::seed_from_u64(seed),
-            more: all_faults.then(|| SmallRng::seed_from_u64(seed ^ 0x0e0e)),
             clocks,
             lives: vec![0; nodes],
             alive: vec![false; nodes],
@@ -264,7 +261,7 @@ impl Net {
 
     /// How often a question is asked: now and then twice, as by a node that has not heard the answer.
     pub(crate) fn times(&mut self) -> usize {
-        let again = self.more.as_mut().is_some_and(|more| more.random_ratio(1, REPEATED));
+        let again = self.rng.random_ratio(1, REPEATED);
         self.faults.repeated += u64::from(again);
         1 + usize::from(again)
     }

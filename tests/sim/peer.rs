@@ -3,13 +3,15 @@
 //! # What is the program's, and what is not
 //! The program's own are the library with its versions, the orders, the facts of a name, the table of `decide` and the
 //! pauses after a failure, what a look into the folder means, the picker and the neighbours of a download, its check of
-//! each piece, the bindings, and its place in the network. Here stands what the threads do around them: which message
-//! calls what, and what `folder` does to a disk. The disk itself is [`Disk`](crate::sim::disk).
+//! each piece, the requesters and the register of what was given, the bindings, and its place in the network. Here
+//! stands what the threads do around them: which message calls what, and what `folder` does to a disk. The disk itself
+//! is [`Disk`](crate::sim::disk).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use rand::RngExt;
 
 use super::decide::{Action, Facts, Failures, OnOffer, decide, replaced};
@@ -21,8 +23,8 @@ use crate::error::{Code, Error, Result};
 use crate::net::admission::Admission;
 use crate::net::limits;
 use crate::net::message::{
-    Activity, Credentials, Download, Dropped, FromManager, FromPeer, Holder, LeaseId, NOBODY, Name, PeerCard,
-    PeerId, Refusal, ToManager, ToPeer,
+    Activity, Credentials, Dropped, FromManager, FromPeer, Holder, LeaseId, NOBODY, Name, PeerCard, PeerId,
+    Refusal, ToManager, ToPeer, unexpected,
 };
 use crate::peer::config::{Config, UploadSettings};
 use crate::peer::library::Library;
@@ -32,11 +34,14 @@ use crate::peer::membership::register;
 use crate::peer::network::Network;
 use crate::peer::serve::bindings::{Begin, Bindings};
 use crate::peer::swarm::download::{GONE, ORDER_PATIENCE};
+use crate::peer::swarm::requesters::Say;
 use crate::peer::swarm::transfer::Neighbours;
 use crate::peer::swarm::upload::Uploads;
+use crate::share::choker::{Occasion, ROUND_SECONDS};
 use crate::share::picker::{PickOrder, Picker};
 use crate::share::store::{Partial, Stamp, Store, Written, is_conflict_copy};
-use crate::share::{Bitfield, FileId, FileName, Manifest};
+use crate::share::uplink::{PieceRequest, RequesterId};
+use crate::share::{Bitfield, FileId, FileName, Manifest, Piece};
 use crate::sim::disk::{Disk, Part};
 use crate::sim::net::{ConnId, Input, Line, MANAGER, Net, NodeId, port};
 use crate::sim::{answer_of, node_at};
@@ -46,6 +51,15 @@ const SCAN: Millis = 2_000;
 
 /// How many holders a download listens to at once: so few that some make room for others.
 const NEIGHBOURS: usize = 2;
+
+/// How long a piece is on the link, on which there is one at a time.
+const PIECE_TIME: Millis = 20;
+
+/// How many are served for their rates. With the optimist that is less than want the same file.
+const UNCHOKE: usize = 1;
+
+/// The rounds in which the requesters are judged.
+const ROUND: Duration = Duration::from_secs(ROUND_SECONDS);
 
 /// The pauses and patiences of `folder`, `download` and `membership`.
 const QUERY_PAUSE: Millis = 1_000;
@@ -78,9 +92,9 @@ enum Talk {
     /// A person drops a file.
     Drop(FileName),
     /// A download takes pieces from a holder.
-    Fetch(FileName, PeerId),
+    Fetch(FileName, Holder),
     /// Somebody takes pieces from here.
-    Upload(Arc<Offer>),
+    Upload(Seat),
     /// Somebody has products computed here.
     Serve,
     /// A multiply of this peer: its conversation with the manager, and one at a slot.
@@ -88,8 +102,40 @@ enum Talk {
     Slot(usize, PeerCard, u32),
 }
 
+/// What is known in a conversation with a requester.
+struct Seat {
+    peer: PeerId,
+    requester: RequesterId,
+    offer: Arc<Offer>,
+    /// What it is to be told.
+    says: Receiver<Say>,
+    /// The piece that it is being sent, and when that is done.
+    sending: Option<(Millis, PieceRequest)>,
+}
+
+impl Seat {
+    /// What is said to it now; a piece, when its time on the link is over. One thing comes after another.
+    fn next_say(&mut self, now: Millis) -> Option<Say> {
+        if let Some((_, request)) = self.sending.take_if(|(by, _)| *by <= now) {
+            return Some(Say::Piece(request));
+        }
+        if self.sending.is_some() {
+            return None;
+        }
+        match self.says.try_recv().ok()? {
+            Say::Piece(request) => {
+                self.sending = Some((now + PIECE_TIME, request));
+                None
+            }
+            message => Some(message),
+        }
+    }
+}
+
 /// A download.
 struct Fetch {
+    /// Its number in the register.
+    download: u64,
     manifest: Arc<Manifest>,
     partial: Arc<Partial>,
     offer: Arc<Offer>,
@@ -127,6 +173,10 @@ pub(crate) struct Peer {
     node: NodeId,
     network: Arc<Network>,
     library: Arc<Library>,
+    uploads: Arc<Uploads>,
+    /// How many rounds of choking there were, and when the next is.
+    round: u64,
+    round_at: Millis,
     replication: Arc<Replication>,
     watch: Watch,
     /// What the last look has seen, and after how many changes of the disk.
@@ -172,7 +222,8 @@ impl Peer {
     pub(crate) fn start(net: &mut Net, node: NodeId, disk: &mut Disk, slots: u32) -> Self {
         let now = net.clock(node);
         let addr = ([127, 0, 0, 1], port(node)).into();
-        let upload = UploadSettings { up: None, down: None, unchoke: 4, round: Duration::from_secs(10) };
+        // A link with a limit carries one piece at a time.
+        let upload = UploadSettings { up: Some(50 << 10), down: None, unchoke: UNCHOKE, round: ROUND };
         let config = Config {
             manager: ([127, 0, 0, 1], port(MANAGER)).into(),
             listen: addr,
@@ -188,12 +239,15 @@ impl Peer {
         let network = Arc::new(Network::new(config, addr));
         let library = Arc::new(Library::new(Arc::clone(&network)));
         let uploads = Arc::new(Uploads::new(upload, node as u64));
-        let replication = Replication::new(Store::default(), Arc::clone(&library), uploads);
+        let replication = Replication::new(Store::default(), Arc::clone(&library), Arc::clone(&uploads));
         library.remember(disk.drops.iter().cloned());
         let mut peer = Self {
             node,
             network,
             library,
+            uploads,
+            round: 0,
+            round_at: now + ROUND.as_millis() as Millis,
             replication: Arc::new(replication),
             watch: Watch::default(),
             there: (None, Vec::new()),
@@ -256,6 +310,8 @@ impl Peer {
         self.attend(net, disk, now);
         self.publish(net, now);
         self.go_on_with_jobs(net, now);
+        self.judge_uploads(now);
+        self.send_pieces(net, disk, now);
         let next = self.next_time(now);
         net.wake(self.node, next);
     }
@@ -269,9 +325,13 @@ impl Peer {
         let look = (self.asks.is_none()).then_some(self.next_look.max(now + 1));
         let publish = (self.publish_at > now).then_some(self.publish_at);
         let silence = self.member.is_some().then_some(self.silent_at);
-        let one = self.rejoin_at.into_iter().chain(look).chain(publish).chain(silence);
+        let pieces = self.talks.values().filter_map(|talk| match talk {
+            Talk::Upload(Seat { sending: Some((by, _)), .. }) => Some(*by),
+            _ => None,
+        });
+        let one = self.rejoin_at.into_iter().chain(look).chain(publish).chain(silence).chain([self.round_at]);
         let all = products.chain(early).chain(queries).chain(jobs).chain(self.deadlines.values().copied());
-        all.chain(one).min().unwrap_or(Millis::MAX)
+        all.chain(pieces).chain(one).min().unwrap_or(Millis::MAX)
     }
 
     fn ask(&mut self, net: &mut Net, now: Millis, talk: Talk, message: &ToManager, payload: &[u8]) -> ConnId {
@@ -290,16 +350,16 @@ impl Peer {
 
     fn said(&mut self, net: &mut Net, disk: &mut Disk, conn: ConnId, line: &Line, now: Millis) {
         match self.talks.get(&conn) {
-            None | Some(Talk::Serve | Talk::Upload(_)) => self.asked(net, disk, conn, line, now),
+            None | Some(Talk::Serve | Talk::Upload(_)) => self.asked(net, conn, line, now),
             Some(Talk::Member) => self.hear_manager(net, conn, line, now),
             Some(&Talk::Job(job)) => self.hear_of_lease(net, conn, job, line, now),
             Some(Talk::Slot(job, card, product)) => {
                 let (job, card, product) = (*job, card.clone(), *product);
                 self.hear_answer(net, conn, (job, card, product), line);
             }
-            Some(Talk::Fetch(file, peer)) => {
-                let (file, peer) = (file.clone(), *peer);
-                self.hear_holder(net, disk, conn, (&file, peer), line, now);
+            Some(Talk::Fetch(file, holder)) => {
+                let (file, holder) = (file.clone(), holder.clone());
+                self.hear_holder(net, disk, conn, (&file, &holder), line, now);
             }
             Some(_) => self.answered(net, disk, conn, Some(line), now),
         }
@@ -309,7 +369,7 @@ impl Peer {
         match self.talks.get(&conn) {
             None => {}
             Some(Talk::Member) => self.part(net, &Error::failed("the conversation has ended"), now),
-            Some(Talk::Serve | Talk::Upload(_)) => drop(self.talks.remove(&conn)),
+            Some(Talk::Serve | Talk::Upload(_)) => self.forget(conn, now),
             Some(&Talk::Job(job)) => {
                 self.talks.remove(&conn);
                 let job = &mut self.jobs[job];
@@ -321,8 +381,8 @@ impl Peer {
                 self.jobs[job].left.push(product);
                 self.rest(net, job);
             }
-            Some(Talk::Fetch(file, peer)) => {
-                let (file, peer) = (file.clone(), *peer);
+            Some(Talk::Fetch(file, holder)) => {
+                let (file, peer) = (file.clone(), holder.peer);
                 self.talks.remove(&conn);
                 if let Some(Some(fetch)) = self.orders.get_mut(&file) {
                     fetch.state.left(peer, instant(now));
@@ -383,13 +443,11 @@ impl Peer {
             FromManager::Peers { peers } => self.network.meet(peers),
             FromManager::Ping {} => {
                 let status = self.replication.status();
-                let downloads = self.orders.values().flatten().map(Fetch::row);
                 let said = Activity {
                     list: self.library.fingerprint(),
                     paused: status.paused,
                     failed: status.failed,
-                    downloads: downloads.collect(),
-                    uploads: Vec::new(),
+                    ..self.uploads.activity(instant(now))
                 };
                 net.say(conn, self.node, &ToManager::Ok(said.bounded()), &[]);
             }
@@ -791,10 +849,12 @@ impl Peer {
         }
         let offer = Arc::new(Offer::part(&self.replication.store, &partial));
         self.library.offer(Arc::clone(&offer));
+        let download = self.uploads.requesters.lock().register.begin(&found, instant(now));
+        self.uploads.requesters.lock().register.found(download, partial.have().count());
         let picker = Picker::new(partial.have(), PickOrder::Rarest, net.rng.random());
         let state = Neighbours::new(picker, instant(now));
         let (manifest, next_query, asked) = (found, now + QUERY_PAUSE, None);
-        let fetch = Fetch { manifest, partial, offer, state, next_query, asked };
+        let fetch = Fetch { download, manifest, partial, offer, state, next_query, asked };
         if let Some(order) = self.orders.get_mut(file) {
             *order = Some(fetch);
         }
@@ -811,15 +871,15 @@ impl Peer {
                 makes_room.into_iter().for_each(|conn| self.ended_with(net, conn, now));
                 continue;
             }
-            let Holder { peer, addr, pass, .. } = holder;
-            let conn = net.connect(self.node, node_at(addr));
-            if net.carries(self.node, node_at(addr)) {
-                fetch.state.connected(peer, conn, instant(now));
+            let (to, pass) = (node_at(holder.addr), holder.pass.clone());
+            let conn = net.connect(self.node, to);
+            if net.carries(self.node, to) {
+                fetch.state.connected(holder.peer, conn, instant(now));
             }
             let who = if pass.is_some() { requester } else { NOBODY };
             let join = ToPeer::Join { peer: who, file: file.clone(), id: fetch.manifest.id(), pass };
             net.say(conn, self.node, &join, &[]);
-            self.talks.insert(conn, Talk::Fetch(file.clone(), peer));
+            self.talks.insert(conn, Talk::Fetch(file.clone(), holder));
             self.deadlines.insert(conn, now + ANSWER_TIME);
         }
     }
@@ -867,13 +927,14 @@ impl Peer {
         net: &mut Net,
         disk: &mut Disk,
         conn: ConnId,
-        (file, peer): (&FileName, PeerId),
+        (file, holder): (&FileName, &Holder),
         line: &Line,
         now: Millis,
     ) {
         self.deadlines.remove(&conn);
-        let Some(Some(Fetch { manifest, partial, state, .. })) = self.orders.get_mut(file) else { return };
-        let (layout, mut barred) = (manifest.layout(), false);
+        let Some(Some(fetch)) = self.orders.get_mut(file) else { return };
+        let Fetch { download, manifest, partial, state, .. } = fetch;
+        let (peer, id, layout, mut barred) = (holder.peer, manifest.id(), manifest.layout(), false);
         state.heard(peer, instant(now));
         match line.message::<FromPeer>() {
             Some(FromPeer::Bitfield { .. }) => {
@@ -882,7 +943,9 @@ impl Peer {
                 }
             }
             Some(FromPeer::Have { piece }) => {
-                layout.piece(piece).iter().for_each(|it| state.picker.gained(peer, *it))
+                let Ok(piece) = layout.piece(piece) else { return };
+                state.picker.gained(peer, piece);
+                self.uploads.requesters.lock().holder_has(holder, id, piece);
             }
             Some(FromPeer::Choke {}) => state.picker.choked(peer),
             Some(FromPeer::Unchoke {}) => state.picker.unchoked(peer),
@@ -897,13 +960,15 @@ impl Peer {
                     }
                     match partial.write(piece, &line.payload) {
                         Ok(Written::Kept) => {
-                            let part = disk.parts.get_mut(&(file.clone(), manifest.id()));
+                            let part = disk.parts.get_mut(&(file.clone(), id));
                             let part = part.expect("a download that runs keeps its part");
                             part.bytes[piece.offset() as usize..][..piece.len()]
                                 .copy_from_slice(&line.payload);
                             part.synced = false;
                             state.kept(piece, peer, instant(now));
-                            self.tell_have(net, file, piece.index());
+                            let (mut requesters, len) = (self.uploads.requesters.lock(), piece.len() as u64);
+                            requesters.register.came(*download, holder, len, instant(now));
+                            requesters.have(id, piece);
                         }
                         _ => {
                             net.faults.caught += 1;
@@ -934,17 +999,6 @@ impl Peer {
         }
     }
 
-    /// Tells all that take pieces of a file from here.
-    fn tell_have(&mut self, net: &mut Net, file: &FileName, piece: u32) {
-        for (&conn, talk) in &self.talks {
-            if let Talk::Upload(offer) = talk
-                && offer.name() == file
-            {
-                net.say(conn, self.node, &FromPeer::Have { piece }, &[]);
-            }
-        }
-    }
-
     /// A download that has all pieces gets its name.
     fn finish(&mut self, net: &mut Net, disk: &mut Disk, file: &FileName, now: Millis) {
         let Some(fetch) = self.orders.get(file).and_then(Option::as_ref) else { return };
@@ -972,6 +1026,7 @@ impl Peer {
             self.deadlines.remove(&conn);
             net.close(conn, self.node);
         }
+        self.uploads.requesters.lock().register.end(fetch.download);
         let id = fetch.manifest.id();
         match ended {
             Ok(()) => {
@@ -1007,8 +1062,9 @@ impl Peer {
         known.is_some_and(|(then, _)| disk.files.get(file).is_some_and(|there| there.stamp == *then))
     }
 
-    fn asked(&mut self, net: &mut Net, disk: &mut Disk, conn: ConnId, line: &Line, now: Millis) {
+    fn asked(&mut self, net: &mut Net, conn: ConnId, line: &Line, now: Millis) {
         let Some(message) = line.message::<ToPeer>() else { return };
+        let rest = now + limits::REST_TIME.as_millis() as Millis;
         match (self.talks.get(&conn), message) {
             (None | Some(Talk::Serve), asked @ ToPeer::Multiply { .. }) => {
                 self.talks.insert(conn, Talk::Serve);
@@ -1017,50 +1073,110 @@ impl Peer {
             (None, ToPeer::Join { peer, file, id, pass }) => {
                 let shown = pass.as_ref().is_some_and(|pass| self.network.is_pass(pass, peer, id));
                 if peer != NOBODY && !shown {
-                    return self.refuse(
-                        net,
-                        conn,
-                        &Error::new(Code::Unauthorised, "that pass shows nothing"),
-                    );
+                    let no = Error::new(Code::Unauthorised, "that pass shows nothing");
+                    return self.refuse(net, conn, &no, now);
                 }
-                match self.library.find(&file, id) {
-                    Ok(offer) => {
-                        let has = offer.have().as_bytes().to_vec();
+                match self.library.find(&file, id).and_then(|offer| self.take_seat(peer, offer, now)) {
+                    Ok(seat) => {
+                        let has = seat.offer.have().as_bytes().to_vec();
                         let payload = has.len() as u64;
                         net.say(conn, self.node, &FromPeer::Bitfield { payload }, &has);
-                        self.talks.insert(conn, Talk::Upload(offer));
+                        self.talks.insert(conn, Talk::Upload(seat));
+                        self.deadlines.insert(conn, rest);
                     }
-                    Err(no) => self.refuse(net, conn, &no),
+                    Err(no) => self.refuse(net, conn, &no, now),
                 }
             }
-            (Some(Talk::Upload(_)), ToPeer::Interested { on: true }) => {
-                net.say(conn, self.node, &FromPeer::Unchoke {}, &[]);
-            }
-            (Some(Talk::Upload(offer)), ToPeer::Request { piece }) => {
-                let offer = Arc::clone(offer);
-                self.send_piece(net, disk, conn, &offer, piece, now);
-            }
+            (Some(Talk::Upload(seat)), wish) => match self.hear_wish(seat, &wish, now) {
+                Ok(true) => {
+                    self.deadlines.insert(conn, rest);
+                }
+                Ok(false) => {
+                    net.close(conn, self.node);
+                    self.forget(conn, now);
+                }
+                Err(no) => self.refuse(net, conn, &no, now),
+            },
             _ => {}
         }
     }
 
-    fn refuse(&mut self, net: &mut Net, conn: ConnId, no: &Error) {
+    /// A peer wants pieces. All are at one address.
+    fn take_seat(&self, peer: PeerId, offer: Arc<Offer>, now: Millis) -> Result<Seat> {
+        let (addr, served, at) = (self.network.addr, Arc::clone(&offer), instant(now));
+        let (requester, says) = self.uploads.requesters.lock().admit(peer, addr, served, at)?;
+        Ok(Seat { peer, requester, offer, says, sending: None })
+    }
+
+    /// What a requester says, as in `hear_wishes`. False when it is served no more.
+    fn hear_wish(&self, seat: &Seat, wish: &ToPeer, now: Millis) -> Result<bool> {
+        let (requester, offer, layout) = (seat.requester, &seat.offer, seat.offer.manifest.layout());
+        let (name, mut requesters) = (self.network.name_of(seat.peer), self.uploads.requesters.lock());
+        name.into_iter().for_each(|name| requesters.named(requester, name));
+        match *wish {
+            ToPeer::Interested { on } => Ok(requesters.interested(requester, on, instant(now))),
+            ToPeer::Request { piece } => {
+                let piece = layout.piece(piece)?;
+                requesters.ask(requester, piece, offer.have().contains(piece))
+            }
+            ToPeer::Have { piece } => Ok(requesters.has(requester, layout.piece(piece)?)),
+            ToPeer::Wrong { .. } if requesters.may_complain(requester) => Ok(true),
+            ref other => Err(unexpected(other, "what a requester says")),
+        }
+    }
+
+    /// Judges in rounds which requesters are served.
+    fn judge_uploads(&mut self, now: Millis) {
+        if now >= self.round_at {
+            self.round += 1;
+            self.round_at = now + ROUND.as_millis() as Millis;
+            self.uploads.requesters.lock().judge(Occasion::of_round(self.round), instant(now));
+        }
+    }
+
+    /// Says what the requesters are to be told now.
+    fn send_pieces(&mut self, net: &mut Net, disk: &Disk, now: Millis) {
+        let next = |(&conn, talk): (&ConnId, &mut Talk)| match talk {
+            Talk::Upload(seat) => Some((conn, Arc::clone(&seat.offer), seat.next_say(now)?)),
+            _ => None,
+        };
+        while let Some((conn, offer, say)) = self.talks.iter_mut().find_map(next) {
+            let request = match say {
+                Say::Piece(request) => request,
+                Say::Message(message) => {
+                    net.say(conn, self.node, &message, &[]);
+                    continue;
+                }
+            };
+            let sent = self.send_piece(net, disk, conn, (&offer, request.piece), now);
+            self.uploads.requesters.lock().done(request, sent.is_ok(), instant(now));
+            sent.unwrap_or_else(|no| self.refuse(net, conn, &no, now));
+        }
+    }
+
+    fn refuse(&mut self, net: &mut Net, conn: ConnId, no: &Error, now: Millis) {
         net.say(conn, self.node, &FromPeer::Error(Refusal::from(no)), &[]);
         net.close(conn, self.node);
-        self.talks.remove(&conn);
+        self.forget(conn, now);
+    }
+
+    /// Others have ended a conversation, or are refused. A requester gives up its seat.
+    fn forget(&mut self, conn: ConnId, now: Millis) {
+        self.deadlines.remove(&conn);
+        if let Some(Talk::Upload(seat)) = self.talks.remove(&conn) {
+            self.uploads.requesters.lock().leave(seat.requester, instant(now));
+        }
     }
 
     fn send_piece(
-        &mut self,
+        &self,
         net: &mut Net,
         disk: &Disk,
         conn: ConnId,
-        offer: &Arc<Offer>,
-        piece: u32,
+        (offer, piece): (&Offer, Piece),
         now: Millis,
-    ) {
+    ) -> Result<()> {
         let (file, id) = (offer.name(), offer.id());
-        let Ok(piece) = offer.manifest.layout().piece(piece) else { return };
         let range = piece.offset() as usize..piece.offset() as usize + piece.len();
         let here = self.library.find(file, id).is_ok() && offer.have().contains(piece);
         let bytes = match disk.parts.get(&(file.clone(), id)) {
@@ -1070,14 +1186,14 @@ impl Peer {
             }
             part => part.map(|part| part.bytes[range].to_vec()),
         };
-        let Some(mut bytes) = bytes else {
-            return self.refuse(net, conn, &Error::new(Code::NotFound, format!("{file} was changed here")));
-        };
+        let mut bytes =
+            bytes.ok_or_else(|| Error::new(Code::NotFound, format!("{file} was changed here")))?;
         if now < self.lies_until {
             bytes[0] ^= 1;
         }
         let answer = FromPeer::Piece { piece: piece.index(), payload: bytes.len() as u64 };
         net.say(conn, self.node, &answer, &bytes);
+        Ok(())
     }
 
     /// A product may begin, or is refused. Its `bind` may be on its way.
@@ -1112,10 +1228,10 @@ impl Peer {
                 self.early.push((conn, asked, payload.to_vec(), by));
             }
             Begin::LeaseBusy | Begin::PeerBusy => {
-                self.refuse(net, conn, &Error::new(Code::Busy, "all slots are in use"))
+                self.refuse(net, conn, &Error::new(Code::Busy, "all slots are in use"), now)
             }
-            Begin::WrongKey => self.refuse(net, conn, &Error::new(Code::Unauthorised, "not your lease")),
-            _ => self.refuse(net, conn, &Error::new(Code::Expired, "the lease does not run here")),
+            Begin::WrongKey => self.refuse(net, conn, &Error::new(Code::Unauthorised, "not your lease"), now),
+            _ => self.refuse(net, conn, &Error::new(Code::Expired, "the lease does not run here"), now),
         }
     }
 
@@ -1350,20 +1466,6 @@ impl Peer {
         }
         let name = disk.files.keys().find(|name| !whole.clone().any(|offered| offered == *name));
         name.map(|name| format!("{name} lies there and is not offered"))
-    }
-}
-
-impl Fetch {
-    fn row(&self) -> Download {
-        Download {
-            file: self.manifest.name().clone(),
-            have: self.partial.have().count(),
-            pieces: self.manifest.layout().pieces(),
-            since_ms_ago: 0,
-            bytes_per_s: 0,
-            from: Vec::new(),
-            map: String::new(),
-        }
     }
 }
 
