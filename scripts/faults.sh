@@ -21,8 +21,8 @@
 # Without a count each takes under a minute, calls and fuzz a few, if the promises are kept and it is built. FAULTS_SEED=N
 # makes the same random choices again; FAULTS_ONLY=TEXT measures only floods and hostile clients with this text in their
 # names. Nothing else should run on the machine meanwhile where times are measured (liars, crowd). SIM_SEED=N plays that
-# schedule alone (those that the report names are their stories with SIM_ALL_FAULTS=0); one that fails is shrunk. Its
-# chart, what its board showed and the logs of its nodes are left in a folder that is named.
+# schedule alone; one that fails is shrunk. Its chart, what its board showed and the logs of its nodes are left in a
+# folder that is named.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 cd "$root"

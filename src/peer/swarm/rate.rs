@@ -83,7 +83,7 @@ pub(crate) struct Share {
 
 /// What is given to this peer: to each download that runs, in the order in which they began.
 #[derive(Debug)]
-pub(in crate::peer) struct Register {
+pub(crate) struct Register {
     round: Duration,
     downloads: BTreeMap<u64, Account>,
     /// By name; `None` is every peer that is not registered.
@@ -114,7 +114,7 @@ impl Register {
     }
 
     /// A download begins. Returns its number.
-    pub(in crate::peer) fn begin(&mut self, of: &Manifest, now: Instant) -> u64 {
+    pub(crate) fn begin(&mut self, of: &Manifest, now: Instant) -> u64 {
         let number = self.downloads.last_key_value().map_or(0, |(last, _)| last + 1);
         let (file, have, pieces) = (of.name().clone(), 0, of.layout().pieces());
         let (since_ms_ago, bytes_per_s, from, map) = (0, 0, Vec::new(), String::new());
@@ -124,12 +124,12 @@ impl Register {
     }
 
     /// So many pieces of a download were here already.
-    pub(in crate::peer) fn found(&mut self, download: u64, have: u32) {
+    pub(crate) fn found(&mut self, download: u64, have: u32) {
         self.downloads.get_mut(&download).into_iter().for_each(|account| account.row.have = have);
     }
 
     /// A piece has come for a download, and is right.
-    pub(in crate::peer) fn came(&mut self, download: u64, holder: &Holder, bytes: u64, now: Instant) {
+    pub(crate) fn came(&mut self, download: u64, holder: &Holder, bytes: u64, now: Instant) {
         let Some(account) = self.downloads.get_mut(&download) else { return };
         let new = || Giver { peer: 0, pieces: 0, rate: Rate::new(self.round) };
         let giver = account.givers.entry(holder.name.clone()).or_insert_with(new);
@@ -140,7 +140,7 @@ impl Register {
     }
 
     /// A download is over, well or badly. What it was given counts no more.
-    pub(in crate::peer) fn end(&mut self, download: u64) {
+    pub(crate) fn end(&mut self, download: u64) {
         self.downloads.remove(&download);
         if self.is_seeding() {
             self.ledger.settle();

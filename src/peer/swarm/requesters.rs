@@ -35,7 +35,7 @@ const UNSAID: usize = 1000;
 
 /// What the thread that speaks to a requester is to say.
 #[derive(Debug)]
-pub(in crate::peer) enum Say {
+pub(crate) enum Say {
     Message(FromPeer),
     /// It is the turn of this request.
     Piece(PieceRequest),
@@ -95,14 +95,14 @@ pub(crate) struct Upload {
 
 /// All requesters.
 #[derive(Debug)]
-pub(in crate::peer) struct Requesters {
+pub(crate) struct Requesters {
     settings: UploadSettings,
     last: RequesterId,
     all: BTreeMap<RequesterId, Requester>,
     uplink: Uplink,
     rng: StdRng,
     /// What this peer is given itself.
-    pub(in crate::peer) register: Register,
+    pub(crate) register: Register,
 }
 
 impl Requesters {
@@ -114,7 +114,7 @@ impl Requesters {
     }
 
     /// A peer wants pieces of a file. What it is to be told from now on comes out of the receiver.
-    pub(in crate::peer) fn admit(
+    pub(crate) fn admit(
         &mut self,
         peer: PeerId,
         addr: SocketAddr,
@@ -145,7 +145,7 @@ impl Requesters {
     }
 
     /// The list of peers has named a requester.
-    pub(in crate::peer) fn named(&mut self, requester: RequesterId, name: Name) {
+    pub(crate) fn named(&mut self, requester: RequesterId, name: Name) {
         if let Some(known) = self.all.get_mut(&requester) {
             info!("{name} wants pieces of {}", known.offer.name());
             known.name = Some(name);
@@ -153,7 +153,7 @@ impl Requesters {
     }
 
     /// A requester lacks pieces that are here, or no longer. False when it is served no more.
-    pub(in crate::peer) fn interested(&mut self, requester: RequesterId, on: bool, now: Instant) -> bool {
+    pub(crate) fn interested(&mut self, requester: RequesterId, on: bool, now: Instant) -> bool {
         let Some(known) = self.all.get_mut(&requester) else { return false };
         if std::mem::replace(&mut known.interested, on) != on {
             known.since = now;
@@ -163,7 +163,7 @@ impl Requesters {
     }
 
     /// A requester asks for a piece, which is `here` or not. False when it is served no more.
-    pub(in crate::peer) fn ask(&mut self, requester: RequesterId, piece: Piece, here: bool) -> Result<bool> {
+    pub(crate) fn ask(&mut self, requester: RequesterId, piece: Piece, here: bool) -> Result<bool> {
         let Some(known) = self.all.get(&requester) else { return Ok(false) };
         // A request that has crossed a choke is void.
         if known.service == Service::Choked {
@@ -183,7 +183,7 @@ impl Requesters {
     }
 
     /// A turn is over: the piece was sent, or could not be.
-    pub(in crate::peer) fn done(&mut self, request: PieceRequest, sent: bool, now: Instant) {
+    pub(crate) fn done(&mut self, request: PieceRequest, sent: bool, now: Instant) {
         self.uplink.done(request);
         if let Some(known) = self.all.get_mut(&request.requester).filter(|_| sent) {
             known.sent.add(request.piece.len() as u64, now);
@@ -196,13 +196,13 @@ impl Requesters {
     }
 
     /// A piece is here now: every requester of this file hears it.
-    pub(in crate::peer) fn have(&mut self, id: FileId, piece: Piece) {
+    pub(crate) fn have(&mut self, id: FileId, piece: Piece) {
         let told = self.all.values().filter(|requester| requester.offer.id() == id);
         told.for_each(|requester| requester.say(FromPeer::Have { piece: piece.index() }));
     }
 
     /// A holder says that it has a piece.
-    pub(in crate::peer) fn holder_has(&mut self, holder: &Holder, file: FileId, piece: Piece) {
+    pub(crate) fn holder_has(&mut self, holder: &Holder, file: FileId, piece: Piece) {
         let asks = |known: &Requester| (known.peer, known.offer.id()) == (holder.peer, file);
         for (&requester, _) in self.all.iter().filter(|(_, known)| asks(known)) {
             self.uplink.cancel(PieceRequest { requester, file, piece });
@@ -211,7 +211,7 @@ impl Requesters {
     }
 
     /// A requester says that it has a piece: if it has asked for it here, too, it is not sent it any more.
-    pub(in crate::peer) fn has(&mut self, requester: RequesterId, piece: Piece) -> bool {
+    pub(crate) fn has(&mut self, requester: RequesterId, piece: Piece) -> bool {
         let Some(known) = self.all.get(&requester) else { return false };
         let file = known.offer.id();
         self.uplink.cancel(PieceRequest { requester, file, piece });
@@ -224,14 +224,14 @@ impl Requesters {
 
     /// Whether a requester may say that a piece was wrong: no more often than it was sent one, and than an honest one
     /// does.
-    pub(in crate::peer) fn may_complain(&mut self, requester: RequesterId) -> bool {
+    pub(crate) fn may_complain(&mut self, requester: RequesterId) -> bool {
         let Some(known) = self.all.get_mut(&requester) else { return false };
         known.faults += 1;
         known.faults <= known.pieces.min(FAILURES as u64)
     }
 
     /// Judges which requesters are served from now on, and tells those for which that is a change.
-    pub(in crate::peer) fn judge(&mut self, occasion: Occasion, now: Instant) {
+    pub(crate) fn judge(&mut self, occasion: Occasion, now: Instant) {
         let deaf = self.all.iter().filter(|(_, requester)| requester.to.len() > requester.room());
         for id in deaf.map(|(&id, _)| id).collect::<Vec<_>>() {
             self.remove(id);
@@ -267,7 +267,7 @@ impl Requesters {
     }
 
     /// A requester is served no more, nor are its turns; others may be.
-    pub(in crate::peer) fn leave(&mut self, requester: RequesterId, now: Instant) {
+    pub(crate) fn leave(&mut self, requester: RequesterId, now: Instant) {
         self.remove(requester);
         self.judge(Occasion::Change, now);
     }

@@ -49,7 +49,7 @@ pub(crate) struct Uploads {
     /// This peer's link to the others, out and in.
     pub(crate) up: Lane,
     pub(crate) down: Lane,
-    pub(in crate::peer) requesters: Mutex<Requesters>,
+    pub(crate) requesters: Mutex<Requesters>,
 }
 
 impl Uploads {
