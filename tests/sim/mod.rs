@@ -7,9 +7,9 @@
 //! everything. A second shows dozens of schedules, and the one that went wrong can be played again.
 //!
 //! # The rules
-//! - **The program's own state decides**: the manager's table, the library, `decide`, the picker, the bindings. The
-//!   nodes around it ([`manager`](crate::manager::sim), [`peer`](crate::peer::replication::sim)) do what its threads
-//!   do.
+//! - **The program's own state decides**: the manager's table, the library, `decide`, the neighbours of a download, the
+//!   requesters, the bindings. The nodes around it ([`manager`](crate::manager::sim),
+//!   [`peer`](crate::peer::replication::sim)) do what its threads do.
 //! - **A schedule** is some two hundred things that happen: people save, edit, rename, delete, drop and restore files
 //!   and multiply; nodes are killed, lose their power, freeze and come back; cables hold or break; questions are
 //!   repeated; disks are full; peers lie. Each clock runs at its own speed.
@@ -773,26 +773,23 @@ mod tests {
         assert!(matches!(shrunk.actions[..], [(_, Action::Start { node: 99 })]), "{:?}", shrunk.actions);
     }
 
-    /// Each has found a fault once.
+    /// Each is the first schedule that fails when a fault that was found once is put back. Another fault is seen by none
+    /// of the first ten thousand: what is put back before it was moved away is told to nobody (`put-back-untold`).
     #[test]
     fn what_was_found_once_stays_mended() {
         // A file was saved with bytes that were dropped since, or so it seemed by a slow clock: it was offered, and
         // told to nobody.
-        const EDITED_TO_WHAT_WAS_DROPPED: [u64; 2] = [787, 797];
+        const EDITED_TO_WHAT_WAS_DROPPED: u64 = 2_086;
         // A part was refused, because its name was in use; then it was whole, the name was free, and it was told to
         // nobody.
-        const REFUSED_IN_PART: [u64; 1] = [13_670];
+        const REFUSED_IN_PART: u64 = 2_859;
         // The manager asked for the whole list while the answer to an update was on its way; what that had told was
         // offered no more by then, and stayed listed for ever.
-        const ANSWERED_LATE: [u64; 1] = [6_855];
-        // A peer woke, heard of a drop, and of the same bytes again before it had moved its own away: it kept and told
-        // them not.
-        const PUT_BACK_AT_ONCE: [u64; 1] = [23_318];
+        const ANSWERED_LATE: u64 = 3_382;
         // A new manager listed what was dropped: a peer took that for put back before its own word of the drop had
         // arrived.
-        const NOT_HEARD_OF_YET: [u64; 1] = [20_840];
-        let found = EDITED_TO_WHAT_WAS_DROPPED.into_iter().chain(REFUSED_IN_PART).chain(ANSWERED_LATE);
-        for seed in found.chain(PUT_BACK_AT_ONCE).chain(NOT_HEARD_OF_YET) {
+        const NOT_HEARD_OF_YET: u64 = 1_176;
+        for seed in [EDITED_TO_WHAT_WAS_DROPPED, REFUSED_IN_PART, ANSWERED_LATE, NOT_HEARD_OF_YET] {
             assert_eq!(play(&Plan::new(seed)).map(drop), Ok(()), "seed {seed}");
         }
     }
