@@ -254,7 +254,10 @@ fn the_chart_of_a_real_lease_tells_it_in_order_and_each_message_once() {
         until(hear, PATIENCE, || cyd.stdout().contains(hear).then_some(()));
     }
     let unbound = |text: &str| text.matches(r#"{"type":"unbound""#).count();
-    until("both are free again", PATIENCE, || (unbound(&manager.stderr()) == 2).then_some(()));
+    let both = [&manager, &ada, &ben];
+    until("both are free again, and all have logged it", PATIENCE, || {
+        (both.map(|node| unbound(&node.stderr())) == [2, 1, 1]).then_some(())
+    });
 
     let logs = [("manager", &manager), ("cyd", &cyd), ("ada", &ada), ("ben", &ben)];
     let logs = logs.map(|(name, node)| (name, node.stderr()));

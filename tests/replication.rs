@@ -774,14 +774,15 @@ fn a_folder_has_one_peer_that_watches_it_and_others_save_files_there() {
     put(&network, "ben", "b.txt", "b");
     whole_at(&network, "b.txt", 2);
     fs::remove_file(of_ada.join("b.txt")).unwrap();
-    let down = |into: &str| network.command("cyd", &["down", "b.txt", "-o", into]).outcome().assert(0, &[]);
-    down(of_ada.to_str().unwrap());
+    let down = |into: &str| network.command("cyd", &["down", "b.txt", "-o", into]).outcome();
+    // The peer that watches the folder may be fetching it again at this moment.
+    until("it is saved there", PATIENCE, || (down(of_ada.to_str().unwrap()).status == Some(0)).then_some(()));
     assert!(of_ada.join(".peerlab/marker").exists());
     put(&network, "ada", "c.txt", "c");
     whole_at(&network, "c.txt", 2);
     assert!(!ada.stderr().contains("marker"), "{}", ada.stderr());
     fs::create_dir(network.path("elsewhere")).unwrap();
-    down("elsewhere");
+    down("elsewhere").assert(0, &[]);
     assert!(!network.path("elsewhere/.peerlab").exists(), "it is taken away by the one that made it");
     // The folder of a peer that has gone is free.
     ada.kill();
