@@ -376,11 +376,11 @@ fn add<V: Vector, const MR: usize, const NV: usize>(
     }
 }
 
-/// Asks the memory for what stands 8 KiB behind `from`, on its line: who reads many numbers once waits for them all the
-/// time otherwise, because a processor looks ahead by itself only to the end of a page.
+/// Asks the memory for what stands 8 KiB behind these numbers. Many that are read once are waited for all the time
+/// otherwise, because a processor looks ahead by itself only to the end of a page.
 #[inline(always)]
-pub(super) fn fetch_ahead(from: &[f64]) {
-    fetch(from.as_ptr().wrapping_add(1024));
+pub(super) fn fetch_ahead(numbers: &[f64]) {
+    numbers.chunks(LINE).for_each(|line| fetch(line.as_ptr().wrapping_add(1024)));
 }
 
 /// Asks the memory to bring the cache line of an address near.

@@ -55,7 +55,7 @@ pub mod strassen;
 
 pub use operand::Operand;
 
-use self::micro::{LINE, fetch_ahead};
+use self::micro::fetch_ahead;
 
 /// The entries on a page of memory, of the smallest that there are: 4 KiB.
 const PAGE: usize = 512;
@@ -174,7 +174,7 @@ impl Matrix {
     pub fn max_abs(&self) -> f64 {
         let mut maxima = [0.0; LANES];
         for chunk in self.data.chunks(LANES) {
-            chunk.chunks(LINE).for_each(fetch_ahead);
+            fetch_ahead(chunk);
             for (max, x) in maxima.iter_mut().zip(chunk) {
                 *max = if x.abs() > *max { x.abs() } else { *max };
             }
@@ -187,7 +187,7 @@ impl Matrix {
     pub fn first_non_finite(&self) -> Option<(usize, usize)> {
         // Whole chunks are judged without leaving early, which takes vectors; then the one is searched.
         let sound = |chunk: &[f64]| {
-            chunk.chunks(LINE).for_each(fetch_ahead);
+            fetch_ahead(chunk);
             chunk.iter().fold(true, |sound, x| sound & x.is_finite())
         };
         let chunk = self.data.chunks(1024).position(|chunk| !sound(chunk))? * 1024;

@@ -4,7 +4,7 @@
 use rand::{Rng, RngExt};
 
 use super::super::LANES;
-use super::super::micro::{LINE, Vector, fetch_ahead};
+use super::super::micro::{Vector, fetch_ahead};
 use super::super::strassen;
 use super::probe::{Numbers, ProbeOf, Shared, padded};
 
@@ -45,7 +45,7 @@ impl Numbers for Reals {
         let (column, column_end) = column[..row.len()].as_chunks::<LANES>();
         let (row, row_end) = row.as_chunks::<LANES>();
         for (row, column) in row.iter().zip(column) {
-            row.chunks(LINE).for_each(fetch_ahead);
+            fetch_ahead(row);
             weigh(row, column, &mut totals);
         }
         if !row_end.is_empty() {
