@@ -73,8 +73,9 @@ pub(super) trait Numbers: Sized + 'static {
     /// `sum + sign * term`.
     fn plus(sum: Self::Sum, sign: f64, term: Self::Sum) -> Self::Sum;
 
-    /// A row times the first entries of a column, and the largest magnitude in the row.
-    fn times<V: Vector>(row: &[f64], column: &Self::Column) -> (Self::Sum, f64);
+    /// A row times the first entries of a column, and the largest magnitude in the row. It is one of our own whose
+    /// entries are [`Times::known`], or a stranger's.
+    fn times<V: Vector>(row: &[f64], column: &Self::Column, known: f64) -> (Self::Sum, f64);
 
     fn distance(one: Self::Sum, other: Self::Sum) -> f64;
 
@@ -92,6 +93,8 @@ pub(super) struct Shared<N: Numbers> {
     pub(super) blocks: Vec<N::Sum>,
     /// No entry of a right operand is larger.
     pub(super) right_max: f64,
+    /// No entry of a left operand is larger.
+    left_known: f64,
 }
 
 impl<N: Numbers> Shared<N> {
@@ -102,9 +105,10 @@ impl<N: Numbers> Shared<N> {
         let grown = plan.side() as f64;
         let scale = scale(depth, in_block, entries.left * grown, entries.right * grown);
         let x = N::column((0..in_block).map(|_| N::draw(scale, rng)).collect());
-        let mut blocks = Times::<N>::new(inner * cols.div_ceil(in_block));
+        let mut blocks = Times::<N>::new(inner * cols.div_ceil(in_block), entries.right);
         blocks.pass(b.as_slice(), cols, in_block, &x, threads);
-        Self { plan, scale, x, blocks: blocks.sums, right_max: blocks.max * grown }
+        let (left_known, right_max) = (entries.left * grown, blocks.max * grown);
+        Self { plan, scale, x, blocks: blocks.sums, right_max, left_known }
     }
 }
 
@@ -123,7 +127,7 @@ impl<N: Numbers> Witness for Shared<N> {
         };
         let right: Vec<_> = (0..depth).map(row).collect();
         let max = right.iter().fold(0.0, |max: f64, sum| max.max(N::distance(*sum, N::Sum::default())));
-        let (right, left) = (N::column(right), Times::new(height));
+        let (right, left) = (N::column(right), Times::new(height, self.left_known));
         Box::new(ProbeOf { shared: self, right, max, left, judged: 0, threads })
     }
 }
@@ -153,7 +157,7 @@ impl<N: Numbers> Probe for ProbeOf<'_, N> {
     fn check(&mut self, rows: &[f64]) -> Verdict {
         let (_, _, cols) = self.shared.plan.block();
         assert!(self.left.passed == self.left.sums.len(), "all of L has passed");
-        let mut got = Times::<N>::new(rows.len() / cols);
+        let mut got = Times::<N>::new(rows.len() / cols, f64::INFINITY);
         got.pass(rows, cols, cols, &self.shared.x, self.threads);
         let tolerance = N::tolerance(self);
         let expected = &self.left.sums[self.judged..][..got.sums.len()];
@@ -194,11 +198,13 @@ pub(super) struct Times<N: Numbers> {
     pub(super) passed: usize,
     /// The largest magnitude in them.
     pub(super) max: f64,
+    /// What is known of it before; with whole numbers, that all are whole, too. Infinite where nothing is known.
+    pub(super) known: f64,
 }
 
 impl<N: Numbers> Times<N> {
-    fn new(blocks: usize) -> Self {
-        Self { sums: vec![N::Sum::default(); blocks], passed: 0, max: 0.0 }
+    fn new(blocks: usize, known: f64) -> Self {
+        Self { sums: vec![N::Sum::default(); blocks], passed: 0, max: 0.0, known }
     }
 
     /// The next rows pass, of `cols` entries each, on so many threads.
@@ -208,7 +214,8 @@ impl<N: Numbers> Times<N> {
         let share = count.div_ceil(threads.max(1));
         let sums = &mut self.sums[self.passed..][..count * blocks];
         let parts = rows.chunks(share * cols).zip(sums.chunks_mut(share * blocks)).collect();
-        let pass = |(rows, sums)| Kernel::best().run(Pass::<N> { rows, cols, block, column, sums });
+        let known = self.known;
+        let pass = |(rows, sums)| Kernel::best().run(Pass::<N> { rows, cols, block, column, known, sums });
         let max = on_threads("times_blocks", parts, pass).into_iter().fold(0.0, f64::max);
         (self.max, self.passed) = (self.max.max(max), self.passed + count * blocks);
     }
@@ -220,6 +227,7 @@ struct Pass<'t, N: Numbers> {
     cols: usize,
     block: usize,
     column: &'t N::Column,
+    known: f64,
     sums: &'t mut [N::Sum],
 }
 
@@ -231,7 +239,7 @@ impl<N: Numbers> Vectorized for Pass<'_, N> {
         let mut max = 0.0_f64;
         let blocks = self.rows.chunks_exact(self.cols).flat_map(|row| row.chunks(self.block));
         for (block, sum) in blocks.zip(self.sums) {
-            let (times, size) = N::times::<V>(block, self.column);
+            let (times, size) = N::times::<V>(block, self.column, self.known);
             (*sum, max) = (times, max.max(size));
         }
         max

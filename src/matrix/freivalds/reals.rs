@@ -40,7 +40,7 @@ impl Numbers for Reals {
     }
 
     #[inline(always)]
-    fn times<V: Vector>(row: &[f64], column: &Vec<f64>) -> (f64, f64) {
+    fn times<V: Vector>(row: &[f64], column: &Vec<f64>, _: f64) -> (f64, f64) {
         let mut totals = ([V::splat(0.0); SUMS], [V::splat(0.0); SUMS]);
         let (column, column_end) = column[..row.len()].as_chunks::<LANES>();
         let (row, row_end) = row.as_chunks::<LANES>();

@@ -61,7 +61,7 @@ fn the_tolerance_covers_highams_bound_with_the_levels_that_a_peer_adds() {
         let plan = Plan::new(3 * size, size, size, 0);
         let mut shared = Shared::<Reals>::new(plan, &Matrix::zeros(size, size), entries, 2, &mut rng(1));
         shared.right_max = 1.0;
-        let left = Times { sums: Vec::new(), passed: 0, max: 1.0 };
+        let left = Times { sums: Vec::new(), passed: 0, max: 1.0, known: 1.0 };
         let (shared, right) = (&shared, vec![0.0; size]);
         let tolerance = Reals::tolerance(&ProbeOf { shared, right, max: 0.0, left, judged: 0, threads: 1 });
         let (n0, n) = (f64::from(n >> levels), f64::from(n));
@@ -200,6 +200,9 @@ fn zero_times_anything_is_exactly_zero() {
         assert_eq!(verdict(a, b, &zero, 1), Verdict::Right);
         assert_eq!(verdict(a, b, &wrong, 1), Verdict::Wrong { row: 0 });
     }
+    // With whole numbers even the least positive one is none.
+    wrong.as_mut_slice()[4] = 5e-324;
+    assert_eq!(verdict(&zero, &zero, &wrong, 1), Verdict::Wrong { row: 0 });
 }
 
 #[test]

@@ -40,19 +40,25 @@ const STRETCH: usize = 512;
 /// A number added to one below 2^51 and taken off again rounds it to a whole one.
 const ROUND: f64 = 1.5 * EXACT / 2.0;
 
+/// 2^537: the square of the least positive number, 2^-1074, vanishes, and not when the number is multiplied by this.
+const VISIBLE: f64 = f64::from_bits((1023 + 537) << 52);
+
 /// Numbers that are multiplied side by side: as many as the widest vector has lanes.
 const LANES: usize = 8;
 
-/// A sum that none is equal to: that of a row with an entry that is not whole, or beyond 2^53.
-const NONE: i64 = i64::MAX;
+/// What is said of a row with an entry that is not whole, or beyond 2^53: a sum that none is equal to.
+const NONE: (i64, f64) = (i64::MAX, f64::INFINITY);
+
+/// Three digits each of [`LANES`] numbers. A vector that lies in two cache lines is read twice.
+#[repr(align(64))]
+pub(super) struct Digits([[f64; LANES]; 3]);
 
 /// Residues modulo 2^61 - 1, as numbers of at most 2^60 with a sign.
 pub(super) struct Residues;
 
 impl Numbers for Residues {
     type Sum = i64;
-    /// Three digits of [`LANES`] numbers at a time.
-    type Column = Vec<[[f64; LANES]; 3]>;
+    type Column = Vec<Digits>;
 
     fn draw(_: f64, rng: &mut impl Rng) -> i64 {
         rng.random_range(-(1 << 58)..1 << 58)
@@ -60,15 +66,15 @@ impl Numbers for Residues {
 
     fn column(numbers: Vec<i64>) -> Self::Column {
         let place = |numbers: &[i64]| {
-            let mut digits = [[0.0; LANES]; 3];
+            let mut digits = Digits([[0.0; LANES]; 3]);
             for (lane, mut rest) in numbers.iter().copied().enumerate() {
-                for digits in &mut digits[..2] {
+                for digits in &mut digits.0[..2] {
                     let half = 1 << (DIGIT - 1);
                     let digit = (rest + half).rem_euclid(1 << DIGIT) - half;
                     digits[lane] = digit as f64;
                     rest = (rest - digit) >> DIGIT;
                 }
-                digits[2][lane] = rest as f64;
+                digits.0[2][lane] = rest as f64;
             }
             digits
         };
@@ -80,16 +86,14 @@ impl Numbers for Residues {
     }
 
     #[inline(always)]
-    fn times<V: Vector>(row: &[f64], column: &Self::Column) -> (i64, f64) {
-        let size = size(row);
-        let sum = if size <= ONE_DIGIT {
-            sum::<V, 1>(row, column)
-        } else if size <= EXACT {
-            sum::<V, 2>(row, column)
-        } else {
-            NONE
-        };
-        (sum, size)
+    fn times<V: Vector>(row: &[f64], column: &Self::Column, known: f64) -> (i64, f64) {
+        if known <= ONE_DIGIT {
+            return sum::<V, 1, true>(row, column).unwrap_or(NONE);
+        }
+        // The first entries say mostly what all are like.
+        let is_small = row.iter().take(LANES).all(|entry| entry.abs() <= ONE_DIGIT);
+        let quick = if is_small { sum::<V, 1, false>(row, column) } else { None };
+        quick.or_else(|| sum::<V, 2, false>(row, column)).unwrap_or(NONE)
     }
 
     fn distance(one: i64, other: i64) -> f64 {
@@ -109,65 +113,110 @@ pub(super) fn residue(number: i128) -> i64 {
     (if number >= P { number - P } else { number } - P / 2) as i64
 }
 
-/// A row whose entries have so many digits times a column.
+/// A row times a column, and the largest magnitude in the row; `None` if an entry is not whole, or needs more digits.
+/// Where no entry does, as is known, none is looked at.
 #[inline(always)]
-fn sum<V: Vector, const DIGITS: usize>(row: &[f64], column: &[[[f64; LANES]; 3]]) -> i64 {
-    let (zero, minus_one, round) = (V::splat(0.0), V::splat(-1.0), V::splat(ROUND));
-    let base = (1u64 << LOW) as f64;
-    let (minus_base, inverse) = (V::splat(-base), V::splat(1.0 / base));
-    let mut total = 0;
+fn sum<V: Vector, const DIGITS: usize, const KNOWN: bool>(
+    row: &[f64],
+    column: &[Digits],
+) -> Option<(i64, f64)> {
+    let most = if DIGITS > 1 { EXACT } else { ONE_DIGIT };
+    let (mut seen, mut total) = (Seen::<V>::default(), 0);
     for (row, column) in row.chunks(STRETCH).zip(column.chunks(STRETCH / LANES)) {
-        let (mut low_sums, mut high_sums) = ([zero; 3], [zero; 3]);
+        let mut sums = [[V::splat(0.0); 3]; DIGITS];
         let (places, end) = row.as_chunks::<LANES>();
         for (entries, digits) in places.iter().chain([&padded(end)]).zip(column) {
+            fetch_ahead(entries);
             for lane in (0..LANES).step_by(V::LANES) {
                 let entry = V::read(&entries[lane..]);
-                let high = match DIGITS {
-                    1 => zero,
-                    _ => round.plus_product(entry, inverse).plus_product(round, minus_one),
-                };
-                let low = entry.plus_product(high, minus_base);
-                for j in 0..3 {
-                    let digit = V::read(&digits[j][lane..]);
-                    low_sums[j] = low_sums[j].plus_product(low, digit);
-                    if DIGITS > 1 {
-                        high_sums[j] = high_sums[j].plus_product(high, digit);
+                let cut = cut::<V, DIGITS>(entry);
+                if !KNOWN {
+                    seen.look(entry, cut[0]);
+                }
+                for (sums, entry) in sums.iter_mut().zip(cut) {
+                    for (sum, digits) in sums.iter_mut().zip(&digits.0) {
+                        *sum = sum.plus_product(entry, V::read(&digits[lane..]));
                     }
                 }
             }
         }
-        let stretch = value(low_sums) + (value(high_sums) << LOW);
-        total = residue(i128::from(total) + stretch);
+        if seen.size() > most {
+            return None;
+        }
+        // Written out: a loop over so few is not compiled for wide vectors.
+        let high = if DIGITS > 1 { value(sums[DIGITS - 1]) << LOW } else { 0 };
+        total = residue(i128::from(total) + value(sums[0]) + high);
     }
-    total
+    Some((total, seen.size()))
 }
 
-/// The number that has the sums of these lanes as its digits.
-#[inline(always)]
-fn value<V: Vector>(sums: [V; 3]) -> i128 {
-    let mut value = 0;
-    for sums in sums.into_iter().rev() {
-        let mut lanes = [0.0; LANES];
-        sums.write(&mut lanes);
-        let digit: i64 = lanes.into_iter().map(|lane| lane as i64).sum();
-        value = (value << DIGIT) + i128::from(digit);
-    }
-    value
+/// What was seen of entries.
+struct Seen<V> {
+    /// How far they are from whole numbers: a sum of squares, scaled so that the least one does not vanish.
+    odd: V,
+    /// The largest of their squares.
+    largest: V,
 }
 
-/// The largest magnitude of these entries; infinite if one of them is not whole.
-#[inline(always)]
-fn size(row: &[f64]) -> f64 {
-    let mut sizes = [0.0_f64; LANES];
-    let (places, end) = row.as_chunks::<LANES>();
-    for entries in places.iter().chain([&padded(end)]) {
-        fetch_ahead(entries);
-        for (size, x) in sizes.iter_mut().zip(entries) {
-            let this = if x.trunc() == *x { x.abs() } else { f64::INFINITY };
-            *size = if this > *size { this } else { *size };
+impl<V: Vector> Default for Seen<V> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self { odd: V::splat(0.0), largest: V::splat(0.0) }
+    }
+}
+
+impl<V: Vector> Seen<V> {
+    /// Looks at entries with these lowest digits.
+    #[inline(always)]
+    fn look(&mut self, entries: V, lowest: V) {
+        let (zero, one, minus_one, round) = (V::splat(0.0), V::splat(1.0), V::splat(-1.0), V::splat(ROUND));
+        let whole = lowest.plus_product(round, one).plus_product(round, minus_one);
+        let odd = zero.plus_product(lowest.plus_product(whole, minus_one), V::splat(VISIBLE));
+        self.odd = self.odd.plus_product(odd, odd);
+        self.largest = self.largest.larger(zero.plus_product(entries, entries));
+    }
+
+    /// The largest magnitude of these entries; infinite if one of them is not whole.
+    #[inline(always)]
+    fn size(&self) -> f64 {
+        let [mut odd, mut largest] = [[0.0; LANES]; 2];
+        self.odd.write(&mut odd);
+        self.largest.write(&mut largest);
+        // The square of a NaN is none that is equal to zero.
+        match odd.iter().all(|odd| *odd == 0.0) {
+            true => largest.into_iter().fold(0.0, f64::max).sqrt(),
+            false => f64::INFINITY,
         }
     }
-    sizes.into_iter().fold(0.0, f64::max)
+}
+
+/// The number that has these sums of lanes as its digits.
+#[inline(always)]
+fn value<V: Vector>(sums: [V; 3]) -> i128 {
+    let digits = [total(sums[0]), total(sums[1]), total(sums[2])];
+    digits[0] + (digits[1] << DIGIT) + (digits[2] << (2 * DIGIT))
+}
+
+/// The sum of the lanes. They are cut in two first, so that each half has an exact sum.
+#[inline(always)]
+fn total<V: Vector>(sums: V) -> i128 {
+    let ([low, high], [mut lows, mut highs]) = (cut::<V, 2>(sums), [[0.0; LANES]; 2]);
+    low.write(&mut lows);
+    high.write(&mut highs);
+    let [low, high] = [lows.iter().sum::<f64>() as i64, highs.iter().sum::<f64>() as i64];
+    (low + (high << LOW)).into()
+}
+
+/// The digits of numbers, the lowest first.
+#[inline(always)]
+fn cut<V: Vector, const DIGITS: usize>(numbers: V) -> [V; DIGITS] {
+    let (base, round) = ((1u64 << LOW) as f64, V::splat(ROUND));
+    let mut digits = [numbers; DIGITS];
+    if DIGITS > 1 {
+        digits[1] = round.plus_product(numbers, V::splat(1.0 / base)).plus_product(round, V::splat(-1.0));
+        digits[0] = numbers.plus_product(digits[1], V::splat(-base));
+    }
+    digits
 }
 
 /// The largest magnitude of these entries, if all of them are whole numbers of at most 2^53.
@@ -179,7 +228,7 @@ pub(super) fn largest(entries: &[f64]) -> Option<f64> {
     })
 }
 
-/// [`size`], to be compiled for all kinds of vectors.
+/// [`Seen::size`], to be compiled for all kinds of vectors.
 struct Size<'t>(&'t [f64]);
 
 impl Vectorized for Size<'_> {
@@ -187,6 +236,15 @@ impl Vectorized for Size<'_> {
 
     #[inline(always)]
     fn run<V: Vector, const MR: usize, const NV: usize>(self) -> f64 {
-        size(self.0)
+        let mut seen = Seen::<V>::default();
+        let (places, end) = self.0.as_chunks::<LANES>();
+        for entries in places.iter().chain([&padded(end)]) {
+            fetch_ahead(entries);
+            for lane in (0..LANES).step_by(V::LANES) {
+                let entries = V::read(&entries[lane..]);
+                seen.look(entries, cut::<V, 2>(entries)[0]);
+            }
+        }
+        seen.size()
     }
 }
