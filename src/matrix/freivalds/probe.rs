@@ -105,7 +105,8 @@ impl<N: Numbers> Shared<N> {
         let grown = plan.side() as f64;
         let scale = scale(depth, in_block, entries.left * grown, entries.right * grown);
         let x = N::column((0..in_block).map(|_| N::draw(scale, rng)).collect());
-        let mut blocks = Times::<N>::new(inner * cols.div_ceil(in_block), entries.right);
+        let count = inner * cols.div_ceil(in_block);
+        let mut blocks = Times::<N> { known: entries.right, ..Times::new(count) };
         blocks.pass(b.as_slice(), cols, in_block, &x, threads);
         let (left_known, right_max) = (entries.left * grown, blocks.max * grown);
         Self { plan, scale, x, blocks: blocks.sums, right_max, left_known }
@@ -127,7 +128,8 @@ impl<N: Numbers> Witness for Shared<N> {
         };
         let right: Vec<_> = (0..depth).map(row).collect();
         let max = right.iter().fold(0.0, |max: f64, sum| max.max(N::distance(*sum, N::Sum::default())));
-        let (right, left) = (N::column(right), Times::new(height, self.left_known));
+        let left = Times { known: self.left_known, ..Times::new(height) };
+        let right = N::column(right);
         Box::new(ProbeOf { shared: self, right, max, left, judged: 0, threads })
     }
 }
@@ -157,7 +159,7 @@ impl<N: Numbers> Probe for ProbeOf<'_, N> {
     fn check(&mut self, rows: &[f64]) -> Verdict {
         let (_, _, cols) = self.shared.plan.block();
         assert!(self.left.passed == self.left.sums.len(), "all of L has passed");
-        let mut got = Times::<N>::new(rows.len() / cols, f64::INFINITY);
+        let mut got = Times::<N>::new(rows.len() / cols);
         got.pass(rows, cols, cols, &self.shared.x, self.threads);
         let tolerance = N::tolerance(self);
         let expected = &self.left.sums[self.judged..][..got.sums.len()];
@@ -203,8 +205,9 @@ pub(super) struct Times<N: Numbers> {
 }
 
 impl<N: Numbers> Times<N> {
-    fn new(blocks: usize, known: f64) -> Self {
-        Self { sums: vec![N::Sum::default(); blocks], passed: 0, max: 0.0, known }
+    /// Those of a stranger's matrix.
+    fn new(blocks: usize) -> Self {
+        Self { sums: vec![N::Sum::default(); blocks], passed: 0, max: 0.0, known: f64::INFINITY }
     }
 
     /// The next rows pass, of `cols` entries each, on so many threads.

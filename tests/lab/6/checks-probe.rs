@@ -48,7 +48,7 @@ impl Numbers for Counted {
         sum + sign * term
     }
 
-    fn times<V: Vector>(row: &[f64], column: &Vec<f64>) -> (f64, f64) {
+    fn times<V: Vector>(row: &[f64], column: &Vec<f64>, _: f64) -> (f64, f64) {
         LOOKED.fetch_add(row.len(), Ordering::SeqCst);
         (row.iter().zip(column).map(|(a, x)| a * x).sum(), row.iter().fold(0.0, |max, a| a.abs().max(max)))
     }
