@@ -136,7 +136,7 @@ planted() {
 seen() {
     [[ $1 =~ ^(manager/state|net/(key|message)|peer/(library|network|membership|replication|serve/bindings|swarm)|share)/? ]] ||
         return 0
-    [[ ! $1 =~ ^(share/(store|theory|units|limiter|mod$)|peer/library/drops|peer/replication/(folder|mod$)) ]] || return 0
+    [[ ! $1 =~ ^(share/(store/(mod|disk|trash)|theory|units|limiter|mod)|peer/replication/(folder|mod))$ ]] || return 0
     (cd "$copy" && SIM_COUNT=60 timeout --foreground -k 5 600 "$program" --exact sim::tests::many --ignored --nocapture) \
         2>/dev/null | sed -n 's/^60,\([0-9]*\),.*/\1/p' || true
 }
