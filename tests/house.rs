@@ -247,3 +247,23 @@ fn the_programs_stand_on_few_crates_that_come_from_the_registry_and_are_free() {
     assert!(is_free("MIT/Apache-2.0") && is_free("(GPL-3.0 OR MIT) AND Unicode-3.0"));
     assert!(!is_free("GPL-3.0") && !is_free("MIT AND GPL-3.0") && !is_free(""));
 }
+
+#[test]
+fn what_is_fuzzed_is_built_of_the_same_crates_as_the_programs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let locked = |lock: &str| {
+        let lock = fs::read_to_string(root.join(lock)).unwrap();
+        let (_, ours) = lock.split_once("name = \"peerlab\"\n").unwrap();
+        let block = ours.split("\n\n").next().unwrap();
+        block.split('"').skip(3).step_by(2).map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let (_, needed) = manifest.split_once("\n[dependencies]\n").unwrap();
+    let lines = needed.lines().take_while(|line| !line.starts_with('['));
+    let named = lines.filter(|line| !line.starts_with('#') && !line.contains("optional = true"));
+    let needed: BTreeSet<String> =
+        named.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.to_owned()).collect();
+    assert!(needed.len() > 7 && needed.is_subset(&locked("Cargo.lock")), "{needed:?}");
+    // cargo-fuzz mends its own lock without a word, and leaves it changed.
+    assert_eq!(locked("tests/fuzz/Cargo.lock"), needed);
+}
