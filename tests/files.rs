@@ -498,7 +498,7 @@ fn a_lying_holder_never_spoils_a_file() {
         put(&network, &name, &file, &data);
         let _ada = serve(&network, &name, &["--up", "8MiB"]);
         whole_at(&network, &file, 1);
-        let manifest = Manifest::read(file.parse().unwrap(), layout, &data[..]).unwrap();
+        let manifest = Manifest::read(file.parse().unwrap(), layout, &data[..], &false.into()).unwrap();
         let liar = Liar::offer(&network, &manifest, lie);
         let (report, got) = down(&network, &format!("cyd-{}", file.to_lowercase()), &file, &[]);
         assert!(got == data, "{lie:?}: another file");
@@ -524,7 +524,7 @@ fn holders_that_say_nothing_are_left_when_they_are_not_listed_any_more_or_say_no
     let _ada = serve(&network, "ada", &["--up", "0"]);
     whole_at(&network, "file.bin", 1);
     let layout = Layout::of(data.len() as u64).unwrap();
-    let manifest = Manifest::read("file.bin".parse().unwrap(), layout, &data[..]).unwrap();
+    let manifest = Manifest::read("file.bin".parse().unwrap(), layout, &data[..], &false.into()).unwrap();
     let liar = Liar::offer(&network, &manifest, Lie::Silence);
     let _mute = Liar::offer(&network, &manifest, Lie::Mute);
     let mut cyd = network.command("cyd", &["down", "file.bin", "-o", "out", "--json"]);
@@ -869,7 +869,9 @@ fn what_the_manager_lists_and_drops_goes_though_the_clock_of_its_peer_is_ahead()
     let folder = dir.path().join("peerlab-mine");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("a.bin"), "x").unwrap();
-    let id = Manifest::read("a.bin".parse().unwrap(), Layout::of(1).unwrap(), &b"x"[..]).unwrap().id();
+    let id = Manifest::read("a.bin".parse().unwrap(), Layout::of(1).unwrap(), &b"x"[..], &false.into())
+        .unwrap()
+        .id();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let manager = listener.local_addr().unwrap().to_string();
     let _peer = Node::start("peer", dir.path(), "debug", &["--manager", &manager, "--name", "mine", "serve"]);

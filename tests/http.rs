@@ -591,7 +591,9 @@ fn the_manager_lists_every_mirror_of_a_file_and_its_metalink_says_how_to_check_t
         assert!(page.text().contains(&format!("href=\"{url}\"")), "{}", page.text());
         assert!(metalink.text().contains(&format!("<url priority=\"1\">{url}</url>")), "{}", metalink.text());
     }
-    let manifest = Manifest::read(name.parse().unwrap(), Layout::of(600_000).unwrap(), &content[..]).unwrap();
+    let manifest =
+        Manifest::read(name.parse().unwrap(), Layout::of(600_000).unwrap(), &content[..], &false.into())
+            .unwrap();
     let hex = |hash: &[u8]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let hashes: String =
         manifest.hashes().chunks(32).map(|hash| format!("<hash>{}</hash>", hex(hash))).collect();

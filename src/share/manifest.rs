@@ -23,6 +23,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -204,12 +205,15 @@ impl Manifest {
     /// than 128 KiB of it in memory.
     ///
     /// # Errors
-    /// Those of the reader; [`io::ErrorKind::UnexpectedEof`] when the file is shorter.
-    pub fn read(name: FileName, layout: Layout, mut file: impl Read) -> io::Result<Self> {
+    /// Those of the reader; [`io::ErrorKind::UnexpectedEof`] when the file is shorter; another when it is to `stop`.
+    pub fn read(name: FileName, layout: Layout, mut file: impl Read, stop: &AtomicBool) -> io::Result<Self> {
         let mut buffer = vec![0; READ_SIZE];
         let mut hash_next = |piece: Piece| {
             let (mut hash, mut left) = (Sha256::new(), piece.len());
             while left > 0 {
+                if stop.load(Ordering::SeqCst) {
+                    return Err(io::Error::other("stopped"));
+                }
                 let part = &mut buffer[..left.min(READ_SIZE)];
                 file.read_exact(part)?;
                 hash.update(&*part);
@@ -301,7 +305,7 @@ mod tests {
 
     fn manifest(bytes: &[u8], piece_size: u64) -> Manifest {
         let layout = Layout::new(bytes.len() as u64, piece_size).unwrap();
-        Manifest::read(name("a"), layout, bytes).unwrap()
+        Manifest::read(name("a"), layout, bytes, &false.into()).unwrap()
     }
 
     #[test]
@@ -379,7 +383,7 @@ mod tests {
     fn the_id_depends_on_the_bytes_and_the_cut_but_not_on_the_name() {
         let bytes = vec![7; 3000];
         let same = manifest(&bytes, 1024);
-        let renamed = Manifest::read(name("b"), same.layout(), &bytes[..]).unwrap();
+        let renamed = Manifest::read(name("b"), same.layout(), &bytes[..], &false.into()).unwrap();
         assert_eq!((renamed.name().as_str(), renamed.id()), ("b", same.id()));
         assert_ne!(manifest(&bytes, 2048).id(), same.id());
         assert_ne!(manifest(&bytes[1..], 1024).id(), same.id());
@@ -401,7 +405,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_shorter_than_its_layout_has_no_manifest() {
-        let error = Manifest::read(name("a"), Layout::of(10).unwrap(), &b"123456789"[..]).unwrap_err();
+        let error =
+            Manifest::read(name("a"), Layout::of(10).unwrap(), &b"123456789"[..], &false.into()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 

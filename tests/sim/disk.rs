@@ -138,7 +138,7 @@ pub(crate) struct Disk {
 /// A manifest of these bytes.
 pub(crate) fn manifest(name: &FileName, bytes: &[u8]) -> Manifest {
     let layout = Layout::new(bytes.len() as u64, PIECE).unwrap();
-    Manifest::read(name.clone(), layout, bytes).unwrap()
+    Manifest::read(name.clone(), layout, bytes, &false.into()).unwrap()
 }
 
 impl Disk {

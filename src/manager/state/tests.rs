@@ -30,7 +30,7 @@ fn last_event(table: &Table) -> &str {
 
 fn manifest(name: &str, byte: u8) -> Manifest {
     let layout = crate::share::Layout::of(4).unwrap();
-    Manifest::read(name.parse().unwrap(), layout, &[byte; 4][..]).unwrap()
+    Manifest::read(name.parse().unwrap(), layout, &[byte; 4][..], &false.into()).unwrap()
 }
 
 fn downloads(rows: &[(&str, u32)]) -> Activity {

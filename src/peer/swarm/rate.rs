@@ -209,7 +209,7 @@ mod tests {
     }
 
     fn manifest(file: &str) -> Manifest {
-        Manifest::read(file.parse().unwrap(), Layout::of(3).unwrap(), &[0; 3][..]).unwrap()
+        Manifest::read(file.parse().unwrap(), Layout::of(3).unwrap(), &[0; 3][..], &false.into()).unwrap()
     }
 
     #[test]

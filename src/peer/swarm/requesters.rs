@@ -345,7 +345,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path()).unwrap());
         let layout = Layout::new(4096, 1024).unwrap();
-        let manifest = Manifest::read("a".parse().unwrap(), layout, &[0; 4096][..]).unwrap();
+        let manifest = Manifest::read("a".parse().unwrap(), layout, &[0; 4096][..], &false.into()).unwrap();
         let id = manifest.id();
         let offer = Arc::new(Offer::whole(&store, Arc::new(manifest)));
         let now = Instant::now();

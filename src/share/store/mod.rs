@@ -271,8 +271,7 @@ impl Store {
     /// Those of [`Store::manifest`].
     pub fn read(&self, name: &FileName) -> Result<(Arc<Manifest>, Stamp)> {
         let (file, stamp) = self.open_file(name)?;
-        let bytes = Stoppable { file: &file, stopped: &self.stopped };
-        Ok((self.read_steady(name, stamp, bytes)?, stamp))
+        Ok((self.read_steady(name, stamp, file)?, stamp))
     }
 
     /// Makes all that hash a file here fail soon: the peer leaves, and a large file would keep it for seconds.
@@ -287,7 +286,7 @@ impl Store {
         }
         // Whatever the reason: `busy` would say that it is being written to.
         let failed = |error| Error::failed(format!("cannot read {name}")).because(error);
-        let read = Manifest::read(name.clone(), self.layout(stamp.size)?, bytes);
+        let read = Manifest::read(name.clone(), self.layout(stamp.size)?, bytes, &self.stopped);
         let is_shorter = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnexpectedEof);
         // It is opened again: of an open file NFS may show what it was seconds ago.
         if is_shorter || (read.is_ok() && self.open_file(name)?.1 != stamp) {
@@ -356,9 +355,8 @@ impl Store {
                 .advise("add it when nobody writes to it; of a file in /proc or /sys add a copy")
         })?;
         let (bytes, before) = disk::open_regular(copy.path()).map_err(failed)?;
-        let stoppable = Stoppable { file: &bytes, stopped: stop };
-        let manifest = Manifest::read(name.clone(), self.layout(before.size)?, stoppable).map_err(failed)?;
-        let manifest = Arc::new(manifest);
+        let manifest = Manifest::read(name.clone(), self.layout(before.size)?, &bytes, stop);
+        let manifest = Arc::new(manifest.map_err(failed)?);
         match self.give_name(&manifest, &bytes, before, copy.path()) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let there = self.manifest(&name)?;
@@ -379,7 +377,7 @@ impl Store {
         while let more @ 1.. = io::copy(&mut Read::take(from, COPIED), &mut copy.as_file())? {
             size += more;
             if stop.load(Ordering::SeqCst) {
-                return Err(stopped());
+                return Err(io::Error::other("stopped"));
             }
         }
         copy.as_file().sync_all()?;
@@ -464,25 +462,6 @@ impl Whole {
             _ => Err(changed(self.manifest.name())),
         }
     }
-}
-
-/// Reads a file until it is told to stop.
-struct Stoppable<'a> {
-    file: &'a File,
-    stopped: &'a AtomicBool,
-}
-
-impl io::Read for Stoppable<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.stopped.load(Ordering::SeqCst) {
-            return Err(stopped());
-        }
-        self.file.read(into)
-    }
-}
-
-fn stopped() -> io::Error {
-    io::Error::other("stopped")
 }
 
 fn changed(name: &FileName) -> Error {

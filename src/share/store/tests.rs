@@ -84,7 +84,7 @@ fn bytes(len: usize) -> Vec<u8> {
 
 fn manifest(file: &str, bytes: &[u8]) -> Arc<Manifest> {
     let layout = Layout::new(bytes.len() as u64, PIECE as u64).unwrap();
-    Arc::new(Manifest::read(name(file), layout, bytes).unwrap())
+    Arc::new(Manifest::read(name(file), layout, bytes, &false.into()).unwrap())
 }
 
 fn piece_of(bytes: &[u8], piece: Piece) -> &[u8] {

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::disk::{self, Stamp};
 use super::partial::{Partial, Synced, WHOLE, read_piece};
-use super::{Stoppable, Store, taken};
+use super::{Store, taken};
 use crate::error::{Code, Error, Result};
 use crate::share::{FILE_NAME, FileId, FileName, Manifest, PeerName};
 
@@ -96,8 +96,7 @@ impl Store {
         let mut thrown = BTreeMap::new();
         for place in places(&self.private("trash"), name) {
             let Ok((file, stamp)) = disk::open_regular(&place) else { continue };
-            let bytes = Stoppable { file: &file, stopped: stop };
-            let manifest = Manifest::read(new.clone(), self.layout(stamp.size)?, bytes)
+            let manifest = Manifest::read(new.clone(), self.layout(stamp.size)?, file, stop)
                 .map_err(|error| disk::error(format!("cannot read {}", place.display()), error))?;
             thrown.insert(manifest.id(), Thrown { manifest: Arc::new(manifest), place, stamp });
         }
@@ -244,7 +243,9 @@ impl Store {
         if was.is_some_and(|was| stamp.is_renamed(&was)) {
             return Ok(None);
         }
-        let manifest = Manifest::read(name.clone(), self.layout(stamp.size)?, file).map_err(failed)?;
+        // To its end, also where the peer leaves: it is not to stay in the trash.
+        let manifest = Manifest::read(name.clone(), self.layout(stamp.size)?, file, &AtomicBool::new(false));
+        let manifest = manifest.map_err(failed)?;
         self.put_aside(&place, name, peer, manifest.id()).map(Some)
     }
 }

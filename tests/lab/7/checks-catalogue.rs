@@ -45,7 +45,7 @@ fn catalogue() -> (Catalogue, Roster) {
 
 fn manifest(name: &str) -> Manifest {
     let bytes = name.as_bytes();
-    Manifest::read(name.parse().unwrap(), Layout::of(bytes.len() as u64).unwrap(), bytes).unwrap()
+    Manifest::read(name.parse().unwrap(), Layout::of(bytes.len() as u64).unwrap(), bytes, &false.into()).unwrap()
 }
 
 /// A peer says that it has all of this file, or a part.

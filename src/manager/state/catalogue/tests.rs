@@ -25,7 +25,8 @@ fn roster() -> Roster {
 }
 
 fn file(name: &str, bytes: &[u8]) -> Manifest {
-    Manifest::read(name.parse().unwrap(), Layout::of(bytes.len() as u64).unwrap(), bytes).unwrap()
+    Manifest::read(name.parse().unwrap(), Layout::of(bytes.len() as u64).unwrap(), bytes, &false.into())
+        .unwrap()
 }
 
 fn holders(catalogue: &mut Catalogue, requester: PeerId, name: &str) -> Option<Vec<(PeerId, bool)>> {

@@ -82,7 +82,7 @@ impl World {
     fn update(&mut self, peer: PeerId, file: &str, whole: bool) {
         let bytes = file.as_bytes();
         let layout = Layout::of(bytes.len() as u64).unwrap();
-        let manifest = Manifest::read(file.parse().unwrap(), layout, bytes).unwrap();
+        let manifest = Manifest::read(file.parse().unwrap(), layout, bytes, &false.into()).unwrap();
         self.table.update(peer, &manifest, whole, Some(self.now), self.now).unwrap();
         if whole {
             self.open.remove(&(peer, file.into()));
