@@ -41,7 +41,7 @@
 //! restart everything is hashed once more. The holes of a sparse file may fill up when it is added or downloaded.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -228,17 +228,13 @@ impl Store {
                 continue;
             }
             let shown = name.to_string_lossy().into_owned();
-            let plain =
-                |name: OsString| name.into_string().ok().and_then(|name| FileName::try_from(name).ok());
-            let why = match (disk::not_regular(&meta), plain(name)) {
-                (Some(why), _) => why,
-                (None, None) => "its name is not a plain one",
-                (None, Some(name)) => {
-                    scan.files.push((name, Stamp::of(&meta)));
-                    continue;
+            let plain = name.into_string().ok().and_then(|name| FileName::try_from(name).ok());
+            match (disk::not_regular(&meta), plain) {
+                (None, Some(name)) => scan.files.push((name, Stamp::of(&meta))),
+                (why, _) => {
+                    scan.ignored.insert((shown, why.unwrap_or("its name is not a plain one")));
                 }
-            };
-            scan.ignored.insert((shown, why));
+            }
         }
         scan.files.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let there = |name: &FileName| scan.files.binary_search_by(|(other, _)| other.cmp(name)).is_ok();
