@@ -20,7 +20,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::{Code, Error, Result};
-use crate::share::units::Bytes;
+use crate::share::units::parse_bytes;
 use crate::thread;
 
 /// The shortest time that can be given: the clocks here count milliseconds.
@@ -250,9 +250,9 @@ pub fn parse_time(text: &str) -> Result<Duration> {
 /// # Errors
 /// A usage error that shows how.
 pub fn parse_rate(text: &str) -> Result<u64> {
-    match text.parse::<Bytes>()? {
-        Bytes(0) => Err(Error::new(Code::Usage, "a rate of zero").advise("write 20M or 500kB")),
-        Bytes(rate) => Ok(rate),
+    match parse_bytes(text)? {
+        0 => Err(Error::new(Code::Usage, "a rate of zero").advise("write 20M or 500kB")),
+        rate => Ok(rate),
     }
 }
 

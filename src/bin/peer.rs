@@ -20,7 +20,7 @@ use peerlab::commands::{self, prompt};
 use peerlab::error::{Code, Error, Result};
 use peerlab::peer::Peer;
 use peerlab::peer::config::Config;
-use peerlab::share::units::Bytes;
+use peerlab::share::units::parse_bytes;
 use peerlab::thread::{self, Thread};
 use rustix::termios::OptionalActions;
 use signal_hook::consts::SIGINT;
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
 fn doubt_slow_rate(option: &str, typed: &ArgMatches) -> Result<()> {
     let rate = typed.get_raw(option).and_then(|mut raw| raw.next()?.to_str());
     if let Some(rate) = rate
-        && let Ok(Bytes(bytes @ 1..SLOW)) = rate.parse()
+        && let Ok(bytes @ 1..SLOW) = parse_bytes(rate)
     {
         let has_unit = rate.parse::<u64>().is_err();
         let advice = if has_unit { String::new() } else { format!(": for more write {rate}kB or {rate}MB") };

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use crate::matrix::strassen::MAX_LEVELS;
 use crate::share::FileName;
 use crate::share::picker::PickOrder;
-use crate::share::units::Bytes;
+use crate::share::units::parse_bytes;
 
 /// What a user can ask for.
 #[derive(Debug, Subcommand)]
@@ -107,17 +107,17 @@ pub enum Command {
     #[command(after_help = "Example: peer bounds --size 15Gbit --seed-up 30Mbit --peer-up 2Mbit --peers 100")]
     Bounds {
         /// The size of the file
-        #[arg(long)]
-        size: Bytes,
+        #[arg(long, value_parser = parse_bytes)]
+        size: u64,
         /// What the seed uploads per second
-        #[arg(long, value_name = "RATE")]
-        seed_up: Bytes,
+        #[arg(long, value_name = "RATE", value_parser = parse_bytes)]
+        seed_up: u64,
         /// What each peer uploads per second
-        #[arg(long, value_name = "RATE")]
-        peer_up: Bytes,
+        #[arg(long, value_name = "RATE", value_parser = parse_bytes)]
+        peer_up: u64,
         /// What each peer downloads per second; without limit if absent
-        #[arg(long, value_name = "RATE")]
-        peer_down: Option<Bytes>,
+        #[arg(long, value_name = "RATE", value_parser = parse_bytes)]
+        peer_down: Option<u64>,
         /// How many peers want it
         #[arg(long, value_name = "N")]
         peers: u64,

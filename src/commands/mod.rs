@@ -54,8 +54,7 @@ pub fn run(context: &mut Context, command: Command, json: bool) -> Result<()> {
         Command::Files { health } => show(files::files(context, health)?, json),
         Command::Verify { file } => show(files::verify(context, &file)?, json),
         Command::Bounds { size, seed_up, peer_up, peer_down, peers } => {
-            let down = peer_down.map(|rate| rate.0);
-            show(network::bounds(&Setting::alike(size.0, seed_up.0, peers, peer_up.0, down))?, json)
+            show(network::bounds(&Setting::alike(size, seed_up, peers, peer_up, peer_down))?, json)
         }
         Command::Peers => show(network::peers(context)?, json),
         Command::Status => show(network::status(context)?, json),

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::net::admission::Admission;
 use crate::net::message::Name;
 use crate::share::choker::{ROUND_SECONDS, UNCHOKE};
-use crate::share::units::Bytes;
+use crate::share::units::parse_bytes;
 
 /// How a peer is to behave. The text of each is its help.
 #[derive(Clone, Debug, Args)]
@@ -54,7 +54,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct UploadSettings {
     /// How fast to upload at most, all together: 20M, 500kB, 8MiB, 50mbit (per second); 0 serves nobody
-    #[arg(long, global = true, value_name = "RATE", value_parser = |rate: &str| rate.parse().map(|Bytes(rate)| rate))]
+    #[arg(long, global = true, value_name = "RATE", value_parser = parse_bytes)]
     pub up: Option<u64>,
     /// How fast to download at most, all together
     #[arg(long, global = true, value_name = "RATE", value_parser = cli::parse_rate)]

@@ -6,17 +6,16 @@
 //! rate may end in `/s`.
 //!
 //! ```
-//! use peerlab::share::units::Bytes;
-//! assert_eq!("1.5MiB".parse::<Bytes>()?, Bytes(1_572_864));
-//! assert_eq!("500k".parse::<Bytes>()?, Bytes(500_000));
-//! assert_eq!("50Mbit/s".parse::<Bytes>()?, Bytes(6_250_000));
+//! use peerlab::share::units::parse_bytes;
+//! assert_eq!(parse_bytes("1.5MiB")?, 1_572_864);
+//! assert_eq!(parse_bytes("500k")?, 500_000);
+//! assert_eq!(parse_bytes("50Mbit/s")?, 6_250_000);
 //! # Ok::<(), peerlab::error::Error>(())
 //! ```
 
 use std::fmt::Display;
-use std::str::FromStr;
 
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Result};
 
 /// The units, larger ones first.
 const UNITS: [(&str, u64); 9] = [
@@ -31,19 +30,15 @@ const UNITS: [(&str, u64); 9] = [
     ("B", 1),
 ];
 
-/// A number of bytes, or of bytes per second, that is read as people write it; [`about`] writes one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bytes(pub u64);
-
-impl FromStr for Bytes {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        parse(text).map(Self).ok_or_else(|| {
-            Error::new(Code::Usage, format!("{text:.40?} is not a size or a rate"))
-                .advise("write bytes, such as 1048576, 500kB, 20M or 1.5MiB, or bits, such as 50mbit; a rate may end in /s")
-        })
-    }
+/// A number of bytes, or of bytes per second, as people write it; [`about`] writes one.
+///
+/// # Errors
+/// A usage error that shows how.
+pub fn parse_bytes(text: &str) -> Result<u64> {
+    parse(text).ok_or_else(|| {
+        Error::new(Code::Usage, format!("{text:.40?} is not a size or a rate"))
+            .advise("write bytes, such as 1048576, 500kB, 20M or 1.5MiB, or bits, such as 50mbit; a rate may end in /s")
+    })
 }
 
 fn parse(text: &str) -> Option<u64> {
@@ -138,7 +133,7 @@ mod tests {
             ("1Kibit", 128),
             ("18446744073709551615", u64::MAX),
         ] {
-            assert_eq!(text.parse::<Bytes>().unwrap(), Bytes(bytes), "{text}");
+            assert_eq!(parse_bytes(text).unwrap(), bytes, "{text}");
         }
     }
 
@@ -167,7 +162,7 @@ mod tests {
             "８MiB",
             "1 0",
         ] {
-            let error = bad.parse::<Bytes>().unwrap_err();
+            let error = parse_bytes(bad).unwrap_err();
             assert_eq!(error.exit_status(), 2, "{bad:?}");
             for form in ["1.5MiB", "20M", "50mbit"] {
                 assert!(error.to_string().contains(form), "{error}");
