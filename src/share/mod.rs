@@ -68,19 +68,16 @@ pub mod versions;
 pub use bitfield::Bitfield;
 pub use manifest::{Layout, Manifest, Piece};
 
-/// What can be parsed and shown is its text on the wire; `$text` is how it is shown, where it does not say so itself.
+/// What can be parsed is shown as `$text`, and is that text on the wire.
 macro_rules! as_text {
     ($type:ty, |$it:ident| $text:expr) => {
-        $crate::share::as_text!($type);
-
         impl std::fmt::Display for $type {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 let $it = self;
                 f.pad(&$text)
             }
         }
-    };
-    ($type:ty) => {
+
         impl TryFrom<String> for $type {
             type Error = $crate::error::Error;
 

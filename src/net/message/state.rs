@@ -80,7 +80,10 @@ pub enum Replicas {
     Some(usize),
 }
 
-as_text!(Replicas);
+as_text!(Replicas, |it| match it {
+    Replicas::All => "all".to_owned(),
+    Replicas::Some(number) => number.to_string(),
+});
 
 impl std::str::FromStr for Replicas {
     type Err = Error;
@@ -92,15 +95,6 @@ impl std::str::FromStr for Replicas {
                 Error::new(Code::Usage, format!("{text:.40?} is no number of replicas"))
                     .advise("write all, or a number; 0 keeps none")
             }),
-        }
-    }
-}
-
-impl fmt::Display for Replicas {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All => f.pad("all"),
-            Self::Some(number) => number.fmt(f),
         }
     }
 }
