@@ -141,18 +141,13 @@ pub(super) fn names_from(config: Config) -> impl Fn() -> Vec<String> + Clone + S
 }
 
 /// The names of all files that were dropped and are in the trash of this peer.
-pub(super) fn names_in_trash(peer: Option<Arc<Peer>>) -> impl Fn() -> Vec<String> + Clone + Send + Sync {
-    move || {
-        let Some(Wings { library, replication: Some(own), .. }) = peer.as_ref().map(|peer| &*peer.wings)
-        else {
-            return Vec::new();
-        };
-        // A key that is pressed does not wait for ten thousand looks at the disk: the newest come last.
-        let newest = library.drops().into_iter().rev().take(MOST_THROWN).map(|drop| drop.file);
-        let there = newest.filter(|file| own.store.has_thrown(file));
-        let names: BTreeSet<String> = there.map(|file| file.to_string()).collect();
-        names.into_iter().collect()
-    }
+pub(super) fn names_in_trash(peer: &Peer) -> Vec<String> {
+    let Wings { library, replication: Some(own), .. } = &*peer.wings else { return Vec::new() };
+    // A key that is pressed does not wait for ten thousand looks at the disk: the newest come last.
+    let newest = library.drops().into_iter().rev().take(MOST_THROWN).map(|drop| drop.file);
+    let there = newest.filter(|file| own.store.has_thrown(file));
+    let names: BTreeSet<String> = there.map(|file| file.to_string()).collect();
+    names.into_iter().collect()
 }
 
 #[cfg(test)]

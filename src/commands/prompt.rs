@@ -22,6 +22,7 @@ use super::context::Context;
 use super::run as run_command;
 use crate::cli::{ShowLines, show_lines, tell};
 use crate::error::{Code, Error, Result};
+use crate::peer::Peer;
 use crate::thread::{self, Thread};
 
 /// Where a peer keeps the history of its prompt, in its folder.
@@ -77,7 +78,7 @@ fn interactive(context: &mut Context) -> Result<()> {
     let history = context.config.data.join(HISTORY);
     let name = context.config.name.to_string();
     let failed = |e: ReadlineError| Error::failed("cannot read from the terminal").because(e);
-    let mut editor = editor(context).map_err(failed)?;
+    let mut editor = editor(Arc::clone(context.peer()?)).map_err(failed)?;
     let above = show_above(&mut editor)?;
     // There is none before the first use.
     let _ = editor.load_history(&history);
@@ -114,13 +115,12 @@ fn interactive(context: &mut Context) -> Result<()> {
 }
 
 /// What lines are read with. Tab lists what can stand there where it is more than one.
-fn editor(context: &Context) -> Result<Editor<Completion, DefaultHistory>, ReadlineError> {
+fn editor(peer: Arc<Peer>) -> Result<Editor<Completion, DefaultHistory>, ReadlineError> {
     let lists =
         Config::builder().completion_type(CompletionType::List).completion_show_all_if_ambiguous(true);
     let mut editor = Editor::with_config(lists.build())?;
-    let (offered, thrown) =
-        (names_from(context.config.clone()), names_in_trash(context.work.peer.get().cloned()));
-    let names = move |restores: bool| if restores { thrown() } else { offered() };
+    let offered = names_from(peer.network().config.clone());
+    let names = move |restores: bool| if restores { names_in_trash(&peer) } else { offered() };
     editor.set_helper(Some(Completion::new(grammar(), names)));
     Ok(editor)
 }
