@@ -86,16 +86,11 @@ impl<P: Clone + Default + Eq + Hash> Ledger<P> {
 
     /// Whether a peer that asks for a file, which is `fetched` here or whole, owes so much that it has to wait.
     pub(crate) fn owes(&self, peer: &P, file: FileId, piece_size: u64, fetched: bool) -> bool {
-        if fetched { self.owes_bytes(peer, piece_size) } else { self.owes_loans(peer, file) }
-    }
-
-    fn owes_loans(&self, peer: &P, file: FileId) -> bool {
+        if fetched {
+            return self.balance.get(peer).is_some_and(|&bytes| bytes >= (IMBALANCE * piece_size) as i64);
+        }
         let owed = self.files.get(&file).and_then(|loans| loans.owed.get(peer));
         owed.is_some_and(|&owed| owed >= LOANS)
-    }
-
-    fn owes_bytes(&self, peer: &P, piece_size: u64) -> bool {
-        self.balance.get(peer).is_some_and(|&bytes| bytes >= (IMBALANCE * piece_size) as i64)
     }
 
     /// Nobody asks for pieces of a file any more.
@@ -125,7 +120,7 @@ mod tests {
     #[test]
     fn a_loan_is_paid_back_when_another_peer_has_the_piece_before_it_is_sent_again() {
         let mut ledger = Ledger::default();
-        let owes = |ledger: &Ledger<_>, peer| ledger.owes_loans(&peer, file());
+        let owes = |ledger: &Ledger<_>, peer| ledger.owes(&peer, file(), 1024, false);
         (0..LOANS).for_each(|index| ledger.sent(&"eve", file(), piece(index), true));
         assert!(owes(&ledger, "eve") && !owes(&ledger, "ada"));
         ledger.has(&"eve", file(), piece(0));
@@ -148,18 +143,18 @@ mod tests {
     #[test]
     fn while_something_is_fetched_a_piece_is_given_for_a_piece() {
         let mut ledger = Ledger::default();
-        let owes = |ledger: &Ledger<_>| ledger.owes_bytes(&"eve", 1024);
+        let owes = |ledger: &Ledger<_>, piece_size| ledger.owes(&"eve", file(), piece_size, true);
         (0..IMBALANCE as u32).for_each(|index| ledger.sent(&"eve", file(), piece(index), true));
-        assert!(owes(&ledger));
+        assert!(owes(&ledger, 1024));
         ledger.came(&"eve", 1024);
-        assert!(!owes(&ledger));
+        assert!(!owes(&ledger, 1024));
         ledger.sent(&"eve", file(), piece(9), true);
-        assert!(owes(&ledger));
-        assert!(!ledger.owes_bytes(&"eve", 4096), "a little for one that asks for large pieces");
-        assert!(!ledger.owes_bytes(&"eve", 1025), "to the byte");
+        assert!(owes(&ledger, 1024));
+        assert!(!owes(&ledger, 4096), "a little for one that asks for large pieces");
+        assert!(!owes(&ledger, 1025), "to the byte");
         ledger.settle();
-        assert!(!owes(&ledger));
+        assert!(!owes(&ledger, 1024));
         (0..9).for_each(|index| ledger.sent(&"eve", file(), piece(index), false));
-        assert!(!owes(&ledger), "nothing was fetched then");
+        assert!(!owes(&ledger, 1024), "nothing was fetched then");
     }
 }
