@@ -227,27 +227,25 @@ impl Multiplication<'_> {
     /// Leases `slots` slots, or as many as there are. One that has worked before (`again`), or has waited, bears with
     /// a manager that is away, and with peers that are.
     fn lease(&self, network: &Network, slots: u32, again: bool) -> Result<HeldLease> {
-        let (mut manager, mut peers) = ((again, None), (again, None));
+        let (mut manager_seen, mut peers_seen) = (again, again);
+        let (mut manager_missed, mut peers_missed) = (None, None);
         let mut wanted = slots;
         loop {
-            let number = match manager.0 {
+            let number = match manager_seen {
                 true => network.wait_for_number(ROUND_PAUSE),
                 false => network.first_number(),
             };
             let others = network.standing().peers;
             let asked = number.and_then(|own| {
                 let on_wait = |position, text| {
-                    manager = (true, None);
-                    peers.0 |= others.iter().any(|card| card.peer != own && card.slots > 0);
+                    (manager_seen, manager_missed) = (true, None);
+                    peers_seen |= others.iter().any(|card| card.peer != own && card.slots > 0);
                     self.tell(MultiplyEvent::Waiting { position, text });
                 };
                 let avoided: Vec<PeerId> = self.avoided.lock().keys().copied().collect();
                 HeldLease::ask(network, wanted, &avoided, self.question.stop, on_wait)
             });
-            let why = match asked {
-                Ok(lease) => return Ok(lease),
-                Err(why) => why,
-            };
+            let Err(why) = asked else { return asked };
             match why.leasable() {
                 _ if self.question.is_stopped() => return Err(stopped()),
                 Some(fewer) if (1..wanted).contains(&fewer) => {
@@ -256,8 +254,10 @@ impl Multiplication<'_> {
                 }
                 // Those that were late, or closed, may do better in another lease; those that lied do not.
                 Some(_) if self.forgive() => {}
-                Some(_) if is_gone(&mut peers, PEERS_PATIENCE) => return Err(self.nobody_left()),
-                None if is_gone(&mut manager, MANAGER_PATIENCE) => return Err(why),
+                Some(_) if is_gone(peers_seen, &mut peers_missed, PEERS_PATIENCE) => {
+                    return Err(self.nobody_left());
+                }
+                None if is_gone(manager_seen, &mut manager_missed, MANAGER_PATIENCE) => return Err(why),
                 _ => {
                     debug!("no lease: {why}; trying again");
                     wanted = slots;
@@ -345,7 +345,7 @@ fn stopped() -> Error {
     Error::failed("stopped: there is no product")
 }
 
-/// Whether what a multiply needs has been missed for longer than it is waited for; what was never `seen` is not.
-fn is_gone((seen, since): &mut (bool, Option<Instant>), patience: Duration) -> bool {
-    !*seen || since.get_or_insert_with(Instant::now).elapsed() > patience
+/// Whether what a multiply needs has been `missed` for longer than it is waited for; what was never `seen` is not.
+fn is_gone(seen: bool, missed: &mut Option<Instant>, patience: Duration) -> bool {
+    !seen || missed.get_or_insert_with(Instant::now).elapsed() > patience
 }
