@@ -59,7 +59,8 @@ pub struct Error {
     what: String,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     advice: Option<String>,
-    leasable: Option<u32>,
+    /// How many slots could be leased at all, where that is what failed.
+    pub(crate) leasable: Option<u32>,
 }
 
 impl Error {
@@ -109,11 +110,6 @@ impl Error {
     pub fn with_leasable(mut self, leasable: u32) -> Self {
         self.leasable = Some(leasable);
         self
-    }
-
-    /// How many slots could be leased at all, where that is what failed.
-    pub fn leasable(&self) -> Option<u32> {
-        self.leasable
     }
 
     /// The reason, for programs.

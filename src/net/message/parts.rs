@@ -44,7 +44,7 @@ pub struct Refusal {
 
 impl From<&Error> for Refusal {
     fn from(error: &Error) -> Self {
-        Self { code: error.code(), text: plain(&error.to_string()), leasable: error.leasable() }
+        Self { code: error.code(), text: plain(&error.to_string()), leasable: error.leasable }
     }
 }
 

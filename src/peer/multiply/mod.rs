@@ -246,7 +246,7 @@ impl Multiplication<'_> {
                 HeldLease::ask(network, wanted, &avoided, self.question.stop, on_wait)
             });
             let Err(why) = asked else { return asked };
-            match why.leasable() {
+            match why.leasable {
                 _ if self.question.is_stopped() => return Err(stopped()),
                 Some(fewer) if (1..wanted).contains(&fewer) => {
                     self.note(format!("the others offer {} in all: taking those", counted(fewer, "slot")));
