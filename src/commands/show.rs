@@ -78,6 +78,7 @@ pub(super) fn show_work<E: Send, T>(
 pub(super) fn show_busy<T>(what: String, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let show = |bar: &ProgressBar, end: Receiver<()>| {
         bar.set_style(style("{elapsed}  {wide_msg}"));
+        // `set_message` would draw the bar at once, and this is to be seen only of what takes long.
         let _ = bar.clone().with_message(what);
         ticking(bar, end).for_each(drop);
     };
