@@ -8,6 +8,7 @@ use crate::common::node::{Network, Node};
 use crate::common::terminal::{CTRL_C, Terminal};
 use crate::common::wire::Wire;
 use crate::common::{PATIENCE, integers, save, until};
+use peerlab::share::units::counted;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::json;
@@ -15,6 +16,17 @@ use serde_json::json;
 /// A manager that asks for no copies, and peers with these slots.
 fn network(slots: &[u32]) -> Network {
     Network::start(&["--dead-after", "60s", "--replicas", "0"], slots)
+}
+
+/// A network with so many slots, all of which ben holds by hand; and the prompts of ben and ada.
+fn all_held(slots: u32) -> (Network, Terminal, Terminal) {
+    let network = network(&[slots]);
+    save(&integers(20, 20, 1), &network.path("a.npy"));
+    let mut ben = Terminal::prompt(&network, "ben", "--slots 0");
+    ben.types(&format!("lease {slots}\r"));
+    ben.shows(&format!("leased {}", counted(slots, "slot")));
+    let ada = Terminal::prompt(&network, "ada", "--slots 0");
+    (network, ben, ada)
 }
 
 fn queued(network: &Network) -> usize {
@@ -69,12 +81,7 @@ fn a_download_to_which_nothing_comes_says_in_its_bar_what_it_waits_for() {
 
 #[test]
 fn ctrl_c_takes_what_waits_out_of_the_queue_and_leaves_slots_that_are_held_by_hand() {
-    let network = network(&[3]);
-    save(&integers(20, 20, 1), &network.path("a.npy"));
-    let mut ben = Terminal::prompt(&network, "ben", "--slots 0");
-    ben.types("lease 3\r");
-    ben.shows("leased 3 slots");
-    let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
+    let (network, mut ben, mut ada) = all_held(3);
     for (command, end) in [
         ("lease 2", "stopped: the request for slots is taken back"),
         ("multiply a.npy a.npy --slots 2", "stopped: there is no product"),
@@ -210,12 +217,7 @@ fn the_bar_of_a_multiply_names_peers_where_there_is_room_for_them() {
 
 #[test]
 fn a_multiply_that_waits_shows_its_whole_reason() {
-    let network = network(&[1]);
-    save(&integers(20, 20, 1), &network.path("a.npy"));
-    let mut ben = Terminal::prompt(&network, "ben", "--slots 0");
-    ben.types("lease 1\r");
-    ben.shows("leased 1 slot");
-    let mut ada = Terminal::prompt(&network, "ada", "--slots 0");
+    let (_network, mut ben, mut ada) = all_held(1);
     ada.types("multiply a.npy a.npy --slots 1\r");
     ada.shows("waiting for 1 slot, place 1 in the queue: you are the head of the queue");
     ada.shows("the lease of ben ends in ");
