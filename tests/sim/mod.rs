@@ -440,7 +440,13 @@ impl World {
             }
             _ => {
                 let asked = match what {
-                    4 => ToPeer::Join { peer: number, file, id: content.id(), pass },
+                    4 => {
+                        // What lies there would be given to one that may have it.
+                        let there = self.disks[peer].files.iter().next();
+                        let (file, id) =
+                            there.map_or((file, content.id()), |(name, it)| (name.clone(), it.content.id()));
+                        ToPeer::Join { peer: number, file, id, pass }
+                    }
                     _ => {
                         let lease = self.manager.as_ref().map_or(0, Manager::last_lease);
                         ToPeer::Multiply { lease, key, product: 0, rows: 1, inner: 1, cols: 1, payload: 16 }
