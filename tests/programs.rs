@@ -648,17 +648,52 @@ fn what_a_script_has_measured_goes_into_the_report_with_write_only() {
     assert_eq!(report(), "after");
 }
 
+/// Starts a script that takes the programs of these tests for those that `cargo` built.
+fn start_script(name: &str, dir: &Path, args: &[&str]) -> Node {
+    use std::os::unix::fs::symlink;
+    let (here, path) = (dir.display().to_string(), std::env::var("PATH").unwrap());
+    symlink("/bin/true", dir.join("cargo")).unwrap();
+    symlink(Path::new(env!("CARGO_BIN_EXE_peer")).parent().unwrap(), dir.join("release")).unwrap();
+    // At the rate that it has by itself, the links alone would take ten seconds.
+    let rate = ("RATE", "400mbit".into());
+    let env = [("PATH", format!("{here}:{path}")), ("CARGO_TARGET_DIR", here), rate];
+    let script = format!("{}/scripts/{name}", env!("CARGO_MANIFEST_DIR"));
+    Node::start_with("bash", dir, "warn", &[&[&*script], args].concat(), &env)
+}
+
+#[test]
+fn hosts_sh_plays_several_computers_to_the_end_and_leaves_none_behind_or_says_why_it_cannot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut script = start_script("hosts.sh", dir.path(), &[]);
+    let namespaces = format!("peerlab{}-", script.pid());
+    let outcome = script.outcome_within(2 * PATIENCE).assert(0, &[]);
+    let left = fs::read_dir("/run/netns").into_iter().flatten().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with(&namespaces)).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let skipped = outcome.stderr.lines().find_map(|line| line.strip_prefix("hosts.sh: skipped: "));
+    if let Some(why) = skipped {
+        assert!(why.len() > 20, "no reason: {why}");
+        return eprintln!("skipped: {why}");
+    }
+    let mut said = &*outcome.stdout;
+    let acts = [
+        "c.npy: 800 x 800 in",
+        "16.0 MiB in",
+        "has struck cyd off",
+        "c2.npy: 800 x 800 in",
+        "\ncyd ",
+        "leaves in",
+    ];
+    for act in acts {
+        said = said.split_once(act).unwrap_or_else(|| panic!("no {act:?} in {outcome:#?}")).1;
+    }
+}
+
 #[test]
 fn the_network_of_up_sh_has_a_secret_that_is_its_owners_alone_and_lets_in_nobody_without_it() {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
-    let (here, path) = (dir.path().display().to_string(), std::env::var("PATH").unwrap());
-    // It takes the programs of these tests for those that `cargo` built.
-    symlink("/bin/true", dir.path().join("cargo")).unwrap();
-    symlink(Path::new(env!("CARGO_BIN_EXE_peer")).parent().unwrap(), dir.path().join("release")).unwrap();
-    let env = [("PATH", format!("{here}:{path}")), ("CARGO_TARGET_DIR", here)];
-    let up = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/up.sh");
-    let mut script = Node::start_with("bash", dir.path(), "warn", &[up, "127.0.0.1:0"], &env);
+    let mut script = start_script("up.sh", dir.path(), &["127.0.0.1:0"]);
     let said = until("all nodes run", PATIENCE, || {
         let is_over = script.has_ended() || script.stdout().contains("Ctrl-C here ends all");
         is_over.then(|| script.stdout())
