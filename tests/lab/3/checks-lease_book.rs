@@ -64,8 +64,13 @@ fn head(_: u64) {
 fn nobody_overtakes(_: u64) {
     let (roster, mut book) = with(8);
     let (ada, ben) = (ask(&mut book, &roster, 7), ask(&mut book, &roster, 7));
-    let cyd = ask(&mut book, &roster, 1);
     assert!(runs(&book, ada), "8 slots, Ada asks for 7 first: it still waits");
+    assert!(
+        runs(&book, ben) || book.place(ben).is_some(),
+        "8 slots: Ada has 7, Ben asks for 7. Ben cannot be served now, and it is not in the queue any more: nobody will \
+         ever serve it. A request leaves the queue when it is granted"
+    );
+    let cyd = ask(&mut book, &roster, 1);
     book.serve(&roster, 20_000);
     assert!(
         !runs(&book, cyd),
