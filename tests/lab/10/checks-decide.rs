@@ -179,7 +179,8 @@ fn bytes(facts: &Facts) -> bool {
 fn part_or_rotten(_: u64) {
     let rule = "A download of this name is on its way and finds the file when it is whole: leave it";
     holds(rule, Leave, |facts| bytes(facts) && facts.offered == Part(id(2)));
-    let rule = "These very bytes are being fetched, and lie there: they are offered, and the download ends";
+    let rule = "These very bytes are being fetched, and lie there: they are offered, and the download ends, whatever the \
+                manager has refused";
     holds(rule, Offer, |facts| bytes(facts) && facts.offered == Part(id(1)) && !facts.dropped);
     let rule = "What was dropped is not offered; the drop ends the download, too: leave it until then";
     holds(rule, Leave, |facts| bytes(facts) && facts.offered == Part(id(1)) && facts.dropped);

@@ -15,7 +15,8 @@
 /// - *Somebody writes to it.* Look again later. If all of the former bytes are offered, they are offered for so long as
 ///   that lasts fewer than [`PATIENT_LOOKS`] looks and the file was not dropped; then it is withdrawn.
 /// - *A part of a download is offered*, and bytes lie there: leave them. The download finds them in its way. But if
-///   they are the very bytes that it fetches, and were not dropped, they are offered, and the download ends.
+///   they are the very bytes that it fetches, and were not dropped, they are offered, and the download ends. (What the
+///   manager has refused does not count here.)
 /// - *Rotted.* Bytes that changed although nobody has written them are no edit. Except in a download's way they go to
 ///   the trash.
 /// - *Edited.* Other bytes lie there than are offered. That is somebody's work, and later than all that was said of the
