@@ -172,7 +172,7 @@ check)
         exit 2
     }
     awk -F '\t' '{ print ($3 == "" ? "right     " : "NOT YET   ") $2 } $3 != "" { print "          " $3; left++ }
-        END { exit left > 0 }' "$work/judged" | fold -s -w 118 && {
+        END { exit left > 0 }' "$work/judged" | fold -s -w 108 | sed '/^right  \|^NOT YET/!s/^ */          /' && {
         echo "== Solved. Now the question at the end of $2/TASK.md"
         exit 0
     }
@@ -209,7 +209,7 @@ grade)
         awk '/^\/\/ The checks of the lab\.$/ { skip = 1 } !skip; /^mod lab;$/ { skip = 0 }' "$theirs/$file" >"$dir/$file"
     done
     judge "${PEERLAB_LAB_SEEDS:-101 102 103 104}" ||
-        printf '1\tit builds\tit does not build: %s\n' "$(grep -m 1 '^error' "$work/build")" >"$work/judged"
+        printf '1\tit does not build\t%s\n' "$(grep -m 1 '^error' "$work/build")" >"$work/judged"
     awk -F '\t' -v n="$n" -v of="$of" '
         { gsub(/[[:cntrl:]]/, " ", $3); gsub(/["\\]/, "\\\\&", $3) }
         $3 == "" { points += $1; next }

@@ -317,7 +317,7 @@ fn an_exercise_is_begun_in_an_empty_folder_its_hints_come_one_by_one_and_the_sol
 }
 
 #[test]
-fn what_does_not_build_is_shown_from_its_first_error_on() {
+fn what_does_not_build_is_shown_from_its_first_error_on_and_what_is_wrong_below_what_was_tried() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("lease");
     assert_eq!(lab_sh(&["start", "4", dir.to_str().unwrap()]).0, 0);
@@ -325,22 +325,35 @@ fn what_does_not_build_is_shown_from_its_first_error_on() {
     // Else each build would begin with a warning that is not the student's.
     assert!(copied.contains("[lints.rust]\nunexpected_cfgs = ") && !copied.contains("clippy"), "{copied}");
     let cargo = home.path().join("cargo");
-    let check = |says: &str| {
-        fs::write(&cargo, format!("#!/bin/sh\nprintf '{says}'\nexit 101\n")).unwrap();
-        fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).unwrap();
+    let program = |path: &Path, does: &str| {
+        fs::write(path, format!("#!/bin/sh\n{does}\n")).unwrap();
+        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    let lab_sh = |command: &str, says: &str, status: i32| {
+        program(&cargo, &format!("printf '{says}'\nexit {status}"));
         let path = format!("{}:{}", home.path().display(), env::var("PATH").unwrap());
         let mut check = Command::new("scripts/lab.sh");
-        check.arg("check").arg(&dir).current_dir(ROOT).env("PATH", path);
+        check.arg(command).arg(&dir).current_dir(ROOT).env("PATH", path);
         let ran = check.env("CARGO_TARGET_DIR", home.path().join("target")).output().unwrap();
         (ran.status.code(), String::from_utf8(ran.stdout).unwrap())
     };
-    let (status, said) =
-        check("   Compiling log v0.4\\nwarning: unused\\nerror[E0425]: no `x`\\n --> src/a.rs:1:1\\n");
+    let error = "   Compiling log v0.4\\nwarning: unused\\nerror[E0425]: no `x`\\n --> src/a.rs:1:1\\n";
+    let (status, said) = lab_sh("check", error, 101);
     assert_eq!(status, Some(2), "{said}");
     assert!(
         said.starts_with("error[E0425]: no `x`\n --> src/a.rs:1:1\n== It does not build yet. "),
         "{said}"
     );
-    let (status, said) = check("cannot reach the registry\\n");
+    let (_, graded) = lab_sh("grade", error, 101);
+    assert!(graded.contains("\"reasons\":[\"it does not build: error[E0425]: no `x`\"]"), "{graded}");
+    let (status, said) = lab_sh("check", "cannot reach the registry\\n", 101);
     assert!(status == Some(2) && said.starts_with("cannot reach the registry\n== It does"), "{said}");
+    // What was built, and would have checked.
+    let (built, why) = (home.path().join("built"), "many words ".repeat(20));
+    program(&built, &format!("printf '18\\tone\\t\\n1\\tanother\\t{why}\\n' >$PEERLAB_LAB/x.bindings.lab"));
+    let (status, said) = lab_sh("check", &format!("  Executable x ({})\\n", built.display()), 0);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((status, &lines[..2]), (Some(1), &["right     one", "NOT YET   another"][..]), "{said}");
+    let below = |line: &&str| line.starts_with("          ") && line.len() <= 118;
+    assert!(lines[2..lines.len() - 1].iter().all(below) && lines.len() > 4, "{said}");
 }
