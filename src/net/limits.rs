@@ -89,7 +89,7 @@ pub const FILES: usize = 100_000;
 /// The hashes of all files that one manager lists, in bytes.
 pub const ALL_HASHES: u64 = 512 << 20;
 
-/// How many drops one manager remembers; they take some 300 bytes each.
+/// How many drops one manager remembers; they take some 200 bytes each.
 pub const DROPS: usize = 100_000;
 
 /// How many of its downloads a peer tells the manager of, for the board.

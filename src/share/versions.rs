@@ -18,8 +18,10 @@
 //!   not fill the memory of others. Where there is no room for one that is older than all others, it is **no news**:
 //!   else it would be news each time it is told. Of all drops those go first that are only a *rumour*
 //!   ([`Versions::hear_say`]): nobody here has ever seen that file, so who tells invented ones pushes out no real one.
-//!   Of rumours those of the peer that told **most** go first. After a restart all drops are rumours, and a peer that
-//!   tells 100,000 invented ones pushes out its own. What two tell is counted to the one that told less.
+//!   Of one peer's rumours there may be as many as a peer remembers ([`SHARE`]), for an honest one has no more to tell:
+//!   one that tells 100,000 invented ones pushes out its own, and takes little memory. Where all have told too many,
+//!   those of the peer that told **most** go first. After a restart all drops are rumours. What two tell is counted to
+//!   the one that told less.
 //! - The mark of a publication needs little room. At the manager it lives as long as the file's row
 //!   ([`Versions::forget`]). At a peer there is one for each name, the last ([`Versions::forget_others`]): also of a
 //!   file that is gone here, because it may be there elsewhere and come back, and an older drop must not win then.
@@ -59,9 +61,14 @@
 //! each time; and of what it tells before others do, only half passes over to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{FileId, FileName};
 use crate::clock::Millis;
+
+/// How many drops a peer remembers, some 200 bytes each; when there are more, the oldest go. So nobody has more of them
+/// to tell.
+pub const SHARE: usize = 10_000;
 
 /// What somebody did with a file. The order matters: at equal times the second wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,12 +109,15 @@ enum Evidence {
     Seen,
 }
 
+/// These bytes under this name: in memory once, however many lists name them.
+type NamedBytes = Arc<(FileName, FileId)>;
+
 /// The marks of all files.
 #[derive(Debug, Default)]
 pub struct Versions {
-    marks: BTreeMap<(FileName, FileId), (Mark, Evidence)>,
+    marks: BTreeMap<NamedBytes, (Mark, Evidence)>,
     /// Those of them that are drops: rumours first, and of each source the oldest first.
-    drops: BTreeMap<Evidence, BTreeSet<(Millis, FileName, FileId)>>,
+    drops: BTreeMap<Evidence, BTreeSet<(Millis, NamedBytes)>>,
     /// How many drops there are, and may be.
     count: usize,
     room: usize,
@@ -141,7 +151,11 @@ impl Versions {
     }
 
     fn enter(&mut self, file: &FileName, id: FileId, mark: Mark, mut by: Evidence) -> bool {
-        let known = self.marks.get(&(file.clone(), id)).copied();
+        let key = (file.clone(), id);
+        let (key, known) = match self.marks.get_key_value(&key) {
+            Some((key, known)) => (Arc::clone(key), Some(*known)),
+            None => (Arc::new(key), None),
+        };
         if let Some((known, before)) = known {
             if known.act == Act::Dropped {
                 by = self.better(by, before);
@@ -150,16 +164,16 @@ impl Versions {
                 return false;
             }
             if known.act == Act::Dropped {
-                self.take(before, &(known.at, file.clone(), id));
+                self.take(before, &(known.at, Arc::clone(&key)));
             }
         }
-        self.marks.insert((file.clone(), id), (mark, by));
+        self.marks.insert(Arc::clone(&key), (mark, by));
         if mark.act == Act::Published {
             return true;
         }
-        self.count += usize::from(self.drops.entry(by).or_default().insert((mark.at, file.clone(), id)));
+        self.count += usize::from(self.drops.entry(by).or_default().insert((mark.at, Arc::clone(&key))));
         let is_news = known.is_none_or(|(known, _)| known < mark);
-        is_news && self.make_room().is_none_or(|(_, oldest, its)| (&oldest, its) != (file, id))
+        self.make_room(by).is_none_or(|gone| gone != key) && is_news
     }
 
     /// Of two ways in which a drop is known, that by which it is counted. What was seen once is no rumour any more; and
@@ -177,7 +191,7 @@ impl Versions {
         self.drops.get(&by).map_or(0, BTreeSet::len)
     }
 
-    fn take(&mut self, by: Evidence, drop: &(Millis, FileName, FileId)) {
+    fn take(&mut self, by: Evidence, drop: &(Millis, NamedBytes)) {
         if let Some(drops) = self.drops.get_mut(&by) {
             self.count -= usize::from(drops.remove(drop));
             if drops.is_empty() {
@@ -186,17 +200,22 @@ impl Versions {
         }
     }
 
-    /// Where there is one drop too many, the oldest goes of the one that told most rumours, if there are any.
-    fn make_room(&mut self) -> Option<(Millis, FileName, FileId)> {
-        if self.count <= self.room {
+    /// Where a drop that is known in this way is one too many, the oldest goes of the one that told too many rumours, or
+    /// most, if there are any.
+    fn make_room(&mut self, by: Evidence) -> Option<NamedBytes> {
+        let is_rumour = |by: Evidence| by != Evidence::Seen;
+        let by = if is_rumour(by) && self.told(by) > SHARE {
+            by
+        } else if self.count > self.room {
+            let rumours = self.drops.iter().filter(|(by, _)| is_rumour(**by));
+            *rumours.max_by_key(|(_, drops)| drops.len()).or(self.drops.last_key_value())?.0
+        } else {
             return None;
-        }
-        let rumours = self.drops.iter().filter(|(by, _)| **by != Evidence::Seen);
-        let (&by, drops) = rumours.max_by_key(|(_, drops)| drops.len()).or(self.drops.last_key_value())?;
-        let oldest = drops.first()?.clone();
-        self.marks.remove(&(oldest.1.clone(), oldest.2));
+        };
+        let oldest = self.drops.get(&by)?.first()?.clone();
+        self.marks.remove(&oldest.1);
         self.take(by, &oldest);
-        Some(oldest)
+        Some(oldest.1)
     }
 
     /// When these bytes under this name were dropped, unless they were published later.
@@ -218,17 +237,16 @@ impl Versions {
 
     /// Of this name, other publications than that of these bytes are forgotten.
     pub fn forget_others(&mut self, file: &FileName, id: FileId) {
-        let [first, last] = [0, u8::MAX].map(|byte| (file.clone(), FileId::from([byte; 32])));
-        let is_other = |(_, its): &(FileName, FileId), (mark, _): &mut (Mark, Evidence)| {
-            mark.act == Act::Published && *its != id
-        };
+        let [first, last] = [0, u8::MAX].map(|byte| Arc::new((file.clone(), FileId::from([byte; 32]))));
+        let is_other =
+            |key: &NamedBytes, (mark, _): &mut (Mark, Evidence)| mark.act == Act::Published && key.1 != id;
         self.marks.extract_if(first..=last, is_other).for_each(drop);
     }
 
     /// All drops, those of what was seen here last, and of each source the oldest first: what is written to the disk,
     /// and told to a new manager.
     pub fn drops(&self) -> impl DoubleEndedIterator<Item = (Millis, &FileName, FileId)> {
-        self.drops.values().flatten().map(|(at, file, id)| (*at, file, *id))
+        self.drops.values().flatten().map(|(at, key)| (*at, &key.0, key.1))
     }
 
     fn mark(&self, file: &FileName, id: FileId) -> Option<Mark> {
@@ -261,7 +279,7 @@ mod tests {
     }
 
     fn marks(versions: &Versions) -> BTreeMap<(FileName, FileId), Mark> {
-        versions.marks.iter().map(|(key, (mark, _))| (key.clone(), *mark)).collect()
+        versions.marks.iter().map(|(key, (mark, _))| ((**key).clone(), *mark)).collect()
     }
 
     fn id(byte: u8) -> FileId {
@@ -271,8 +289,7 @@ mod tests {
     /// The drops and the marks agree, and there are no more drops than there is room for.
     fn check(versions: &Versions) -> Result<(), TestCaseError> {
         let drops = versions.marks.iter().filter(|(_, (mark, _))| mark.act == Act::Dropped);
-        let drops: BTreeSet<_> =
-            drops.map(|((file, id), (mark, by))| (*by, (mark.at, file.clone(), *id))).collect();
+        let drops: BTreeSet<_> = drops.map(|(key, (mark, by))| (*by, (mark.at, Arc::clone(key)))).collect();
         let booked: BTreeSet<_> = versions
             .drops
             .iter()
@@ -321,6 +338,24 @@ mod tests {
         }
         assert_eq!((versions.dropped(&real, id(1)), versions.dropped(&name("also"), id(1))), (Some(1), None));
         assert!(versions.hear_say(&name("new"), id(1), 0, 7), "however old it is");
+    }
+
+    #[test]
+    fn one_that_tells_more_rumours_than_a_peer_remembers_pushes_out_its_own_though_there_is_room() {
+        let (all, mut versions) = (SHARE as u64, Versions::new(10 * SHARE));
+        versions.hear_say(&name("also"), id(1), 0, 8);
+        for n in 0..all + 2 {
+            assert!(versions.hear_say(&name(&format!("f{n}")), id(1), n, 7));
+        }
+        assert_eq!(
+            (versions.dropped(&name("f1"), id(1)), versions.dropped(&name("f2"), id(1))),
+            (None, Some(2))
+        );
+        assert!(!versions.hear_say(&name("f0"), id(1), 0, 7), "it is older than all that this one told");
+        assert_eq!((versions.told(Evidence::Rumour(7)), versions.count), (SHARE, SHARE + 1));
+        (0..all).for_each(|n| _ = versions.merge(&name(&format!("s{n}")), id(1), Mark::dropped(n)));
+        assert_eq!(versions.count, 2 * SHARE + 1, "what was seen is no rumour");
+        check(&versions).unwrap();
     }
 
     #[test]

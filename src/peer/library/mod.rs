@@ -43,11 +43,8 @@ use crate::clock::Millis;
 use crate::error::{Code, Error, Result};
 use crate::net::message::{Credentials, Dropped, FromPeer, NOBODY, Refusal};
 use crate::share::fingerprint::Fingerprint;
-use crate::share::versions::{Mark, Versions};
+use crate::share::versions::{Mark, SHARE, Versions};
 use crate::share::{FileId, FileName};
-
-/// How many drops a peer remembers, some 300 bytes each; when there are more, the oldest go.
-const ROOM: usize = 10_000;
 
 /// How many offers are taken at a time for one that asks what is offered.
 const PAGE: usize = 500;
@@ -141,7 +138,7 @@ pub struct Library {
 impl Library {
     /// An empty one.
     pub(super) fn new(network: Arc<Network>) -> Self {
-        let known = Known { versions: Versions::new(ROOM), ..Known::default() };
+        let known = Known { versions: Versions::new(SHARE), ..Known::default() };
         Self { network, known: Mutex::new(known), changed: Condvar::new() }
     }
 

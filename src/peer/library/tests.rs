@@ -344,7 +344,7 @@ fn drops_of_what_nobody_here_has_seen_push_out_none_of_what_was_offered() {
     let lab = Lab::new();
     let offered = lab.offer("a", "1");
     lab.drop_at(1, "a", offered);
-    for n in 0..=ROOM {
+    for n in 0..=SHARE {
         lab.drop_at(2 + n as Millis, &format!("rumour {n}"), FileId::from([9; 32]));
     }
     assert_eq!(lab.library.when_dropped(&name("a"), offered), Some(1));
