@@ -129,12 +129,12 @@ impl<W: Write> Recording<W> {
         match &self.last {
             Some(last) if last.version == now.version => {}
             Some(last) if self.changes < self.whole => {
-                let change = line(&json!({"at": at, "change": change(&last.shown, &now.shown)}));
+                let change = line(&json!({"at": at, "change": change(&last.shown(), &now.shown())}));
                 self.changes += change.len();
                 lines += &change;
             }
             _ => {
-                let whole = line(&json!({"at": at, "state": now.shown}));
+                let whole = line(&json!({"at": at, "state": now.shown()}));
                 (self.whole, self.changes) = (whole.len(), 0);
                 lines += &whole;
             }

@@ -61,7 +61,7 @@ fn the_version_changes_with_the_state_and_not_with_the_time() {
     let early = Snapshot::of(&state(5));
     let late = Snapshot::of(&state(6));
     assert_eq!(early.version, late.version);
-    assert_ne!(early.shown, late.shown, "the time is told all the same");
+    assert_ne!(early.shown(), late.shown(), "the time is told all the same");
     let mut other = state(6);
     other.events.push(Event { at: 6, text: "something".into() });
     assert_ne!(Snapshot::of(&other).version, late.version);
@@ -70,7 +70,7 @@ fn the_version_changes_with_the_state_and_not_with_the_time() {
 #[test]
 fn the_board_is_told_what_a_state_message_says() {
     let told: State = serde_json::from_value({
-        let mut shown = Snapshot::of(&state(7)).shown;
+        let mut shown = Snapshot::of(&state(7)).shown();
         assert_eq!(shown["type"], "state");
         shown.as_object_mut().unwrap().remove("type");
         shown
@@ -197,7 +197,7 @@ fn a_version_that_is_kept_is_answered_by_what_has_changed_and_another_one_by_all
     let board = Board::default();
     let since = |version: &str, state: &dyn Fn() -> State| board.since(Some(version), state);
     let (all, first) = since("", &|| state(5));
-    assert_eq!(all, bytes(&Snapshot::of(&state(5)).shown), "nothing is known of that version");
+    assert_eq!(all, Snapshot::of(&state(5)).text, "nothing is known of that version");
     let late = || panic!("the state of a moment ago is good enough");
     assert!(Arc::ptr_eq(&since("", &late).0, &all), "many look, and share its text");
     let (none, same) = since(&first, &late);

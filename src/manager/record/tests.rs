@@ -22,7 +22,7 @@ fn an_event_is_recorded_once_and_the_states_can_be_made_again() {
         let events: Vec<String> = (0..n / 2).map(|i| format!("event {i} </script>")).collect();
         let events: Vec<&str> = events.iter().map(String::as_str).collect();
         recording.look(with(100 + n, &events)).unwrap();
-        states.push(Snapshot::of(&with(100 + n, &events)).shown);
+        states.push(Snapshot::of(&with(100 + n, &events)).shown());
     }
     let lines = lines(&recording);
     let events: Vec<&str> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
