@@ -37,6 +37,9 @@ use crate::share::units::counted;
 /// How often one that waits is told where it stands.
 const WAIT_NOTICE: Duration = Duration::from_secs(1);
 
+/// How many of the peers in a lease the board names when it is granted.
+const NAMED: usize = 8;
+
 /// What comes next in the conversation.
 enum Step<'a> {
     /// It has asked for slots.
@@ -197,9 +200,7 @@ impl<'a> Leaseholder<'a> {
     fn grant(&self, lease: LeaseId) -> Option<Millis> {
         self.tell_leased(lease, |table, slots, now| {
             let count: u32 = slots.iter().map(|card| card.slots).sum();
-            let at: Vec<String> =
-                slots.iter().map(|card| format!("{} at {}", card.slots, card.name)).collect();
-            let did = format!("leased {} ({})", counted(count, "slot"), at.join(", "));
+            let did = format!("leased {} ({})", counted(count, "slot"), places(slots));
             table.tell_of(self.requester, &did, now);
         })
     }
@@ -268,6 +269,13 @@ fn infeasible(leasable: u32) -> Error {
         .with_leasable(leasable)
 }
 
+/// Which slots these are, with so many peers by name that one line of the board has room for them.
+fn places(slots: &[PeerCard]) -> String {
+    let named = slots.iter().take(NAMED).map(|card| format!("{} at {}", card.slots, card.name));
+    let more = slots.len().checked_sub(NAMED + 1).map(|rest| format!("and {} more", rest + 1));
+    named.chain(more).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
@@ -311,5 +319,17 @@ mod tests {
         assert_eq!(told.next(), Some(FromManager::Lost { lease: ticket.number, peer: peers[0] }));
         let Some(FromManager::Leased { slots, .. }) = told.next() else { panic!("it is leased") };
         assert_eq!(slots.iter().map(|card| card.peer).collect::<Vec<_>>(), peers[1..]);
+    }
+
+    #[test]
+    fn the_board_names_eight_peers_of_a_wide_lease_and_counts_the_others() {
+        let card = |n: u64| {
+            serde_json::from_value(
+                json!({"peer": n, "name": format!("p{n}"), "addr": "127.0.0.1:9", "slots": 2}),
+            )
+        };
+        let all: Vec<PeerCard> = (1..=17).map(|n| card(n).unwrap()).collect();
+        let eight = (1..=8).map(|n| format!("2 at p{n}")).collect::<Vec<_>>().join(", ");
+        assert_eq!([&all[..8], &all].map(places), [eight.clone(), format!("{eight}, and 9 more")]);
     }
 }
