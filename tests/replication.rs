@@ -139,8 +139,10 @@ fn what_is_dropped_goes_everywhere_also_at_a_peer_that_was_away_and_after_a_rest
     everywhere(&network, &["ada", "ben", "cyd"], "old.txt", "old");
     everywhere(&network, &["ada", "ben", "cyd"], "stays.txt", "stays");
     stop(cyd);
-    let said = network.command("eve", &["drop", "old.txt"]).outcome().assert(0, &[]).stdout;
-    assert!(said.contains("old.txt is dropped"), "{said}");
+    let done = network.command_with_log("trace", "eve", &["drop", "old.txt"]).outcome().assert(0, &[]);
+    assert!(done.stdout.contains("old.txt is dropped"), "{}", done.stdout);
+    let said = done.stderr.lines().find(|line| line.contains(r#""type":"drop","peer""#));
+    assert!(said.is_some_and(|said| said.contains(r#""id":""#)), "it says which bytes: {said:?}");
     nowhere(&network, &["ada", "ben"], "old.txt");
     for peer in ["ada", "ben"] {
         until("it is in the trash", PATIENCE, || {

@@ -286,9 +286,13 @@ fn summary(report: &DownloadReport, folder: &Path) -> String {
 /// Removes a file everywhere.
 pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
     let network = context.peer()?.network();
-    ask_about(context, &mut context.manager(), |manager| {
-        network.ask(|who| manager.drop_file(who, file, None, None))
-    })?;
+    let mut manager = context.manager();
+    // It says which bytes: asked again and late, it removes nothing that was saved in between.
+    let seen = match manager.query(&Credentials::default(), file) {
+        Err(no) if no.code() != Code::NotFound => return Err(no),
+        found => found.ok().map(|found| found.manifest.id()),
+    };
+    ask_about(context, &mut manager, |manager| network.ask(|who| manager.drop_file(who, file, seen, None)))?;
     let text = format!("{file} is dropped: every peer moves it into its trash (DIR/.peerlab/trash)");
     Ok(Outcome::new(json!({"file": file, "dropped": true}), text))
 }
