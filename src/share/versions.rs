@@ -118,6 +118,8 @@ pub struct Versions {
     marks: BTreeMap<NamedBytes, (Mark, Evidence)>,
     /// Those of them that are drops: rumours first, and of each source the oldest first.
     drops: BTreeMap<Evidence, BTreeSet<(Millis, NamedBytes)>>,
+    /// How many rumours each has told that told some, so that the one that told most is found at once: the last.
+    tellers: BTreeSet<(usize, Evidence)>,
     /// How many drops there are, and may be.
     count: usize,
     room: usize,
@@ -171,7 +173,9 @@ impl Versions {
         if mark.act == Act::Published {
             return true;
         }
+        let told = self.told(by);
         self.count += usize::from(self.drops.entry(by).or_default().insert((mark.at, Arc::clone(&key))));
+        self.count_anew(by, told);
         let is_news = known.is_none_or(|(known, _)| known < mark);
         self.make_room(by).is_none_or(|gone| gone != key) && is_news
     }
@@ -192,23 +196,32 @@ impl Versions {
     }
 
     fn take(&mut self, by: Evidence, drop: &(Millis, NamedBytes)) {
+        let told = self.told(by);
         if let Some(drops) = self.drops.get_mut(&by) {
             self.count -= usize::from(drops.remove(drop));
             if drops.is_empty() {
                 self.drops.remove(&by);
             }
         }
+        self.count_anew(by, told);
+    }
+
+    /// One that had told so many rumours has told another number of them now.
+    fn count_anew(&mut self, by: Evidence, before: usize) {
+        self.tellers.remove(&(before, by));
+        let told = self.told(by);
+        if by != Evidence::Seen && told > 0 {
+            self.tellers.insert((told, by));
+        }
     }
 
     /// Where a drop that is known in this way is one too many, the oldest goes of the one that told too many rumours, or
     /// most, if there are any.
     fn make_room(&mut self, by: Evidence) -> Option<NamedBytes> {
-        let is_rumour = |by: Evidence| by != Evidence::Seen;
-        let by = if is_rumour(by) && self.told(by) > SHARE {
+        let by = if by != Evidence::Seen && self.told(by) > SHARE {
             by
         } else if self.count > self.room {
-            let rumours = self.drops.iter().filter(|(by, _)| is_rumour(**by));
-            *rumours.max_by_key(|(_, drops)| drops.len()).or(self.drops.last_key_value())?.0
+            self.tellers.last().map_or(Evidence::Seen, |(_, by)| *by)
         } else {
             return None;
         };
@@ -297,6 +310,10 @@ mod tests {
             .collect();
         prop_assert_eq!(&drops, &booked);
         prop_assert_eq!(drops.len(), versions.count);
+        let mut tellers =
+            versions.drops.iter().map(|(by, drops)| (drops.len(), *by)).collect::<BTreeSet<_>>();
+        tellers.retain(|(_, by)| *by != Evidence::Seen);
+        prop_assert_eq!(&tellers, &versions.tellers);
         prop_assert!(drops.len() <= versions.room);
         Ok(())
     }
