@@ -26,7 +26,7 @@
 //! There is no budget for all that is unsent. In its place stand 4 MiB for each listener, the bound on connections, of
 //! which one party has a share (`net/places.rs`), and that a long answer is shared, or made in pages while it is read.
 //! After a flood nothing but the allocator gives memory back to the system: it returns what is free at the end of its
-//! arenas. `scripts/faults.sh flood` measures how long that takes.
+//! arenas, and not what is free before something that lives on. `scripts/faults.sh flood` measures what that leaves.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
