@@ -166,7 +166,7 @@ fn portions(seed: u64) {
             assert!(
                 verdict == expected,
                 "a product of 11 rows comes in portions of {portion}, and row 7 is wrong: of portion {at} (they count from 0) \
-                 {expected:?} is right, and you say {verdict:?}"
+                 {expected:?} is right, and you say {verdict:?}. All rows of a portion count as judged, also when one is wrong"
             );
         }
     }

@@ -34,7 +34,7 @@ impl<N: Numbers> Probe for ProbeOf<'_, N> {
     /// - Multiply them by x, which is `self.shared.x`, into `got`. Look at each number once: what is slower than that
     ///   costs as much as to multiply again.
     /// - An answer comes in portions. `self.judged` rows were judged in earlier calls, so what these rows should give
-    ///   begins at `self.left.sums[self.judged]`. Count on.
+    ///   begins at `self.left.sums[self.judged]`. Count on, also where a row is wrong.
     /// - Rounding moves a right product a little: two sums agree when `N::distance(one, other)` is not larger than
     ///   `N::tolerance(self)`. What is not a number agrees with nothing.
     /// - `Verdict::Wrong` names the first wrong row, counted from the first row of P.
