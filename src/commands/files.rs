@@ -160,12 +160,17 @@ fn copies(peer: &Peer, manager: &mut ManagerClient, file: &FileName) -> Result<O
         Some(Replicas::All) => keepers.max(1),
         Some(Replicas::Some(copies)) => copies.min(keepers).max(1),
     };
-    let holders = match manager.query(&Credentials::default(), file) {
-        Err(no) if no.code() == Code::NotFound => Vec::new(),
-        found => found?.holders,
-    };
+    let holders = listed(manager, file)?.map_or_else(Vec::new, |found| found.holders);
     let there = holders.iter().filter(|holder| holder.whole && holder.peer != own).count();
     Ok(Some((wanted, there)))
+}
+
+/// What the manager lists under this name, and who has it.
+pub(super) fn listed(manager: &mut ManagerClient, file: &FileName) -> Result<Option<Listing>> {
+    match manager.query(&Credentials::default(), file) {
+        Err(no) if no.code() == Code::NotFound => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 /// Looks whether a file is still offered: it may have been dropped, changed or deleted, or the manager may refuse it
@@ -288,10 +293,7 @@ pub(super) fn remove(context: &Context, file: &FileName) -> Result<Outcome> {
     let network = context.peer()?.network();
     let mut manager = context.manager();
     // It says which bytes: asked again and late, it removes nothing that was saved in between.
-    let seen = match manager.query(&Credentials::default(), file) {
-        Err(no) if no.code() != Code::NotFound => return Err(no),
-        found => found.ok().map(|found| found.manifest.id()),
-    };
+    let seen = listed(&mut manager, file)?.map(|found| found.manifest.id());
     ask_about(context, &mut manager, |manager| network.ask(|who| manager.drop_file(who, file, seen, None)))?;
     let text = format!("{file} is dropped: every peer moves it into its trash (DIR/.peerlab/trash)");
     Ok(Outcome::new(json!({"file": file, "dropped": true}), text))

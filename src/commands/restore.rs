@@ -18,7 +18,6 @@ use super::context::Context;
 use super::files;
 use super::show::Outcome;
 use crate::error::{Code, Error, Result};
-use crate::net::message::Credentials;
 use crate::share::store::{Store, Thrown};
 use crate::share::{FileId, FileName};
 
@@ -40,8 +39,10 @@ pub(super) fn restore(
     drops.sort_by_key(|drop| Reverse(drop.at));
     let drops: Vec<_> = drops.into_iter().map(|drop| (drop.file, drop.id)).collect();
     let last = drops.iter().find(|(dropped, _)| dropped == file).map(|(_, id)| id.to_string());
-    let (wanted, listed) = (id.or(last), listed(context, &name)?);
-    if let Some((id, true)) = listed
+    let listed = files::listed(&mut context.manager(), &name)?;
+    let (wanted, listed_id) = (id.or(last), listed.as_ref().map(|found| found.manifest.id()));
+    let whole = listed.filter(|found| found.holders.iter().any(|holder| holder.whole));
+    if let Some(id) = whole.map(|found| found.manifest.id())
         && wanted.as_ref().is_none_or(|wanted| id.to_string().starts_with(wanted))
     {
         return Err(Error::new(Code::Conflict, format!("{name} is offered already (id {})", id.short()))
@@ -49,7 +50,7 @@ pub(super) fn restore(
     }
     let thrown = store.thrown(file, &name, &context.work.stop)?;
     let thrown = choose(thrown, file, wanted, drops.iter().filter(|(file, _)| store.has_thrown(file)))?;
-    is_free(listed.map(|(id, _)| id), &store, file, &thrown)?;
+    is_free(listed_id, &store, file, &thrown)?;
     let now = context.manager().state()?.manager.map_or(0, |manager| manager.now);
     let manifest = store.restore(thrown)?;
     let after = library.when_dropped(&name, manifest.id()).map_or(0, |at| at.saturating_add(1));
@@ -91,15 +92,6 @@ fn choose<'a>(
     let has = if there.is_empty() { "nothing that was dropped".into() } else { there.join(", ") };
     Err(Error::new(Code::NotFound, format!("the trash here has {many} {file}{which}; it has {has}"))
         .advise("--id chooses among several; another peer may have it: `restore` it there"))
-}
-
-/// What the manager lists under this name: its id, and whether any peer has all of it.
-fn listed(context: &Context, name: &FileName) -> Result<Option<(FileId, bool)>> {
-    match context.manager().query(&Credentials::default(), name) {
-        Ok(there) => Ok(Some((there.manifest.id(), there.holders.iter().any(|holder| holder.whole)))),
-        Err(no) if no.code() == Code::NotFound => Ok(None),
-        Err(no) => Err(no),
-    }
 }
 
 /// Looks whether the name that a file is to get is free, here and in the network, where it is `listed` for these bytes.
