@@ -183,6 +183,11 @@ pub struct Manifest {
     id: FileId,
 }
 
+/// Fails when what is done to a file is to stop.
+pub(super) fn unless_stopped(stop: &AtomicBool) -> io::Result<()> {
+    if stop.load(Ordering::SeqCst) { Err(io::Error::other("stopped")) } else { Ok(()) }
+}
+
 impl Manifest {
     /// A manifest as it came from somebody else: everything about it is checked.
     ///
@@ -211,9 +216,7 @@ impl Manifest {
         let mut hash_next = |piece: Piece| {
             let (mut hash, mut left) = (Sha256::new(), piece.len());
             while left > 0 {
-                if stop.load(Ordering::SeqCst) {
-                    return Err(io::Error::other("stopped"));
-                }
+                unless_stopped(stop)?;
                 let part = &mut buffer[..left.min(READ_SIZE)];
                 file.read_exact(part)?;
                 hash.update(&*part);

@@ -52,6 +52,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 
+use super::manifest::unless_stopped;
 use super::{FileId, FileName, Layout, Manifest, Piece};
 use crate::error::{Code, Error, Result};
 
@@ -372,9 +373,7 @@ impl Store {
         let mut size = 0;
         while let more @ 1.. = io::copy(&mut Read::take(from, COPIED), &mut copy.as_file())? {
             size += more;
-            if stop.load(Ordering::SeqCst) {
-                return Err(io::Error::other("stopped"));
-            }
+            unless_stopped(stop)?;
         }
         copy.as_file().sync_all()?;
         Ok((size == stamp.size && Stamp::of(&from.metadata()?) == stamp).then_some(copy))
