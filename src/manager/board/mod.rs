@@ -36,8 +36,8 @@
 //! left out here.)
 //!
 //! # What is missing
-//! The difference is found by reading and comparing two states as a whole, a few milliseconds for each look. A table that counted
-//! its own changes would know it at once, and each of its verbs would have to remember to count.
+//! The difference is found by reading and comparing two states as a whole, a few milliseconds for each look. A table
+//! that counted its own changes would know it at once, and each of its verbs would have to remember to count.
 
 mod bounds;
 
@@ -114,9 +114,8 @@ const AGE: &str = "since_ms_ago";
 
 /// What is sent at `/state`, written without a tree of it in memory.
 #[derive(Serialize)]
+#[serde(tag = "type", rename = "state")]
 struct Shown<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
     #[serde(flatten)]
     state: &'a State,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -137,7 +136,7 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// The state as the board shows it.
     pub(super) fn of(state: &State) -> Self {
-        let shown = Shown { kind: "state", state, bounds: bounds(state) };
+        let shown = Shown { state, bounds: bounds(state) };
         let text = serde_json::to_string(&shown).unwrap_or_default();
         // No text in it has such quotes, so the first that is found is the time.
         let now = format!("\"now\":{}", state.manager.map_or(0, |manager| manager.now));
