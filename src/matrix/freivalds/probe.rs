@@ -73,8 +73,8 @@ pub(super) trait Numbers: Sized + 'static {
     /// `sum + sign * term`.
     fn plus(sum: Self::Sum, sign: f64, term: Self::Sum) -> Self::Sum;
 
-    /// A row times the first entries of a column, and the largest magnitude in the row. It is one of our own whose
-    /// entries are [`Times::known`], or a stranger's.
+    /// A row times the first entries of a column, and the largest magnitude in the row, or what is [`Times::known`] of
+    /// it: rows of our own need not be looked at.
     fn times<V: Vector>(row: &[f64], column: &Self::Column, known: f64) -> (Self::Sum, f64);
 
     fn distance(one: Self::Sum, other: Self::Sum) -> f64;
@@ -198,7 +198,7 @@ pub(super) struct Times<N: Numbers> {
     pub(super) sums: Vec<N::Sum>,
     /// How many blocks have passed.
     pub(super) passed: usize,
-    /// The largest magnitude in them.
+    /// The largest magnitude in them, or what is known of it.
     pub(super) max: f64,
     /// What is known of it before; with whole numbers, that all are whole, too. Infinite where nothing is known.
     pub(super) known: f64,

@@ -88,12 +88,13 @@ impl Numbers for Residues {
     #[inline(always)]
     fn times<V: Vector>(row: &[f64], column: &Self::Column, known: f64) -> (i64, f64) {
         if known <= ONE_DIGIT {
-            return sum::<V, 1, true>(row, column).unwrap_or(NONE);
+            let (sum, _) = sum::<V, 1, true>(row, column).unwrap_or(NONE);
+            return (sum, known);
         }
         // The first entries say mostly what all are like.
         let is_small = row.iter().take(LANES).all(|entry| entry.abs() <= ONE_DIGIT);
         let quick = if is_small { sum::<V, 1, false>(row, column) } else { None };
-        // Not `or_else`: a closure is compiled for narrow vectors, and takes four times as long.
+        // Not `or_else`: a closure is compiled for narrow vectors, and the check took twice as long.
         match quick {
             Some(found) => found,
             None => sum::<V, 2, false>(row, column).unwrap_or(NONE),
@@ -118,7 +119,7 @@ pub(super) fn residue(number: i128) -> i64 {
 }
 
 /// A row times a column, and the largest magnitude in the row; `None` if an entry is not whole, or needs more digits.
-/// Where no entry does, as is known, none is looked at.
+/// Where it is known that no entry does, none is looked at, and the magnitude says nothing.
 #[inline(always)]
 fn sum<V: Vector, const DIGITS: usize, const KNOWN: bool>(
     row: &[f64],
