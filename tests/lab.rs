@@ -195,7 +195,7 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
     fs::create_dir(&judged).unwrap();
     // Where this test itself was built, with all that it stands on.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let run = |which: &[&str]| {
+    let run = |seeds: &str, which: &[&str]| {
         let run = Command::new(env!("CARGO"))
             .args(["test", "--locked", "--offline", "--lib", "--quiet"])
             .args(["--config", "profile.dev.package.peerlab.debug=0", "--", "::lab::checks"])
@@ -204,16 +204,17 @@ fn stubs_fail_solutions_pass_and_what_is_wrong_is_told_in_the_right_words() {
             .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0")
             .env("CARGO_INCREMENTAL", "0")
             .env("PEERLAB_LAB", &judged)
+            .env("PEERLAB_LAB_SEEDS", seeds)
             // The checks mostly wait.
             .env("RUST_TEST_THREADS", "16")
             .current_dir(&dir)
             .output();
         String::from_utf8_lossy(&run.unwrap().stderr).into_owned()
     };
-    // What waits or runs for ever must not disturb what is right.
-    let said = run(&["--skip", "_solution::"]);
+    // What waits or runs for ever must not disturb what is right. What is wrong shows with the first seed of `check`.
+    let said = run("1", &["--skip", "_solution::"]);
     assert!(fs::read_dir(&judged).unwrap().next().is_some(), "{said}");
-    run(&["--skip", "_stub::", "--skip", "_wrong_"]);
+    run("1 2 3", &["--skip", "_stub::", "--skip", "_wrong_"]);
     let mut reports: BTreeMap<String, String> = BTreeMap::new();
     for entry in fs::read_dir(&judged).unwrap().map(|entry| entry.unwrap()) {
         // peerlab.manager.desk_lab3_stub.lab

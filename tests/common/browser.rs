@@ -21,7 +21,7 @@ use super::PATIENCE;
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// It shall show a page and do nothing else of its own.
-const FLAGS: [&str; 14] = [
+const FLAGS: [&str; 15] = [
     "--headless",
     "--remote-debugging-pipe",
     "--no-sandbox",
@@ -33,6 +33,7 @@ const FLAGS: [&str; 14] = [
     "--disable-default-apps",
     "--disable-extensions",
     "--disable-sync",
+    "--force-prefers-reduced-motion",
     "--hide-scrollbars",
     "--no-default-browser-check",
     "--no-first-run",
@@ -207,7 +208,7 @@ impl Browser {
                 let complaints = &self.complaints;
                 panic!("not in {PATIENCE:?}: {what}; complaints: {complaints:#?}; the page:\n{page:#}");
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(50));
         }
     }
 
