@@ -92,6 +92,9 @@ for tool in ip tc; do
 done
 namespace switch 2>"$work/why" || skip "this system lets nobody make network namespaces: $(cat "$work/why")"
 ip -n "$tag-switch" link add bridge type bridge 2>"$work/why" || skip "this kernel has no bridge: $(cat "$work/why")"
+ip -n "$tag-switch" link add veth0 type veth peer name veth1 2>"$work/why" ||
+    skip "this kernel has no cables between namespaces (veth): $(cat "$work/why")"
+ip -n "$tag-switch" link del veth0
 ip -n "$tag-switch" link set bridge up
 tc -n "$tag-switch" qdisc add dev lo root tbf rate 1mbit burst 64kb latency 1ms 2>"$work/why" ||
     skip "this kernel cannot limit a rate (tbf): $(cat "$work/why")"

@@ -249,9 +249,7 @@ fn say_where(addr: io::Result<SocketAddr>) -> Result<()> {
 /// Why no answer came, in words: a socket's own for "too late" are "resource temporarily unavailable".
 fn plain(cause: io::Error) -> io::Error {
     match cause.kind() {
-        _ if is_timeout(&cause) => {
-            io::Error::new(ErrorKind::TimedOut, format!("nothing came within {} s", ANSWER_TIME.as_secs()))
-        }
+        _ if is_timeout(&cause) => io::Error::new(ErrorKind::TimedOut, "nothing came in time"),
         ErrorKind::UnexpectedEof => io::Error::new(ErrorKind::UnexpectedEof, "it closed the connection"),
         _ => cause,
     }

@@ -7,8 +7,7 @@
 ///   server sends back what it gets, in upper case: `7 HELLO`. The answer is given without the number: `HELLO`. (The
 ///   line may begin with digits or spaces itself, and it may be empty.)
 /// - No answer within 200 ms: send the question again, *with the same number*. When it was sent five times, and 200 ms
-///   have passed after each, give up with an error of the kind `ErrorKind::TimedOut`. (`udp_client` then says "nothing
-///   came within 2 s", which was right before.)
+///   have passed after each, give up with an error of the kind `ErrorKind::TimedOut`.
 /// - What comes with another number is ignored. It is late, or it came twice. It may also be no answer at all, so be
 ///   ready for any bytes.
 /// - What is ignored makes no try longer: 200 ms are 200 ms, however much comes meanwhile.
