@@ -67,9 +67,9 @@ struct Field {
     /// A real peer that has the film.
     peer: SocketAddr,
     film: Value,
-    /// A hostile peer's number and token, and its conversation.
+    /// A hostile peer's number and token, and its half of its conversation: one line at a time is said in it.
     who: Value,
-    line: Lines,
+    line: Arc<Mutex<Lines>>,
 }
 
 /// What the honest saw.
@@ -126,7 +126,7 @@ fn measure(table: &Table, name: &str, at_peer: bool, before: Flood, flood: Flood
     let peak = memory("VmHWM");
     // All that flooded leave.
     drop((open, kept));
-    let _ = field.line.stream().shutdown(Shutdown::Both);
+    let _ = field.line.lock().stream().shutdown(Shutdown::Both);
     let lasted = began.elapsed().as_secs_f64();
     thread::sleep(after);
     let left = memory("VmRSS");
@@ -229,15 +229,16 @@ impl Field {
     fn look(manager: SocketAddr) -> Self {
         let rows = state(manager);
         let row = rows["peers"].as_array().unwrap().iter().find(|row| row["name"] == "p0").cloned().unwrap();
-        let (line, who) = join_network(manager, "eve").unwrap();
+        let (mut heard, who) = join_network(manager, "eve").unwrap();
+        let line = Arc::new(Mutex::new(Lines::new(heard.stream().try_clone().unwrap())));
         // It answers pings, though it is hostile.
-        let mut other = Lines::new(line.stream().try_clone().unwrap());
+        let answers = Arc::clone(&line);
         light::spawn(move || {
-            while let Ok(heard) = other.hear()
+            while let Ok(heard) = heard.hear()
                 && !heard.is_empty()
             {
                 if heard.starts_with("{\"type\":\"ping\"") {
-                    _ = other.say("{\"type\":\"ok\"}\n");
+                    _ = answers.lock().say("{\"type\":\"ok\"}\n");
                 }
             }
         });
@@ -357,13 +358,12 @@ fn places(field: &Field) -> io::Result<Vec<Lines>> {
 /// More false ones than a manager remembers. A real one must outlive them: its bytes are not taken again.
 fn tombstones(field: &Field) -> io::Result<Vec<Lines>> {
     field.update(1, 1, 1024)?;
-    let mut line = Lines::new(field.line.stream().try_clone()?);
-    line.say("{\"type\":\"drop\",\"file\":\"a-name-of-a-file-000000\"}\n")?;
+    field.line.lock().say("{\"type\":\"drop\",\"file\":\"a-name-of-a-file-000000\"}\n")?;
     for n in 0..FALSE_DROPS {
         let drop =
             json!({"type": "drop", "file": format!("never-there-{n}"), "id": format!("{n:064x}"), "at": 1});
         // The manager may end the conversation, which is well.
-        if line.say(&format!("{drop}\n")).is_err() {
+        if field.line.lock().say(&format!("{drop}\n")).is_err() {
             eprintln!("after {n} false drops the manager ended the conversation");
             break;
         }
