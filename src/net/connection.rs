@@ -99,7 +99,7 @@ impl Connection {
 
     fn new(writer: Writer, longest_line: usize) -> Self {
         // It is in memory as a whole once something was read, for each of thousands of connections.
-        let reader = BufReader::with_capacity(longest_line / 16, writer.within(Limit::None));
+        let reader = BufReader::with_capacity(longest_line / 64, writer.within(Limit::None));
         let speaks = limits::LINE;
         Self { reader, longest_line, outbox: None, speaks, guard: None, entry: None }
     }
@@ -476,13 +476,14 @@ impl Writer {
 
     fn broke(&self, cause: io::Error) -> Error {
         let other = self.other;
-        let what = match cause.kind() {
-            ErrorKind::UnexpectedEof => format!("{other} closed the connection in the middle"),
-            // What the system calls it ("resource temporarily unavailable") helps nobody.
-            _ if is_timeout(&cause) => return Error::failed(format!("{other} was too slow")).advise(AGAIN),
-            _ => format!("the connection to {other} broke"),
+        // What the system calls the first two ("failed to fill whole buffer", "resource temporarily unavailable") helps
+        // nobody.
+        let error = match cause.kind() {
+            ErrorKind::UnexpectedEof => Error::failed(format!("{other} closed the connection in the middle")),
+            _ if is_timeout(&cause) => Error::failed(format!("{other} was too slow")),
+            _ => Error::failed(format!("the connection to {other} broke")).because(cause),
         };
-        Error::failed(what).because(cause).advise(AGAIN)
+        error.advise(AGAIN)
     }
 }
 

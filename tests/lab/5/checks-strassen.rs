@@ -149,6 +149,12 @@ fn shown(of: &str, blocks: &[Block]) -> String {
     if blocks.is_empty() { "nothing".into() } else { blocks.iter().map(term).collect::<Vec<_>>().join(" ") }
 }
 
+/// What is said of blocks that have no part.
+fn idle(blocks: &[Block]) -> Option<&'static str> {
+    let some = blocks.iter().any(|&(sign, ..)| sign == 0.0);
+    some.then_some("A quadrant whose sign is 0 has no part in the product: leave it out")
+}
+
 /// The blocks that `Plan::blocks` gives, in order of rows and columns.
 fn blocks_of(plan: Plan, i: usize, signs: fn(&Product) -> [i8; 4]) -> Vec<Block> {
     let mut blocks = plan.blocks(i, signs);
@@ -183,10 +189,11 @@ fn first_levels(_: u64) {
             let (blocks, defined) = (blocks_of(plan, i, signs), defined(plan, i, signs));
             assert!(
                 blocks == defined,
-                "at level 1, M{} has by your table {}, where {of}11 is {of}(0,0) and {of}12 is {of}(0,1); `blocks` gives {}",
+                "at level 1, M{} has by your table {}, where {of}11 is {of}(0,0) and {of}12 is {of}(0,1); `blocks` gives {}. {}",
                 i + 1,
                 shown(of, &defined),
-                shown(of, &blocks)
+                shown(of, &blocks),
+                idle(&blocks).unwrap_or_default()
             );
         }
     }
@@ -209,7 +216,9 @@ fn digits(seed: u64) {
                 let crossed = blocks.iter().map(|&(sign, row, col)| (sign, col, row)).collect::<Vec<_>>();
                 let is_turned =
                     |(_, signs): &Side| blocks_of(plan, i, *signs) == defined(plan, turned, *signs);
-                let why = if SIDES.iter().all(is_turned) {
+                let why = if let Some(why) = idle(&blocks) {
+                    why
+                } else if SIDES.iter().all(is_turned) {
                     "You begin with the last digit: the most significant digit is the outermost level"
                 } else if places(&blocks) == places(&right) {
                     "The blocks are right, and their signs are not: the signs of the levels are multiplied"

@@ -92,7 +92,7 @@ fn goes_on(seed: u64) {
         let order: Vec<u32> = (first..pieces).chain(0..first).collect();
         let asked = asked(&mut picker, numbers[i]);
         let what = format!(
-            "{pieces} pieces, {n} neighbours (one more has left); only neighbour {i} serves, so it is asked for all of them, \
+            "{pieces} pieces, {n} neighbours (one more has left); only neighbour i = {i} serves, so it is asked for all of them, \
              one after another, from {first} on and then round the end of the file"
         );
         assert!(asked.len() == order.len(), "{what}: you ask it for {asked:?} and then for nothing more");

@@ -1,6 +1,7 @@
 //! Exercise 9: tit-for-tat.
 
 use std::collections::BTreeSet;
+use std::panic::catch_unwind;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -16,12 +17,13 @@ fn checks() {
     run(
         module_path!(),
         &[
-            (2, "those that give most are served", top),
+            (1, "those that give most are served", top),
             (1, "a seeder ranks by what it sends", seeder),
             (1, "only a peer that is interested takes a place", bored),
             (1, "a change takes no place away", in_use),
             (1, "a free place is filled at once", free),
             (1, "between equals, one that is served now stays", equals),
+            (1, "among those that are still equal it is drawn", drawn),
             (1, "one of the others is served at random, and each may be the one", at_random),
             (1, "the optimist keeps its place for thirty seconds", keeps),
             (1, "after thirty seconds it is the turn of another one", turn),
@@ -195,6 +197,30 @@ fn equals(seed: u64) {
              serve {}",
             told(&all),
             names(&regular)
+        );
+    }
+}
+
+fn drawn(seed: u64) {
+    let equals = |n| (0..n).map(|id| peer(id, Choked, 7)).collect::<Vec<_>>();
+    let six = equals(6);
+    let served = |n| judged(&six, 2, false, Round, seed * 1000 + n);
+    let served: BTreeSet<u64> = (0..200).flat_map(|n| served(n)[0].clone()).collect();
+    let never: Vec<u64> = (0..6).filter(|id| !served.contains(id)).collect();
+    assert!(
+        never.is_empty(),
+        "200 rounds with 2 places and six choked peers that give 7 each: {} never get a regular place. Draw among equals, or the \
+         same ones always win",
+        names(&never)
+    );
+    // A sort of twenty or fewer does not notice.
+    let forty = equals(40);
+    for seed in seed * 100..seed * 100 + 20 {
+        let judged = catch_unwind(|| judged(&forty, 4, false, Round, seed));
+        assert!(
+            judged.is_ok(),
+            "a round with 4 places and forty peers that are all equal: `judge` panics. A sort asks for its key many times, and a \
+             random number in it is another one each time: `sort_by_cached_key` asks once for each"
         );
     }
 }

@@ -6,10 +6,10 @@
 /// - Only a peer that is interested takes a place.
 /// - The best `unchoke` of them by rate are [`Service::Regular`]. The rate is what the peer gives us (`received`); a
 ///   seeder needs nothing, and ranks by what it sends.
-/// - Between equals, one that is served now stays: every choke voids requests. Among those that are still equal, draw
-///   at random.
+/// - Between equals, one that is served now, for its rate or as the optimist, stays: every choke voids requests. Among
+///   those that are still equal, draw at random. (A sort may ask for its key many times: is it the same each time?)
 /// - On [`Occasion::Change`] a peer with a regular place keeps it, however good the others are, and free places are
-///   filled at once with the best of the others. On the two other occasions all are ranked again.
+///   filled at once with the best of all others, the optimist too. On the two other occasions all are ranked again.
 /// - [`optimist`] chooses one of those that are left; it is [`Service::Optimistic`].
 ///
 /// ```

@@ -1,0 +1,21 @@
+//# the same ones always win
+//@ src/share/choker.rs 1
+/// Among equals the first in the list wins.
+pub fn judge(
+    contenders: &[Contender],
+    unchoke: usize,
+    seeding: bool,
+    occasion: Occasion,
+    rng: &mut impl Rng,
+) -> Vec<(u64, Service)> {
+    let mut ranking: Vec<_> = contenders.iter().filter(|c| c.interested).collect();
+    ranking.sort_by_cached_key(|c| {
+        let stays = occasion == Occasion::Change && c.service == Service::Regular;
+        let rate = if seeding { c.sent } else { c.received };
+        Reverse((stays, rate, c.service != Service::Choked))
+    });
+    let others = ranking.split_off(unchoke.min(ranking.len()));
+    let mut served: Vec<_> = ranking.iter().map(|c| (c.peer, Service::Regular)).collect();
+    served.extend(optimist(&others, occasion, rng).map(|c| (c.peer, Service::Optimistic)));
+    served
+}
