@@ -186,13 +186,13 @@ impl Table {
     /// [`COMPARE_PAUSE`].
     pub(super) fn heard(&mut self, peer: PeerId, mut said: Activity, now: Millis) {
         let Some(row) = self.roster.peers.get_mut(&peer) else { return };
+        let mut list = said.list.take();
         if now < row.compared + COMPARE_PAUSE {
-            said.list = None;
+            list = None;
             said.paused.clone_from(&row.said.paused);
         } else {
             row.compared = now;
         }
-        let list = said.list;
         self.replicator.signs(peer, &said.downloads, &self.catalogue, now);
         let Some(before) = self.roster.heard(peer, said, now) else { return };
         let downloads = self.roster.peers.get(&peer).into_iter().flat_map(|row| &row.said.downloads);

@@ -151,7 +151,7 @@ impl Member {
             keeps: self.is.keeps,
             up: self.is.up,
             down: self.is.down,
-            said: Activity { list: None, ..self.said.clone() },
+            said: self.said.clone(),
         }
     }
 }

@@ -241,6 +241,7 @@ fn however_often_a_peer_says_ok_its_files_are_compared_and_touched_twice_a_secon
     }
     // What differs is seen twice before it counts.
     assert_eq!((touched, asked), (3, 1));
+    assert_eq!(table.state(NOW).peers[0].said.list, None, "that is between the two of them");
     table.heard(1, Activity::default(), NOW + 2_000);
     assert_eq!(table.roster.paused(1), None, "what was passed over is looked at with the next `ok`");
 }
