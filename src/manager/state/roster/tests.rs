@@ -66,6 +66,24 @@ fn only_its_token_shows_who_somebody_is() {
         assert_eq!(caller(1, token), Err(Code::Unauthorised));
     }
     assert_eq!(caller(9, Some(roster.key.token(9))), Err(Code::Unauthorised), "it is not here");
+    let member =
+        |peer, token: Option<Key>| roster.member(&Credentials { peer, token }).map_err(|no| no.code());
+    assert_eq!(member(1, Some(roster.key.token(1))), Ok(1));
+    assert_eq!(member(NOBODY, None), Err(Code::Unauthorised), "nobody is not enough");
+}
+
+#[test]
+fn one_that_offers_more_slots_than_a_peer_may_have_is_refused() {
+    let roster = roster(&[]);
+    for (slots, refused) in [
+        (0, None),
+        (limits::SLOTS, None),
+        (limits::SLOTS + 1, Some(Code::BadMessage)),
+        (u32::MAX, Some(Code::BadMessage)),
+    ] {
+        let joins = roster.former_self(&candidate("p", 1, slots), 3000, 0);
+        assert_eq!(joins.err().map(|no| no.code()), refused, "{slots} slots");
+    }
 }
 
 #[test]
@@ -147,6 +165,18 @@ fn who_blames_falsely_three_times_is_not_heard_for_an_hour() {
     assert!(roster.blame(3, 9, 1, last), "others are heard");
     roster.examined(1, &Ok(()), last);
     assert!(roster.blame(2, 9, 1, last + DEAF));
+}
+
+#[test]
+fn each_that_blamed_a_peer_before_its_examination_did_so_falsely_once_in_however_many_leases() {
+    let mut roster = roster(&[4, 4, 4]);
+    for n in 1..=u64::from(FALSE_BLAMES) {
+        for (accuser, lease) in [(2, 1), (2, 2), (3, 3)] {
+            assert!(roster.blame(accuser, 10 * n + lease, 1, 0), "{accuser} is heard the {n}th time");
+        }
+        roster.examined(1, &Ok(()), 0);
+    }
+    assert_eq!([2, 3].map(|accuser| roster.blame(accuser, 99, 1, 0)), [false, false]);
 }
 
 #[test]
