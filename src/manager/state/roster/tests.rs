@@ -165,6 +165,22 @@ fn who_blames_falsely_three_times_is_not_heard_for_an_hour() {
     assert!(roster.blame(3, 9, 1, last), "others are heard");
     roster.examined(1, &Ok(()), last);
     assert!(roster.blame(2, 9, 1, last + DEAF));
+    roster.examined(1, &Ok(()), last + DEAF);
+    assert!(roster.blame(2, 10, 1, last + DEAF), "and it is counted from the beginning");
+}
+
+#[test]
+fn no_blame_is_false_of_a_peer_that_was_at_its_end_and_no_second_one_in_the_same_lease() {
+    let mut roster = roster(&[4, 4]);
+    for n in 0..=FALSE_BLAMES {
+        assert!(roster.blame(2, 7, 1, 0), "it was wrong {n} times in one lease");
+        roster.examined(1, &Ok(()), 0);
+    }
+    for n in 0..=FALSE_BLAMES {
+        assert!(roster.blame(2, (8 + n).into(), 1, 0), "it was right {n} times");
+        roster.examined(1, &Err(Error::failed("silence")), 0);
+        roster.examined(1, &Ok(()), 0);
+    }
 }
 
 #[test]
@@ -177,6 +193,18 @@ fn each_that_blamed_a_peer_before_its_examination_did_so_falsely_once_in_however
         roster.examined(1, &Ok(()), 0);
     }
     assert_eq!([2, 3].map(|accuser| roster.blame(accuser, 99, 1, 0)), [false, false]);
+}
+
+#[test]
+fn of_several_peers_the_one_is_named_whose_slots_are_closed() {
+    let mut roster = roster(&[0, 4, 4]);
+    let closed = |roster: &Roster, tried| {
+        roster.closed(&Wish { requester: NOBODY, slots: 9, avoid: Vec::new() }, tried)
+    };
+    assert_eq!(closed(&roster, true), None);
+    roster.peers.get_mut(&3).unwrap().reach = Reach::Unknown;
+    assert_eq!(closed(&roster, true).unwrap(), "p3: its address is being tried");
+    assert_eq!(closed(&roster, false), None, "it does not count");
 }
 
 #[test]
