@@ -290,8 +290,9 @@ impl Roster {
     /// Whether one more fits into the list of all, which is one line.
     pub(super) fn has_room(&self) -> bool {
         // In JSON a quotation mark is two bytes.
-        let list: usize = self.peers.values().map(|peer| CARD + 2 * peer.is.name.size()).sum();
-        list + 2 * (CARD + PEER_NAME) <= limits::MANAGER_LINE
+        let row = |name: usize| CARD + 2 * name;
+        let list: usize = self.peers.values().map(|peer| row(peer.is.name.size())).sum();
+        list + row(PEER_NAME) <= limits::MANAGER_LINE
     }
 
     /// Writes a new row. Its former self must have been removed.

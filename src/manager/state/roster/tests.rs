@@ -87,6 +87,16 @@ fn one_that_offers_more_slots_than_a_peer_may_have_is_refused() {
 }
 
 #[test]
+fn there_is_room_for_as_many_of_the_longest_names_as_fit_into_a_line() {
+    let (mut roster, most) = (roster(&[]), limits::MANAGER_LINE / (CARD + 2 * PEER_NAME));
+    let longest = |id| candidate(&format!("{id:0>PEER_NAME$}"), 1, 1);
+    (1..most).for_each(|id| roster.admit(id as PeerId, longest(id), 0));
+    assert!(roster.has_room(), "for one more");
+    roster.admit(most as PeerId, longest(most), 0);
+    assert!(!roster.has_room());
+}
+
+#[test]
 fn an_address_is_spelt_in_one_way() {
     let spelt = |text: &str| spell(text.parse().unwrap()).map(|addr| addr.to_string());
     assert_eq!(spelt("[::ffff:127.0.0.1%7]:9").unwrap(), "127.0.0.1:9");
