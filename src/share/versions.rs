@@ -376,6 +376,21 @@ mod tests {
     }
 
     #[test]
+    fn one_of_whose_rumours_none_is_left_counts_as_one_that_told_none() {
+        let mut versions = Versions::new(1);
+        versions.hear_say(&name("a"), id(1), 1, 7);
+        versions.merge(&name("a"), id(1), Mark::published(2));
+        for n in 1..4 {
+            assert!(versions.merge(&name("b"), id(n), Mark::dropped(n.into())));
+            check(&versions).unwrap();
+        }
+        assert_eq!(
+            (versions.dropped(&name("b"), id(2)), versions.dropped(&name("b"), id(3))),
+            (None, Some(3))
+        );
+    }
+
+    #[test]
     fn what_another_tells_again_a_moment_later_is_not_counted_to_one_that_tells_much() {
         let (real, mut versions) = (name("real"), Versions::new(3));
         assert!(versions.hear_say(&real, id(1), 1, 7));
