@@ -189,11 +189,11 @@ fn first_levels(_: u64) {
             let (blocks, defined) = (blocks_of(plan, i, signs), defined(plan, i, signs));
             assert!(
                 blocks == defined,
-                "at level 1, M{} has by your table {}, where {of}11 is {of}(0,0) and {of}12 is {of}(0,1); `blocks` gives {}. {}",
+                "at level 1, M{} has by your table {}, where {of}11 is {of}(0,0) and {of}12 is {of}(0,1); `blocks` gives {}{}",
                 i + 1,
                 shown(of, &defined),
                 shown(of, &blocks),
-                idle(&blocks).unwrap_or_default()
+                idle(&blocks).map_or_else(String::new, |why| format!(". {why}"))
             );
         }
     }
